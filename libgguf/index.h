@@ -1,0 +1,33 @@
+/* Name -> number, for names that live elsewhere (xxHash XXH3; linear probing). */
+#ifndef LIBGGUF_INDEX_H
+#define LIBGGUF_INDEX_H
+
+#include "libgguf/gguf.h"
+
+typedef struct gguf_index_slot {
+    uint64_t hash;
+    const char *key;
+    uint32_t key_len;
+    uint32_t value;
+} gguf_index_slot;
+
+typedef struct gguf_index {
+    gguf_index_slot *slots;
+    size_t n_slots; /* a power of two, or 0 */
+    size_t n_used;
+} gguf_index;
+
+/* Start as {0}; clear frees. Keys are not copied and must outlive the index. */
+void gguf_index_clear(gguf_index *index);
+
+typedef enum gguf_index_put_result {
+    GGUF_INDEX_ADDED,
+    GGUF_INDEX_PRESENT, /* unchanged; *old holds the value it has */
+    GGUF_INDEX_NOMEM
+} gguf_index_put_result;
+
+gguf_index_put_result gguf_index_put(gguf_index *index, gguf_str key, uint32_t value,
+                                     uint32_t *old);
+bool gguf_index_get(const gguf_index *index, gguf_str key, uint32_t *value);
+
+#endif

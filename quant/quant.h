@@ -1,0 +1,69 @@
+/* quant: numbers in blocks. Types, encode, decode, dot products, matrix products.
+ *
+ * Shapes are rows first: [n_rows][n_cols] row-major (GGUF stores the column count first).
+ * A row is a whole number of blocks. Block formats: ggml's block structs, see docs/formats.md.
+ * Every kernel exists in scalar C, which defines the bytes; variants are chosen once at start from
+ * what processor and system support. GGUF_ISA=scalar|avx2|avx512|neon in the environment forces one. */
+#ifndef QUANT_QUANT_H
+#define QUANT_QUANT_H
+
+#include "libgguf/gguf.h"
+
+/* ---- types ------------------------------------------------------------------------------------ */
+
+/* Activations for integer dot products: 8-bit blocks made by quant_act_encode. */
+typedef enum quant_act {
+    QUANT_ACT_NONE, /* the type multiplies with f32 activations */
+    QUANT_ACT_Q8,   /* per 32: f32 scale, f32 scale * sum, i8[32] */
+    QUANT_ACT_Q8_K  /* per 256: f32 scale, i8[256], i16 sums of 16 */
+} quant_act;
+
+bool quant_can_encode(uint32_t type);
+bool quant_can_decode(uint32_t type);
+/* Bytes of a row; 0 if n_cols is no whole number of blocks or the type is unknown. */
+size_t quant_row_bytes(uint32_t type, size_t n_cols);
+quant_act quant_act_of(uint32_t type);
+size_t quant_act_row_bytes(quant_act act, size_t n_cols);
+
+/* ---- encode and decode ------------------------------------------------------------------------ */
+
+/* Encode rows of f32 into blocks of `type`, minimising the importance-weighted squared error.
+ *   src   [n_rows][n_cols]
+ *   imp   [n_cols], finite and >= 0; NULL or all zeros = all ones
+ *   dst   n_rows * quant_row_bytes(type, n_cols) bytes
+ * Errors: GGUF_E_SHAPE, GGUF_E_UNSUPPORTED, GGUF_E_NONFINITE (message names row and column;
+ * also when a value overflows F16). dst is undefined then.
+ * The bytes are the same for every instruction set. Memory: caller owns all. Threads: safe. */
+gguf_code quant_encode(uint32_t type, const float *src, size_t n_rows, size_t n_cols,
+                       const float *imp, void *dst, gguf_error *err);
+
+/* Decode n_rows rows to f32. Bit for bit what the format says; any bytes are accepted.
+ * Errors: GGUF_E_SHAPE, GGUF_E_UNSUPPORTED. */
+gguf_code quant_decode(uint32_t type, const void *src, size_t n_rows, size_t n_cols, float *dst,
+                       gguf_error *err);
+
+/* First element (row-major) whose stored numbers are not finite (values, scales, minimums), or
+ * n_rows * n_cols if all are. For copies that skip encode. */
+size_t quant_find_nonfinite(uint32_t type, const void *src, size_t n_rows, size_t n_cols);
+
+/* ---- products --------------------------------------------------------------------------------- */
+
+/* Encode one row of activations. n_cols must be a multiple of the block of `act` (32 or 256). */
+void quant_act_encode(quant_act act, const float *src, size_t n_cols, void *dst);
+
+/* out[r * out_stride + t] = sum_c weight[r][c] * act[t][c] for n_rows rows and n_acts activations.
+ *   weight  n_rows rows of `type`, row_bytes = quant_row_bytes(type, n_cols)
+ *   acts    n_acts rows, quant_act_row_bytes(quant_act_of(type), n_cols) apart; for QUANT_ACT_NONE
+ *           f32 [n_acts][n_cols]
+ * The sum's order depends only on type, n_cols and instruction set, never on n_rows or n_acts. */
+void quant_matmul(uint32_t type, const void *weight, size_t n_rows, size_t n_cols,
+                  const void *acts, size_t n_acts, float *out, size_t out_stride);
+
+/* Exact-as-possible product with f32 activations for any decodable type (reference mode). */
+void quant_matmul_f32(uint32_t type, const void *weight, size_t n_rows, size_t n_cols,
+                      const float *acts, size_t n_acts, float *out, size_t out_stride);
+
+/* Name of the instruction set in use: "scalar", "avx2", "avx512", "neon". */
+const char *quant_isa_name(void);
+
+#endif
