@@ -6,22 +6,22 @@
 
 typedef enum gguf_code {
     GGUF_OK = 0,
-    GGUF_E_CHECK = 1,       /* a check that was asked for found a difference */
-    GGUF_E_USAGE = 2,       /* wrong argument or option */
-    GGUF_E_IO = 3,          /* a file cannot be opened, read or written */
-    GGUF_E_EXISTS = 4,      /* the output exists and may not be replaced */
-    GGUF_E_TRUNCATED = 5,   /* a file ends before what it announces */
-    GGUF_E_FORMAT = 6,      /* a file breaks its format */
-    GGUF_E_LIMIT = 7,       /* beyond a limit of docs/limits.md */
-    GGUF_E_DUPLICATE = 8,   /* a name that must be unique occurs twice */
-    GGUF_E_MISSING = 9,     /* a required key, tensor or file is absent */
-    GGUF_E_TYPE = 10,       /* a key or tensor has another type than required */
-    GGUF_E_SHAPE = 11,      /* a tensor has another shape than required */
-    GGUF_E_NONFINITE = 12,  /* NaN or infinity where a finite number is required */
-    GGUF_E_UNSUPPORTED = 13,/* valid, but not supported */
-    GGUF_E_NOMEM = 14,      /* out of memory */
-    GGUF_E_NOSPACE = 15,    /* out of disk space */
-    GGUF_E_CANCELLED = 16   /* stopped by the caller's cancel flag */
+    GGUF_E_CHECK = 1,        /* a check that was asked for found a difference */
+    GGUF_E_USAGE = 2,        /* wrong argument or option */
+    GGUF_E_IO = 3,           /* a file cannot be opened, read or written */
+    GGUF_E_EXISTS = 4,       /* the output exists and may not be replaced */
+    GGUF_E_TRUNCATED = 5,    /* a file ends before what it announces */
+    GGUF_E_FORMAT = 6,       /* a file breaks its format */
+    GGUF_E_LIMIT = 7,        /* beyond a limit of docs/limits.md */
+    GGUF_E_DUPLICATE = 8,    /* a name that must be unique occurs twice */
+    GGUF_E_MISSING = 9,      /* a required key, tensor or file is absent */
+    GGUF_E_TYPE = 10,        /* a key or tensor has another type than required */
+    GGUF_E_SHAPE = 11,       /* a tensor has another shape than required */
+    GGUF_E_NONFINITE = 12,   /* NaN or infinity where a finite number is required */
+    GGUF_E_UNSUPPORTED = 13, /* valid, but not supported */
+    GGUF_E_NOMEM = 14,       /* out of memory */
+    GGUF_E_NOSPACE = 15,     /* out of disk space */
+    GGUF_E_CANCELLED = 16    /* stopped by the caller's cancel flag */
 } gguf_code;
 
 #define GGUF_NO_OFFSET (-1)

@@ -59,10 +59,10 @@ typedef struct gguf_kv {
 } gguf_kv;
 
 /* Read a scalar. False if the entry is NULL, not of a fitting type, or out of the range. */
-bool gguf_kv_u64(const gguf_kv *kv, uint64_t *out);  /* any integer type, value >= 0 */
-bool gguf_kv_f64(const gguf_kv *kv, double *out);    /* any number */
-bool gguf_kv_bool(const gguf_kv *kv, bool *out);     /* bool only */
-bool gguf_kv_str(const gguf_kv *kv, gguf_str *out);  /* string only */
+bool gguf_kv_u64(const gguf_kv *kv, uint64_t *out); /* any integer type, value >= 0 */
+bool gguf_kv_f64(const gguf_kv *kv, double *out);   /* any number */
+bool gguf_kv_bool(const gguf_kv *kv, bool *out);    /* bool only */
+bool gguf_kv_str(const gguf_kv *kv, gguf_str *out); /* string only */
 
 /* Walk a value or an array: start with {kv}, then call until it returns false. */
 typedef struct gguf_kv_iter {
@@ -160,8 +160,8 @@ const char *gguf_type_name(uint32_t type);                        /* "unknown" i
 /* Bytes of a tensor; all dims beyond n_dims count as 1.
  * Errors: GGUF_E_UNSUPPORTED unknown type, GGUF_E_SHAPE dims[0] is no whole number of blocks or the
  * size overflows. */
-gguf_code gguf_tensor_bytes(uint32_t type, uint32_t n_dims, const uint64_t *dims,
-                            uint64_t *n_bytes, gguf_error *err);
+gguf_code gguf_tensor_bytes(uint32_t type, uint32_t n_dims, const uint64_t *dims, uint64_t *n_bytes,
+                            gguf_error *err);
 
 typedef struct gguf_tensor {
     gguf_str name;
@@ -176,15 +176,21 @@ typedef struct gguf_tensor {
 uint64_t gguf_tensor_n_elems(const gguf_tensor *tensor);
 uint64_t gguf_tensor_n_rows(const gguf_tensor *tensor); /* product of dims[1..] */
 
-/* ---- reading ---------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------------
+ */
 
 typedef struct gguf_file gguf_file;
+
+typedef enum gguf_open_flags {
+    GGUF_OPEN_DEFAULT = 0,
+    GGUF_OPEN_ANY_TYPE = 1 /* list tensors of unknown type (n_bytes 0) instead of refusing them */
+} gguf_open_flags;
 
 /* Open and check a file, mapped read-only. The tensor data itself is not touched.
  * Errors: GGUF_E_IO, GGUF_E_TRUNCATED, GGUF_E_FORMAT, GGUF_E_LIMIT, GGUF_E_DUPLICATE, GGUF_E_TYPE,
  * GGUF_E_SHAPE, GGUF_E_UNSUPPORTED (version, byte order, tensor type), GGUF_E_NOMEM; with offset.
  * Threads: an open file may be read from several threads. */
-gguf_code gguf_file_open(const char *path, gguf_file **out, gguf_error *err);
+gguf_code gguf_file_open(const char *path, gguf_open_flags flags, gguf_file **out, gguf_error *err);
 void gguf_file_close(gguf_file *file); /* accepts NULL */
 
 const char *gguf_file_path(const gguf_file *file);
@@ -196,10 +202,12 @@ const gguf_meta *gguf_file_meta(const gguf_file *file); /* valid until close */
 size_t gguf_file_n_tensors(const gguf_file *file);
 const gguf_tensor *gguf_file_tensor(const gguf_file *file, size_t i);
 const gguf_tensor *gguf_file_find_tensor(const gguf_file *file, const char *name); /* or NULL */
+int gguf_file_fd(const gguf_file *file); /* for positioned reads; closed with the file */
 /* The tensor's n_bytes in the mapping. */
 const void *gguf_file_data(const gguf_file *file, const gguf_tensor *tensor);
 
-/* ---- writing ---------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------------
+ */
 
 /* Place tensors one after another, each aligned: fills data_off and n_bytes from type and dims.
  * Returns the size of the data section, padding after the last tensor included, in *data_bytes. */

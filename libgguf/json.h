@@ -1,4 +1,5 @@
-/* Bounded JSON reading on top of jansson: size cap, duplicate names refused, file and byte in errors. */
+/* Bounded JSON reading on top of jansson: size cap, duplicate names refused, file and byte in
+ * errors. */
 #ifndef LIBGGUF_JSON_H
 #define LIBGGUF_JSON_H
 

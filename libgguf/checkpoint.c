@@ -1,0 +1,264 @@
+/* Checkpoints: opening the files of a folder and looking tensors up. */
+#include "libgguf/checkpoint_internal.h"
+#include "libgguf/index.h"
+#include "libgguf/json.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MAX_SHARDS 10000
+
+typedef struct ckpt_file {
+    char *path;
+    int fd;
+} ckpt_file;
+
+struct gguf_checkpoint {
+    ckpt_file *files;
+    size_t n_files;
+    gguf_checkpoint_tensor *tensors;
+    size_t n_tensors, room;
+    gguf_index index;
+};
+
+static const gguf_dtype dtypes[] = {
+    {"F32", 32, GGUF_TYPE_F32},
+    {"F16", 16, GGUF_TYPE_F16},
+    {"BF16", 16, GGUF_TYPE_BF16},
+    {"F64", 64, GGUF_TYPE_F64},
+    {"I64", 64, GGUF_TYPE_I64},
+    {"I32", 32, GGUF_TYPE_I32},
+    {"I16", 16, GGUF_TYPE_I16},
+    {"I8", 8, GGUF_TYPE_I8},
+    {"U64", 64, -1},
+    {"U32", 32, -1},
+    {"U16", 16, -1},
+    {"U8", 8, -1},
+    {"BOOL", 8, -1},
+    {"F8_E4M3", 8, -1},
+    {"F8_E5M2", 8, -1},
+    {"F8_E8M0", 8, -1},
+    {"F8_E4M3FNUZ", 8, -1},
+    {"F8_E5M2FNUZ", 8, -1},
+    {"C64", 64, -1},
+    {"F4", 4, -1},
+    {"F6_E2M3", 6, -1},
+    {"F6_E3M2", 6, -1},
+};
+
+const gguf_dtype *gguf_dtype_named(const char *name) {
+    for (size_t i = 0; i < sizeof dtypes / sizeof dtypes[0]; i++)
+        if (strcmp(dtypes[i].name, name) == 0) return &dtypes[i];
+    return NULL;
+}
+
+static gguf_code no_memory(gguf_error *err, const char *path) {
+    return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+}
+
+gguf_code gguf_checkpoint_add(gguf_checkpoint *ckpt, const gguf_checkpoint_tensor *tensor,
+                              gguf_error *err) {
+    const char *path = ckpt->files[tensor->file].path;
+    if (ckpt->n_tensors == ckpt->room) {
+        size_t room = ckpt->room ? ckpt->room * 2 : 256;
+        void *grown = realloc(ckpt->tensors, room * sizeof *ckpt->tensors);
+        if (!grown) return no_memory(err, path);
+        ckpt->tensors = grown;
+        ckpt->room = room;
+    }
+    char *name = malloc(tensor->name.len + 1);
+    if (!name) return no_memory(err, path);
+    memcpy(name, tensor->name.ptr, tensor->name.len);
+    name[tensor->name.len] = '\0';
+    gguf_str copy = {name, tensor->name.len};
+    gguf_index_put_result put = gguf_index_put(&ckpt->index, copy, (uint32_t)ckpt->n_tensors, NULL);
+    if (put != GGUF_INDEX_ADDED) {
+        free(name);
+        if (put == GGUF_INDEX_NOMEM) return no_memory(err, path);
+        return gguf_fail(err, GGUF_E_DUPLICATE, path, GGUF_NO_OFFSET, "tensor '%.*s' occurs twice",
+                         (int)tensor->name.len, tensor->name.ptr);
+    }
+    gguf_checkpoint_tensor *slot = &ckpt->tensors[ckpt->n_tensors++];
+    *slot = *tensor;
+    slot->name = copy;
+    return GGUF_OK;
+}
+
+static gguf_code add_file(gguf_checkpoint *ckpt, const char *folder, const char *name,
+                          gguf_error *err) {
+    void *grown = realloc(ckpt->files, (ckpt->n_files + 1) * sizeof *ckpt->files);
+    if (!grown) return no_memory(err, name);
+    ckpt->files = grown;
+    char *path = NULL;
+    if (folder ? asprintf(&path, "%s/%s", folder, name) < 0 : !(path = strdup(name)))
+        return no_memory(err, name);
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    ckpt->files[ckpt->n_files] = (ckpt_file){path, fd};
+    uint32_t file = (uint32_t)ckpt->n_files++;
+    if (fd < 0)
+        return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot open: %s", strerror(errno));
+    return gguf_safetensors_read(ckpt, file, err);
+}
+
+static gguf_code check_shard_name(const char *name, const char *index_path, gguf_error *err) {
+    if (*name && !strchr(name, '/') && strcmp(name, "..") != 0 && strcmp(name, ".") != 0)
+        return GGUF_OK;
+    return gguf_fail(err, GGUF_E_FORMAT, index_path, GGUF_NO_OFFSET,
+                     "weight_map names '%s', which is no file beside it", name);
+}
+
+static bool has_file(const gguf_checkpoint *ckpt, const char *name, size_t *file) {
+    for (size_t i = 0; i < ckpt->n_files; i++) {
+        const char *slash = strrchr(ckpt->files[i].path, '/');
+        if (strcmp(slash ? slash + 1 : ckpt->files[i].path, name) != 0) continue;
+        *file = i;
+        return true;
+    }
+    return false;
+}
+
+static int compare_names(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* Open every shard that the map names, once, in name order. */
+static gguf_code open_shards(gguf_checkpoint *ckpt, const char *folder, const char *index_path,
+                             json_t *map, gguf_error *err) {
+    size_t n = 0, room = json_object_size(map);
+    const char **names = calloc(room ? room : 1, sizeof *names), *tensor;
+    json_t *value;
+    if (!names) return no_memory(err, index_path);
+    gguf_code code = GGUF_OK;
+    json_object_foreach(map, tensor, value) {
+        if (!json_is_string(value))
+            code = gguf_fail(err, GGUF_E_FORMAT, index_path, GGUF_NO_OFFSET,
+                             "weight_map's entry '%s' is no string", tensor);
+        else
+            code = check_shard_name(json_string_value(value), index_path, err);
+        if (code) break;
+        names[n++] = json_string_value(value);
+    }
+    qsort(names, n, sizeof *names, compare_names);
+    for (size_t i = 0; i < n && !code; i++) {
+        if (i && strcmp(names[i], names[i - 1]) == 0) continue;
+        code = ckpt->n_files < MAX_SHARDS ? add_file(ckpt, folder, names[i], err)
+                                          : gguf_fail(err, GGUF_E_LIMIT, index_path, GGUF_NO_OFFSET,
+                                                      "more than %d shards", MAX_SHARDS);
+    }
+    free(names);
+    return code;
+}
+
+/* The map and the union of the shards must be the same, tensor by tensor. */
+static gguf_code check_map(const gguf_checkpoint *ckpt, const char *index_path, json_t *map,
+                           gguf_error *err) {
+    const char *name;
+    json_t *value;
+    json_object_foreach(map, name, value) {
+        const gguf_checkpoint_tensor *t = gguf_checkpoint_find(ckpt, name);
+        size_t file = 0;
+        if (!t)
+            return gguf_fail(err, GGUF_E_MISSING, index_path, GGUF_NO_OFFSET,
+                             "weight_map lists tensor '%s', but no shard has it", name);
+        if (!has_file(ckpt, json_string_value(value), &file) || t->file != file)
+            return gguf_fail(err, GGUF_E_FORMAT, index_path, GGUF_NO_OFFSET,
+                             "weight_map puts tensor '%s' into '%s', but '%s' holds it", name,
+                             json_string_value(value), ckpt->files[t->file].path);
+    }
+    for (size_t i = 0; i < ckpt->n_tensors; i++)
+        if (!json_object_getn(map, ckpt->tensors[i].name.ptr, ckpt->tensors[i].name.len))
+            return gguf_fail(err, GGUF_E_FORMAT, ckpt->files[ckpt->tensors[i].file].path,
+                             GGUF_NO_OFFSET, "tensor '%s' is not in the weight_map",
+                             ckpt->tensors[i].name.ptr);
+    return GGUF_OK;
+}
+
+static gguf_code open_index(gguf_checkpoint *ckpt, const char *folder, const char *index_path,
+                            gguf_error *err) {
+    json_t *root;
+    gguf_code code = gguf_json_load(index_path, GGUF_JSON_WIDE_INTS, &root, err);
+    if (code) return code;
+    json_t *map = json_object_get(root, "weight_map");
+    if (!json_is_object(map) || json_object_size(map) == 0)
+        code = gguf_fail(err, GGUF_E_FORMAT, index_path, 0, "no weight_map");
+    if (!code) code = open_shards(ckpt, folder, index_path, map, err);
+    if (!code) code = check_map(ckpt, index_path, map, err);
+    json_decref(root);
+    return code;
+}
+
+static gguf_code open_folder(gguf_checkpoint *ckpt, const char *folder, gguf_error *err) {
+    char *index_path = NULL, *single = NULL;
+    gguf_code code = GGUF_E_NOMEM;
+    if (asprintf(&index_path, "%s/model.safetensors.index.json", folder) < 0 ||
+        asprintf(&single, "%s/model.safetensors", folder) < 0)
+        no_memory(err, folder);
+    else if (access(index_path, F_OK) == 0)
+        code = open_index(ckpt, folder, index_path, err);
+    else if (access(single, F_OK) == 0)
+        code = add_file(ckpt, folder, "model.safetensors", err);
+    else
+        code = gguf_fail(err, GGUF_E_MISSING, folder, GGUF_NO_OFFSET,
+                         "no model.safetensors and no model.safetensors.index.json here");
+    free(index_path);
+    free(single);
+    return code;
+}
+
+gguf_code gguf_checkpoint_open(const char *path, gguf_checkpoint **out, gguf_error *err) {
+    struct stat st;
+    *out = NULL;
+    if (stat(path, &st) != 0)
+        return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot open: %s", strerror(errno));
+    gguf_checkpoint *ckpt = calloc(1, sizeof *ckpt);
+    if (!ckpt) return no_memory(err, path);
+    gguf_code code =
+        S_ISDIR(st.st_mode) ? open_folder(ckpt, path, err) : add_file(ckpt, NULL, path, err);
+    if (code)
+        gguf_checkpoint_close(ckpt);
+    else
+        *out = ckpt;
+    return code;
+}
+
+void gguf_checkpoint_close(gguf_checkpoint *ckpt) {
+    if (!ckpt) return;
+    for (size_t i = 0; i < ckpt->n_files; i++) {
+        if (ckpt->files[i].fd >= 0) close(ckpt->files[i].fd);
+        free(ckpt->files[i].path);
+    }
+    for (size_t i = 0; i < ckpt->n_tensors; i++) free((char *)(uintptr_t)ckpt->tensors[i].name.ptr);
+    gguf_index_clear(&ckpt->index);
+    free(ckpt->files);
+    free(ckpt->tensors);
+    free(ckpt);
+}
+
+size_t gguf_checkpoint_n_tensors(const gguf_checkpoint *ckpt) {
+    return ckpt->n_tensors;
+}
+
+const gguf_checkpoint_tensor *gguf_checkpoint_tensor_at(const gguf_checkpoint *ckpt, size_t i) {
+    return &ckpt->tensors[i];
+}
+
+const gguf_checkpoint_tensor *gguf_checkpoint_find(const gguf_checkpoint *ckpt, const char *name) {
+    uint32_t i;
+    return gguf_index_get(&ckpt->index, gguf_str_of(name), &i) ? &ckpt->tensors[i] : NULL;
+}
+
+size_t gguf_checkpoint_n_files(const gguf_checkpoint *ckpt) {
+    return ckpt->n_files;
+}
+
+const char *gguf_checkpoint_file_path(const gguf_checkpoint *ckpt, size_t file) {
+    return ckpt->files[file].path;
+}
+
+int gguf_checkpoint_file_fd(const gguf_checkpoint *ckpt, size_t file) {
+    return ckpt->files[file].fd;
+}

@@ -1,0 +1,45 @@
+/* A checkpoint: named tensors in one or several files, as training frameworks save them.
+ * Dimensions are rows first (the order of the file, the reverse of GGUF's). */
+#ifndef LIBGGUF_CHECKPOINT_H
+#define LIBGGUF_CHECKPOINT_H
+
+#include "libgguf/gguf.h"
+
+#define GGUF_CHECKPOINT_MAX_DIMS 8
+
+/* Element types by their safetensors names. */
+typedef struct gguf_dtype {
+    const char *name;
+    uint32_t n_bits;
+    int32_t gguf_type; /* the same numbers as a GGUF tensor type, or -1 */
+} gguf_dtype;
+
+typedef struct gguf_checkpoint_tensor {
+    gguf_str name;
+    const gguf_dtype *dtype;
+    uint32_t n_dims;
+    uint64_t dims[GGUF_CHECKPOINT_MAX_DIMS];
+    uint32_t file; /* number of the file that holds it */
+    uint64_t off;  /* from the start of that file */
+    uint64_t n_bytes;
+} gguf_checkpoint_tensor;
+
+typedef struct gguf_checkpoint gguf_checkpoint;
+
+/* Open a folder (model.safetensors, or the shards that model.safetensors.index.json lists) or one
+ * .safetensors file. Only headers are read.
+ * Errors: GGUF_E_MISSING no weights in the folder, GGUF_E_IO, GGUF_E_TRUNCATED, GGUF_E_FORMAT,
+ * GGUF_E_DUPLICATE, GGUF_E_LIMIT, GGUF_E_NOMEM.
+ * Source: the safetensors format description and its reference parser. */
+gguf_code gguf_checkpoint_open(const char *path, gguf_checkpoint **out, gguf_error *err);
+void gguf_checkpoint_close(gguf_checkpoint *ckpt); /* accepts NULL */
+
+size_t gguf_checkpoint_n_tensors(const gguf_checkpoint *ckpt);
+/* In the order of files and offsets. */
+const gguf_checkpoint_tensor *gguf_checkpoint_tensor_at(const gguf_checkpoint *ckpt, size_t i);
+const gguf_checkpoint_tensor *gguf_checkpoint_find(const gguf_checkpoint *ckpt, const char *name);
+size_t gguf_checkpoint_n_files(const gguf_checkpoint *ckpt);
+const char *gguf_checkpoint_file_path(const gguf_checkpoint *ckpt, size_t file);
+int gguf_checkpoint_file_fd(const gguf_checkpoint *ckpt, size_t file); /* closed with the handle */
+
+#endif

@@ -1,0 +1,46 @@
+/* JSON reading on top of jansson. */
+#include "libgguf/json.h"
+#include "libgguf/map.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+gguf_code gguf_json_parse(const char *text, size_t len, gguf_json_numbers numbers, const char *file,
+                          int64_t off, json_t **out, gguf_error *err) {
+    size_t flags = JSON_REJECT_DUPLICATES | JSON_ALLOW_NUL;
+    if (numbers == GGUF_JSON_WIDE_INTS) flags |= JSON_DECODE_INT_AS_REAL;
+    json_error_t why;
+    *out = json_loadb(text, len, flags, &why);
+    if (*out) return GGUF_OK;
+    gguf_code code = json_error_code(&why) == json_error_out_of_memory   ? GGUF_E_NOMEM
+                     : json_error_code(&why) == json_error_duplicate_key ? GGUF_E_DUPLICATE
+                                                                         : GGUF_E_FORMAT;
+    int64_t at = why.position >= 0 ? off + why.position : off;
+    return gguf_fail(err, code, file, at, "JSON, line %d, column %d: %s", why.line, why.column,
+                     why.text);
+}
+
+gguf_code gguf_json_load(const char *path, gguf_json_numbers numbers, json_t **out,
+                         gguf_error *err) {
+    char *text;
+    size_t len;
+    *out = NULL;
+    gguf_code code = gguf_read_file(path, GGUF_JSON_MAX_BYTES, &text, &len, err);
+    if (code) return code;
+    code = gguf_json_parse(text, len, numbers, path, 0, out, err);
+    free(text);
+    return code;
+}
+
+bool gguf_json_u64(const json_t *value, uint64_t *out) {
+    if (json_is_integer(value)) {
+        if (json_integer_value(value) < 0) return false;
+        *out = (uint64_t)json_integer_value(value);
+        return true;
+    }
+    double real = json_real_value(value);
+    if (!json_is_real(value) || real < 0 || real > 9007199254740992.0 || real != floor(real))
+        return false;
+    *out = (uint64_t)real;
+    return true;
+}

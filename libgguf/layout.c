@@ -1,0 +1,92 @@
+/* Tensor types as stored, and where tensors lie. Sizes: ggml's block structs. */
+#include "libgguf/checked.h"
+#include "libgguf/gguf.h"
+
+#include <inttypes.h>
+#include <string.h>
+#include <strings.h>
+
+#define GGUF_MAX_TYPE 43
+
+#define ROW(name, elems, bytes) [GGUF_TYPE_##name] = {#name, GGUF_TYPE_##name, elems, bytes}
+
+static const gguf_type_layout layouts[GGUF_MAX_TYPE] = {
+    ROW(F32, 1, 4),        ROW(F16, 1, 2),        ROW(BF16, 1, 2),       ROW(F64, 1, 8),
+    ROW(I8, 1, 1),         ROW(I16, 1, 2),        ROW(I32, 1, 4),        ROW(I64, 1, 8),
+    ROW(Q4_0, 32, 18),     ROW(Q4_1, 32, 20),     ROW(Q5_0, 32, 22),     ROW(Q5_1, 32, 24),
+    ROW(Q8_0, 32, 34),     ROW(Q8_1, 32, 36),     ROW(Q2_K, 256, 84),    ROW(Q3_K, 256, 110),
+    ROW(Q4_K, 256, 144),   ROW(Q5_K, 256, 176),   ROW(Q6_K, 256, 210),   ROW(Q8_K, 256, 292),
+    ROW(IQ4_NL, 32, 18),   ROW(IQ4_XS, 256, 136), ROW(IQ2_XXS, 256, 66), ROW(IQ2_XS, 256, 74),
+    ROW(IQ3_XXS, 256, 98), ROW(IQ1_S, 256, 50),   ROW(IQ3_S, 256, 110),  ROW(IQ2_S, 256, 82),
+    ROW(IQ1_M, 256, 56),   ROW(TQ1_0, 256, 54),   ROW(TQ2_0, 256, 66),   ROW(MXFP4, 32, 17),
+    ROW(NVFP4, 64, 36),    ROW(Q1_0, 128, 18),    ROW(Q2_0, 64, 18),
+};
+
+const gguf_type_layout *gguf_type_layout_of(uint32_t type) {
+    return type < GGUF_MAX_TYPE && layouts[type].name ? &layouts[type] : NULL;
+}
+
+const gguf_type_layout *gguf_type_layout_named(const char *name) {
+    for (uint32_t t = 0; t < GGUF_MAX_TYPE; t++)
+        if (layouts[t].name && strcasecmp(layouts[t].name, name) == 0) return &layouts[t];
+    return NULL;
+}
+
+const char *gguf_type_name(uint32_t type) {
+    const gguf_type_layout *layout = gguf_type_layout_of(type);
+    return layout ? layout->name : "unknown";
+}
+
+gguf_code gguf_tensor_bytes(uint32_t type, uint32_t n_dims, const uint64_t *dims, uint64_t *n_bytes,
+                            gguf_error *err) {
+    const gguf_type_layout *layout = gguf_type_layout_of(type);
+    if (!layout)
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
+                         "tensor type %" PRIu32 " is not known", type);
+    uint64_t n_cols = n_dims ? dims[0] : 1;
+    if (n_cols % layout->block_elems)
+        return gguf_fail(err, GGUF_E_SHAPE, NULL, GGUF_NO_OFFSET,
+                         "%" PRIu64 " columns are no whole number of %s blocks of %" PRIu32, n_cols,
+                         layout->name, layout->block_elems);
+    /* Elements stay within int64 as every reader of the format asks; a block has at least a bit
+     * each. */
+    uint64_t n_elems = n_cols, n_blocks = n_cols / layout->block_elems, bytes = 0;
+    bool fits = true;
+    for (uint32_t i = 1; i < n_dims && fits; i++)
+        fits =
+            gguf_mul_u64(n_elems, dims[i], &n_elems) && gguf_mul_u64(n_blocks, dims[i], &n_blocks);
+    fits = fits && n_elems <= INT64_MAX && gguf_mul_u64(n_blocks, layout->block_bytes, &bytes) &&
+           bytes <= INT64_MAX;
+    if (!fits)
+        return gguf_fail(err, GGUF_E_SHAPE, NULL, GGUF_NO_OFFSET, "the tensor's size overflows");
+    *n_bytes = bytes;
+    return GGUF_OK;
+}
+
+uint64_t gguf_tensor_n_rows(const gguf_tensor *tensor) {
+    uint64_t n = 1;
+    for (uint32_t i = 1; i < tensor->n_dims; i++) n *= tensor->dims[i];
+    return n;
+}
+
+uint64_t gguf_tensor_n_elems(const gguf_tensor *tensor) {
+    return (tensor->n_dims ? tensor->dims[0] : 1) * gguf_tensor_n_rows(tensor);
+}
+
+gguf_code gguf_layout(gguf_tensor *tensors, size_t n_tensors, uint32_t alignment,
+                      uint64_t *data_bytes, gguf_error *err) {
+    uint64_t end = 0;
+    for (size_t i = 0; i < n_tensors; i++) {
+        gguf_tensor *t = &tensors[i];
+        gguf_code code = gguf_tensor_bytes(t->type, t->n_dims, t->dims, &t->n_bytes, err);
+        if (code) return code;
+        t->data_off = end;
+        if (!gguf_add_u64(end, t->n_bytes, &end) || !gguf_align_u64(end, alignment, &end) ||
+            end > INT64_MAX)
+            return gguf_fail(err, GGUF_E_SHAPE, NULL, GGUF_NO_OFFSET,
+                             "the data section's size overflows at tensor '%.*s'", (int)t->name.len,
+                             t->name.ptr);
+    }
+    *data_bytes = end;
+    return GGUF_OK;
+}

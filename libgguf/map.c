@@ -1,0 +1,88 @@
+/* Mapping and reading files. */
+#include "libgguf/map.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static gguf_code open_regular(const char *path, int *fd, uint64_t *n_bytes, gguf_error *err) {
+    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (*fd < 0)
+        return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot open: %s", strerror(errno));
+    struct stat st;
+    if (fstat(*fd, &st) != 0 || !S_ISREG(st.st_mode)) {
+        close(*fd);
+        *fd = -1;
+        return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "not a regular file");
+    }
+    *n_bytes = (uint64_t)st.st_size;
+    return GGUF_OK;
+}
+
+gguf_code gguf_map_open(const char *path, gguf_map *map, gguf_error *err) {
+    *map = (gguf_map){.fd = -1};
+    gguf_code code = open_regular(path, &map->fd, &map->n_bytes, err);
+    if (code || map->n_bytes == 0) return code;
+    void *p = mmap(NULL, map->n_bytes, PROT_READ, MAP_SHARED, map->fd, 0);
+    if (p == MAP_FAILED) {
+        int saved = errno;
+        close(map->fd);
+        *map = (gguf_map){.fd = -1};
+        return gguf_fail(err, saved == ENOMEM ? GGUF_E_NOMEM : GGUF_E_IO, path, GGUF_NO_OFFSET,
+                         "cannot map: %s", strerror(saved));
+    }
+    map->data = p;
+    return GGUF_OK;
+}
+
+void gguf_map_close(gguf_map *map) {
+    if (map->data) munmap((void *)(uintptr_t)map->data, map->n_bytes);
+    if (map->fd > 0) close(map->fd);
+    *map = (gguf_map){.fd = -1};
+}
+
+gguf_code gguf_read_at(int fd, const char *path, void *dst, size_t n, uint64_t off,
+                       gguf_error *err) {
+    for (size_t done = 0; done < n;) {
+        ssize_t got = pread(fd, (char *)dst + done, n - done, (off_t)(off + done));
+        if (got < 0 && errno == EINTR) continue;
+        if (got < 0)
+            return gguf_fail(err, GGUF_E_IO, path, (int64_t)(off + done), "cannot read: %s",
+                             strerror(errno));
+        if (got == 0)
+            return gguf_fail(err, GGUF_E_TRUNCATED, path, (int64_t)(off + done),
+                             "the file ends %zu bytes early", n - done);
+        done += (size_t)got;
+    }
+    return GGUF_OK;
+}
+
+gguf_code gguf_read_file(const char *path, size_t max_bytes, char **out, size_t *n_bytes,
+                         gguf_error *err) {
+    int fd;
+    uint64_t size;
+    *out = NULL;
+    gguf_code code = open_regular(path, &fd, &size, err);
+    if (code) return code;
+    if (size > max_bytes)
+        code = gguf_fail(err, GGUF_E_LIMIT, path, GGUF_NO_OFFSET,
+                         "%" PRIu64 " bytes are over the limit of %zu", size, max_bytes);
+    else if (!(*out = malloc(size + 1)))
+        code = gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+    else
+        code = gguf_read_at(fd, path, *out, size, 0, err);
+    close(fd);
+    if (code) {
+        free(*out);
+        *out = NULL;
+        return code;
+    }
+    (*out)[size] = '\0';
+    *n_bytes = size;
+    return GGUF_OK;
+}

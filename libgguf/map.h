@@ -1,0 +1,29 @@
+/* A file mapped read-only, and plain positioned reads. */
+#ifndef LIBGGUF_MAP_H
+#define LIBGGUF_MAP_H
+
+#include "libgguf/error.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct gguf_map {
+    const uint8_t *data; /* NULL for an empty file */
+    uint64_t n_bytes;
+    int fd; /* stays open: executors read tensor data through it */
+} gguf_map;
+
+/* Errors: GGUF_E_IO (absent, a folder, not readable), GGUF_E_NOMEM. */
+gguf_code gguf_map_open(const char *path, gguf_map *map, gguf_error *err);
+void gguf_map_close(gguf_map *map); /* accepts a zeroed one */
+
+/* Read exactly n bytes at off. Errors: GGUF_E_IO, GGUF_E_TRUNCATED. */
+gguf_code gguf_read_at(int fd, const char *path, void *dst, size_t n, uint64_t off,
+                       gguf_error *err);
+
+/* Read a whole small file; *out is malloc'ed with a NUL behind its end.
+ * Errors: GGUF_E_IO, GGUF_E_LIMIT (larger than max_bytes), GGUF_E_NOMEM. */
+gguf_code gguf_read_file(const char *path, size_t max_bytes, char **out, size_t *n_bytes,
+                         gguf_error *err);
+
+#endif

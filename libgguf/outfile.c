@@ -1,0 +1,153 @@
+/* Atomic output files. */
+#include "libgguf/outfile.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <libgen.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/file.h>
+#include <sys/statvfs.h>
+#include <unistd.h>
+
+struct gguf_outfile {
+    char *path, *part_path;
+    int fd;
+    bool replace;
+};
+
+static gguf_code fail_errno(gguf_error *err, const char *path, int64_t off, const char *doing) {
+    int saved = errno;
+    bool full = saved == ENOSPC || saved == EDQUOT || saved == EFBIG;
+    return gguf_fail(err, full ? GGUF_E_NOSPACE : GGUF_E_IO, path, off, "cannot %s: %s", doing,
+                     strerror(saved));
+}
+
+static gguf_code check_absent(const gguf_outfile *f, gguf_error *err) {
+    if (f->replace || access(f->path, F_OK) != 0) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_EXISTS, f->path, GGUF_NO_OFFSET,
+                     "the output exists; --force replaces it");
+}
+
+static gguf_code reserve(gguf_outfile *f, uint64_t n_bytes, gguf_error *err) {
+    struct statvfs fs;
+    if (n_bytes == 0) return GGUF_OK;
+    if (fstatvfs(f->fd, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < n_bytes)
+        return gguf_fail(err, GGUF_E_NOSPACE, f->path, GGUF_NO_OFFSET,
+                         "needs %" PRIu64 " bytes, but only %" PRIu64 " are free on the disk",
+                         n_bytes, (uint64_t)fs.f_bavail * fs.f_frsize);
+    if (ftruncate(f->fd, (off_t)n_bytes) != 0)
+        return fail_errno(err, f->part_path, GGUF_NO_OFFSET, "set the size");
+    if (fallocate(f->fd, 0, 0, (off_t)n_bytes) != 0 && errno == ENOSPC)
+        return fail_errno(err, f->part_path, GGUF_NO_OFFSET, "reserve space");
+    return GGUF_OK;
+}
+
+static gguf_code create_part(gguf_outfile *f, gguf_error *err) {
+    f->fd = open(f->part_path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    if (f->fd < 0) return fail_errno(err, f->part_path, GGUF_NO_OFFSET, "create");
+    if (flock(f->fd, LOCK_EX | LOCK_NB) != 0) {
+        close(f->fd);
+        f->fd = -1;
+        return gguf_fail(err, GGUF_E_IO, f->part_path, GGUF_NO_OFFSET,
+                         "another process is writing this file");
+    }
+    if (ftruncate(f->fd, 0) != 0) return fail_errno(err, f->part_path, GGUF_NO_OFFSET, "empty");
+    return GGUF_OK;
+}
+
+gguf_code gguf_outfile_open(const char *path, uint64_t n_bytes, bool replace, gguf_outfile **out,
+                            gguf_error *err) {
+    gguf_code code = GGUF_E_NOMEM;
+    *out = NULL;
+    gguf_outfile *f = calloc(1, sizeof *f);
+    if (f) *f = (gguf_outfile){.fd = -1, .replace = replace, .path = strdup(path)};
+    if (!f || !f->path || asprintf(&f->part_path, "%s.part", path) < 0) {
+        gguf_fail(err, code, path, GGUF_NO_OFFSET, "out of memory");
+        goto fail;
+    }
+    code = check_absent(f, err);
+    if (!code) code = create_part(f, err);
+    if (!code) code = reserve(f, n_bytes, err);
+    if (code) goto fail;
+    *out = f;
+    return GGUF_OK;
+fail:
+    gguf_outfile_discard(f);
+    return code;
+}
+
+gguf_code gguf_outfile_write(gguf_outfile *file, const void *bytes, size_t n, uint64_t off,
+                             gguf_error *err) {
+    for (size_t done = 0; done < n;) {
+        ssize_t put = pwrite(file->fd, (const char *)bytes + done, n - done, (off_t)(off + done));
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) return fail_errno(err, file->path, (int64_t)(off + done), "write");
+        done += (size_t)put;
+    }
+    return GGUF_OK;
+}
+
+static void close_handle(gguf_outfile *f) {
+    if (f->fd >= 0) close(f->fd);
+    free(f->path);
+    free(f->part_path);
+    free(f);
+}
+
+void gguf_outfile_discard(gguf_outfile *file) {
+    if (!file) return;
+    if (file->fd >= 0) unlink(file->part_path);
+    close_handle(file);
+}
+
+static gguf_code rename_part(const gguf_outfile *f, gguf_error *err) {
+    if (!f->replace) {
+        if (renameat2(AT_FDCWD, f->part_path, AT_FDCWD, f->path, RENAME_NOREPLACE) == 0)
+            return GGUF_OK;
+        if (errno != EINVAL && errno != ENOSYS && errno != EEXIST)
+            return fail_errno(err, f->path, GGUF_NO_OFFSET, "rename to the final name");
+        gguf_code code = check_absent(f, err);
+        if (code) return code;
+    }
+    if (rename(f->part_path, f->path) != 0)
+        return fail_errno(err, f->path, GGUF_NO_OFFSET, "rename to the final name");
+    return GGUF_OK;
+}
+
+/* Make the rename itself durable; file systems that cannot flush a folder are left alone. */
+static void sync_folder(const char *path) {
+    char *copy = strdup(path);
+    int fd = copy ? open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1;
+    if (fd >= 0) {
+        fsync(fd);
+        close(fd);
+    }
+    free(copy);
+}
+
+gguf_code gguf_outfile_commit(gguf_outfile *file, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    if (fsync(file->fd) != 0) code = fail_errno(err, file->path, GGUF_NO_OFFSET, "flush to disk");
+    if (!code) code = rename_part(file, err);
+    if (code) {
+        gguf_outfile_discard(file);
+        return code;
+    }
+    sync_folder(file->path);
+    close_handle(file);
+    return GGUF_OK;
+}
+
+gguf_code gguf_outfile_save(const char *path, const void *bytes, size_t n, bool replace,
+                            gguf_error *err) {
+    gguf_outfile *file;
+    gguf_code code = gguf_outfile_open(path, n, replace, &file, err);
+    if (code) return code;
+    code = gguf_outfile_write(file, bytes, n, 0, err);
+    if (!code) return gguf_outfile_commit(file, err);
+    gguf_outfile_discard(file);
+    return code;
+}

@@ -1,0 +1,36 @@
+/* Every output file goes through here: a temporary beside it (PATH.part), positioned writes, flush
+ * to disk, rename. The output appears whole or not at all. */
+#ifndef LIBGGUF_OUTFILE_H
+#define LIBGGUF_OUTFILE_H
+
+#include "libgguf/error.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct gguf_outfile gguf_outfile;
+
+/* Create the temporary file.
+ *   n_bytes  the final size, reserved on disk where the file system can; 0 = not known yet
+ *   replace  whether an existing `path` may be replaced
+ * Errors: GGUF_E_EXISTS, GGUF_E_IO (also: another process writes it), GGUF_E_NOSPACE. */
+gguf_code gguf_outfile_open(const char *path, uint64_t n_bytes, bool replace, gguf_outfile **out,
+                            gguf_error *err);
+
+/* Write n bytes at off. Threads: safe for ranges that do not overlap. */
+gguf_code gguf_outfile_write(gguf_outfile *file, const void *bytes, size_t n, uint64_t off,
+                             gguf_error *err);
+
+/* Flush to disk and rename to the final path. Frees the handle; on failure nothing is left behind.
+ */
+gguf_code gguf_outfile_commit(gguf_outfile *file, gguf_error *err);
+
+/* Remove the temporary file and free the handle. Accepts NULL. */
+void gguf_outfile_discard(gguf_outfile *file);
+
+/* Write a whole small file the same way. */
+gguf_code gguf_outfile_save(const char *path, const void *bytes, size_t n, bool replace,
+                            gguf_error *err);
+
+#endif

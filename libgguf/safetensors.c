@@ -1,0 +1,195 @@
+/* The safetensors format: u64 header length, JSON header, data buffer without gaps. */
+#include "libgguf/checked.h"
+#include "libgguf/checkpoint_internal.h"
+#include "libgguf/json.h"
+#include "libgguf/map.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+/* The reference parser's own limit. */
+#define MAX_HEADER_BYTES 100000000u
+
+typedef struct st_reader {
+    gguf_checkpoint *ckpt;
+    uint32_t file;
+    const char *path;
+    int fd;
+    char *text; /* the JSON header */
+    uint64_t n_header, n_file;
+    gguf_checkpoint_tensor *tensors;
+    size_t n_tensors;
+    gguf_error *err;
+} st_reader;
+
+static gguf_code fail_at(st_reader *r, gguf_code code, int64_t off, const char *what) {
+    return gguf_fail(r->err, code, r->path, off, "%s", what);
+}
+
+/* Where a tensor's entry stands in the file, for errors. */
+static int64_t entry_off(const st_reader *r, gguf_str name) {
+    const char *p = r->text, *end = r->text + r->n_header;
+    while (name.len && (p = memmem(p, (size_t)(end - p), name.ptr, name.len))) {
+        if (p > r->text && p[-1] == '"' && p + name.len < end && p[name.len] == '"')
+            return 8 + (p - 1 - r->text);
+        p++;
+    }
+    return 8;
+}
+
+static gguf_code fail_entry(st_reader *r, gguf_code code, gguf_str name, const char *what) {
+    return gguf_fail(r->err, code, r->path, entry_off(r, name), "tensor '%.*s': %s",
+                     (int)(name.len < 200 ? name.len : 200), name.ptr, what);
+}
+
+static gguf_code read_header_text(st_reader *r) {
+    struct stat st;
+    if (fstat(r->fd, &st) != 0 || !S_ISREG(st.st_mode))
+        return fail_at(r, GGUF_E_IO, GGUF_NO_OFFSET, "not a regular file");
+    r->n_file = (uint64_t)st.st_size;
+    if (r->n_file < 8)
+        return fail_at(r, GGUF_E_TRUNCATED, (int64_t)r->n_file,
+                       "the file ends inside the header length");
+    gguf_code code = gguf_read_at(r->fd, r->path, &r->n_header, 8, 0, r->err);
+    if (code) return code;
+    if (r->n_header > MAX_HEADER_BYTES)
+        return gguf_fail(r->err, GGUF_E_LIMIT, r->path, 0,
+                         "the header length is %" PRIu64 ", over the limit of %u", r->n_header,
+                         MAX_HEADER_BYTES);
+    if (r->n_header > r->n_file - 8)
+        return gguf_fail(r->err, GGUF_E_TRUNCATED, r->path, (int64_t)r->n_file,
+                         "the header of %" PRIu64 " bytes is cut off", r->n_header);
+    r->text = malloc(r->n_header + 1);
+    if (!r->text) return fail_at(r, GGUF_E_NOMEM, GGUF_NO_OFFSET, "out of memory");
+    r->text[r->n_header] = '\0';
+    return gguf_read_at(r->fd, r->path, r->text, r->n_header, 8, r->err);
+}
+
+static gguf_code read_shape(st_reader *r, gguf_checkpoint_tensor *t, const json_t *shape,
+                            uint64_t *n_bits) {
+    if (!json_is_array(shape)) return fail_entry(r, GGUF_E_FORMAT, t->name, "no shape");
+    if (json_array_size(shape) > GGUF_CHECKPOINT_MAX_DIMS)
+        return fail_entry(r, GGUF_E_LIMIT, t->name, "more than 8 dimensions");
+    t->n_dims = (uint32_t)json_array_size(shape);
+    *n_bits = t->dtype->n_bits;
+    for (uint32_t i = 0; i < t->n_dims; i++) {
+        const json_t *dim = json_array_get(shape, i);
+        if (!json_is_integer(dim) || !gguf_json_u64(dim, &t->dims[i]))
+            return fail_entry(r, GGUF_E_FORMAT, t->name, "a dimension is no non-negative integer");
+        if (!gguf_mul_u64(*n_bits, t->dims[i], n_bits))
+            return fail_entry(r, GGUF_E_SHAPE, t->name, "the shape overflows");
+    }
+    if (*n_bits % 8) return fail_entry(r, GGUF_E_SHAPE, t->name, "its bits fill no whole bytes");
+    return GGUF_OK;
+}
+
+static gguf_code read_extent(st_reader *r, gguf_checkpoint_tensor *t, const json_t *offsets,
+                             uint64_t n_bits) {
+    uint64_t begin, end, n_data = r->n_file - 8 - r->n_header;
+    const json_t *b = json_array_get(offsets, 0), *e = json_array_get(offsets, 1);
+    if (json_array_size(offsets) != 2 || !json_is_integer(b) || !json_is_integer(e) ||
+        !gguf_json_u64(b, &begin) || !gguf_json_u64(e, &end) || end < begin)
+        return fail_entry(r, GGUF_E_FORMAT, t->name,
+                          "data_offsets is no pair of ascending offsets");
+    if (end - begin != n_bits / 8)
+        return gguf_fail(
+            r->err, GGUF_E_SHAPE, r->path, entry_off(r, t->name),
+            "tensor '%.*s': shape and dtype need %" PRIu64 " bytes, data_offsets give %" PRIu64,
+            (int)(t->name.len < 200 ? t->name.len : 200), t->name.ptr, n_bits / 8, end - begin);
+    if (end > n_data)
+        return gguf_fail(r->err, GGUF_E_TRUNCATED, r->path, (int64_t)r->n_file,
+                         "tensor '%.*s' ends at byte %" PRIu64
+                         " of the data, but the file has only %" PRIu64,
+                         (int)(t->name.len < 200 ? t->name.len : 200), t->name.ptr, end, n_data);
+    t->off = 8 + r->n_header + begin;
+    t->n_bytes = end - begin;
+    return GGUF_OK;
+}
+
+static gguf_code read_entry(st_reader *r, gguf_str name, const json_t *entry) {
+    gguf_checkpoint_tensor *t = &r->tensors[r->n_tensors];
+    *t = (gguf_checkpoint_tensor){.name = name, .file = r->file};
+    if (!json_is_object(entry)) return fail_entry(r, GGUF_E_FORMAT, name, "its entry is no object");
+    const char *dtype = json_string_value(json_object_get(entry, "dtype"));
+    t->dtype = dtype ? gguf_dtype_named(dtype) : NULL;
+    if (!t->dtype) return fail_entry(r, GGUF_E_FORMAT, name, "its dtype is missing or not known");
+    uint64_t n_bits = 0;
+    gguf_code code = read_shape(r, t, json_object_get(entry, "shape"), &n_bits);
+    if (!code) code = read_extent(r, t, json_object_get(entry, "data_offsets"), n_bits);
+    if (!code) r->n_tensors++;
+    return code;
+}
+
+static gguf_code check_string_map(st_reader *r, json_t *metadata) {
+    const char *key;
+    json_t *value;
+    if (!json_is_object(metadata)) return fail_at(r, GGUF_E_FORMAT, 8, "__metadata__ is no object");
+    json_object_foreach(metadata, key, value) {
+        if (!json_is_string(value) && !json_is_null(value))
+            return fail_at(r, GGUF_E_FORMAT, 8, "__metadata__ holds something else than strings");
+    }
+    return GGUF_OK;
+}
+
+static gguf_code read_entries(st_reader *r, json_t *root) {
+    r->tensors = calloc(json_object_size(root) + 1, sizeof *r->tensors);
+    if (!r->tensors) return fail_at(r, GGUF_E_NOMEM, GGUF_NO_OFFSET, "out of memory");
+    for (void *it = json_object_iter(root); it; it = json_object_iter_next(root, it)) {
+        gguf_str name = {json_object_iter_key(it), json_object_iter_key_len(it)};
+        json_t *value = json_object_iter_value(it);
+        gguf_code code = gguf_str_eq(name, "__metadata__") ? check_string_map(r, value)
+                                                           : read_entry(r, name, value);
+        if (code) return code;
+    }
+    return GGUF_OK;
+}
+
+static int compare_extents(const void *a, const void *b) {
+    const gguf_checkpoint_tensor *x = a, *y = b;
+    if (x->off != y->off) return x->off < y->off ? -1 : 1;
+    if (x->n_bytes != y->n_bytes) return x->n_bytes < y->n_bytes ? -1 : 1;
+    size_t n = x->name.len < y->name.len ? x->name.len : y->name.len;
+    int order = memcmp(x->name.ptr, y->name.ptr, n);
+    return order ? order : (x->name.len > y->name.len) - (x->name.len < y->name.len);
+}
+
+/* The tensors must fill the buffer from its first byte to its last without gap or overlap. */
+static gguf_code check_extents(st_reader *r) {
+    uint64_t expected = 8 + r->n_header;
+    qsort(r->tensors, r->n_tensors, sizeof *r->tensors, compare_extents);
+    for (size_t i = 0; i < r->n_tensors; i++) {
+        const gguf_checkpoint_tensor *t = &r->tensors[i];
+        if (t->off != expected)
+            return fail_entry(r, GGUF_E_FORMAT, t->name,
+                              t->off < expected ? "its data overlaps another tensor's"
+                                                : "there is a gap before its data");
+        expected = t->off + t->n_bytes;
+    }
+    if (expected == r->n_file) return GGUF_OK;
+    return gguf_fail(r->err, GGUF_E_FORMAT, r->path, (int64_t)expected,
+                     "%" PRIu64 " bytes after the last tensor", r->n_file - expected);
+}
+
+gguf_code gguf_safetensors_read(gguf_checkpoint *ckpt, uint32_t file, gguf_error *err) {
+    st_reader r = {.ckpt = ckpt,
+                   .file = file,
+                   .path = gguf_checkpoint_file_path(ckpt, file),
+                   .fd = gguf_checkpoint_file_fd(ckpt, file),
+                   .err = err};
+    json_t *root = NULL;
+    gguf_code code = read_header_text(&r);
+    if (!code)
+        code = gguf_json_parse(r.text, r.n_header, GGUF_JSON_EXACT_INTS, r.path, 8, &root, err);
+    if (!code && !json_is_object(root))
+        code = fail_at(&r, GGUF_E_FORMAT, 8, "the header is no object");
+    if (!code) code = read_entries(&r, root);
+    if (!code) code = check_extents(&r);
+    for (size_t i = 0; i < r.n_tensors && !code; i++)
+        code = gguf_checkpoint_add(ckpt, &r.tensors[i], err);
+    json_decref(root);
+    free(r.tensors);
+    free(r.text);
+    return code;
+}
