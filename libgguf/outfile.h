@@ -12,7 +12,8 @@
 typedef struct gguf_outfile gguf_outfile;
 
 /* Create the temporary file.
- *   n_bytes  the final size, reserved on disk where the file system can; 0 = not known yet
+ *   n_bytes  the final size, reserved on disk where the file system can, and zeros until written;
+ *            0 = not known yet
  *   replace  whether an existing `path` may be replaced
  * Errors: GGUF_E_EXISTS, GGUF_E_IO (also: another process writes it), GGUF_E_NOSPACE. */
 gguf_code gguf_outfile_open(const char *path, uint64_t n_bytes, bool replace, gguf_outfile **out,

@@ -3,13 +3,15 @@
  * Shapes are rows first: [n_rows][n_cols] row-major (GGUF stores the column count first).
  * A row is a whole number of blocks. Block formats: ggml's block structs, see docs/formats.md.
  * Every kernel exists in scalar C, which defines the bytes; variants are chosen once at start from
- * what processor and system support. GGUF_ISA=scalar|avx2|avx512|neon in the environment forces one. */
+ * what processor and system support. GGUF_ISA=scalar|avx2|avx512|neon in the environment forces
+ * one. */
 #ifndef QUANT_QUANT_H
 #define QUANT_QUANT_H
 
 #include "libgguf/gguf.h"
 
-/* ---- types ------------------------------------------------------------------------------------ */
+/* ---- types ------------------------------------------------------------------------------------
+ */
 
 /* Activations for integer dot products: 8-bit blocks made by quant_act_encode. */
 typedef enum quant_act {
@@ -25,7 +27,8 @@ size_t quant_row_bytes(uint32_t type, size_t n_cols);
 quant_act quant_act_of(uint32_t type);
 size_t quant_act_row_bytes(quant_act act, size_t n_cols);
 
-/* ---- encode and decode ------------------------------------------------------------------------ */
+/* ---- encode and decode ------------------------------------------------------------------------
+ */
 
 /* Encode rows of f32 into blocks of `type`, minimising the importance-weighted squared error.
  *   src   [n_rows][n_cols]
@@ -46,7 +49,8 @@ gguf_code quant_decode(uint32_t type, const void *src, size_t n_rows, size_t n_c
  * n_rows * n_cols if all are. For copies that skip encode. */
 size_t quant_find_nonfinite(uint32_t type, const void *src, size_t n_rows, size_t n_cols);
 
-/* ---- products --------------------------------------------------------------------------------- */
+/* ---- products ---------------------------------------------------------------------------------
+ */
 
 /* Encode one row of activations. n_cols must be a multiple of the block of `act` (32 or 256). */
 void quant_act_encode(quant_act act, const float *src, size_t n_cols, void *dst);
@@ -56,8 +60,8 @@ void quant_act_encode(quant_act act, const float *src, size_t n_cols, void *dst)
  *   acts    n_acts rows, quant_act_row_bytes(quant_act_of(type), n_cols) apart; for QUANT_ACT_NONE
  *           f32 [n_acts][n_cols]
  * The sum's order depends only on type, n_cols and instruction set, never on n_rows or n_acts. */
-void quant_matmul(uint32_t type, const void *weight, size_t n_rows, size_t n_cols,
-                  const void *acts, size_t n_acts, float *out, size_t out_stride);
+void quant_matmul(uint32_t type, const void *weight, size_t n_rows, size_t n_cols, const void *acts,
+                  size_t n_acts, float *out, size_t out_stride);
 
 /* Exact-as-possible product with f32 activations for any decodable type (reference mode). */
 void quant_matmul_f32(uint32_t type, const void *weight, size_t n_rows, size_t n_cols,

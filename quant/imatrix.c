@@ -1,0 +1,280 @@
+/* Importance matrices: collecting, loading, saving. */
+#include "quant/imatrix.h"
+#include "libgguf/index.h"
+#include "libgguf/outfile.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define SUMS_SUFFIX   ".in_sum2"
+#define COUNTS_SUFFIX ".counts"
+
+struct quant_imatrix {
+    quant_imatrix_entry *entries;
+    size_t n_entries, room;
+    gguf_index index;
+    quant_imatrix_info info;
+};
+
+quant_imatrix *quant_imatrix_new(void) {
+    return calloc(1, sizeof(quant_imatrix));
+}
+
+static void free_entry(quant_imatrix_entry *entry) {
+    free(entry->name);
+    free(entry->sums);
+    free(entry->counts);
+}
+
+void quant_imatrix_free(quant_imatrix *im) {
+    if (!im) return;
+    for (size_t i = 0; i < im->n_entries; i++) free_entry(&im->entries[i]);
+    free(im->entries);
+    gguf_index_clear(&im->index);
+    free(im->info.dataset);
+    free(im);
+}
+
+static quant_imatrix_entry *add_entry(quant_imatrix *im, const char *name, size_t n_cols,
+                                      size_t n_mats) {
+    if (im->n_entries == im->room) {
+        size_t room = im->room ? im->room * 2 : 64;
+        void *grown = realloc(im->entries, room * sizeof *im->entries);
+        if (!grown) return NULL;
+        im->entries = grown;
+        im->room = room;
+    }
+    quant_imatrix_entry e = {.name = strdup(name),
+                             .n_cols = n_cols,
+                             .n_mats = n_mats,
+                             .sums = calloc(n_cols * n_mats + 1, sizeof(double)),
+                             .counts = calloc(n_mats + 1, sizeof(double))};
+    if (!e.name || !e.sums || !e.counts ||
+        gguf_index_put(&im->index, gguf_str_of(e.name), (uint32_t)im->n_entries, NULL) !=
+            GGUF_INDEX_ADDED) {
+        free_entry(&e);
+        return NULL;
+    }
+    im->entries[im->n_entries] = e;
+    return &im->entries[im->n_entries++];
+}
+
+quant_imatrix_entry *quant_imatrix_entry_of(quant_imatrix *im, const char *name, size_t n_cols,
+                                            size_t n_mats) {
+    uint32_t i;
+    if (!gguf_index_get(&im->index, gguf_str_of(name), &i))
+        return add_entry(im, name, n_cols, n_mats);
+    quant_imatrix_entry *entry = &im->entries[i];
+    return entry->n_cols == n_cols && entry->n_mats == n_mats ? entry : NULL;
+}
+
+size_t quant_imatrix_count(const quant_imatrix *im) {
+    return im->n_entries;
+}
+
+const quant_imatrix_entry *quant_imatrix_at(const quant_imatrix *im, size_t i) {
+    return &im->entries[i];
+}
+
+const quant_imatrix_entry *quant_imatrix_find(const quant_imatrix *im, const char *name) {
+    uint32_t i;
+    return gguf_index_get(&im->index, gguf_str_of(name), &i) ? &im->entries[i] : NULL;
+}
+
+void quant_imatrix_means(const quant_imatrix_entry *entry, float *means) {
+    for (size_t m = 0; m < entry->n_mats; m++) {
+        double count = entry->counts[m];
+        for (size_t c = 0; c < entry->n_cols; c++) {
+            size_t i = m * entry->n_cols + c;
+            means[i] = count > 0 ? (float)(entry->sums[i] / count) : 1.0f;
+        }
+    }
+}
+
+const quant_imatrix_info *quant_imatrix_info_of(const quant_imatrix *im) {
+    return &im->info;
+}
+
+static gguf_code no_memory(gguf_error *err, const char *path) {
+    return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+}
+
+gguf_code quant_imatrix_set_info(quant_imatrix *im, const char *dataset, uint32_t n_chunks,
+                                 uint32_t chunk_tokens, gguf_error *err) {
+    char *copy = strdup(dataset);
+    if (!copy) return no_memory(err, NULL);
+    free(im->info.dataset);
+    im->info = (quant_imatrix_info){copy, n_chunks, chunk_tokens};
+    return GGUF_OK;
+}
+
+/* ---- loading
+ * -------------------------------------------------------------------------------------- */
+
+static gguf_code read_info(quant_imatrix *im, const gguf_file *f, gguf_error *err) {
+    const gguf_meta *meta = gguf_file_meta(f);
+    const char *path = gguf_file_path(f);
+    gguf_str type, dataset = {"", 0};
+    uint64_t n_chunks, chunk_tokens;
+    if (!gguf_kv_str(gguf_meta_find(meta, "general.type"), &type) || !gguf_str_eq(type, "imatrix"))
+        return gguf_fail(err, GGUF_E_FORMAT, path, GGUF_NO_OFFSET,
+                         "not an importance matrix: general.type is not 'imatrix'");
+    const gguf_kv *datasets = gguf_meta_find(meta, "imatrix.datasets");
+    if (!datasets || datasets->elem_type != GGUF_VALUE_STRING ||
+        !gguf_kv_u64(gguf_meta_find(meta, "imatrix.chunk_count"), &n_chunks) ||
+        !gguf_kv_u64(gguf_meta_find(meta, "imatrix.chunk_size"), &chunk_tokens))
+        return gguf_fail(err, GGUF_E_MISSING, path, GGUF_NO_OFFSET,
+                         "imatrix.datasets, imatrix.chunk_count or imatrix.chunk_size is missing");
+    gguf_kv_iter it = {.kv = datasets};
+    gguf_kv_next_str(&it, &dataset);
+    char name[256];
+    snprintf(name, sizeof name, "%.*s", (int)(dataset.len < 255 ? dataset.len : 255), dataset.ptr);
+    return quant_imatrix_set_info(im, name, (uint32_t)n_chunks, (uint32_t)chunk_tokens, err);
+}
+
+static gguf_code fail_entry(const gguf_file *f, const gguf_tensor *t, gguf_code code,
+                            const char *what, gguf_error *err) {
+    return gguf_fail(err, code, gguf_file_path(f), (int64_t)t->file_off, "tensor '%.*s': %s",
+                     (int)t->name.len, t->name.ptr, what);
+}
+
+static gguf_code read_values(const gguf_file *f, const gguf_tensor *t, double *out,
+                             gguf_error *err) {
+    size_t n = (size_t)gguf_tensor_n_elems(t);
+    const uint8_t *data = gguf_file_data(f, t);
+    for (size_t i = 0; i < n; i++) {
+        float v;
+        memcpy(&v, data + i * sizeof v, sizeof v);
+        if (!isfinite(v) || v < 0)
+            return fail_entry(f, t, GGUF_E_NONFINITE, "a sum or count is negative or not finite",
+                              err);
+        out[i] = v;
+    }
+    return GGUF_OK;
+}
+
+static gguf_code read_entry(quant_imatrix *im, const gguf_file *f, const gguf_tensor *sums,
+                            gguf_error *err) {
+    char name[GGUF_MAX_TENSOR_NAME + 8];
+    size_t len = sums->name.len - strlen(SUMS_SUFFIX);
+    snprintf(name, sizeof name, "%.*s%s", (int)len, sums->name.ptr, COUNTS_SUFFIX);
+    const gguf_tensor *counts = gguf_file_find_tensor(f, name);
+    if (!counts) return fail_entry(f, sums, GGUF_E_MISSING, "there are no .counts beside it", err);
+    size_t n_cols = (size_t)sums->dims[0], n_mats = (size_t)gguf_tensor_n_rows(sums);
+    if (sums->type != GGUF_TYPE_F32 || counts->type != GGUF_TYPE_F32 ||
+        gguf_tensor_n_elems(counts) != n_mats || n_cols == 0)
+        return fail_entry(f, sums, GGUF_E_SHAPE, "sums and counts do not fit together", err);
+    name[len] = '\0';
+    quant_imatrix_entry *entry = quant_imatrix_entry_of(im, name, n_cols, n_mats);
+    if (!entry) return no_memory(err, gguf_file_path(f));
+    gguf_code code = read_values(f, sums, entry->sums, err);
+    return code ? code : read_values(f, counts, entry->counts, err);
+}
+
+static bool ends_with(gguf_str name, const char *suffix) {
+    size_t n = strlen(suffix);
+    return name.len > n && memcmp(name.ptr + name.len - n, suffix, n) == 0;
+}
+
+gguf_code quant_imatrix_load(const char *path, quant_imatrix **out, gguf_error *err) {
+    gguf_file *f;
+    *out = NULL;
+    gguf_code code = gguf_file_open(path, GGUF_OPEN_DEFAULT, &f, err);
+    if (code) return code;
+    quant_imatrix *im = quant_imatrix_new();
+    code = im ? read_info(im, f, err) : no_memory(err, path);
+    for (size_t i = 0; i < gguf_file_n_tensors(f) && !code; i++) {
+        const gguf_tensor *t = gguf_file_tensor(f, i);
+        if (ends_with(t->name, SUMS_SUFFIX)) code = read_entry(im, f, t, err);
+    }
+    gguf_file_close(f);
+    if (code)
+        quant_imatrix_free(im);
+    else
+        *out = im;
+    return code;
+}
+
+/* ---- saving
+ * --------------------------------------------------------------------------------------- */
+
+static int compare_names(const void *a, const void *b) {
+    return strcmp((*(const quant_imatrix_entry *const *)a)->name,
+                  (*(const quant_imatrix_entry *const *)b)->name);
+}
+
+/* Two tensors per entry; dense entries have one dimension, as existing readers expect. */
+static void describe_entry(const quant_imatrix_entry *e, char (*names)[GGUF_MAX_TENSOR_NAME + 16],
+                           gguf_tensor *tensors) {
+    uint32_t n_dims = e->n_mats > 1 ? 2 : 1;
+    snprintf(names[0], sizeof names[0], "%s%s", e->name, SUMS_SUFFIX);
+    snprintf(names[1], sizeof names[1], "%s%s", e->name, COUNTS_SUFFIX);
+    tensors[0] = (gguf_tensor){
+        .name = gguf_str_of(names[0]), .n_dims = n_dims, .dims = {e->n_cols, e->n_mats, 1, 1}};
+    tensors[1] = (gguf_tensor){
+        .name = gguf_str_of(names[1]), .n_dims = n_dims, .dims = {1, e->n_mats, 1, 1}};
+}
+
+static void store_values(uint8_t *dst, const double *values, size_t n) {
+    for (size_t i = 0; i < n; i++) {
+        float v = (float)values[i];
+        memcpy(dst + i * sizeof v, &v, sizeof v);
+    }
+}
+
+static gguf_code save_file(const char *path, bool replace, const gguf_meta *meta,
+                           gguf_tensor *tensors, const quant_imatrix_entry *const *sorted, size_t n,
+                           gguf_error *err) {
+    uint64_t data_bytes;
+    uint8_t *header = NULL, *file = NULL;
+    size_t header_bytes;
+    gguf_code code = gguf_layout(tensors, 2 * n, GGUF_DEFAULT_ALIGNMENT, &data_bytes, err);
+    if (!code)
+        code = gguf_header_encode(meta, tensors, 2 * n, GGUF_DEFAULT_ALIGNMENT, &header,
+                                  &header_bytes, err);
+    if (!code && !(file = calloc(1, header_bytes + data_bytes))) code = no_memory(err, path);
+    if (!code) {
+        memcpy(file, header, header_bytes);
+        for (size_t i = 0; i < n; i++) {
+            const quant_imatrix_entry *e = sorted[i];
+            uint8_t *data = file + header_bytes;
+            store_values(data + tensors[2 * i].data_off, e->sums, e->n_cols * e->n_mats);
+            store_values(data + tensors[2 * i + 1].data_off, e->counts, e->n_mats);
+        }
+        code = gguf_outfile_save(path, file, header_bytes + data_bytes, replace, err);
+    }
+    free(header);
+    free(file);
+    return code;
+}
+
+gguf_code quant_imatrix_save(const quant_imatrix *im, const char *path, bool replace,
+                             gguf_error *err) {
+    size_t n = im->n_entries;
+    const quant_imatrix_entry **sorted = calloc(n + 1, sizeof *sorted);
+    gguf_tensor *tensors = calloc(2 * n + 1, sizeof *tensors);
+    char(*names)[GGUF_MAX_TENSOR_NAME + 16] = calloc(2 * n + 1, sizeof *names);
+    gguf_meta *meta = gguf_meta_new();
+    gguf_code code = GGUF_OK;
+    if (!sorted || !tensors || !names || !meta) {
+        code = no_memory(err, path);
+        goto done;
+    }
+    for (size_t i = 0; i < n; i++) sorted[i] = &im->entries[i];
+    qsort(sorted, n, sizeof *sorted, compare_names);
+    for (size_t i = 0; i < n; i++) describe_entry(sorted[i], names + 2 * i, tensors + 2 * i);
+    gguf_str dataset = gguf_str_of(im->info.dataset ? im->info.dataset : "");
+    gguf_meta_set_str(meta, "general.type", gguf_str_of("imatrix"));
+    gguf_meta_set_str_array(meta, "imatrix.datasets", 1, &dataset);
+    gguf_meta_set_u32(meta, "imatrix.chunk_count", im->info.n_chunks);
+    gguf_meta_set_u32(meta, "imatrix.chunk_size", im->info.chunk_tokens);
+    code = save_file(path, replace, meta, tensors, sorted, n, err);
+done:
+    gguf_meta_free(meta);
+    free(names);
+    free(tensors);
+    free(sorted);
+    return code;
+}

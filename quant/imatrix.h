@@ -1,0 +1,49 @@
+/* Importance matrices: per weight tensor and column, the mean of the squared inputs that it
+ * multiplies. Format: llama.cpp's GGUF imatrix files (general.type "imatrix"). */
+#ifndef QUANT_IMATRIX_H
+#define QUANT_IMATRIX_H
+
+#include "libgguf/gguf.h"
+
+/* Sums over calibration tokens of one weight tensor with n_mats matrices of n_cols columns. */
+typedef struct quant_imatrix_entry {
+    char *name; /* of the weight, e.g. "blk.0.attn_q.weight" */
+    size_t n_cols, n_mats;
+    double *sums;   /* [n_mats][n_cols] of squares */
+    double *counts; /* [n_mats] rows seen */
+} quant_imatrix_entry;
+
+typedef struct quant_imatrix quant_imatrix;
+
+quant_imatrix *quant_imatrix_new(void); /* NULL when out of memory */
+void quant_imatrix_free(quant_imatrix *im);
+
+/* The entry of a name, created with zeros if absent; NULL when out of memory or when it exists with
+ * another shape. Valid until the next call of this function. */
+quant_imatrix_entry *quant_imatrix_entry_of(quant_imatrix *im, const char *name, size_t n_cols,
+                                            size_t n_mats);
+
+size_t quant_imatrix_count(const quant_imatrix *im);
+const quant_imatrix_entry *quant_imatrix_at(const quant_imatrix *im, size_t i);
+const quant_imatrix_entry *quant_imatrix_find(const quant_imatrix *im, const char *name);
+
+/* Mean squares into means [n_mats][n_cols]; a matrix without samples gets ones. */
+void quant_imatrix_means(const quant_imatrix_entry *entry, float *means);
+
+/* Where the calibration came from; `datasets` and its strings are copied. */
+typedef struct quant_imatrix_info {
+    char *dataset; /* name of the calibration file, without folders */
+    uint32_t n_chunks;
+    uint32_t chunk_tokens;
+} quant_imatrix_info;
+const quant_imatrix_info *quant_imatrix_info_of(const quant_imatrix *im);
+gguf_code quant_imatrix_set_info(quant_imatrix *im, const char *dataset, uint32_t n_chunks,
+                                 uint32_t chunk_tokens, gguf_error *err);
+
+/* Errors of gguf_file_open; GGUF_E_MISSING for a key or an unpaired tensor, GGUF_E_SHAPE,
+ * GGUF_E_NONFINITE. */
+gguf_code quant_imatrix_load(const char *path, quant_imatrix **out, gguf_error *err);
+gguf_code quant_imatrix_save(const quant_imatrix *im, const char *path, bool replace,
+                             gguf_error *err);
+
+#endif

@@ -1,0 +1,119 @@
+/* Building plans. */
+#include "quant/plan.h"
+#include "quant/quant.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+static gguf_code no_memory(gguf_error *err) {
+    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+}
+
+gguf_code quant_plan_init(quant_plan *plan, gguf_error *err) {
+    *plan = (quant_plan){.alignment = GGUF_DEFAULT_ALIGNMENT, .meta = gguf_meta_new()};
+    return plan->meta ? GGUF_OK : no_memory(err);
+}
+
+void quant_plan_clear(quant_plan *plan) {
+    gguf_meta_free(plan->meta);
+    for (size_t i = 0; i < plan->n_owned; i++) free(plan->owned[i]);
+    free(plan->owned);
+    free(plan->tensors);
+    free(plan->header);
+    *plan = (quant_plan){0};
+}
+
+void *quant_plan_alloc(quant_plan *plan, size_t n_bytes) {
+    void **grown = realloc(plan->owned, (plan->n_owned + 1) * sizeof *grown);
+    if (!grown) return NULL;
+    plan->owned = grown;
+    void *p = malloc(n_bytes ? n_bytes : 1);
+    if (p) plan->owned[plan->n_owned++] = p;
+    return p;
+}
+
+gguf_code quant_plan_add(quant_plan *plan, const quant_plan_tensor *tensor, gguf_error *err) {
+    if (plan->n_tensors == plan->room) {
+        size_t room = plan->room ? plan->room * 2 : 256;
+        void *grown = realloc(plan->tensors, room * sizeof *plan->tensors);
+        if (!grown) return no_memory(err);
+        plan->tensors = grown;
+        plan->room = room;
+    }
+    char *name = quant_plan_alloc(plan, tensor->out.name.len + 1);
+    if (!name) return no_memory(err);
+    memcpy(name, tensor->out.name.ptr, tensor->out.name.len);
+    name[tensor->out.name.len] = '\0';
+    quant_plan_tensor *slot = &plan->tensors[plan->n_tensors++];
+    *slot = *tensor;
+    slot->out.name.ptr = name;
+    return GGUF_OK;
+}
+
+static int compare_tensors(const void *a, const void *b) {
+    const quant_plan_tensor *x = a, *y = b;
+    if (x->tags.layer != y->tags.layer) return x->tags.layer < y->tags.layer ? -1 : 1;
+    return strcmp(x->out.name.ptr, y->out.name.ptr);
+}
+
+void quant_plan_sort(quant_plan *plan) {
+    if (plan->n_tensors)
+        qsort(plan->tensors, plan->n_tensors, sizeof *plan->tensors, compare_tensors);
+}
+
+static gguf_code check_tensor(const quant_plan_tensor *t, gguf_error *err) {
+    const char *name = t->out.name.ptr;
+    if (t->out.name.len == 0 || t->out.name.len > GGUF_MAX_TENSOR_NAME)
+        return gguf_fail(err, GGUF_E_LIMIT, t->source.path, GGUF_NO_OFFSET,
+                         "tensor name '%s' has %zu bytes, the format allows 1 to %d", name,
+                         t->out.name.len, GGUF_MAX_TENSOR_NAME);
+    uint64_t n_elems = gguf_tensor_n_elems(&t->out);
+    if (t->n_rows * t->n_cols != n_elems)
+        return gguf_fail(err, GGUF_E_SHAPE, t->source.path, GGUF_NO_OFFSET,
+                         "tensor '%s' has %" PRIu64 " x %" PRIu64 " elements, the output %" PRIu64,
+                         name, t->n_rows, t->n_cols, n_elems);
+    if (t->n_rows && t->n_cols &&
+        t->source.n_bytes != t->n_rows * quant_row_bytes(t->source_type, t->n_cols))
+        return gguf_fail(err, GGUF_E_SHAPE, t->source.path, (int64_t)t->source.off,
+                         "tensor '%s' has %" PRIu64 " bytes, its shape needs another number", name,
+                         t->source.n_bytes);
+    if (t->source_type == t->out.type) return GGUF_OK;
+    if (!quant_can_decode(t->source_type) || !quant_can_encode(t->out.type))
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, t->source.path, GGUF_NO_OFFSET,
+                         "tensor '%s': %s to %s is not supported", name,
+                         gguf_type_name(t->source_type), gguf_type_name(t->out.type));
+    return GGUF_OK;
+}
+
+gguf_code quant_plan_finish(quant_plan *plan, gguf_error *err) {
+    gguf_tensor *infos = calloc(plan->n_tensors ? plan->n_tensors : 1, sizeof *infos);
+    if (!infos) return no_memory(err);
+    gguf_code code = GGUF_OK;
+    for (size_t i = 0; i < plan->n_tensors && !code; i++) {
+        code = check_tensor(&plan->tensors[i], err);
+        infos[i] = plan->tensors[i].out;
+    }
+    if (!code) code = gguf_layout(infos, plan->n_tensors, plan->alignment, &plan->data_bytes, err);
+    for (size_t i = 0; i < plan->n_tensors && !code; i++) plan->tensors[i].out = infos[i];
+    size_t header_bytes = 0;
+    if (!code)
+        code = gguf_header_encode(plan->meta, infos, plan->n_tensors, plan->alignment,
+                                  &plan->header, &header_bytes, err);
+    plan->header_bytes = header_bytes;
+    free(infos);
+    return code;
+}
+
+uint64_t quant_plan_file_bytes(const quant_plan *plan) {
+    return plan->header_bytes + plan->data_bytes;
+}
+
+double quant_plan_bpw(const quant_plan *plan) {
+    double n_bytes = 0, n_elems = 0;
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        n_bytes += (double)plan->tensors[i].out.n_bytes;
+        n_elems += (double)gguf_tensor_n_elems(&plan->tensors[i].out);
+    }
+    return n_elems > 0 ? 8 * n_bytes / n_elems : 0;
+}

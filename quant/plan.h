@@ -1,0 +1,119 @@
+/* A plan: the complete list of output tensors, each with its source, transforms, type, place and
+ * size, before any weight is read. quant_execute carries any plan out. */
+#ifndef QUANT_PLAN_H
+#define QUANT_PLAN_H
+
+#include "libgguf/gguf.h"
+#include "libgguf/pool.h"
+
+#include <stdatomic.h>
+
+/* What a planner knows of a tensor; recipes match these. */
+typedef struct quant_tags {
+    const char *role; /* last part of the GGUF name, e.g. "attn_v"; "" = none */
+    int32_t layer;    /* -1 = not part of a layer */
+    bool keep;        /* never quantised: norms, biases, routers, small tables */
+    bool is_output;   /* the output projection, or the embedding that stands in for it */
+} quant_tags;
+
+/* What a planner knows of the whole model. */
+typedef struct quant_model_tags {
+    uint32_t n_layers;
+    uint32_t n_experts; /* 0 = dense */
+    uint32_t gqa;       /* query heads per key head; at least 1 */
+} quant_model_tags;
+
+/* A matrix in a file, or in memory if `memory` is set. Rows of `type`. */
+typedef struct quant_source {
+    const char *path; /* for errors; lives as long as the plan */
+    int fd;
+    uint64_t off;
+    const void *memory;
+    uint64_t n_bytes;
+} quant_source;
+
+typedef enum quant_step_op {
+    /* Per head of d rows: out row 2i + j = in row j * d/2 + i, for adjacent RoPE pairs.
+     * arg: number of heads. */
+    QUANT_STEP_PERMUTE_HEADS
+} quant_step_op;
+
+typedef struct quant_step {
+    quant_step_op op;
+    uint64_t arg;
+} quant_step;
+
+#define QUANT_MAX_STEPS 4
+
+typedef struct quant_plan_tensor {
+    gguf_tensor out; /* name, type, dims; data_off and n_bytes by quant_plan_finish */
+    quant_tags tags;
+    quant_source source;
+    uint32_t source_type;    /* GGUF type of the stored numbers */
+    uint64_t n_rows, n_cols; /* of the source as a matrix, e.g. 4096 x 1 for a permuted bias */
+    quant_step steps[QUANT_MAX_STEPS];
+    uint32_t n_steps;
+    const float *imp; /* [n_mats][n_cols] column importance, or NULL; not owned */
+} quant_plan_tensor;
+
+typedef struct quant_plan {
+    gguf_meta *meta; /* owned */
+    quant_plan_tensor *tensors;
+    size_t n_tensors, room;
+    quant_model_tags model;
+    uint32_t alignment;
+    uint64_t header_bytes, data_bytes; /* by quant_plan_finish */
+    uint8_t *header;                   /* by quant_plan_finish */
+    void **owned;                      /* memory that lives as long as the plan */
+    size_t n_owned;
+} quant_plan;
+
+/* Start with alignment 32, an empty metadata set and no tensors. Errors: GGUF_E_NOMEM. */
+gguf_code quant_plan_init(quant_plan *plan, gguf_error *err);
+void quant_plan_clear(quant_plan *plan); /* accepts a zeroed plan */
+
+/* Append a tensor; its name is copied into the plan. */
+gguf_code quant_plan_add(quant_plan *plan, const quant_plan_tensor *tensor, gguf_error *err);
+/* Memory that is freed with the plan; NULL when out of memory. */
+void *quant_plan_alloc(quant_plan *plan, size_t n_bytes);
+/* Sort by layer, then name, as other tools order their files. */
+void quant_plan_sort(quant_plan *plan);
+/* Check every tensor (source and output agree, types known), place them and encode the header.
+ * Nothing of the plan may change afterwards. */
+gguf_code quant_plan_finish(quant_plan *plan, gguf_error *err);
+
+uint64_t quant_plan_file_bytes(const quant_plan *plan);
+/* 8 * tensor bytes / elements. */
+double quant_plan_bpw(const quant_plan *plan);
+
+/* ---- execution --------------------------------------------------------------------------------
+ */
+
+/* What a tensor lost, over all its elements. */
+typedef struct quant_loss {
+    double rmse;          /* sqrt(mean (w - w^)^2) */
+    double weighted_rmse; /* sqrt(sum imp (w - w^)^2 / sum imp); equal to rmse without importance */
+} quant_loss;
+
+typedef struct quant_execute_opts {
+    uint64_t max_memory_bytes; /* for buffers; at least one row per thread is always used */
+    bool replace;              /* an existing output */
+    const atomic_bool *cancel; /* polled; may be NULL */
+    void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes); /* may be NULL */
+    void *progress_ctx;
+    quant_loss *loss; /* [n_tensors], filled if not NULL (costs a decode of every block) */
+} quant_execute_opts;
+
+quant_execute_opts quant_execute_defaults(void);
+
+/* Buffer bytes that quant_execute will use. */
+uint64_t quant_execute_memory(const quant_plan *plan, const quant_execute_opts *opts,
+                              unsigned n_threads);
+
+/* Write the plan's file. The bytes do not depend on the number of threads.
+ * Errors: of sources and of the output file, GGUF_E_NONFINITE, GGUF_E_CANCELLED, GGUF_E_NOMEM;
+ * no output is left behind. */
+gguf_code quant_execute(const quant_plan *plan, const char *path, gguf_pool *pool,
+                        const quant_execute_opts *opts, gguf_error *err);
+
+#endif

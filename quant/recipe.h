@@ -1,0 +1,37 @@
+/* Recipes: which tensor gets which type. Read from configs/quant or from a file of the user's; they
+ * match the tags that a planner supplies. docs/recipes.md describes the fields. */
+#ifndef QUANT_RECIPE_H
+#define QUANT_RECIPE_H
+
+#include "quant/plan.h"
+
+typedef struct quant_recipe quant_recipe;
+
+/* A built-in recipe by name (any case, e.g. "Q4_K_M"). Errors: GGUF_E_USAGE if there is none. */
+gguf_code quant_recipe_named(const char *name, quant_recipe **out, gguf_error *err);
+/* A recipe file. Errors: of reading YAML; GGUF_E_FORMAT with the byte of a bad rule. */
+gguf_code quant_recipe_load(const char *path, quant_recipe **out, gguf_error *err);
+/* One type for every tensor that may be quantised (--pure). */
+gguf_code quant_recipe_pure(uint32_t type, quant_recipe **out, gguf_error *err);
+void quant_recipe_free(quant_recipe *recipe); /* accepts NULL */
+
+const char *quant_recipe_name(const quant_recipe *recipe);
+/* general.file_type of the output, or -1. */
+int32_t quant_recipe_file_type(const quant_recipe *recipe);
+/* The i-th built-in recipe's name, or NULL behind the last. */
+const char *quant_recipe_builtin(size_t i);
+
+/* A rule of the command line: tensors whose name matches the extended regular expression get the
+ * type. Earlier overrides win; all win over the recipe. Errors: GGUF_E_USAGE for a bad expression.
+ */
+gguf_code quant_recipe_override(quant_recipe *recipe, const char *regex, uint32_t type,
+                                gguf_error *err);
+
+/* Set out.type of every tensor of a sorted plan. Tensors tagged `keep` keep the type they have.
+ * Types whose blocks do not divide a row fall back to the next that do, at last F16.
+ *   has_imatrix  some rules depend on it
+ *   n_fallbacks  number of tensors that fell back; may be NULL */
+gguf_code quant_recipe_apply(const quant_recipe *recipe, quant_plan *plan, bool has_imatrix,
+                             size_t *n_fallbacks, gguf_error *err);
+
+#endif
