@@ -1,0 +1,183 @@
+/* Opening a model for import. */
+#include "runtime/import/import_internal.h"
+#include "runtime/tokenizer/tokenizer.h"
+
+#include <errno.h>
+#include <libgen.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+static gguf_code no_memory(gguf_error *err) {
+    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+}
+
+void rt_import_warn(rt_import *import, const char *format, ...) {
+    char *text = NULL;
+    va_list args;
+    va_start(args, format);
+    int n = vasprintf(&text, format, args);
+    va_end(args);
+    if (n < 0) return;
+    void *grown = realloc(import->warnings, (import->n_warnings + 1) * sizeof *import->warnings);
+    if (!grown) {
+        free(text);
+        return;
+    }
+    import->warnings = grown;
+    import->warnings[import->n_warnings++] = text;
+}
+
+/* The folder that holds config and tokenizer: the path itself or, for a file, where it lies. */
+static gguf_code set_folder(rt_import *import, const char *path, bool is_folder, gguf_error *err) {
+    if (is_folder) {
+        import->folder = strdup(path);
+    } else {
+        char *copy = strdup(path);
+        import->folder = copy ? strdup(dirname(copy)) : NULL;
+        free(copy);
+    }
+    if (!import->folder || asprintf(&import->config_path, "%s/config.json", import->folder) < 0)
+        return no_memory(err);
+    return GGUF_OK;
+}
+
+static gguf_code open_config(rt_import *import, const char *arch_file, gguf_error *err) {
+    if (access(import->config_path, F_OK) != 0)
+        return gguf_fail(err, GGUF_E_MISSING, import->folder, GGUF_NO_OFFSET,
+                         "no config.json here");
+    gguf_code code = gguf_json_load(import->config_path, GGUF_JSON_WIDE_INTS, &import->config, err);
+    if (code) return code;
+    const json_t *classes = json_object_get(import->config, "architectures");
+    const char *hf_class = json_string_value(json_array_get(classes, 0));
+    const char *model_type = json_string_value(json_object_get(import->config, "model_type"));
+    if (!hf_class && !model_type)
+        return gguf_fail(err, GGUF_E_MISSING, import->config_path, GGUF_NO_OFFSET,
+                         "neither 'architectures' nor 'model_type' says what model this is");
+    gguf_error why = {0};
+    code = rt_arch_open_hf(hf_class, model_type, arch_file, &import->arch, &why);
+    if (code) {
+        const char *file = why.file[0] ? why.file : import->config_path;
+        return gguf_fail(err, code, file, why.offset, "%s", why.message);
+    }
+    import->architecture = strdup(rt_arch_name(import->arch));
+    return import->architecture ? GGUF_OK : no_memory(err);
+}
+
+static gguf_code import_vocab(rt_import *import, gguf_error *err) {
+    uint64_t n_vocab = 0;
+    rt_vocab_report report;
+    rt_import_key_u64(import, "vocab_size", &n_vocab);
+    gguf_code code =
+        rt_vocab_import(import->folder, (uint32_t)n_vocab, import->plan.meta, &report, err);
+    for (size_t i = 0; i < report.n_warnings; i++) rt_import_warn(import, "%s", report.warnings[i]);
+    return code;
+}
+
+/* A folder with tokenizer files only gives a vocabulary without an architecture's keys. */
+static gguf_code import_bare_vocab(rt_import *import, gguf_error *err) {
+    import->architecture = strdup("none");
+    if (!import->architecture) return no_memory(err);
+    gguf_code code = rt_import_general(import, err);
+    return code ? code : import_vocab(import, err);
+}
+
+static gguf_code import_checkpoint(rt_import *import, const char *path, const rt_import_opts *opts,
+                                   gguf_error *err) {
+    if (opts->vocab_only && access(import->config_path, F_OK) != 0)
+        return import_bare_vocab(import, err);
+    gguf_code code = open_config(import, opts->arch_file, err);
+    if (!code) code = rt_import_general(import, err);
+    if (!code) code = rt_import_keys(import, err);
+    if (!code && !opts->vocab_only) {
+        code = gguf_checkpoint_open(path, &import->ckpt, err);
+        if (!code) code = rt_import_rope(import, err);
+        if (!code) code = rt_import_tensors(import, err);
+        if (!code) rt_import_size_label(import);
+    }
+    gguf_meta_set_u32(import->plan.meta, "general.quantization_version", 2);
+    if (!code) code = import_vocab(import, err);
+    return code ? code : gguf_meta_status(import->plan.meta, err);
+}
+
+static bool is_gguf_file(const char *path) {
+    char magic[4] = {0};
+    FILE *f = fopen(path, "rb");
+    bool found = f && fread(magic, 1, 4, f) == 4 && memcmp(magic, "GGUF", 4) == 0;
+    if (f) fclose(f);
+    const char *dot = strrchr(path, '.');
+    return found || (dot && strcmp(dot, ".gguf") == 0);
+}
+
+static gguf_code open_path(rt_import *import, const char *path, const rt_import_opts *opts,
+                           gguf_error *err) {
+    struct stat st;
+    if (stat(path, &st) != 0)
+        return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot open: %s", strerror(errno));
+    gguf_code code = quant_plan_init(&import->plan, err);
+    if (!code) code = set_folder(import, path, S_ISDIR(st.st_mode), err);
+    if (code) return code;
+    if (!S_ISDIR(st.st_mode) && is_gguf_file(path)) {
+        code = gguf_file_open(path, GGUF_OPEN_DEFAULT, &import->gguf, err);
+        if (!code) code = rt_import_gguf(import, err);
+    } else {
+        code = import_checkpoint(import, path, opts, err);
+    }
+    if (code) return code;
+    rt_tag_model(&import->plan, import->architecture);
+    quant_plan_sort(&import->plan);
+    return GGUF_OK;
+}
+
+gguf_code rt_import_open(const char *path, const rt_import_opts *opts, rt_import **out,
+                         gguf_error *err) {
+    static const rt_import_opts defaults = {0};
+    *out = NULL;
+    rt_import *import = calloc(1, sizeof *import);
+    if (!import) return no_memory(err);
+    gguf_code code = open_path(import, path, opts ? opts : &defaults, err);
+    if (code)
+        rt_import_close(import);
+    else
+        *out = import;
+    return code;
+}
+
+void rt_import_close(rt_import *import) {
+    if (!import) return;
+    quant_plan_clear(&import->plan);
+    json_decref(import->config);
+    rt_arch_close(import->arch);
+    gguf_checkpoint_close(import->ckpt);
+    gguf_file_close(import->gguf);
+    for (size_t i = 0; i < import->n_warnings; i++) free(import->warnings[i]);
+    free(import->warnings);
+    free(import->used);
+    free(import->architecture);
+    free(import->config_path);
+    free(import->folder);
+    free(import);
+}
+
+quant_plan *rt_import_plan(rt_import *import) {
+    return &import->plan;
+}
+
+const char *rt_import_architecture(const rt_import *import) {
+    return import->architecture;
+}
+
+bool rt_import_is_gguf(const rt_import *import) {
+    return import->gguf != NULL;
+}
+
+size_t rt_import_n_warnings(const rt_import *import) {
+    return import->n_warnings;
+}
+
+const char *rt_import_warning(const rt_import *import, size_t i) {
+    return import->warnings[i];
+}

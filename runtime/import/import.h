@@ -1,0 +1,32 @@
+/* Importing a model: a Hugging Face folder, a .safetensors file with its config beside it, or a
+ * GGUF file becomes a plan. Only headers, config and tokenizer files are read. */
+#ifndef RUNTIME_IMPORT_H
+#define RUNTIME_IMPORT_H
+
+#include "quant/plan.h"
+
+typedef struct rt_import rt_import;
+
+typedef struct rt_import_opts {
+    const char *arch_file; /* description to use instead of the built-in ones, or NULL */
+    bool vocab_only;       /* metadata and tokenizer, no tensors */
+} rt_import_opts;
+
+/* Matrices keep the precision of their source, everything tagged `keep` becomes F32; a recipe may
+ * change the types before quant_plan_finish. `path` is a folder, a .safetensors file or a .gguf
+ * file. Errors: GGUF_E_IO, GGUF_E_MISSING (config, tokenizer, tensor), GGUF_E_SHAPE,
+ * GGUF_E_UNSUPPORTED (architecture, RoPE scaling, dtype), GGUF_E_FORMAT and those of the readers.
+ */
+gguf_code rt_import_open(const char *path, const rt_import_opts *opts, rt_import **out,
+                         gguf_error *err);
+void rt_import_close(rt_import *import); /* accepts NULL */
+
+/* The plan, not yet finished; owned by the import. */
+quant_plan *rt_import_plan(rt_import *import);
+const char *rt_import_architecture(const rt_import *import);
+bool rt_import_is_gguf(const rt_import *import);
+/* Sentences for the user, e.g. about tensors that are not used. */
+size_t rt_import_n_warnings(const rt_import *import);
+const char *rt_import_warning(const rt_import *import, size_t i);
+
+#endif

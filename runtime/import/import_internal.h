@@ -1,0 +1,62 @@
+/* What the parts of the import share. */
+#ifndef RUNTIME_IMPORT_INTERNAL_H
+#define RUNTIME_IMPORT_INTERNAL_H
+
+#include "libgguf/checkpoint.h"
+#include "libgguf/json.h"
+#include "runtime/arch.h"
+#include "runtime/import/import.h"
+
+struct rt_import {
+    quant_plan plan;
+    char *folder; /* of config.json and the tokenizer */
+    char *config_path;
+    json_t *config;
+    rt_arch *arch;
+    char *architecture; /* the GGUF name */
+    gguf_checkpoint *ckpt;
+    gguf_file *gguf;
+    bool *used; /* [n checkpoint tensors] */
+    char **warnings;
+    size_t n_warnings;
+};
+
+/* Add a warning; one that does not fit into memory is lost. */
+void rt_import_warn(rt_import *import, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+
+/* The value at a dotted path of config.json, or NULL if absent or null. */
+const json_t *rt_config_get(const rt_import *import, const char *path);
+
+/* general.architecture, type and name; once the tensors are known, the size label. */
+gguf_code rt_import_general(rt_import *import, gguf_error *err);
+void rt_import_size_label(rt_import *import);
+
+/* Set the metadata keys of the description from config.json. */
+gguf_code rt_import_keys(rt_import *import, gguf_error *err);
+/* A number that is a key of the description's, e.g. "attention.head_count". */
+bool rt_import_key_u64(const rt_import *import, const char *key, uint64_t *out);
+/* The value of NUMBER-or-KEY {* or / NUMBER-or-KEY}, e.g. "attention.head_count * 64". */
+gguf_code rt_import_eval(const rt_import *import, const gguf_yaml *node, uint64_t *out,
+                         gguf_error *err);
+
+/* RoPE scaling: keys and generated tensors. */
+gguf_code rt_import_rope(rt_import *import, gguf_error *err);
+
+/* All tensors of the description from the checkpoint. */
+gguf_code rt_import_tensors(rt_import *import, gguf_error *err);
+/* A generated F32 vector; values are copied. */
+gguf_code rt_import_add_vector(rt_import *import, const char *name, const float *values, size_t n,
+                               gguf_error *err);
+
+/* Everything of a GGUF file. */
+gguf_code rt_import_gguf(rt_import *import, gguf_error *err);
+
+/* Role, layer and whether to keep a tensor unquantised, from its GGUF name and dimensions. */
+gguf_code rt_tag_tensor(quant_plan *plan, const gguf_tensor *tensor, quant_tags *tags,
+                        gguf_error *err);
+/* Mark the output projection, or the embedding that stands in for it, and read the model's facts.
+ */
+void rt_tag_model(quant_plan *plan, const char *architecture);
+
+#endif

@@ -1,0 +1,134 @@
+/* RoPE scaling of config.json (`rope_parameters` of transformers 5, `rope_scaling` of 4). */
+#include "runtime/import/import_internal.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_ROTARY 65536
+
+static const json_t *rope_object(const rt_import *import) {
+    const json_t *object = rt_config_get(import, "rope_parameters");
+    return object ? object : rt_config_get(import, "rope_scaling");
+}
+
+static const char *rope_type(const json_t *object) {
+    const json_t *type = json_object_get(object, "rope_type");
+    if (!type || json_is_null(type)) type = json_object_get(object, "type");
+    return json_is_string(type) ? json_string_value(type) : "default";
+}
+
+static bool allowed(const rt_import *import, const char *type) {
+    const gguf_yaml *list =
+        gguf_yaml_get(gguf_yaml_root(rt_arch_doc(import->arch)), "rope_scaling");
+    for (const gguf_yaml *name = list ? list->first : NULL; name; name = name->next)
+        if (strcmp(name->text, type) == 0) return true;
+    return false;
+}
+
+/* A number of the rope object; absent = the default, or an error if that is NaN. */
+static gguf_code rope_number(const rt_import *import, const json_t *object, const char *name,
+                             double absent, double *out, gguf_error *err) {
+    const json_t *value = json_object_get(object, name);
+    *out = json_is_number(value) ? json_number_value(value) : absent;
+    if (isfinite(*out)) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_MISSING, import->config_path, GGUF_NO_OFFSET,
+                     "RoPE scaling has no number '%s'", name);
+}
+
+static void scaling_key(const rt_import *import, const char *name, char *out, size_t n) {
+    snprintf(out, n, "%s.rope.scaling.%s", import->architecture, name);
+}
+
+static void set_scaling_f32(rt_import *import, const char *name, double value) {
+    char key[160];
+    scaling_key(import, name, key, sizeof key);
+    gguf_meta_set_f32(import->plan.meta, key, (float)value);
+}
+
+static void set_scaling_type(rt_import *import, const char *type, double factor) {
+    char key[160];
+    scaling_key(import, "type", key, sizeof key);
+    gguf_meta_set_str(import->plan.meta, key, gguf_str_of(type));
+    set_scaling_f32(import, "factor", factor);
+}
+
+static gguf_code import_linear(rt_import *import, const json_t *object, gguf_error *err) {
+    double factor;
+    gguf_code code = rope_number(import, object, "factor", NAN, &factor, err);
+    if (!code) set_scaling_type(import, "linear", factor);
+    return code;
+}
+
+/* YaRN (arXiv 2309.00071). The file's attn_factor multiplies the 0.1 ln(factor) + 1 that readers
+ * apply. */
+static gguf_code import_yarn(rt_import *import, const json_t *object, gguf_error *err) {
+    double factor, original, attention, fast, slow, context = 0;
+    uint64_t n_ctx = 0;
+    if (rt_import_key_u64(import, "context_length", &n_ctx)) context = (double)n_ctx;
+    gguf_code code = rope_number(import, object, "factor", NAN, &factor, err);
+    if (!code)
+        code = rope_number(import, object, "original_max_position_embeddings", context, &original,
+                           err);
+    if (code) return code;
+    double usual = factor > 1 ? 0.1 * log(factor) + 1 : 1;
+    rope_number(import, object, "attention_factor", usual, &attention, NULL);
+    rope_number(import, object, "beta_fast", 32, &fast, NULL);
+    rope_number(import, object, "beta_slow", 1, &slow, NULL);
+    set_scaling_type(import, "yarn", factor);
+    char key[160];
+    scaling_key(import, "original_context_length", key, sizeof key);
+    gguf_meta_set_u32(import->plan.meta, key, (uint32_t)original);
+    if (attention != usual) set_scaling_f32(import, "attn_factor", attention / usual);
+    if (fast != 32) set_scaling_f32(import, "yarn_beta_fast", fast);
+    if (slow != 1) set_scaling_f32(import, "yarn_beta_slow", slow);
+    return GGUF_OK;
+}
+
+/* Llama 3.1's rule: long wavelengths are stretched by `factor`, short ones kept, between them a
+ * blend. The base frequencies are rounded to f32 first, as the original implementation does. */
+static gguf_code import_llama3(rt_import *import, const json_t *object, gguf_error *err) {
+    double factor, low, high, original;
+    uint64_t n_rot = 0;
+    float factors[MAX_ROTARY / 2];
+    gguf_code code = rope_number(import, object, "factor", 8, &factor, err);
+    if (!code) code = rope_number(import, object, "low_freq_factor", 1, &low, err);
+    if (!code) code = rope_number(import, object, "high_freq_factor", 4, &high, err);
+    if (!code)
+        code =
+            rope_number(import, object, "original_max_position_embeddings", 8192, &original, err);
+    if (code) return code;
+    char key[160];
+    double base = 10000;
+    snprintf(key, sizeof key, "%s.rope.freq_base", import->architecture);
+    gguf_kv_f64(gguf_meta_find(import->plan.meta, key), &base);
+    if (!rt_import_key_u64(import, "rope.dimension_count", &n_rot) || n_rot > MAX_ROTARY ||
+        factor <= 0 || high <= low)
+        return gguf_fail(err, GGUF_E_FORMAT, import->config_path, GGUF_NO_OFFSET,
+                         "RoPE scaling 'llama3' has impossible numbers");
+    for (uint64_t i = 0; i < n_rot / 2; i++) {
+        float frequency = 1.0f / powf((float)base, (float)(2 * i) / (float)n_rot);
+        double wavelength = 2 * M_PI / (double)frequency;
+        double blend = (original / wavelength - low) / (high - low);
+        if (wavelength < original / high)
+            factors[i] = 1;
+        else if (wavelength > original / low)
+            factors[i] = (float)factor;
+        else
+            factors[i] = (float)(1 / ((1 - blend) / factor + blend));
+    }
+    return rt_import_add_vector(import, "rope_freqs.weight", factors, n_rot / 2, err);
+}
+
+gguf_code rt_import_rope(rt_import *import, gguf_error *err) {
+    const json_t *object = rope_object(import);
+    if (!object) return GGUF_OK;
+    const char *type = rope_type(object);
+    if (!allowed(import, type))
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, import->config_path, GGUF_NO_OFFSET,
+                         "RoPE scaling '%s' is not supported for this architecture", type);
+    if (strcmp(type, "linear") == 0) return import_linear(import, object, err);
+    if (strcmp(type, "yarn") == 0) return import_yarn(import, object, err);
+    if (strcmp(type, "llama3") == 0) return import_llama3(import, object, err);
+    return GGUF_OK;
+}

@@ -1,0 +1,75 @@
+/* Tags from GGUF names: blk.LAYER.ROLE.weight. Which tensors stay unquantised: docs/formats.md. */
+#include "runtime/import/import_internal.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static bool ends_with(const char *name, const char *suffix) {
+    size_t n = strlen(name), m = strlen(suffix);
+    return n >= m && strcmp(name + n - m, suffix) == 0;
+}
+
+static uint32_t effective_dims(const gguf_tensor *t) {
+    uint32_t n = t->n_dims;
+    while (n > 1 && t->dims[n - 1] == 1) n--;
+    return n;
+}
+
+static bool stays(const gguf_tensor *t, const char *name) {
+    static const char *const kept[] = {"_norm.weight", "ffn_gate_inp.weight",
+                                       "ffn_gate_inp_shexp.weight", "position_embd.weight",
+                                       "token_types.weight"};
+    if (effective_dims(t) < 2 || !ends_with(name, "weight")) return true;
+    for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
+        if (ends_with(name, kept[i])) return true;
+    return false;
+}
+
+gguf_code rt_tag_tensor(quant_plan *plan, const gguf_tensor *tensor, quant_tags *tags,
+                        gguf_error *err) {
+    char *name = quant_plan_alloc(plan, tensor->name.len + 1);
+    if (!name) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    memcpy(name, tensor->name.ptr, tensor->name.len);
+    name[tensor->name.len] = '\0';
+    *tags = (quant_tags){.layer = -1, .keep = stays(tensor, name), .role = name};
+    int layer, at = 0;
+    if (sscanf(name, "blk.%d.%n", &layer, &at) == 1 && at && layer >= 0) {
+        tags->layer = layer;
+        tags->role = name + at;
+    }
+    char *dot = strrchr(tags->role, '.');
+    if (dot) *dot = '\0';
+    return GGUF_OK;
+}
+
+/* A key of the architecture as a number; of an array its first element. */
+static uint64_t arch_number(const quant_plan *plan, const char *architecture, const char *key,
+                            uint64_t absent) {
+    char full[160];
+    snprintf(full, sizeof full, "%s.%s", architecture, key);
+    const gguf_kv *kv = gguf_meta_find(plan->meta, full);
+    uint64_t value;
+    int64_t element;
+    if (gguf_kv_u64(kv, &value)) return value;
+    if (!kv || kv->type != GGUF_VALUE_ARRAY) return absent;
+    gguf_kv_iter it = {.kv = kv};
+    return gguf_kv_next_i64(&it, &element) && element >= 0 ? (uint64_t)element : absent;
+}
+
+void rt_tag_model(quant_plan *plan, const char *architecture) {
+    uint64_t n_head = arch_number(plan, architecture, "attention.head_count", 1);
+    uint64_t n_head_kv = arch_number(plan, architecture, "attention.head_count_kv", n_head);
+    uint64_t gqa = n_head_kv ? n_head / n_head_kv : 1;
+    plan->model = (quant_model_tags){
+        .n_layers = (uint32_t)arch_number(plan, architecture, "block_count", 0),
+        .n_experts = (uint32_t)arch_number(plan, architecture, "expert_count", 0),
+        .gqa = gqa ? (uint32_t)gqa : 1};
+    quant_plan_tensor *output = NULL;
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        quant_plan_tensor *t = &plan->tensors[i];
+        if (strcmp(t->out.name.ptr, "output.weight") == 0) output = t;
+        if (strcmp(t->out.name.ptr, "token_embd.weight") == 0 && !output) output = t;
+    }
+    if (output) output->tags.is_output = true;
+}
