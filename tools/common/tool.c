@@ -1,0 +1,255 @@
+/* Start and end of every command. */
+#include "tools/common/tool.h"
+#include "libgguf/gguf.h"
+
+#include <getopt.h>
+#include <inttypes.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+#include <unistd.h>
+
+#define MAX_OPTIONS 64
+
+enum { OPT_VERSION = 1000, OPT_PROGRESS, OPT_JSON, OPT_FORCE };
+
+static const tool_option common_options[] = {
+    {'h', "help", NULL, "show this help"},
+    {OPT_VERSION, "version", NULL, "show the version"},
+    {'q', "quiet", NULL, "no notes and no progress"},
+    {'v', "verbose", NULL, "say more"},
+    {'t', "threads", "N", "threads (default: the usable physical cores)"},
+    {OPT_PROGRESS, "progress", "WHEN", "auto, always or never (auto: on a terminal)"},
+    {OPT_JSON, "json", NULL, "print the result as one JSON document"},
+    {OPT_FORCE, "force", NULL, "replace an existing output"},
+    {0},
+};
+
+atomic_bool tool_cancelled;
+
+/* The first signal asks for an orderly end, the second ends at once. */
+static void on_signal(int number) {
+    if (atomic_exchange(&tool_cancelled, true)) _exit(130);
+    signal(number, on_signal);
+}
+
+double tool_now_s(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+double tool_elapsed_s(const tool *t) {
+    return tool_now_s() - t->started_s;
+}
+
+/* ---- help
+ * ------------------------------------------------------------------------------------------ */
+
+static void print_option(const tool_option *o) {
+    char left[64];
+    int n = o->id < TOOL_LONG_ONLY ? snprintf(left, sizeof left, "-%c, ", o->id)
+                                   : snprintf(left, sizeof left, "    ");
+    snprintf(left + n, sizeof left - (size_t)n, "--%s%s%s", o->name, o->arg ? " " : "",
+             o->arg ? o->arg : "");
+    printf("  %-32s %s\n", left, o->help);
+}
+
+static void print_help(const tool_spec *spec) {
+    const char *line = spec->usage;
+    printf("usage: ");
+    for (const char *end; (end = strchr(line, '\n')); line = end + 1)
+        printf("%s %.*s\n       ", spec->name, (int)(end - line), line);
+    printf("%s %s\n\n%s\n\n", spec->name, line, spec->summary);
+    for (const tool_option *o = spec->options; o->name; o++) print_option(o);
+    printf("\n");
+    for (const tool_option *o = common_options; o->name; o++) print_option(o);
+    printf(
+        "\nExit status: 0 done, 1 the check found a difference, 2 usage, 3 file, 4 malformed input,\n"
+        "5 not supported, 6 out of memory or disk space, 130 interrupted.\n");
+}
+
+/* ---- parsing
+ * --------------------------------------------------------------------------------------- */
+
+typedef struct getopt_table {
+    struct option longs[MAX_OPTIONS];
+    char shorts[2 * MAX_OPTIONS + 2];
+    size_t n;
+} getopt_table;
+
+static void add_options(getopt_table *table, const tool_option *options) {
+    for (const tool_option *o = options; o->name && table->n + 1 < MAX_OPTIONS; o++) {
+        table->longs[table->n++] =
+            (struct option){o->name, o->arg ? required_argument : no_argument, NULL, o->id};
+        size_t len = strlen(table->shorts);
+        if (o->id < TOOL_LONG_ONLY)
+            snprintf(table->shorts + len, sizeof table->shorts - len, "%c%s", o->id,
+                     o->arg ? ":" : "");
+    }
+}
+
+static gguf_code set_progress(tool *t, const char *when, gguf_error *err) {
+    if (strcmp(when, "always") == 0)
+        t->show_progress = true;
+    else if (strcmp(when, "never") == 0)
+        t->show_progress = false;
+    else if (strcmp(when, "auto") != 0)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "--progress takes auto, always or never, not '%s'", when);
+    return GGUF_OK;
+}
+
+static gguf_code set_option(tool *t, int id, const char *arg, gguf_error *err) {
+    switch (id) {
+    case 'q':
+        t->quiet = true;
+        return GGUF_OK;
+    case 'v':
+        t->verbose = true;
+        return GGUF_OK;
+    case 't':
+        return tool_parse_u32("--threads", arg, 1, 1024, &t->n_threads, err);
+    case OPT_PROGRESS:
+        return set_progress(t, arg, err);
+    case OPT_JSON:
+        t->json = true;
+        return GGUF_OK;
+    case OPT_FORCE:
+        t->force = true;
+        return GGUF_OK;
+    default:
+        return t->spec->set(t->spec->ctx, id, arg, err);
+    }
+}
+
+static gguf_code fail_option(char **argv, bool needs_argument, gguf_error *err) {
+    const char *word = argv[optind - 1];
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     needs_argument ? "option '%s' needs an argument (see --help)"
+                                    : "unknown option '%s' (see --help)",
+                     word ? word : "");
+}
+
+bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *status) {
+    getopt_table table = {.shorts = ":"};
+    gguf_error err = {0};
+    *t = (tool){.spec = spec, .started_s = tool_now_s(), .show_progress = isatty(STDERR_FILENO)};
+    add_options(&table, spec->options);
+    add_options(&table, common_options);
+    *status = 0;
+    /* --json decides how errors look, also those of the command line itself. */
+    for (int i = 1; i < argc; i++) t->json = t->json || strcmp(argv[i], "--json") == 0;
+    opterr = 0;
+    for (int id; (id = getopt_long(argc, argv, table.shorts, table.longs, NULL)) != -1;) {
+        if (id == 'h') {
+            print_help(spec);
+            return false;
+        }
+        if (id == OPT_VERSION) {
+            printf("%s (ggufkit) %s\n", spec->name, GGUFKIT_VERSION);
+            return false;
+        }
+        gguf_code code = id == '?' || id == ':' ? fail_option(argv, id == ':', &err)
+                                                : set_option(t, id, optarg, &err);
+        if (code) {
+            *status = tool_end(t, code, &err);
+            return false;
+        }
+    }
+    t->args = argv + optind;
+    t->n_args = argc - optind;
+    if (t->quiet) t->show_progress = false;
+    signal(SIGINT, on_signal);
+    signal(SIGTERM, on_signal);
+    signal(SIGPIPE, SIG_IGN);
+    return true;
+}
+
+/* ---- ending
+ * ---------------------------------------------------------------------------------------- */
+
+static void clear_progress(tool *t) {
+    if (t->progress_shown) fprintf(stderr, "\r\033[K");
+    t->progress_shown = false;
+}
+
+static void print_error(const tool *t, const gguf_error *err) {
+    char file[600], message[2400];
+    tool_escape(err->file, strlen(err->file), file, sizeof file);
+    tool_escape(err->message, strlen(err->message), message, sizeof message);
+    fprintf(stderr, "%s: ", t->spec->name);
+    if (*file) fprintf(stderr, "%s: ", file);
+    if (err->offset != GGUF_NO_OFFSET && *file) fprintf(stderr, "byte %" PRId64 ": ", err->offset);
+    fprintf(stderr, "%s\n", message);
+}
+
+static void print_json_error(const gguf_error *err) {
+    json_t *error = json_object();
+    json_object_set_new(error, "code", json_string(gguf_code_name(err->code)));
+    json_object_set_new(error, "file",
+                        err->file[0] ? tool_json_bytes(err->file, strlen(err->file)) : json_null());
+    json_object_set_new(error, "offset",
+                        err->offset == GGUF_NO_OFFSET ? json_null() : json_integer(err->offset));
+    json_object_set_new(error, "message", tool_json_bytes(err->message, strlen(err->message)));
+    tool_print_json(json_pack("{s:o}", "error", error));
+}
+
+int tool_end(tool *t, gguf_code code, const gguf_error *err) {
+    clear_progress(t);
+    if (code && err && err->code) {
+        print_error(t, err);
+        if (t->json) print_json_error(err);
+    }
+    if (fflush(stdout) != 0 && !code) {
+        fprintf(stderr, "%s: cannot write to standard output\n", t->spec->name);
+        return gguf_code_exit_status(GGUF_E_IO);
+    }
+    return gguf_code_exit_status(code);
+}
+
+/* ---- messages and progress
+ * --------------------------------------------------------------------------- */
+
+static void print_message(tool *t, const char *label, const char *format, va_list args) {
+    char text[2048], safe[4096];
+    vsnprintf(text, sizeof text, format, args);
+    clear_progress(t);
+    fprintf(stderr, "%s: %s%s\n", t->spec->name, label,
+            tool_escape(text, strlen(text), safe, sizeof safe));
+}
+
+void tool_warn(tool *t, const char *format, ...) {
+    va_list args;
+    va_start(args, format);
+    print_message(t, "warning: ", format, args);
+    va_end(args);
+}
+
+void tool_note(tool *t, const char *format, ...) {
+    va_list args;
+    if (t->quiet) return;
+    va_start(args, format);
+    print_message(t, "", format, args);
+    va_end(args);
+}
+
+void tool_progress(void *ctx, uint64_t done, uint64_t total) {
+    tool *t = ctx;
+    double now = tool_now_s(), elapsed = now - t->started_s;
+    if (!t->show_progress || total == 0 || (now - t->last_progress_s < 0.1 && done < total)) return;
+    t->last_progress_s = now;
+    t->progress_shown = true;
+    char done_text[32], total_text[32], rate_text[32];
+    double rate = elapsed > 0 ? (double)done / elapsed : 0;
+    double left = rate > 0 ? (double)(total - done) / rate : 0;
+    fprintf(stderr, "\r\033[K%s of %s (%.0f %%), %s/s, %.0f s left",
+            tool_size_text(done, done_text, sizeof done_text),
+            tool_size_text(total, total_text, sizeof total_text),
+            100.0 * (double)done / (double)total,
+            tool_size_text((uint64_t)rate, rate_text, sizeof rate_text), left);
+    fflush(stderr);
+}

@@ -1,0 +1,95 @@
+/* What every command shares: option table, error line, exit status, signals, progress, JSON output.
+ */
+#ifndef TOOLS_COMMON_TOOL_H
+#define TOOLS_COMMON_TOOL_H
+
+#include "libgguf/error.h"
+
+#include <jansson.h>
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* One row of a command's option table. A letter as id is the short form too. */
+typedef struct tool_option {
+    int id;
+    const char *name; /* without the dashes */
+    const char *arg;  /* name of the argument; NULL = a flag */
+    const char *help;
+} tool_option;
+
+#define TOOL_LONG_ONLY 256 /* ids from here on have no short form */
+
+/* Take one option into ctx. Errors: GGUF_E_USAGE. */
+typedef gguf_code (*tool_set_fn)(void *ctx, int id, const char *arg, gguf_error *err);
+
+typedef struct tool_spec {
+    const char *name;           /* "gguf-convert" */
+    const char *usage;          /* lines behind "usage: ", separated by newlines */
+    const char *summary;        /* one sentence */
+    const tool_option *options; /* ends with {0} */
+    tool_set_fn set;
+    void *ctx;
+} tool_spec;
+
+/* What the common options say, and the plain arguments. */
+typedef struct tool {
+    const tool_spec *spec;
+    bool json, quiet, verbose, show_progress, force;
+    unsigned n_threads; /* 0 = usable cores */
+    char **args;
+    int n_args;
+    double started_s;
+    double last_progress_s;
+    bool progress_shown;
+} tool;
+
+/* Parse the command line and install the signal handlers. False: end with *status at once (help was
+ * printed, or an error). */
+bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *status);
+
+/* Print the error, if any, in the form of the contract, and return the exit status. */
+int tool_end(tool *t, gguf_code code, const gguf_error *err);
+
+/* Set by SIGINT and SIGTERM. */
+extern atomic_bool tool_cancelled;
+
+/* Report done of total units on stderr (about ten times a second, only where progress is shown).
+ * A function for quant_execute_opts.progress and its like; ctx is the tool. */
+void tool_progress(void *ctx, uint64_t done, uint64_t total);
+
+void tool_warn(tool *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+void tool_note(tool *t, const char *format, ...)
+    __attribute__((format(printf, 2, 3))); /* not if -q */
+
+/* Seconds since an arbitrary start, monotonic. */
+double tool_now_s(void);
+double tool_elapsed_s(const tool *t);
+
+/* ---- arguments ----------------------------------------------------------------------------------
+ */
+
+/* 512M, 4GiB, 5.5GB: K M G T and KiB.. are powers of 1024, KB MB GB TB of 1000. */
+gguf_code tool_parse_size(const char *option, const char *text, uint64_t *bytes, gguf_error *err);
+gguf_code tool_parse_u32(const char *option, const char *text, uint32_t min, uint32_t max,
+                         uint32_t *out, gguf_error *err);
+gguf_code tool_parse_real(const char *option, const char *text, double min, double max, double *out,
+                          gguf_error *err);
+/* "1,2,3"; *out is malloc'ed. */
+gguf_code tool_parse_u32_list(const char *option, const char *text, uint32_t max, uint32_t **out,
+                              size_t *n, gguf_error *err);
+
+/* ---- output
+ * -------------------------------------------------------------------------------------- */
+
+/* Print one JSON document to stdout; takes the reference. */
+void tool_print_json(json_t *root);
+json_t *tool_json_real(double value);                 /* "nan", "inf", "-inf" where not finite */
+json_t *tool_json_bytes(const char *bytes, size_t n); /* bytes that are not UTF-8 are replaced */
+/* Text from a file for a terminal: control and broken bytes as \xNN. Returns out. */
+char *tool_escape(const char *bytes, size_t n, char *out, size_t room);
+/* 1.5 GiB. Returns out. */
+char *tool_size_text(uint64_t bytes, char *out, size_t room);
+
+#endif
