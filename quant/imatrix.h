@@ -3,7 +3,7 @@
 #ifndef QUANT_IMATRIX_H
 #define QUANT_IMATRIX_H
 
-#include "libgguf/gguf.h"
+#include "quant/plan.h"
 
 /* Sums over calibration tokens of one weight tensor with n_mats matrices of n_cols columns. */
 typedef struct quant_imatrix_entry {
@@ -45,5 +45,19 @@ gguf_code quant_imatrix_set_info(quant_imatrix *im, const char *dataset, uint32_
 gguf_code quant_imatrix_load(const char *path, quant_imatrix **out, gguf_error *err);
 gguf_code quant_imatrix_save(const quant_imatrix *im, const char *path, bool replace,
                              gguf_error *err);
+
+/* ---- importance in plans
+ * --------------------------------------------------------------------------- */
+
+typedef struct quant_coverage {
+    size_t n_covered, n_missing; /* quantised tensors with and without an entry */
+    const char *first_missing;   /* name in the plan, or NULL */
+} quant_coverage;
+
+/* Give every quantised tensor of the plan its column importance and record the matrix in the
+ * metadata (quantize.imatrix.*; `file` is stored without folders). Types are to be set before.
+ * Errors: GGUF_E_SHAPE if an entry does not fit its tensor, GGUF_E_NOMEM. */
+gguf_code quant_plan_set_importance(quant_plan *plan, const quant_imatrix *im, const char *file,
+                                    quant_coverage *coverage, gguf_error *err);
 
 #endif

@@ -1,0 +1,180 @@
+/* gguf-quantize: a GGUF file in, another one with other tensor types out. */
+#include "tools/common/write.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum {
+    OPT_IMATRIX = TOOL_LONG_ONLY,
+    OPT_RECIPE,
+    OPT_TENSOR_TYPE,
+    OPT_OUTPUT_TYPE,
+    OPT_EMBEDDING_TYPE,
+    OPT_PURE,
+    OPT_ALLOW_REQUANTIZE,
+    OPT_REQUIRE_IMATRIX,
+    OPT_DRY_RUN,
+    OPT_MAX_MEMORY
+};
+
+static const tool_option options[] = {
+    {OPT_IMATRIX, "imatrix", "FILE", "importance matrix (from gguf-imatrix)"},
+    {OPT_RECIPE, "recipe", "FILE", "a recipe of your own, in place of TYPE"},
+    {OPT_TENSOR_TYPE, "tensor-type", "REGEX=TYPE",
+     "type of the tensors whose name matches; repeatable"},
+    {OPT_OUTPUT_TYPE, "output-tensor-type", "TYPE", "type of output.weight"},
+    {OPT_EMBEDDING_TYPE, "token-embedding-type", "TYPE", "type of token_embd.weight"},
+    {OPT_PURE, "pure", NULL, "TYPE for every tensor that is quantised"},
+    {OPT_ALLOW_REQUANTIZE, "allow-requantize", NULL, "take input that is quantised already"},
+    {OPT_REQUIRE_IMATRIX, "require-imatrix", NULL, "exit 1 if a quantised tensor has no entry"},
+    {OPT_DRY_RUN, "dry-run", NULL, "print what would be written"},
+    {OPT_MAX_MEMORY, "max-memory", "SIZE", "bound of the buffers (256M)"},
+    {0},
+};
+
+typedef struct quantize_opts {
+    write_opts write;
+    bool allow_requantize;
+} quantize_opts;
+
+static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err) {
+    quantize_opts *o = ctx;
+    switch (id) {
+    case OPT_IMATRIX:
+        o->write.imatrix_file = arg;
+        break;
+    case OPT_RECIPE:
+        o->write.recipe_file = arg;
+        break;
+    case OPT_TENSOR_TYPE:
+        return write_opts_add_tensor_type(&o->write, arg, err);
+    case OPT_OUTPUT_TYPE:
+        o->write.output_type = arg;
+        break;
+    case OPT_EMBEDDING_TYPE:
+        o->write.embedding_type = arg;
+        break;
+    case OPT_PURE:
+        o->write.pure = true;
+        break;
+    case OPT_ALLOW_REQUANTIZE:
+        o->allow_requantize = true;
+        break;
+    case OPT_REQUIRE_IMATRIX:
+        o->write.require_imatrix = true;
+        break;
+    case OPT_DRY_RUN:
+        o->write.dry_run = true;
+        break;
+    case OPT_MAX_MEMORY:
+        return tool_parse_size("--max-memory", arg, &o->write.max_memory_bytes, err);
+    default:
+        break;
+    }
+    return GGUF_OK;
+}
+
+/* Quantising what is quantised adds up both losses; the user has to ask for it. */
+static gguf_code check_requantize(const quant_plan *plan, const char *path, gguf_error *err) {
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        const quant_plan_tensor *t = &plan->tensors[i];
+        const gguf_type_layout *layout = gguf_type_layout_of(t->source_type);
+        if (layout->block_elems > 1 && t->out.type != t->source_type)
+            return gguf_fail(err, GGUF_E_USAGE, path, GGUF_NO_OFFSET,
+                             "tensor '%s' is %s already; --allow-requantize takes it as it is",
+                             t->out.name.ptr, layout->name);
+    }
+    return GGUF_OK;
+}
+
+static json_t *tensor_json(const quant_plan_tensor *t, const quant_loss *loss) {
+    json_t *shape = json_array();
+    for (uint32_t d = 0; d < t->out.n_dims; d++)
+        json_array_append_new(shape, json_integer((json_int_t)t->out.dims[d]));
+    json_t *row =
+        json_pack("{s:o, s:s, s:s, s:o}", "name", tool_json_bytes(t->out.name.ptr, t->out.name.len),
+                  "type_in", gguf_type_name(t->source_type), "type_out",
+                  gguf_type_name(t->out.type), "shape", shape);
+    json_object_set_new(row, "rmse", loss ? tool_json_real(loss->rmse) : json_null());
+    json_object_set_new(row, "weighted_rmse",
+                        loss ? tool_json_real(loss->weighted_rmse) : json_null());
+    return row;
+}
+
+static void print_result(tool *t, const quant_plan *plan, const char *const *args,
+                         const write_opts *o, const write_result *result) {
+    char size[32];
+    uint64_t n_bytes = quant_plan_file_bytes(plan);
+    if (!t->json) {
+        if (!o->dry_run)
+            tool_note(t, "%s: %s, %s, %.2f bits per weight, %.1f s", args[1], result->type_name,
+                      tool_size_text(n_bytes, size, sizeof size), quant_plan_bpw(plan),
+                      tool_elapsed_s(t));
+        return;
+    }
+    json_t *tensors = json_array();
+    for (size_t i = 0; i < plan->n_tensors; i++)
+        json_array_append_new(tensors,
+                              tensor_json(&plan->tensors[i], o->dry_run ? NULL : &result->loss[i]));
+    json_t *root = json_object();
+    json_object_set_new(root, "input", tool_json_bytes(args[0], strlen(args[0])));
+    json_object_set_new(root, "output", tool_json_bytes(args[1], strlen(args[1])));
+    json_object_set_new(root, "type", json_string(result->type_name));
+    json_object_set_new(root, "size_bytes", json_integer((json_int_t)n_bytes));
+    json_object_set_new(root, "bpw", tool_json_real(quant_plan_bpw(plan)));
+    json_object_set_new(root, "seconds", tool_json_real(tool_elapsed_s(t)));
+    json_object_set_new(root, "tensors", tensors);
+    json_object_set_new(root, "warnings", write_result_warnings(result));
+    tool_print_json(root);
+}
+
+static gguf_code quantize(tool *t, quantize_opts *o, gguf_error *err) {
+    rt_import *import = NULL;
+    write_result result = {0};
+    const char *type = t->n_args > 2 ? t->args[2] : NULL;
+    o->write.type = type && strcasecmp(type, "COPY") == 0 ? NULL : type;
+    gguf_code code = rt_import_open(t->args[0], NULL, &import, err);
+    if (!code) code = write_prepare(t, import, &o->write, &result, err);
+    if (!code && !o->allow_requantize)
+        code = check_requantize(rt_import_plan(import), t->args[0], err);
+    if (!code && t->json && !o->write.dry_run) {
+        result.loss = calloc(rt_import_plan(import)->n_tensors + 1, sizeof *result.loss);
+        if (!result.loss)
+            code = gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    }
+    if (!code) code = write_run(t, import, t->args[1], &o->write, &result, err);
+    if (!code)
+        print_result(t, rt_import_plan(import), (const char *const *)t->args, &o->write, &result);
+    write_result_clear(&result);
+    rt_import_close(import);
+    return code;
+}
+
+int main(int argc, char **argv) {
+    quantize_opts o = {.write = write_opts_defaults()};
+    const tool_spec spec = {
+        .name = "gguf-quantize",
+        .usage = "IN.gguf OUT.gguf TYPE [options]\nIN.gguf OUT.gguf --recipe FILE [options]",
+        .summary =
+            "Quantise a model. TYPE: F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4_K_S Q4_K_M Q5_K_S "
+            "Q5_K_M Q6_K COPY,\nor any tensor type with --pure.",
+        .options = options,
+        .set = set_option,
+        .ctx = &o};
+    tool t;
+    int status;
+    gguf_error err = {0};
+    if (!tool_start(&t, &spec, argc, argv, &status)) {
+        write_opts_clear(&o.write);
+        return status;
+    }
+    gguf_code code = t.n_args == 3 || (t.n_args == 2 && o.write.recipe_file)
+                         ? quantize(&t, &o, &err)
+                         : gguf_fail(&err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                                     "expected IN OUT TYPE (see --help)");
+    write_opts_clear(&o.write);
+    return tool_end(&t, code, &err);
+}
