@@ -1,0 +1,193 @@
+/* gguf-convert: a Hugging Face model in, a GGUF file out. */
+#include "runtime/arch.h"
+#include "tools/common/write.h"
+#include "tools/convert/check_tokenizer.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum {
+    OPT_OUTTYPE = TOOL_LONG_ONLY,
+    OPT_IMATRIX,
+    OPT_RECIPE,
+    OPT_DRY_RUN,
+    OPT_MAX_MEMORY,
+    OPT_VOCAB_ONLY,
+    OPT_ARCH_FILE,
+    OPT_LIST_ARCHS,
+    OPT_CHECK_TOKENIZER
+};
+
+static const tool_option options[] = {
+    {'o', "output", "OUT.gguf", "the file to write"},
+    {OPT_OUTTYPE, "outtype", "TYPE",
+     "auto (the source's precision), f32, f16, bf16, q8_0, Q4_K_M, ..."},
+    {OPT_IMATRIX, "imatrix", "FILE", "importance matrix for quantised types"},
+    {OPT_RECIPE, "recipe", "FILE", "a recipe of your own, in place of --outtype"},
+    {OPT_VOCAB_ONLY, "vocab-only", NULL, "metadata and tokenizer, no tensors"},
+    {OPT_CHECK_TOKENIZER, "check-tokenizer", "F.json",
+     "compare token ids with a list of {text, ids}"},
+    {OPT_DRY_RUN, "dry-run", NULL, "print what would be written"},
+    {OPT_MAX_MEMORY, "max-memory", "SIZE", "bound of the buffers (256M)"},
+    {OPT_ARCH_FILE, "arch-file", "F.yaml", "an architecture description of your own"},
+    {OPT_LIST_ARCHS, "list-archs", NULL, "list the supported architectures"},
+    {0},
+};
+
+typedef struct convert_opts {
+    write_opts write;
+    rt_import_opts import;
+    const char *output, *check_file;
+    bool list_archs;
+} convert_opts;
+
+static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err) {
+    convert_opts *o = ctx;
+    switch (id) {
+    case 'o':
+        o->output = arg;
+        break;
+    case OPT_OUTTYPE:
+        o->write.type = strcasecmp(arg, "auto") == 0 ? NULL : arg;
+        break;
+    case OPT_IMATRIX:
+        o->write.imatrix_file = arg;
+        break;
+    case OPT_RECIPE:
+        o->write.recipe_file = arg;
+        break;
+    case OPT_DRY_RUN:
+        o->write.dry_run = true;
+        break;
+    case OPT_MAX_MEMORY:
+        return tool_parse_size("--max-memory", arg, &o->write.max_memory_bytes, err);
+    case OPT_VOCAB_ONLY:
+        o->import.vocab_only = true;
+        break;
+    case OPT_ARCH_FILE:
+        o->import.arch_file = arg;
+        break;
+    case OPT_LIST_ARCHS:
+        o->list_archs = true;
+        break;
+    case OPT_CHECK_TOKENIZER:
+        o->check_file = arg;
+        break;
+    default:
+        break;
+    }
+    return GGUF_OK;
+}
+
+/* ---- --list-archs
+ * ------------------------------------------------------------------------------------- */
+
+static void list_arch(void *ctx, const char *hf_class, const char *gguf_name) {
+    json_t *list = ctx;
+    if (list)
+        json_array_append_new(
+            list, json_pack("{s:s, s:s}", "class", hf_class, "architecture", gguf_name));
+    else
+        printf("%-32s %s\n", hf_class, gguf_name);
+}
+
+static gguf_code list_archs(const tool *t, gguf_error *err) {
+    json_t *list = t->json ? json_array() : NULL;
+    gguf_code code = rt_arch_list(list_arch, list, err);
+    if (list && !code)
+        tool_print_json(json_pack("{s:o}", "architectures", list));
+    else
+        json_decref(list);
+    return code;
+}
+
+/* ---- converting
+ * --------------------------------------------------------------------------------------- */
+
+static json_t *tokenizer_json(const gguf_meta *meta) {
+    gguf_str text;
+    json_t *tokenizer = json_object();
+    if (gguf_kv_str(gguf_meta_find(meta, "tokenizer.ggml.model"), &text))
+        json_object_set_new(tokenizer, "model", tool_json_bytes(text.ptr, text.len));
+    if (gguf_kv_str(gguf_meta_find(meta, "tokenizer.ggml.pre"), &text))
+        json_object_set_new(tokenizer, "pre", tool_json_bytes(text.ptr, text.len));
+    const gguf_kv *tokens = gguf_meta_find(meta, "tokenizer.ggml.tokens");
+    json_object_set_new(tokenizer, "n_tokens",
+                        json_integer(tokens ? (json_int_t)tokens->count : 0));
+    return tokenizer;
+}
+
+static void print_result(tool *t, rt_import *import, const convert_opts *o,
+                         const write_result *result) {
+    const quant_plan *plan = rt_import_plan(import);
+    char size[32];
+    double n_params = 0;
+    for (size_t i = 0; i < plan->n_tensors; i++)
+        n_params += (double)gguf_tensor_n_elems(&plan->tensors[i].out);
+    if (!t->json) {
+        if (!o->write.dry_run)
+            tool_note(
+                t, "%s: %s, %zu tensors, %.4g million parameters, %s, %s, %.1f s", o->output,
+                rt_import_architecture(import), plan->n_tensors, n_params / 1e6, result->type_name,
+                tool_size_text(quant_plan_file_bytes(plan), size, sizeof size), tool_elapsed_s(t));
+        return;
+    }
+    json_t *root = json_object();
+    json_object_set_new(root, "output",
+                        o->output ? tool_json_bytes(o->output, strlen(o->output)) : json_null());
+    json_object_set_new(root, "architecture", json_string(rt_import_architecture(import)));
+    json_object_set_new(root, "n_tensors", json_integer((json_int_t)plan->n_tensors));
+    json_object_set_new(root, "n_params", json_integer((json_int_t)n_params));
+    json_object_set_new(root, "size_bytes", json_integer((json_int_t)quant_plan_file_bytes(plan)));
+    json_object_set_new(root, "seconds", tool_json_real(tool_elapsed_s(t)));
+    json_object_set_new(root, "tokenizer", tokenizer_json(plan->meta));
+    json_object_set_new(root, "warnings", write_result_warnings(result));
+    tool_print_json(root);
+}
+
+static gguf_code convert(tool *t, const convert_opts *o, gguf_error *err) {
+    rt_import *import = NULL;
+    write_result result = {0};
+    if (!o->output && !o->write.dry_run)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "-o OUT.gguf is missing");
+    gguf_code code = rt_import_open(t->args[0], &o->import, &import, err);
+    if (!code && rt_import_is_gguf(import))
+        code = gguf_fail(err, GGUF_E_USAGE, t->args[0], GGUF_NO_OFFSET,
+                         "this is a GGUF file already; gguf-quantize changes its types");
+    if (!code) code = write_prepare(t, import, &o->write, &result, err);
+    if (!code) code = write_run(t, import, o->output, &o->write, &result, err);
+    if (!code) print_result(t, import, o, &result);
+    write_result_clear(&result);
+    rt_import_close(import);
+    return code;
+}
+
+static gguf_code run(tool *t, const convert_opts *o, gguf_error *err) {
+    if (o->list_archs && t->n_args == 0) return list_archs(t, err);
+    if (t->n_args != 1)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "expected one INPUT (see --help)");
+    if (o->check_file) return check_tokenizer(t, t->args[0], o->check_file, err);
+    return convert(t, o, err);
+}
+
+int main(int argc, char **argv) {
+    convert_opts o = {.write = write_opts_defaults()};
+    const tool_spec spec = {
+        .name = "gguf-convert",
+        .usage = "INPUT -o OUT.gguf [options]\nINPUT --check-tokenizer F.json\n--list-archs",
+        .summary =
+            "Convert a Hugging Face model folder, or one .safetensors file with its config beside "
+            "it, to GGUF.",
+        .options = options,
+        .set = set_option,
+        .ctx = &o};
+    tool t;
+    int status;
+    gguf_error err = {0};
+    if (!tool_start(&t, &spec, argc, argv, &status)) return status;
+    gguf_code code = run(&t, &o, &err);
+    return tool_end(&t, code, &err);
+}
