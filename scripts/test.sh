@@ -1,0 +1,59 @@
+#!/usr/bin/env bash
+# Install what is missing, build everything and run every test. Ends with a summary; exit 0 if all passed.
+# usage: scripts/test.sh [STEP...]   steps: style gcc sanitize threads oracle (default: all)
+set -euo pipefail
+cd "$(dirname "$0")/.."
+steps=("$@")
+[ ${#steps[@]} -gt 0 ] || steps=(style gcc sanitize threads oracle)
+scripts/install_deps.sh --tests
+jobs=$(nproc)
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+export TMPDIR=$scratch
+
+# build FOLDER OPTIONS...
+build() {
+    local folder=$1
+    shift
+    cmake -S . -B "$folder" "$@" >"$scratch/cmake.log" || { cat "$scratch/cmake.log"; return 1; }
+    cmake --build "$folder" -j "$jobs" >"$scratch/build.log" 2>&1 || { tail -n 60 "$scratch/build.log"; return 1; }
+}
+run_ctest() {
+    ctest --test-dir "$1" --output-on-failure -j "$jobs" "${@:2}"
+}
+
+style() {
+    git ls-files '*.c' '*.h' '*.inc' | grep -v unicode_table | xargs clang-format --dry-run -Werror
+    python3 scripts/check_style.py
+}
+gcc() {
+    build build -DCMAKE_C_COMPILER=gcc
+    run_ctest build
+    # The kernels again with fewer and fewer instruction sets.
+    for isa in avx2 scalar; do GGUF_ISA=$isa run_ctest build -LE slow; done
+}
+sanitize() {
+    build build-asan -DCMAKE_C_COMPILER=clang -DGGUFKIT_SANITIZE=address,undefined
+    ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 run_ctest build-asan
+}
+threads() {
+    build build-tsan -DCMAKE_C_COMPILER=clang -DGGUFKIT_SANITIZE=thread
+    run_ctest build-tsan -R 'pool|execute|runtime|logits'
+}
+# Independent readers: the Python packages gguf, safetensors and numpy.
+oracle() {
+    [ -x build/gguf-convert ] || build build -DCMAKE_C_COMPILER=gcc
+    python3 -m venv build/oracle-venv
+    build/oracle-venv/bin/pip install -q gguf safetensors numpy
+    build/oracle-venv/bin/python tests/oracle/check_files.py build tests/data
+}
+
+passed=0
+failed=()
+for step in "${steps[@]}"; do
+    echo "== $step"
+    if bash -e -o pipefail -c "$(declare -f build run_ctest "$step"); scratch=$scratch jobs=$jobs; $step"; then passed=$((passed + 1)); else failed+=("$step"); fi
+done
+[ ${#failed[@]} -eq 0 ] || echo "failed: ${failed[*]}"
+echo "$passed passed, ${#failed[@]} failed"
+[ ${#failed[@]} -eq 0 ]
