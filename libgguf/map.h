@@ -26,4 +26,9 @@ gguf_code gguf_read_at(int fd, const char *path, void *dst, size_t n, uint64_t o
 gguf_code gguf_read_file(const char *path, size_t max_bytes, char **out, size_t *n_bytes,
                          gguf_error *err);
 
+/* Read a whole text file, plain or gzip-compressed; *out is malloc'ed with a NUL behind its end.
+ * Errors: GGUF_E_IO, GGUF_E_LIMIT (over 1 GiB of text), GGUF_E_FORMAT (broken gzip), GGUF_E_NOMEM.
+ */
+gguf_code gguf_read_text(const char *path, char **out, size_t *n_bytes, gguf_error *err);
+
 #endif

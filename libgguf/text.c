@@ -1,0 +1,59 @@
+/* Reading text files, compressed or not (zlib reads both). */
+#include "libgguf/dynbuf.h"
+#include "libgguf/map.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <zlib.h>
+
+#define MAX_TEXT_BYTES ((size_t)1 << 30)
+
+static gguf_code fail_gzip(gzFile file, const char *path, gguf_error *err) {
+    int number;
+    const char *why = gzerror(file, &number);
+    if (number == Z_ERRNO)
+        return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot read: %s", strerror(errno));
+    return gguf_fail(err, number == Z_MEM_ERROR ? GGUF_E_NOMEM : GGUF_E_FORMAT, path,
+                     (int64_t)gzoffset(file), "%s", why);
+}
+
+static gguf_code read_all(gzFile file, const char *path, gguf_dynbuf *buf, gguf_error *err) {
+    char block[65536];
+    for (;;) {
+        int n = gzread(file, block, sizeof block);
+        if (n < 0) return fail_gzip(file, path, err);
+        if (n == 0) break;
+        gguf_dynbuf_put(buf, block, (size_t)n);
+    }
+    /* A gzip stream that is cut off ends like a file, with an error only gzclose and gzerror tell.
+     */
+    int number;
+    gzerror(file, &number);
+    if (number != Z_OK && number != Z_STREAM_END) return fail_gzip(file, path, err);
+    gguf_dynbuf_put(buf, "", 1);
+    if (buf->code)
+        return gguf_fail(err, buf->code, path, GGUF_NO_OFFSET,
+                         buf->code == GGUF_E_NOMEM ? "out of memory" : "over 1 GiB of text");
+    return GGUF_OK;
+}
+
+gguf_code gguf_read_text(const char *path, char **out, size_t *n_bytes, gguf_error *err) {
+    struct stat st;
+    *out = NULL;
+    gzFile file = stat(path, &st) == 0 && S_ISDIR(st.st_mode) ? NULL : gzopen(path, "rb");
+    if (!file)
+        return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot open: %s",
+                         errno ? strerror(errno) : "not a regular file");
+    gguf_dynbuf buf;
+    gguf_dynbuf_init(&buf, MAX_TEXT_BYTES);
+    gguf_code code = read_all(file, path, &buf, err);
+    gzclose(file);
+    if (code) {
+        gguf_dynbuf_clear(&buf);
+        return code;
+    }
+    *out = (char *)buf.data;
+    *n_bytes = buf.len - 1;
+    return GGUF_OK;
+}
