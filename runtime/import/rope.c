@@ -107,15 +107,9 @@ static gguf_code import_llama3(rt_import *import, const json_t *object, gguf_err
         return gguf_fail(err, GGUF_E_FORMAT, import->config_path, GGUF_NO_OFFSET,
                          "RoPE scaling 'llama3' has impossible numbers");
     for (uint64_t i = 0; i < n_rot / 2; i++) {
-        float frequency = 1.0f / powf((float)base, (float)(2 * i) / (float)n_rot);
-        double wavelength = 2 * M_PI / (double)frequency;
-        double blend = (original / wavelength - low) / (high - low);
-        if (wavelength < original / high)
-            factors[i] = 1;
-        else if (wavelength > original / low)
-            factors[i] = (float)factor;
-        else
-            factors[i] = (float)(1 / ((1 - blend) / factor + blend));
+        float exponent = (float)(2 * i) / (float)n_rot;
+        factors[i] = llama3_factor(1.0f / powf((float)base, exponent), (float)factor, (float)low,
+                                   (float)high, (float)original);
     }
     return rt_import_add_vector(import, "rope_freqs.weight", factors, n_rot / 2, err);
 }
