@@ -86,7 +86,15 @@ static gguf_code import_yarn(rt_import *import, const json_t *object, gguf_error
 }
 
 /* Llama 3.1's rule: long wavelengths are stretched by `factor`, short ones kept, between them a
- * blend. The base frequencies are rounded to f32 first, as the original implementation does. */
+ * blend. In f32 throughout, as the original implementation computes it. */
+static float llama3_factor(float frequency, float factor, float low, float high, float original) {
+    float wavelength = (float)(2 * M_PI) / frequency;
+    if (wavelength < original / high) return 1;
+    if (wavelength > original / low) return factor;
+    float blend = (original / wavelength - low) / (high - low);
+    return 1 / ((1 - blend) / factor + blend);
+}
+
 static gguf_code import_llama3(rt_import *import, const json_t *object, gguf_error *err) {
     double factor, low, high, original;
     uint64_t n_rot = 0;
