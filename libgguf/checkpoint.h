@@ -42,4 +42,10 @@ size_t gguf_checkpoint_n_files(const gguf_checkpoint *ckpt);
 const char *gguf_checkpoint_file_path(const gguf_checkpoint *ckpt, size_t file);
 int gguf_checkpoint_file_fd(const gguf_checkpoint *ckpt, size_t file); /* closed with the handle */
 
+/* Write one F32 tensor as a .safetensors file.
+ *   dims    [n_dims], rows first; data [product of dims] */
+gguf_code gguf_safetensors_save_f32(const char *path, const char *name, const uint64_t *dims,
+                                    uint32_t n_dims, const float *data, bool replace,
+                                    gguf_error *err);
+
 #endif

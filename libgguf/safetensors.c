@@ -3,8 +3,10 @@
 #include "libgguf/checkpoint_internal.h"
 #include "libgguf/json.h"
 #include "libgguf/map.h"
+#include "libgguf/outfile.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -191,5 +193,42 @@ gguf_code gguf_safetensors_read(gguf_checkpoint *ckpt, uint32_t file, gguf_error
     json_decref(root);
     free(r.tensors);
     free(r.text);
+    return code;
+}
+
+/* ---- writing ------------------------------------------------------------------------------------
+ */
+
+gguf_code gguf_safetensors_save_f32(const char *path, const char *name, const uint64_t *dims,
+                                    uint32_t n_dims, const float *data, bool replace,
+                                    gguf_error *err) {
+    uint64_t n_bytes = sizeof *data;
+    json_t *shape = json_array();
+    for (uint32_t i = 0; i < n_dims; i++) {
+        n_bytes *= dims[i];
+        json_array_append_new(shape, json_integer((json_int_t)dims[i]));
+    }
+    json_t *root = json_pack("{s:{s:s, s:o, s:[i, I]}}", name, "dtype", "F32", "shape", shape,
+                             "data_offsets", 0, (json_int_t)n_bytes);
+    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    json_decref(root);
+    if (!text) return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+    /* The header is padded so that the data is aligned to 8. */
+    uint64_t n_header = (strlen(text) + 7) / 8 * 8;
+    gguf_outfile *out;
+    gguf_code code = gguf_outfile_open(path, 8 + n_header + n_bytes, replace, &out, err);
+    if (!code) {
+        char pad[8] = "       ";
+        code = gguf_outfile_write(out, &n_header, 8, 0, err);
+        if (!code) code = gguf_outfile_write(out, text, strlen(text), 8, err);
+        if (!code)
+            code = gguf_outfile_write(out, pad, n_header - strlen(text), 8 + strlen(text), err);
+        if (!code) code = gguf_outfile_write(out, data, n_bytes, 8 + n_header, err);
+        if (!code)
+            code = gguf_outfile_commit(out, err);
+        else
+            gguf_outfile_discard(out);
+    }
+    free(text);
     return code;
 }
