@@ -1,0 +1,90 @@
+/* One import of a tokenizer folder, shared by the import_*.c files. */
+#ifndef RUNTIME_TOKENIZER_IMPORT_INTERNAL_H
+#define RUNTIME_TOKENIZER_IMPORT_INTERNAL_H
+
+#include "libgguf/json.h"
+#include "runtime/tokenizer/tokenizer_internal.h"
+
+#define RT_MAX_HOLES (1u << 20) /* ids without a text */
+
+/* Files of the folder that are JSON objects; NULL if absent. */
+typedef enum rt_import_file {
+    RT_FILE_TOKENIZER,         /* tokenizer.json */
+    RT_FILE_TOKENIZER_CONFIG,  /* tokenizer_config.json */
+    RT_FILE_SPECIAL_TOKENS,    /* special_tokens_map.json */
+    RT_FILE_ADDED_TOKENS,      /* added_tokens.json */
+    RT_FILE_GENERATION_CONFIG, /* generation_config.json */
+    RT_FILE_CONFIG,            /* config.json */
+    RT_N_FILES
+} rt_import_file;
+
+/* The tokens around a text. */
+typedef struct rt_frame {
+    int32_t prefix[16], suffix[16];
+    size_t n_prefix, n_suffix;
+    bool known; /* the tokenizer states it */
+} rt_frame;
+
+typedef struct rt_import {
+    const char *folder;
+    uint32_t n_vocab_config;
+    gguf_meta *meta;
+    rt_vocab_report *report;
+    gguf_error *err;
+    json_t *files[RT_N_FILES];
+    char path[4096];   /* of the file that is read */
+    char *model_bytes; /* tokenizer.model */
+    size_t model_n_bytes;
+
+    /* the vocabulary; a text whose ptr is NULL is a hole */
+    gguf_str *texts;
+    float *scores;
+    int32_t *types;
+    uint8_t *flags; /* RT_ADDED_*, with RT_ADDED_LISTED for added tokens */
+    uint8_t *user_defined;
+    uint32_t n;
+    char *arena; /* texts that are in none of the files */
+    size_t arena_used, arena_room;
+    gguf_index by_text;
+
+    rt_model_kind kind;
+    bool has_scores, byte_level, add_dummy_prefix, remove_extra_spaces, is_sentencepiece;
+    int32_t model_ids[RT_N_SPECIAL]; /* as tokenizer.model says, or -1 */
+    gguf_str charsmap;
+    const rt_known_pre *known;
+} rt_import;
+
+/* Write the path of a file of the folder to im->path. */
+gguf_code rt_import_path(rt_import *im, const char *name);
+bool rt_import_exists(rt_import *im, const char *name); /* sets the path too */
+gguf_code rt_import_fail(rt_import *im, gguf_code code, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+gguf_code rt_import_no_memory(rt_import *im);
+void rt_import_warn(rt_import *im, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* Room for ids 0 ... n - 1, of which n_texts have a text of together text_bytes bytes.
+ * Errors: GGUF_E_LIMIT (too many holes), GGUF_E_NOMEM. */
+gguf_code rt_import_reserve(rt_import *im, uint64_t n, uint64_t n_texts, uint64_t text_bytes);
+/* Errors: GGUF_E_FORMAT (id out of range), GGUF_E_DUPLICATE (it has another text). */
+gguf_code rt_import_token(rt_import *im, uint64_t id, gguf_str text, rt_token_type type,
+                          float score);
+/* A copy in the arena with a prefix; the room was reserved. */
+gguf_str rt_import_text(rt_import *im, const char *prefix, gguf_str text);
+/* Fill the holes and index the texts. Errors: GGUF_E_DUPLICATE, GGUF_E_NOMEM. */
+gguf_code rt_import_finish_tokens(rt_import *im);
+int32_t rt_import_find(const rt_import *im, gguf_str text); /* or -1 */
+gguf_str rt_json_str(const json_t *value);                  /* of a JSON string */
+bool rt_import_looks_special(gguf_str text);
+
+/* The models; each sets tokenizer.ggml.model up to and including the merges. */
+gguf_code rt_import_json(rt_import *im);
+gguf_code rt_import_spm(rt_import *im);
+gguf_code rt_import_bpe_merges(rt_import *im, const json_t *model);
+void rt_import_write_tokens(rt_import *im, const char *model, const char *pre);
+
+/* Ids of special tokens, what is added around a text, chat templates, ends of a generation. */
+gguf_code rt_import_special(rt_import *im);
+gguf_code rt_import_frame(rt_import *im, rt_frame *frame); /* from tokenizer.json */
+gguf_code rt_import_templates(rt_import *im);
+
+#endif
