@@ -1,0 +1,12 @@
+/* The choice of kernels follows the one that quant made. */
+#include "quant/quant.h"
+#include "runtime/cpu/kernels.h"
+
+#include <string.h>
+
+const rt_cpu_kernels *rt_cpu_kernels_get(void) {
+#ifdef __x86_64__
+    if (strncmp(quant_isa_name(), "avx", 3) == 0) return &rt_cpu_kernels_avx2;
+#endif
+    return &rt_cpu_kernels_generic;
+}

@@ -1,0 +1,3 @@
+/* Kernels for any processor: the compiler splits the vectors as it must. */
+#define RT_KERNELS rt_cpu_kernels_generic
+#include "runtime/cpu/kernels_impl.h"

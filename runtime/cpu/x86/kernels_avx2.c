@@ -1,0 +1,3 @@
+/* Kernels with 256-bit vectors; compiled with -mavx2. */
+#define RT_KERNELS rt_cpu_kernels_avx2
+#include "runtime/cpu/kernels_impl.h"

@@ -1,0 +1,109 @@
+/* Sizes of a session's memory, in one place: sessions allocate what is computed here. */
+#include "runtime/footprint.h"
+
+#include "libgguf/checked.h"
+#include "quant/quant.h"
+#include "runtime/session_internal.h"
+
+#include <inttypes.h>
+
+enum { MAX_BATCH = 1 << 16, MAX_THREADS = 1 << 10, MAX_POSITIONS = 1 << 28 };
+
+/* Measured: what a process needs that has opened a model with an empty vocabulary. */
+static const uint64_t base_bytes = UINT64_C(6) << 20;
+/* Of the stack of each thread, touched. */
+static const uint64_t thread_bytes = UINT64_C(64) << 10;
+/* The tokenizer's tables relative to the metadata they are built from. */
+static const uint64_t tokenizer_share = 4;
+
+static gguf_code check_opts(const rt_session_opts *opts, gguf_error *err) {
+    uint32_t type = opts->kv_type;
+    if (type != GGUF_TYPE_F32 && type != GGUF_TYPE_F16 && type != GGUF_TYPE_Q8_0 &&
+        type != GGUF_TYPE_Q4_0)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "the KV cache cannot be %s (f32, f16, q8_0 or q4_0 can)",
+                         gguf_type_name(type));
+    if (opts->n_batch < 1 || opts->n_batch > MAX_BATCH || opts->n_threads > MAX_THREADS ||
+        opts->n_ctx > MAX_POSITIONS)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "a batch of %" PRIu32 ", a context of %" PRIu32 " or %u threads: the "
+                         "limits are 1 to %d, %d and %d",
+                         opts->n_batch, opts->n_ctx, opts->n_threads, MAX_BATCH, MAX_POSITIONS,
+                         MAX_THREADS);
+    return GGUF_OK;
+}
+
+static gguf_code layout_kv(const rt_hparams *hp, uint32_t type, rt_layout *out, gguf_error *err) {
+    uint32_t n_k = hp->n_head_kv * hp->head_dim_k, n_v = hp->n_head_kv * hp->head_dim_v;
+    out->row_bytes_k = quant_row_bytes(type, n_k);
+    out->row_bytes_v = quant_row_bytes(type, n_v);
+    if (out->row_bytes_k == 0 || out->row_bytes_v == 0)
+        return gguf_fail(err, GGUF_E_SHAPE, NULL, GGUF_NO_OFFSET,
+                         "the KV type %s needs rows of whole blocks; this model's have %" PRIu32
+                         " and %" PRIu32 " elements",
+                         gguf_type_name(type), n_k, n_v);
+    out->n_pages = (out->n_ctx + RT_KV_PAGE_TOKENS - 1) / RT_KV_PAGE_TOKENS;
+    out->page_bytes = RT_KV_PAGE_TOKENS * hp->n_layer * (out->row_bytes_k + out->row_bytes_v);
+    if (!gguf_mul_u64(out->n_pages, out->page_bytes, &out->kv_bytes) ||
+        out->kv_bytes > SIZE_MAX / 2)
+        return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET,
+                         "the KV cache of %" PRIu32 " tokens is too large", out->n_ctx);
+    return GGUF_OK;
+}
+
+/* Reserve n_cols floats for every token of a batch, from a cache line on. */
+static uint64_t reserve(uint64_t *end, uint32_t n_batch, uint64_t n_cols) {
+    uint64_t off = *end;
+    *end = (off + n_batch * n_cols * sizeof(float) + 63) / 64 * 64;
+    return off;
+}
+
+static void layout_compute(const rt_hparams *hp, rt_layout *out) {
+    uint64_t end = 0;
+    uint32_t n = out->n_batch;
+    out->x = reserve(&end, n, hp->n_embd);
+    out->h = reserve(&end, n, hp->n_embd);
+    uint64_t attention = end, ffn = end;
+    out->q = reserve(&attention, n, (uint64_t)hp->n_head * hp->head_dim_k);
+    out->k = reserve(&attention, n, (uint64_t)hp->n_head_kv * hp->head_dim_k);
+    out->v = reserve(&attention, n, (uint64_t)hp->n_head_kv * hp->head_dim_v);
+    out->heads = reserve(&attention, n, (uint64_t)hp->n_head * hp->head_dim_v);
+    out->gate = reserve(&ffn, n, hp->n_ff);
+    out->up = reserve(&ffn, n, hp->n_ff);
+    end = attention > ffn ? attention : ffn;
+    out->rope = reserve(&end, n, hp->n_rot);
+    out->pages = reserve(&end, out->n_pages, 1);
+    out->work = end;
+    out->compute_bytes = end + rt_cpu_work_bytes(hp, n, out->n_threads);
+}
+
+gguf_code rt_layout_make(const rt_hparams *hp, const rt_session_opts *opts, rt_layout *out,
+                         gguf_error *err) {
+    *out = (rt_layout){0};
+    gguf_code code = check_opts(opts, err);
+    if (code) return code;
+    out->n_ctx = opts->n_ctx ? opts->n_ctx : hp->n_ctx_train;
+    out->n_batch = opts->n_batch < out->n_ctx ? opts->n_batch : out->n_ctx;
+    out->n_threads = opts->n_threads ? opts->n_threads : gguf_usable_cores();
+    code = layout_kv(hp, opts->kv_type, out, err);
+    if (!code) layout_compute(hp, out);
+    return code;
+}
+
+gguf_code rt_footprint_of(const rt_hparams *hp, const rt_session_opts *opts, uint64_t weights_bytes,
+                          uint64_t n_meta_bytes, rt_footprint *out, gguf_error *err) {
+    rt_session_opts defaults = rt_session_defaults();
+    rt_layout layout;
+    *out = (rt_footprint){.weights_bytes = weights_bytes};
+    gguf_code code = rt_layout_make(hp, opts ? opts : &defaults, &layout, err);
+    if (code) return code;
+    out->kv_bytes = layout.kv_bytes;
+    out->compute_bytes = layout.compute_bytes;
+    out->overhead_bytes =
+        base_bytes + layout.n_threads * thread_bytes + tokenizer_share * n_meta_bytes;
+    if (gguf_add_u64(weights_bytes, out->kv_bytes, &out->total_bytes) &&
+        gguf_add_u64(out->total_bytes, out->compute_bytes, &out->total_bytes) &&
+        gguf_add_u64(out->total_bytes, out->overhead_bytes, &out->total_bytes))
+        return GGUF_OK;
+    return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET, "the sum of all sizes overflows");
+}

@@ -1,0 +1,24 @@
+/* How much memory a model and a session need. The session allocates exactly kv_bytes and
+ * compute_bytes; weights are pages of the file's mapping. */
+#ifndef RUNTIME_FOOTPRINT_H
+#define RUNTIME_FOOTPRINT_H
+
+#include "runtime/runtime.h"
+
+typedef struct rt_footprint {
+    uint64_t weights_bytes;  /* as given */
+    uint64_t kv_bytes;       /* the KV cache of n_ctx tokens, in whole pages */
+    uint64_t compute_bytes;  /* activations and working memory */
+    uint64_t overhead_bytes; /* estimate: code, libraries, tokenizer, thread stacks, small copies */
+    uint64_t total_bytes;    /* predicted peak resident memory with a full context */
+} rt_footprint;
+
+/* Compute the footprint without allocating anything.
+ *   opts           as for rt_session_new; NULL = the defaults
+ *   weights_bytes  rt_model_weights_bytes, or what a plan says
+ *   n_meta_bytes   size of the file's metadata, from which the tokenizer is built; 0 = no tokenizer
+ * Errors: GGUF_E_USAGE, GGUF_E_SHAPE (as rt_session_new), GGUF_E_LIMIT (the sum overflows). */
+gguf_code rt_footprint_of(const rt_hparams *hp, const rt_session_opts *opts, uint64_t weights_bytes,
+                          uint64_t n_meta_bytes, rt_footprint *out, gguf_error *err);
+
+#endif
