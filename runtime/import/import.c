@@ -15,7 +15,7 @@ static gguf_code no_memory(gguf_error *err) {
     return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
 }
 
-void rt_import_warn(rt_import *import, const char *format, ...) {
+void rt_import_add_warning(rt_import *import, const char *format, ...) {
     char *text = NULL;
     va_list args;
     va_start(args, format);
@@ -73,7 +73,8 @@ static gguf_code import_vocab(rt_import *import, gguf_error *err) {
     rt_import_key_u64(import, "vocab_size", &n_vocab);
     gguf_code code =
         rt_vocab_import(import->folder, (uint32_t)n_vocab, import->plan.meta, &report, err);
-    for (size_t i = 0; i < report.n_warnings; i++) rt_import_warn(import, "%s", report.warnings[i]);
+    for (size_t i = 0; i < report.n_warnings; i++)
+        rt_import_add_warning(import, "%s", report.warnings[i]);
     return code;
 }
 

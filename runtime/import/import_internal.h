@@ -22,7 +22,7 @@ struct rt_import {
 };
 
 /* Add a warning; one that does not fit into memory is lost. */
-void rt_import_warn(rt_import *import, const char *format, ...)
+void rt_import_add_warning(rt_import *import, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /* The value at a dotted path of config.json, or NULL if absent or null. */

@@ -115,13 +115,13 @@ static bool is_tied(rt_import *import, const gguf_yaml *node, const gguf_checkpo
     if (!tied_to) return false;
     if (json_is_true(flag)) {
         if (src)
-            rt_import_warn(import, "'%s' is left out: the config ties it to %s", src->name.ptr,
-                           tied_to);
+            rt_import_add_warning(import, "'%s' is left out: the config ties it to %s",
+                                  src->name.ptr, tied_to);
         return true;
     }
     if (src || json_is_false(flag)) return false;
-    rt_import_warn(import, "there is no '%s': it is taken as tied to %s",
-                   gguf_yaml_text(node, "hf", ""), tied_to);
+    rt_import_add_warning(import, "there is no '%s': it is taken as tied to %s",
+                          gguf_yaml_text(node, "hf", ""), tied_to);
     return true;
 }
 
@@ -156,7 +156,7 @@ static void report_unused(rt_import *import, uint64_t n_layers) {
     for (size_t i = 0; i < gguf_checkpoint_n_tensors(import->ckpt); i++) {
         const char *name = gguf_checkpoint_tensor_at(import->ckpt, i)->name.ptr;
         if (!import->used[i] && !is_ignored(import, name, n_layers))
-            rt_import_warn(import, "tensor '%s' is not used by this architecture", name);
+            rt_import_add_warning(import, "tensor '%s' is not used by this architecture", name);
     }
 }
 

@@ -67,7 +67,7 @@ static gguf_code parse_type(const char *name, uint32_t *type, gguf_error *err) {
 }
 
 static gguf_code open_recipe(const write_opts *o, quant_recipe **recipe, gguf_error *err) {
-    uint32_t type;
+    uint32_t type = 0;
     if (o->recipe_file) return quant_recipe_load(o->recipe_file, recipe, err);
     if (!o->pure) return quant_recipe_named(o->type, recipe, err);
     gguf_code code = parse_type(o->type, &type, err);
@@ -76,7 +76,7 @@ static gguf_code open_recipe(const write_opts *o, quant_recipe **recipe, gguf_er
 
 static gguf_code add_override(quant_recipe *recipe, const char *regex, const char *type_name,
                               gguf_error *err) {
-    uint32_t type;
+    uint32_t type = 0;
     gguf_code code = parse_type(type_name, &type, err);
     return code ? code : quant_recipe_override(recipe, regex, type, err);
 }
