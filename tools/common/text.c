@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 static gguf_code bad_argument(const char *option, const char *text, const char *expected,
                               gguf_error *err) {
@@ -78,6 +79,16 @@ gguf_code tool_parse_u32_list(const char *option, const char *text, uint32_t max
     free(*out);
     *out = NULL;
     return bad_argument(option, text, "numbers separated by commas", err);
+}
+
+gguf_code tool_parse_kv_type(const char *text, uint32_t *type, gguf_error *err) {
+    static const uint32_t types[] = {GGUF_TYPE_F32, GGUF_TYPE_F16, GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_0};
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        if (strcasecmp(text, gguf_type_name(types[i])) != 0) continue;
+        *type = types[i];
+        return GGUF_OK;
+    }
+    return bad_argument("--kv-type", text, "f32, f16, q8_0 or q4_0", err);
 }
 
 void tool_print_json(json_t *root) {
