@@ -70,7 +70,7 @@ static gguf_code read_behavior(const json_t *spec, const char *fallback, split_b
 }
 
 static gguf_code build_split(rt_pretokenizer *pre, const json_t *spec, gguf_error *err) {
-    split_behavior behavior = (split_behavior)0;
+    split_behavior behavior = BEHAVIOR_ISOLATED;
     rt_pattern pattern;
     gguf_code code = read_behavior(spec, NULL, &behavior, err);
     if (code || (code = rt_spec_pattern(spec, &pattern, err))) return code;
@@ -118,7 +118,7 @@ static gguf_code build_simple(rt_pretokenizer *pre, const char *pattern, split_b
 }
 
 static gguf_code build_punctuation(rt_pretokenizer *pre, const json_t *spec, gguf_error *err) {
-    split_behavior behavior = (split_behavior)0;
+    split_behavior behavior = BEHAVIOR_ISOLATED;
     gguf_code code = read_behavior(spec, "Isolated", &behavior, err);
     return code ? code : build_simple(pre, "\\p{BertPunct}", behavior, false, err);
 }
