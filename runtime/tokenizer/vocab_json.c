@@ -240,20 +240,26 @@ static gguf_code check_parts(rt_vocab *im, const json_t *normalizer, const json_
     return code ? rt_vocab_fail(im, code, "%s", err.message) : GGUF_OK;
 }
 
-/* The known name whose steps are those of the file, or NULL. */
+static bool same_bytes(const gguf_dynbuf *a, const gguf_dynbuf *b) {
+    return a->len == b->len && memcmp(a->data, b->data, a->len) == 0;
+}
+
+/* Find the known name whose steps are those of the file. */
 static gguf_code recognise(rt_vocab *im, const json_t *spec) {
-    char *text = NULL, *other = NULL;
+    gguf_dynbuf steps, other;
     const rt_known_pre *known;
-    gguf_code code = rt_pretokenizer_canonical(spec, &text, im->err);
+    gguf_dynbuf_init(&steps, 64u << 20);
+    gguf_dynbuf_init(&other, 64u << 20);
+    gguf_code code = rt_pretokenizer_describe(spec, &steps, im->err);
     for (size_t i = 0; !code && !im->known && (known = rt_known_pre_at(i)); i++) {
         json_t *known_spec = rt_known_pre_spec(known);
-        code = rt_pretokenizer_canonical(known_spec, &other, im->err);
-        if (!code && strcmp(text, other) == 0) im->known = known;
+        other.len = 0;
+        code = rt_pretokenizer_describe(known_spec, &other, im->err);
+        if (!code && same_bytes(&steps, &other)) im->known = known;
         json_decref(known_spec);
-        free(other);
-        other = NULL;
     }
-    free(text);
+    gguf_dynbuf_clear(&steps);
+    gguf_dynbuf_clear(&other);
     return code;
 }
 
