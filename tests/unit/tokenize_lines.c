@@ -24,7 +24,7 @@ static gguf_code open_tokenizer(const char *path, rt_tokenizer **tok, gguf_error
         rt_vocab_report_clear(&report);
         return code;
     }
-    code = gguf_file_open(path, &file, err);
+    code = gguf_file_open(path, GGUF_OPEN_DEFAULT, &file, err);
     if (!code) code = rt_tokenizer_new(gguf_file_meta(file), tok, err);
     gguf_file_close(file);
     return code;
