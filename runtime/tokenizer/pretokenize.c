@@ -3,7 +3,6 @@
 
 #include "runtime/tokenizer/json_spec.h"
 
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,6 +39,7 @@ struct rt_pretokenizer {
     step steps[MAX_STEPS];
     size_t n_steps;
     bool byte_level;
+    bool only_describe; /* the expressions are not compiled */
 };
 
 /* ---- building ------------------------------------------------------------------------------- */
@@ -54,7 +54,7 @@ static gguf_code add_step(rt_pretokenizer *pre, const char *pattern, size_t len,
     if (!pattern) return GGUF_OK;
     s->pattern = strndup(pattern, len);
     if (!s->pattern) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-    return rt_regex_new(pattern, len, &s->regex, err);
+    return pre->only_describe ? GGUF_OK : rt_regex_new(pattern, len, &s->regex, err);
 }
 
 static gguf_code read_behavior(const json_t *spec, const char *fallback, split_behavior *out,
@@ -70,7 +70,7 @@ static gguf_code read_behavior(const json_t *spec, const char *fallback, split_b
 }
 
 static gguf_code build_split(rt_pretokenizer *pre, const json_t *spec, gguf_error *err) {
-    split_behavior behavior = (split_behavior)0;
+    split_behavior behavior = BEHAVIOR_ISOLATED;
     rt_pattern pattern;
     gguf_code code = read_behavior(spec, NULL, &behavior, err);
     if (code || (code = rt_spec_pattern(spec, &pattern, err))) return code;
@@ -118,7 +118,7 @@ static gguf_code build_simple(rt_pretokenizer *pre, const char *pattern, split_b
 }
 
 static gguf_code build_punctuation(rt_pretokenizer *pre, const json_t *spec, gguf_error *err) {
-    split_behavior behavior = (split_behavior)0;
+    split_behavior behavior = BEHAVIOR_ISOLATED;
     gguf_code code = read_behavior(spec, "Isolated", &behavior, err);
     return code ? code : build_simple(pre, "\\p{BertPunct}", behavior, false, err);
 }
@@ -187,35 +187,30 @@ bool rt_pretokenizer_is_byte_level(const rt_pretokenizer *pre) {
     return pre->byte_level;
 }
 
-/* ---- the canonical text --------------------------------------------------------------------- */
+/* ---- recognising ---------------------------------------------------------------------------- */
 
-static void describe(const step *s, bool alone, gguf_dynbuf *out) {
-    char head[64];
+static gguf_code describe(const step *s, bool alone, gguf_dynbuf *out, gguf_error *err) {
     /* with one expression that covers every character both spellings cut alike */
-    bool isolated =
-        s->behavior == BEHAVIOR_ISOLATED || (alone && s->invert && s->behavior == BEHAVIOR_REMOVED);
-    snprintf(head, sizeof head, "%d %d %d %d %s ", isolated ? 0 : (int)s->behavior,
-             isolated ? 0 : s->invert, s->spaces_to_meta, (int)s->prefix, s->prefix_text);
-    gguf_dynbuf_put_text(out, head);
-    gguf_dynbuf_put_text(out, s->pattern ? s->pattern : "-");
-    gguf_dynbuf_put_text(out, "\n");
+    bool isolated = alone && s->invert && s->behavior == BEHAVIOR_REMOVED;
+    uint8_t head[4] = {isolated ? BEHAVIOR_ISOLATED : (uint8_t)s->behavior, s->invert && !isolated,
+                       s->spaces_to_meta, (uint8_t)s->prefix};
+    if (s->behavior == BEHAVIOR_ISOLATED) head[1] = 0;
+    gguf_dynbuf_put(out, head, sizeof head);
+    gguf_dynbuf_put(out, s->prefix_text, sizeof s->prefix_text);
+    return s->pattern ? rt_regex_describe(s->pattern, strlen(s->pattern), out, err) : GGUF_OK;
 }
 
-gguf_code rt_pretokenizer_canonical(const json_t *spec, char **out, gguf_error *err) {
-    rt_pretokenizer *pre = NULL;
-    gguf_dynbuf text;
-    gguf_code code = rt_pretokenizer_new(spec, &pre, err);
-    if (code) return code;
-    gguf_dynbuf_init(&text, 16u << 20);
-    for (size_t i = 0; i < pre->n_steps; i++) describe(&pre->steps[i], pre->n_steps == 1, &text);
-    gguf_dynbuf_put(&text, pre->byte_level ? "bytes" : "chars", 6);
+gguf_code rt_pretokenizer_describe(const json_t *spec, gguf_dynbuf *out, gguf_error *err) {
+    rt_pretokenizer *pre = calloc(1, sizeof *pre);
+    if (!pre) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    pre->only_describe = true;
+    gguf_code code = build(pre, spec, 0, err);
+    for (size_t i = 0; !code && i < pre->n_steps; i++)
+        code = describe(&pre->steps[i], pre->n_steps == 1, out, err);
+    gguf_dynbuf_put(out, &pre->byte_level, 1);
     rt_pretokenizer_free(pre);
-    if (text.code) {
-        gguf_dynbuf_clear(&text);
-        return gguf_fail(err, text.code, NULL, GGUF_NO_OFFSET, "out of memory");
-    }
-    *out = (char *)text.data;
-    return GGUF_OK;
+    if (!code && out->code) code = gguf_fail(err, out->code, NULL, GGUF_NO_OFFSET, "out of memory");
+    return code;
 }
 
 /* ---- running -------------------------------------------------------------------------------- */

@@ -30,9 +30,8 @@ void rt_pieces_clear(rt_pieces *pieces);
 /* Cut further; steps may change the text. Threads: safe. */
 gguf_code rt_pretokenize(const rt_pretokenizer *pre, rt_pieces *pieces, gguf_error *err);
 
-/* One text for every specification that cuts in the same way, to recognise known ones.
- *   out  malloc'ed, free by the caller */
-gguf_code rt_pretokenizer_canonical(const json_t *spec, char **out, gguf_error *err);
+/* Append bytes that are equal for specifications that cut alike, to recognise known ones. */
+gguf_code rt_pretokenizer_describe(const json_t *spec, gguf_dynbuf *out, gguf_error *err);
 
 /* ---- known names (known_pre.c) ----------------------------------------------------------------
  */

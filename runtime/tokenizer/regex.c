@@ -203,6 +203,21 @@ void rt_regex_free(rt_regex *regex) {
     free(regex);
 }
 
+gguf_code rt_regex_describe(const char *pattern, size_t len, gguf_dynbuf *out, gguf_error *err) {
+    rt_regex_parsed *parsed = calloc(1, sizeof *parsed);
+    if (!parsed) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    gguf_code code = rt_regex_parse(pattern, len, parsed, err);
+    for (size_t i = 0; !code && i < parsed->skeleton.len; i++) {
+        gguf_dynbuf_put(out, &parsed->skeleton.data[i], 1);
+        if (parsed->skeleton.data[i] != RT_REGEX_ATOM) continue;
+        const rt_uniset *set = &parsed->atoms[parsed->skeleton.data[++i]];
+        gguf_dynbuf_put(out, set->ranges, set->n * sizeof *set->ranges);
+    }
+    rt_regex_parsed_clear(parsed);
+    free(parsed);
+    return code;
+}
+
 /* ---- matching ------------------------------------------------------------------------------- */
 
 void rt_spans_clear(rt_spans *spans) {

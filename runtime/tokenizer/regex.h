@@ -7,7 +7,7 @@
 #ifndef RUNTIME_TOKENIZER_REGEX_H
 #define RUNTIME_TOKENIZER_REGEX_H
 
-#include "libgguf/error.h"
+#include "libgguf/dynbuf.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -34,6 +34,10 @@ typedef struct rt_regex rt_regex;
  * Errors: GGUF_E_UNSUPPORTED (syntax, class, more than 255 kinds of characters), GGUF_E_NOMEM. */
 gguf_code rt_regex_new(const char *pattern, size_t len, rt_regex **out, gguf_error *err);
 void rt_regex_free(rt_regex *regex); /* accepts NULL */
+
+/* Append bytes that are equal for expressions that differ only in how they spell their characters
+ * and classes. Errors: as rt_regex_new. */
+gguf_code rt_regex_describe(const char *pattern, size_t len, gguf_dynbuf *out, gguf_error *err);
 
 /* Working memory of one call; start as {0}. */
 typedef struct rt_regex_scratch {

@@ -22,9 +22,10 @@ static bool prepare(rt_work *work, size_t len) {
 /* SentencePiece adds scores as floats, the tokenizers library as doubles. */
 static void reach(const rt_work *work, size_t start, size_t end, int32_t id, double score) {
     rt_path *path = &work->paths[end];
-    double total = score + work->paths[start].score;
+    double before = work->paths[start].score, total = before + score;
+    if (work->tok->sentencepiece) total = (float)before + (float)score;
     if (path->start != NOT_REACHED && !(total > path->score)) return;
-    *path = (rt_path){work->tok->sentencepiece ? (float)total : total, id, (uint32_t)start};
+    *path = (rt_path){total, id, (uint32_t)start};
 }
 
 /* Try all tokens that start here; returns whether one is the single character of `char_len`. */
@@ -41,7 +42,7 @@ static bool try_tokens(const rt_work *work, const char *text, size_t len, size_t
         size_t n = i + 1 - start;
         bool user = tok->sentencepiece && tok->tokens[id].type == RT_TOKEN_USER_DEFINED;
         reach(work, start, i + 1, id,
-              user ? (float)n * tok->max_score - 0.1 : (double)tok->tokens[id].score);
+              user ? (float)n * tok->max_score - 0.1f : (double)tok->tokens[id].score);
         has_single |= n == char_len;
     }
     return has_single;

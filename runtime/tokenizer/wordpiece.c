@@ -7,10 +7,13 @@
 
 #define MAX_WORD_BYTES 4096
 
+/* A token that starts with the mark belongs to the start of a word; only the bare mark is the
+ * character itself. */
 static int32_t find_part(const rt_tokenizer *tok, const char *word, size_t start, size_t end) {
-    /* the mark lies before the word, so the first part is looked up with it */
-    const char *from = start == 0 ? word - 3 : word + start;
-    int32_t id = rt_find_piece(tok, from, (size_t)(word + end - from));
+    const char *from = start == 0 ? word - 3 : word + start; /* the mark lies before the word */
+    size_t len = (size_t)(word + end - from);
+    if (start > 0 && len > 3 && memcmp(from, RT_META_SPACE, 3) == 0) return -1;
+    int32_t id = rt_find_piece(tok, from, len);
     return id >= 0 && tok->tokens[id].type != RT_TOKEN_CONTROL ? id : -1;
 }
 

@@ -1,6 +1,6 @@
-/* One import of a tokenizer folder, shared by the import_*.c files. */
-#ifndef RUNTIME_TOKENIZER_IMPORT_INTERNAL_H
-#define RUNTIME_TOKENIZER_IMPORT_INTERNAL_H
+/* One import of a tokenizer folder, shared by the vocab_*.c files. */
+#ifndef RUNTIME_TOKENIZER_VOCAB_INTERNAL_H
+#define RUNTIME_TOKENIZER_VOCAB_INTERNAL_H
 
 #include "libgguf/json.h"
 #include "runtime/tokenizer/tokenizer_internal.h"
@@ -8,7 +8,7 @@
 #define RT_MAX_HOLES (1u << 20) /* ids without a text */
 
 /* Files of the folder that are JSON objects; NULL if absent. */
-typedef enum rt_import_file {
+typedef enum rt_vocab_file {
     RT_FILE_TOKENIZER,         /* tokenizer.json */
     RT_FILE_TOKENIZER_CONFIG,  /* tokenizer_config.json */
     RT_FILE_SPECIAL_TOKENS,    /* special_tokens_map.json */
@@ -16,7 +16,7 @@ typedef enum rt_import_file {
     RT_FILE_GENERATION_CONFIG, /* generation_config.json */
     RT_FILE_CONFIG,            /* config.json */
     RT_N_FILES
-} rt_import_file;
+} rt_vocab_file;
 
 /* The tokens around a text. */
 typedef struct rt_frame {
@@ -25,7 +25,7 @@ typedef struct rt_frame {
     bool known; /* the tokenizer states it */
 } rt_frame;
 
-typedef struct rt_import {
+typedef struct rt_vocab {
     const char *folder;
     uint32_t n_vocab_config;
     gguf_meta *meta;
@@ -52,39 +52,37 @@ typedef struct rt_import {
     int32_t model_ids[RT_N_SPECIAL]; /* as tokenizer.model says, or -1 */
     gguf_str charsmap;
     const rt_known_pre *known;
-} rt_import;
+} rt_vocab;
 
 /* Write the path of a file of the folder to im->path. */
-gguf_code rt_import_path(rt_import *im, const char *name);
-bool rt_import_exists(rt_import *im, const char *name); /* sets the path too */
-gguf_code rt_import_fail(rt_import *im, gguf_code code, const char *format, ...)
+gguf_code rt_vocab_path(rt_vocab *im, const char *name);
+bool rt_vocab_exists(rt_vocab *im, const char *name); /* sets the path too */
+gguf_code rt_vocab_fail(rt_vocab *im, gguf_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
-gguf_code rt_import_no_memory(rt_import *im);
-void rt_import_warn(rt_import *im, const char *format, ...) __attribute__((format(printf, 2, 3)));
+gguf_code rt_vocab_no_memory(rt_vocab *im);
+void rt_vocab_warn(rt_vocab *im, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Room for ids 0 ... n - 1, of which n_texts have a text of together text_bytes bytes.
  * Errors: GGUF_E_LIMIT (too many holes), GGUF_E_NOMEM. */
-gguf_code rt_import_reserve(rt_import *im, uint64_t n, uint64_t n_texts, uint64_t text_bytes);
+gguf_code rt_vocab_reserve(rt_vocab *im, uint64_t n, uint64_t n_texts, uint64_t text_bytes);
 /* Errors: GGUF_E_FORMAT (id out of range), GGUF_E_DUPLICATE (it has another text). */
-gguf_code rt_import_token(rt_import *im, uint64_t id, gguf_str text, rt_token_type type,
-                          float score);
+gguf_code rt_vocab_token(rt_vocab *im, uint64_t id, gguf_str text, rt_token_type type, float score);
 /* A copy in the arena with a prefix; the room was reserved. */
-gguf_str rt_import_text(rt_import *im, const char *prefix, gguf_str text);
+gguf_str rt_vocab_text(rt_vocab *im, const char *prefix, gguf_str text);
 /* Fill the holes and index the texts. Errors: GGUF_E_DUPLICATE, GGUF_E_NOMEM. */
-gguf_code rt_import_finish_tokens(rt_import *im);
-int32_t rt_import_find(const rt_import *im, gguf_str text); /* or -1 */
-gguf_str rt_json_str(const json_t *value);                  /* of a JSON string */
-bool rt_import_looks_special(gguf_str text);
+gguf_code rt_vocab_finish_tokens(rt_vocab *im);
+int32_t rt_vocab_find(const rt_vocab *im, gguf_str text); /* or -1 */
+gguf_str rt_json_str(const json_t *value);                /* of a JSON string */
+bool rt_vocab_looks_special(gguf_str text);
 
 /* The models; each sets tokenizer.ggml.model up to and including the merges. */
-gguf_code rt_import_json(rt_import *im);
-gguf_code rt_import_spm(rt_import *im);
-gguf_code rt_import_bpe_merges(rt_import *im, const json_t *model);
-void rt_import_write_tokens(rt_import *im, const char *model, const char *pre);
+gguf_code rt_vocab_read_json(rt_vocab *im);
+gguf_code rt_vocab_read_spm(rt_vocab *im);
+void rt_vocab_write_tokens(rt_vocab *im, const char *model, const char *pre);
 
 /* Ids of special tokens, what is added around a text, chat templates, ends of a generation. */
-gguf_code rt_import_special(rt_import *im);
-gguf_code rt_import_frame(rt_import *im, rt_frame *frame); /* from tokenizer.json */
-gguf_code rt_import_templates(rt_import *im);
+gguf_code rt_vocab_read_special(rt_vocab *im);
+gguf_code rt_vocab_read_frame(rt_vocab *im, rt_frame *frame); /* from tokenizer.json */
+gguf_code rt_vocab_read_templates(rt_vocab *im);
 
 #endif

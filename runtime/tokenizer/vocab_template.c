@@ -1,7 +1,7 @@
 /* Importing chat templates. A chat_template.jinja beside the tokenizer comes before
  * chat_template.json, and that before the entry of tokenizer_config.json. */
-#include "runtime/tokenizer/import_internal.h"
 #include "runtime/tokenizer/json_spec.h"
+#include "runtime/tokenizer/vocab_internal.h"
 
 #include "libgguf/map.h"
 
@@ -23,7 +23,7 @@ typedef struct templates {
     json_t *json;
 } templates;
 
-static gguf_code add_named(rt_import *im, templates *t, const char *name, size_t name_len,
+static gguf_code add_named(rt_vocab *im, templates *t, const char *name, size_t name_len,
                            gguf_str text) {
     if (name_len == 7 && memcmp(name, "default", 7) == 0) {
         if (!t->main.ptr) t->main = text;
@@ -33,17 +33,17 @@ static gguf_code add_named(rt_import *im, templates *t, const char *name, size_t
         if (strlen(t->names[i]) == name_len && memcmp(t->names[i], name, name_len) == 0)
             return GGUF_OK;
     if (t->n == MAX_TEMPLATES || name_len > 200)
-        return rt_import_fail(im, GGUF_E_LIMIT,
-                              "more than %d chat templates, or a name that is too long",
-                              MAX_TEMPLATES);
+        return rt_vocab_fail(im, GGUF_E_LIMIT,
+                             "more than %d chat templates, or a name that is too long",
+                             MAX_TEMPLATES);
     t->names[t->n] = strndup(name, name_len);
-    if (!t->names[t->n]) return rt_import_no_memory(im);
+    if (!t->names[t->n]) return rt_vocab_no_memory(im);
     t->texts[t->n++] = text;
     return GGUF_OK;
 }
 
 /* A text, or a list of {"name", "template"}. */
-static gguf_code add_value(rt_import *im, templates *t, const json_t *value) {
+static gguf_code add_value(rt_vocab *im, templates *t, const json_t *value) {
     size_t i;
     json_t *item;
     gguf_code code = GGUF_OK;
@@ -52,14 +52,14 @@ static gguf_code add_value(rt_import *im, templates *t, const json_t *value) {
         const json_t *text = json_object_get(item, "template");
         const char *name = rt_spec_text(item, "name", NULL);
         if (!name || !json_is_string(text))
-            return rt_import_fail(im, GGUF_E_FORMAT,
-                                  "chat template %zu without 'name' or 'template'", i);
+            return rt_vocab_fail(im, GGUF_E_FORMAT,
+                                 "chat template %zu without 'name' or 'template'", i);
         if ((code = add_named(im, t, name, strlen(name), rt_json_str(text)))) return code;
     }
     return code;
 }
 
-static gguf_code read_text(rt_import *im, templates *t, gguf_str *out) {
+static gguf_code read_text(rt_vocab *im, templates *t, gguf_str *out) {
     char *text;
     size_t len;
     gguf_code code = gguf_read_file(im->path, MAX_TEMPLATE_BYTES, &text, &len, im->err);
@@ -88,15 +88,15 @@ static size_t list_jinja(const char *folder, char **names) {
     return n;
 }
 
-static gguf_code add_folder(rt_import *im, templates *t) {
+static gguf_code add_folder(rt_vocab *im, templates *t) {
     char *names[MAX_TEMPLATES], relative[300];
     gguf_code code = GGUF_OK;
-    rt_import_path(im, "additional_chat_templates");
+    rt_vocab_path(im, "additional_chat_templates");
     size_t n = list_jinja(im->path, names);
     for (size_t i = 0; i < n; i++) {
         gguf_str text;
         snprintf(relative, sizeof relative, "additional_chat_templates/%s.jinja", names[i]);
-        if (!code) code = rt_import_path(im, relative);
+        if (!code) code = rt_vocab_path(im, relative);
         if (!code) code = read_text(im, t, &text);
         if (!code) code = add_named(im, t, names[i], strlen(names[i]), text);
         free(names[i]);
@@ -104,22 +104,22 @@ static gguf_code add_folder(rt_import *im, templates *t) {
     return code;
 }
 
-static gguf_code collect(rt_import *im, templates *t) {
+static gguf_code collect(rt_vocab *im, templates *t) {
     gguf_code code = GGUF_OK;
-    if (rt_import_exists(im, "chat_template.jinja")) code = read_text(im, t, &t->main);
+    if (rt_vocab_exists(im, "chat_template.jinja")) code = read_text(im, t, &t->main);
     if (!code) code = add_folder(im, t);
-    if (!code && rt_import_exists(im, "chat_template.json")) {
+    if (!code && rt_vocab_exists(im, "chat_template.json")) {
         code = gguf_json_load(im->path, GGUF_JSON_WIDE_INTS, &t->json, im->err);
         if (!code) code = add_value(im, t, json_object_get(t->json, "chat_template"));
     }
-    rt_import_path(im, "tokenizer_config.json");
+    rt_vocab_path(im, "tokenizer_config.json");
     if (!code)
         code =
             add_value(im, t, json_object_get(im->files[RT_FILE_TOKENIZER_CONFIG], "chat_template"));
     return code;
 }
 
-static void write_templates(rt_import *im, const templates *t) {
+static void write_templates(rt_vocab *im, const templates *t) {
     gguf_str names[MAX_TEMPLATES];
     char key[256];
     for (size_t i = 0; i < t->n; i++) {
@@ -131,7 +131,7 @@ static void write_templates(rt_import *im, const templates *t) {
     if (t->main.ptr) gguf_meta_set_str(im->meta, "tokenizer.chat_template", t->main);
 }
 
-gguf_code rt_import_templates(rt_import *im) {
+gguf_code rt_vocab_read_templates(rt_vocab *im) {
     templates t = {0};
     gguf_code code = collect(im, &t);
     if (!code) write_templates(im, &t);

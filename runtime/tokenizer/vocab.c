@@ -1,5 +1,5 @@
 /* Importing a tokenizer folder: the files, the list of tokens, the order of the keys. */
-#include "runtime/tokenizer/import_internal.h"
+#include "runtime/tokenizer/vocab_internal.h"
 
 #include "libgguf/map.h"
 
@@ -15,7 +15,7 @@ static const char *const file_names[RT_N_FILES] = {
 
 /* ---- helpers -------------------------------------------------------------------------------- */
 
-gguf_code rt_import_fail(rt_import *im, gguf_code code, const char *format, ...) {
+gguf_code rt_vocab_fail(rt_vocab *im, gguf_code code, const char *format, ...) {
     char message[400];
     va_list args;
     va_start(args, format);
@@ -24,11 +24,11 @@ gguf_code rt_import_fail(rt_import *im, gguf_code code, const char *format, ...)
     return gguf_fail(im->err, code, im->path, GGUF_NO_OFFSET, "%s", message);
 }
 
-gguf_code rt_import_no_memory(rt_import *im) {
+gguf_code rt_vocab_no_memory(rt_vocab *im) {
     return gguf_fail(im->err, GGUF_E_NOMEM, im->path, GGUF_NO_OFFSET, "out of memory");
 }
 
-void rt_import_warn(rt_import *im, const char *format, ...) {
+void rt_vocab_warn(rt_vocab *im, const char *format, ...) {
     char text[512];
     va_list args;
     va_start(args, format);
@@ -48,14 +48,14 @@ void rt_vocab_report_clear(rt_vocab_report *report) {
     *report = (rt_vocab_report){0};
 }
 
-gguf_code rt_import_path(rt_import *im, const char *name) {
+gguf_code rt_vocab_path(rt_vocab *im, const char *name) {
     int n = snprintf(im->path, sizeof im->path, "%s/%s", im->folder, name);
     if (n > 0 && (size_t)n < sizeof im->path) return GGUF_OK;
     return gguf_fail(im->err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "the folder's name is too long");
 }
 
-bool rt_import_exists(rt_import *im, const char *name) {
-    return rt_import_path(im, name) == GGUF_OK && access(im->path, F_OK) == 0;
+bool rt_vocab_exists(rt_vocab *im, const char *name) {
+    return rt_vocab_path(im, name) == GGUF_OK && access(im->path, F_OK) == 0;
 }
 
 gguf_str rt_json_str(const json_t *value) {
@@ -64,11 +64,11 @@ gguf_str rt_json_str(const json_t *value) {
 
 /* ---- tokens --------------------------------------------------------------------------------- */
 
-gguf_code rt_import_reserve(rt_import *im, uint64_t n, uint64_t n_texts, uint64_t text_bytes) {
+gguf_code rt_vocab_reserve(rt_vocab *im, uint64_t n, uint64_t n_texts, uint64_t text_bytes) {
     if (n < im->n_vocab_config) n = im->n_vocab_config;
     if (n > RT_MAX_TOKENS || n > n_texts + RT_MAX_HOLES)
-        return rt_import_fail(im, GGUF_E_LIMIT, "ids up to %llu for only %llu tokens",
-                              (unsigned long long)n, (unsigned long long)n_texts);
+        return rt_vocab_fail(im, GGUF_E_LIMIT, "ids up to %llu for only %llu tokens",
+                             (unsigned long long)n, (unsigned long long)n_texts);
     im->n = (uint32_t)n;
     im->arena_room = text_bytes + 16 * n; /* a prefix or a filler each */
     im->texts = calloc(n + 1, sizeof *im->texts);
@@ -78,27 +78,27 @@ gguf_code rt_import_reserve(rt_import *im, uint64_t n, uint64_t n_texts, uint64_
     im->user_defined = calloc(n + 1, 1);
     im->arena = malloc(im->arena_room + 1);
     bool ok = im->texts && im->scores && im->types && im->flags && im->user_defined && im->arena;
-    return ok ? GGUF_OK : rt_import_no_memory(im);
+    return ok ? GGUF_OK : rt_vocab_no_memory(im);
 }
 
-gguf_code rt_import_token(rt_import *im, uint64_t id, gguf_str text, rt_token_type type,
-                          float score) {
+gguf_code rt_vocab_token(rt_vocab *im, uint64_t id, gguf_str text, rt_token_type type,
+                         float score) {
     if (id >= im->n)
-        return rt_import_fail(im, GGUF_E_FORMAT, "token '%.*s' has the id %llu, beyond %u tokens",
-                              (int)(text.len < 100 ? text.len : 100), text.ptr,
-                              (unsigned long long)id, im->n);
+        return rt_vocab_fail(im, GGUF_E_FORMAT, "token '%.*s' has the id %llu, beyond %u tokens",
+                             (int)(text.len < 100 ? text.len : 100), text.ptr,
+                             (unsigned long long)id, im->n);
     gguf_str old = im->texts[id];
     if (old.ptr && (old.len != text.len || memcmp(old.ptr, text.ptr, text.len) != 0))
-        return rt_import_fail(im, GGUF_E_DUPLICATE, "id %llu is both '%.*s' and '%.*s'",
-                              (unsigned long long)id, (int)(old.len < 100 ? old.len : 100), old.ptr,
-                              (int)(text.len < 100 ? text.len : 100), text.ptr);
+        return rt_vocab_fail(im, GGUF_E_DUPLICATE, "id %llu is both '%.*s' and '%.*s'",
+                             (unsigned long long)id, (int)(old.len < 100 ? old.len : 100), old.ptr,
+                             (int)(text.len < 100 ? text.len : 100), text.ptr);
     im->texts[id] = text;
     im->types[id] = type;
     im->scores[id] = score;
     return GGUF_OK;
 }
 
-gguf_str rt_import_text(rt_import *im, const char *prefix, gguf_str text) {
+gguf_str rt_vocab_text(rt_vocab *im, const char *prefix, gguf_str text) {
     char *at = im->arena + im->arena_used;
     size_t n = strlen(prefix);
     memcpy(at, prefix, n);
@@ -107,27 +107,27 @@ gguf_str rt_import_text(rt_import *im, const char *prefix, gguf_str text) {
     return (gguf_str){at, n + text.len};
 }
 
-gguf_code rt_import_finish_tokens(rt_import *im) {
+gguf_code rt_vocab_finish_tokens(rt_vocab *im) {
     uint32_t old;
     for (uint32_t id = 0; id < im->n; id++) {
         if (!im->texts[id].ptr) {
             char filler[16];
             snprintf(filler, sizeof filler, "[PAD%u]", id);
-            im->texts[id] = rt_import_text(im, filler, (gguf_str){"", 0});
+            im->texts[id] = rt_vocab_text(im, filler, (gguf_str){"", 0});
             im->types[id] = RT_TOKEN_UNUSED;
             im->scores[id] = -10000.0f;
         }
         gguf_index_put_result put = gguf_index_put(&im->by_text, im->texts[id], id, &old);
-        if (put == GGUF_INDEX_NOMEM) return rt_import_no_memory(im);
+        if (put == GGUF_INDEX_NOMEM) return rt_vocab_no_memory(im);
         if (put == GGUF_INDEX_PRESENT)
-            return rt_import_fail(im, GGUF_E_DUPLICATE, "tokens %u and %u are both '%.*s'", old, id,
-                                  (int)(im->texts[id].len < 100 ? im->texts[id].len : 100),
-                                  im->texts[id].ptr);
+            return rt_vocab_fail(im, GGUF_E_DUPLICATE, "tokens %u and %u are both '%.*s'", old, id,
+                                 (int)(im->texts[id].len < 100 ? im->texts[id].len : 100),
+                                 im->texts[id].ptr);
     }
     return GGUF_OK;
 }
 
-int32_t rt_import_find(const rt_import *im, gguf_str text) {
+int32_t rt_vocab_find(const rt_vocab *im, gguf_str text) {
     uint32_t id;
     return gguf_index_get(&im->by_text, text, &id) ? (int32_t)id : -1;
 }
@@ -138,14 +138,14 @@ static bool is_between(gguf_str text, const char *open, const char *close) {
            memcmp(text.ptr + text.len - b, close, b) == 0;
 }
 
-bool rt_import_looks_special(gguf_str text) {
+bool rt_vocab_looks_special(gguf_str text) {
     return is_between(text, "<|", "|>") || is_between(text, "<\xEF\xBD\x9C", "\xEF\xBD\x9C>") ||
            is_between(text, "<unused", ">") || gguf_str_eq(text, "<pad>") ||
            gguf_str_eq(text, "<mask>") || gguf_str_eq(text, "<2mass>") ||
            gguf_str_eq(text, "[@BOS@]");
 }
 
-void rt_import_write_tokens(rt_import *im, const char *model, const char *pre) {
+void rt_vocab_write_tokens(rt_vocab *im, const char *model, const char *pre) {
     snprintf(im->report->model, sizeof im->report->model, "%s", model);
     snprintf(im->report->pre, sizeof im->report->pre, "%s", pre);
     im->report->n_tokens = im->n;
@@ -160,7 +160,7 @@ void rt_import_write_tokens(rt_import *im, const char *model, const char *pre) {
 /* ---- our own arrays of token numbers -------------------------------------------------------- */
 
 /* Added tokens are listed when one has flags that its type does not say. */
-static bool needs_flags(const rt_import *im, uint32_t id) {
+static bool needs_flags(const rt_vocab *im, uint32_t id) {
     uint8_t flags = im->flags[id];
     bool special = im->types[id] != RT_TOKEN_USER_DEFINED;
     return (flags & RT_ADDED_LISTED) && ((flags & (RT_ADDED_LSTRIP | RT_ADDED_RSTRIP |
@@ -168,13 +168,13 @@ static bool needs_flags(const rt_import *im, uint32_t id) {
                                          special != !!(flags & RT_ADDED_SPECIAL));
 }
 
-static gguf_code write_added(rt_import *im) {
+static gguf_code write_added(rt_vocab *im) {
     uint32_t n = 0;
     bool needed = false;
     for (uint32_t id = 0; id < im->n; id++) needed |= needs_flags(im, id);
     uint32_t *ids = needed ? malloc(2 * sizeof *ids * im->n) : NULL;
     if (!needed) return GGUF_OK;
-    if (!ids) return rt_import_no_memory(im);
+    if (!ids) return rt_vocab_no_memory(im);
     uint32_t *flags = ids + im->n;
     for (uint32_t id = 0; id < im->n; id++) {
         if (!(im->flags[id] & RT_ADDED_LISTED)) continue;
@@ -187,9 +187,9 @@ static gguf_code write_added(rt_import *im) {
     return GGUF_OK;
 }
 
-static gguf_code write_user_defined(rt_import *im) {
+static gguf_code write_user_defined(rt_vocab *im) {
     uint32_t n = 0, *ids = malloc(sizeof *ids * im->n);
-    if (!ids) return rt_import_no_memory(im);
+    if (!ids) return rt_vocab_no_memory(im);
     for (uint32_t id = 0; id < im->n; id++)
         if (im->user_defined[id]) ids[n++] = id;
     if (n) gguf_meta_set_array(im->meta, "tokenizer.ggufkit.user_defined", GGUF_VALUE_U32, n, ids);
@@ -199,42 +199,42 @@ static gguf_code write_user_defined(rt_import *im) {
 
 /* ---- the import ----------------------------------------------------------------------------- */
 
-static gguf_code load_files(rt_import *im) {
+static gguf_code load_files(rt_vocab *im) {
     for (size_t i = 0; i < RT_N_FILES; i++) {
         gguf_code code;
-        if (!rt_import_exists(im, file_names[i])) continue;
+        if (!rt_vocab_exists(im, file_names[i])) continue;
         if ((code = gguf_json_load(im->path, GGUF_JSON_WIDE_INTS, &im->files[i], im->err)))
             return code;
         if (!json_is_object(im->files[i]))
-            return rt_import_fail(im, GGUF_E_FORMAT, "no JSON object");
+            return rt_vocab_fail(im, GGUF_E_FORMAT, "no JSON object");
     }
     return GGUF_OK;
 }
 
 /* Other tokenizers use the name tokenizer.model too; a SentencePiece model starts with its pieces.
  */
-static gguf_code load_model(rt_import *im) {
-    if (!rt_import_exists(im, "tokenizer.model")) return GGUF_OK;
+static gguf_code load_model(rt_vocab *im) {
+    if (!rt_vocab_exists(im, "tokenizer.model")) return GGUF_OK;
     gguf_code code = gguf_read_file(im->path, GGUF_JSON_MAX_BYTES, &im->model_bytes,
                                     &im->model_n_bytes, im->err);
     if (code) return code;
     bool other = im->model_n_bytes && im->model_bytes[0] != '\n';
     if (!other || !im->files[RT_FILE_TOKENIZER]) return GGUF_OK;
-    rt_import_warn(im, "tokenizer.model is no SentencePiece model; tokenizer.json is used");
+    rt_vocab_warn(im, "tokenizer.model is no SentencePiece model; tokenizer.json is used");
     free(im->model_bytes);
     im->model_bytes = NULL;
     return GGUF_OK;
 }
 
-static gguf_code import_model(rt_import *im) {
-    if (im->model_bytes) return rt_import_spm(im);
-    rt_import_path(im, "tokenizer.json");
-    if (im->files[RT_FILE_TOKENIZER]) return rt_import_json(im);
+static gguf_code import_model(rt_vocab *im) {
+    if (im->model_bytes) return rt_vocab_read_spm(im);
+    rt_vocab_path(im, "tokenizer.json");
+    if (im->files[RT_FILE_TOKENIZER]) return rt_vocab_read_json(im);
     return gguf_fail(im->err, GGUF_E_MISSING, im->folder, GGUF_NO_OFFSET,
                      "the folder holds neither tokenizer.model nor tokenizer.json");
 }
 
-static void import_clear(rt_import *im) {
+static void import_clear(rt_vocab *im) {
     for (size_t i = 0; i < RT_N_FILES; i++) json_decref(im->files[i]);
     free(im->model_bytes);
     free(im->texts);
@@ -248,16 +248,16 @@ static void import_clear(rt_import *im) {
 
 gguf_code rt_vocab_import(const char *folder, uint32_t n_vocab_config, gguf_meta *meta,
                           rt_vocab_report *report, gguf_error *err) {
-    rt_import im = {.folder = folder,
-                    .n_vocab_config = n_vocab_config,
-                    .meta = meta,
-                    .report = report,
-                    .err = err};
+    rt_vocab im = {.folder = folder,
+                   .n_vocab_config = n_vocab_config,
+                   .meta = meta,
+                   .report = report,
+                   .err = err};
     for (size_t i = 0; i < RT_N_SPECIAL; i++) im.model_ids[i] = -1;
     gguf_code code = load_files(&im);
     if (!code) code = load_model(&im);
     if (!code) code = import_model(&im);
-    if (!code) code = rt_import_special(&im);
+    if (!code) code = rt_vocab_read_special(&im);
     if (!code) code = write_added(&im);
     if (!code) code = write_user_defined(&im);
     if (!code) code = gguf_meta_status(meta, err);

@@ -1,6 +1,6 @@
 /* Importing tokenizer.model: SentencePiece's ModelProto in protobuf. */
 #include "libgguf/cursor.h"
-#include "runtime/tokenizer/import_internal.h"
+#include "runtime/tokenizer/vocab_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -122,7 +122,7 @@ static void read_trainer(gguf_cursor *outer, const field *message_field, model *
     outer->code = c.code;
 }
 
-static void read_normalizer(rt_import *im, gguf_cursor *outer, const field *message_field,
+static void read_normalizer(rt_vocab *im, gguf_cursor *outer, const field *message_field,
                             model *m) {
     gguf_cursor c = message(outer, message_field);
     field f;
@@ -137,7 +137,7 @@ static void read_normalizer(rt_import *im, gguf_cursor *outer, const field *mess
     outer->code = c.code;
 }
 
-static gguf_cursor whole_file(const rt_import *im) {
+static gguf_cursor whole_file(const rt_vocab *im) {
     return (gguf_cursor){.base = (const uint8_t *)im->model_bytes,
                          .len = im->model_n_bytes,
                          .file = im->path,
@@ -145,7 +145,7 @@ static gguf_cursor whole_file(const rt_import *im) {
 }
 
 /* The first pass: count pieces, read the other messages. */
-static gguf_code read_model(rt_import *im, model *m) {
+static gguf_code read_model(rt_vocab *im, model *m) {
     gguf_cursor c = whole_file(im);
     field f;
     piece p;
@@ -168,7 +168,7 @@ static gguf_code read_model(rt_import *im, model *m) {
     return c.code;
 }
 
-static gguf_code add_pieces(rt_import *im) {
+static gguf_code add_pieces(rt_vocab *im) {
     gguf_cursor c = whole_file(im);
     field f;
     piece p;
@@ -180,7 +180,7 @@ static gguf_code add_pieces(rt_import *im) {
         /* llama.cpp's files say "normal" of user-defined pieces; a key of ours lists them */
         im->user_defined[id] = p.type == RT_TOKEN_USER_DEFINED;
         rt_token_type type = im->user_defined[id] ? RT_TOKEN_NORMAL : (rt_token_type)p.type;
-        code = rt_import_token(im, id++, p.text, type, p.score);
+        code = rt_vocab_token(im, id++, p.text, type, p.score);
     }
     return code;
 }
@@ -188,15 +188,15 @@ static gguf_code add_pieces(rt_import *im) {
 /* ---- tokens added beside the model ---------------------------------------------------------- */
 
 /* An entry of tokenizer_config.json or added_tokens.json; it replaces the piece of its number. */
-static gguf_code add_token(rt_import *im, uint64_t id, gguf_str text, bool special) {
-    bool control = special || rt_import_looks_special(text);
+static gguf_code add_token(rt_vocab *im, uint64_t id, gguf_str text, bool special) {
+    bool control = special || rt_vocab_looks_special(text);
     if (id >= im->n)
-        return rt_import_fail(im, GGUF_E_FORMAT, "added token %llu is out of range",
-                              (unsigned long long)id);
+        return rt_vocab_fail(im, GGUF_E_FORMAT, "added token %llu is out of range",
+                             (unsigned long long)id);
     im->texts[id].ptr = NULL;
     im->user_defined[id] = false;
     gguf_code code =
-        rt_import_token(im, id, text, control ? RT_TOKEN_CONTROL : RT_TOKEN_USER_DEFINED, -1000.0f);
+        rt_vocab_token(im, id, text, control ? RT_TOKEN_CONTROL : RT_TOKEN_USER_DEFINED, -1000.0f);
     if (code || control) return code;
     char *at = im->arena + im->arena_used; /* what is looked for in the text has plain spaces */
     size_t n = 0;
@@ -210,29 +210,29 @@ static gguf_code add_token(rt_import *im, uint64_t id, gguf_str text, bool speci
     return GGUF_OK;
 }
 
-typedef gguf_code (*added_fn)(rt_import *im, uint64_t id, gguf_str text, bool special, void *ctx);
+typedef gguf_code (*added_fn)(rt_vocab *im, uint64_t id, gguf_str text, bool special, void *ctx);
 
 /* Visit the added tokens of both files. */
-static gguf_code each_added(rt_import *im, added_fn fn, void *ctx) {
+static gguf_code each_added(rt_vocab *im, added_fn fn, void *ctx) {
     const char *key;
     json_t *value,
         *list = json_object_get(im->files[RT_FILE_TOKENIZER_CONFIG], "added_tokens_decoder");
     uint64_t id;
     gguf_code code = GGUF_OK;
     json_object_foreach(im->files[RT_FILE_ADDED_TOKENS], key, value) {
-        rt_import_path(im, "added_tokens.json");
+        rt_vocab_path(im, "added_tokens.json");
         if (!gguf_json_u64(value, &id))
-            return rt_import_fail(im, GGUF_E_FORMAT, "token '%s' without a number", key);
+            return rt_vocab_fail(im, GGUF_E_FORMAT, "token '%s' without a number", key);
         if ((code = fn(im, id, gguf_str_of(key), false, ctx))) return code;
     }
-    rt_import_path(im, "tokenizer_config.json");
+    rt_vocab_path(im, "tokenizer_config.json");
     json_object_foreach(list, key, value) {
         char *end;
         const json_t *content = json_object_get(value, "content");
         id = strtoull(key, &end, 10);
         if (*end || end == key || !json_is_string(content))
-            return rt_import_fail(im, GGUF_E_FORMAT,
-                                  "added token '%.50s' without a number or a text", key);
+            return rt_vocab_fail(im, GGUF_E_FORMAT,
+                                 "added token '%.50s' without a number or a text", key);
         code =
             fn(im, id, rt_json_str(content), json_is_true(json_object_get(value, "special")), ctx);
         if (code) return code;
@@ -244,7 +244,7 @@ typedef struct added_size {
     uint64_t n, n_ids, text_bytes;
 } added_size;
 
-static gguf_code measure_added(rt_import *im, uint64_t id, gguf_str text, bool special, void *ctx) {
+static gguf_code measure_added(rt_vocab *im, uint64_t id, gguf_str text, bool special, void *ctx) {
     added_size *size = ctx;
     (void)im;
     (void)special;
@@ -254,30 +254,30 @@ static gguf_code measure_added(rt_import *im, uint64_t id, gguf_str text, bool s
     return GGUF_OK;
 }
 
-static gguf_code put_added(rt_import *im, uint64_t id, gguf_str text, bool special, void *ctx) {
+static gguf_code put_added(rt_vocab *im, uint64_t id, gguf_str text, bool special, void *ctx) {
     (void)ctx;
     return add_token(im, id, text, special);
 }
 
 /* ---- the import ----------------------------------------------------------------------------- */
 
-static gguf_code check_supported(rt_import *im, const model *m) {
+static gguf_code check_supported(rt_vocab *im, const model *m) {
     if (m->model_type != MODEL_BPE && m->model_type != MODEL_UNIGRAM)
-        return rt_import_fail(im, GGUF_E_UNSUPPORTED, "SentencePiece model type %llu",
-                              (unsigned long long)m->model_type);
+        return rt_vocab_fail(im, GGUF_E_UNSUPPORTED, "SentencePiece model type %llu",
+                             (unsigned long long)m->model_type);
     if (m->suffix || !m->escape)
-        return rt_import_fail(im, GGUF_E_UNSUPPORTED, "white space as a suffix, or not escaped");
+        return rt_vocab_fail(im, GGUF_E_UNSUPPORTED, "white space as a suffix, or not escaped");
     return GGUF_OK;
 }
 
-static void set_model_ids(rt_import *im, const model *m) {
+static void set_model_ids(rt_vocab *im, const model *m) {
     im->model_ids[RT_SPECIAL_UNKNOWN] = m->unk_id;
     im->model_ids[RT_SPECIAL_BOS] = m->bos_id;
     im->model_ids[RT_SPECIAL_EOS] = m->eos_id;
     im->model_ids[RT_SPECIAL_PADDING] = m->pad_id;
 }
 
-static void write_unigram_keys(rt_import *im) {
+static void write_unigram_keys(rt_vocab *im) {
     if (im->kind == RT_MODEL_UNIGRAM)
         gguf_meta_set_bool(im->meta, "tokenizer.ggml.add_space_prefix", im->add_dummy_prefix);
     if (im->kind == RT_MODEL_UNIGRAM || im->remove_extra_spaces)
@@ -288,26 +288,26 @@ static void write_unigram_keys(rt_import *im) {
                             im->charsmap.len, im->charsmap.ptr);
 }
 
-gguf_code rt_import_spm(rt_import *im) {
+gguf_code rt_vocab_read_spm(rt_vocab *im) {
     model m = {.model_type = MODEL_UNIGRAM, .bos_id = 1, .eos_id = 2, .pad_id = -1, .escape = true};
     added_size added = {0};
     im->add_dummy_prefix = im->remove_extra_spaces = im->has_scores = im->is_sentencepiece = true;
-    rt_import_path(im, "tokenizer.model");
+    rt_vocab_path(im, "tokenizer.model");
     gguf_code code = read_model(im, &m);
     if (!code) code = check_supported(im, &m);
     if (!code) code = each_added(im, measure_added, &added);
-    rt_import_path(im, "tokenizer.model");
+    rt_vocab_path(im, "tokenizer.model");
     if (!code)
-        code = rt_import_reserve(im, added.n_ids > m.n_pieces ? added.n_ids : m.n_pieces,
-                                 m.n_pieces + added.n, m.text_bytes + added.text_bytes);
+        code = rt_vocab_reserve(im, added.n_ids > m.n_pieces ? added.n_ids : m.n_pieces,
+                                m.n_pieces + added.n, m.text_bytes + added.text_bytes);
     if (!code) code = add_pieces(im);
     if (!code) code = each_added(im, put_added, NULL);
-    rt_import_path(im, "tokenizer.model");
-    if (!code) code = rt_import_finish_tokens(im);
+    rt_vocab_path(im, "tokenizer.model");
+    if (!code) code = rt_vocab_finish_tokens(im);
     if (code) return code;
     im->kind = m.model_type == MODEL_BPE ? RT_MODEL_SPM : RT_MODEL_UNIGRAM;
     set_model_ids(im, &m);
-    rt_import_write_tokens(im, im->kind == RT_MODEL_SPM ? "llama" : "t5", "default");
+    rt_vocab_write_tokens(im, im->kind == RT_MODEL_SPM ? "llama" : "t5", "default");
     write_unigram_keys(im);
     return GGUF_OK;
 }
