@@ -1,0 +1,44 @@
+/* How well a model predicts a text: perplexity, and the divergence from a base model.
+ *
+ * The tokens are cut into chunks of n_ctx; an incomplete last one is left out. In each chunk the
+ * first token is replaced by the begin token, the first half is context only, and every token
+ * behind position n_ctx / 2 is scored, as llama-perplexity does. */
+#ifndef RUNTIME_QUALITY_H
+#define RUNTIME_QUALITY_H
+
+#include "runtime/runtime.h"
+
+#include <stdatomic.h>
+
+typedef struct rt_quality_opts {
+    rt_session_opts session;   /* n_ctx is the length of a chunk, at least 3 */
+    uint32_t n_chunks;         /* at most; 0 = all */
+    int32_t bos;               /* the begin token; -1 = none, the first token stays */
+    const atomic_bool *cancel; /* may be NULL */
+    /* After every step; may be NULL. ppl is that of the tokens so far. */
+    void (*progress)(void *ctx, uint64_t done_tokens, uint64_t total_tokens, double ppl);
+    void *progress_ctx;
+} rt_quality_opts;
+
+rt_quality_opts rt_quality_defaults(void); /* session defaults with n_ctx 512, all chunks, no bos */
+
+typedef struct rt_quality {
+    uint64_t n_chunks, n_tokens; /* n_tokens were scored */
+    double ppl, ppl_stderr;
+    /* With a base model; 0 without. Natural logarithms; shares between 0 and 1. */
+    double base_ppl, base_ppl_stderr;
+    double kld_mean, kld_stderr, kld_median, kld_p99, kld_p999, kld_max; /* base || model */
+    double top1_agreement; /* share of tokens where both find the same token most likely */
+    double delta_p_mean, delta_p_rms; /* of the model's minus the base's probability of the token */
+} rt_quality;
+
+/* Measure `model` on a text. The result does not depend on the number of threads.
+ *   base    NULL, or a model with the same vocabulary, run at the same time
+ *   tokens  [n_tokens] without special tokens around them
+ * Errors: of sessions; GGUF_E_USAGE (n_ctx, or less than one chunk of tokens), GGUF_E_SHAPE (the
+ * vocabularies differ in size), GGUF_E_NONFINITE (a logit), GGUF_E_CANCELLED, GGUF_E_NOMEM. */
+gguf_code rt_quality_measure(const rt_model *model, const rt_model *base, const int32_t *tokens,
+                             size_t n_tokens, const rt_quality_opts *opts, rt_quality *out,
+                             gguf_error *err);
+
+#endif

@@ -1,0 +1,253 @@
+/* Logits against the original implementations, and their independence of everything that must not
+ * matter. */
+#include "unit_model.h"
+
+static rt_session_opts exact_opts(void) {
+    rt_session_opts opts = rt_session_defaults();
+    opts.kv_type = GGUF_TYPE_F32;
+    opts.n_threads = 2;
+    opts.exact = true;
+    return opts;
+}
+
+/* ---- the original implementation ----------------------------------------------------------------
+ */
+
+static void check_fixture(const char *folder, uint32_t type, double bound) {
+    unit_reference ref = unit_reference_of(folder);
+    rt_model *model = unit_model(folder, type);
+    rt_session_opts opts = exact_opts();
+    float *logits = unit_logits(model, &opts, ref.tokens, ref.n);
+    double distance = unit_distance(logits, ref.logits, ref.n_logits);
+    printf("%s %s: %.2g of the largest logit\n", folder, gguf_type_name(type), distance);
+    ck_assert_msg(distance <= bound, "%s %s: off by %g", folder, gguf_type_name(type), distance);
+    free(logits);
+    rt_model_close(model);
+    unit_reference_clear(&ref);
+}
+
+static const char *const fixtures[] = {"models/llama", "models/llama3", "models/mistral"};
+#define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
+
+START_TEST(reference_logits) {
+    check_fixture(fixtures[_i], GGUF_TYPE_F32, 1e-5);
+    check_fixture(fixtures[_i], GGUF_TYPE_BF16, 1e-5);
+}
+END_TEST
+
+/* ---- what must not matter -----------------------------------------------------------------------
+ */
+
+static void check_same(const rt_model *model, const rt_session_opts *opts, const float *expected,
+                       const unit_reference *ref) {
+    float *logits = unit_logits(model, opts, ref->tokens, ref->n);
+    ck_assert_mem_eq(logits, expected, ref->n_logits * sizeof *logits);
+    free(logits);
+}
+
+/* Batch sizes, threads: the same bits, for a weight type with and one without 8-bit activations. */
+static void check_independence(const char *folder, uint32_t type, uint32_t kv_type, bool exact) {
+    static const uint32_t batches[] = {1, 2, 7, 33};
+    unit_reference ref = unit_reference_of(folder);
+    rt_model *model = unit_model(folder, type);
+    rt_session_opts opts = exact_opts();
+    opts.kv_type = kv_type;
+    opts.exact = exact;
+    opts.n_threads = 1;
+    float *expected = unit_logits(model, &opts, ref.tokens, ref.n);
+    for (size_t i = 0; i < sizeof batches / sizeof batches[0]; i++) {
+        opts.n_batch = batches[i];
+        opts.n_threads = 1 + i % 3;
+        check_same(model, &opts, expected, &ref);
+    }
+    free(expected);
+    rt_model_close(model);
+    unit_reference_clear(&ref);
+}
+
+START_TEST(batches_and_threads) {
+    check_independence("models/llama", GGUF_TYPE_F32, GGUF_TYPE_F32, true);
+    check_independence("models/llama", GGUF_TYPE_BF16, GGUF_TYPE_F16, false);
+    check_independence("models/llama3", GGUF_TYPE_Q8_0, GGUF_TYPE_Q8_0, false);
+    check_independence("models/mistral", GGUF_TYPE_Q8_0, GGUF_TYPE_Q4_0, false);
+}
+END_TEST
+
+/* Calls of any length, and a session that was used before, continue as one long call does. */
+START_TEST(calls_and_reset) {
+    gguf_error err = {0};
+    unit_reference ref = unit_reference_of("models/llama");
+    rt_model *model = unit_model("models/llama", GGUF_TYPE_BF16);
+    rt_session_opts opts = rt_session_defaults();
+    opts.n_threads = 2;
+    opts.n_batch = 16;
+    uint32_t n_vocab = rt_model_hparams(model)->n_vocab;
+    float *all = unit_logits(model, &opts, ref.tokens, ref.n);
+    float *last = malloc(n_vocab * sizeof *last);
+    rt_session *session;
+    unit_ok(rt_session_new(model, &opts, &session, &err), err);
+    for (int round = 0; round < 2; round++) {
+        size_t done = 0;
+        rt_session_reset(session);
+        for (size_t n = 1; done + n <= ref.n; done += n, n += 3) {
+            unit_ok(rt_session_eval(session, ref.tokens + done, n, RT_LOGITS_LAST, last, &err),
+                    err);
+            ck_assert_mem_eq(last, all + (done + n - 1) * n_vocab, n_vocab * sizeof *last);
+            ck_assert_uint_eq(rt_session_n_past(session), done + n);
+        }
+    }
+    rt_session_free(session);
+    free(last);
+    free(all);
+    rt_model_close(model);
+    unit_reference_clear(&ref);
+}
+END_TEST
+
+/* ---- KV types -----------------------------------------------------------------------------------
+ */
+
+static const struct {
+    uint32_t type;
+    double bound;
+} kv_types[] = {{GGUF_TYPE_F16, 1e-3}, {GGUF_TYPE_Q8_0, 2e-2}, {GGUF_TYPE_Q4_0, 0.3}};
+
+START_TEST(kv_precision) {
+    for (int i = 0; i < N_FIXTURES; i++) {
+        unit_reference ref = unit_reference_of(fixtures[i]);
+        rt_model *model = unit_model(fixtures[i], GGUF_TYPE_F32);
+        rt_session_opts opts = exact_opts();
+        opts.kv_type = kv_types[_i].type;
+        float *logits = unit_logits(model, &opts, ref.tokens, ref.n);
+        double distance = unit_rms_distance(logits, ref.logits, ref.n_logits);
+        printf("%s with KV %s: %.2g\n", fixtures[i], gguf_type_name(opts.kv_type), distance);
+        ck_assert_msg(distance > 0 && distance <= kv_types[_i].bound, "%s: off by %g", fixtures[i],
+                      distance);
+        free(logits);
+        rt_model_close(model);
+        unit_reference_clear(&ref);
+    }
+}
+END_TEST
+
+/* ---- errors of sessions -------------------------------------------------------------------------
+ */
+
+static void check_full(rt_session *session, const int32_t *tokens, float *logits) {
+    gguf_error err = {0};
+    unit_ok(rt_session_eval(session, tokens, 20, RT_LOGITS_LAST, logits, &err), err);
+    unit_fails(rt_session_eval(session, tokens, 11, RT_LOGITS_LAST, logits, &err), GGUF_E_LIMIT,
+               "11 tokens do not fit: the context of 30 holds 20", err);
+    ck_assert_uint_eq(rt_session_n_past(session), 20);
+    err = (gguf_error){0};
+    unit_ok(rt_session_eval(session, tokens, 10, RT_LOGITS_LAST, logits, &err), err);
+    unit_fails(rt_session_eval(session, tokens, 1, RT_LOGITS_NONE, NULL, &err), GGUF_E_LIMIT,
+               "1 tokens do not fit", err);
+    ck_assert_uint_eq(rt_session_n_past(session), 30);
+    ck_assert_uint_eq(rt_session_n_ctx(session), 30);
+}
+
+START_TEST(full_context_and_bad_tokens) {
+    gguf_error err = {0};
+    unit_reference ref = unit_reference_of("models/llama");
+    rt_model *model = unit_model("models/llama", GGUF_TYPE_F32);
+    rt_session_opts opts = exact_opts();
+    opts.n_ctx = 30;
+    opts.n_batch = 8;
+    float *logits = malloc(rt_model_hparams(model)->n_vocab * sizeof *logits);
+    rt_session *session;
+    unit_ok(rt_session_new(model, &opts, &session, &err), err);
+    check_full(session, ref.tokens, logits);
+    rt_session_reset(session);
+    int32_t bad[] = {1, -1, 640};
+    unit_fails(rt_session_eval(session, bad, 2, RT_LOGITS_NONE, NULL, &err), GGUF_E_USAGE,
+               "token 1 has the id -1", err);
+    err = (gguf_error){0};
+    unit_fails(rt_session_eval(session, bad + 2, 1, RT_LOGITS_NONE, NULL, &err), GGUF_E_USAGE,
+               "token 0 has the id 640, the vocabulary has 640", err);
+    ck_assert_uint_eq(rt_session_n_past(session), 0);
+    rt_session_free(session);
+    free(logits);
+    rt_model_close(model);
+    unit_reference_clear(&ref);
+}
+END_TEST
+
+START_TEST(bad_options) {
+    gguf_error err = {0};
+    rt_model *model = unit_model("models/llama", GGUF_TYPE_F32);
+    rt_session *session;
+    rt_session_opts opts = rt_session_defaults();
+    opts.kv_type = GGUF_TYPE_Q4_K;
+    unit_fails(rt_session_new(model, &opts, &session, &err), GGUF_E_USAGE, "cannot be Q4_K", err);
+    opts = rt_session_defaults();
+    opts.n_batch = 0;
+    err = (gguf_error){0};
+    unit_fails(rt_session_new(model, &opts, &session, &err), GGUF_E_USAGE, "a batch of 0", err);
+    opts = rt_session_defaults();
+    opts.n_ctx = UINT32_MAX;
+    err = (gguf_error){0};
+    unit_fails(rt_session_new(model, &opts, &session, &err), GGUF_E_USAGE, "4294967295", err);
+    ck_assert_ptr_null(session);
+    rt_model_close(model);
+}
+END_TEST
+
+/* ---- the hook -----------------------------------------------------------------------------------
+ */
+
+typedef struct seen {
+    unsigned n_calls, n_output;
+    size_t n_rows;
+} seen;
+
+static void count_call(void *ctx, gguf_str weight, const float *rows, size_t n_rows,
+                       size_t n_cols) {
+    seen *s = ctx;
+    s->n_calls++;
+    if (gguf_str_eq(weight, "output.weight"))
+        s->n_output++;
+    else
+        ck_assert_int_eq(memcmp(weight.ptr, "blk.", 4), 0);
+    if (gguf_str_eq(weight, "blk.1.ffn_down.weight")) s->n_rows += n_rows;
+    for (size_t i = 0; i < n_rows * n_cols; i++) ck_assert(rows[i] - rows[i] == 0);
+}
+
+START_TEST(hook_sees_every_product) {
+    gguf_error err = {0};
+    seen s = {0};
+    unit_reference ref = unit_reference_of("models/llama");
+    rt_model *model = unit_model("models/llama", GGUF_TYPE_F32);
+    rt_session_opts opts = exact_opts();
+    opts.n_batch = 20;
+    rt_session *session;
+    float *logits = malloc(rt_model_hparams(model)->n_vocab * sizeof *logits);
+    unit_ok(rt_session_new(model, &opts, &session, &err), err);
+    rt_session_set_hook(session, count_call, &s);
+    unit_ok(rt_session_eval(session, ref.tokens, 50, RT_LOGITS_LAST, logits, &err), err);
+    rt_session_set_hook(session, NULL, NULL);
+    unit_ok(rt_session_eval(session, ref.tokens, 2, RT_LOGITS_LAST, logits, &err), err);
+    ck_assert_uint_eq(s.n_calls, 3 * 3 * 7 + 1);
+    ck_assert_uint_eq(s.n_output, 1);
+    ck_assert_uint_eq(s.n_rows, 50);
+    rt_session_free(session);
+    free(logits);
+    rt_model_close(model);
+    unit_reference_clear(&ref);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("runtime_logits");
+    TCase *tc = tcase_create("logits");
+    tcase_set_timeout(tc, 300);
+    tcase_add_loop_test(tc, reference_logits, 0, N_FIXTURES);
+    tcase_add_test(tc, batches_and_threads);
+    tcase_add_test(tc, calls_and_reset);
+    tcase_add_loop_test(tc, kv_precision, 0, 3);
+    tcase_add_test(tc, full_context_and_bad_tokens);
+    tcase_add_test(tc, bad_options);
+    tcase_add_test(tc, hook_sees_every_product);
+    suite_add_tcase(suite, tc);
+    return unit_run(suite);
+}
