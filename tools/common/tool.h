@@ -80,6 +80,9 @@ gguf_code tool_parse_real(const char *option, const char *text, double min, doub
 gguf_code tool_parse_u32_list(const char *option, const char *text, uint32_t max, uint32_t **out,
                               size_t *n, gguf_error *err);
 
+/* f32, f16, q8_0 or q4_0 as a GGUF type. */
+gguf_code tool_parse_kv_type(const char *text, uint32_t *type, gguf_error *err);
+
 /* ---- output
  * -------------------------------------------------------------------------------------- */
 
