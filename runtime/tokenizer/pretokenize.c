@@ -32,7 +32,7 @@ typedef struct step {
     bool invert;
     bool spaces_to_meta;
     prefix_rule prefix;
-    char prefix_text[8];
+    const char *prefix_text; /* NULL: none */
 } step;
 
 struct rt_pretokenizer {
@@ -88,7 +88,7 @@ static gguf_code build_byte_level(rt_pretokenizer *pre, const json_t *spec, gguf
         if (code) return code;
         step *s = &pre->steps[pre->n_steps - 1];
         s->prefix = PREFIX_ALWAYS;
-        strcpy(s->prefix_text, " ");
+        s->prefix_text = " ";
     }
     if (!rt_spec_bool(spec, "use_regex", true)) return code;
     return add_step(pre, GPT2_PATTERN, strlen(GPT2_PATTERN), BEHAVIOR_ISOLATED, false, err);
@@ -105,7 +105,7 @@ static gguf_code build_metaspace(rt_pretokenizer *pre, const json_t *spec, gguf_
     step *s = &pre->steps[pre->n_steps - 1];
     if (code) return code;
     s->spaces_to_meta = true;
-    strcpy(s->prefix_text, META_SPACE);
+    s->prefix_text = META_SPACE;
     s->prefix = strcmp(scheme, "always") == 0  ? PREFIX_ALWAYS
                 : strcmp(scheme, "first") == 0 ? PREFIX_FIRST
                                                : PREFIX_NEVER;
@@ -196,7 +196,7 @@ static gguf_code describe(const step *s, bool alone, gguf_dynbuf *out, gguf_erro
                        s->spaces_to_meta, (uint8_t)s->prefix};
     if (s->behavior == BEHAVIOR_ISOLATED) head[1] = 0;
     gguf_dynbuf_put(out, head, sizeof head);
-    gguf_dynbuf_put(out, s->prefix_text, sizeof s->prefix_text);
+    gguf_dynbuf_put_text(out, s->prefix_text ? s->prefix_text : "");
     return s->pattern ? rt_regex_describe(s->pattern, strlen(s->pattern), out, err) : GGUF_OK;
 }
 

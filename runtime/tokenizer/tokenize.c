@@ -70,7 +70,7 @@ static void encode_cached(rt_work *work, const char *text, rt_span span) {
 
 static void encode_pieces(rt_work *work) {
     const char *text = (const char *)work->pieces.text.data;
-    bool cached = work->pieces.text.len >= CACHE_FROM_BYTES && work->tok->kind != RT_MODEL_SPM;
+    bool cached = work->pieces.text.len >= CACHE_FROM_BYTES;
     if (cached && !work->cache) work->cache = calloc(CACHE_SLOTS, sizeof *work->cache);
     work->generation++;
     for (size_t i = 0; i < work->pieces.spans.n && !work->failed; i++) {
@@ -96,12 +96,27 @@ static gguf_code encode_normalized(rt_work *work, const char *text, size_t len, 
 
 /* ---- texts between added tokens ------------------------------------------------------------- */
 
+/* One piece for the whole text, or one per word where no token reaches over a space. */
+static void cut_words(rt_work *work) {
+    const uint8_t *text = work->pieces.text.data;
+    size_t len = work->pieces.text.len, start = 0;
+    work->pieces.spans.n = 0;
+    for (size_t i = 3; work->tok->cuts_at_spaces && i + 3 <= len; i++) {
+        if (text[i] != 0xE2 || memcmp(text + i, RT_META_SPACE, 3) != 0) continue;
+        if (memcmp(text + i - 3, RT_META_SPACE, 3) == 0) continue;
+        rt_spans_add(&work->pieces.spans, start, i, false);
+        start = i;
+    }
+    rt_spans_add(&work->pieces.spans, start, len, false);
+}
+
 static gguf_code encode_sentencepiece(rt_work *work, const char *text, size_t len, bool prefix) {
     rt_spm_normalize(work, text, len, prefix);
     if (work->pieces.text.code)
         return gguf_fail(work->err, work->pieces.text.code, NULL, GGUF_NO_OFFSET, "out of memory");
-    if (work->pieces.text.len)
-        encode_piece(work, (char *)work->pieces.text.data, work->pieces.text.len);
+    if (!work->pieces.text.len) return GGUF_OK;
+    cut_words(work);
+    encode_pieces(work);
     return GGUF_OK;
 }
 

@@ -420,6 +420,26 @@ static gguf_code read_pre(rt_tokenizer *tok, const gguf_meta *meta, const rt_kno
 
 /* ---- per model ------------------------------------------------------------------------------ */
 
+/* Whether a token reaches from one word into the next. */
+static bool crosses_space(gguf_str piece) {
+    for (size_t i = 3; i + 3 <= piece.len; i++)
+        if (memcmp(piece.ptr + i, RT_META_SPACE, 3) == 0 &&
+            memcmp(piece.ptr + i - 3, RT_META_SPACE, 3) != 0)
+            return true;
+    /* one or two bytes before the first mark */
+    for (size_t i = 1; i < 3 && i + 3 <= piece.len; i++)
+        if (memcmp(piece.ptr + i, RT_META_SPACE, 3) == 0) return true;
+    return false;
+}
+
+/* Runs of unknown characters become one token across words, bytes do not. */
+static bool can_cut_at_spaces(const rt_tokenizer *tok) {
+    for (size_t id = 0; id < tok->n_tokens; id++)
+        if (tok->tokens[id].type != RT_TOKEN_CONTROL && crosses_space(tok->tokens[id].piece))
+            return false;
+    return tok->sentencepiece && tok->byte_fallback;
+}
+
 static gguf_code prepare_sentencepiece(rt_tokenizer *tok, const gguf_meta *meta, gguf_error *err) {
     const gguf_kv *map = get_ints(meta, KEY("precompiled_charsmap"));
     tok->space_prefix = get_bool(meta, KEY("add_space_prefix"), true);
@@ -427,6 +447,7 @@ static gguf_code prepare_sentencepiece(rt_tokenizer *tok, const gguf_meta *meta,
     tok->remove_extra_spaces = get_bool(meta, KEY("remove_extra_whitespaces"), false);
     rt_bytes_prepare(tok);
     tok->byte_fallback = tok->bytes[0] >= 0 && tok->bytes[255] >= 0;
+    tok->cuts_at_spaces = can_cut_at_spaces(tok);
     if (!map || !map->count) return GGUF_OK;
     if (map->elem_type != GGUF_VALUE_U8 && map->elem_type != GGUF_VALUE_I8)
         return gguf_fail(err, GGUF_E_TYPE, NULL, GGUF_NO_OFFSET,

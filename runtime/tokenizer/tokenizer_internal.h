@@ -113,7 +113,8 @@ struct rt_tokenizer {
 
     /* SentencePiece: SPM and unigram */
     bool space_prefix, space_after_special, remove_extra_spaces, has_unused;
-    bool sentencepiece; /* normalised as SentencePiece does, not by normalizer and pre */
+    bool cuts_at_spaces; /* no token holds a space behind other characters */
+    bool sentencepiece;  /* normalised as SentencePiece does, not by normalizer and pre */
     rt_charsmap charsmap;
     rt_trie user_defined, unigram;
     float min_score, max_score;

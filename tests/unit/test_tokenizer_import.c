@@ -1,0 +1,479 @@
+/* Broken and unusual tokenizer folders and metadata: each gives its error, none a crash. */
+#include "libgguf/json.h"
+#include "runtime/tokenizer/tokenizer.h"
+#include "tests/unit/unit.h"
+
+#include <sys/stat.h>
+
+static gguf_error err;
+static rt_vocab_report report;
+static gguf_meta *meta;
+static const char *folder;
+
+static const char *source(const char *family, const char *name) {
+    static char path[512];
+    snprintf(path, sizeof path, "%s/tokenizers/%s/%s", TEST_DATA, family, name);
+    return path;
+}
+
+static const char *in_folder(const char *name) {
+    static char path[600];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
+}
+
+static const char *const names[] = {
+    "tokenizer.json",          "tokenizer.model",     "tokenizer_config.json",
+    "special_tokens_map.json", "added_tokens.json",   "config.json",
+    "generation_config.json",  "chat_template.jinja", "chat_template.json"};
+
+static void empty_folder(void) {
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) unlink(in_folder(names[i]));
+}
+
+static void setup(void) {
+    static char path[512];
+    snprintf(path, sizeof path, "%s", unit_temp("folder"));
+    folder = path;
+    mkdir(folder, 0700);
+    empty_folder();
+}
+
+static void teardown(void) {
+    empty_folder();
+    rmdir(folder);
+}
+
+/* Import the folder into fresh metadata, valid until the next call. */
+static gguf_code import(void) {
+    err = (gguf_error){0};
+    gguf_meta_free(meta);
+    rt_vocab_report_clear(&report);
+    meta = gguf_meta_new();
+    return rt_vocab_import(folder, 0, meta, &report, &err);
+}
+
+static void import_end(void) {
+    gguf_meta_free(meta);
+    meta = NULL;
+    rt_vocab_report_clear(&report);
+}
+
+static void put_text(const char *name, const char *text) {
+    unit_write(in_folder(name), text, strlen(text));
+}
+
+static void put_json(const char *name, json_t *value) {
+    char *text = json_dumps(value, 0);
+    ck_assert_ptr_nonnull(text);
+    put_text(name, text);
+    free(text);
+}
+
+static json_t *load(const char *family) {
+    json_t *root;
+    unit_ok(gguf_json_load(source(family, "tokenizer.json"), GGUF_JSON_EXACT_INTS, &root, &err),
+            err);
+    return root;
+}
+
+static void put_source(const char *family) {
+    size_t n;
+    unsigned char *bytes = unit_read(source(family, "tokenizer.json"), &n);
+    unit_write(in_folder("tokenizer.json"), bytes, n);
+    free(bytes);
+}
+
+/* ---- broken tokenizer.json ------------------------------------------------------------------ */
+
+/* Replace the value at a path such as "model/vocab/the" by JSON text (NULL: remove it). */
+static void change(json_t *root, const char *path, const char *json) {
+    char part[256];
+    json_t *at = root;
+    for (const char *slash; (slash = strchr(path, '/')); path = slash + 1) {
+        snprintf(part, sizeof part, "%.*s", (int)(slash - path), path);
+        at = json_is_array(at) ? json_array_get(at, (size_t)strtol(part, NULL, 10))
+                               : json_object_get(at, part);
+        ck_assert_ptr_nonnull(at);
+    }
+    if (!json) {
+        json_object_del(at, path);
+        return;
+    }
+    json_t *value = json_loads(json, JSON_DECODE_ANY, NULL);
+    ck_assert_ptr_nonnull(value);
+    if (json_is_array(at))
+        json_array_set_new(at, (size_t)strtol(path, NULL, 10), value);
+    else
+        json_object_set_new(at, path, value);
+}
+
+static const struct {
+    const char *family, *path, *json;
+    gguf_code code;
+    const char *message;
+} changes[] = {
+    {"llama3", "model", NULL, GGUF_E_FORMAT, "'model'"},
+    {"llama3", "model/type", "\"Foo\"", GGUF_E_UNSUPPORTED, "'Foo'"},
+    {"llama3", "model/vocab", NULL, GGUF_E_FORMAT, "'model.vocab'"},
+    {"llama3", "model/vocab", "{}", GGUF_E_FORMAT, "names or makes"},
+    {"llama3", "model/vocab", "[1]", GGUF_E_FORMAT, "'model.vocab'"},
+    {"llama3", "model/vocab/!", "1", GGUF_E_DUPLICATE, "id 1 is both"},
+    {"llama3", "model/vocab/!", "\"x\"", GGUF_E_FORMAT, "'!' without a number"},
+    {"llama3", "model/vocab/!", "-1", GGUF_E_FORMAT, "'!' without a number"},
+    {"llama3", "model/vocab/!", "4000000000", GGUF_E_LIMIT, "only 640 tokens"},
+    {"llama3", "model/merges", NULL, GGUF_E_FORMAT, "'model.merges'"},
+    {"llama3", "model/merges/3", "[\"no\", \"such\"]", GGUF_E_FORMAT, "merge 3 'no such'"},
+    {"llama3", "model/merges/3", "[\"q\", \"z\"]", GGUF_E_FORMAT, "merge 3 'q z'"},
+    {"llama3", "model/merges/3", "\"t h e\"", GGUF_E_FORMAT, "merge 3 is no pair"},
+    {"llama3", "model/merges/3", "7", GGUF_E_FORMAT, "merge 3 is no pair"},
+    {"llama3", "model/continuing_subword_prefix", "\"##\"", GGUF_E_UNSUPPORTED,
+     "continuing_subword_prefix"},
+    {"llama3", "added_tokens", "{}", GGUF_E_FORMAT, "'added_tokens'"},
+    {"llama3", "added_tokens/0", "{\"id\": 637}", GGUF_E_FORMAT, "added token 0"},
+    {"llama3", "added_tokens/0/id", "638", GGUF_E_DUPLICATE, "id 638 is both"},
+    {"llama3", "added_tokens/0/content", "\"!\"", GGUF_E_DUPLICATE, "are both '!'"},
+    {"llama3", "pre_tokenizer", "{\"type\": \"Foo\"}", GGUF_E_UNSUPPORTED, "'Foo'"},
+    {"llama3", "pre_tokenizer", "{\"type\": \"Sequence\"}", GGUF_E_FORMAT, "'pretokenizers'"},
+    {"llama3", "pre_tokenizer", "{\"type\": \"Split\", \"behavior\": \"Isolated\"}", GGUF_E_FORMAT,
+     "'pattern'"},
+    {"llama3", "pre_tokenizer", "{\"type\": \"Split\", \"behavior\": \"Foo\"}", GGUF_E_UNSUPPORTED,
+     "'Foo'"},
+    {"llama3", "pre_tokenizer/pretokenizers/0/pattern/Regex", "\"(a\"", GGUF_E_UNSUPPORTED,
+     "unfinished group"},
+    {"llama3", "pre_tokenizer/pretokenizers/0/pattern/Regex", "\"[a\"", GGUF_E_UNSUPPORTED,
+     "unfinished bracket"},
+    {"llama3", "pre_tokenizer/pretokenizers/0/pattern/Regex", "\"\\\\p{Foo}\"", GGUF_E_UNSUPPORTED,
+     "unknown property"},
+    {"llama3", "pre_tokenizer/pretokenizers/0/pattern/Regex", "\"(a)\\\\1\"", GGUF_E_UNSUPPORTED,
+     "unsupported escape"},
+    {"llama3", "pre_tokenizer/pretokenizers/0/pattern/Regex", "\"a**+\"", GGUF_E_UNSUPPORTED, ""},
+    {"llama3", "normalizer", "{\"type\": \"Foo\"}", GGUF_E_UNSUPPORTED, "'Foo'"},
+    {"llama3", "normalizer", "{\"type\": \"Replace\"}", GGUF_E_FORMAT, "'content'"},
+    {"llama3", "post_processor", "{\"type\": \"Foo\"}", GGUF_E_UNSUPPORTED, "'Foo'"},
+    {"llama3", "post_processor/special_tokens/<|begin_of_text|>/ids", "[9999]", GGUF_E_FORMAT,
+     "does not exist"},
+    {"llama3", "post_processor/special_tokens", "{}", GGUF_E_FORMAT, "has no ids"},
+    {"bert", "model/continuing_subword_prefix", "\"@@\"", GGUF_E_UNSUPPORTED, "'##'"},
+};
+#define N_CHANGES (int)(sizeof changes / sizeof *changes)
+
+START_TEST(test_changed_json) {
+    json_t *root = load(changes[_i].family);
+    change(root, changes[_i].path, changes[_i].json);
+    put_json("tokenizer.json", root);
+    unit_fails(import(), changes[_i].code, changes[_i].message, err);
+    ck_assert_ptr_nonnull(strstr(err.file, "tokenizer.json"));
+    json_decref(root);
+}
+END_TEST
+
+START_TEST(test_no_tokenizer) {
+    unit_fails(import(), GGUF_E_MISSING, "neither tokenizer.model nor tokenizer.json", err);
+    put_text("tokenizer.json", "[]");
+    unit_fails(import(), GGUF_E_FORMAT, "no JSON object", err);
+    put_text("tokenizer.json", "{\"model\": {}");
+    ck_assert_int_ne(import(), GGUF_OK);
+    put_text("tokenizer.json", "{\"model\": {\"type\": \"BPE\", \"vocab\": {\"a\": 0, \"a\": 1}}}");
+    ck_assert_int_ne(import(), GGUF_OK); /* a name that occurs twice */
+}
+END_TEST
+
+/* Every prefix (in steps) of a file that is fine as a whole. */
+START_TEST(test_prefixes_json) {
+    size_t n;
+    unsigned char *bytes = unit_read(source("llama3", "tokenizer.json"), &n);
+    for (size_t len = 0; len < n - 2; len += 1 + len / 50) {
+        unit_write(in_folder("tokenizer.json"), bytes, len);
+        ck_assert_msg(import() != GGUF_OK, "%zu bytes", len);
+        ck_assert_ptr_nonnull(strstr(err.file, "tokenizer.json"));
+    }
+    free(bytes);
+}
+END_TEST
+
+/* ---- broken tokenizer.model ----------------------------------------------------------------- */
+
+START_TEST(test_prefixes_model) {
+    static const char *const families[] = {"spm-llama", "spm-gemma", "spm-unigram"};
+    size_t n;
+    unsigned char *bytes = unit_read(source(families[_i], "tokenizer.model"), &n);
+    size_t step = n > 20000 ? 97 : 1, denormalizer = 2; /* an empty last field may be missing */
+    for (size_t len = 0; len < n - denormalizer; len += step) {
+        unit_write(in_folder("tokenizer.model"), bytes, len);
+        ck_assert_msg(import() != GGUF_OK, "%zu bytes", len);
+        ck_assert_ptr_nonnull(strstr(err.file, "tokenizer.model"));
+        ck_assert_int_le(err.offset, (int64_t)len);
+    }
+    free(bytes);
+}
+END_TEST
+
+/* A model with every single byte changed must be refused or understood, never crash. */
+START_TEST(test_flipped_model) {
+    size_t n;
+    unsigned char *bytes = unit_read(source("spm-llama", "tokenizer.model"), &n);
+    for (size_t i = 0; i < n; i += 7) {
+        rt_tokenizer *tok = NULL;
+        bytes[i] ^= 0x55;
+        unit_write(in_folder("tokenizer.model"), bytes, n);
+        if (import() == GGUF_OK && rt_tokenizer_new(meta, &tok, &err) == GGUF_OK) {
+            rt_ids ids = {0};
+            unit_ok(rt_tokenize(tok, "Hello world", 11, 3, &ids, &err), err);
+            rt_ids_clear(&ids);
+            rt_tokenizer_free(tok);
+        }
+        bytes[i] ^= 0x55;
+    }
+    free(bytes);
+}
+END_TEST
+
+static const struct {
+    const char *bytes;
+    size_t n;
+    gguf_code code;
+    const char *message;
+} models[] = {
+    {"\n\x03\n\x01"
+     "a",
+     5, GGUF_E_TRUNCATED, "trainer_spec"},
+    {"\n\x03\n\x01"
+     "a\x12\x00",
+     7, GGUF_E_TRUNCATED, "normalizer_spec"},
+    {"\n\x03\n\x01"
+     "a\x12\x02\x18\x03\x1a\x00",
+     11, GGUF_E_UNSUPPORTED, "model type 3"},
+    {"\n\x05\n\x01"
+     "a\x18\x09",
+     7, GGUF_E_FORMAT, "unknown type 9"},
+    {"\n\x08\n\x01"
+     "a\x15\x00\x00\xC0\x7F",
+     10, GGUF_E_NONFINITE, "NaN"},
+    {"\n\x02\x08\x01", 4, GGUF_E_FORMAT, "of kind 0"},
+    {"\n\x01\x0f", 3, GGUF_E_FORMAT, "unknown kind 7"},
+    {"\n\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", 12, GGUF_E_FORMAT, "longer than 10 bytes"},
+    {"\n\x7f"
+     "a",
+     3, GGUF_E_TRUNCATED, ""},
+    {"\n\x03\n\x01"
+     "a\n\x03\n\x01"
+     "a\x12\x02\x18\x02\x1a\x00",
+     16, GGUF_E_DUPLICATE, "both 'a'"},
+    {"\x12\x02\x18\x02\x1a\x00", 6, GGUF_E_TRUNCATED, "no pieces"},
+};
+#define N_MODELS (int)(sizeof models / sizeof *models)
+
+START_TEST(test_broken_model) {
+    unit_write(in_folder("tokenizer.model"), models[_i].bytes, models[_i].n);
+    unit_fails(import(), models[_i].code, models[_i].message, err);
+    ck_assert_ptr_nonnull(strstr(err.file, "tokenizer.model"));
+}
+END_TEST
+
+/* ---- what other files say ------------------------------------------------------------------- */
+
+static uint64_t number(const char *key) {
+    uint64_t value = UINT64_MAX;
+    gguf_kv_u64(gguf_meta_find(meta, key), &value);
+    return value;
+}
+
+START_TEST(test_special_ids) {
+    put_source("llama3");
+    put_text("generation_config.json", "{\"bos_token_id\": 3, \"eos_token_id\": [638, 639]}");
+    put_text("config.json", "{\"bos_token_id\": 4, \"pad_token_id\": 5, \"eos_token_id\": 7}");
+    unit_ok(import(), err);
+    ck_assert_uint_eq(number("tokenizer.ggml.bos_token_id"), 637); /* the post-processor's */
+    ck_assert_uint_eq(number("tokenizer.ggml.eos_token_id"), 638);
+    ck_assert_uint_eq(number("tokenizer.ggml.padding_token_id"), 5);
+    ck_assert_uint_eq(gguf_meta_find(meta, "tokenizer.ggufkit.end_ids")->count, 3);
+    put_text("tokenizer_config.json",
+             "{\"bos_token\": {\"content\": \"<|begin_of_text|>\"}, \"eos_token\": \"<|eot_id|>\", "
+             "\"add_bos_token\": false}");
+    put_text("special_tokens_map.json", "{\"pad_token\": \"!\"}");
+    unit_ok(import(), err);
+    ck_assert_uint_eq(number("tokenizer.ggml.eos_token_id"), 639);
+    ck_assert_uint_eq(number("tokenizer.ggml.padding_token_id"), 0);
+    rt_tokenizer *tok;
+    unit_ok(rt_tokenizer_new(meta, &tok, &err), err);
+    ck_assert(!rt_tokenizer_adds_bos(tok));
+    ck_assert(rt_tokenizer_is_end(tok, 7));
+    rt_tokenizer_free(tok);
+    put_text("config.json", "{\"pad_token_id\": 99999}");
+    unlink(in_folder("special_tokens_map.json"));
+    unit_ok(import(), err);
+    ck_assert_uint_eq(report.n_warnings, 1);
+    ck_assert_ptr_nonnull(strstr(report.warnings[0], "99999"));
+}
+END_TEST
+
+static void check_text(const char *key, const char *expected) {
+    gguf_str text;
+    ck_assert(gguf_kv_str(gguf_meta_find(meta, key), &text));
+    ck_assert(gguf_str_eq(text, expected));
+}
+
+START_TEST(test_chat_templates) {
+    put_source("gpt2");
+    put_text("tokenizer_config.json",
+             "{\"chat_template\": [{\"name\": \"default\", \"template\": \"D\"}, "
+             "{\"name\": \"tool_use\", \"template\": \"T\"}]}");
+    unit_ok(import(), err);
+    check_text("tokenizer.chat_template", "D");
+    check_text("tokenizer.chat_template.tool_use", "T");
+    ck_assert_uint_eq(gguf_meta_find(meta, "tokenizer.chat_templates")->count, 1);
+    put_text("chat_template.json", "{\"chat_template\": \"J\"}");
+    unit_ok(import(), err);
+    check_text("tokenizer.chat_template", "J");
+    put_text("chat_template.jinja", "{{ 'x' }}\n");
+    unit_ok(import(), err);
+    check_text("tokenizer.chat_template", "{{ 'x' }}\n");
+    put_text("tokenizer_config.json", "{\"chat_template\": [{\"name\": \"x\"}]}");
+    unit_fails(import(), GGUF_E_FORMAT, "chat template 0", err);
+}
+END_TEST
+
+/* Expressions without a known name are stored themselves, with a warning, and run. */
+START_TEST(test_unknown_expressions) {
+    json_t *root = load("llama3");
+    rt_tokenizer *tok;
+    rt_ids ids = {0};
+    change(root, "pre_tokenizer/pretokenizers/0/pattern/Regex", "\"\\\\p{N}|[^\\\\p{N}]+\"");
+    put_json("tokenizer.json", root);
+    unit_ok(import(), err);
+    ck_assert_str_eq(report.pre, "ggufkit");
+    ck_assert_uint_eq(report.n_warnings, 1);
+    unit_ok(rt_tokenizer_new(meta, &tok, &err), err);
+    unit_ok(rt_tokenize(tok, "12", 2, 0, &ids, &err), err);
+    ck_assert_uint_eq(ids.n, 2);
+    gguf_meta_unset(meta, "tokenizer.ggufkit.pre_tokenizer");
+    rt_tokenizer *none = NULL;
+    unit_fails(rt_tokenizer_new(meta, &none, &err), GGUF_E_UNSUPPORTED, "'ggufkit' is not known",
+               err);
+    rt_ids_clear(&ids);
+    rt_tokenizer_free(tok);
+    json_decref(root);
+}
+END_TEST
+
+START_TEST(test_holes) {
+    put_source("gpt2");
+    err = (gguf_error){0};
+    meta = gguf_meta_new();
+    unit_ok(rt_vocab_import(folder, 650, meta, &report, &err), err);
+    ck_assert_uint_eq(report.n_tokens, 650);
+    gguf_kv_iter it = {gguf_meta_find(meta, "tokenizer.ggml.tokens"), 0, 0};
+    gguf_str text;
+    while (gguf_kv_next_str(&it, &text)) continue;
+    ck_assert(gguf_str_eq(text, "[PAD649]"));
+    import_end();
+    meta = gguf_meta_new();
+    unit_fails(rt_vocab_import(folder, 4000000, meta, &report, &err), GGUF_E_LIMIT, "4000000", err);
+}
+END_TEST
+
+/* ---- broken metadata ------------------------------------------------------------------------ */
+
+static void import_family(const char *family) {
+    static char path[512];
+    snprintf(path, sizeof path, "%s", source(family, ""));
+    err = (gguf_error){0};
+    gguf_meta_free(meta);
+    meta = gguf_meta_new();
+    unit_ok(rt_vocab_import(path, 0, meta, &report, &err), err);
+    rt_vocab_report_clear(&report);
+}
+
+static void metadata_fails(gguf_code code, const char *message) {
+    rt_tokenizer *tok = NULL;
+    err = (gguf_error){0};
+    unit_fails(rt_tokenizer_new(meta, &tok, &err), code, message, err);
+    ck_assert_ptr_null(tok);
+}
+
+START_TEST(test_broken_metadata) {
+    const gguf_str twice[] = {{"a", 1}, {"b", 1}, {"a", 1}}, merge[] = {{"t q", 3}},
+                   word[] = {{"the", 3}};
+    const int32_t type[] = {1, 9, 1};
+    import_family("llama3");
+    gguf_meta_set_str_array(meta, "tokenizer.ggml.merges", 1, merge);
+    metadata_fails(GGUF_E_FORMAT, "merge 0");
+    gguf_meta_set_str_array(meta, "tokenizer.ggml.merges", 1, word);
+    metadata_fails(GGUF_E_FORMAT, "merge 0 'the'");
+    gguf_meta_unset(meta, "tokenizer.ggml.merges");
+    metadata_fails(GGUF_E_MISSING, "tokenizer.ggml.merges");
+    gguf_meta_set_str(meta, "tokenizer.ggml.pre", gguf_str_of("foo"));
+    metadata_fails(GGUF_E_UNSUPPORTED, "pre-tokenizer 'foo'");
+    gguf_meta_set_array(meta, "tokenizer.ggml.token_type", GGUF_VALUE_I32, 3, type);
+    metadata_fails(GGUF_E_FORMAT, "token_type");
+    gguf_meta_set_str_array(meta, "tokenizer.ggml.tokens", 3, twice);
+    metadata_fails(GGUF_E_DUPLICATE, "0 and 2 are both 'a'");
+    gguf_meta_set_u32(meta, "tokenizer.ggml.tokens", 3);
+    metadata_fails(GGUF_E_TYPE, "tokenizer.ggml.tokens");
+    gguf_meta_set_str(meta, "tokenizer.ggml.model", gguf_str_of("rwkv"));
+    metadata_fails(GGUF_E_UNSUPPORTED, "'rwkv'");
+    gguf_meta_unset(meta, "tokenizer.ggml.model");
+    metadata_fails(GGUF_E_MISSING, "tokenizer.ggml.model");
+}
+END_TEST
+
+START_TEST(test_broken_sentencepiece_metadata) {
+    const uint32_t far[] = {99999};
+    const uint8_t map[] = {8, 0, 0, 0, 1, 2};
+    import_family("spm-llama");
+    gguf_meta_set_array(meta, "tokenizer.ggml.precompiled_charsmap", GGUF_VALUE_U8, sizeof map,
+                        map);
+    metadata_fails(GGUF_E_FORMAT, "character map");
+    gguf_meta_set_array(meta, "tokenizer.ggufkit.user_defined", GGUF_VALUE_U32, 1, far);
+    metadata_fails(GGUF_E_FORMAT, "99999");
+    gguf_meta_unset(meta, "tokenizer.ggml.scores");
+    metadata_fails(GGUF_E_MISSING, "scores");
+    import_family("gpt2");
+    gguf_meta_set_array(meta, "tokenizer.ggufkit.added_ids", GGUF_VALUE_U32, 1, far);
+    metadata_fails(GGUF_E_FORMAT, "differ in length");
+    gguf_meta_set_str(meta, "tokenizer.ggufkit.normalizer", gguf_str_of("{\"type\":\"NFQ\"}"));
+    metadata_fails(GGUF_E_UNSUPPORTED, "'NFQ'");
+    gguf_meta_set_str(meta, "tokenizer.ggufkit.normalizer", gguf_str_of("{"));
+    metadata_fails(GGUF_E_FORMAT, "");
+}
+END_TEST
+
+/* A character map whose links lead out of it. */
+START_TEST(test_wild_charsmap) {
+    uint8_t map[4 + 64 + 2] = {64};
+    rt_tokenizer *tok;
+    rt_ids ids = {0};
+    import_family("spm-unigram");
+    for (size_t i = 4; i < sizeof map - 1; i++) map[i] = (uint8_t)(i * 37 + i / 3);
+    gguf_meta_set_array(meta, "tokenizer.ggml.precompiled_charsmap", GGUF_VALUE_U8, sizeof map,
+                        map);
+    unit_ok(rt_tokenizer_new(meta, &tok, &err), err);
+    unit_ok(rt_tokenize(tok, "abc \xC3\xA9", 6, 0, &ids, &err), err);
+    rt_ids_clear(&ids);
+    rt_tokenizer_free(tok);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("tokenizer import");
+    TCase *tc = tcase_create("all");
+    tcase_set_timeout(tc, 120);
+    tcase_add_checked_fixture(tc, setup, teardown);
+    tcase_add_checked_fixture(tc, NULL, import_end);
+    tcase_add_loop_test(tc, test_changed_json, 0, N_CHANGES);
+    tcase_add_test(tc, test_no_tokenizer);
+    tcase_add_test(tc, test_prefixes_json);
+    tcase_add_loop_test(tc, test_prefixes_model, 0, 3);
+    tcase_add_test(tc, test_flipped_model);
+    tcase_add_loop_test(tc, test_broken_model, 0, N_MODELS);
+    tcase_add_test(tc, test_special_ids);
+    tcase_add_test(tc, test_chat_templates);
+    tcase_add_test(tc, test_unknown_expressions);
+    tcase_add_test(tc, test_holes);
+    tcase_add_test(tc, test_broken_metadata);
+    tcase_add_test(tc, test_broken_sentencepiece_metadata);
+    tcase_add_test(tc, test_wild_charsmap);
+    suite_add_tcase(suite, tc);
+    return unit_run(suite);
+}
