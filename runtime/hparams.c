@@ -83,7 +83,8 @@ static void read_sizes(key_reader *r, rt_hparams *hp) {
     hp->n_ctx_train = read_count(r, "context_length", NEEDED, 1, MAX_CONTEXT);
     hp->n_embd = read_count(r, "embedding_length", NEEDED, 1, MAX_WIDTH);
     hp->n_ff = read_count(r, "feed_forward_length", NEEDED, 1, MAX_WIDTH);
-    read_count(r, "expert_count", 0, 0, 0);
+    if (read_count(r, "expert_count", 0, 0, UINT32_MAX) != 0)
+        fail_key(r, GGUF_E_UNSUPPORTED, find_key(r, "expert_count"), "asks for experts");
     hp->norm_eps = read_number(r, "attention.layer_norm_rms_epsilon", NAN, 0, 1);
 }
 

@@ -87,7 +87,7 @@ static uint32_t dim_size(const rt_hparams *hp, dim which) {
 
 typedef struct binder {
     rt_model *model;
-    size_t n_bound;
+    bool *used;         /* [n_tensors] of the file */
     float *next_vector; /* NULL on the first walk, which only counts */
     size_t n_vector_elems;
     gguf_error *err;
@@ -119,7 +119,7 @@ static gguf_code find_tensor(binder *b, const char *name, const slot *s, bool op
     uint32_t n_cols = dim_size(&b->model->hparams, s->n_cols);
     if (t->dims[0] != n_cols || t->dims[1] != n_rows || t->dims[2] != 1 || t->dims[3] != 1)
         return fail_shape(b, t, n_rows, n_cols);
-    b->n_bound++;
+    b->used[t - gguf_file_tensor(b->model->file, 0)] = true;
     return GGUF_OK;
 }
 
@@ -176,7 +176,6 @@ static gguf_code bind_slots(binder *b, const char *prefix, void *record, const s
 static gguf_code bind_all(binder *b) {
     rt_model *model = b->model;
     char prefix[32];
-    b->n_bound = 0;
     gguf_code code = bind_slots(b, "", model, model_matrices, COUNT(model_matrices), model_vectors,
                                 COUNT(model_vectors));
     for (uint32_t i = 0; i < model->hparams.n_layer && !code; i++) {
@@ -190,25 +189,36 @@ static gguf_code bind_all(binder *b) {
 /* Every tensor must be used: one that is not would mean another computation. */
 static gguf_code check_all_used(const binder *b) {
     const gguf_file *file = b->model->file;
-    size_t n = gguf_file_n_tensors(file);
-    if (b->n_bound == n) return GGUF_OK;
-    return gguf_fail(b->err, GGUF_E_UNSUPPORTED, gguf_file_path(file), GGUF_NO_OFFSET,
-                     "the file has %zu tensors, of which the architecture '%s' uses %zu", n,
-                     rt_arch_name(b->model->arch), b->n_bound);
+    const gguf_tensor *unused = NULL;
+    for (size_t i = 0; i < gguf_file_n_tensors(file) && !unused; i++)
+        if (!b->used[i]) unused = gguf_file_tensor(file, i);
+    if (!unused) return GGUF_OK;
+    return gguf_fail(b->err, GGUF_E_UNSUPPORTED, gguf_file_path(file), (int64_t)unused->file_off,
+                     "tensor '%.*s' has no use in the architecture '%s' as the keys describe it",
+                     (int)unused->name.len, unused->name.ptr, rt_arch_name(b->model->arch));
+}
+
+static gguf_code bind_twice(binder *b) {
+    rt_model *model = b->model;
+    gguf_code code = bind_all(b);
+    if (!code) code = check_all_used(b);
+    if (code) return code;
+    model->vectors = malloc(b->n_vector_elems * sizeof *model->vectors);
+    if (!model->vectors)
+        return gguf_fail(b->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    b->next_vector = model->vectors;
+    return bind_all(b);
 }
 
 gguf_code rt_model_bind(rt_model *model, gguf_error *err) {
     binder b = {.model = model, .err = err};
     model->layers = calloc(model->hparams.n_layer, sizeof *model->layers);
-    if (!model->layers) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-    gguf_code code = bind_all(&b);
-    if (!code) code = check_all_used(&b);
-    if (code) return code;
-    model->vectors = malloc(b.n_vector_elems * sizeof *model->vectors);
-    if (!model->vectors) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-    b.next_vector = model->vectors;
-    code = bind_all(&b);
-    if (!model->output.data) model->output = model->token_embd;
+    b.used = calloc(gguf_file_n_tensors(model->file) + 1, sizeof *b.used);
+    gguf_code code = model->layers && b.used
+                         ? bind_twice(&b)
+                         : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!code && !model->output.data) model->output = model->token_embd;
+    free(b.used);
     return code;
 }
 

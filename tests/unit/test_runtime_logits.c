@@ -110,7 +110,7 @@ END_TEST
 static const struct {
     uint32_t type;
     double bound;
-} kv_types[] = {{GGUF_TYPE_F16, 1e-3}, {GGUF_TYPE_Q8_0, 2e-2}, {GGUF_TYPE_Q4_0, 0.3}};
+} kv_types[] = {{GGUF_TYPE_F16, 1e-3}, {GGUF_TYPE_Q8_0, 3e-2}, {GGUF_TYPE_Q4_0, 0.4}};
 
 START_TEST(kv_precision) {
     for (int i = 0; i < N_FIXTURES; i++) {

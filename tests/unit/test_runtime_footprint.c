@@ -1,0 +1,133 @@
+/* Memory: sessions allocate what the footprint says, and a process needs about what it predicts. */
+#include "runtime/footprint.h"
+#include "runtime/session_internal.h"
+#include "unit_model.h"
+
+#include <malloc.h>
+#include <sys/resource.h>
+#include <sys/wait.h>
+
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#define SANITIZED 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define SANITIZED 1
+#endif
+#endif
+
+static const rt_session_opts variants[] = {
+    {.n_ctx = 0, .n_batch = 512, .kv_type = GGUF_TYPE_F16, .n_threads = 2},
+    {.n_ctx = 1, .n_batch = 1, .kv_type = GGUF_TYPE_F32, .n_threads = 1},
+    {.n_ctx = 65, .n_batch = 512, .kv_type = GGUF_TYPE_Q8_0, .n_threads = 3},
+    {.n_ctx = 4096, .n_batch = 64, .kv_type = GGUF_TYPE_Q4_0, .n_threads = 1, .exact = true},
+};
+
+/* aligned_alloc rounds up to the alignment, malloc to its own. */
+static void check_block(void *block, uint64_t n_bytes) {
+    size_t usable = malloc_usable_size(block);
+    ck_assert_uint_ge(usable, n_bytes);
+    ck_assert_uint_lt(usable, n_bytes + 8192);
+}
+
+START_TEST(allocated_is_predicted) {
+    gguf_error err = {0};
+    rt_footprint footprint;
+    rt_session *session;
+    rt_model *model = unit_model("models/mistral", GGUF_TYPE_F32);
+    const rt_hparams *hp = rt_model_hparams(model);
+    unit_ok(rt_footprint_of(hp, &variants[_i], 1000, 0, &footprint, &err), err);
+    unit_ok(rt_session_new(model, &variants[_i], &session, &err), err);
+    check_block(session->kv, footprint.kv_bytes);
+    check_block(session->compute, footprint.compute_bytes);
+    ck_assert_uint_eq(footprint.weights_bytes, 1000);
+    ck_assert_uint_eq(footprint.total_bytes, 1000 + footprint.kv_bytes + footprint.compute_bytes +
+                                                 footprint.overhead_bytes);
+    rt_session_free(session);
+    rt_model_close(model);
+}
+END_TEST
+
+/* By hand: 2 KV heads of 48 in F16, three layers, whole pages of 64 tokens. */
+START_TEST(size_of_the_cache) {
+    gguf_error err = {0};
+    rt_footprint footprint;
+    rt_model *model = unit_model("models/mistral", GGUF_TYPE_F32);
+    rt_session_opts opts = rt_session_defaults();
+    opts.n_ctx = 100;
+    unit_ok(rt_footprint_of(rt_model_hparams(model), &opts, 0, 0, &footprint, &err), err);
+    ck_assert_uint_eq(footprint.kv_bytes, 128 * 3 * 2 * (2 * 48 * 2));
+    opts.kv_type = GGUF_TYPE_Q8_0;
+    unit_ok(rt_footprint_of(rt_model_hparams(model), &opts, 0, 0, &footprint, &err), err);
+    ck_assert_uint_eq(footprint.kv_bytes, 128 * 3 * 2 * (3 * 34));
+    rt_model_close(model);
+}
+END_TEST
+
+START_TEST(unfit_blocks) {
+    gguf_error err = {0};
+    rt_footprint footprint;
+    rt_model *model = unit_model("models/mistral", GGUF_TYPE_F32);
+    rt_hparams hp = *rt_model_hparams(model);
+    rt_session_opts opts = rt_session_defaults();
+    hp.head_dim_k = 40;
+    opts.kv_type = GGUF_TYPE_Q8_0;
+    unit_fails(rt_footprint_of(&hp, &opts, 0, 0, &footprint, &err), GGUF_E_SHAPE,
+               "this model's have 80 and 96", err);
+    rt_model_close(model);
+}
+END_TEST
+
+/* ---- resident memory ----------------------------------------------------------------------------
+ */
+
+#ifndef SANITIZED
+/* In a process of its own: fill a context of the demo model and report the predicted peak. */
+static void fill_context(const char *path, int out) {
+    gguf_error err = {0};
+    rt_model *model;
+    rt_session *session;
+    rt_footprint footprint;
+    rt_session_opts opts = rt_session_defaults();
+    int32_t tokens[1024];
+    for (int i = 0; i < 1024; i++) tokens[i] = i * 4 + 1;
+    if (rt_model_open(path, &model, &err) || rt_session_new(model, &opts, &session, &err) ||
+        rt_session_eval(session, tokens, 1024, RT_LOGITS_NONE, NULL, &err))
+        _exit(1);
+    rt_footprint_of(rt_model_hparams(model), &opts, rt_model_weights_bytes(model), 0, &footprint,
+                    &err);
+    _exit(write(out, &footprint, sizeof footprint) != sizeof footprint);
+}
+
+START_TEST(peak_memory) {
+    const char *path = unit_convert("demo-model", GGUF_TYPE_BF16);
+    int ends[2], status;
+    struct rusage usage;
+    rt_footprint footprint;
+    ck_assert_int_eq(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) fill_context(path, ends[1]);
+    ck_assert_int_eq(wait4(child, &status, 0, &usage), child);
+    ck_assert_int_eq(status, 0);
+    ck_assert_int_eq(read(ends[0], &footprint, sizeof footprint), (ssize_t)sizeof footprint);
+    close(ends[0]);
+    close(ends[1]);
+    unlink(path);
+    double measured = (double)usage.ru_maxrss * 1024, predicted = (double)footprint.total_bytes;
+    printf("peak: predicted %.1f MB, measured %.1f MB\n", predicted / 1e6, measured / 1e6);
+    ck_assert_double_le(fabs(predicted - measured), 8 << 20);
+}
+END_TEST
+#endif
+
+int main(void) {
+    Suite *suite = suite_create("runtime_footprint");
+    TCase *tc = tcase_create("footprint");
+    tcase_add_loop_test(tc, allocated_is_predicted, 0, 4);
+    tcase_add_test(tc, size_of_the_cache);
+    tcase_add_test(tc, unfit_blocks);
+#ifndef SANITIZED
+    tcase_add_test(tc, peak_memory);
+#endif
+    suite_add_tcase(suite, tc);
+    return unit_run(suite);
+}
