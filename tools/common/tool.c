@@ -166,6 +166,7 @@ bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *stat
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
     signal(SIGPIPE, SIG_IGN);
+    signal(SIGXFSZ, SIG_IGN);
     return true;
 }
 

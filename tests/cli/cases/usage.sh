@@ -1,0 +1,20 @@
+# Wrong arguments: exit 2 and one line that says what is expected.
+for tool in gguf-convert gguf-imatrix gguf-quantize gguf-inspect gguf-bench gguf-run; do
+    t $tool
+    t $tool --no-such-option
+    t $tool --threads 0
+    t $tool --version
+done
+t gguf-convert model
+t gguf-quantize in out
+t gguf-quantize in out Q4_K_M more
+t gguf-inspect paint file
+t gguf-run model --tokens 1,2
+t gguf-run model -p x --temp hot
+t gguf-run model --tokens 1,x --logits l.safetensors
+t gguf-bench model -o xml
+t gguf-bench quality model
+t gguf-convert "$DATA/models/llama" -o out.gguf --max-memory 5X
+t gguf-convert "$DATA/models/llama" -o out.gguf --outtype Q9_Z
+t gguf-inspect --json
+t ls
