@@ -1,0 +1,238 @@
+/* Plans and their execution: permutation, stacks, any chunk size and thread count, failures. */
+#include "libgguf/map.h"
+#include "quant/plan.h"
+#include "quant/quant.h"
+#include "tests/unit/unit.h"
+
+#include <math.h>
+
+#define N_ROWS 24
+#define N_COLS 64
+
+static float source[N_ROWS * N_COLS];
+
+static void fill_source(void) {
+    for (size_t i = 0; i < N_ROWS * N_COLS; i++) source[i] = (float)i * 0.25f - 100;
+}
+
+static quant_plan_tensor memory_tensor(const char *name, uint32_t type) {
+    return (quant_plan_tensor){.out = {.name = gguf_str_of(name),
+                                       .type = type,
+                                       .n_dims = 2,
+                                       .dims = {N_COLS, N_ROWS, 1, 1}},
+                               .tags = {.role = "", .layer = -1},
+                               .source = {.memory = source, .n_bytes = sizeof source},
+                               .source_type = GGUF_TYPE_F32,
+                               .n_rows = N_ROWS,
+                               .n_cols = N_COLS};
+}
+
+static void start_plan(quant_plan *plan) {
+    gguf_error err = {0};
+    fill_source();
+    unit_ok(quant_plan_init(plan, &err), err);
+    gguf_meta_set_str(plan->meta, "general.architecture", gguf_str_of("test"));
+}
+
+static gguf_code execute(const quant_plan *plan, const char *path, unsigned n_threads,
+                         uint64_t max_memory, gguf_error *err) {
+    gguf_pool *pool;
+    quant_execute_opts opts = quant_execute_defaults();
+    opts.max_memory_bytes = max_memory;
+    opts.replace = true;
+    *err = (gguf_error){0};
+    gguf_code code = gguf_pool_new(n_threads, &pool, err);
+    if (code) return code;
+    code = quant_execute(plan, path, pool, &opts, err);
+    gguf_pool_free(pool);
+    return code;
+}
+
+START_TEST(heads_are_permuted) {
+    quant_plan plan;
+    gguf_error err = {0};
+    gguf_file *file;
+    start_plan(&plan);
+    quant_plan_tensor t = memory_tensor("q.weight", GGUF_TYPE_F32);
+    t.steps[t.n_steps++] = (quant_step){QUANT_STEP_PERMUTE_HEADS, 4}; /* heads of 6 rows */
+    unit_ok(quant_plan_add(&plan, &t, &err), err);
+    unit_ok(quant_plan_finish(&plan, &err), err);
+    const char *path = unit_temp("permuted.gguf");
+    unit_ok(execute(&plan, path, 2, 1, &err), err);
+    unit_ok(gguf_file_open(path, GGUF_OPEN_DEFAULT, &file, &err), err);
+    const float *out = gguf_file_data(file, gguf_file_find_tensor(file, "q.weight"));
+    for (size_t head = 0; head < 4; head++)
+        for (size_t i = 0; i < 3; i++)
+            for (size_t j = 0; j < 2; j++)
+                ck_assert_mem_eq(out + (head * 6 + 2 * i + j) * N_COLS,
+                                 source + (head * 6 + j * 3 + i) * N_COLS, N_COLS * sizeof(float));
+    gguf_file_close(file);
+    quant_plan_clear(&plan);
+    unlink(path);
+}
+END_TEST
+
+/* Several tensors and types, one of them a stack of matrices with its own importance each. */
+static void build_mixed(quant_plan *plan, const float *imp) {
+    static const uint32_t types[] = {GGUF_TYPE_F32, GGUF_TYPE_F16, GGUF_TYPE_BF16, GGUF_TYPE_Q8_0,
+                                     GGUF_TYPE_Q4_0};
+    gguf_error err = {0};
+    start_plan(plan);
+    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
+        char name[32];
+        snprintf(name, sizeof name, "t%zu.weight", i);
+        quant_plan_tensor t = memory_tensor(name, types[i]);
+        t.out.n_dims = 3;
+        t.out.dims[1] = N_ROWS / 3;
+        t.out.dims[2] = 3;
+        t.imp = imp;
+        unit_ok(quant_plan_add(plan, &t, &err), err);
+    }
+    unit_ok(quant_plan_finish(plan, &err), err);
+}
+
+START_TEST(bytes_do_not_depend_on_threads_or_memory) {
+    float imp[3 * N_COLS];
+    quant_plan plan;
+    gguf_error err;
+    size_t n_first, n;
+    for (size_t i = 0; i < 3 * N_COLS; i++) imp[i] = 1 + (float)(i * 7 % 11);
+    build_mixed(&plan, imp);
+    const char *path = unit_temp("mixed.gguf");
+    unit_ok(execute(&plan, path, 1, 64 << 20, &err), err);
+    unsigned char *first = unit_read(path, &n_first);
+    ck_assert_uint_eq(n_first, quant_plan_file_bytes(&plan));
+    for (unsigned n_threads = 1; n_threads <= 3; n_threads++)
+        for (uint64_t memory = 1; memory < 1 << 20; memory *= 32) {
+            unit_ok(execute(&plan, path, n_threads, memory, &err), err);
+            unsigned char *bytes = unit_read(path, &n);
+            ck_assert_uint_eq(n, n_first);
+            ck_assert_mem_eq(bytes, first, n);
+            free(bytes);
+        }
+    free(first);
+    quant_plan_clear(&plan);
+    unlink(path);
+}
+END_TEST
+
+START_TEST(each_matrix_of_a_stack_has_its_importance) {
+    float imp[3 * N_COLS];
+    quant_plan plan;
+    gguf_error err = {0};
+    gguf_file *file;
+    for (size_t i = 0; i < 3 * N_COLS; i++) imp[i] = i / N_COLS == 1 && i % 2 ? 1000 : 1;
+    build_mixed(&plan, imp);
+    const char *path = unit_temp("stack.gguf");
+    unit_ok(execute(&plan, path, 2, 1 << 20, &err), err);
+    unit_ok(gguf_file_open(path, GGUF_OPEN_DEFAULT, &file, &err), err);
+    const uint8_t *data = gguf_file_data(file, gguf_file_find_tensor(file, "t4.weight"));
+    size_t matrix_bytes = N_ROWS / 3 * quant_row_bytes(GGUF_TYPE_Q4_0, N_COLS);
+    uint8_t expected[4096];
+    for (size_t m = 0; m < 3; m++) {
+        unit_ok(quant_encode(GGUF_TYPE_Q4_0, source + m * N_ROWS / 3 * N_COLS, N_ROWS / 3, N_COLS,
+                             imp + m * N_COLS, expected, &err),
+                err);
+        ck_assert_mem_eq(data + m * matrix_bytes, expected, matrix_bytes);
+    }
+    gguf_file_close(file);
+    quant_plan_clear(&plan);
+    unlink(path);
+}
+END_TEST
+
+START_TEST(failures_leave_no_output) {
+    quant_plan plan;
+    gguf_error err = {0};
+    start_plan(&plan);
+    source[5 * N_COLS + 3] = NAN;
+    quant_plan_tensor t = memory_tensor("bad.weight", GGUF_TYPE_F32);
+    unit_ok(quant_plan_add(&plan, &t, &err), err);
+    unit_ok(quant_plan_finish(&plan, &err), err);
+    const char *path = unit_temp("failed.gguf");
+    unit_fails(execute(&plan, path, 2, 1 << 20, &err), GGUF_E_NONFINITE, "row 5, column 3", err);
+    ck_assert_int_ne(access(path, F_OK), 0);
+    quant_plan_clear(&plan);
+    start_plan(&plan);
+    source[0] = INFINITY;
+    t.out.type = GGUF_TYPE_Q8_0;
+    unit_ok(quant_plan_add(&plan, &t, &err), err);
+    unit_ok(quant_plan_finish(&plan, &err), err);
+    unit_fails(execute(&plan, path, 1, 1 << 20, &err), GGUF_E_NONFINITE, "'bad.weight'", err);
+    ck_assert_int_ne(access(path, F_OK), 0);
+    unit_fails(execute(&plan, "/no/such/folder/x.gguf", 1, 1 << 20, &err), GGUF_E_IO, "create",
+               err);
+    quant_plan_clear(&plan);
+}
+END_TEST
+
+START_TEST(cancelled_runs_leave_no_output) {
+    quant_plan plan;
+    gguf_error err = {0};
+    gguf_pool *pool;
+    atomic_bool cancel = true;
+    quant_execute_opts opts = quant_execute_defaults();
+    opts.cancel = &cancel;
+    build_mixed(&plan, NULL);
+    const char *path = unit_temp("cancelled.gguf");
+    unit_ok(gguf_pool_new(2, &pool, &err), err);
+    unit_fails(quant_execute(&plan, path, pool, &opts, &err), GGUF_E_CANCELLED, "interrupted", err);
+    ck_assert_int_ne(access(path, F_OK), 0);
+    gguf_pool_free(pool);
+    quant_plan_clear(&plan);
+}
+END_TEST
+
+START_TEST(plans_are_checked) {
+    quant_plan plan;
+    gguf_error err = {0};
+    start_plan(&plan);
+    quant_plan_tensor t = memory_tensor("short.weight", GGUF_TYPE_F32);
+    t.source.n_bytes -= 4;
+    unit_ok(quant_plan_add(&plan, &t, &err), err);
+    unit_fails(quant_plan_finish(&plan, &err), GGUF_E_SHAPE, "needs another number", err);
+    quant_plan_clear(&plan);
+    err = (gguf_error){0};
+    start_plan(&plan);
+    t = memory_tensor("int.weight", GGUF_TYPE_I32);
+    unit_ok(quant_plan_add(&plan, &t, &err), err);
+    unit_fails(quant_plan_finish(&plan, &err), GGUF_E_UNSUPPORTED, "F32 to I32", err);
+    quant_plan_clear(&plan);
+}
+END_TEST
+
+START_TEST(losses_are_measured) {
+    quant_plan plan;
+    gguf_error err = {0};
+    gguf_pool *pool;
+    quant_loss loss[5];
+    quant_execute_opts opts = quant_execute_defaults();
+    opts.loss = loss;
+    opts.replace = true;
+    build_mixed(&plan, NULL);
+    const char *path = unit_temp("loss.gguf");
+    unit_ok(gguf_pool_new(2, &pool, &err), err);
+    unit_ok(quant_execute(&plan, path, pool, &opts, &err), err);
+    ck_assert(loss[0].rmse == 0);
+    ck_assert(loss[3].rmse > 0 && loss[3].rmse < 1);
+    ck_assert(loss[4].rmse > loss[3].rmse);
+    ck_assert(loss[4].rmse == loss[4].weighted_rmse);
+    gguf_pool_free(pool);
+    quant_plan_clear(&plan);
+    unlink(path);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("execute");
+    TCase *tests = tcase_create("plans");
+    tcase_add_test(tests, heads_are_permuted);
+    tcase_add_test(tests, bytes_do_not_depend_on_threads_or_memory);
+    tcase_add_test(tests, each_matrix_of_a_stack_has_its_importance);
+    tcase_add_test(tests, failures_leave_no_output);
+    tcase_add_test(tests, cancelled_runs_leave_no_output);
+    tcase_add_test(tests, plans_are_checked);
+    tcase_add_test(tests, losses_are_measured);
+    suite_add_tcase(suite, tests);
+    return unit_run(suite);
+}
