@@ -1,0 +1,139 @@
+/* The block formats: structs as they lie in files, little-endian, and their sizes.
+ * All structs are packed, so that a row may start at any address. */
+#ifndef QUANT_BLOCKS_H
+#define QUANT_BLOCKS_H
+
+#include <stdint.h>
+
+#define QUANT_PACKED __attribute__((packed))
+#define QUANT_BLOCK  32  /* elements of a plain block */
+#define QUANT_SUPER  256 /* elements of a super-block */
+
+/* ---- plain blocks of 32; d, m are f16 ---------------------------------------------------- */
+
+/* y = d (q - 8); element i is nibble i / 16 of qs[i % 16] */
+typedef struct QUANT_PACKED block_q4_0 {
+    uint16_t d;
+    uint8_t qs[16];
+} block_q4_0;
+
+/* y = d q + m */
+typedef struct QUANT_PACKED block_q4_1 {
+    uint16_t d, m;
+    uint8_t qs[16];
+} block_q4_1;
+
+/* y = d (q - 16); bit i of qh is the fifth bit of element i */
+typedef struct QUANT_PACKED block_q5_0 {
+    uint16_t d;
+    uint32_t qh;
+    uint8_t qs[16];
+} block_q5_0;
+
+/* y = d q + m */
+typedef struct QUANT_PACKED block_q5_1 {
+    uint16_t d, m;
+    uint32_t qh;
+    uint8_t qs[16];
+} block_q5_1;
+
+/* y = d q */
+typedef struct QUANT_PACKED block_q8_0 {
+    uint16_t d;
+    int8_t qs[32];
+} block_q8_0;
+
+/* y = d K[q], K the 16 levels of quant_iq4_levels */
+typedef struct QUANT_PACKED block_iq4_nl {
+    uint16_t d;
+    uint8_t qs[16];
+} block_iq4_nl;
+
+/* y = 2^(e - 128) F[q], F the 16 doubled E2M1 levels of quant_mxfp4_levels */
+typedef struct QUANT_PACKED block_mxfp4 {
+    uint8_t e;
+    uint8_t qs[16];
+} block_mxfp4;
+
+/* ---- super-blocks of 256; d, dmin are f16 ------------------------------------------------ */
+
+/* 16 sub-blocks of 16: y = d (sc & 15) q - dmin (sc >> 4) */
+typedef struct QUANT_PACKED block_q2_k {
+    uint8_t scales[16];
+    uint8_t qs[64];
+    uint16_t d, dmin;
+} block_q2_k;
+
+/* 16 sub-blocks of 16: y = d (S - 32) (q - 4), third bit of q in hmask, 6-bit S packed in 12 bytes
+ */
+typedef struct QUANT_PACKED block_q3_k {
+    uint8_t hmask[32];
+    uint8_t qs[64];
+    uint8_t scales[12];
+    uint16_t d;
+} block_q3_k;
+
+/* 8 sub-blocks of 32: y = d S q - dmin M, 6-bit S and M packed in 12 bytes */
+typedef struct QUANT_PACKED block_q4_k {
+    uint16_t d, dmin;
+    uint8_t scales[12];
+    uint8_t qs[128];
+} block_q4_k;
+
+/* As Q4_K; bit j of qh[i % 32] is the fifth bit of element i of sub-block j */
+typedef struct QUANT_PACKED block_q5_k {
+    uint16_t d, dmin;
+    uint8_t scales[12];
+    uint8_t qh[32];
+    uint8_t qs[128];
+} block_q5_k;
+
+/* 16 sub-blocks of 16: y = d scales (q - 32); low nibbles in ql, two high bits in qh */
+typedef struct QUANT_PACKED block_q6_k {
+    uint8_t ql[128];
+    uint8_t qh[64];
+    int8_t scales[16];
+    uint16_t d;
+} block_q6_k;
+
+/* 8 sub-blocks of 32: y = d (S - 32) K[q], 6-bit S: low nibbles in scales_l, two high bits in
+ * scales_h */
+typedef struct QUANT_PACKED block_iq4_xs {
+    uint16_t d;
+    uint16_t scales_h;
+    uint8_t scales_l[4];
+    uint8_t qs[128];
+} block_iq4_xs;
+
+/* ---- activations (in memory only) -------------------------------------------------------- */
+
+/* y = d q; s = d * sum of q */
+typedef struct QUANT_PACKED block_act_q8 {
+    float d, s;
+    int8_t qs[32];
+} block_act_q8;
+
+/* y = d q; sums[j] is the sum of qs[16 j .. 16 j + 15] */
+typedef struct QUANT_PACKED block_act_q8_k {
+    float d;
+    int8_t qs[256];
+    int16_t sums[16];
+} block_act_q8_k;
+
+_Static_assert(sizeof(block_q4_0) == 18, "Q4_0");
+_Static_assert(sizeof(block_q4_1) == 20, "Q4_1");
+_Static_assert(sizeof(block_q5_0) == 22, "Q5_0");
+_Static_assert(sizeof(block_q5_1) == 24, "Q5_1");
+_Static_assert(sizeof(block_q8_0) == 34, "Q8_0");
+_Static_assert(sizeof(block_iq4_nl) == 18, "IQ4_NL");
+_Static_assert(sizeof(block_mxfp4) == 17, "MXFP4");
+_Static_assert(sizeof(block_q2_k) == 84, "Q2_K");
+_Static_assert(sizeof(block_q3_k) == 110, "Q3_K");
+_Static_assert(sizeof(block_q4_k) == 144, "Q4_K");
+_Static_assert(sizeof(block_q5_k) == 176, "Q5_K");
+_Static_assert(sizeof(block_q6_k) == 210, "Q6_K");
+_Static_assert(sizeof(block_iq4_xs) == 136, "IQ4_XS");
+_Static_assert(sizeof(block_act_q8) == 40, "activations per 32");
+_Static_assert(sizeof(block_act_q8_k) == 292, "activations per 256");
+
+#endif

@@ -1,0 +1,24 @@
+/* Which instruction sets this machine can run. */
+#ifndef QUANT_CPU_H
+#define QUANT_CPU_H
+
+#include <stdbool.h>
+
+typedef enum quant_isa {
+    QUANT_ISA_SCALAR = 0,
+    QUANT_ISA_AVX2 = 1,   /* AVX2, FMA, F16C */
+    QUANT_ISA_AVX512 = 2, /* F, BW, VL, DQ, VNNI, and all of AVX2 */
+    QUANT_ISA_NEON = 3,   /* aarch64 */
+    QUANT_N_ISAS = 4
+} quant_isa;
+
+const char *quant_isa_text(quant_isa isa); /* "scalar", "avx2", "avx512", "neon" */
+
+/* Processor and operating system (saved registers) support it. */
+bool quant_isa_supported(quant_isa isa);
+
+/* The set to use: the one that GGUF_ISA names in the environment if it is supported here; otherwise
+ * (unset, unknown or unsupported) the best supported one. */
+quant_isa quant_isa_choose(void);
+
+#endif

@@ -1,0 +1,81 @@
+/* The kernel table: one function per operation, type and instruction set. Internal to quant and its
+ * tests. No pointer needs any alignment; no kernel reads or writes beyond its rows. */
+#ifndef QUANT_KERNELS_H
+#define QUANT_KERNELS_H
+
+#include "quant/cpu.h"
+#include "quant/quant.h"
+
+/* What the operations need to know of a type. Offsets are bytes in a block. */
+typedef struct quant_traits {
+    float max_abs;       /* greatest number that encode takes; 0 = type unknown to quant */
+    quant_act act;       /* of its dot kernel */
+    uint8_t n_f16;       /* how many f16 scales and minimums a block has */
+    uint8_t f16_off[2];  /* where */
+    bool has_e8m0;       /* byte 0 is a power of two; 255 is its NaN */
+    uint16_t exponent16; /* exponent bits of a 16-bit float type, otherwise 0 */
+} quant_traits;
+
+/* NULL if the type is unknown to quant. */
+const quant_traits *quant_traits_of(uint32_t type);
+
+#define QUANT_N_TYPES  43 /* type numbers are below */
+#define QUANT_N_ACTS   3
+#define QUANT_DOT_ACTS 4 /* most activation rows of one call of a dot kernel */
+
+/* One row: src [n_cols] finite, imp [n_cols] or NULL, dst quant_row_bytes. */
+typedef void quant_encode_fn(const float *src, size_t n_cols, const float *imp, void *dst);
+
+/* One row: src quant_row_bytes, dst [n_cols]. */
+typedef void quant_decode_fn(const void *src, size_t n_cols, float *dst);
+
+/* out[t] = one weight row times activation row t, n_acts <= QUANT_DOT_ACTS rows act_bytes apart.
+ * A result does not depend on n_acts. */
+typedef void quant_dot_fn(const void *weight, size_t n_cols, const void *acts, size_t act_bytes,
+                          size_t n_acts, float *out);
+
+/* One row of activations: src [n_cols], dst quant_act_row_bytes. */
+typedef void quant_act_fn(const float *src, size_t n_cols, void *dst);
+
+/* Index of the first f32 with not |x| <= limit (so also of a NaN), or n. */
+typedef size_t quant_beyond_fn(const void *x, size_t n, float limit);
+
+/* Index of the first 16-bit number with (x & mask) == mask, or n: for f16 and bf16. */
+typedef size_t quant_masked_fn(const void *x, size_t n, uint16_t mask);
+
+typedef struct quant_kernels {
+    quant_isa isa;
+    quant_encode_fn *encode[QUANT_N_TYPES]; /* NULL = unsupported, here and below */
+    quant_decode_fn *decode[QUANT_N_TYPES];
+    quant_dot_fn *dot[QUANT_N_TYPES];
+    quant_act_fn *act[QUANT_N_ACTS];
+    quant_beyond_fn *beyond;
+    quant_masked_fn *masked;
+} quant_kernels;
+
+/* Every kernel of kernels.inc: quant_OPERATION_TYPE_ISA. */
+#define ENCODE(type, name, isa) \
+    void quant_encode_##name##_##isa(const float *src, size_t n_cols, const float *imp, void *dst);
+#define DECODE(type, name, isa) \
+    void quant_decode_##name##_##isa(const void *src, size_t n_cols, float *dst);
+#define DOT(type, name, isa)                                                           \
+    void quant_dot_##name##_##isa(const void *weight, size_t n_cols, const void *acts, \
+                                  size_t act_bytes, size_t n_acts, float *out);
+#define ACT(act, name, isa) void quant_act_##name##_##isa(const float *, size_t n_cols, void *dst);
+#define SCAN(isa)                                                    \
+    size_t quant_beyond_##isa(const void *x, size_t n, float limit); \
+    size_t quant_masked_##isa(const void *x, size_t n, uint16_t mask);
+#include "quant/kernels.inc"
+#undef ENCODE
+#undef DECODE
+#undef DOT
+#undef ACT
+#undef SCAN
+
+/* The best kernels that need no more than `isa`, which must be supported. */
+void quant_kernels_fill(quant_isa isa, quant_kernels *table);
+
+/* The table in use, filled once. Threads: safe. */
+const quant_kernels *quant_kernels_active(void);
+
+#endif

@@ -1,0 +1,43 @@
+/* Lanes of the scalar encoders: one number. Each lane of the wider sets does the same operations in
+ * the same order, which makes the bytes equal by construction. Besides these functions the
+ * operators
+ * + - * / work on lanes; contraction to fused operations is off. */
+#ifndef QUANT_LANES_SCALAR_H
+#define QUANT_LANES_SCALAR_H
+
+#include "quant/numeric.h"
+
+#define LANES                 1
+#define KERNEL_NAME(op, type) quant_##op##_##type##_scalar
+
+typedef float lanes;
+
+static inline lanes lanes_load(const float *p) {
+    return *p;
+}
+static inline void lanes_store(float *p, lanes a) {
+    *p = a;
+}
+static inline lanes lanes_set(float a) {
+    return a;
+}
+/* a > b ? a : b, so the second of two equal or unordered numbers */
+static inline lanes lanes_max(lanes a, lanes b) {
+    return a > b ? a : b;
+}
+static inline lanes lanes_min(lanes a, lanes b) {
+    return a < b ? a : b;
+}
+static inline lanes lanes_abs(lanes a) {
+    return quant_f32_of_bits(quant_f32_bits(a) & 0x7FFFFFFF);
+}
+/* To the nearest integer, ties to even; |a| < 2^22. */
+static inline lanes lanes_round(lanes a) {
+    return quant_round(a);
+}
+/* a > b ? yes : no */
+static inline lanes lanes_if_greater(lanes a, lanes b, lanes yes, lanes no) {
+    return a > b ? yes : no;
+}
+
+#endif

@@ -1,0 +1,280 @@
+/* Scalar dot products, activation encoders and scans. Integer sums are exact within a block (plain
+ * types) or super-block; the blocks of a row are then added in order. */
+#include "quant/blocks.h"
+#include "quant/kernels.h"
+#include "quant/unpack.h"
+
+/* ---- activations -------------------------------------------------------------------------------
+ */
+
+static float greatest_abs(const float *x, size_t n) {
+    float most = 0.0f;
+    for (size_t i = 0; i < n; i++) {
+        float a = x[i] < 0 ? -x[i] : x[i];
+        most = a > most ? a : most;
+    }
+    return most;
+}
+
+/* Codes round(x / d) of n numbers and their scale d. */
+static float encode_codes(const float *x, size_t n, int8_t *codes) {
+    float d = greatest_abs(x, n) / 127.0f;
+    float inv = quant_inverse(d);
+    for (size_t i = 0; i < n; i++)
+        codes[i] = (int8_t)(int)quant_clamp(quant_round(x[i] * inv), -127.0f, 127.0f);
+    return d;
+}
+
+static int sum_codes(const int8_t *codes, int n) {
+    int sum = 0;
+    for (int i = 0; i < n; i++) sum += codes[i];
+    return sum;
+}
+
+void quant_act_q8_scalar(const float *src, size_t n_cols, void *dst) {
+    block_act_q8 *b = dst;
+    for (size_t i = 0; i < n_cols; i += QUANT_BLOCK, b++) {
+        b->d = encode_codes(src + i, QUANT_BLOCK, b->qs);
+        b->s = b->d * (float)sum_codes(b->qs, QUANT_BLOCK);
+    }
+}
+
+void quant_act_q8_k_scalar(const float *src, size_t n_cols, void *dst) {
+    block_act_q8_k *b = dst;
+    for (size_t i = 0; i < n_cols; i += QUANT_SUPER, b++) {
+        b->d = encode_codes(src + i, QUANT_SUPER, b->qs);
+        for (int j = 0; j < 16; j++) b->sums[j] = (int16_t)sum_codes(b->qs + 16 * j, 16);
+    }
+}
+
+/* ---- float weights -----------------------------------------------------------------------------
+ */
+
+typedef float load_fn(const uint8_t *p);
+
+static float load_f32(const uint8_t *p) {
+    float x;
+    memcpy(&x, p, sizeof x);
+    return x;
+}
+
+static float load_f16(const uint8_t *p) {
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    return quant_f16_to_f32(h);
+}
+
+static float load_bf16(const uint8_t *p) {
+    uint16_t h;
+    memcpy(&h, p, sizeof h);
+    return quant_bf16_to_f32(h);
+}
+
+static inline void dot_floats(const uint8_t *w, size_t n_bytes, load_fn *load, size_t n_cols,
+                              const uint8_t *acts, size_t act_bytes, size_t n_acts, float *out) {
+    for (size_t t = 0; t < n_acts; t++) {
+        out[t] = 0.0f;
+        for (size_t i = 0; i < n_cols; i++)
+            out[t] += load(w + n_bytes * i) * load_f32(acts + t * act_bytes + sizeof(float) * i);
+    }
+}
+
+#define DOT_ARGS \
+    const void *weight, size_t n_cols, const void *acts, size_t act_bytes, size_t n_acts, float *out
+
+void quant_dot_f32_scalar(DOT_ARGS) {
+    dot_floats(weight, 4, load_f32, n_cols, acts, act_bytes, n_acts, out);
+}
+void quant_dot_f16_scalar(DOT_ARGS) {
+    dot_floats(weight, 2, load_f16, n_cols, acts, act_bytes, n_acts, out);
+}
+void quant_dot_bf16_scalar(DOT_ARGS) {
+    dot_floats(weight, 2, load_bf16, n_cols, acts, act_bytes, n_acts, out);
+}
+
+/* ---- plain blocks ------------------------------------------------------------------------------
+ */
+
+/* A weight block as numbers: y = d q + m. */
+typedef struct plain {
+    int8_t q[QUANT_BLOCK];
+    float d, m;
+} plain;
+
+typedef void plain_fn(const void *block, plain *out);
+
+static inline void dot_plain(const uint8_t *w, size_t block_bytes, plain_fn *unpack, size_t n_cols,
+                             const uint8_t *acts, size_t act_bytes, size_t n_acts, float *out) {
+    for (size_t t = 0; t < n_acts; t++) out[t] = 0.0f;
+    for (size_t i = 0; i < n_cols / QUANT_BLOCK; i++) {
+        plain p;
+        unpack(w + i * block_bytes, &p);
+        for (size_t t = 0; t < n_acts; t++) {
+            const block_act_q8 *a = (const block_act_q8 *)(acts + t * act_bytes) + i;
+            int sum = 0;
+            for (int l = 0; l < QUANT_BLOCK; l++) sum += p.q[l] * a->qs[l];
+            out[t] += p.d * a->d * (float)sum + p.m * a->s;
+        }
+    }
+}
+
+static void codes_minus(const uint8_t *codes, int zero, int8_t *q) {
+    for (int i = 0; i < QUANT_BLOCK; i++) q[i] = (int8_t)(codes[i] - zero);
+}
+
+static void plain_q4_0(const void *block, plain *out) {
+    const block_q4_0 *b = block;
+    uint8_t codes[QUANT_BLOCK];
+    unpack_nibbles(b->qs, codes);
+    codes_minus(codes, 8, out->q);
+    out->d = quant_f16_to_f32(b->d);
+    out->m = 0.0f;
+}
+
+static void plain_q4_1(const void *block, plain *out) {
+    const block_q4_1 *b = block;
+    uint8_t codes[QUANT_BLOCK];
+    unpack_nibbles(b->qs, codes);
+    codes_minus(codes, 0, out->q);
+    out->d = quant_f16_to_f32(b->d);
+    out->m = quant_f16_to_f32(b->m);
+}
+
+static void plain_q5_0(const void *block, plain *out) {
+    const block_q5_0 *b = block;
+    uint8_t codes[QUANT_BLOCK];
+    unpack_five_bits(b->qs, b->qh, codes);
+    codes_minus(codes, 16, out->q);
+    out->d = quant_f16_to_f32(b->d);
+    out->m = 0.0f;
+}
+
+static void plain_q5_1(const void *block, plain *out) {
+    const block_q5_1 *b = block;
+    uint8_t codes[QUANT_BLOCK];
+    unpack_five_bits(b->qs, b->qh, codes);
+    codes_minus(codes, 0, out->q);
+    out->d = quant_f16_to_f32(b->d);
+    out->m = quant_f16_to_f32(b->m);
+}
+
+static void plain_q8_0(const void *block, plain *out) {
+    const block_q8_0 *b = block;
+    memcpy(out->q, b->qs, sizeof b->qs);
+    out->d = quant_f16_to_f32(b->d);
+    out->m = 0.0f;
+}
+
+#define PLAIN_DOT(type)                                                                        \
+    void quant_dot_##type##_scalar(DOT_ARGS) {                                                 \
+        dot_plain(weight, sizeof(block_##type), plain_##type, n_cols, acts, act_bytes, n_acts, \
+                  out);                                                                        \
+    }
+
+PLAIN_DOT(q4_0)
+PLAIN_DOT(q4_1)
+PLAIN_DOT(q5_0)
+PLAIN_DOT(q5_1)
+PLAIN_DOT(q8_0)
+
+/* ---- super-blocks ------------------------------------------------------------------------------
+ */
+
+/* A weight super-block as numbers, in 16 sub-blocks of 16: y = d s q - dmin m. */
+typedef struct super {
+    uint8_t q[QUANT_SUPER];
+    int16_t s[16], m[16];
+    float d, dmin;
+} super;
+
+typedef void super_fn(const void *block, super *out);
+
+static float dot_super_block(const super *p, const block_act_q8_k *a) {
+    int sum = 0, mins = 0;
+    for (int j = 0; j < 16; j++) {
+        int part = 0;
+        for (int i = 16 * j; i < 16 * j + 16; i++) part += p->q[i] * a->qs[i];
+        sum += p->s[j] * part;
+        mins += p->m[j] * a->sums[j];
+    }
+    return p->d * a->d * (float)sum - p->dmin * a->d * (float)mins;
+}
+
+static inline void dot_super(const uint8_t *w, size_t block_bytes, super_fn *unpack, size_t n_cols,
+                             const uint8_t *acts, size_t act_bytes, size_t n_acts, float *out) {
+    for (size_t t = 0; t < n_acts; t++) out[t] = 0.0f;
+    for (size_t i = 0; i < n_cols / QUANT_SUPER; i++) {
+        super p;
+        unpack(w + i * block_bytes, &p);
+        for (size_t t = 0; t < n_acts; t++)
+            out[t] += dot_super_block(&p, (const block_act_q8_k *)(acts + t * act_bytes) + i);
+    }
+}
+
+/* Six-bit scales and minimums of sub-blocks of 32, each for two sub-blocks of 16. */
+static void super_scales(const uint8_t packed[12], super *out) {
+    uint8_t s[8], m[8];
+    unpack_scales_k(packed, s, m);
+    for (int j = 0; j < 16; j++) {
+        out->s[j] = s[j / 2];
+        out->m[j] = m[j / 2];
+    }
+}
+
+static void super_q4_k(const void *block, super *out) {
+    const block_q4_k *b = block;
+    unpack_q4_k(b, out->q);
+    super_scales(b->scales, out);
+    out->d = quant_f16_to_f32(b->d);
+    out->dmin = quant_f16_to_f32(b->dmin);
+}
+
+static void super_q5_k(const void *block, super *out) {
+    const block_q5_k *b = block;
+    unpack_q5_k(b, out->q);
+    super_scales(b->scales, out);
+    out->d = quant_f16_to_f32(b->d);
+    out->dmin = quant_f16_to_f32(b->dmin);
+}
+
+static void super_q6_k(const void *block, super *out) {
+    const block_q6_k *b = block;
+    unpack_q6_k(b, out->q);
+    for (int j = 0; j < 16; j++) {
+        out->s[j] = b->scales[j];
+        out->m[j] = (int16_t)(32 * b->scales[j]);
+    }
+    out->d = out->dmin = quant_f16_to_f32(b->d);
+}
+
+#define SUPER_DOT(type)                                                                        \
+    void quant_dot_##type##_scalar(DOT_ARGS) {                                                 \
+        dot_super(weight, sizeof(block_##type), super_##type, n_cols, acts, act_bytes, n_acts, \
+                  out);                                                                        \
+    }
+
+SUPER_DOT(q4_k)
+SUPER_DOT(q5_k)
+SUPER_DOT(q6_k)
+
+/* ---- scans -------------------------------------------------------------------------------------
+ */
+
+size_t quant_beyond_scalar(const void *x, size_t n, float limit) {
+    size_t i = 0;
+    for (; i < n; i++) {
+        float a = load_f32((const uint8_t *)x + sizeof(float) * i);
+        if (!(a <= limit && a >= -limit)) break;
+    }
+    return i;
+}
+
+size_t quant_masked_scalar(const void *x, size_t n, uint16_t mask) {
+    size_t i = 0;
+    for (; i < n; i++) {
+        uint16_t h;
+        memcpy(&h, (const uint8_t *)x + sizeof h * i, sizeof h);
+        if ((h & mask) == mask) break;
+    }
+    return i;
+}

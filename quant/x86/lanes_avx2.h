@@ -1,0 +1,39 @@
+/* Lanes of the AVX2 encoders: eight numbers. See lanes_scalar.h for what each function means. */
+#ifndef QUANT_LANES_AVX2_H
+#define QUANT_LANES_AVX2_H
+
+#include "quant/numeric.h"
+
+#include <immintrin.h>
+
+#define LANES                 8
+#define KERNEL_NAME(op, type) quant_##op##_##type##_avx2
+
+typedef __m256 lanes;
+
+static inline lanes lanes_load(const float *p) {
+    return _mm256_loadu_ps(p);
+}
+static inline void lanes_store(float *p, lanes a) {
+    _mm256_storeu_ps(p, a);
+}
+static inline lanes lanes_set(float a) {
+    return _mm256_set1_ps(a);
+}
+static inline lanes lanes_max(lanes a, lanes b) {
+    return _mm256_max_ps(a, b);
+}
+static inline lanes lanes_min(lanes a, lanes b) {
+    return _mm256_min_ps(a, b);
+}
+static inline lanes lanes_abs(lanes a) {
+    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
+}
+static inline lanes lanes_round(lanes a) {
+    return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+static inline lanes lanes_if_greater(lanes a, lanes b, lanes yes, lanes no) {
+    return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
+}
+
+#endif

@@ -1,0 +1,40 @@
+/* Lanes of the AVX-512 encoders: sixteen numbers. See lanes_scalar.h for what each function means.
+ */
+#ifndef QUANT_LANES_AVX512_H
+#define QUANT_LANES_AVX512_H
+
+#include "quant/numeric.h"
+
+#include <immintrin.h>
+
+#define LANES                 16
+#define KERNEL_NAME(op, type) quant_##op##_##type##_avx512
+
+typedef __m512 lanes;
+
+static inline lanes lanes_load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+static inline void lanes_store(float *p, lanes a) {
+    _mm512_storeu_ps(p, a);
+}
+static inline lanes lanes_set(float a) {
+    return _mm512_set1_ps(a);
+}
+static inline lanes lanes_max(lanes a, lanes b) {
+    return _mm512_max_ps(a, b);
+}
+static inline lanes lanes_min(lanes a, lanes b) {
+    return _mm512_min_ps(a, b);
+}
+static inline lanes lanes_abs(lanes a) {
+    return _mm512_abs_ps(a);
+}
+static inline lanes lanes_round(lanes a) {
+    return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+static inline lanes lanes_if_greater(lanes a, lanes b, lanes yes, lanes no) {
+    return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), no, yes);
+}
+
+#endif
