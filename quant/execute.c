@@ -176,8 +176,8 @@ static gguf_code fail_tensor(const quant_plan_tensor *t, const chunk *c, const g
                      why->message);
 }
 
-static gguf_code check_copy(const quant_plan_tensor *t, const chunk *c, const uint8_t *rows,
-                            gguf_error *err) {
+static gguf_code check_finite(const quant_plan_tensor *t, const chunk *c, const uint8_t *rows,
+                              gguf_error *err) {
     size_t at = quant_find_nonfinite(t->source_type, rows, c->n_rows, t->n_cols);
     if (at == c->n_rows * t->n_cols) return GGUF_OK;
     return gguf_fail(err, GGUF_E_NONFINITE, t->source.path, (int64_t)t->source.off,
@@ -221,9 +221,8 @@ static gguf_code run_chunk(run *r, size_t index, worker_buffers *b, gguf_error *
     if (code) return code;
     const uint8_t *rows = transform_rows(t, c, b);
     size_t row_bytes = quant_row_bytes(t->out.type, t->n_cols);
-    if (t->source_type == t->out.type) {
-        code = check_copy(t, c, rows, err);
-    } else {
+    code = check_finite(t, c, rows, err);
+    if (!code && t->source_type != t->out.type) {
         code = encode_rows(r, index, rows, b, err);
         rows = b->encoded;
     }

@@ -47,6 +47,8 @@ gguf_code quant_plan_set_importance(quant_plan *plan, const quant_imatrix *im, c
             code = attach(plan, t, entry, err);
             continue;
         }
+        /* Embedding and head lie outside the layers; calibration does not cover them. */
+        if (t->tags.layer < 0) continue;
         if (!coverage->n_missing++) coverage->first_missing = t->out.name.ptr;
     }
     if (!code) record(plan, im, file);

@@ -1,11 +1,11 @@
 # The way a user goes, with what the tools say.
 t gguf-convert --list-archs
-t gguf-convert "$DATA/models/llama3" --dry-run
+t gguf-convert "$DATA/models/llama3" --dry-run -t 2
 t gguf-convert "$DATA/models/llama3" -o llama3.gguf
 t gguf-inspect llama3.gguf
 t gguf-inspect meta llama3.gguf --max-array 3
 t gguf-quantize llama3.gguf q8.gguf Q8_0
-t gguf-quantize llama3.gguf mixed.gguf Q8_0 --tensor-type 'attn_v=Q5_1' --token-embedding-type F16 --dry-run
+t gguf-quantize llama3.gguf mixed.gguf Q8_0 --tensor-type 'attn_v=Q5_1' --token-embedding-type F16 --dry-run -t 2
 t gguf-quantize llama3.gguf k.gguf Q4_K_M
 t gguf-inspect tensors k.gguf
 t gguf-quantize k.gguf again.gguf Q8_0
