@@ -75,9 +75,9 @@ static inline uint16_t quant_f16_saturated(float x) {
     return quant_f32_to_f16(quant_clamp(x, -QUANT_F16_MAX, QUANT_F16_MAX));
 }
 
-/* 1 / x, and 0 for 0. */
+/* 1 / x, and 0 where that would be too great or x is 0. */
 static inline float quant_inverse(float x) {
-    return x != 0.0f ? 1.0f / x : 0.0f;
+    return x > 0x1p-126f || x < -0x1p-126f ? 1.0f / x : 0.0f;
 }
 
 #endif

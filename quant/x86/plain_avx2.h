@@ -1,0 +1,45 @@
+/* Plain blocks of 32 as vectors, for the x86 product kernels. */
+#ifndef QUANT_PLAIN_AVX2_H
+#define QUANT_PLAIN_AVX2_H
+
+#include "quant/blocks.h"
+#include "quant/numeric.h"
+#include "quant/x86/vec_avx2.h"
+
+/* y = d q + m; q unsigned, or signed in types that say so. */
+typedef struct plain {
+    __m256i q;
+    float d, m;
+} plain;
+
+typedef plain plain_fn(const void *block);
+
+static ALWAYS_INLINE plain plain_q4_0(const void *block) {
+    const block_q4_0 *b = block;
+    float d = quant_f16_to_f32(b->d);
+    return (plain){nibbles(b->qs), d, -8.0f * d};
+}
+
+static ALWAYS_INLINE plain plain_q4_1(const void *block) {
+    const block_q4_1 *b = block;
+    return (plain){nibbles(b->qs), quant_f16_to_f32(b->d), quant_f16_to_f32(b->m)};
+}
+
+static ALWAYS_INLINE plain plain_q5_0(const void *block) {
+    const block_q5_0 *b = block;
+    float d = quant_f16_to_f32(b->d);
+    return (plain){_mm256_or_si256(nibbles(b->qs), fifth_bits(b->qh)), d, -16.0f * d};
+}
+
+static ALWAYS_INLINE plain plain_q5_1(const void *block) {
+    const block_q5_1 *b = block;
+    return (plain){_mm256_or_si256(nibbles(b->qs), fifth_bits(b->qh)), quant_f16_to_f32(b->d),
+                   quant_f16_to_f32(b->m)};
+}
+
+static ALWAYS_INLINE plain plain_q8_0(const void *block) {
+    const block_q8_0 *b = block;
+    return (plain){load_256(b->qs), quant_f16_to_f32(b->d), 0.0f};
+}
+
+#endif

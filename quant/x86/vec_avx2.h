@@ -1,0 +1,63 @@
+/* Small pieces shared by the x86 product kernels. */
+#ifndef QUANT_VEC_AVX2_H
+#define QUANT_VEC_AVX2_H
+
+#include <immintrin.h>
+#include <stdint.h>
+#include <string.h>
+
+#define ALWAYS_INLINE inline __attribute__((always_inline))
+
+/* Parameters of a dot kernel. */
+#define DOT_ARGS \
+    const void *weight, size_t n_cols, const void *acts, size_t act_bytes, size_t n_acts, float *out
+
+/* Call body(..., n_cols, acts, act_bytes, N, out) with the number of activations as a constant. */
+#define FOR_N_ACTS(body, ...)                               \
+    switch (n_acts) {                                       \
+    case 1:                                                 \
+        body(__VA_ARGS__, n_cols, acts, act_bytes, 1, out); \
+        break;                                              \
+    case 2:                                                 \
+        body(__VA_ARGS__, n_cols, acts, act_bytes, 2, out); \
+        break;                                              \
+    case 3:                                                 \
+        body(__VA_ARGS__, n_cols, acts, act_bytes, 3, out); \
+        break;                                              \
+    default:                                                \
+        body(__VA_ARGS__, n_cols, acts, act_bytes, 4, out); \
+        break;                                              \
+    }
+
+static ALWAYS_INLINE __m128i load_128(const void *p) {
+    return _mm_loadu_si128(p);
+}
+
+static ALWAYS_INLINE __m256i load_256(const void *p) {
+    return _mm256_loadu_si256(p);
+}
+
+static ALWAYS_INLINE float sum_lanes(__m256 v) {
+    __m128 x = _mm_add_ps(_mm256_castps256_ps128(v), _mm256_extractf128_ps(v, 1));
+    x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+    return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
+}
+
+/* 32 nibbles: those of the lower half of the bytes, then those of the upper half. */
+static ALWAYS_INLINE __m256i nibbles(const void *qs) {
+    __m128i low = load_128(qs);
+    __m256i both = _mm256_set_m128i(_mm_srli_epi16(low, 4), low);
+    return _mm256_and_si256(both, _mm256_set1_epi8(15));
+}
+
+/* Bit i as 16 in byte i. */
+static ALWAYS_INLINE __m256i fifth_bits(uint32_t qh) {
+    __m256i byte_of =
+        _mm256_set_epi64x(0x0303030303030303, 0x0202020202020202, 0x0101010101010101, 0);
+    __m256i bit = _mm256_set1_epi64x((long long)0x8040201008040201);
+    __m256i bytes = _mm256_shuffle_epi8(_mm256_set1_epi32((int)qh), byte_of);
+    __m256i set = _mm256_cmpeq_epi8(_mm256_and_si256(bytes, bit), bit);
+    return _mm256_and_si256(set, _mm256_set1_epi8(16));
+}
+
+#endif
