@@ -88,10 +88,11 @@ static void fill_context(const char *path, int out) {
     rt_session *session;
     rt_footprint footprint;
     rt_session_opts opts = rt_session_defaults();
-    int32_t tokens[1024];
-    for (int i = 0; i < 1024; i++) tokens[i] = i * 4 + 1;
+    int32_t tokens[256];
+    opts.n_ctx = 256;
+    for (int i = 0; i < 256; i++) tokens[i] = i * 16 + 1; /* from all over the embedding */
     if (rt_model_open(path, &model, &err) || rt_session_new(model, &opts, &session, &err) ||
-        rt_session_eval(session, tokens, 1024, RT_LOGITS_NONE, NULL, &err))
+        rt_session_eval(session, tokens, 256, RT_LOGITS_NONE, NULL, &err))
         _exit(1);
     rt_footprint_of(rt_model_hparams(model), &opts, rt_model_weights_bytes(model), 0, &footprint,
                     &err);
@@ -122,6 +123,7 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("runtime_footprint");
     TCase *tc = tcase_create("footprint");
+    tcase_set_timeout(tc, 300);
     tcase_add_loop_test(tc, allocated_is_predicted, 0, 4);
     tcase_add_test(tc, size_of_the_cache);
     tcase_add_test(tc, unfit_blocks);

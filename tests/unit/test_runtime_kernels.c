@@ -1,0 +1,174 @@
+/* Inner loops of the CPU backend: against plain sums in double, and each variant against the
+ * generic one, bit for bit. Sizes that are no multiple of the lanes included. */
+#include "quant/quant.h"
+#include "runtime/cpu/kernels.h"
+#include "unit.h"
+
+#include <math.h>
+
+enum { MAX_N = 131 };
+
+static uint32_t random_state = 12345;
+
+/* In [-1, 1). */
+static float random_float(void) {
+    random_state = random_state * 1664525u + 1013904223u;
+    return (float)(int32_t)random_state * 0x1p-31f;
+}
+
+static void fill(float *x, size_t n, float scale) {
+    for (size_t i = 0; i < n; i++) x[i] = random_float() * scale;
+}
+
+static void check_close(const float *got, const double *expected, size_t n, double bound) {
+    for (size_t i = 0; i < n; i++)
+        ck_assert_msg(fabs(got[i] - expected[i]) <= bound * (1 + fabs(expected[i])),
+                      "element %zu is %.9g, expected %.9g", i, (double)got[i], expected[i]);
+}
+
+START_TEST(norm_and_sums) {
+    const rt_cpu_kernels *variants[] = {&rt_cpu_kernels_generic, rt_cpu_kernels_get()};
+    float x[MAX_N], w[MAX_N], out[2][MAX_N + 1];
+    double expected[MAX_N];
+    for (size_t n = 1; n <= MAX_N; n++) {
+        fill(x, n, 10);
+        fill(w, n, 2);
+        double sum = 0;
+        for (size_t i = 0; i < n; i++) sum += (double)x[i] * x[i];
+        for (size_t i = 0; i < n; i++) expected[i] = x[i] / sqrt(sum / (double)n + 1e-5) * w[i];
+        for (int v = 0; v < 2; v++) {
+            out[v][n] = 77;
+            variants[v]->norm_rms(x, w, 1e-5f, n, out[v]);
+            ck_assert(out[v][n] == 77);
+            check_close(out[v], expected, n, 1e-6);
+            variants[v]->add(out[v], x, n);
+        }
+        ck_assert_mem_eq(out[0], out[1], n * sizeof(float));
+    }
+}
+END_TEST
+
+/* The whole range of gates, far beyond what exp can hold. */
+START_TEST(silu) {
+    const rt_cpu_kernels *variants[] = {&rt_cpu_kernels_generic, rt_cpu_kernels_get()};
+    float up[MAX_N], gate[2][MAX_N + 1];
+    double expected[MAX_N];
+    static const float scales[] = {1e-6f, 1, 20, 100, 1e30f};
+    for (size_t round = 0; round < 200; round++) {
+        size_t n = 1 + round % MAX_N;
+        fill(up, n, 3);
+        fill(gate[0], n, scales[round % 5]);
+        memcpy(gate[1], gate[0], sizeof gate[0]);
+        for (size_t i = 0; i < n; i++) {
+            double g = gate[0][i];
+            expected[i] = g / (1 + exp(-g)) * up[i];
+        }
+        for (int v = 0; v < 2; v++) {
+            gate[v][n] = 77;
+            variants[v]->silu_gated(gate[v], up, n);
+            ck_assert(gate[v][n] == 77);
+            check_close(gate[v], expected, n, 5e-7);
+        }
+        ck_assert_mem_eq(gate[0], gate[1], n * sizeof(float));
+    }
+}
+END_TEST
+
+START_TEST(all_finite_halves) {
+    const rt_cpu_kernels *variants[] = {&rt_cpu_kernels_generic, rt_cpu_kernels_get()};
+    gguf_error err = {0};
+    static uint16_t halves[0xf801];
+    static float expected[0xf801], got[0xf801];
+    size_t n = 0;
+    for (uint32_t h = 0; h < 0x10000; h++)
+        if ((h & 0x7c00) != 0x7c00) halves[n++] = (uint16_t)h;
+    ck_assert_uint_eq(n, 0xf800);
+    unit_ok(quant_decode(GGUF_TYPE_F16, halves, 1, n, expected, &err), err);
+    for (int v = 0; v < 2; v++) {
+        memset(got, 0, sizeof got);
+        variants[v]->load_f16(halves, n - 3, got);
+        ck_assert_mem_eq(got, expected, (n - 3) * sizeof *got);
+        ck_assert(got[n - 3] == 0);
+    }
+}
+END_TEST
+
+/* ---- attention ----------------------------------------------------------------------------------
+ */
+
+enum { N_PAGES = 3, N_KEYS = N_PAGES * RT_KV_PAGE_TOKENS, MAX_DIM = 48 };
+
+typedef struct attention_case {
+    uint32_t n_k, n_v, first, end; /* visible keys of all pages */
+    float k[N_KEYS * MAX_DIM], v[N_KEYS * MAX_DIM], q[MAX_DIM];
+} attention_case;
+
+static void plain_attention(const attention_case *c, float scale, double *out) {
+    double weights[N_KEYS], max = -INFINITY, sum = 0;
+    for (uint32_t p = c->first; p < c->end; p++) {
+        double score = 0;
+        for (uint32_t d = 0; d < c->n_k; d++) score += (double)c->q[d] * c->k[p * c->n_k + d];
+        weights[p] = score * scale;
+        max = fmax(max, weights[p]);
+    }
+    for (uint32_t p = c->first; p < c->end; p++) sum += exp(weights[p] - max);
+    for (uint32_t d = 0; d < c->n_v; d++) {
+        out[d] = 0;
+        for (uint32_t p = c->first; p < c->end; p++)
+            out[d] += exp(weights[p] - max) / sum * c->v[p * c->n_v + d];
+    }
+}
+
+static void paged_attention(const rt_cpu_kernels *kernels, const attention_case *c, float scale,
+                            float *out) {
+    rt_softmax state = {-INFINITY, 0};
+    float acc[MAX_DIM] = {0};
+    for (uint32_t start = 0; start < c->end; start += RT_KV_PAGE_TOKENS) {
+        if (c->first >= start + RT_KV_PAGE_TOKENS) continue;
+        rt_kv_page page = {c->k + start * c->n_k,
+                           c->v + start * c->n_v,
+                           c->n_k,
+                           c->n_v,
+                           0,
+                           RT_KV_PAGE_TOKENS,
+                           scale};
+        if (c->first > start) page.first = c->first - start;
+        if (c->end - start < page.end) page.end = c->end - start;
+        kernels->attend(&page, c->q, &state, acc);
+    }
+    for (uint32_t d = 0; d < c->n_v; d++) out[d] = acc[d] / state.sum;
+}
+
+START_TEST(attention) {
+    static attention_case c;
+    static const uint32_t dims[] = {8, 16, 32, 40, 48};
+    double expected[MAX_DIM];
+    float out[2][MAX_DIM];
+    for (uint32_t round = 0; round < 400; round++) {
+        c.n_k = dims[round % 5];
+        c.n_v = dims[round / 5 % 5];
+        c.end = 1 + round * 37 % N_KEYS;
+        c.first = round % 3 == 0 ? 0 : round * 11 % c.end;
+        fill(c.k, N_KEYS * MAX_DIM, 2);
+        fill(c.v, N_KEYS * MAX_DIM, 1);
+        fill(c.q, MAX_DIM, round % 7 == 0 ? 200 : 3);
+        plain_attention(&c, 0.3f, expected);
+        paged_attention(&rt_cpu_kernels_generic, &c, 0.3f, out[0]);
+        paged_attention(rt_cpu_kernels_get(), &c, 0.3f, out[1]);
+        check_close(out[0], expected, c.n_v, round % 7 == 0 ? 5e-4 : 5e-6);
+        ck_assert_mem_eq(out[0], out[1], c.n_v * sizeof(float));
+    }
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("runtime_kernels");
+    TCase *tc = tcase_create("kernels");
+    tcase_set_timeout(tc, 120);
+    tcase_add_test(tc, norm_and_sums);
+    tcase_add_test(tc, silu);
+    tcase_add_test(tc, all_finite_halves);
+    tcase_add_test(tc, attention);
+    suite_add_tcase(suite, tc);
+    return unit_run(suite);
+}

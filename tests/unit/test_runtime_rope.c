@@ -1,0 +1,94 @@
+/* Rotary positions: frequencies with every kind of scaling, and their cosines and sines. */
+#include "runtime/rope.h"
+#include "unit_model.h"
+
+enum { N_ROT = 64, N_PAIRS = N_ROT / 2 };
+
+static rt_model model_with(rt_rope_scaling scaling, float factor) {
+    gguf_error err = {0};
+    rt_model model = {.hparams = {.n_rot = N_ROT,
+                                  .rope_base = 10000,
+                                  .rope_scaling = scaling,
+                                  .rope_factor = factor,
+                                  .rope_attn_factor = 1,
+                                  .rope_beta_fast = 32,
+                                  .rope_beta_slow = 1,
+                                  .n_ctx_orig = 2048}};
+    unit_ok(rt_model_rope(&model, &err), err);
+    return model;
+}
+
+static double plain_frequency(int pair) {
+    return pow(10000, -2.0 * pair / N_ROT);
+}
+
+static void check_ratio(const rt_model *model, int pair, double expected) {
+    double ratio = (double)model->rope_freqs[pair] / plain_frequency(pair);
+    ck_assert_msg(fabs(ratio / expected - 1) < 1e-6, "pair %d turns %.9g as fast, expected %g",
+                  pair, ratio, expected);
+}
+
+START_TEST(plain_and_linear) {
+    rt_model plain = model_with(RT_ROPE_SCALING_NONE, 1);
+    rt_model linear = model_with(RT_ROPE_SCALING_LINEAR, 4);
+    for (int pair = 0; pair < N_PAIRS; pair++) {
+        check_ratio(&plain, pair, 1);
+        check_ratio(&linear, pair, 0.25);
+    }
+    ck_assert(linear.rope_magnitude == 1);
+    free(plain.rope_freqs);
+    free(linear.rope_freqs);
+}
+END_TEST
+
+/* 32 turns in 2048 positions: pair 8.06, so 8; one turn: pair 20.10, so 21. Between them a ramp. */
+START_TEST(yarn) {
+    rt_model model = model_with(RT_ROPE_SCALING_YARN, 4);
+    for (int pair = 0; pair < N_PAIRS; pair++) {
+        double ramp = pair <= 8 ? 0 : pair >= 21 ? 1 : (pair - 8) / 13.0;
+        check_ratio(&model, pair, 1 - ramp + ramp / 4);
+    }
+    ck_assert_double_eq_tol(model.rope_magnitude, 0.1 * log(4) + 1, 1e-6);
+    free(model.rope_freqs);
+}
+END_TEST
+
+START_TEST(factors_divide) {
+    rt_model model = {0};
+    float factors[N_PAIRS];
+    for (int pair = 0; pair < N_PAIRS; pair++) factors[pair] = 1 + (float)pair;
+    model.hparams = (rt_hparams){.n_rot = N_ROT, .rope_base = 10000, .rope_factor = 1};
+    model.rope_factors = factors;
+    gguf_error err = {0};
+    unit_ok(rt_model_rope(&model, &err), err);
+    for (int pair = 0; pair < N_PAIRS; pair++) check_ratio(&model, pair, 1.0 / (pair + 1));
+    free(model.rope_freqs);
+}
+END_TEST
+
+START_TEST(cosines_and_sines) {
+    rt_model model = model_with(RT_ROPE_SCALING_YARN, 8);
+    float table[3][N_PAIRS][2];
+    rt_rope_table(&model, 1000, 3, &table[0][0][0]);
+    for (int t = 0; t < 3; t++) {
+        for (int pair = 0; pair < N_PAIRS; pair++) {
+            double angle = (1000 + t) * (double)model.rope_freqs[pair];
+            double magnitude = (double)model.rope_magnitude;
+            ck_assert_double_eq_tol(table[t][pair][0], magnitude * cos(angle), 1e-4);
+            ck_assert_double_eq_tol(table[t][pair][1], magnitude * sin(angle), 1e-4);
+        }
+    }
+    free(model.rope_freqs);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("runtime_rope");
+    TCase *tc = tcase_create("rope");
+    tcase_add_test(tc, plain_and_linear);
+    tcase_add_test(tc, yarn);
+    tcase_add_test(tc, factors_divide);
+    tcase_add_test(tc, cosines_and_sines);
+    suite_add_tcase(suite, tc);
+    return unit_run(suite);
+}
