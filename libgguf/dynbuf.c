@@ -36,8 +36,8 @@ static uint8_t *reserve(gguf_dynbuf *buf, size_t n) {
 }
 
 void gguf_dynbuf_put(gguf_dynbuf *buf, const void *bytes, size_t n) {
-    uint8_t *p = reserve(buf, n);
-    if (p && n) memcpy(p, bytes, n);
+    uint8_t *p = n ? reserve(buf, n) : NULL; /* no arithmetic on a buffer without memory */
+    if (p) memcpy(p, bytes, n);
 }
 
 void gguf_dynbuf_put_u32(gguf_dynbuf *buf, uint32_t value) {

@@ -18,7 +18,7 @@ WORDS = ("the quick brown Fox's JUMPED over I'll we've they're DON'T y'all Hello
          "e\u0301 \u212b ﬁne ½ Ⅷ ß ẞ İstanbul ΣΑΣ Привет мир 你好世界 こんにちは カタカナ 한국어 नमस्ते مرحبا 'ſ 'S "
          "'K x86_64 3.14159 1,000,000 12345678 https://a.b/c?d=%20 __init__ <|im_start|> <s> </s> "
          "[INST] [/INST] [CLS] [SEP] [MASK] <unk> <pad> <|endoftext|> <|eot_id|> <start_of_turn> "
-         "<end_of_turn> <0x0A> ▁ ▁▁ ##ing 🙂 👩‍👩‍👧 🇺🇳").split(" ")
+         "<end_of_turn> <0x0A> ▁ ▁▁ ##ing 🙂 👩‍👩‍👧 🇺🇳 [X] [Y] [Z] ab 12 CAFÉ Café <think> x[X] [Y]y").split(" ")
 SPACES = [" ", "  ", "   ", "\n", "\n\n", "\r\n", "\t", "\u00a0", "\u3000", "\u2003", "\u200b", "\u180e",
           "\u2028", "\x85", "\x0b", "\x0c", "\x1c", " \n ", "\u200d", "\ufeff", ""]
 

@@ -21,7 +21,6 @@ CATEGORIES = ["Lu", "Ll", "Lt", "Lm", "Lo", "Mn", "Mc", "Me", "Nd", "Nl", "No", 
 SCRIPTS = {"Han": "Hani", "Hiragana": "Hira", "Katakana": "Kana", "Hangul": "Hang"}
 WORD = {*range(0x24B6, 0x24EA), *range(0x1F130, 0x1F14A), *range(0x1F150, 0x1F16A),
         *range(0x1F170, 0x1F18A)}  # alphabetic symbols
-LATIN1_NUMBERS = {0xB2, 0xB3, 0xB9, 0xBC, 0xBD, 0xBE}
 
 
 def ranges(points):
@@ -116,7 +115,7 @@ def main():
     strip = mapping(nm.StripAccents())
     sets = {
         "s": ("white space", splits(pt.WhitespaceSplit())),
-        "w": ("beyond L, M, Nd, Nl and Pc: word characters of Oniguruma", WORD | LATIN1_NUMBERS),
+        "w": ("beyond L, M, Nd, Nl and Pc: word characters of Oniguruma in brackets", WORD),
         "RustWord": ("the same for the Whitespace pre-tokenizer", WORD | {0x200C, 0x200D}),
         "RustNumeric": ("characters of the Digits pre-tokenizer", splits(pt.Digits(True))),
         "BertPunct": ("characters of the Punctuation and Bert pre-tokenizers", punct),

@@ -47,16 +47,19 @@ static uint32_t next_char(parser *ps) {
 
 /* ---- sets ----------------------------------------------------------------------------------- */
 
-/* Add what matches c when case does not matter. */
+/* Add what matches c when case does not matter: characters of the same lower case, and a few that
+ * only fold to it. (Oniguruma also folds single characters to several, such as U+00DF to "ss"; no
+ * tokenizer depends on that.) */
 static void add_other_cases(rt_uniset *set, uint32_t c) {
-    static const uint32_t odd[][2] = {{'s', 0x17F}, {'k', 0x212A}, {0xE5, 0x212B}};
+    static const uint32_t folds[][2] = {{0x17F, 's'}, {0x3C2, 0x3C3}, {0xB5, 0x3BC}};
     uint32_t lower = rt_unicode_lower(c);
-    rt_uniset_add(set, lower, lower);
-    if (lower >= 'a' && lower <= 'z') rt_uniset_add(set, lower - 32, lower - 32);
-    for (uint32_t upper = 0x80; lower >= 0x80 && upper < 0x1E944; upper++)
+    for (size_t i = 0; i < sizeof folds / sizeof *folds; i++)
+        if (lower == folds[i][0]) lower = folds[i][1];
+    for (size_t i = 0; i < sizeof folds / sizeof *folds; i++)
+        if (lower == folds[i][1]) rt_uniset_add(set, folds[i][0], folds[i][0]);
+    for (uint32_t upper = 'A'; upper < 0x1E944; upper++)
         if (rt_unicode_lower(upper) == lower) rt_uniset_add(set, upper, upper);
-    for (size_t i = 0; i < sizeof odd / sizeof *odd; i++)
-        if (lower == odd[i][0]) rt_uniset_add(set, odd[i][1], odd[i][1]);
+    rt_uniset_add(set, lower, lower);
 }
 
 static void add_char(const parser *ps, rt_uniset *set, uint32_t c) {
@@ -129,8 +132,15 @@ static void property(parser *ps, bool negate, rt_uniset *set) {
     if (negate) rt_uniset_negate(set);
 }
 
+/* Outside brackets \w has these too. */
+static void add_latin1_numbers(rt_uniset *set) {
+    rt_uniset_add(set, 0xB2, 0xB3);
+    rt_uniset_add(set, 0xB9, 0xB9);
+    rt_uniset_add(set, 0xBC, 0xBE);
+}
+
 /* \d \s \w \h and their opposites. False if `c` is none of them. */
-static bool class_escape(char c, rt_uniset *set) {
+static bool class_escape(char c, bool in_bracket, rt_uniset *set) {
     switch (c | 32) {
     case 'd':
         rt_unicode_set("Nd", set);
@@ -140,6 +150,7 @@ static bool class_escape(char c, rt_uniset *set) {
         break;
     case 'w':
         rt_unicode_set("w", set);
+        if (!in_bracket) add_latin1_numbers(set);
         break;
     case 'h':
         rt_uniset_add(set, '0', '9');
@@ -176,7 +187,7 @@ static uint32_t char_escape(parser *ps) {
 
 /* Any escape inside or outside brackets, behind the backslash. Returns true if it is a class;
  * otherwise *c is the one character. */
-static bool escape(parser *ps, rt_uniset *set, uint32_t *c) {
+static bool escape(parser *ps, bool in_bracket, rt_uniset *set, uint32_t *c) {
     if (ps->p == ps->end) {
         fail(ps, "unfinished escape");
         return true;
@@ -186,7 +197,7 @@ static bool escape(parser *ps, rt_uniset *set, uint32_t *c) {
         property(ps, negate, set);
         return true;
     }
-    if (class_escape(*ps->p, set)) {
+    if (class_escape(*ps->p, in_bracket, set)) {
         ps->p++;
         return true;
     }
@@ -210,7 +221,7 @@ static void bracket_item(parser *ps, rt_uniset *set, unsigned depth) {
     }
     if (!skip(ps, "\\"))
         first = next_char(ps);
-    else if (escape(ps, &inner, &first)) {
+    else if (escape(ps, true, &inner, &first)) {
         rt_uniset_add_set(set, &inner);
         rt_uniset_clear(&inner);
         return;
@@ -222,7 +233,7 @@ static void bracket_item(parser *ps, rt_uniset *set, unsigned depth) {
     ps->p++;
     if (!skip(ps, "\\"))
         last = next_char(ps);
-    else if (escape(ps, &inner, &last)) { /* "a-\w": three items */
+    else if (escape(ps, true, &inner, &last)) { /* "a-\w": three items */
         add_char(ps, set, first);
         add_char(ps, set, '-');
         rt_uniset_add_set(set, &inner);
@@ -351,7 +362,7 @@ static void word_boundary(parser *ps, bool negate) {
     for (int i = 0; i < 4; i++) {
         rt_uniset word = {0};
         put_text(ps, parts[negate][i]);
-        rt_unicode_set("w", &word);
+        class_escape('w', false, &word);
         put_set(ps, &word);
     }
     put_text(ps, "))");
@@ -372,7 +383,7 @@ static void backslash(parser *ps) {
         word_boundary(ps, true);
     else {
         ps->p++;
-        if (!escape(ps, &set, &c)) add_char(ps, &set, c);
+        if (!escape(ps, false, &set, &c)) add_char(ps, &set, c);
         put_set(ps, &set);
     }
 }

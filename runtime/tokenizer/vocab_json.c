@@ -263,13 +263,19 @@ static gguf_code recognise(rt_vocab *im, const json_t *spec) {
     return code;
 }
 
+/* The presence of the pre-tokenizer's key tells that the text is cut as tokenizer.json says. */
+static gguf_code write_pre(rt_vocab *im, const json_t *pre) {
+    static const char none[] = "{\"type\":\"Sequence\",\"pretokenizers\":[]}";
+    if (pre && !json_is_null(pre)) return set_json(im, "tokenizer.ggufkit.pre_tokenizer", pre);
+    gguf_meta_set_str(im->meta, "tokenizer.ggufkit.pre_tokenizer", gguf_str_of(none));
+    return GGUF_OK;
+}
+
 static gguf_code write_pipeline(rt_vocab *im, const json_t *normalizer, const json_t *pre) {
     gguf_code code = GGUF_OK;
     if (normalizer && !json_is_null(normalizer))
         code = set_json(im, "tokenizer.ggufkit.normalizer", normalizer);
-    if (!code && !im->known)
-        code = set_json(im, "tokenizer.ggufkit.pre_tokenizer", pre ? pre : json_null());
-    return code;
+    return code || im->known ? code : write_pre(im, pre);
 }
 
 /* ---- BPE ------------------------------------------------------------------------------------ */

@@ -189,8 +189,8 @@ static void explain_frame(const rt_vocab *im, specials *sp) {
     if (frame->n_prefix) {
         if (no_config) *bos = frame->prefix[0];
         sp->add_bos = frame->prefix[0] == *bos ? ANSWER_YES : ANSWER_NO;
-    } else if (im->known && im->known->add_bos) {
-        sp->add_bos = ANSWER_NO; /* the pre-tokenizer's name would imply it */
+    } else if ((im->known && im->known->add_bos) || (im->kind == RT_MODEL_BPE && !im->byte_level)) {
+        sp->add_bos = ANSWER_NO; /* readers would take it for granted */
     }
     if (frame->n_suffix) {
         int32_t last = frame->suffix[frame->n_suffix - 1];
@@ -198,6 +198,8 @@ static void explain_frame(const rt_vocab *im, specials *sp) {
             sp->ids[RT_SPECIAL_EOT] = *eos;
         *eos = last;
         sp->add_eos = ANSWER_YES;
+    } else if (im->kind == RT_MODEL_UNIGRAM) {
+        sp->add_eos = ANSWER_NO;
     }
     sp->add_sep = separator_answer(im, sp);
 }
@@ -228,13 +230,11 @@ static bool is_explained(const rt_vocab *im, const specials *sp, bool behind) {
     size_t n = behind ? frame->n_suffix : frame->n_prefix;
     const int32_t *ids = behind ? frame->suffix : frame->prefix;
     int32_t id = sp->ids[behind ? RT_SPECIAL_EOS : RT_SPECIAL_BOS];
-    answer add = behind ? sp->add_eos : sp->add_bos;
-    bool adds =
-        add == ANSWER_YES || (add == ANSWER_UNKNOWN && im->kind == RT_MODEL_UNIGRAM && behind);
-    if (im->kind == RT_MODEL_WORDPIECE) adds = true;
-    if (im->kind == RT_MODEL_WORDPIECE && behind) id = sp->ids[RT_SPECIAL_SEPARATOR];
-    if (!im->byte_level && im->kind == RT_MODEL_BPE && add == ANSWER_UNKNOWN && !behind)
-        adds = true; /* as "llama" */
+    if (im->kind == RT_MODEL_WORDPIECE) {
+        if (behind) id = sp->ids[RT_SPECIAL_SEPARATOR];
+        return n == 1 && ids[0] == id;
+    }
+    bool adds = (behind ? sp->add_eos : sp->add_bos) == ANSWER_YES;
     return adds && id >= 0 ? n == 1 && ids[0] == id : n == 0;
 }
 

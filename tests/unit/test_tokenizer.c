@@ -105,6 +105,25 @@ START_TEST(test_cases_from_file) {
 }
 END_TEST
 
+/* A file by another program has none of our keys; these families do not need them. */
+START_TEST(test_cases_without_our_keys) {
+    static const char *const plain[] = {"gpt2",   "spm-llama", "smollm",     "deepseek-v3",
+                                        "gpt-4o", "bert",      "spm-unigram"};
+    gguf_meta *all = import_family(plain[_i], 0), *meta = gguf_meta_new();
+    rt_tokenizer *tok;
+    for (size_t i = 0; i < gguf_meta_count(all); i++) {
+        const gguf_kv *kv = gguf_meta_at(all, i);
+        bool ours = kv->key.len > 18 && memcmp(kv->key.ptr, "tokenizer.ggufkit.", 18) == 0;
+        if (!ours) gguf_meta_set_kv(meta, kv);
+    }
+    unit_ok(rt_tokenizer_new(meta, &tok, &err), err);
+    check_cases(tok, plain[_i]);
+    rt_tokenizer_free(tok);
+    gguf_meta_free(meta);
+    gguf_meta_free(all);
+}
+END_TEST
+
 static void check_family_task(void *ctx, size_t task, unsigned worker) {
     (void)worker;
     (void)task;
@@ -342,6 +361,7 @@ int main(void) {
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, test_cases, 0, N_FAMILIES);
     tcase_add_loop_test(tc, test_cases_from_file, 0, N_FAMILIES);
+    tcase_add_loop_test(tc, test_cases_without_our_keys, 0, 7);
     tcase_add_loop_test(tc, test_metadata, 0, N_FAMILIES);
     tcase_add_loop_test(tc, test_round_trip, 0, N_FAMILIES);
     tcase_add_test(tc, test_threads);
