@@ -243,6 +243,20 @@ const char *quant_recipe_builtin(size_t i) {
     return i < n ? quant_builtin_recipes[i].name : NULL;
 }
 
+const char *quant_recipe_of_file_type(uint64_t file_type) {
+    const char *found = NULL;
+    for (const gguf_embedded *entry = quant_builtin_recipes; entry->name && !found; entry++) {
+        gguf_yaml_doc *doc;
+        int64_t number;
+        if (gguf_yaml_parse(entry->text, entry->n_bytes, entry->name, &doc, NULL)) continue;
+        if (gguf_yaml_i64(gguf_yaml_get(gguf_yaml_root(doc), "file_type"), &number) &&
+            number == (int64_t)file_type)
+            found = entry->name;
+        gguf_yaml_free(doc);
+    }
+    return found;
+}
+
 gguf_code quant_recipe_override(quant_recipe *recipe, const char *regex, uint32_t type,
                                 gguf_error *err) {
     void *grown = realloc(recipe->overrides, (recipe->n_overrides + 1) * sizeof *recipe->overrides);

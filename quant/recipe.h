@@ -18,6 +18,8 @@ void quant_recipe_free(quant_recipe *recipe); /* accepts NULL */
 const char *quant_recipe_name(const quant_recipe *recipe);
 /* general.file_type of the output, or -1. */
 int32_t quant_recipe_file_type(const quant_recipe *recipe);
+/* The built-in recipe that a general.file_type stands for, or NULL. */
+const char *quant_recipe_of_file_type(uint64_t file_type);
 /* The i-th built-in recipe's name, or NULL behind the last. */
 const char *quant_recipe_builtin(size_t i);
 

@@ -1,6 +1,7 @@
 /* Measuring speed and memory. */
 #include "libgguf/pool.h"
 #include "quant/quant.h"
+#include "quant/recipe.h"
 #include "runtime/footprint.h"
 #include "tools/bench/bench.h"
 
@@ -176,21 +177,16 @@ static double bytes_per_token(const gguf_file *file) {
 static void describe_model(const rt_model *model, const char *path, bench_record *r) {
     const gguf_file *file = rt_model_file(model);
     const char *slash = strrchr(path, '/');
-    uint64_t largest = 0;
-    const char *type = "";
+    uint64_t file_type = UINT64_MAX;
     snprintf(r->model_filename, sizeof r->model_filename, "%.255s", slash ? slash + 1 : path);
     for (size_t i = 0; i < gguf_file_n_tensors(file); i++) {
-        const gguf_tensor *t = gguf_file_tensor(file, i);
-        r->model_size += t->n_bytes;
-        r->model_n_params += gguf_tensor_n_elems(t);
-        if (t->n_bytes > largest && t->n_dims > 1 && t->name.len > 4 &&
-            memcmp(t->name.ptr, "blk.", 4) == 0) {
-            largest = t->n_bytes;
-            type = gguf_type_name(t->type);
-        }
+        r->model_size += gguf_file_tensor(file, i)->n_bytes;
+        r->model_n_params += gguf_tensor_n_elems(gguf_file_tensor(file, i));
     }
+    gguf_kv_u64(gguf_meta_find(gguf_file_meta(file), "general.file_type"), &file_type);
+    const char *type = quant_recipe_of_file_type(file_type);
     snprintf(r->model_type, sizeof r->model_type, "%.40s %s", rt_arch_name(rt_model_arch(model)),
-             type);
+             type ? type : "mixed");
     snprintf(r->isa, sizeof r->isa, "%s", quant_isa_name());
 }
 
