@@ -51,15 +51,16 @@ static uint32_t next_char(parser *ps) {
  * only fold to it. (Oniguruma also folds single characters to several, such as U+00DF to "ss"; no
  * tokenizer depends on that.) */
 static void add_other_cases(rt_uniset *set, uint32_t c) {
-    static const uint32_t folds[][2] = {{0x17F, 's'}, {0x3C2, 0x3C3}, {0xB5, 0x3BC}};
+    static const uint32_t folds[][2] = {{0x17F, 's'}, {0x212A, 'k'}, {0x3C2, 0x3C3}, {0xB5, 0x3BC}};
     uint32_t lower = rt_unicode_lower(c);
     for (size_t i = 0; i < sizeof folds / sizeof *folds; i++)
         if (lower == folds[i][0]) lower = folds[i][1];
     for (size_t i = 0; i < sizeof folds / sizeof *folds; i++)
         if (lower == folds[i][1]) rt_uniset_add(set, folds[i][0], folds[i][0]);
-    for (uint32_t upper = 'A'; upper < 0x1E944; upper++)
-        if (rt_unicode_lower(upper) == lower) rt_uniset_add(set, upper, upper);
     rt_uniset_add(set, lower, lower);
+    if (lower >= 'a' && lower <= 'z') rt_uniset_add(set, lower - 32, lower - 32);
+    for (uint32_t upper = 0x80; lower >= 0x80 && upper < 0x1E944; upper++)
+        if (rt_unicode_lower(upper) == lower) rt_uniset_add(set, upper, upper);
 }
 
 static void add_char(const parser *ps, rt_uniset *set, uint32_t c) {

@@ -22,11 +22,11 @@ static gguf_code measure_tokens(rt_vocab *im, const json_t *vocab, const json_t 
     const char *key;
     json_t *value;
     uint64_t id = 0;
-    size_t i;
-    json_object_foreach((json_t *)vocab, key, value) {
+    size_t i, n;
+    json_object_keylen_foreach((json_t *)vocab, key, n, value) {
         if (!gguf_json_u64(value, &id))
             return rt_vocab_fail(im, GGUF_E_FORMAT, "token '%.100s' without a number", key);
-        measure(size, id, strlen(key));
+        measure(size, id, n);
     }
     json_array_foreach(vocab, i, value) {
         if (!json_is_string(json_array_get(value, 0)) || !json_is_number(json_array_get(value, 1)))

@@ -308,6 +308,15 @@ START_TEST(test_special_ids) {
 }
 END_TEST
 
+START_TEST(test_token_types_of_bert) {
+    put_source("bert");
+    put_text("config.json", "{\"type_vocab_size\": 2}");
+    unit_ok(import(), err);
+    ck_assert_uint_eq(number("tokenizer.ggml.token_type_count"), 2);
+    ck_assert(gguf_str_eq(gguf_meta_at(meta, 0)->key, "tokenizer.ggml.token_type_count"));
+}
+END_TEST
+
 static void check_text(const char *key, const char *expected) {
     gguf_str text;
     ck_assert(gguf_kv_str(gguf_meta_find(meta, key), &text));
@@ -468,6 +477,7 @@ int main(void) {
     tcase_add_test(tc, test_flipped_model);
     tcase_add_loop_test(tc, test_broken_model, 0, N_MODELS);
     tcase_add_test(tc, test_special_ids);
+    tcase_add_test(tc, test_token_types_of_bert);
     tcase_add_test(tc, test_chat_templates);
     tcase_add_test(tc, test_unknown_expressions);
     tcase_add_test(tc, test_holes);
