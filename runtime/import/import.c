@@ -90,7 +90,13 @@ static gguf_code import_checkpoint(rt_import *import, const char *path, const rt
                                    gguf_error *err) {
     if (opts->vocab_only && access(import->config_path, F_OK) != 0)
         return import_bare_vocab(import, err);
-    gguf_code code = open_config(import, opts->arch_file, err);
+    gguf_error why = {0};
+    gguf_code code = open_config(import, opts->arch_file, &why);
+    if (code == GGUF_E_UNSUPPORTED && opts->vocab_only) {
+        rt_import_add_warning(import, "%s; only the tokenizer is read", why.message);
+        return import_bare_vocab(import, err);
+    }
+    if (code && err && !err->code) *err = why;
     if (!code) code = rt_import_general(import, err);
     if (!code) code = rt_import_keys(import, err);
     if (!code && !opts->vocab_only) {
