@@ -15,6 +15,7 @@
 #define GGUF_MAX_DIMS          4
 #define GGUF_MAX_TENSOR_NAME   63 /* bytes, without a terminating NUL */
 #define GGUF_DEFAULT_ALIGNMENT 32
+#define GGUF_MAX_SHARDS        10000
 
 /* A string inside a mapping or a metadata set: not NUL-terminated, valid as long as its owner. */
 typedef struct gguf_str {
@@ -171,6 +172,7 @@ typedef struct gguf_tensor {
     uint64_t data_off;            /* from the start of the data section */
     uint64_t file_off;            /* from the start of the file */
     uint64_t n_bytes;
+    uint32_t shard; /* file of a split model that holds it; otherwise 0 */
 } gguf_tensor;
 
 uint64_t gguf_tensor_n_elems(const gguf_tensor *tensor);
@@ -183,26 +185,41 @@ typedef struct gguf_file gguf_file;
 
 typedef enum gguf_open_flags {
     GGUF_OPEN_DEFAULT = 0,
-    GGUF_OPEN_ANY_TYPE = 1 /* list tensors of unknown type (n_bytes 0) instead of refusing them */
+    GGUF_OPEN_ANY_TYPE = 1, /* list tensors of unknown type (n_bytes 0) instead of refusing them */
+    GGUF_OPEN_BIG_ENDIAN =
+        2,               /* take files of the other byte order; their tensor data stays in it */
+    GGUF_OPEN_SINGLE = 4 /* a shard of a split model on its own */
 } gguf_open_flags;
 
-/* Open and check a file, mapped read-only. The tensor data itself is not touched.
- * Errors: GGUF_E_IO, GGUF_E_TRUNCATED, GGUF_E_FORMAT, GGUF_E_LIMIT, GGUF_E_DUPLICATE, GGUF_E_TYPE,
+/* Open and check a file, mapped read-only. The tensor data itself is not touched. The first shard
+ * of a split model opens all of them: their tensors follow each other as if in one file. Errors:
+ * GGUF_E_IO, GGUF_E_TRUNCATED, GGUF_E_FORMAT, GGUF_E_LIMIT, GGUF_E_DUPLICATE, GGUF_E_TYPE,
  * GGUF_E_SHAPE, GGUF_E_UNSUPPORTED (version, byte order, tensor type), GGUF_E_NOMEM; with offset.
  * Threads: an open file may be read from several threads. */
 gguf_code gguf_file_open(const char *path, gguf_open_flags flags, gguf_file **out, gguf_error *err);
+/* The same for one file's bytes in memory, which must outlive the handle; it has no descriptor. */
+gguf_code gguf_file_from_memory(const void *bytes, size_t n, const char *name,
+                                gguf_open_flags flags, gguf_file **out, gguf_error *err);
 void gguf_file_close(gguf_file *file); /* accepts NULL */
 
 const char *gguf_file_path(const gguf_file *file);
 uint32_t gguf_file_version(const gguf_file *file);
 uint32_t gguf_file_alignment(const gguf_file *file);
-uint64_t gguf_file_bytes(const gguf_file *file);
-uint64_t gguf_file_data_off(const gguf_file *file);
+bool gguf_file_big_endian(const gguf_file *file);
+uint64_t gguf_file_bytes(const gguf_file *file);        /* of all shards */
 const gguf_meta *gguf_file_meta(const gguf_file *file); /* valid until close */
 size_t gguf_file_n_tensors(const gguf_file *file);
 const gguf_tensor *gguf_file_tensor(const gguf_file *file, size_t i);
 const gguf_tensor *gguf_file_find_tensor(const gguf_file *file, const char *name); /* or NULL */
-int gguf_file_fd(const gguf_file *file); /* for positioned reads; closed with the file */
+/* The first file's bytes as they are; gguf_file_data_off(file, 0) of them are the header. */
+const uint8_t *gguf_file_header(const gguf_file *file);
+/* The files that make up the model: one, or the shards. */
+size_t gguf_file_n_shards(const gguf_file *file);
+const char *gguf_file_shard_path(const gguf_file *file, size_t shard);
+uint64_t gguf_file_shard_bytes(const gguf_file *file, size_t shard);
+uint64_t gguf_file_data_off(const gguf_file *file, size_t shard); /* start of the data section */
+int gguf_file_fd(const gguf_file *file,
+                 size_t shard); /* for positioned reads; closed with the file */
 /* The tensor's n_bytes in the mapping. */
 const void *gguf_file_data(const gguf_file *file, const gguf_tensor *tensor);
 

@@ -41,7 +41,7 @@ gguf_code gguf_map_open(const char *path, gguf_map *map, gguf_error *err) {
 }
 
 void gguf_map_close(gguf_map *map) {
-    if (map->data) munmap((void *)(uintptr_t)map->data, map->n_bytes);
+    if (map->data && !map->borrowed) munmap((void *)(uintptr_t)map->data, map->n_bytes);
     if (map->fd > 0) close(map->fd);
     *map = (gguf_map){.fd = -1};
 }

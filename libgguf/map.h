@@ -4,13 +4,15 @@
 
 #include "libgguf/error.h"
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
 typedef struct gguf_map {
     const uint8_t *data; /* NULL for an empty file */
     uint64_t n_bytes;
-    int fd; /* stays open: executors read tensor data through it */
+    int fd;        /* stays open: executors read tensor data through it */
+    bool borrowed; /* the bytes are somebody else's memory */
 } gguf_map;
 
 /* Errors: GGUF_E_IO (absent, a folder, not readable), GGUF_E_NOMEM. */

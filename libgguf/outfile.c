@@ -1,5 +1,6 @@
 /* Atomic output files. */
 #include "libgguf/outfile.h"
+#include "libgguf/map.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -86,6 +87,40 @@ gguf_code gguf_outfile_write(gguf_outfile *file, const void *bytes, size_t n, ui
         if (put < 0 && errno == EINTR) continue;
         if (put < 0) return fail_errno(err, file->path, (int64_t)(off + done), "write");
         done += (size_t)put;
+    }
+    return GGUF_OK;
+}
+
+/* Read and write what the kernel cannot copy itself. */
+static gguf_code copy_by_hand(gguf_outfile *file, int src_fd, const char *src_path,
+                              uint64_t src_off, uint64_t n, uint64_t off, gguf_error *err) {
+    const size_t room = (size_t)1 << 20;
+    void *buffer = malloc(room);
+    gguf_code code =
+        buffer ? GGUF_OK : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    for (uint64_t done = 0; done < n && !code;) {
+        size_t step = n - done < room ? (size_t)(n - done) : room;
+        code = gguf_read_at(src_fd, src_path, buffer, step, src_off + done, err);
+        if (!code) code = gguf_outfile_write(file, buffer, step, off + done, err);
+        done += step;
+    }
+    free(buffer);
+    return code;
+}
+
+gguf_code gguf_outfile_copy(gguf_outfile *file, int src_fd, const char *src_path, uint64_t src_off,
+                            uint64_t n, uint64_t off, gguf_error *err) {
+    while (n > 0) {
+        off_t in = (off_t)src_off, out = (off_t)off;
+        size_t step = n < ((uint64_t)1 << 30) ? (size_t)n : (size_t)1 << 30;
+        ssize_t copied = copy_file_range(src_fd, &in, file->fd, &out, step, 0);
+        if (copied < 0 && errno == EINTR) continue;
+        if (copied < 0 && errno == ENOSPC)
+            return fail_errno(err, file->path, (int64_t)off, "write");
+        if (copied <= 0) return copy_by_hand(file, src_fd, src_path, src_off, n, off, err);
+        src_off += (uint64_t)copied;
+        off += (uint64_t)copied;
+        n -= (uint64_t)copied;
     }
     return GGUF_OK;
 }

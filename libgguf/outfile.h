@@ -23,6 +23,10 @@ gguf_code gguf_outfile_open(const char *path, uint64_t n_bytes, bool replace, gg
 gguf_code gguf_outfile_write(gguf_outfile *file, const void *bytes, size_t n, uint64_t off,
                              gguf_error *err);
 
+/* Copy n bytes from another file, sharing its extents where the file system can. */
+gguf_code gguf_outfile_copy(gguf_outfile *file, int src_fd, const char *src_path, uint64_t src_off,
+                            uint64_t n, uint64_t off, gguf_error *err);
+
 /* Flush to disk and rename to the final path. Frees the handle; on failure nothing is left behind.
  */
 gguf_code gguf_outfile_commit(gguf_outfile *file, gguf_error *err);

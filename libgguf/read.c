@@ -4,8 +4,11 @@
 #include "libgguf/index.h"
 #include "libgguf/map.h"
 #include "libgguf/meta_internal.h"
+#include "libgguf/split.h"
+#include "libgguf/swap.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,18 +19,26 @@
 #define MIN_KV_BYTES     (8 + 1 + 4 + 1)
 #define MIN_INFO_BYTES   (8 + 4 + 4 + 8)
 
-struct gguf_file {
+/* One file on disk. */
+typedef struct shard {
     char *path;
     gguf_map map;
-    uint32_t version, alignment;
+    uint8_t *swapped; /* the header in native byte order, if the file has the other */
     gguf_meta *meta;
-    gguf_tensor *tensors;
+    uint32_t version, alignment;
+    uint64_t data_off;
+} shard;
+
+struct gguf_file {
+    shard *shards;
+    size_t n_shards;
+    bool big_endian;
+    gguf_tensor *tensors; /* of all shards */
     size_t n_tensors;
     gguf_index tensor_index;
-    uint64_t data_off;
 };
 
-static void read_version(gguf_cursor *c, gguf_file *f) {
+static void read_version(gguf_cursor *c, shard *f) {
     const uint8_t *magic = gguf_cursor_take(c, 4, "the magic");
     if (!magic) return;
     if (memcmp(magic, "GGUF", 4) != 0) {
@@ -41,7 +52,9 @@ static void read_version(gguf_cursor *c, gguf_file *f) {
         gguf_cursor_fail(c, GGUF_E_UNSUPPORTED, 4,
                          "GGUF version 1 is not supported: convert the original model again");
     else if (f->version && (f->version & 0xFFFF) == 0)
-        gguf_cursor_fail(c, GGUF_E_UNSUPPORTED, 4, "big-endian GGUF is not supported here");
+        gguf_cursor_fail(
+            c, GGUF_E_UNSUPPORTED, 4,
+            "the file is big-endian; gguf-edit swap-endian makes a little-endian copy");
     else
         gguf_cursor_fail(c, GGUF_E_UNSUPPORTED, 4, "GGUF version %" PRIu32 " is not known",
                          f->version);
@@ -113,7 +126,7 @@ static void read_kv(gguf_cursor *c, gguf_meta *meta) {
     }
 }
 
-static void read_alignment(gguf_cursor *c, gguf_file *f) {
+static void read_alignment(gguf_cursor *c, shard *f) {
     f->alignment = GGUF_DEFAULT_ALIGNMENT;
     const gguf_kv *kv = c->code ? NULL : gguf_meta_find(f->meta, "general.alignment");
     uint64_t value;
@@ -137,9 +150,19 @@ static void size_tensor(gguf_cursor *c, gguf_tensor *t, uint64_t pos, gguf_open_
                          why.message);
 }
 
-static void read_tensor_info(gguf_cursor *c, gguf_file *f, gguf_tensor *t, gguf_open_flags flags) {
+static void index_tensor(gguf_cursor *c, gguf_file *f, const gguf_tensor *t, uint64_t start) {
+    uint32_t number = (uint32_t)(t - f->tensors);
+    gguf_index_put_result put = gguf_index_put(&f->tensor_index, t->name, number, NULL);
+    if (put == GGUF_INDEX_NOMEM) gguf_cursor_fail(c, GGUF_E_NOMEM, start, "out of memory");
+    if (put == GGUF_INDEX_PRESENT)
+        gguf_cursor_fail(c, GGUF_E_DUPLICATE, start, "tensor '%.*s' occurs twice", (int)t->name.len,
+                         t->name.ptr);
+}
+
+static void read_tensor_info(gguf_cursor *c, gguf_file *f, const shard *s, gguf_tensor *t,
+                             gguf_open_flags flags) {
     uint64_t start = c->pos;
-    *t = (gguf_tensor){.dims = {1, 1, 1, 1}};
+    *t = (gguf_tensor){.dims = {1, 1, 1, 1}, .shard = (uint32_t)(s - f->shards)};
     t->name = gguf_cursor_str(c, GGUF_MAX_TENSOR_NAME, "a tensor's name");
     uint64_t dims_pos = c->pos;
     t->n_dims = gguf_cursor_u32(c, "a tensor's number of dimensions");
@@ -154,114 +177,252 @@ static void read_tensor_info(gguf_cursor *c, gguf_file *f, gguf_tensor *t, gguf_
     t->data_off = gguf_cursor_u64(c, "a tensor's offset");
     if (c->code) return;
     size_tensor(c, t, start, flags);
-    if (t->data_off % f->alignment)
+    if (t->data_off % s->alignment)
         gguf_cursor_fail(c, GGUF_E_FORMAT, off_pos,
                          "tensor '%.*s' has the offset %" PRIu64
                          ", no multiple of the alignment %" PRIu32,
-                         (int)t->name.len, t->name.ptr, t->data_off, f->alignment);
-    if (c->code) return;
-    gguf_index_put_result put =
-        gguf_index_put(&f->tensor_index, t->name, (uint32_t)(t - f->tensors), NULL);
-    if (put == GGUF_INDEX_NOMEM) gguf_cursor_fail(c, GGUF_E_NOMEM, start, "out of memory");
-    if (put == GGUF_INDEX_PRESENT)
-        gguf_cursor_fail(c, GGUF_E_DUPLICATE, start, "tensor '%.*s' occurs twice", (int)t->name.len,
-                         t->name.ptr);
+                         (int)t->name.len, t->name.ptr, t->data_off, s->alignment);
+    if (!c->code) index_tensor(c, f, t, start);
 }
 
 /* Tensor data must lie inside the file; needs the end of the infos, hence a pass of its own. */
-static void place_tensors(gguf_cursor *c, gguf_file *f) {
+static void place_tensors(gguf_cursor *c, shard *s, gguf_tensor *tensors, size_t n) {
     if (c->code) return;
-    if (!gguf_align_u64(c->pos, f->alignment, &f->data_off)) f->data_off = c->pos;
-    for (size_t i = 0; i < f->n_tensors && !c->code; i++) {
-        gguf_tensor *t = &f->tensors[i];
+    if (!gguf_align_u64(c->pos, s->alignment, &s->data_off)) s->data_off = c->pos;
+    for (size_t i = 0; i < n && !c->code; i++) {
+        gguf_tensor *t = &tensors[i];
         uint64_t end;
-        bool fits = gguf_add_u64(f->data_off, t->data_off, &t->file_off) &&
-                    gguf_add_u64(t->file_off, t->n_bytes, &end) && end <= f->map.n_bytes;
+        bool fits = gguf_add_u64(s->data_off, t->data_off, &t->file_off) &&
+                    gguf_add_u64(t->file_off, t->n_bytes, &end) && end <= s->map.n_bytes;
         if (!fits)
-            gguf_cursor_fail(c, GGUF_E_TRUNCATED, f->map.n_bytes,
+            gguf_cursor_fail(c, GGUF_E_TRUNCATED, s->map.n_bytes,
                              "tensor '%.*s' needs %" PRIu64 " bytes at offset %" PRIu64
                              " of the data section, beyond the end of the file",
                              (int)t->name.len, t->name.ptr, t->n_bytes, t->data_off);
     }
 }
 
-static void read_header(gguf_cursor *c, gguf_file *f, gguf_open_flags flags) {
-    read_version(c, f);
+/* Make room for n more tensors; NULL when out of memory. */
+static gguf_tensor *grow_tensors(gguf_file *f, uint64_t n) {
+    gguf_tensor *grown = realloc(f->tensors, (f->n_tensors + (size_t)n + 1) * sizeof *grown);
+    if (!grown) return NULL;
+    f->tensors = grown;
+    return grown + f->n_tensors;
+}
+
+static void read_header(gguf_cursor *c, gguf_file *f, shard *s, gguf_open_flags flags) {
+    read_version(c, s);
     uint64_t count_pos = c->pos;
     uint64_t n_tensors = gguf_cursor_u64(c, "the tensor count");
     uint64_t n_kv = read_count(c, MIN_KV_BYTES, "the metadata count");
-    for (uint64_t i = 0; i < n_kv && !c->code; i++) read_kv(c, f->meta);
-    read_alignment(c, f);
+    for (uint64_t i = 0; i < n_kv && !c->code; i++) read_kv(c, s->meta);
+    read_alignment(c, s);
     if (!c->code && n_tensors > gguf_cursor_left(c) / MIN_INFO_BYTES)
         gguf_cursor_fail(c, GGUF_E_TRUNCATED, count_pos,
                          "%" PRIu64 " tensors cannot fit into %" PRIu64 " bytes", n_tensors,
                          gguf_cursor_left(c));
-    if (c->code) return;
-    f->tensors = calloc(n_tensors ? (size_t)n_tensors : 1, sizeof *f->tensors);
-    if (!f->tensors) {
+    gguf_tensor *tensors = c->code ? NULL : grow_tensors(f, n_tensors);
+    if (!tensors) {
         gguf_cursor_fail(c, GGUF_E_NOMEM, count_pos, "out of memory");
         return;
     }
-    f->n_tensors = (size_t)n_tensors;
-    for (size_t i = 0; i < f->n_tensors && !c->code; i++)
-        read_tensor_info(c, f, &f->tensors[i], flags);
-    place_tensors(c, f);
+    for (uint64_t i = 0; i < n_tensors && !c->code; i++)
+        read_tensor_info(c, f, s, &tensors[i], flags);
+    place_tensors(c, s, tensors, (size_t)n_tensors);
+    if (!c->code) f->n_tensors += (size_t)n_tensors;
 }
+
+/* ---- shards -----------------------------------------------------------------------------------
+ */
+
+static bool is_big_endian(const gguf_map *map) {
+    return map->n_bytes >= 8 && memcmp(map->data, "GGUF", 4) == 0 && map->data[4] == 0 &&
+           map->data[5] == 0 && (map->data[6] || map->data[7]);
+}
+
+/* Parse the mapped file as the next shard; takes `path` (malloc'ed) and the map. */
+static gguf_code add_shard(gguf_file *f, char *path, gguf_map map, gguf_open_flags flags,
+                           gguf_error *err) {
+    shard *grown = realloc(f->shards, (f->n_shards + 1) * sizeof *grown);
+    gguf_meta *meta = gguf_meta_new();
+    if (grown) f->shards = grown;
+    if (!grown || !meta) {
+        gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+        gguf_meta_free(meta);
+        gguf_map_close(&map);
+        free(path);
+        return GGUF_E_NOMEM;
+    }
+    shard *s = &f->shards[f->n_shards++];
+    *s = (shard){.path = path, .map = map, .meta = meta};
+    gguf_cursor c = {.base = map.data, .len = map.n_bytes, .file = path, .err = err};
+    if ((flags & GGUF_OPEN_BIG_ENDIAN) && is_big_endian(&map)) {
+        size_t n = 0;
+        gguf_code code = gguf_header_swap(map.data, map.n_bytes, path, &s->swapped, &n, err);
+        if (code) return code;
+        f->big_endian = true;
+        c.base = s->swapped;
+        c.len = n;
+    }
+    read_header(&c, f, s, flags);
+    return c.code;
+}
+
+static gguf_code open_shard(gguf_file *f, const char *path, gguf_open_flags flags,
+                            gguf_error *err) {
+    gguf_map map;
+    gguf_code code = gguf_map_open(path, &map, err);
+    if (code) return code;
+    char *copy = strdup(path);
+    if (copy) return add_shard(f, copy, map, flags, err);
+    gguf_map_close(&map);
+    return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+}
+
+static gguf_code fail_split(const gguf_file *f, gguf_code code, gguf_error *err, const char *format,
+                            uint64_t a, uint64_t b) {
+    char text[200];
+    snprintf(text, sizeof text, format, a, b);
+    return gguf_fail(err, code, f->shards[f->n_shards - 1].path, GGUF_NO_OFFSET, "%s", text);
+}
+
+static uint64_t split_number(const gguf_file *f, const char *key, uint64_t absent) {
+    uint64_t value;
+    return gguf_kv_u64(gguf_meta_find(f->shards[f->n_shards - 1].meta, key), &value) ? value
+                                                                                     : absent;
+}
+
+/* Open the shards behind the first one of a split model. */
+static gguf_code open_other_shards(gguf_file *f, gguf_open_flags flags, gguf_error *err) {
+    uint64_t count = split_number(f, "split.count", 1), no = split_number(f, "split.no", 0);
+    uint64_t total = split_number(f, "split.tensors.count", f->n_tensors);
+    char path[4096];
+    if (count <= 1) return GGUF_OK;
+    if (no != 0)
+        return fail_split(f, GGUF_E_USAGE, err,
+                          "this is shard %" PRIu64 " of %" PRIu64 ": name the first one", no + 1,
+                          count);
+    if (count > GGUF_MAX_SHARDS)
+        return fail_split(f, GGUF_E_LIMIT, err, "%" PRIu64 " shards are over the limit of %" PRIu64,
+                          count, GGUF_MAX_SHARDS);
+    for (uint64_t i = 1; i < count; i++) {
+        if (!gguf_shard_sibling(f->shards[0].path, (uint32_t)count, (uint32_t)i, path, sizeof path))
+            return fail_split(f, GGUF_E_FORMAT, err,
+                              "the name does not end with -%05" PRIu64 "-of-%05" PRIu64
+                              ".gguf, so the other shards cannot be found",
+                              1, count);
+        gguf_code code = open_shard(f, path, flags, err);
+        if (code) return code;
+        if (split_number(f, "split.no", 0) != i || split_number(f, "split.count", 0) != count)
+            return fail_split(f, GGUF_E_FORMAT, err,
+                              "split.no and split.count are not %" PRIu64 " and %" PRIu64, i,
+                              count);
+    }
+    if (f->n_tensors == total) return GGUF_OK;
+    return fail_split(f, GGUF_E_FORMAT, err,
+                      "the shards hold %" PRIu64 " tensors, split.tensors.count says %" PRIu64,
+                      f->n_tensors, total);
+}
+
+/* ---- opening and closing ----------------------------------------------------------------------
+ */
 
 gguf_code gguf_file_open(const char *path, gguf_open_flags flags, gguf_file **out,
                          gguf_error *err) {
-    gguf_code code = GGUF_E_NOMEM;
     *out = NULL;
     gguf_file *f = calloc(1, sizeof *f);
-    if (!f || !(f->path = strdup(path)) || !(f->meta = gguf_meta_new())) {
-        gguf_fail(err, code, path, GGUF_NO_OFFSET, "out of memory");
-        goto fail;
+    if (!f) return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+    gguf_code code = open_shard(f, path, flags, err);
+    if (!code && !(flags & GGUF_OPEN_SINGLE)) code = open_other_shards(f, flags, err);
+    if (code)
+        gguf_file_close(f);
+    else
+        *out = f;
+    return code;
+}
+
+gguf_code gguf_file_from_memory(const void *bytes, size_t n, const char *name,
+                                gguf_open_flags flags, gguf_file **out, gguf_error *err) {
+    *out = NULL;
+    gguf_file *f = calloc(1, sizeof *f);
+    char *copy = strdup(name);
+    if (!f || !copy) {
+        free(f);
+        free(copy);
+        return gguf_fail(err, GGUF_E_NOMEM, name, GGUF_NO_OFFSET, "out of memory");
     }
-    code = gguf_map_open(path, &f->map, err);
-    if (code) goto fail;
-    gguf_cursor c = {.base = f->map.data, .len = f->map.n_bytes, .file = path, .err = err};
-    read_header(&c, f, flags);
-    code = c.code;
-    if (code) goto fail;
-    *out = f;
-    return GGUF_OK;
-fail:
-    gguf_file_close(f);
+    gguf_map map = {.data = bytes, .n_bytes = n, .fd = -1, .borrowed = true};
+    gguf_code code = add_shard(f, copy, map, flags, err);
+    if (code)
+        gguf_file_close(f);
+    else
+        *out = f;
     return code;
 }
 
 void gguf_file_close(gguf_file *file) {
     if (!file) return;
-    gguf_map_close(&file->map);
-    gguf_meta_free(file->meta);
+    for (size_t i = 0; i < file->n_shards; i++) {
+        shard *s = &file->shards[i];
+        gguf_map_close(&s->map);
+        gguf_meta_free(s->meta);
+        free(s->swapped);
+        free(s->path);
+    }
     gguf_index_clear(&file->tensor_index);
+    free(file->shards);
     free(file->tensors);
-    free(file->path);
     free(file);
 }
 
 const char *gguf_file_path(const gguf_file *file) {
-    return file->path;
+    return file->shards[0].path;
 }
 
 uint32_t gguf_file_version(const gguf_file *file) {
-    return file->version;
+    return file->shards[0].version;
 }
 
 uint32_t gguf_file_alignment(const gguf_file *file) {
-    return file->alignment;
+    return file->shards[0].alignment;
+}
+
+bool gguf_file_big_endian(const gguf_file *file) {
+    return file->big_endian;
 }
 
 uint64_t gguf_file_bytes(const gguf_file *file) {
-    return file->map.n_bytes;
+    uint64_t n = 0;
+    for (size_t i = 0; i < file->n_shards; i++) n += file->shards[i].map.n_bytes;
+    return n;
 }
 
-uint64_t gguf_file_data_off(const gguf_file *file) {
-    return file->data_off;
+const uint8_t *gguf_file_header(const gguf_file *file) {
+    return file->shards[0].map.data;
+}
+
+size_t gguf_file_n_shards(const gguf_file *file) {
+    return file->n_shards;
+}
+
+const char *gguf_file_shard_path(const gguf_file *file, size_t shard_no) {
+    return file->shards[shard_no].path;
+}
+
+uint64_t gguf_file_shard_bytes(const gguf_file *file, size_t shard_no) {
+    return file->shards[shard_no].map.n_bytes;
+}
+
+uint64_t gguf_file_data_off(const gguf_file *file, size_t shard_no) {
+    return file->shards[shard_no].data_off;
+}
+
+int gguf_file_fd(const gguf_file *file, size_t shard_no) {
+    return file->shards[shard_no].map.fd;
 }
 
 const gguf_meta *gguf_file_meta(const gguf_file *file) {
-    return file->meta;
+    return file->shards[0].meta;
 }
 
 size_t gguf_file_n_tensors(const gguf_file *file) {
@@ -277,10 +438,6 @@ const gguf_tensor *gguf_file_find_tensor(const gguf_file *file, const char *name
     return gguf_index_get(&file->tensor_index, gguf_str_of(name), &i) ? &file->tensors[i] : NULL;
 }
 
-int gguf_file_fd(const gguf_file *file) {
-    return file->map.fd;
-}
-
 const void *gguf_file_data(const gguf_file *file, const gguf_tensor *tensor) {
-    return file->map.data + tensor->file_off;
+    return file->shards[tensor->shard].map.data + tensor->file_off;
 }

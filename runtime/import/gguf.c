@@ -6,8 +6,8 @@
 
 static gguf_code add_tensor(rt_import *import, const gguf_tensor *src, gguf_error *err) {
     quant_plan_tensor t = {.out = *src,
-                           .source = {.path = gguf_file_path(import->gguf),
-                                      .fd = gguf_file_fd(import->gguf),
+                           .source = {.path = gguf_file_shard_path(import->gguf, src->shard),
+                                      .fd = gguf_file_fd(import->gguf, src->shard),
                                       .off = src->file_off,
                                       .n_bytes = src->n_bytes},
                            .source_type = src->type,

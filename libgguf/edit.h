@@ -1,0 +1,32 @@
+/* Changing the metadata of a file: in its place where the header has room, else as an atomic copy.
+ */
+#ifndef LIBGGUF_EDIT_H
+#define LIBGGUF_EDIT_H
+
+#include "libgguf/gguf.h"
+
+/* A string key that fills what is left of a header after an edit in place; readers ignore it. */
+#define GGUF_PADDING_KEY "ggufkit.padding"
+
+typedef struct gguf_edit_result {
+    bool in_place;
+    uint64_t old_header_bytes, new_header_bytes; /* up to the data section */
+} gguf_edit_result;
+
+/* Finish an edit in place that was interrupted: if FILE.header-journal is whole, write it again;
+ * then remove it. Call before opening a file for an edit. Without a journal nothing happens.
+ * Errors: GGUF_E_IO. */
+gguf_code gguf_edit_recover(const char *path, gguf_error *err);
+
+/* Save the file with other metadata; the tensors stay.
+ *   meta      the new metadata; a padding key in it is replaced by what is needed
+ *   out_path  where to write; NULL = the file itself
+ *   dry_run   only fill the result
+ * In place: the new header is written to a journal, flushed, written to the file, flushed, and the
+ * journal removed; gguf_edit_recover repeats what was interrupted. Otherwise a temporary file with
+ * the data section copied (shared where the file system can) replaces the old one. Errors:
+ * GGUF_E_USAGE a split model or big-endian file, those of outputs. */
+gguf_code gguf_edit_save(const gguf_file *file, gguf_meta *meta, const char *out_path, bool replace,
+                         bool dry_run, gguf_edit_result *result, gguf_error *err);
+
+#endif

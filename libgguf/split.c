@@ -1,0 +1,171 @@
+/* Split models. Keys: split.no (u16, from 0), split.count (u16), split.tensors.count (i32, of all).
+ */
+#include "libgguf/split.h"
+#include "libgguf/checked.h"
+#include "libgguf/outfile.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MAX_PATH_BYTES 4096
+
+bool gguf_shard_name(const char *prefix, uint32_t count, uint32_t no, char *out, size_t room) {
+    int n = snprintf(out, room, "%s-%05" PRIu32 "-of-%05" PRIu32 ".gguf", prefix, no + 1, count);
+    return n > 0 && (size_t)n < room;
+}
+
+bool gguf_shard_sibling(const char *first, uint32_t count, uint32_t no, char *out, size_t room) {
+    char ending[64];
+    snprintf(ending, sizeof ending, "-%05d-of-%05" PRIu32 ".gguf", 1, count);
+    size_t n = strlen(first), m = strlen(ending);
+    if (n < m || strcmp(first + n - m, ending) != 0) return false;
+    char prefix[MAX_PATH_BYTES];
+    if (n - m >= sizeof prefix) return false;
+    memcpy(prefix, first, n - m);
+    prefix[n - m] = '\0';
+    return gguf_shard_name(prefix, count, no, out, room);
+}
+
+static bool is_split_key(gguf_str key) {
+    return key.len > 6 && memcmp(key.ptr, "split.", 6) == 0;
+}
+
+static void copy_keys(gguf_meta *to, const gguf_meta *from) {
+    for (size_t i = 0; i < gguf_meta_count(from); i++) {
+        const gguf_kv *kv = gguf_meta_at(from, i);
+        if (!is_split_key(kv->key)) gguf_meta_set_kv(to, kv);
+    }
+}
+
+/* ---- one output file from a range of tensors
+ * -------------------------------------------------------- */
+
+typedef struct writer {
+    const gguf_file *source;
+    bool replace;
+    const atomic_bool *cancel;
+} writer;
+
+static gguf_code copy_tensors(const writer *w, const gguf_tensor *placed, size_t first, size_t n,
+                              uint64_t header_bytes, gguf_outfile *out, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    for (size_t i = 0; i < n && !code; i++) {
+        const gguf_tensor *t = gguf_file_tensor(w->source, first + i);
+        if (w->cancel && atomic_load(w->cancel))
+            return gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
+        code = gguf_outfile_copy(out, gguf_file_fd(w->source, t->shard),
+                                 gguf_file_shard_path(w->source, t->shard), t->file_off, t->n_bytes,
+                                 header_bytes + placed[i].data_off, err);
+    }
+    return code;
+}
+
+static gguf_code write_file(const writer *w, const gguf_meta *meta, size_t first, size_t n,
+                            const char *path, gguf_error *err) {
+    uint32_t alignment = gguf_file_alignment(w->source);
+    gguf_tensor *placed = calloc(n + 1, sizeof *placed);
+    gguf_outfile *out = NULL;
+    uint8_t *header = NULL;
+    size_t header_bytes = 0;
+    uint64_t data_bytes = 0;
+    if (!placed) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    for (size_t i = 0; i < n; i++) placed[i] = *gguf_file_tensor(w->source, first + i);
+    gguf_code code = gguf_layout(placed, n, alignment, &data_bytes, err);
+    if (!code) code = gguf_header_encode(meta, placed, n, alignment, &header, &header_bytes, err);
+    if (!code) code = gguf_outfile_open(path, header_bytes + data_bytes, w->replace, &out, err);
+    if (!code) code = gguf_outfile_write(out, header, header_bytes, 0, err);
+    if (!code) code = copy_tensors(w, placed, first, n, header_bytes, out, err);
+    free(header);
+    free(placed);
+    if (!code) return gguf_outfile_commit(out, err);
+    gguf_outfile_discard(out);
+    return code;
+}
+
+gguf_code gguf_merge(const gguf_file *file, const char *path, bool replace,
+                     const atomic_bool *cancel, gguf_error *err) {
+    const writer w = {file, replace, cancel};
+    gguf_meta *meta = gguf_meta_new();
+    if (!meta) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    copy_keys(meta, gguf_file_meta(file));
+    gguf_code code = write_file(&w, meta, 0, gguf_file_n_tensors(file), path, err);
+    gguf_meta_free(meta);
+    return code;
+}
+
+/* ---- splitting
+ * -------------------------------------------------------------------------------------- */
+
+/* Number of tensors from `first` on that fit into one shard: at least one. */
+static size_t shard_length(const gguf_file *file, size_t first, const gguf_split_opts *opts,
+                           uint64_t *n_bytes) {
+    size_t n = 0;
+    *n_bytes = 0;
+    for (size_t i = first; i < gguf_file_n_tensors(file); i++, n++) {
+        uint64_t size = gguf_file_tensor(file, i)->n_bytes;
+        gguf_align_u64(size, gguf_file_alignment(file), &size);
+        bool full = (opts->max_tensors && n == opts->max_tensors) ||
+                    (opts->max_bytes && *n_bytes + size > opts->max_bytes);
+        if (n && full) break;
+        *n_bytes += size;
+    }
+    return n;
+}
+
+static uint32_t count_shards(const gguf_file *file, const gguf_split_opts *opts) {
+    uint32_t count = 0;
+    uint64_t n_bytes;
+    for (size_t first = 0; first < gguf_file_n_tensors(file) && count <= GGUF_MAX_SHARDS; count++)
+        first += shard_length(file, first, opts, &n_bytes);
+    return count ? count : 1;
+}
+
+static gguf_code write_shard(const gguf_file *file, const char *path, uint32_t count, uint32_t no,
+                             size_t first, size_t n, const gguf_split_opts *opts, gguf_error *err) {
+    const writer w = {file, opts->replace, opts->cancel};
+    gguf_meta *meta = gguf_meta_new();
+    if (!meta) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (no == 0)
+        copy_keys(meta, gguf_file_meta(file));
+    else if (gguf_file_alignment(file) != GGUF_DEFAULT_ALIGNMENT)
+        gguf_meta_set_u32(meta, "general.alignment", gguf_file_alignment(file));
+    gguf_meta_set_u16(meta, "split.no", (uint16_t)no);
+    gguf_meta_set_u16(meta, "split.count", (uint16_t)count);
+    gguf_meta_set_i32(meta, "split.tensors.count", (int32_t)gguf_file_n_tensors(file));
+    gguf_code code = write_file(&w, meta, first, n, path, err);
+    gguf_meta_free(meta);
+    return code;
+}
+
+/* Shards of a failed run are removed again, unless they were there before. */
+static void remove_shards(const char *prefix, uint32_t count, uint32_t n_written) {
+    char path[MAX_PATH_BYTES];
+    for (uint32_t no = 0; no < n_written; no++)
+        if (gguf_shard_name(prefix, count, no, path, sizeof path)) unlink(path);
+}
+
+gguf_code gguf_split(const gguf_file *file, const char *prefix, const gguf_split_opts *opts,
+                     gguf_error *err) {
+    char path[MAX_PATH_BYTES];
+    if (!opts->max_bytes && !opts->max_tensors)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "no size or count to split by");
+    uint32_t count = count_shards(file, opts), no = 0;
+    if (count > GGUF_MAX_SHARDS || gguf_file_n_tensors(file) > INT32_MAX)
+        return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET, "more than %d shards",
+                         GGUF_MAX_SHARDS);
+    gguf_code code = GGUF_OK;
+    for (size_t first = 0; no < count && !code; no++) {
+        uint64_t n_bytes;
+        size_t n = shard_length(file, first, opts, &n_bytes);
+        if (!gguf_shard_name(prefix, count, no, path, sizeof path))
+            code = gguf_fail(err, GGUF_E_USAGE, prefix, GGUF_NO_OFFSET, "the name is too long");
+        if (!code && !opts->dry_run) code = write_shard(file, path, count, no, first, n, opts, err);
+        if (!code && opts->on_shard) opts->on_shard(opts->ctx, path, n, n_bytes);
+        first += n;
+    }
+    if (code && !opts->dry_run && !opts->replace) remove_shards(prefix, count, no - 1);
+    return code;
+}

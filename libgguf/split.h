@@ -1,0 +1,34 @@
+/* Split models: names of shards, splitting and merging. */
+#ifndef LIBGGUF_SPLIT_H
+#define LIBGGUF_SPLIT_H
+
+#include "libgguf/gguf.h"
+
+#include <stdatomic.h>
+
+/* PREFIX-00001-of-00003.gguf for shard 0 of 3. False if it does not fit. */
+bool gguf_shard_name(const char *prefix, uint32_t count, uint32_t no, char *out, size_t room);
+/* The name of shard `no` from that of the first; false if it is not named like one of `count`. */
+bool gguf_shard_sibling(const char *first, uint32_t count, uint32_t no, char *out, size_t room);
+
+typedef struct gguf_split_opts {
+    uint64_t max_bytes;   /* of tensor data in a shard; 0 = no limit */
+    uint32_t max_tensors; /* in a shard; 0 = no limit */
+    bool replace, dry_run;
+    const atomic_bool *cancel; /* may be NULL */
+    /* Called for each shard when it is planned (dry_run) or written; may be NULL. */
+    void (*on_shard)(void *ctx, const char *path, size_t n_tensors, uint64_t n_bytes);
+    void *ctx;
+} gguf_split_opts;
+
+/* Write the tensors of a model to PREFIX-0000N-of-0000M.gguf, in order. Shard 0 gets all metadata.
+ * Errors: GGUF_E_USAGE neither limit is set, GGUF_E_LIMIT, those of outputs. On failure no shard is
+ * left behind. */
+gguf_code gguf_split(const gguf_file *file, const char *prefix, const gguf_split_opts *opts,
+                     gguf_error *err);
+
+/* Write all tensors of a (split) model into one file. */
+gguf_code gguf_merge(const gguf_file *file, const char *path, bool replace,
+                     const atomic_bool *cancel, gguf_error *err);
+
+#endif
