@@ -2,6 +2,7 @@
  */
 #include "libgguf/split.h"
 #include "libgguf/checked.h"
+#include "libgguf/edit.h"
 #include "libgguf/outfile.h"
 
 #include <inttypes.h>
@@ -29,14 +30,14 @@ bool gguf_shard_sibling(const char *first, uint32_t count, uint32_t no, char *ou
     return gguf_shard_name(prefix, count, no, out, room);
 }
 
-static bool is_split_key(gguf_str key) {
-    return key.len > 6 && memcmp(key.ptr, "split.", 6) == 0;
+bool gguf_is_file_key(gguf_str key) {
+    return (key.len > 6 && memcmp(key.ptr, "split.", 6) == 0) || gguf_str_eq(key, GGUF_PADDING_KEY);
 }
 
 static void copy_keys(gguf_meta *to, const gguf_meta *from) {
     for (size_t i = 0; i < gguf_meta_count(from); i++) {
         const gguf_kv *kv = gguf_meta_at(from, i);
-        if (!is_split_key(kv->key)) gguf_meta_set_kv(to, kv);
+        if (!gguf_is_file_key(kv->key)) gguf_meta_set_kv(to, kv);
     }
 }
 

@@ -11,6 +11,9 @@ bool gguf_shard_name(const char *prefix, uint32_t count, uint32_t no, char *out,
 /* The name of shard `no` from that of the first; false if it is not named like one of `count`. */
 bool gguf_shard_sibling(const char *first, uint32_t count, uint32_t no, char *out, size_t room);
 
+/* Keys that belong to one file and not to its model: split.* and the padding of edits. */
+bool gguf_is_file_key(gguf_str key);
+
 typedef struct gguf_split_opts {
     uint64_t max_bytes;   /* of tensor data in a shard; 0 = no limit */
     uint32_t max_tensors; /* in a shard; 0 = no limit */

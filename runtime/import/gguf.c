@@ -1,4 +1,5 @@
 /* A GGUF file as the source of a plan: every key and tensor as it is. */
+#include "libgguf/split.h"
 #include "runtime/import/import_internal.h"
 
 #include <stdlib.h>
@@ -17,16 +18,12 @@ static gguf_code add_tensor(rt_import *import, const gguf_tensor *src, gguf_erro
     return code ? code : quant_plan_add(&import->plan, &t, err);
 }
 
-static bool belongs_to_split(gguf_str key) {
-    return key.len > 6 && memcmp(key.ptr, "split.", 6) == 0;
-}
-
 gguf_code rt_import_gguf(rt_import *import, gguf_error *err) {
     const gguf_meta *meta = gguf_file_meta(import->gguf);
     gguf_str name;
     for (size_t i = 0; i < gguf_meta_count(meta); i++) {
         const gguf_kv *kv = gguf_meta_at(meta, i);
-        if (!belongs_to_split(kv->key)) gguf_meta_set_kv(import->plan.meta, kv);
+        if (!gguf_is_file_key(kv->key)) gguf_meta_set_kv(import->plan.meta, kv);
     }
     import->plan.alignment = gguf_file_alignment(import->gguf);
     if (!gguf_kv_str(gguf_meta_find(meta, "general.architecture"), &name))
