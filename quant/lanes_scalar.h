@@ -39,5 +39,18 @@ static inline lanes lanes_round(lanes a) {
 static inline lanes lanes_if_greater(lanes a, lanes b, lanes yes, lanes no) {
     return a > b ? yes : no;
 }
+/* The greatest lane. */
+static inline float lanes_greatest(lanes a) {
+    return a;
+}
+/* LANES codes, integers in [-128, 127], as bytes. */
+static inline void lanes_store_codes(void *dst, lanes a) {
+    int8_t code = (int8_t)(int)a;
+    memcpy(dst, &code, 1);
+}
+/* Columns of a matrix: LANES rows of n numbers, one after another, to n vectors; n % 8 == 0. */
+static inline void lanes_load_columns(const float *src, int n, lanes *columns) {
+    for (int i = 0; i < n; i++) columns[i] = src[i];
+}
 
 #endif

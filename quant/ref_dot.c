@@ -125,7 +125,7 @@ static void codes_minus(const uint8_t *codes, int zero, int8_t *q) {
 static void plain_q4_0(const void *block, plain *out) {
     const block_q4_0 *b = block;
     uint8_t codes[QUANT_BLOCK];
-    unpack_nibbles(b->qs, codes);
+    unpack_nibbles(b->qs, 16, codes);
     codes_minus(codes, 8, out->q);
     out->d = quant_f16_to_f32(b->d);
     out->m = 0.0f;
@@ -134,7 +134,7 @@ static void plain_q4_0(const void *block, plain *out) {
 static void plain_q4_1(const void *block, plain *out) {
     const block_q4_1 *b = block;
     uint8_t codes[QUANT_BLOCK];
-    unpack_nibbles(b->qs, codes);
+    unpack_nibbles(b->qs, 16, codes);
     codes_minus(codes, 0, out->q);
     out->d = quant_f16_to_f32(b->d);
     out->m = quant_f16_to_f32(b->m);

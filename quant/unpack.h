@@ -4,19 +4,26 @@
 
 #include "quant/blocks.h"
 #include "quant/numeric.h"
+#include "quant/pack.h"
 
-/* Nibbles of a plain block: the low ones are elements 0..15. */
-static inline void unpack_nibbles(const uint8_t qs[16], uint8_t codes[32]) {
-    for (int i = 0; i < 16; i++) {
-        codes[i] = qs[i] & 15;
-        codes[i + 16] = qs[i] >> 4;
+/* n bytes of nibbles: the low ones are n codes, the high ones the n codes after them. */
+static inline void unpack_nibbles(const uint8_t *qs, int n, uint8_t *codes) {
+    for (int i = 0; i < n; i += 8) {
+        uint64_t pairs = load_u64(qs + i);
+        store_u64(codes + i, pairs & BYTES_OF(15));
+        store_u64(codes + n + i, pairs >> 4 & BYTES_OF(15));
     }
 }
 
-/* The same with a fifth bit from qh. */
+/* The 32 codes of a plain block with a fifth bit from qh. A byte of qh is copied to eight bytes,
+ * each keeps its own bit, and the sum with 127 brings it to the top. */
 static inline void unpack_five_bits(const uint8_t qs[16], uint32_t qh, uint8_t codes[32]) {
-    unpack_nibbles(qs, codes);
-    for (int i = 0; i < 32; i++) codes[i] = (uint8_t)(codes[i] | (qh >> i & 1) << 4);
+    unpack_nibbles(qs, 16, codes);
+    for (int i = 0; i < 32; i += 8) {
+        uint64_t own = BYTES_OF((uint64_t)(qh >> i & 255)) & 0x8040201008040201u;
+        uint64_t fifth = (own + BYTES_OF(127)) >> 3 & BYTES_OF(16);
+        store_u64(codes + i, load_u64(codes + i) | fifth);
+    }
 }
 
 /* Six-bit S and M of the 8 sub-blocks of Q4_K and Q5_K. */
@@ -29,36 +36,24 @@ static inline void unpack_scales_k(const uint8_t packed[12], uint8_t s[8], uint8
     }
 }
 
-/* The 64 codes that share 32 bytes. */
-static inline void unpack_nibbles_k(const uint8_t qs[32], uint8_t codes[64]) {
-    for (int i = 0; i < 32; i++) {
-        codes[i] = qs[i] & 15;
-        codes[i + 32] = qs[i] >> 4;
-    }
-}
-
 static inline void unpack_q4_k(const block_q4_k *b, uint8_t codes[256]) {
-    for (int j = 0; j < 4; j++) unpack_nibbles_k(b->qs + 32 * j, codes + 64 * j);
+    for (int j = 0; j < 4; j++) unpack_nibbles(b->qs + 32 * j, 32, codes + 64 * j);
 }
 
 static inline void unpack_q5_k(const block_q5_k *b, uint8_t codes[256]) {
-    for (int j = 0; j < 4; j++) unpack_nibbles_k(b->qs + 32 * j, codes + 64 * j);
-    for (int j = 0; j < 8; j++)
-        for (int i = 0; i < 32; i++)
-            codes[32 * j + i] = (uint8_t)(codes[32 * j + i] | (b->qh[i] >> j & 1) << 4);
+    for (int j = 0; j < 4; j++) unpack_nibbles(b->qs + 32 * j, 32, codes + 64 * j);
+    for (int i = 0; i < 256; i += 8) {
+        uint64_t fifth = load_u64(b->qh + i % 32) >> i / 32 & BYTES_OF(1);
+        store_u64(codes + i, load_u64(codes + i) | fifth << 4);
+    }
 }
 
 /* Codes 0..63, that is 32 more than the number meant. */
 static inline void unpack_q6_k(const block_q6_k *b, uint8_t codes[256]) {
-    for (int half = 0; half < 2; half++) {
-        const uint8_t *ql = b->ql + 64 * half, *qh = b->qh + 32 * half;
-        uint8_t *out = codes + 128 * half;
-        for (int i = 0; i < 32; i++) {
-            out[i] = (uint8_t)((ql[i] & 15) | (qh[i] & 3) << 4);
-            out[i + 32] = (uint8_t)((ql[i + 32] & 15) | (qh[i] >> 2 & 3) << 4);
-            out[i + 64] = (uint8_t)(ql[i] >> 4 | (qh[i] >> 4 & 3) << 4);
-            out[i + 96] = (uint8_t)(ql[i + 32] >> 4 | (qh[i] >> 6) << 4);
-        }
+    for (int half = 0; half < 2; half++) unpack_nibbles(b->ql + 64 * half, 64, codes + 128 * half);
+    for (int i = 0; i < 256; i += 8) {
+        uint64_t upper = load_u64(b->qh + i / 128 * 32 + i % 32) >> i % 128 / 32 * 2 & BYTES_OF(3);
+        store_u64(codes + i, load_u64(codes + i) | upper << 4);
     }
 }
 

@@ -3,8 +3,7 @@
 #define QUANT_LANES_AVX2_H
 
 #include "quant/numeric.h"
-
-#include <immintrin.h>
+#include "quant/x86/transpose_avx2.h"
 
 #define LANES                 8
 #define KERNEL_NAME(op, type) quant_##op##_##type##_avx2
@@ -34,6 +33,20 @@ static inline lanes lanes_round(lanes a) {
 }
 static inline lanes lanes_if_greater(lanes a, lanes b, lanes yes, lanes no) {
     return _mm256_blendv_ps(no, yes, _mm256_cmp_ps(a, b, _CMP_GT_OQ));
+}
+static inline float lanes_greatest(lanes a) {
+    __m128 m = _mm_max_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+    m = _mm_max_ps(m, _mm_movehl_ps(m, m));
+    return _mm_cvtss_f32(_mm_max_ss(m, _mm_movehdup_ps(m)));
+}
+static inline void lanes_store_codes(void *dst, lanes a) {
+    __m256i wide = _mm256_cvtps_epi32(a);
+    __m128i words =
+        _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
+    _mm_storel_epi64(dst, _mm_packs_epi16(words, words));
+}
+static inline void lanes_load_columns(const float *src, int n, lanes *columns) {
+    for (int i = 0; i < n; i += 8) transpose_8x8(src + i, n, columns + i);
 }
 
 #endif

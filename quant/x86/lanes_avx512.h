@@ -4,8 +4,7 @@
 #define QUANT_LANES_AVX512_H
 
 #include "quant/numeric.h"
-
-#include <immintrin.h>
+#include "quant/x86/transpose_avx2.h"
 
 #define LANES                 16
 #define KERNEL_NAME(op, type) quant_##op##_##type##_avx512
@@ -35,6 +34,21 @@ static inline lanes lanes_round(lanes a) {
 }
 static inline lanes lanes_if_greater(lanes a, lanes b, lanes yes, lanes no) {
     return _mm512_mask_blend_ps(_mm512_cmp_ps_mask(a, b, _CMP_GT_OQ), no, yes);
+}
+static inline float lanes_greatest(lanes a) {
+    return _mm512_reduce_max_ps(a);
+}
+static inline void lanes_store_codes(void *dst, lanes a) {
+    _mm_storeu_si128(dst, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a)));
+}
+static inline void lanes_load_columns(const float *src, int n, lanes *columns) {
+    for (int i = 0; i < n; i += 8) {
+        __m256 lower[8], upper[8];
+        transpose_8x8(src + i, n, lower);
+        transpose_8x8(src + 8 * n + i, n, upper);
+        for (int j = 0; j < 8; j++)
+            columns[i + j] = _mm512_insertf32x8(_mm512_castps256_ps512(lower[j]), upper[j], 1);
+    }
 }
 
 #endif

@@ -1,0 +1,217 @@
+/* Activations and products: equal codes in every set; products within a bound that follows from the
+ * sum of |x y|; the same result however the rows are grouped. */
+#include "quant/blocks.h"
+#include "tests/kernels/kernel_data.h"
+
+#include <math.h>
+#include <string.h>
+
+#define MAX_COLS 2304
+#define MAX_ACTS 9
+
+static uint8_t weight_row[MAX_COLS * 4], act_rows[MAX_ACTS * MAX_COLS * 4];
+static float weights[MAX_COLS], inputs[MAX_ACTS][MAX_COLS], acts[MAX_ACTS][MAX_COLS];
+
+/* ---- activations ------------------------------------------------------------------------------
+ */
+
+static void compare_act(quant_act act, const float *x, size_t n_cols) {
+    static uint8_t expected[MAX_COLS * 4];
+    quant_kernels k;
+    FOR_EACH_ISA(isa, k) {
+        guarded src = guarded_new(n_cols * sizeof(float), isa % 2);
+        guarded dst = guarded_new(quant_act_row_bytes(act, n_cols), isa % 2);
+        memcpy(src.data, x, src.n_bytes);
+        k.act[act]((float *)(void *)src.data, n_cols, dst.data);
+        guarded_check(&dst);
+        if (isa == QUANT_ISA_SCALAR) memcpy(expected, dst.data, dst.n_bytes);
+        ck_assert_mem_eq(expected, dst.data, dst.n_bytes);
+        guarded_free(&src);
+        guarded_free(&dst);
+    }
+}
+
+START_TEST(activations_are_the_same_in_every_set) {
+    rng r = {test_seed};
+    for (int p = 0; p < N_PATTERNS; p++)
+        for (size_t n_cols = 256; n_cols <= 1024; n_cols += 256) {
+            fill_pattern(&r, (pattern)p, 3e38f, inputs[0], n_cols);
+            compare_act(QUANT_ACT_Q8, inputs[0], n_cols - 32 * (n_cols / 256));
+            compare_act(QUANT_ACT_Q8_K, inputs[0], n_cols);
+        }
+}
+END_TEST
+
+START_TEST(activations_without_numbers_do_no_harm) {
+    static float x[256];
+    for (int i = 0; i < 256; i++) x[i] = i % 3 == 0 ? NAN : i % 3 == 1 ? INFINITY : -INFINITY;
+    compare_act(QUANT_ACT_Q8, x, 256);
+    compare_act(QUANT_ACT_Q8_K, x, 256);
+}
+END_TEST
+
+/* What the encoded activations stand for. */
+static void decode_act(quant_act act, const uint8_t *row, size_t n_cols, float *out) {
+    for (size_t i = 0; i < n_cols; i++) {
+        if (act == QUANT_ACT_Q8) {
+            const block_act_q8 *b = (const block_act_q8 *)row + i / 32;
+            out[i] = b->d * (float)b->qs[i % 32];
+        } else if (act == QUANT_ACT_Q8_K) {
+            const block_act_q8_k *b = (const block_act_q8_k *)row + i / 256;
+            out[i] = b->d * (float)b->qs[i % 256];
+        } else
+            memcpy(&out[i], row + i * sizeof(float), sizeof(float));
+    }
+}
+
+/* ---- products
+ * ------------------------------------------------------------------------------------ */
+
+typedef struct product {
+    double value, magnitude;
+} product;
+
+/* The exact product, and a sum of |x y| in which every weight counts as the greatest of its 32: the
+ * terms of types with minimums are that large. */
+static product exact_product(const float *w, const float *a, size_t n_cols) {
+    product p = {0, 0};
+    for (size_t at = 0; at < n_cols; at += 32) {
+        double most = 0, sum = 0;
+        size_t end = at + 32 < n_cols ? at + 32 : n_cols;
+        for (size_t i = at; i < end; i++) {
+            p.value += (double)w[i] * (double)a[i];
+            most = fmax(most, fabs((double)w[i]));
+            sum += fabs((double)a[i]);
+        }
+        p.magnitude += most * sum;
+    }
+    return p;
+}
+
+/* Rounding of some n_cols / 8 additions and a few products, and of minimums not seen in a block. */
+static double product_bound(product p, size_t n_cols) {
+    return p.magnitude * 4 * 0x1p-24 * ((double)n_cols / 8 + 16) + 1e-37;
+}
+
+static void make_rows(rng *r, uint32_t type, size_t n_cols) {
+    quant_act act = quant_act_of(type);
+    size_t act_bytes = quant_act_row_bytes(act, n_cols);
+    float *x = inputs[0];
+    fill_pattern(r, rng_next(r) % 2 ? PATTERN_NORMAL : PATTERN_HEAVY, 0, x, n_cols);
+    ck_assert_int_eq(quant_encode(type, x, 1, n_cols, NULL, weight_row, NULL), GGUF_OK);
+    ck_assert_int_eq(quant_decode(type, weight_row, 1, n_cols, weights, NULL), GGUF_OK);
+    for (size_t t = 0; t < MAX_ACTS; t++) {
+        fill_pattern(r, rng_next(r) % 4 ? PATTERN_NORMAL : PATTERN_OUTLIER, 0, inputs[t], n_cols);
+        uint8_t *row = act_rows + t * act_bytes;
+        if (act == QUANT_ACT_NONE)
+            memcpy(row, inputs[t], act_bytes);
+        else
+            quant_act_encode(act, inputs[t], n_cols, row);
+        decode_act(act, row, n_cols, acts[t]);
+    }
+}
+
+/* One call for n_acts activations, all memory guarded. */
+static void dot_guarded(const quant_kernels *k, uint32_t type, size_t n_cols, size_t n_acts,
+                        bool at_end, float *out) {
+    size_t act_bytes = quant_act_row_bytes(quant_act_of(type), n_cols);
+    guarded w = guarded_new(quant_row_bytes(type, n_cols), at_end);
+    guarded a = guarded_new(n_acts * act_bytes, at_end);
+    guarded o = guarded_new(n_acts * sizeof(float), at_end);
+    memcpy(w.data, weight_row, w.n_bytes);
+    memcpy(a.data, act_rows, a.n_bytes);
+    k->dot[type](w.data, n_cols, a.data, act_bytes, n_acts, (float *)(void *)o.data);
+    guarded_check(&o);
+    memcpy(out, o.data, o.n_bytes);
+    guarded_free(&w);
+    guarded_free(&a);
+    guarded_free(&o);
+}
+
+static void check_dots(uint32_t type, size_t n_cols) {
+    quant_kernels k;
+    FOR_EACH_ISA(isa, k) {
+        float all[QUANT_DOT_ACTS];
+        dot_guarded(&k, type, n_cols, QUANT_DOT_ACTS, true, all);
+        for (size_t t = 0; t < QUANT_DOT_ACTS; t++) {
+            product p = exact_product(weights, acts[t], n_cols);
+            double error = fabs((double)all[t] - p.value), bound = product_bound(p, n_cols);
+            ck_assert_msg(error <= bound, "%s %s, %zu columns: %g, expected %g; error %g > %g",
+                          gguf_type_name(type), quant_isa_text(isa), n_cols, (double)all[t],
+                          p.value, error, bound);
+        }
+        for (size_t n_acts = 1; n_acts < QUANT_DOT_ACTS; n_acts++) {
+            float some[QUANT_DOT_ACTS];
+            dot_guarded(&k, type, n_cols, n_acts, n_acts % 2, some);
+            ck_assert_mem_eq(all, some, n_acts * sizeof(float));
+        }
+    }
+}
+
+START_TEST(products_are_near_the_exact_ones) {
+    uint32_t type = all_types[_i];
+    rng r = {test_seed + (uint64_t)_i};
+    size_t block = gguf_type_layout_of(type)->block_elems;
+    for (int round = 0; round < 30; round++) {
+        size_t n_cols = block * (1 + rng_next(&r) % (MAX_COLS / (block == 1 ? 8 : block)));
+        make_rows(&r, type, n_cols);
+        check_dots(type, n_cols);
+    }
+}
+END_TEST
+
+/* ---- public functions
+ * ------------------------------------------------------------------------------ */
+
+START_TEST(matmul_does_not_depend_on_grouping) {
+    enum { N_COLS = 512, N_ROWS = 3 };
+    uint32_t type = all_types[_i];
+    rng r = {test_seed};
+    static uint8_t matrix[N_ROWS * N_COLS * 4];
+    float one[N_ROWS][MAX_ACTS], many[N_ROWS][MAX_ACTS + 2];
+    size_t row_bytes = quant_row_bytes(type, N_COLS);
+    size_t act_bytes = quant_act_row_bytes(quant_act_of(type), N_COLS);
+    for (int row = 0; row < N_ROWS; row++) {
+        make_rows(&r, type, N_COLS);
+        memcpy(matrix + (size_t)row * row_bytes, weight_row, row_bytes);
+    }
+    for (size_t row = 0; row < N_ROWS; row++)
+        for (size_t t = 0; t < MAX_ACTS; t++)
+            quant_matmul(type, matrix + row * row_bytes, 1, N_COLS, act_rows + t * act_bytes, 1,
+                         &one[row][t], 1);
+    quant_matmul(type, matrix, N_ROWS, N_COLS, act_rows, MAX_ACTS, many[0], MAX_ACTS + 2);
+    for (size_t row = 0; row < N_ROWS; row++)
+        ck_assert_mem_eq(one[row], many[row], sizeof one[row]);
+}
+END_TEST
+
+START_TEST(reference_products_are_near_the_exact_ones) {
+    uint32_t type = all_types[_i];
+    rng r = {test_seed};
+    for (size_t n_cols = 256; n_cols <= MAX_COLS; n_cols += 1024) {
+        float out[MAX_ACTS], again;
+        make_rows(&r, type, n_cols);
+        static float rows[MAX_ACTS * MAX_COLS];
+        for (size_t t = 0; t < MAX_ACTS; t++)
+            memcpy(rows + t * n_cols, inputs[t], n_cols * sizeof(float));
+        quant_matmul_f32(type, weight_row, 1, n_cols, rows, MAX_ACTS, out, MAX_ACTS);
+        for (size_t t = 0; t < MAX_ACTS; t++) {
+            product p = exact_product(weights, inputs[t], n_cols);
+            ck_assert(fabs((double)out[t] - p.value) <= product_bound(p, n_cols));
+            quant_matmul_f32(type, weight_row, 1, n_cols, rows + t * n_cols, 1, &again, 1);
+            ck_assert_mem_eq(&again, &out[t], sizeof again);
+        }
+    }
+}
+END_TEST
+
+TCase *dot_tests(void) {
+    TCase *tests = tcase_create("products");
+    tcase_set_timeout(tests, 0);
+    tcase_add_test(tests, activations_are_the_same_in_every_set);
+    tcase_add_test(tests, activations_without_numbers_do_no_harm);
+    tcase_add_loop_test(tests, products_are_near_the_exact_ones, 0, (int)n_all_types);
+    tcase_add_loop_test(tests, matmul_does_not_depend_on_grouping, 0, (int)n_all_types);
+    tcase_add_loop_test(tests, reference_products_are_near_the_exact_ones, 0, (int)n_all_types);
+    return tests;
+}

@@ -1,0 +1,124 @@
+/* Encoders: the same bytes in every instruction set, finite results, no access outside the rows. */
+#include "quant/blocks.h"
+#include "tests/kernels/kernel_data.h"
+
+#include <stdio.h>
+#include <string.h>
+
+static const size_t column_counts[] = {256, 512, 768, 1280, 2304};
+#define N_COLUMN_COUNTS (sizeof column_counts / sizeof column_counts[0])
+
+/* n_cols for a type: whole blocks; plain blocks also get counts that leave lanes unused. */
+static size_t columns_for(uint32_t type, size_t index) {
+    size_t block = gguf_type_layout_of(type)->block_elems;
+    return block == 256 ? column_counts[index] : column_counts[index] / 8 + block * (index + 1);
+}
+
+static void encode_guarded(const quant_kernels *k, uint32_t type, const float *x, size_t n_cols,
+                           const float *imp, uint8_t *out) {
+    size_t n_bytes = quant_row_bytes(type, n_cols);
+    for (int at_end = 0; at_end < 2; at_end++) {
+        guarded src = guarded_new(n_cols * sizeof(float), at_end);
+        guarded weights = guarded_new(n_cols * sizeof(float), at_end);
+        guarded dst = guarded_new(n_bytes, at_end);
+        memcpy(src.data, x, src.n_bytes);
+        if (imp) memcpy(weights.data, imp, weights.n_bytes);
+        k->encode[type]((float *)(void *)src.data, n_cols,
+                        imp ? (float *)(void *)weights.data : NULL, dst.data);
+        guarded_check(&dst);
+        if (at_end) ck_assert_mem_eq(out, dst.data, n_bytes);
+        memcpy(out, dst.data, n_bytes);
+        guarded_free(&src);
+        guarded_free(&weights);
+        guarded_free(&dst);
+    }
+}
+
+static void compare_row(uint32_t type, const float *x, size_t n_cols, const float *imp,
+                        const char *what) {
+    static uint8_t expected[16384], got[16384];
+    quant_kernels k;
+    FOR_EACH_ISA(isa, k) {
+        uint8_t *out = isa == QUANT_ISA_SCALAR ? expected : got;
+        encode_guarded(&k, type, x, n_cols, imp, out);
+        if (out == got)
+            ck_assert_msg(memcmp(expected, got, quant_row_bytes(type, n_cols)) == 0,
+                          "%s %s, %zu columns, %s: other bytes than scalar", gguf_type_name(type),
+                          quant_isa_text(isa), n_cols, what);
+    }
+    ck_assert_msg(quant_find_nonfinite(type, expected, 1, n_cols) == n_cols, "%s %s: not finite",
+                  gguf_type_name(type), what);
+}
+
+START_TEST(every_set_gives_the_same_bytes) {
+    uint32_t type = all_types[_i];
+    static float x[4096], imp[4096];
+    rng r = {test_seed + (uint64_t)_i};
+    for (size_t i = 0; i < N_COLUMN_COUNTS; i++)
+        for (int p = 0; p < N_PATTERNS; p++)
+            for (int kind = 0; kind < N_IMPORTANCES; kind++) {
+                char what[64];
+                size_t n_cols = columns_for(type, i);
+                fill_pattern(&r, (pattern)p, quant_traits_of(type)->max_abs, x, n_cols);
+                const float *w = fill_importance(&r, kind, imp, n_cols);
+                snprintf(what, sizeof what, "pattern %d, importance %d", p, kind);
+                compare_row(type, x, n_cols, w, what);
+            }
+}
+END_TEST
+
+/* Weighted squared error of a row, relative to that of all zeros. */
+static double relative_error(uint32_t type, const float *x, size_t n, const float *imp) {
+    static uint8_t row[16384];
+    static float y[4096];
+    double error = 0, whole = 0;
+    ck_assert_int_eq(quant_encode(type, x, 1, n, imp, row, NULL), GGUF_OK);
+    ck_assert_int_eq(quant_decode(type, row, 1, n, y, NULL), GGUF_OK);
+    for (size_t i = 0; i < n; i++) {
+        double w = imp ? (double)imp[i] : 1.0, e = (double)x[i] - (double)y[i];
+        error += w * e * e;
+        whole += w * (double)x[i] * (double)x[i];
+    }
+    return error / whole;
+}
+
+/* Relative errors on normal numbers must stay below these; a search gone astray shows here. */
+static const struct {
+    uint32_t type;
+    double plain, weighted;
+} error_limits[] = {
+    {GGUF_TYPE_F32, 0, 0},
+    {GGUF_TYPE_F16, 1e-7, 1e-7},
+    {GGUF_TYPE_BF16, 4e-6, 4e-6},
+    {GGUF_TYPE_Q8_0, 3.6e-5, 4.5e-5},
+    {GGUF_TYPE_Q4_0, 0.0075, 0.0060},
+    {GGUF_TYPE_Q4_1, 0.0056, 0.0045},
+    {GGUF_TYPE_Q5_0, 0.0018, 0.0015},
+    {GGUF_TYPE_Q5_1, 0.0014, 0.0012},
+    {GGUF_TYPE_Q4_K, 0.0058, 0.0048},
+    {GGUF_TYPE_Q5_K, 0.0014, 0.0012},
+    {GGUF_TYPE_Q6_K, 0.00040, 0.00035},
+};
+
+START_TEST(errors_stay_small) {
+    static float x[4096], imp[4096];
+    rng r = {test_seed};
+    fill_pattern(&r, PATTERN_NORMAL, 0, x, 4096);
+    fill_importance(&r, 1, imp, 4096);
+    for (size_t i = 0; i < sizeof error_limits / sizeof error_limits[0]; i++) {
+        uint32_t type = error_limits[i].type;
+        double plain = relative_error(type, x, 4096, NULL);
+        double weighted = relative_error(type, x, 4096, imp);
+        ck_assert_msg(plain <= error_limits[i].plain && weighted <= error_limits[i].weighted,
+                      "%s: relative errors %g, %g", gguf_type_name(type), plain, weighted);
+    }
+}
+END_TEST
+
+TCase *encode_tests(void) {
+    TCase *tests = tcase_create("encode");
+    tcase_set_timeout(tests, 0);
+    tcase_add_loop_test(tests, every_set_gives_the_same_bytes, 0, (int)n_all_types);
+    tcase_add_test(tests, errors_stay_small);
+    return tests;
+}
