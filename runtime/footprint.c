@@ -6,6 +6,7 @@
 #include "runtime/session_internal.h"
 
 #include <inttypes.h>
+#include <math.h>
 
 enum { MAX_BATCH = 1 << 16, MAX_THREADS = 1 << 10, MAX_POSITIONS = 1 << 28 };
 
@@ -14,6 +15,8 @@ enum { MAX_BATCH = 1 << 16, MAX_THREADS = 1 << 10, MAX_POSITIONS = 1 << 28 };
  * metadata, the mapped pages of the metadata included. */
 static const uint64_t base_bytes = UINT64_C(4) << 20;
 static const uint64_t tokenizer_share = 5;
+/* What Linux maps around a page of a file that is touched. */
+static const uint64_t lookup_bytes = UINT64_C(64) << 10;
 /* Of the stack of each thread, touched. */
 static const uint64_t thread_bytes = UINT64_C(64) << 10;
 
@@ -91,20 +94,46 @@ gguf_code rt_layout_make(const rt_hparams *hp, const rt_session_opts *opts, rt_l
     return code;
 }
 
+static gguf_code sum_up(rt_footprint *f, gguf_error *err) {
+    if (gguf_add_u64(f->resident_bytes, f->kv_bytes, &f->total_bytes) &&
+        gguf_add_u64(f->total_bytes, f->compute_bytes, &f->total_bytes) &&
+        gguf_add_u64(f->total_bytes, f->overhead_bytes, &f->total_bytes))
+        return GGUF_OK;
+    return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET, "the sum of all sizes overflows");
+}
+
 gguf_code rt_footprint_of(const rt_hparams *hp, const rt_session_opts *opts, uint64_t weights_bytes,
                           uint64_t n_meta_bytes, rt_footprint *out, gguf_error *err) {
     rt_session_opts defaults = rt_session_defaults();
     rt_layout layout;
-    *out = (rt_footprint){.weights_bytes = weights_bytes};
+    *out = (rt_footprint){.weights_bytes = weights_bytes, .resident_bytes = weights_bytes};
     gguf_code code = rt_layout_make(hp, opts ? opts : &defaults, &layout, err);
     if (code) return code;
     out->kv_bytes = layout.kv_bytes;
     out->compute_bytes = layout.compute_bytes;
     out->overhead_bytes =
         base_bytes + layout.n_threads * thread_bytes + tokenizer_share * n_meta_bytes;
-    if (gguf_add_u64(weights_bytes, out->kv_bytes, &out->total_bytes) &&
-        gguf_add_u64(out->total_bytes, out->compute_bytes, &out->total_bytes) &&
-        gguf_add_u64(out->total_bytes, out->overhead_bytes, &out->total_bytes))
-        return GGUF_OK;
-    return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET, "the sum of all sizes overflows");
+    return sum_up(out, err);
+}
+
+/* The part of a table that n lookups at random places make resident. */
+static uint64_t looked_up_bytes(uint64_t table_bytes, uint32_t n) {
+    double share = 1 - exp(-(double)n * (double)lookup_bytes / (double)table_bytes);
+    return (uint64_t)(share * (double)table_bytes);
+}
+
+gguf_code rt_footprint_of_model(const rt_model *model, const rt_session_opts *opts, bool tokenizer,
+                                rt_footprint *out, gguf_error *err) {
+    const rt_weight *embd = &model->token_embd;
+    uint64_t n_meta_bytes = gguf_file_data_off(model->file);
+    uint32_t n_ctx = opts && opts->n_ctx ? opts->n_ctx : model->hparams.n_ctx_train;
+    gguf_code code = rt_footprint_of(&model->hparams, opts, rt_model_weights_bytes(model),
+                                     tokenizer ? n_meta_bytes : 0, out, err);
+    if (code) return code;
+    if (embd->data != model->output.data) {
+        uint64_t table_bytes = embd->n_rows * embd->row_bytes;
+        out->resident_bytes -= table_bytes - looked_up_bytes(table_bytes, n_ctx);
+    }
+    if (!tokenizer) out->overhead_bytes += n_meta_bytes; /* checked when the file was opened */
+    return sum_up(out, err);
 }

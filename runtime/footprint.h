@@ -6,19 +6,29 @@
 #include "runtime/runtime.h"
 
 typedef struct rt_footprint {
-    uint64_t weights_bytes;  /* as given */
+    uint64_t weights_bytes;  /* as given, or of all tensors in the file */
+    uint64_t resident_bytes; /* of the weights, the part that running the model touches */
     uint64_t kv_bytes;       /* the KV cache of n_ctx tokens, in whole pages */
     uint64_t compute_bytes;  /* activations and working memory */
     uint64_t overhead_bytes; /* estimate: code, libraries, tokenizer, thread stacks, small copies */
-    uint64_t total_bytes;    /* predicted peak resident memory with a full context */
+    uint64_t total_bytes;    /* resident + kv + compute + overhead: the peak with a full context */
 } rt_footprint;
 
-/* Compute the footprint without allocating anything.
+/* Compute the footprint of numbers alone, for instance of a plan: all weights count as resident.
+ * Nothing is allocated.
  *   opts           as for rt_session_new; NULL = the defaults
  *   weights_bytes  rt_model_weights_bytes, or what a plan says
  *   n_meta_bytes   size of the file's metadata, from which the tokenizer is built; 0 = no tokenizer
  * Errors: GGUF_E_USAGE, GGUF_E_SHAPE (as rt_session_new), GGUF_E_LIMIT (the sum overflows). */
 gguf_code rt_footprint_of(const rt_hparams *hp, const rt_session_opts *opts, uint64_t weights_bytes,
                           uint64_t n_meta_bytes, rt_footprint *out, gguf_error *err);
+
+/* The footprint of a session of an open model: the peak resident memory that a process will reach.
+ * Rows of an embedding that is not the output too are mapped as tokens ask for them; the part that
+ * n_ctx different tokens will touch is expected.
+ *   tokenizer  the process builds the tokenizer as well
+ * Errors: as rt_footprint_of. */
+gguf_code rt_footprint_of_model(const rt_model *model, const rt_session_opts *opts, bool tokenizer,
+                                rt_footprint *out, gguf_error *err);
 
 #endif

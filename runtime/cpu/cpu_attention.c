@@ -7,7 +7,10 @@
 #include <stdatomic.h>
 #include <string.h>
 
-enum { TASK_TOKENS = 8 };
+enum {
+    TASK_TOKENS = 8,
+    MIN_TASK_ELEMS = 65536 /* fewer elements of keys than this are not worth handing out */
+};
 
 /* ---- storing -----------------------------------------------------------------------------------
  */
@@ -67,6 +70,7 @@ typedef struct attention_job {
     size_t n;
     uint32_t group;    /* query heads per KV head */
     uint32_t n_k, n_v; /* head dimensions, padded */
+    uint32_t task_heads;
 } attention_job;
 
 /* A worker's scratch, in this order. */
@@ -185,18 +189,33 @@ static void finish_queries(const attention_job *job, const attention_scratch *s,
     }
 }
 
+static void attend_head(const attention_job *job, const attention_scratch *s, uint32_t head,
+                        size_t token, uint32_t n_tokens) {
+    uint32_t pos = job->pos + (uint32_t)token;
+    uint32_t start = first_visible(job, pos) / RT_KV_PAGE_TOKENS * RT_KV_PAGE_TOKENS;
+    start_queries(job, s, head, token, (size_t)n_tokens * job->group);
+    for (; start < pos + n_tokens; start += RT_KV_PAGE_TOKENS)
+        attend_page(job, s, head, pos, n_tokens, start);
+    finish_queries(job, s, head, token, (size_t)n_tokens * job->group);
+}
+
 static void attention_task(void *ctx, size_t task, unsigned worker) {
     const attention_job *job = ctx;
     attention_scratch s = carve_scratch(job, worker);
-    uint32_t head = (uint32_t)(task % job->shape->n_head_kv);
-    size_t token = task / job->shape->n_head_kv * TASK_TOKENS;
+    uint32_t n_heads = job->shape->n_head_kv;
+    uint32_t tasks = (n_heads + job->task_heads - 1) / job->task_heads;
+    uint32_t head = (uint32_t)(task % tasks) * job->task_heads, end = head + job->task_heads;
+    size_t token = task / tasks * TASK_TOKENS;
     uint32_t n_tokens = job->n - token < TASK_TOKENS ? (uint32_t)(job->n - token) : TASK_TOKENS;
-    uint32_t pos = job->pos + (uint32_t)token;
-    start_queries(job, &s, head, token, (size_t)n_tokens * job->group);
-    uint32_t start = first_visible(job, pos) / RT_KV_PAGE_TOKENS * RT_KV_PAGE_TOKENS;
-    for (; start < pos + n_tokens; start += RT_KV_PAGE_TOKENS)
-        attend_page(job, &s, head, pos, n_tokens, start);
-    finish_queries(job, &s, head, token, (size_t)n_tokens * job->group);
+    for (; head < end && head < n_heads; head++) attend_head(job, &s, head, token, n_tokens);
+}
+
+/* As many heads as make a task worth its call. */
+static uint32_t heads_per_task(const attention_job *job) {
+    size_t tokens = job->n < TASK_TOKENS ? job->n : TASK_TOKENS;
+    size_t elems = (job->pos + job->n) * tokens * job->group * job->n_k;
+    uint32_t heads = (uint32_t)(MIN_TASK_ELEMS / elems + 1);
+    return heads < job->shape->n_head_kv ? heads : job->shape->n_head_kv;
 }
 
 void rt_cpu_attention(rt_backend *backend, const rt_attention *attention, const rt_kv_layer *kv,
@@ -208,6 +227,8 @@ void rt_cpu_attention(rt_backend *backend, const rt_attention *attention, const 
     job.group = attention->n_head / attention->n_head_kv;
     job.n_k = padded(attention->head_dim_k);
     job.n_v = padded(attention->head_dim_v);
+    job.task_heads = heads_per_task(&job);
     size_t n_chunks = (n + TASK_TOKENS - 1) / TASK_TOKENS;
-    gguf_pool_run(job.cpu->pool, n_chunks * attention->n_head_kv, attention_task, &job);
+    size_t n_tasks = (attention->n_head_kv + job.task_heads - 1) / job.task_heads;
+    gguf_pool_run(job.cpu->pool, n_chunks * n_tasks, attention_task, &job);
 }

@@ -3,7 +3,7 @@
 
 #include <stdlib.h>
 
-enum { ROW_TASK_ELEMS = 8192 }; /* about what makes a task worth its call */
+enum { ROW_TASK_ELEMS = 32768 }; /* about what makes a task worth its call */
 
 /* ---- rows in parallel ---------------------------------------------------------------------------
  */

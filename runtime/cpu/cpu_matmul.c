@@ -5,10 +5,10 @@
 #include <string.h>
 
 enum {
-    TILE_ROWS = 64,         /* of the weight, at most, in one task */
-    TILE_TOKENS = 64,       /* results that wait in scratch to be turned over */
-    TASKS_PER_WORKER = 4,   /* so that a slow core does not hold up the others */
-    MIN_TASK_ELEMS = 16384, /* products below this are not worth handing out */
+    TILE_ROWS = 64,          /* of the weight, at most, in one tile */
+    TILE_TOKENS = 64,        /* results that wait in scratch to be turned over */
+    TASKS_PER_WORKER = 4,    /* so that a slow core does not hold up the others */
+    MIN_TASK_ELEMS = 131072, /* fewer products than this are not worth handing out */
     ENCODE_ROWS = 4
 };
 
@@ -94,11 +94,8 @@ static void turn_over(const product *p, const float *tile, size_t row, size_t n_
     }
 }
 
-static void product_task(void *ctx, size_t task, unsigned worker) {
-    const product *p = ctx;
-    float *tile = rt_cpu_scratch(p->cpu, worker);
-    size_t row = task * p->task_rows, n_rows = p->weight->n_rows - row;
-    if (n_rows > p->task_rows) n_rows = p->task_rows;
+/* Rows of one task, at most TILE_ROWS, times all tokens. */
+static void product_rows(const product *p, size_t row, size_t n_rows, float *tile) {
     for (size_t token = 0; token < p->n_acts; token += TILE_TOKENS) {
         size_t n = p->n_acts - token < TILE_TOKENS ? p->n_acts - token : TILE_TOKENS;
         multiply(p, row, n_rows, token, n, tile, n);
@@ -106,13 +103,21 @@ static void product_task(void *ctx, size_t task, unsigned worker) {
     }
 }
 
+static void product_task(void *ctx, size_t task, unsigned worker) {
+    const product *p = ctx;
+    size_t row = task * p->task_rows, end = row + p->task_rows;
+    if (end > p->weight->n_rows) end = p->weight->n_rows;
+    for (; row < end; row += TILE_ROWS)
+        product_rows(p, row, end - row < TILE_ROWS ? end - row : TILE_ROWS,
+                     rt_cpu_scratch(p->cpu, worker));
+}
+
 /* Rows per task: few enough that all workers stay busy, enough that a task is worth its call. */
 static size_t rows_per_task(const rt_cpu *cpu, const rt_weight *weight) {
     size_t n_tasks = (size_t)gguf_pool_threads(cpu->pool) * TASKS_PER_WORKER;
     size_t rows = (weight->n_rows + n_tasks - 1) / n_tasks;
     size_t least = MIN_TASK_ELEMS / (weight->n_cols * cpu->n_inputs) + 1;
-    if (rows < least) rows = least;
-    return rows < TILE_ROWS ? rows : TILE_ROWS;
+    return rows > least ? rows : least;
 }
 
 void rt_cpu_matmul(rt_backend *backend, const rt_weight *weight, float *out) {

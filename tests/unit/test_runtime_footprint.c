@@ -77,6 +77,24 @@ START_TEST(unfit_blocks) {
 }
 END_TEST
 
+/* Of an embedding of its own, a part; of one that is the output too, all. */
+START_TEST(resident_weights) {
+    gguf_error err = {0};
+    rt_footprint own, tied;
+    rt_session_opts opts = rt_session_defaults();
+    opts.n_ctx = 1;
+    rt_model *model = unit_model("models/llama", GGUF_TYPE_F32);
+    unit_ok(rt_footprint_of_model(model, &opts, true, &own, &err), err);
+    ck_assert_uint_lt(own.resident_bytes, own.weights_bytes);
+    ck_assert_uint_gt(own.resident_bytes, own.weights_bytes - 64 * 640 * 4);
+    rt_model_close(model);
+    model = unit_model("models/llama3", GGUF_TYPE_F32);
+    unit_ok(rt_footprint_of_model(model, NULL, true, &tied, &err), err);
+    ck_assert_uint_eq(tied.resident_bytes, tied.weights_bytes);
+    rt_model_close(model);
+}
+END_TEST
+
 /* ---- resident memory ----------------------------------------------------------------------------
  */
 
@@ -94,8 +112,7 @@ static void fill_context(const char *path, int out) {
     if (rt_model_open(path, &model, &err) || rt_session_new(model, &opts, &session, &err) ||
         rt_session_eval(session, tokens, 256, RT_LOGITS_NONE, NULL, &err))
         _exit(1);
-    rt_footprint_of(rt_model_hparams(model), &opts, rt_model_weights_bytes(model), 0, &footprint,
-                    &err);
+    rt_footprint_of_model(model, &opts, false, &footprint, &err);
     _exit(write(out, &footprint, sizeof footprint) != sizeof footprint);
 }
 
@@ -127,6 +144,7 @@ int main(void) {
     tcase_add_loop_test(tc, allocated_is_predicted, 0, 4);
     tcase_add_test(tc, size_of_the_cache);
     tcase_add_test(tc, unfit_blocks);
+    tcase_add_test(tc, resident_weights);
 #ifndef SANITIZED
     tcase_add_test(tc, peak_memory);
 #endif
