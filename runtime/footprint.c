@@ -125,7 +125,7 @@ static uint64_t looked_up_bytes(uint64_t table_bytes, uint32_t n) {
 gguf_code rt_footprint_of_model(const rt_model *model, const rt_session_opts *opts, bool tokenizer,
                                 rt_footprint *out, gguf_error *err) {
     const rt_weight *embd = &model->token_embd;
-    uint64_t n_meta_bytes = gguf_file_data_off(model->file);
+    uint64_t n_meta_bytes = gguf_file_data_off(model->file, 0);
     uint32_t n_ctx = opts && opts->n_ctx ? opts->n_ctx : model->hparams.n_ctx_train;
     gguf_code code = rt_footprint_of(&model->hparams, opts, rt_model_weights_bytes(model),
                                      tokenizer ? n_meta_bytes : 0, out, err);

@@ -194,8 +194,7 @@ static gguf_code predict(const rt_model *model, const rt_session_opts *opts, ben
                          gguf_error *err) {
     rt_footprint footprint;
     /* No tokenizer is built here. */
-    gguf_code code = rt_footprint_of(rt_model_hparams(model), opts, rt_model_weights_bytes(model),
-                                     0, &footprint, err);
+    gguf_code code = rt_footprint_of_model(model, opts, false, &footprint, err);
     r->predicted_rss_bytes = footprint.total_bytes;
     return code;
 }
