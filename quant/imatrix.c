@@ -1,7 +1,6 @@
 /* Importance matrices: collecting, loading, saving. */
 #include "quant/imatrix.h"
 #include "libgguf/index.h"
-#include "libgguf/outfile.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -217,36 +216,30 @@ static void describe_entry(const quant_imatrix_entry *e, char (*names)[GGUF_MAX_
         .name = gguf_str_of(names[1]), .n_dims = n_dims, .dims = {1, e->n_mats, 1, 1}};
 }
 
-static void store_values(uint8_t *dst, const double *values, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        float v = (float)values[i];
-        memcpy(dst + i * sizeof v, &v, sizeof v);
-    }
+static gguf_code write_values(gguf_writer *writer, size_t tensor, const double *values, size_t n,
+                              gguf_error *err) {
+    float *packed = malloc((n + 1) * sizeof *packed);
+    if (!packed) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    for (size_t i = 0; i < n; i++) packed[i] = (float)values[i];
+    gguf_code code = gguf_writer_write(writer, tensor, 0, packed, n * sizeof *packed, err);
+    free(packed);
+    return code;
 }
 
 static gguf_code save_file(const char *path, bool replace, const gguf_meta *meta,
                            gguf_tensor *tensors, const quant_imatrix_entry *const *sorted, size_t n,
                            gguf_error *err) {
-    uint64_t data_bytes;
-    uint8_t *header = NULL, *file = NULL;
-    size_t header_bytes;
-    gguf_code code = gguf_layout(tensors, 2 * n, GGUF_DEFAULT_ALIGNMENT, &data_bytes, err);
-    if (!code)
-        code = gguf_header_encode(meta, tensors, 2 * n, GGUF_DEFAULT_ALIGNMENT, &header,
-                                  &header_bytes, err);
-    if (!code && !(file = calloc(1, header_bytes + data_bytes))) code = no_memory(err, path);
-    if (!code) {
-        memcpy(file, header, header_bytes);
-        for (size_t i = 0; i < n; i++) {
-            const quant_imatrix_entry *e = sorted[i];
-            uint8_t *data = file + header_bytes;
-            store_values(data + tensors[2 * i].data_off, e->sums, e->n_cols * e->n_mats);
-            store_values(data + tensors[2 * i + 1].data_off, e->counts, e->n_mats);
-        }
-        code = gguf_outfile_save(path, file, header_bytes + data_bytes, replace, err);
+    gguf_writer *writer;
+    gguf_code code =
+        gguf_writer_open(path, meta, tensors, 2 * n, GGUF_DEFAULT_ALIGNMENT, replace, &writer, err);
+    if (code) return code;
+    for (size_t i = 0; i < n && !code; i++) {
+        const quant_imatrix_entry *e = sorted[i];
+        code = write_values(writer, 2 * i, e->sums, e->n_cols * e->n_mats, err);
+        if (!code) code = write_values(writer, 2 * i + 1, e->counts, e->n_mats, err);
     }
-    free(header);
-    free(file);
+    if (!code) return gguf_writer_commit(writer, err);
+    gguf_writer_discard(writer);
     return code;
 }
 
