@@ -48,6 +48,10 @@ static inline void lanes_store_codes(void *dst, lanes a) {
     int8_t code = (int8_t)(int)a;
     memcpy(dst, &code, 1);
 }
+/* LANES unsigned bytes. */
+static inline lanes lanes_load_codes(const uint8_t *src) {
+    return (lanes)*src;
+}
 /* Columns of a matrix: LANES rows of n numbers, one after another, to n vectors; n % 8 == 0. */
 static inline void lanes_load_columns(const float *src, int n, lanes *columns) {
     for (int i = 0; i < n; i++) columns[i] = src[i];

@@ -45,6 +45,9 @@ static inline void lanes_store_codes(void *dst, lanes a) {
         _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
     _mm_storel_epi64(dst, _mm_packs_epi16(words, words));
 }
+static inline lanes lanes_load_codes(const uint8_t *src) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)src)));
+}
 static inline void lanes_load_columns(const float *src, int n, lanes *columns) {
     for (int i = 0; i < n; i += 8) transpose_8x8(src + i, n, columns + i);
 }

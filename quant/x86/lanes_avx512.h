@@ -41,6 +41,9 @@ static inline float lanes_greatest(lanes a) {
 static inline void lanes_store_codes(void *dst, lanes a) {
     _mm_storeu_si128(dst, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a)));
 }
+static inline lanes lanes_load_codes(const uint8_t *src) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)src)));
+}
 static inline void lanes_load_columns(const float *src, int n, lanes *columns) {
     for (int i = 0; i < n; i += 8) {
         __m256 lower[8], upper[8];
