@@ -31,6 +31,7 @@ typedef struct tool_spec {
     const tool_option *options; /* ends with {0} */
     tool_set_fn set;
     void *ctx;
+    const char *const *verbs; /* first words, for completion; ends with NULL; may be NULL */
 } tool_spec;
 
 /* What the common options say, and the plain arguments. */
@@ -92,6 +93,8 @@ json_t *tool_json_real(double value);                 /* "nan", "inf", "-inf" wh
 json_t *tool_json_bytes(const char *bytes, size_t n); /* bytes that are not UTF-8 are replaced */
 /* Text from a file for a terminal: control and broken bytes as \xNN. Returns out. */
 char *tool_escape(const char *bytes, size_t n, char *out, size_t room);
+/* Length of the UTF-8 sequence that starts there, or 0 if the bytes are none; n > 0. */
+size_t tool_utf8_len(const char *bytes, size_t n);
 /* 1.5 GiB. Returns out. */
 char *tool_size_text(uint64_t bytes, char *out, size_t room);
 
