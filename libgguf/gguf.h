@@ -191,6 +191,11 @@ typedef enum gguf_open_flags {
  * GGUF_E_SHAPE, GGUF_E_UNSUPPORTED (version, byte order, tensor type), GGUF_E_NOMEM; with offset.
  * Threads: an open file may be read from several threads. */
 gguf_code gguf_file_open(const char *path, gguf_open_flags flags, gguf_file **out, gguf_error *err);
+/* The same for a file that is in memory already.
+ *   bytes  any alignment; they must outlive the handle
+ *   name   stands for the path in errors */
+gguf_code gguf_file_from_memory(const void *bytes, uint64_t n_bytes, const char *name,
+                                gguf_open_flags flags, gguf_file **out, gguf_error *err);
 void gguf_file_close(gguf_file *file); /* accepts NULL */
 
 const char *gguf_file_path(const gguf_file *file);
@@ -202,7 +207,8 @@ const gguf_meta *gguf_file_meta(const gguf_file *file); /* valid until close */
 size_t gguf_file_n_tensors(const gguf_file *file);
 const gguf_tensor *gguf_file_tensor(const gguf_file *file, size_t i);
 const gguf_tensor *gguf_file_find_tensor(const gguf_file *file, const char *name); /* or NULL */
-int gguf_file_fd(const gguf_file *file); /* for positioned reads; closed with the file */
+/* For positioned reads, closed with the file; -1 if it was opened from memory. */
+int gguf_file_fd(const gguf_file *file);
 /* The tensor's n_bytes in the mapping. */
 const void *gguf_file_data(const gguf_file *file, const gguf_tensor *tensor);
 

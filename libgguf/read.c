@@ -19,6 +19,7 @@
 struct gguf_file {
     char *path;
     gguf_map map;
+    bool borrowed; /* the caller owns the bytes of the map */
     uint32_t version, alignment;
     gguf_meta *meta;
     gguf_tensor *tensors;
@@ -208,31 +209,53 @@ static void read_header(gguf_cursor *c, gguf_file *f, gguf_open_flags flags) {
     place_tensors(c, f);
 }
 
+static gguf_file *new_file(const char *path, gguf_error *err) {
+    gguf_file *f = calloc(1, sizeof *f);
+    if (f && (f->path = strdup(path)) && (f->meta = gguf_meta_new())) {
+        f->map.fd = -1;
+        return f;
+    }
+    gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+    gguf_file_close(f);
+    return NULL;
+}
+
+/* Read the header of a file whose map is set; frees it on failure. */
+static gguf_code finish_open(gguf_file *f, gguf_open_flags flags, gguf_file **out,
+                             gguf_error *err) {
+    gguf_cursor c = {.base = f->map.data, .len = f->map.n_bytes, .file = f->path, .err = err};
+    read_header(&c, f, flags);
+    if (c.code)
+        gguf_file_close(f);
+    else
+        *out = f;
+    return c.code;
+}
+
 gguf_code gguf_file_open(const char *path, gguf_open_flags flags, gguf_file **out,
                          gguf_error *err) {
-    gguf_code code = GGUF_E_NOMEM;
     *out = NULL;
-    gguf_file *f = calloc(1, sizeof *f);
-    if (!f || !(f->path = strdup(path)) || !(f->meta = gguf_meta_new())) {
-        gguf_fail(err, code, path, GGUF_NO_OFFSET, "out of memory");
-        goto fail;
-    }
-    code = gguf_map_open(path, &f->map, err);
-    if (code) goto fail;
-    gguf_cursor c = {.base = f->map.data, .len = f->map.n_bytes, .file = path, .err = err};
-    read_header(&c, f, flags);
-    code = c.code;
-    if (code) goto fail;
-    *out = f;
-    return GGUF_OK;
-fail:
+    gguf_file *f = new_file(path, err);
+    if (!f) return GGUF_E_NOMEM;
+    gguf_code code = gguf_map_open(path, &f->map, err);
+    if (!code) return finish_open(f, flags, out, err);
     gguf_file_close(f);
     return code;
 }
 
+gguf_code gguf_file_from_memory(const void *bytes, uint64_t n_bytes, const char *name,
+                                gguf_open_flags flags, gguf_file **out, gguf_error *err) {
+    *out = NULL;
+    gguf_file *f = new_file(name, err);
+    if (!f) return GGUF_E_NOMEM;
+    f->map = (gguf_map){.data = bytes, .n_bytes = n_bytes, .fd = -1};
+    f->borrowed = true;
+    return finish_open(f, flags, out, err);
+}
+
 void gguf_file_close(gguf_file *file) {
     if (!file) return;
-    gguf_map_close(&file->map);
+    if (!file->borrowed) gguf_map_close(&file->map);
     gguf_meta_free(file->meta);
     gguf_index_clear(&file->tensor_index);
     free(file->tensors);

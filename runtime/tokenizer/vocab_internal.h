@@ -26,7 +26,9 @@ typedef struct rt_frame {
 } rt_frame;
 
 typedef struct rt_vocab {
-    const char *folder;
+    const char *folder;             /* NULL: the files are in memory */
+    const gguf_memory_file *memory; /* [n_memory] */
+    size_t n_memory;
     uint32_t n_vocab_config;
     gguf_meta *meta;
     rt_vocab_report *report;
@@ -57,6 +59,10 @@ typedef struct rt_vocab {
 /* Write the path of a file of the folder to im->path. */
 gguf_code rt_vocab_path(rt_vocab *im, const char *name);
 bool rt_vocab_exists(rt_vocab *im, const char *name); /* sets the path too */
+/* Read the file that rt_vocab_exists was just asked for; `text` is malloc'ed with a NUL behind its
+ * end, `json` the caller's reference. */
+gguf_code rt_vocab_load_text(rt_vocab *im, size_t max_bytes, char **text, size_t *n_bytes);
+gguf_code rt_vocab_load_json(rt_vocab *im, json_t **json);
 gguf_code rt_vocab_fail(rt_vocab *im, gguf_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 gguf_code rt_vocab_no_memory(rt_vocab *im);
