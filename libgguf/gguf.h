@@ -198,7 +198,7 @@ typedef enum gguf_open_flags {
  * Threads: an open file may be read from several threads. */
 gguf_code gguf_file_open(const char *path, gguf_open_flags flags, gguf_file **out, gguf_error *err);
 /* The same for one file's bytes in memory, which must outlive the handle; it has no descriptor. */
-gguf_code gguf_file_from_memory(const void *bytes, size_t n, const char *name,
+gguf_code gguf_file_from_memory(const void *bytes, uint64_t n_bytes, const char *name,
                                 gguf_open_flags flags, gguf_file **out, gguf_error *err);
 void gguf_file_close(gguf_file *file); /* accepts NULL */
 

@@ -222,6 +222,7 @@ static void read_header(gguf_cursor *c, gguf_file *f, shard *s, gguf_open_flags 
                          "%" PRIu64 " tensors cannot fit into %" PRIu64 " bytes", n_tensors,
                          gguf_cursor_left(c));
     gguf_tensor *tensors = c->code ? NULL : grow_tensors(f, n_tensors);
+    if (c->code) return;
     if (!tensors) {
         gguf_cursor_fail(c, GGUF_E_NOMEM, count_pos, "out of memory");
         return;
@@ -341,7 +342,7 @@ gguf_code gguf_file_open(const char *path, gguf_open_flags flags, gguf_file **ou
     return code;
 }
 
-gguf_code gguf_file_from_memory(const void *bytes, size_t n, const char *name,
+gguf_code gguf_file_from_memory(const void *bytes, uint64_t n_bytes, const char *name,
                                 gguf_open_flags flags, gguf_file **out, gguf_error *err) {
     *out = NULL;
     gguf_file *f = calloc(1, sizeof *f);
@@ -351,7 +352,7 @@ gguf_code gguf_file_from_memory(const void *bytes, size_t n, const char *name,
         free(copy);
         return gguf_fail(err, GGUF_E_NOMEM, name, GGUF_NO_OFFSET, "out of memory");
     }
-    gguf_map map = {.data = bytes, .n_bytes = n, .fd = -1, .borrowed = true};
+    gguf_map map = {.data = bytes, .n_bytes = n_bytes, .fd = -1, .borrowed = true};
     gguf_code code = add_shard(f, copy, map, flags, err);
     if (code)
         gguf_file_close(f);

@@ -177,22 +177,28 @@ static bool ends_with(gguf_str name, const char *suffix) {
     return name.len > n && memcmp(name.ptr + name.len - n, suffix, n) == 0;
 }
 
+gguf_code quant_imatrix_read(const gguf_file *f, quant_imatrix **out, gguf_error *err) {
+    *out = NULL;
+    quant_imatrix *im = quant_imatrix_new();
+    gguf_code code = im ? read_info(im, f, err) : no_memory(err, gguf_file_path(f));
+    for (size_t i = 0; i < gguf_file_n_tensors(f) && !code; i++) {
+        const gguf_tensor *t = gguf_file_tensor(f, i);
+        if (ends_with(t->name, SUMS_SUFFIX)) code = read_entry(im, f, t, err);
+    }
+    if (code)
+        quant_imatrix_free(im);
+    else
+        *out = im;
+    return code;
+}
+
 gguf_code quant_imatrix_load(const char *path, quant_imatrix **out, gguf_error *err) {
     gguf_file *f;
     *out = NULL;
     gguf_code code = gguf_file_open(path, GGUF_OPEN_DEFAULT, &f, err);
     if (code) return code;
-    quant_imatrix *im = quant_imatrix_new();
-    code = im ? read_info(im, f, err) : no_memory(err, path);
-    for (size_t i = 0; i < gguf_file_n_tensors(f) && !code; i++) {
-        const gguf_tensor *t = gguf_file_tensor(f, i);
-        if (ends_with(t->name, SUMS_SUFFIX)) code = read_entry(im, f, t, err);
-    }
+    code = quant_imatrix_read(f, out, err);
     gguf_file_close(f);
-    if (code)
-        quant_imatrix_free(im);
-    else
-        *out = im;
     return code;
 }
 

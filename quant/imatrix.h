@@ -43,6 +43,8 @@ gguf_code quant_imatrix_set_info(quant_imatrix *im, const char *dataset, uint32_
 /* Errors of gguf_file_open; GGUF_E_MISSING for a key or an unpaired tensor, GGUF_E_SHAPE,
  * GGUF_E_NONFINITE. */
 gguf_code quant_imatrix_load(const char *path, quant_imatrix **out, gguf_error *err);
+/* The same from an open file, which is not kept. */
+gguf_code quant_imatrix_read(const gguf_file *file, quant_imatrix **out, gguf_error *err);
 gguf_code quant_imatrix_save(const quant_imatrix *im, const char *path, bool replace,
                              gguf_error *err);
 

@@ -74,12 +74,21 @@ static gguf_code plan_steps(const rt_import *import, const gguf_yaml *node, quan
         t->n_rows = t->n_cols;
         t->n_cols = 1;
     }
-    if (n_heads == 0 || t->n_rows % (2 * n_heads))
+    if (n_heads == 0 || n_heads > t->n_rows || t->n_rows % (2 * n_heads))
         return gguf_fail(err, GGUF_E_SHAPE, t->source.path, (int64_t)t->source.off,
                          "%" PRIu64 " rows of '%.*s' are not %" PRIu64 " heads of even size",
                          t->n_rows, (int)t->out.name.len, t->out.name.ptr, n_heads);
     t->steps[t->n_steps++] = (quant_step){QUANT_STEP_PERMUTE_HEADS, n_heads};
     return GGUF_OK;
+}
+
+static quant_source source_of(const rt_import *import, const gguf_checkpoint_tensor *src) {
+    const gguf_memory_file *memory = gguf_checkpoint_file_memory(import->ckpt, src->file);
+    return (quant_source){.path = gguf_checkpoint_file_path(import->ckpt, src->file),
+                          .fd = gguf_checkpoint_file_fd(import->ckpt, src->file),
+                          .off = src->off,
+                          .memory = memory ? (const char *)memory->bytes + src->off : NULL,
+                          .n_bytes = src->n_bytes};
 }
 
 static gguf_code plan_tensor(rt_import *import, const gguf_yaml *node, const char *gguf_name,
@@ -96,10 +105,7 @@ static gguf_code plan_tensor(rt_import *import, const gguf_yaml *node, const cha
                          "tensor '%s' has more than %d dimensions", src->name.ptr, GGUF_MAX_DIMS);
     quant_plan_tensor t = {
         .out = {.name = gguf_str_of(gguf_name), .n_dims = src->n_dims, .dims = {1, 1, 1, 1}},
-        .source = {.path = path,
-                   .fd = gguf_checkpoint_file_fd(import->ckpt, src->file),
-                   .off = src->off,
-                   .n_bytes = src->n_bytes},
+        .source = source_of(import, src),
         .source_type = (uint32_t)src->dtype->gguf_type};
     for (uint32_t i = 0; i < src->n_dims; i++) t.out.dims[i] = src->dims[src->n_dims - 1 - i];
     t.n_cols = t.out.dims[0];

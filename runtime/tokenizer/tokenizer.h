@@ -20,6 +20,7 @@
 #define RUNTIME_TOKENIZER_TOKENIZER_H
 
 #include "libgguf/gguf.h"
+#include "libgguf/map.h"
 
 /* ---- importing ----------------------------------------------------------------------------------
  */
@@ -46,6 +47,12 @@ void rt_vocab_report_clear(rt_vocab_report *report);
  * GGUF_E_NOMEM. After an error `meta` may hold some of the keys. */
 gguf_code rt_vocab_import(const char *folder, uint32_t n_vocab_config, gguf_meta *meta,
                           rt_vocab_report *report, gguf_error *err);
+
+/* The same for a folder whose files are in memory. Templates in additional_chat_templates are not
+ * looked for. */
+gguf_code rt_vocab_import_memory(const gguf_memory_file *files, size_t n_files,
+                                 uint32_t n_vocab_config, gguf_meta *meta, rt_vocab_report *report,
+                                 gguf_error *err);
 
 /* ---- tokenizing ---------------------------------------------------------------------------------
  */

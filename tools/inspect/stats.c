@@ -13,7 +13,9 @@
 static gguf_code measure(const inspect_call *c, const gguf_file *file, inspect_stats_list *list) {
     gguf_pool *pool = NULL;
     gguf_code code = gguf_pool_new(c->t->n_threads, &pool, c->err);
-    uint64_t done = 0;
+    uint64_t done = 0, total = 0;
+    for (size_t i = 0; i < gguf_file_n_tensors(file); i++)
+        total += gguf_file_tensor(file, i)->n_bytes;
     for (size_t i = 0; i < gguf_file_n_tensors(file) && !code; i++) {
         const gguf_tensor *t = gguf_file_tensor(file, i);
         if (!inspect_takes_tensor(c->o, t->name)) continue;
@@ -25,7 +27,7 @@ static gguf_code measure(const inspect_call *c, const gguf_file *file, inspect_s
             code = quant_stats_of(t->type, gguf_file_data(file, t), gguf_tensor_n_elems(t), pool,
                                   &tool_cancelled, &row->stats, c->err);
         done += t->n_bytes;
-        tool_progress(c->t, done, gguf_file_bytes(file) - gguf_file_data_off(file));
+        tool_progress(c->t, done, total);
     }
     gguf_pool_free(pool);
     return code;
