@@ -221,6 +221,15 @@ int tool_end(tool *t, gguf_code code, const gguf_error *err) {
     return gguf_code_exit_status(code);
 }
 
+int tool_main(const tool_spec *spec, int argc, char **argv) {
+    tool t;
+    int status;
+    gguf_error err = {0};
+    if (!tool_start(&t, spec, argc, argv, &status)) return status;
+    gguf_code code = spec->run(&t, spec->ctx, &err);
+    return tool_end(&t, code, &err);
+}
+
 /* ---- messages and progress
  * --------------------------------------------------------------------------- */
 

@@ -24,18 +24,24 @@ typedef struct tool_option {
 /* Take one option into ctx. Errors: GGUF_E_USAGE. */
 typedef gguf_code (*tool_set_fn)(void *ctx, int id, const char *arg, gguf_error *err);
 
+typedef struct tool tool;
+
+/* Do the command's work once the options are set. */
+typedef gguf_code (*tool_run_fn)(tool *t, void *ctx, gguf_error *err);
+
 typedef struct tool_spec {
     const char *name;           /* "gguf-convert" */
     const char *usage;          /* lines behind "usage: ", separated by newlines */
     const char *summary;        /* one sentence */
     const tool_option *options; /* ends with {0} */
     tool_set_fn set;
-    void *ctx;
+    tool_run_fn run;
+    void *ctx;                /* of set and run */
     const char *const *verbs; /* first words, for completion; ends with NULL; may be NULL */
 } tool_spec;
 
 /* What the common options say, and the plain arguments. */
-typedef struct tool {
+struct tool {
     const tool_spec *spec;
     bool json, quiet, verbose, show_progress, force;
     unsigned n_threads; /* 0 = usable cores */
@@ -44,7 +50,10 @@ typedef struct tool {
     double started_s;
     double last_progress_s;
     bool progress_shown;
-} tool;
+};
+
+/* A whole command: parse, run, report. Returns the exit status. */
+int tool_main(const tool_spec *spec, int argc, char **argv);
 
 /* Parse the command line and install the signal handlers. False: end with *status at once (help was
  * printed, or an error). */

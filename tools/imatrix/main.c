@@ -94,7 +94,8 @@ static gguf_code calibrate(tool *t, const imatrix_opts *o, const rt_model *model
     return code;
 }
 
-static gguf_code run(tool *t, const imatrix_opts *o, gguf_error *err) {
+static gguf_code run(tool *t, void *ctx, gguf_error *err) {
+    const imatrix_opts *o = ctx;
     if (t->n_args != 1 || !o->text || !o->output)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "expected MODEL -f TEXT -o OUT.gguf (see --help)");
@@ -121,11 +122,7 @@ int main(int argc, char **argv) {
                    "--imatrix.",
         .options = options,
         .set = set_option,
+        .run = run,
         .ctx = &o};
-    tool t;
-    int status;
-    gguf_error err = {0};
-    if (!tool_start(&t, &spec, argc, argv, &status)) return status;
-    gguf_code code = run(&t, &o, &err);
-    return tool_end(&t, code, &err);
+    return tool_main(&spec, argc, argv);
 }
