@@ -192,9 +192,19 @@ gguf_code quant_imatrix_read(const gguf_file *f, quant_imatrix **out, gguf_error
     return code;
 }
 
+/* The legacy format has no magic: it starts with the number of entries. */
+static bool starts_like_gguf(const char *path) {
+    char magic[4] = {0};
+    FILE *f = fopen(path, "rb");
+    bool found = !f || fread(magic, 1, 4, f) < 4 || memcmp(magic, "GGUF", 4) == 0;
+    if (f) fclose(f);
+    return found;
+}
+
 gguf_code quant_imatrix_load(const char *path, quant_imatrix **out, gguf_error *err) {
     gguf_file *f;
     *out = NULL;
+    if (!starts_like_gguf(path)) return quant_imatrix_load_dat(path, out, err);
     gguf_code code = gguf_file_open(path, GGUF_OPEN_DEFAULT, &f, err);
     if (code) return code;
     code = quant_imatrix_read(f, out, err);
