@@ -4,8 +4,7 @@
 #include "quant/kernels.h"
 #include "quant/unpack.h"
 
-/* ---- activations -------------------------------------------------------------------------------
- */
+/* ---- activations -------------------------------------------------------------------------- */
 
 static float greatest_abs(const float *x, size_t n) {
     float most = 0.0f;
@@ -47,8 +46,7 @@ void quant_act_q8_k_scalar(const float *src, size_t n_cols, void *dst) {
     }
 }
 
-/* ---- float weights -----------------------------------------------------------------------------
- */
+/* ---- float weights ------------------------------------------------------------------------ */
 
 typedef float load_fn(const uint8_t *p);
 
@@ -92,8 +90,7 @@ void quant_dot_bf16_scalar(DOT_ARGS) {
     dot_floats(weight, 2, load_bf16, n_cols, acts, act_bytes, n_acts, out);
 }
 
-/* ---- plain blocks ------------------------------------------------------------------------------
- */
+/* ---- plain blocks ------------------------------------------------------------------------- */
 
 /* A weight block as numbers: y = d q + m. */
 typedef struct plain {
@@ -177,8 +174,7 @@ PLAIN_DOT(q5_0)
 PLAIN_DOT(q5_1)
 PLAIN_DOT(q8_0)
 
-/* ---- super-blocks ------------------------------------------------------------------------------
- */
+/* ---- super-blocks ------------------------------------------------------------------------- */
 
 /* A weight super-block as numbers, in 16 sub-blocks of 16: y = d s q - dmin m. */
 typedef struct super {
@@ -257,8 +253,7 @@ SUPER_DOT(q4_k)
 SUPER_DOT(q5_k)
 SUPER_DOT(q6_k)
 
-/* ---- scans -------------------------------------------------------------------------------------
- */
+/* ---- scans -------------------------------------------------------------------------------- */
 
 size_t quant_beyond_scalar(const void *x, size_t n, float limit) {
     size_t i = 0;
