@@ -105,8 +105,9 @@ static void read_array_head(gguf_cursor *c, gguf_kv *kv) {
 static void read_kv(gguf_cursor *c, gguf_meta *meta) {
     gguf_kv kv = {.off = (int64_t)c->pos, .count = 1};
     kv.key = gguf_cursor_str(c, MAX_KEY_BYTES, "a key");
-    if (!c->code && kv.key.len == 0)
-        gguf_cursor_fail(c, GGUF_E_FORMAT, (uint64_t)kv.off, "empty key");
+    if (!c->code && (kv.key.len == 0 || memchr(kv.key.ptr, 0, kv.key.len)))
+        gguf_cursor_fail(c, GGUF_E_FORMAT, (uint64_t)kv.off, "%s",
+                         kv.key.len ? "a key with a NUL byte" : "empty key");
     uint64_t pos = c->pos;
     uint32_t type = gguf_cursor_u32(c, "a value's type");
     check_value_type(c, type, pos, kv.key);
@@ -164,6 +165,8 @@ static void read_tensor_info(gguf_cursor *c, gguf_file *f, const shard *s, gguf_
     uint64_t start = c->pos;
     *t = (gguf_tensor){.dims = {1, 1, 1, 1}, .shard = (uint32_t)(s - f->shards)};
     t->name = gguf_cursor_str(c, GGUF_MAX_TENSOR_NAME, "a tensor's name");
+    if (!c->code && memchr(t->name.ptr, 0, t->name.len))
+        gguf_cursor_fail(c, GGUF_E_FORMAT, start, "a tensor's name with a NUL byte");
     uint64_t dims_pos = c->pos;
     t->n_dims = gguf_cursor_u32(c, "a tensor's number of dimensions");
     if (!c->code && t->n_dims > GGUF_MAX_DIMS)

@@ -2,6 +2,7 @@
 #include "quant/imatrix.h"
 #include "libgguf/index.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -154,6 +155,14 @@ static gguf_code read_values(const gguf_file *f, const gguf_tensor *t, double *o
     return GGUF_OK;
 }
 
+/* Means that overflow would weigh a column infinitely. */
+static bool means_are_finite(const quant_imatrix_entry *entry) {
+    for (size_t m = 0; m < entry->n_mats; m++)
+        for (size_t c = 0; c < entry->n_cols && entry->counts[m] > 0; c++)
+            if (entry->sums[m * entry->n_cols + c] / entry->counts[m] > FLT_MAX) return false;
+    return true;
+}
+
 static gguf_code read_entry(quant_imatrix *im, const gguf_file *f, const gguf_tensor *sums,
                             gguf_error *err) {
     char name[GGUF_MAX_TENSOR_NAME + 8];
@@ -169,7 +178,10 @@ static gguf_code read_entry(quant_imatrix *im, const gguf_file *f, const gguf_te
     quant_imatrix_entry *entry = quant_imatrix_entry_of(im, name, n_cols, n_mats);
     if (!entry) return no_memory(err, gguf_file_path(f));
     gguf_code code = read_values(f, sums, entry->sums, err);
-    return code ? code : read_values(f, counts, entry->counts, err);
+    if (!code) code = read_values(f, counts, entry->counts, err);
+    if (!code && !means_are_finite(entry))
+        code = fail_entry(f, sums, GGUF_E_NONFINITE, "a mean is not finite", err);
+    return code;
 }
 
 static bool ends_with(gguf_str name, const char *suffix) {

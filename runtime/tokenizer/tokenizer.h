@@ -79,7 +79,8 @@ typedef enum rt_tokenize_flags {
     RT_TOKENIZE_PARSE_SPECIAL = 2 /* special tokens written in the text are recognised */
 } rt_tokenize_flags;
 
-/* Append the ids of a text; bytes that are not UTF-8 count as U+FFFD.
+/* Append the ids of a text; bytes that are not UTF-8 count as U+FFFD. Text that no token covers is
+ * left out if the vocabulary has no unknown token.
  * Errors: GGUF_E_LIMIT (too long, an expression that backtracks too much), GGUF_E_NOMEM. */
 gguf_code rt_tokenize(const rt_tokenizer *tok, const char *text, size_t len, unsigned flags,
                       rt_ids *out, gguf_error *err);
