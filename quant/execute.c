@@ -1,9 +1,9 @@
 /* The one executor: read rows, transform, encode, write at the planned offset. Row ranges
  * ("chunks") are independent of each other, so any number of threads gives the same bytes. */
-#include "libgguf/map.h"
 #include "libgguf/outfile.h"
 #include "quant/plan.h"
 #include "quant/quant.h"
+#include "quant/source.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -59,11 +59,6 @@ static uint64_t rows_per_unit(const quant_plan_tensor *t) {
     return 1;
 }
 
-/* Rows of one matrix of a stack; importance is per matrix. */
-static uint64_t rows_per_matrix(const quant_plan_tensor *t) {
-    return t->out.n_dims > 2 ? t->out.dims[1] : t->n_rows;
-}
-
 static uint64_t chunk_elems(const quant_execute_opts *opts, unsigned n_threads) {
     uint64_t fitting = opts->max_memory_bytes / 2 / (n_threads * (uint64_t)BYTES_PER_ELEM);
     return fitting < CHUNK_ELEMS ? fitting : CHUNK_ELEMS;
@@ -79,7 +74,7 @@ static uint64_t rows_per_chunk(const quant_plan_tensor *t, uint64_t elems) {
 static size_t cut_tensor(const quant_plan_tensor *t, uint32_t index, uint64_t elems, chunk *out) {
     size_t n = 0;
     if (t->n_rows == 0 || t->n_cols == 0) return 0;
-    uint64_t step = rows_per_chunk(t, elems), matrix = rows_per_matrix(t);
+    uint64_t step = rows_per_chunk(t, elems), matrix = quant_rows_per_matrix(t);
     for (uint64_t row = 0; row < t->n_rows; n++) {
         uint64_t left = matrix - row % matrix;
         uint64_t n_rows = left < step ? left : step;
@@ -127,18 +122,6 @@ static gguf_code cut_plan(run *r, gguf_error *err) {
 /* ---- one chunk
  * ------------------------------------------------------------------------------------ */
 
-static gguf_code read_rows(const quant_plan_tensor *t, const chunk *c, uint8_t *raw,
-                           gguf_error *err) {
-    size_t row_bytes = quant_row_bytes(t->source_type, t->n_cols);
-    const quant_source *s = &t->source;
-    if (s->memory) {
-        memcpy(raw, (const uint8_t *)s->memory + c->row * row_bytes, c->n_rows * row_bytes);
-        return GGUF_OK;
-    }
-    return gguf_read_at(s->fd, s->path, raw, c->n_rows * row_bytes, s->off + c->row * row_bytes,
-                        err);
-}
-
 /* Rows of whole heads from halves to adjacent pairs; see QUANT_STEP_PERMUTE_HEADS. */
 static void permute_heads(const uint8_t *src, uint8_t *dst, uint64_t n_rows, uint64_t head_rows,
                           size_t row_bytes) {
@@ -155,6 +138,7 @@ static const uint8_t *transform_rows(const quant_plan_tensor *t, const chunk *c,
     uint8_t *from = b->raw, *to = b->moved;
     size_t row_bytes = quant_row_bytes(t->source_type, t->n_cols);
     for (uint32_t i = 0; i < t->n_steps; i++) {
+        if (t->steps[i].op != QUANT_STEP_PERMUTE_HEADS) continue;
         permute_heads(from, to, c->n_rows, t->n_rows / t->steps[i].arg, row_bytes);
         uint8_t *swap = from;
         from = to;
@@ -163,8 +147,21 @@ static const uint8_t *transform_rows(const quant_plan_tensor *t, const chunk *c,
     return from;
 }
 
+/* Steps on decoded numbers. */
+static bool has_arithmetic(const quant_plan_tensor *t) {
+    for (uint32_t i = 0; i < t->n_steps; i++)
+        if (t->steps[i].op == QUANT_STEP_ADD) return true;
+    return false;
+}
+
+static void transform_values(const quant_plan_tensor *t, float *values, size_t n) {
+    for (uint32_t i = 0; i < t->n_steps; i++)
+        if (t->steps[i].op == QUANT_STEP_ADD)
+            for (size_t k = 0; k < n; k++) values[k] += (float)t->steps[i].arg;
+}
+
 static const float *importance_of(const quant_plan_tensor *t, const chunk *c) {
-    return t->imp ? t->imp + c->row / rows_per_matrix(t) * t->n_cols : NULL;
+    return t->imp ? t->imp + c->row / quant_rows_per_matrix(t) * t->n_cols : NULL;
 }
 
 /* Report a failure of encode with the tensor's name and the row in the tensor. */
@@ -204,6 +201,7 @@ static gguf_code encode_rows(run *r, size_t index, const uint8_t *rows, worker_b
     const float *imp = importance_of(t, c);
     gguf_error why = {0};
     gguf_code code = quant_decode(t->source_type, rows, c->n_rows, t->n_cols, b->values, &why);
+    if (!code) transform_values(t, b->values, c->n_rows * t->n_cols);
     if (!code)
         code = quant_encode(t->out.type, b->values, c->n_rows, t->n_cols, imp, b->encoded, &why);
     if (!code && r->losses) {
@@ -216,12 +214,12 @@ static gguf_code encode_rows(run *r, size_t index, const uint8_t *rows, worker_b
 static gguf_code run_chunk(run *r, size_t index, worker_buffers *b, gguf_error *err) {
     const chunk *c = &r->chunks[index];
     const quant_plan_tensor *t = &r->plan->tensors[c->tensor];
-    gguf_code code = read_rows(t, c, b->raw, err);
+    gguf_code code = quant_source_read(t, c->row, c->n_rows, b->raw, b->moved, err);
     if (code) return code;
     const uint8_t *rows = transform_rows(t, c, b);
     size_t row_bytes = quant_row_bytes(t->out.type, t->n_cols);
     code = check_finite(t, c, rows, err);
-    if (!code && t->source_type != t->out.type) {
+    if (!code && (t->source_type != t->out.type || has_arithmetic(t))) {
         code = encode_rows(r, index, rows, b, err);
         rows = b->encoded;
     }

@@ -1,6 +1,7 @@
 /* Building plans. */
 #include "quant/plan.h"
 #include "quant/quant.h"
+#include "quant/source.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -73,11 +74,8 @@ static gguf_code check_tensor(const quant_plan_tensor *t, gguf_error *err) {
         return gguf_fail(err, GGUF_E_SHAPE, t->source.path, GGUF_NO_OFFSET,
                          "tensor '%s' has %" PRIu64 " x %" PRIu64 " elements, the output %" PRIu64,
                          name, t->n_rows, t->n_cols, n_elems);
-    if (t->n_rows && t->n_cols &&
-        t->source.n_bytes != t->n_rows * quant_row_bytes(t->source_type, t->n_cols))
-        return gguf_fail(err, GGUF_E_SHAPE, t->source.path, (int64_t)t->source.off,
-                         "tensor '%s' has %" PRIu64 " bytes, its shape needs another number", name,
-                         t->source.n_bytes);
+    gguf_code code = quant_source_check(t, err);
+    if (code) return code;
     if (t->source_type == t->out.type) return GGUF_OK;
     if (!quant_can_decode(t->source_type) || !quant_can_encode(t->out.type))
         return gguf_fail(err, GGUF_E_UNSUPPORTED, t->source.path, GGUF_NO_OFFSET,

@@ -23,19 +23,54 @@ typedef struct quant_model_tags {
     uint32_t gqa;       /* query heads per key head; at least 1 */
 } quant_model_tags;
 
-/* A matrix in a file, or in memory if `memory` is set. Rows of `type`. */
+/* Bytes in a file, or in memory if `memory` is set. */
+typedef struct quant_bytes {
+    int fd;
+    uint64_t off;
+    const void *memory;
+    uint64_t n_bytes;
+} quant_bytes;
+
+/* A matrix as it is stored, whole or as part of a larger one. */
 typedef struct quant_source {
     const char *path; /* for errors; lives as long as the plan */
     int fd;
     uint64_t off;
     const void *memory;
     uint64_t n_bytes;
+    uint64_t first;     /* element of the source at row 0, column 0 */
+    quant_bytes scales; /* of a coding that has some; none = all ones */
 } quant_source;
+
+/* How numbers lie in a source; all but the first become source_type while they are read. */
+typedef enum quant_coding {
+    QUANT_CODING_PLAIN, /* as rows of source_type */
+    QUANT_CODING_E4M3,  /* FP8 times the scale of its block; becomes F32 */
+    QUANT_CODING_E5M2,
+    /* 32 elements in 16 bytes, neighbours in one byte, the first in its low half; scales are E8M0
+     * bytes; becomes MXFP4, bit for bit. */
+    QUANT_CODING_MXFP4
+} quant_coding;
+
+/* Element (row, column) is number first + row * row_stride + column * col_stride of the source:
+ * parts of fused matrices, interleaved rows, transposition. Zeros: rows of n_cols, no gaps. */
+typedef struct quant_view {
+    uint64_t row_stride, col_stride;
+} quant_view;
+
+/* One scale per block of the stored matrix. Blocks at the right and lower edge may be cut. */
+typedef struct quant_scaling {
+    uint64_t n_cols; /* of the stored matrix */
+    uint64_t block_rows, block_cols;
+    uint32_t type; /* GGUF type of the scales; unused for MXFP4 */
+} quant_scaling;
 
 typedef enum quant_step_op {
     /* Per head of d rows: out row 2i + j = in row j * d/2 + i, for adjacent RoPE pairs.
      * arg: number of heads. */
-    QUANT_STEP_PERMUTE_HEADS
+    QUANT_STEP_PERMUTE_HEADS,
+    /* Add `arg` to every number, in f32. */
+    QUANT_STEP_ADD
 } quant_step_op;
 
 typedef struct quant_step {
@@ -48,9 +83,13 @@ typedef struct quant_step {
 typedef struct quant_plan_tensor {
     gguf_tensor out; /* name, type, dims; data_off and n_bytes by quant_plan_finish */
     quant_tags tags;
-    quant_source source;
-    uint32_t source_type;    /* GGUF type of the stored numbers */
-    uint64_t n_rows, n_cols; /* of the source as a matrix, e.g. 4096 x 1 for a permuted bias */
+    quant_source source;       /* of all rows */
+    const quant_source *stack; /* [out.dims[2]] instead, one per matrix; not owned; or NULL */
+    quant_coding coding;
+    quant_view view;
+    quant_scaling scaling;
+    uint32_t source_type;    /* GGUF type of the numbers as they are read */
+    uint64_t n_rows, n_cols; /* of all matrices together, e.g. 4096 x 1 for a permuted bias */
     quant_step steps[QUANT_MAX_STEPS];
     uint32_t n_steps;
     const float *imp; /* [n_mats][n_cols] column importance, or NULL; not owned */

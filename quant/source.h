@@ -1,0 +1,19 @@
+/* Reading rows of a plan's tensors from where they are stored. */
+#ifndef QUANT_SOURCE_H
+#define QUANT_SOURCE_H
+
+#include "quant/plan.h"
+
+/* A chunk never crosses from one matrix of a stack to the next; importance is per matrix. */
+uint64_t quant_rows_per_matrix(const quant_plan_tensor *t);
+
+/* Every element that the tensor asks for lies inside its source. Errors: GGUF_E_SHAPE. */
+gguf_code quant_source_check(const quant_plan_tensor *t, gguf_error *err);
+
+/* Read n_rows rows of one matrix, decoded to rows of t->source_type.
+ *   row      of the whole tensor
+ *   dst, scratch  8 bytes per element of the rows each */
+gguf_code quant_source_read(const quant_plan_tensor *t, uint64_t row, uint64_t n_rows, uint8_t *dst,
+                            uint8_t *scratch, gguf_error *err);
+
+#endif
