@@ -245,8 +245,8 @@ static gguf_code diff_files(const inspect_call *c, const gguf_file *a, const ggu
 
 gguf_code inspect_diff(const inspect_call *c) {
     gguf_file *a = NULL, *b = NULL;
-    gguf_code code = inspect_open(c, 0, &a);
-    if (!code) code = inspect_open(c, 1, &b);
+    gguf_code code = inspect_open_values(c, 0, &a);
+    if (!code) code = inspect_open_values(c, 1, &b);
     if (!code) code = diff_files(c, a, b);
     gguf_file_close(a);
     gguf_file_close(b);

@@ -43,6 +43,8 @@ gguf_code inspect_report(const inspect_call *c);
  * ---------------------------------------------------------------------------------- */
 
 gguf_code inspect_open(const inspect_call *c, size_t i, gguf_file **out);
+/* The same for verbs that read numbers: a big-endian file is refused. */
+gguf_code inspect_open_values(const inspect_call *c, size_t i, gguf_file **out);
 
 /* Whether --filter takes a name; --tensor too where tensors are named. */
 bool inspect_takes(const inspect_opts *o, gguf_str name);

@@ -179,7 +179,7 @@ gguf_code inspect_report(const inspect_call *c) {
     if (!c->o->output)
         return gguf_fail(c->err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "report needs -o FILE (see --help)");
-    gguf_code code = inspect_open(c, 0, &file);
+    gguf_code code = inspect_open_values(c, 0, &file);
     if (code) return code;
     code = write_report(c, file);
     gguf_file_close(file);

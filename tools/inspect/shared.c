@@ -7,7 +7,24 @@
 #include <string.h>
 
 gguf_code inspect_open(const inspect_call *c, size_t i, gguf_file **out) {
-    return gguf_file_open(c->files[i], GGUF_OPEN_ANY_TYPE, out, c->err);
+    const gguf_open_flags flags = GGUF_OPEN_ANY_TYPE | GGUF_OPEN_BIG_ENDIAN;
+    gguf_error why = {0};
+    gguf_code code = gguf_file_open(c->files[i], flags, out, &why);
+    /* A shard behind the first is shown on its own. */
+    if (code == GGUF_E_USAGE)
+        return gguf_file_open(c->files[i], flags | GGUF_OPEN_SINGLE, out, c->err);
+    if (code && c->err && !c->err->code) *c->err = why;
+    return code;
+}
+
+gguf_code inspect_open_values(const inspect_call *c, size_t i, gguf_file **out) {
+    gguf_code code = inspect_open(c, i, out);
+    if (code || !gguf_file_big_endian(*out)) return code;
+    gguf_file_close(*out);
+    *out = NULL;
+    return gguf_fail(
+        c->err, GGUF_E_UNSUPPORTED, c->files[i], GGUF_NO_OFFSET,
+        "the numbers are big-endian; gguf-edit swap-endian makes a little-endian copy");
 }
 
 /* ---- filters

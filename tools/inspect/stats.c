@@ -205,7 +205,7 @@ static void write_plot(FILE *f, const void *ctx) {
 gguf_code inspect_stats(const inspect_call *c) {
     gguf_file *file;
     inspect_stats_list list;
-    gguf_code code = inspect_open(c, 0, &file);
+    gguf_code code = inspect_open_values(c, 0, &file);
     if (code) return code;
     code = inspect_stats_measure(c, file, &list);
     if (!code && c->o->plot) code = inspect_save_stream(c, c->o->plot, write_plot, &list);
