@@ -53,6 +53,16 @@ static inline void lanes_store_codes(void *dst, lanes a) {
 static inline lanes lanes_load_codes(const uint8_t *src) {
     return (lanes)*src;
 }
+/* LANES f16 numbers, rounded to nearest even. */
+static inline void lanes_store_f16(void *dst, lanes a) {
+    uint16_t h = quant_f32_to_f16(a);
+    memcpy(dst, &h, sizeof h);
+}
+static inline lanes lanes_load_f16(const void *src) {
+    uint16_t h;
+    memcpy(&h, src, sizeof h);
+    return quant_f16_to_f32(h);
+}
 /* Index of the level next to each lane; of two at the same distance the lower. */
 static inline lanes lanes_nearest_level(const quant_levels *levels, lanes a) {
     int node = 1;

@@ -49,6 +49,12 @@ static inline void lanes_store_codes(void *dst, lanes a) {
 static inline lanes lanes_load_codes(const uint8_t *src) {
     return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)src)));
 }
+static inline void lanes_store_f16(void *dst, lanes a) {
+    _mm_storeu_si128(dst, _mm256_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+static inline lanes lanes_load_f16(const void *src) {
+    return _mm256_cvtph_ps(_mm_loadu_si128(src));
+}
 static inline lanes lanes_nearest_level(const quant_levels *levels, lanes a) {
     __m256 upper = _mm256_loadu_ps(levels->tree), lower = _mm256_loadu_ps(levels->tree + 8);
     __m256i node = _mm256_set1_epi32(1);

@@ -45,6 +45,12 @@ static inline void lanes_store_codes(void *dst, lanes a) {
 static inline lanes lanes_load_codes(const uint8_t *src) {
     return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)src)));
 }
+static inline void lanes_store_f16(void *dst, lanes a) {
+    _mm256_storeu_si256(dst, _mm512_cvtps_ph(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC));
+}
+static inline lanes lanes_load_f16(const void *src) {
+    return _mm512_cvtph_ps(_mm256_loadu_si256(src));
+}
 static inline lanes lanes_nearest_level(const quant_levels *levels, lanes a) {
     __m512 tree = _mm512_loadu_ps(levels->tree);
     __m512i node = _mm512_set1_epi32(1), one = node;

@@ -88,16 +88,21 @@ static const struct {
     double plain, weighted;
 } error_limits[] = {
     {GGUF_TYPE_F32, 0, 0},
-    {GGUF_TYPE_F16, 1e-7, 1e-7},
-    {GGUF_TYPE_BF16, 4e-6, 4e-6},
-    {GGUF_TYPE_Q8_0, 3.6e-5, 4.5e-5},
-    {GGUF_TYPE_Q4_0, 0.0075, 0.0060},
-    {GGUF_TYPE_Q4_1, 0.0056, 0.0045},
-    {GGUF_TYPE_Q5_0, 0.0018, 0.0015},
-    {GGUF_TYPE_Q5_1, 0.0014, 0.0012},
-    {GGUF_TYPE_Q4_K, 0.0058, 0.0048},
-    {GGUF_TYPE_Q5_K, 0.0014, 0.0012},
-    {GGUF_TYPE_Q6_K, 0.00040, 0.00035},
+    {GGUF_TYPE_F16, 4.7e-08, 4.8e-08},
+    {GGUF_TYPE_BF16, 3.1e-06, 3.1e-06},
+    {GGUF_TYPE_Q8_0, 2.8e-05, 2.9e-05},
+    {GGUF_TYPE_Q4_0, 0.0063, 0.0056},
+    {GGUF_TYPE_Q4_1, 0.0048, 0.004},
+    {GGUF_TYPE_Q5_0, 0.0016, 0.0014},
+    {GGUF_TYPE_Q5_1, 0.0011, 0.00095},
+    {GGUF_TYPE_Q4_K, 0.0049, 0.004},
+    {GGUF_TYPE_Q5_K, 0.0012, 0.0011},
+    {GGUF_TYPE_Q6_K, 0.00027, 0.00023},
+    {GGUF_TYPE_Q2_K, 0.07, 0.053},
+    {GGUF_TYPE_Q3_K, 0.021, 0.018},
+    {GGUF_TYPE_IQ4_NL, 0.0053, 0.0045},
+    {GGUF_TYPE_IQ4_XS, 0.0054, 0.0046},
+    {GGUF_TYPE_MXFP4, 0.013, 0.013},
 };
 
 START_TEST(errors_stay_small) {
