@@ -77,6 +77,7 @@ static const struct {
     {"{% endif %}", "line 1, column 4: the statement 'endif' is not known here"},
     {"{% for x of y %}", "line 1, column 10: expected 'in' in a 'for'"},
     {"{% for true in y %}{% endfor %}", "line 1, column 8: 'true' cannot be set"},
+    {"{% set a, = 1 %}", "line 1, column 11: expected a variable"},
     {"{% set = 1 %}", "line 1, column 8: expected a variable"},
     {"{% macro m(a=1, b) %}{% endmacro %}", "line 1, column 17: a parameter without default"},
     {"{% call 1 %}{% endcall %}", "line 1, column 9: 'call' needs a call"},

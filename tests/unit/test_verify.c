@@ -106,7 +106,7 @@ static void findings_of(const bytes *b, char *out, size_t room) {
     gguf_error err = {0};
     unit_write(path, b->data, b->n);
     unit_ok(gguf_scan_open(path, &found, &scan, &err), err);
-    unit_ok(rt_check_meta(gguf_scan_meta(scan), &found, &err), err);
+    unit_ok(rt_check_meta(gguf_scan_meta(scan), gguf_scan_has_all_keys(scan), &found, &err), err);
     gguf_findings_sort(&found);
     out[0] = '\0';
     for (size_t i = 0; i < found.n; i++) {

@@ -181,7 +181,8 @@ gguf_code inspect_report(const inspect_call *c) {
                          "report needs -o FILE (see --help)");
     gguf_code code = inspect_open(c, 0, &file);
     if (code) return code;
-    code = write_report(c, file);
+    code = inspect_check_output(c, c->o->output);
+    if (!code) code = write_report(c, file);
     gguf_file_close(file);
     return code;
 }
