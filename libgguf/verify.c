@@ -24,6 +24,7 @@ struct gguf_scan {
     size_t n_tensors;
     gguf_index names;
     uint32_t alignment;
+    bool has_all_keys;
     uint64_t data_off; /* 0 if the infos could not be read to their end */
 };
 
@@ -363,6 +364,7 @@ static gguf_code walk_file(walk *w, gguf_error *err) {
     for (uint64_t i = 0; i < n_kv && !w->c.code; i++) walk_entry(w);
     find_alignment(w);
     if (w->c.code) return GGUF_OK;
+    w->scan->has_all_keys = true;
     uint64_t most = gguf_cursor_left(&w->c) / MIN_INFO_BYTES;
     if (n_tensors > most)
         ADD(w, 8, "%" PRIu64 " tensors cannot fit into %" PRIu64 " bytes", n_tensors,
@@ -411,6 +413,10 @@ void gguf_scan_close(gguf_scan *scan) {
 
 const gguf_meta *gguf_scan_meta(const gguf_scan *scan) {
     return scan->meta;
+}
+
+bool gguf_scan_has_all_keys(const gguf_scan *scan) {
+    return scan->has_all_keys;
 }
 
 size_t gguf_scan_n_tensors(const gguf_scan *scan) {

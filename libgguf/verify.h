@@ -36,6 +36,8 @@ gguf_code gguf_scan_open(const char *path, gguf_findings *findings, gguf_scan **
 void gguf_scan_close(gguf_scan *scan); /* accepts NULL */
 
 const gguf_meta *gguf_scan_meta(const gguf_scan *scan); /* of a key that occurs twice the first */
+/* Whether all metadata could be read; if not, absent keys mean nothing. */
+bool gguf_scan_has_all_keys(const gguf_scan *scan);
 size_t gguf_scan_n_tensors(const gguf_scan *scan);
 const gguf_tensor *gguf_scan_tensor(const gguf_scan *scan, size_t i);
 /* The tensor's data, or NULL if its type is unknown or it does not lie inside the file. */

@@ -9,6 +9,7 @@
 
 typedef struct checker {
     const gguf_meta *meta;
+    bool complete;
     gguf_findings *found;
     gguf_error *err;
     gguf_code code;
@@ -36,7 +37,7 @@ static void check_key(checker *k, const char *arch, const char *key, const char 
     snprintf(full, sizeof full, "%s.%s", arch, key);
     const gguf_kv *kv = gguf_meta_find(k->meta, full);
     if (!kv) {
-        if (required) ADD(k, GGUF_NO_OFFSET, "the key '%s' is missing", full);
+        if (required && k->complete) ADD(k, GGUF_NO_OFFSET, "the key '%s' is missing", full);
         return;
     }
     if (!fits_type(kv, type))
@@ -82,7 +83,7 @@ static void check_architecture(checker *k) {
                         gguf_str_eq(type, "model");
         const gguf_kv *part = gguf_meta_find(k->meta, "split.no");
         uint64_t number = 0;
-        if (is_model && !(gguf_kv_u64(part, &number) && number > 0))
+        if (k->complete && is_model && !(gguf_kv_u64(part, &number) && number > 0))
             ADD(k, GGUF_NO_OFFSET, "the key 'general.architecture' is missing");
         return;
     }
@@ -206,10 +207,11 @@ static void check_tokenizer(checker *k) {
     const gguf_kv *tokens =
         check_array(k, "tokenizer.ggml.tokens", GGUF_VALUE_STRING, GGUF_VALUE_STRING, NULL);
     gguf_str name;
-    if (model && !gguf_meta_find(k->meta, "tokenizer.ggml.tokens") &&
+    if (k->complete && model && !gguf_meta_find(k->meta, "tokenizer.ggml.tokens") &&
         !(gguf_kv_str(model, &name) && gguf_str_eq(name, "no_vocab")))
         ADD(k, model->off, "a tokenizer without 'tokenizer.ggml.tokens'");
-    if (!model && tokens) ADD(k, tokens->off, "tokens without 'tokenizer.ggml.model'");
+    if (k->complete && !model && tokens)
+        ADD(k, tokens->off, "tokens without 'tokenizer.ggml.model'");
     const uint64_t *n = tokens ? &tokens->count : NULL;
     check_array(k, "tokenizer.ggml.scores", GGUF_VALUE_F32, GGUF_VALUE_F32, n);
     check_token_types(
@@ -276,8 +278,9 @@ static void check_templates(checker *k) {
     }
 }
 
-gguf_code rt_check_meta(const gguf_meta *meta, gguf_findings *findings, gguf_error *err) {
-    checker k = {meta, findings, err, GGUF_OK};
+gguf_code rt_check_meta(const gguf_meta *meta, bool complete, gguf_findings *findings,
+                        gguf_error *err) {
+    checker k = {meta, complete, findings, err, GGUF_OK};
     check_architecture(&k);
     check_general(&k);
     check_tokenizer(&k);

@@ -5,8 +5,10 @@
 
 #include "libgguf/verify.h"
 
-/* Add everything that is wrong; a set without general.architecture that is an imatrix or adapter is
+/* Add everything that is wrong. In a set that is not `complete`, because its file is broken, absent
+ * keys are no findings. A set without general.architecture that is an imatrix or adapter is
  * checked as such. Errors: GGUF_E_NOMEM. */
-gguf_code rt_check_meta(const gguf_meta *meta, gguf_findings *findings, gguf_error *err);
+gguf_code rt_check_meta(const gguf_meta *meta, bool complete, gguf_findings *findings,
+                        gguf_error *err);
 
 #endif

@@ -44,8 +44,9 @@ threads() {
 oracle() {
     [ -x build/gguf-convert ] || build build -DCMAKE_C_COMPILER=gcc
     python3 -m venv build/oracle-venv
-    build/oracle-venv/bin/pip install -q gguf safetensors numpy
+    build/oracle-venv/bin/pip install -q gguf safetensors numpy jsonschema
     build/oracle-venv/bin/python tests/oracle/check_files.py build tests/data
+    build/oracle-venv/bin/python tests/oracle/check_schemas.py build tests/data
 }
 
 passed=0

@@ -552,8 +552,7 @@ rt_tpl_node *tpl_parse_target(tpl_parser *p, bool with_attribute) {
     if (!tpl_is_op(p, ",")) return first;
     rt_tpl_node *tuple = tpl_node(p, RT_TPL_TUPLE, off), **tail = &tuple->args;
     tpl_append(&tail, first);
-    while (tpl_skip_op(p, ",") && !ends_tuple(p, "in") && !tpl_is_op(p, "="))
-        tpl_append(&tail, parse_target_item(p));
+    while (tpl_skip_op(p, ",") && !ends_tuple(p, NULL)) tpl_append(&tail, parse_target_item(p));
     return tuple;
 }
 

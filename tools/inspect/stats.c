@@ -6,6 +6,7 @@
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* ---- measuring
  * ------------------------------------------------------------------------------------------ */
@@ -183,6 +184,12 @@ static void json_list(const gguf_file *file, const inspect_stats_list *list) {
 /* ---- the verb
  * ---------------------------------------------------------------------------------------- */
 
+gguf_code inspect_check_output(const inspect_call *c, const char *path) {
+    if (!path || c->t->force || access(path, F_OK) != 0) return GGUF_OK;
+    return gguf_fail(c->err, GGUF_E_EXISTS, path, GGUF_NO_OFFSET,
+                     "the output exists; --force replaces it");
+}
+
 gguf_code inspect_save_stream(const inspect_call *c, const char *path, inspect_write_fn fn,
                               const void *ctx) {
     char *text = NULL;
@@ -204,10 +211,11 @@ static void write_plot(FILE *f, const void *ctx) {
 
 gguf_code inspect_stats(const inspect_call *c) {
     gguf_file *file;
-    inspect_stats_list list;
+    inspect_stats_list list = {0};
     gguf_code code = inspect_open_values(c, 0, &file);
     if (code) return code;
-    code = inspect_stats_measure(c, file, &list);
+    code = inspect_check_output(c, c->o->plot);
+    if (!code) code = inspect_stats_measure(c, file, &list);
     if (!code && c->o->plot) code = inspect_save_stream(c, c->o->plot, write_plot, &list);
     if (!code) c->t->json ? json_list(file, &list) : print_list(&list);
     inspect_stats_clear(&list);

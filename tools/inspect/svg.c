@@ -42,11 +42,11 @@ void inspect_svg_histogram(FILE *f, const inspect_stats_row *row, double width, 
 
 static void put_curve(FILE *f, const inspect_stats_list *list, const char *name, double top,
                       double width, double height, double (*value)(const quant_stats *)) {
-    double step = list->n_layers > 1 ? (width - 60) / (double)(list->n_layers - 1) : 0;
+    double step = list->n_layers > 1 ? (width - 80) / (double)(list->n_layers - 1) : 0;
     fprintf(f, "<polyline class=\"%s\" points=\"", name);
     for (size_t i = 0; i < list->n_layers; i++)
         if (list->layers[i].n)
-            fprintf(f, "%.1f,%.1f ", 50 + step * (double)i,
+            fprintf(f, "%.1f,%.1f ", 70 + step * (double)i,
                     height - 20 - value(&list->layers[i]) / top * (height - 30));
     fprintf(f, "\"/>\n");
 }
@@ -63,13 +63,13 @@ static double top_of(const inspect_stats_list *list, double (*value)(const quant
 
 void inspect_svg_layers(FILE *f, const inspect_stats_list *list, double width, double height) {
     double std = top_of(list, quant_stats_std), max = top_of(list, largest);
-    fprintf(f, "<g class=\"curves\"><path class=\"axis\" d=\"M50 10V%.0fH%.0f\"/>\n", height - 20,
+    fprintf(f, "<g class=\"curves\"><path class=\"axis\" d=\"M70 10V%.0fH%.0f\"/>\n", height - 20,
             width - 10);
     put_curve(f, list, "std", std, width, height, quant_stats_std);
     put_curve(f, list, "max", max, width, height, largest);
     fprintf(f, "<text class=\"std\" x=\"0\" y=\"18\">std %.3g</text>", std);
     fprintf(f, "<text class=\"max\" x=\"0\" y=\"32\">max %.3g</text>", max);
-    fprintf(f, "<text x=\"50\" y=\"%.0f\">layer 0</text>", height - 6);
+    fprintf(f, "<text x=\"70\" y=\"%.0f\">layer 0</text>", height - 6);
     fprintf(f, "<text x=\"%.0f\" y=\"%.0f\" text-anchor=\"end\">%zu</text></g>\n", width - 10,
             height - 6, list->n_layers ? list->n_layers - 1 : 0);
 }

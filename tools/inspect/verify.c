@@ -130,7 +130,8 @@ static void json_findings(const char *path, const gguf_findings *found) {
 
 static gguf_code verify_all(const inspect_call *c, gguf_findings *found, gguf_scan **scan) {
     gguf_code code = gguf_scan_open(c->files[0], found, scan, c->err);
-    if (!code) code = rt_check_meta(gguf_scan_meta(*scan), found, c->err);
+    if (!code)
+        code = rt_check_meta(gguf_scan_meta(*scan), gguf_scan_has_all_keys(*scan), found, c->err);
     if (!code) code = verify_blocks(c, *scan, found);
     if (!code) code = verify_manifest(c, found);
     if (!code && found->out_of_memory)

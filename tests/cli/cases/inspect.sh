@@ -1,0 +1,44 @@
+# gguf-inspect: every verb on a small model, and what verify, hash and diff say of a damaged copy.
+gguf-convert "$DATA/models/mistral" -o a.gguf -q
+gguf-quantize a.gguf b.gguf Q8_0 -q
+t gguf-inspect summary a.gguf --json
+t gguf-inspect meta a.gguf --filter 'general.*'
+t gguf-inspect meta a.gguf --filter 'general.a*' --json
+t gguf-inspect tensors a.gguf --tensor 'blk\.1\.attn_[qk]'
+t gguf-inspect tensors a.gguf --filter '*norm*' --json
+t gguf-inspect tokens a.gguf --filter '<*>'
+t gguf-inspect tokens a.gguf --filter '<s>' --json
+t gguf-inspect hash b.gguf --tensor norm --algo sha256
+gguf-inspect hash a.gguf >manifest
+t gguf-inspect hash a.gguf --check manifest
+t gguf-inspect hash b.gguf --check manifest --filter x
+t gguf-inspect hash a.gguf --check a.gguf
+t gguf-inspect verify a.gguf --manifest manifest
+t gguf-inspect diff a.gguf a.gguf
+t gguf-inspect diff a.gguf b.gguf --filter '*attn_q*'
+t gguf-inspect diff a.gguf b.gguf --filter '*1.attn_q*' --values
+t gguf-inspect diff a.gguf b.gguf --filter '*1.attn_q*' --values --json
+t gguf-inspect stats b.gguf --tensor 'blk\.1\.(attn_q|attn_norm)' --plot p.svg
+t gguf-inspect stats b.gguf --tensor 'blk\.1\.attn_norm' --json
+t gguf-inspect stats b.gguf --plot p.svg --tensor x
+t gguf-inspect report b.gguf
+t gguf-inspect report b.gguf -o r.html
+grep -c '</svg>' r.html
+grep -ciE 'https?://|<script|@import|url\(' r.html
+cp a.gguf bad.gguf
+printf '\377\177' | dd of=bad.gguf bs=1 seek=$(($(stat -c %s bad.gguf) - 64)) conv=notrunc status=none
+printf xyz >>bad.gguf
+t gguf-inspect verify bad.gguf
+t gguf-inspect verify bad.gguf --json
+t gguf-inspect hash bad.gguf --check manifest
+t gguf-inspect diff a.gguf bad.gguf
+head -c 2000 a.gguf >cut.gguf
+t gguf-inspect verify cut.gguf
+t gguf-inspect verify manifest
+t gguf-inspect verify missing.gguf
+t gguf-inspect tensors a.gguf --tensor '('
+t gguf-inspect hash a.gguf --algo md5
+t gguf-inspect diff a.gguf
+t gguf-inspect --completion ksh
+for shell in bash zsh fish; do gguf-inspect --completion $shell >completion.$shell && wc -l completion.$shell; done
+bash -n completion.bash && echo fine

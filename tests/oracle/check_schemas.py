@@ -1,0 +1,45 @@
+#!/usr/bin/env python3
+"""Every JSON document of gguf-inspect against its schema in docs/schemas. usage: check_schemas.py BUILD DATA"""
+import json
+import pathlib
+import subprocess
+import sys
+import tempfile
+
+import jsonschema
+
+BUILD, DATA = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).resolve()
+SCHEMAS = pathlib.Path(__file__).resolve().parent.parent.parent / "docs" / "schemas"
+
+
+def check(folder, schema, status, *args):
+    command = [BUILD / "gguf-inspect", *args, "--json"]
+    result = subprocess.run(command, capture_output=True, cwd=folder)
+    if result.returncode != status:
+        sys.exit(f"{args}: exit {result.returncode}: {result.stderr.decode()}")
+    document = json.loads(result.stdout.decode("utf-8"))
+    jsonschema.Draft202012Validator(json.loads((SCHEMAS / f"{schema}.json").read_text())).validate(document)
+    print(f"{schema}: {' '.join(args)}")
+
+
+with tempfile.TemporaryDirectory() as temporary:
+    folder = pathlib.Path(temporary)
+    subprocess.run([BUILD / "gguf-convert", DATA / "models" / "llama", "-o", folder / "a.gguf", "-q"], check=True)
+    subprocess.run([BUILD / "gguf-quantize", folder / "a.gguf", folder / "b.gguf", "Q4_0", "-q"], check=True)
+    whole = (folder / "a.gguf").read_bytes()
+    (folder / "cut.gguf").write_bytes(whole[: len(whole) // 2])
+    (folder / "bytes.gguf").write_bytes(whole.replace(b"general.name", b"general.na\xffe"))
+    (folder / "manifest").write_bytes(subprocess.check_output([BUILD / "gguf-inspect", "hash", "a.gguf"], cwd=folder))
+    for name in ("a.gguf", "b.gguf", "bytes.gguf"):
+        check(folder, "inspect", 0, name)
+        for verb in ("summary", "meta", "tensors", "tokens", "stats", "hash"):
+            check(folder, f"inspect-{verb}", 0, verb, name)
+    check(folder, "inspect-verify", 0, "verify", "a.gguf")
+    check(folder, "inspect-verify", 1, "verify", "cut.gguf")
+    check(folder, "inspect-verify", 1, "verify", "bytes.gguf")
+    check(folder, "inspect-hash-check", 0, "hash", "a.gguf", "--check", "manifest")
+    check(folder, "inspect-hash-check", 1, "hash", "b.gguf", "--check", "manifest")
+    check(folder, "inspect-diff", 0, "diff", "a.gguf", "a.gguf")
+    check(folder, "inspect-diff", 1, "diff", "a.gguf", "b.gguf", "--values")
+    check(folder, "inspect-report", 0, "report", "a.gguf", "-o", "r.html")
+    check(folder, "error", 4, "cut.gguf")
