@@ -234,8 +234,10 @@ def tokenizer_json_seeds(_rng):
                              "sep": ["[SEP]", 2], "cls": ["[CLS]", 1]}, ())
     unigram = {"type": "Unigram", "unk_id": 0, "byte_fallback": False, "vocab":
                [["<unk>", 0.0], ["\u2581", -1.5], ["a", -2.0], ["\u2581a", -2.5], ["ab", -3.0]]}
-    yield "unigram", whole(unigram, {"type": "Precompiled", "precompiled_charsmap": "BAAAAAAAAABhAA=="},
-                           {"type": "Metaspace", "replacement": "\u2581"}, None, ())
+    metaspace = {"type": "Metaspace", "replacement": "\u2581"}
+    yield "unigram", whole(unigram, {"type": "NFKC"}, metaspace, None, ())
+    yield "precompiled", whole(unigram, {"type": "Precompiled", "precompiled_charsmap": "BAAAAAAAAABhAA=="}, metaspace,
+                               None, ())
     yield "hole", whole({**bpe, "vocab": {"a": 0, "b": 3, "ab": 9}, "merges": ["a b"]}, None, byte_level, None, ())
     yield "far_id", whole({**bpe, "vocab": {"a": 0, "b": 1 << 40}}, None, byte_level, None, ())
     yield "bad_merge", whole({**bpe, "merges": ["a c"]}, None, byte_level)

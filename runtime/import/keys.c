@@ -152,7 +152,9 @@ static gguf_code import_key(rt_import *import, const gguf_yaml *node, gguf_error
 gguf_code rt_import_keys(rt_import *import, gguf_error *err) {
     const gguf_yaml *keys = gguf_yaml_get(gguf_yaml_root(rt_arch_doc(import->arch)), "keys");
     gguf_code code = GGUF_OK;
-    for (const gguf_yaml *node = keys ? keys->first : NULL; node && !code; node = node->next)
+    for (const gguf_yaml *node = keys ? keys->first : NULL; node && !code; node = node->next) {
         code = import_key(import, node, err);
+        if (!code) code = gguf_meta_status(import->plan.meta, err);
+    }
     return code;
 }

@@ -48,14 +48,18 @@ static step *add_step(rt_normalizer *nm, step_kind kind, const char *set_name) {
     return s->set.failed ? NULL : s;
 }
 
-static gguf_code no_step(gguf_error *err) {
-    return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET,
-                     "more than %d normaliser steps, or out of memory", MAX_STEPS);
+/* Why add_step gave NULL. */
+static gguf_code no_step(const rt_normalizer *nm, gguf_error *err) {
+    for (size_t i = 0; i < nm->n_steps; i++)
+        if (nm->steps[i].set.failed)
+            return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET, "more than %d normaliser steps",
+                     MAX_STEPS);
 }
 
 static gguf_code add_form(rt_normalizer *nm, const char *name, gguf_error *err) {
     step *s = add_step(nm, STEP_FORM, "NewerMark");
-    if (!s) return no_step(err);
+    if (!s) return no_step(nm, err);
     s->form = strchr(name, 'C') ? UTF8PROC_COMPOSE : UTF8PROC_DECOMPOSE;
     if (strchr(name, 'K')) s->form |= UTF8PROC_COMPAT;
     return GGUF_OK;
@@ -76,7 +80,7 @@ static gguf_code set_content(step *s, const json_t *spec, const char *key, gguf_
 static gguf_code build_replace(rt_normalizer *nm, const json_t *spec, gguf_error *err) {
     rt_pattern pattern;
     step *s = add_step(nm, STEP_REPLACE, NULL);
-    gguf_code code = s ? set_content(s, spec, "content", err) : no_step(err);
+    gguf_code code = s ? set_content(s, spec, "content", err) : no_step(nm, err);
     if (code || (code = rt_spec_pattern(spec, &pattern, err))) return code;
     code = rt_regex_new(pattern.text, pattern.len, &s->regex, err);
     free(pattern.text);
@@ -85,12 +89,12 @@ static gguf_code build_replace(rt_normalizer *nm, const json_t *spec, gguf_error
 
 static gguf_code build_prepend(rt_normalizer *nm, const json_t *spec, gguf_error *err) {
     step *s = add_step(nm, STEP_PREPEND, NULL);
-    return s ? set_content(s, spec, "prepend", err) : no_step(err);
+    return s ? set_content(s, spec, "prepend", err) : no_step(nm, err);
 }
 
 static gguf_code build_strip(rt_normalizer *nm, const json_t *spec, gguf_error *err) {
     step *s = add_step(nm, STEP_STRIP, "s");
-    if (!s) return no_step(err);
+    if (!s) return no_step(nm, err);
     s->left = rt_spec_bool(spec, "strip_left", true);
     s->right = rt_spec_bool(spec, "strip_right", true);
     return GGUF_OK;
@@ -107,7 +111,7 @@ static gguf_code build_bert(rt_normalizer *nm, const json_t *spec, gguf_error *e
         ok &= add_step(nm, STEP_DROP, "BertMark") != NULL;
     }
     if (lower) ok &= add_step(nm, STEP_LOWER, NULL) != NULL;
-    return ok ? GGUF_OK : no_step(err);
+    return ok ? GGUF_OK : no_step(nm, err);
 }
 
 static gguf_code build(rt_normalizer *nm, const json_t *spec, unsigned depth, gguf_error *err);
@@ -136,9 +140,9 @@ static gguf_code build(rt_normalizer *nm, const json_t *spec, unsigned depth, gg
     if (strcmp(type, "Strip") == 0) return build_strip(nm, spec, err);
     if (strcmp(type, "BertNormalizer") == 0) return build_bert(nm, spec, err);
     if (strcmp(type, "Lowercase") == 0)
-        return add_step(nm, STEP_LOWER, NULL) ? GGUF_OK : no_step(err);
+        return add_step(nm, STEP_LOWER, NULL) ? GGUF_OK : no_step(nm, err);
     if (strcmp(type, "StripAccents") == 0)
-        return add_step(nm, STEP_DROP, "CombiningMark") ? GGUF_OK : no_step(err);
+        return add_step(nm, STEP_DROP, "CombiningMark") ? GGUF_OK : no_step(nm, err);
     return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
                      "normaliser type '%s' is not supported", type);
 }

@@ -330,8 +330,9 @@ gguf_code rt_pretokenize(const rt_pretokenizer *pre, rt_pieces *pieces, gguf_err
     rt_spans found = {0};
     for (size_t i = 0; !code && i < pre->n_steps; i++) {
         const step *s = &pre->steps[i];
+        if (pieces->spans.failed || pieces->text.code) break;
         if (s->prefix || s->spaces_to_meta) rewrite(s, pieces);
-        if (s->regex) code = cut(s, pieces, &found, err);
+        if (s->regex && !pieces->text.code) code = cut(s, pieces, &found, err);
     }
     rt_spans_clear(&found);
     if (!code && (pieces->spans.failed || pieces->text.code))

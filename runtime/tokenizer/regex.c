@@ -166,7 +166,8 @@ static gguf_code compile(rt_regex *regex, const gguf_dynbuf *pattern, gguf_error
     }
     char text[128] = "";
     pcre2_get_error_message(number, (PCRE2_UCHAR *)text, sizeof text);
-    return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET, "%s", text);
+    return gguf_fail(err, number == PCRE2_ERROR_HEAP_FAILED ? GGUF_E_NOMEM : GGUF_E_UNSUPPORTED,
+                     NULL, GGUF_NO_OFFSET, "%s", text);
 }
 
 gguf_code rt_regex_new(const char *pattern, size_t len, rt_regex **out, gguf_error *err) {
