@@ -15,9 +15,12 @@
 typedef struct ckpt_file {
     char *path;
     int fd;
+    const gguf_memory_file *memory;
 } ckpt_file;
 
 struct gguf_checkpoint {
+    const gguf_memory_file *memory; /* the folder, if it is not on disk */
+    size_t n_memory;
     ckpt_file *files;
     size_t n_files;
     gguf_checkpoint_tensor *tensors;
@@ -88,6 +91,7 @@ gguf_code gguf_checkpoint_add(gguf_checkpoint *ckpt, const gguf_checkpoint_tenso
     return GGUF_OK;
 }
 
+/* folder: NULL if `name` is the whole path, or the name of a file in memory */
 static gguf_code add_file(gguf_checkpoint *ckpt, const char *folder, const char *name,
                           gguf_error *err) {
     void *grown = realloc(ckpt->files, (ckpt->n_files + 1) * sizeof *ckpt->files);
@@ -96,27 +100,37 @@ static gguf_code add_file(gguf_checkpoint *ckpt, const char *folder, const char 
     char *path = NULL;
     if (folder ? asprintf(&path, "%s/%s", folder, name) < 0 : !(path = strdup(name)))
         return no_memory(err, name);
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
-    ckpt->files[ckpt->n_files] = (ckpt_file){path, fd};
+    ckpt_file f = {path, -1, gguf_memory_file_named(ckpt->memory, ckpt->n_memory, name)};
+    if (!ckpt->memory) f.fd = open(path, O_RDONLY | O_CLOEXEC);
+    ckpt->files[ckpt->n_files] = f;
     uint32_t file = (uint32_t)ckpt->n_files++;
-    if (fd < 0)
-        return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot open: %s", strerror(errno));
+    if (f.fd < 0 && !f.memory)
+        return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot open: %s",
+                         ckpt->memory ? "no such file" : strerror(errno));
     return gguf_safetensors_read(ckpt, file, err);
 }
 
-static gguf_code check_shard_name(const char *name, const char *index_path, gguf_error *err) {
-    if (*name && !strchr(name, '/') && strcmp(name, "..") != 0 && strcmp(name, ".") != 0)
+static gguf_code check_shard_name(const json_t *value, const char *index_path, gguf_error *err) {
+    const char *name = json_string_value(value);
+    if (*name && strlen(name) == json_string_length(value) && !strchr(name, '/') &&
+        strcmp(name, "..") != 0 && strcmp(name, ".") != 0)
         return GGUF_OK;
     return gguf_fail(err, GGUF_E_FORMAT, index_path, GGUF_NO_OFFSET,
                      "weight_map names '%s', which is no file beside it", name);
 }
 
+/* The files are in the order of their names, see open_shards. */
 static bool has_file(const gguf_checkpoint *ckpt, const char *name, size_t *file) {
-    for (size_t i = 0; i < ckpt->n_files; i++) {
-        const char *slash = strrchr(ckpt->files[i].path, '/');
-        if (strcmp(slash ? slash + 1 : ckpt->files[i].path, name) != 0) continue;
-        *file = i;
-        return true;
+    for (size_t low = 0, high = ckpt->n_files; low < high;) {
+        size_t middle = low + (high - low) / 2;
+        const char *path = ckpt->files[middle].path, *slash = strrchr(path, '/');
+        int order = strcmp(slash ? slash + 1 : path, name);
+        *file = middle;
+        if (order == 0) return true;
+        if (order < 0)
+            low = middle + 1;
+        else
+            high = middle;
     }
     return false;
 }
@@ -138,7 +152,7 @@ static gguf_code open_shards(gguf_checkpoint *ckpt, const char *folder, const ch
             code = gguf_fail(err, GGUF_E_FORMAT, index_path, GGUF_NO_OFFSET,
                              "weight_map's entry '%s' is no string", tensor);
         else
-            code = check_shard_name(json_string_value(value), index_path, err);
+            code = check_shard_name(value, index_path, err);
         if (code) break;
         names[n++] = json_string_value(value);
     }
@@ -158,8 +172,11 @@ static gguf_code check_map(const gguf_checkpoint *ckpt, const char *index_path, 
                            gguf_error *err) {
     const char *name;
     json_t *value;
-    json_object_foreach(map, name, value) {
-        const gguf_checkpoint_tensor *t = gguf_checkpoint_find(ckpt, name);
+    size_t len;
+    json_object_keylen_foreach(map, name, len, value) {
+        uint32_t i;
+        const gguf_checkpoint_tensor *t =
+            gguf_index_get(&ckpt->index, (gguf_str){name, len}, &i) ? &ckpt->tensors[i] : NULL;
         size_t file = 0;
         if (!t)
             return gguf_fail(err, GGUF_E_MISSING, index_path, GGUF_NO_OFFSET,
@@ -177,10 +194,18 @@ static gguf_code check_map(const gguf_checkpoint *ckpt, const char *index_path, 
     return GGUF_OK;
 }
 
+static gguf_code load_index(const gguf_checkpoint *ckpt, const char *index_path, json_t **root,
+                            gguf_error *err) {
+    const gguf_memory_file *f = gguf_memory_file_named(ckpt->memory, ckpt->n_memory, index_path);
+    if (!f) return gguf_json_load(index_path, GGUF_JSON_WIDE_INTS, root, err);
+    return gguf_json_parse(f->bytes, f->n_bytes, GGUF_JSON_WIDE_INTS, index_path, 0, root, err);
+}
+
+/* folder: NULL if the checkpoint is in memory */
 static gguf_code open_index(gguf_checkpoint *ckpt, const char *folder, const char *index_path,
                             gguf_error *err) {
     json_t *root;
-    gguf_code code = gguf_json_load(index_path, GGUF_JSON_WIDE_INTS, &root, err);
+    gguf_code code = load_index(ckpt, index_path, &root, err);
     if (code) return code;
     json_t *map = json_object_get(root, "weight_map");
     if (!json_is_object(map) || json_object_size(map) == 0)
@@ -191,22 +216,38 @@ static gguf_code open_index(gguf_checkpoint *ckpt, const char *folder, const cha
     return code;
 }
 
+#define INDEX_NAME  "model.safetensors.index.json"
+#define SINGLE_NAME "model.safetensors"
+
+static gguf_code no_weights(const char *folder, gguf_error *err) {
+    return gguf_fail(err, GGUF_E_MISSING, folder, GGUF_NO_OFFSET,
+                     "no " SINGLE_NAME " and no " INDEX_NAME " here");
+}
+
 static gguf_code open_folder(gguf_checkpoint *ckpt, const char *folder, gguf_error *err) {
     char *index_path = NULL, *single = NULL;
     gguf_code code = GGUF_E_NOMEM;
-    if (asprintf(&index_path, "%s/model.safetensors.index.json", folder) < 0 ||
-        asprintf(&single, "%s/model.safetensors", folder) < 0)
+    if (asprintf(&index_path, "%s/" INDEX_NAME, folder) < 0) index_path = NULL;
+    if (asprintf(&single, "%s/" SINGLE_NAME, folder) < 0) single = NULL;
+    if (!index_path || !single)
         no_memory(err, folder);
     else if (access(index_path, F_OK) == 0)
         code = open_index(ckpt, folder, index_path, err);
     else if (access(single, F_OK) == 0)
-        code = add_file(ckpt, folder, "model.safetensors", err);
+        code = add_file(ckpt, folder, SINGLE_NAME, err);
     else
-        code = gguf_fail(err, GGUF_E_MISSING, folder, GGUF_NO_OFFSET,
-                         "no model.safetensors and no model.safetensors.index.json here");
+        code = no_weights(folder, err);
     free(index_path);
     free(single);
     return code;
+}
+
+static gguf_code open_memory(gguf_checkpoint *ckpt, gguf_error *err) {
+    if (gguf_memory_file_named(ckpt->memory, ckpt->n_memory, INDEX_NAME))
+        return open_index(ckpt, NULL, INDEX_NAME, err);
+    if (gguf_memory_file_named(ckpt->memory, ckpt->n_memory, SINGLE_NAME))
+        return add_file(ckpt, NULL, SINGLE_NAME, err);
+    return no_weights(NULL, err);
 }
 
 gguf_code gguf_checkpoint_open(const char *path, gguf_checkpoint **out, gguf_error *err) {
@@ -218,6 +259,21 @@ gguf_code gguf_checkpoint_open(const char *path, gguf_checkpoint **out, gguf_err
     if (!ckpt) return no_memory(err, path);
     gguf_code code =
         S_ISDIR(st.st_mode) ? open_folder(ckpt, path, err) : add_file(ckpt, NULL, path, err);
+    if (code)
+        gguf_checkpoint_close(ckpt);
+    else
+        *out = ckpt;
+    return code;
+}
+
+gguf_code gguf_checkpoint_from_memory(const gguf_memory_file *files, size_t n_files,
+                                      gguf_checkpoint **out, gguf_error *err) {
+    *out = NULL;
+    gguf_checkpoint *ckpt = calloc(1, sizeof *ckpt);
+    if (!ckpt) return no_memory(err, NULL);
+    ckpt->memory = files;
+    ckpt->n_memory = n_files;
+    gguf_code code = open_memory(ckpt, err);
     if (code)
         gguf_checkpoint_close(ckpt);
     else
@@ -261,4 +317,8 @@ const char *gguf_checkpoint_file_path(const gguf_checkpoint *ckpt, size_t file) 
 
 int gguf_checkpoint_file_fd(const gguf_checkpoint *ckpt, size_t file) {
     return ckpt->files[file].fd;
+}
+
+const gguf_memory_file *gguf_checkpoint_file_memory(const gguf_checkpoint *ckpt, size_t file) {
+    return ckpt->files[file].memory;
 }

@@ -4,6 +4,7 @@
 #define LIBGGUF_CHECKPOINT_H
 
 #include "libgguf/gguf.h"
+#include "libgguf/map.h"
 
 #define GGUF_CHECKPOINT_MAX_DIMS 8
 
@@ -32,6 +33,10 @@ typedef struct gguf_checkpoint gguf_checkpoint;
  * GGUF_E_DUPLICATE, GGUF_E_LIMIT, GGUF_E_NOMEM.
  * Source: the safetensors format description and its reference parser. */
 gguf_code gguf_checkpoint_open(const char *path, gguf_checkpoint **out, gguf_error *err);
+/* The same for a folder whose files are in memory; their bytes and names must outlive the handle.
+ */
+gguf_code gguf_checkpoint_from_memory(const gguf_memory_file *files, size_t n_files,
+                                      gguf_checkpoint **out, gguf_error *err);
 void gguf_checkpoint_close(gguf_checkpoint *ckpt); /* accepts NULL */
 
 size_t gguf_checkpoint_n_tensors(const gguf_checkpoint *ckpt);
@@ -40,7 +45,10 @@ const gguf_checkpoint_tensor *gguf_checkpoint_tensor_at(const gguf_checkpoint *c
 const gguf_checkpoint_tensor *gguf_checkpoint_find(const gguf_checkpoint *ckpt, const char *name);
 size_t gguf_checkpoint_n_files(const gguf_checkpoint *ckpt);
 const char *gguf_checkpoint_file_path(const gguf_checkpoint *ckpt, size_t file);
-int gguf_checkpoint_file_fd(const gguf_checkpoint *ckpt, size_t file); /* closed with the handle */
+/* Closed with the handle; -1 for a file in memory. */
+int gguf_checkpoint_file_fd(const gguf_checkpoint *ckpt, size_t file);
+/* The bytes of a file in memory; otherwise NULL. */
+const gguf_memory_file *gguf_checkpoint_file_memory(const gguf_checkpoint *ckpt, size_t file);
 
 /* Write one F32 tensor as a .safetensors file.
  *   dims    [n_dims], rows first; data [product of dims] */

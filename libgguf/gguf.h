@@ -198,7 +198,7 @@ typedef enum gguf_open_flags {
  * Threads: an open file may be read from several threads. */
 gguf_code gguf_file_open(const char *path, gguf_open_flags flags, gguf_file **out, gguf_error *err);
 /* The same for one file's bytes in memory, which must outlive the handle; it has no descriptor. */
-gguf_code gguf_file_from_memory(const void *bytes, size_t n, const char *name,
+gguf_code gguf_file_from_memory(const void *bytes, uint64_t n_bytes, const char *name,
                                 gguf_open_flags flags, gguf_file **out, gguf_error *err);
 void gguf_file_close(gguf_file *file); /* accepts NULL */
 
@@ -236,5 +236,28 @@ gguf_code gguf_layout(gguf_tensor *tensors, size_t n_tensors, uint32_t alignment
  * general.alignment in meta must agree with `alignment` if it is not 32 (GGUF_E_USAGE). */
 gguf_code gguf_header_encode(const gguf_meta *meta, const gguf_tensor *tensors, size_t n_tensors,
                              uint32_t alignment, uint8_t **out, size_t *n_bytes, gguf_error *err);
+
+/* A file written piece by piece: describe all tensors first, then write their data in any order,
+ * from any number of threads. The file appears under its name when it is complete, or not at all.
+ */
+typedef struct gguf_writer gguf_writer;
+
+/* Lay the tensors out, write the header to a temporary file beside `path` and reserve the space.
+ *   meta     copied into the header
+ *   tensors  name, type, n_dims and dims are used; data_off and n_bytes are filled
+ *   replace  whether an existing file may be replaced
+ * Errors: GGUF_E_EXISTS, GGUF_E_IO, GGUF_E_NOSPACE, GGUF_E_SHAPE, GGUF_E_UNSUPPORTED,
+ * GGUF_E_USAGE (as gguf_header_encode), GGUF_E_NOMEM. */
+gguf_code gguf_writer_open(const char *path, const gguf_meta *meta, gguf_tensor *tensors,
+                           size_t n_tensors, uint32_t alignment, bool replace, gguf_writer **out,
+                           gguf_error *err);
+/* Write n bytes of a tensor's data, from byte `off` of it on. What is never written is zero.
+ * Errors: GGUF_E_USAGE beyond the tensor's end, GGUF_E_IO, GGUF_E_NOSPACE. Threads: safe. */
+gguf_code gguf_writer_write(gguf_writer *writer, size_t tensor, uint64_t off, const void *bytes,
+                            size_t n, gguf_error *err);
+/* Flush to disk and give the file its name. Frees the writer, also on failure. */
+gguf_code gguf_writer_commit(gguf_writer *writer, gguf_error *err);
+/* Leave no file behind. Frees the writer; accepts NULL. */
+void gguf_writer_discard(gguf_writer *writer);
 
 #endif

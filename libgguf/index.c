@@ -3,6 +3,8 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/random.h>
+#include <time.h>
 #include <xxhash.h>
 
 void gguf_index_clear(gguf_index *index) {
@@ -21,8 +23,27 @@ static gguf_index_slot *find_slot(gguf_index_slot *slots, size_t n_slots, uint64
     }
 }
 
+/* Fuzzing needs the same path for the same input. */
+static uint64_t choose_seed(const gguf_index *index) {
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+    (void)index;
+    return 1;
+#else
+    uint64_t seed;
+    if (getrandom(&seed, sizeof seed, GRND_NONBLOCK) == (ssize_t)sizeof seed) return seed;
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)(uintptr_t)index * 0x9E3779B97F4A7C15u ^ (uint64_t)now.tv_nsec;
+#endif
+}
+
+static uint64_t hash_of(const gguf_index *index, gguf_str key) {
+    return XXH3_64bits_withSeed(key.ptr, key.len, index->seed);
+}
+
 static bool grow(gguf_index *index) {
     size_t n_slots = index->n_slots ? index->n_slots * 2 : 64;
+    if (!index->n_slots) index->seed = choose_seed(index);
     gguf_index_slot *slots = calloc(n_slots, sizeof *slots);
     if (!slots) return false;
     for (size_t i = 0; i < index->n_slots; i++) {
@@ -38,7 +59,7 @@ static bool grow(gguf_index *index) {
 gguf_index_put_result gguf_index_put(gguf_index *index, gguf_str key, uint32_t value,
                                      uint32_t *old) {
     if (index->n_used >= index->n_slots / 4 * 3 && !grow(index)) return GGUF_INDEX_NOMEM;
-    uint64_t hash = XXH3_64bits(key.ptr, key.len);
+    uint64_t hash = hash_of(index, key);
     gguf_index_slot *s = find_slot(index->slots, index->n_slots, hash, key.ptr, key.len);
     if (s->key) {
         if (old) *old = s->value;
@@ -51,7 +72,7 @@ gguf_index_put_result gguf_index_put(gguf_index *index, gguf_str key, uint32_t v
 
 bool gguf_index_get(const gguf_index *index, gguf_str key, uint32_t *value) {
     if (!index->n_slots) return false;
-    uint64_t hash = XXH3_64bits(key.ptr, key.len);
+    uint64_t hash = hash_of(index, key);
     gguf_index_slot *s = find_slot(index->slots, index->n_slots, hash, key.ptr, key.len);
     if (s->key && value) *value = s->value;
     return s->key != NULL;

@@ -1,4 +1,5 @@
-/* Name -> number, for names that live elsewhere (xxHash XXH3; linear probing). */
+/* Name -> number, for names that live elsewhere (xxHash XXH3 with a random seed, so that no file can
+ * be made of names that collide; linear probing). */
 #ifndef LIBGGUF_INDEX_H
 #define LIBGGUF_INDEX_H
 
@@ -15,6 +16,7 @@ typedef struct gguf_index {
     gguf_index_slot *slots;
     size_t n_slots; /* a power of two, or 0 */
     size_t n_used;
+    uint64_t seed; /* chosen with the first slots */
 } gguf_index;
 
 /* Start as {0}; clear frees. Keys are not copied and must outlive the index. */

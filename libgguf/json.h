@@ -18,7 +18,7 @@ typedef enum gguf_json_numbers {
 } gguf_json_numbers;
 
 /* Parse `len` bytes at `text`; escaped NULs in strings are kept (use json_string_length).
- *   file, off  where the text comes from, for errors
+ *   file, off  where the text comes from, for errors; may be NULL and GGUF_NO_OFFSET
  *   out        json_decref by the caller */
 gguf_code gguf_json_parse(const char *text, size_t len, gguf_json_numbers numbers, const char *file,
                           int64_t off, json_t **out, gguf_error *err);

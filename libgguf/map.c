@@ -46,6 +46,13 @@ void gguf_map_close(gguf_map *map) {
     *map = (gguf_map){.fd = -1};
 }
 
+const gguf_memory_file *gguf_memory_file_named(const gguf_memory_file *files, size_t n_files,
+                                               const char *name) {
+    for (size_t i = 0; i < n_files; i++)
+        if (strcmp(files[i].name, name) == 0) return &files[i];
+    return NULL;
+}
+
 gguf_code gguf_read_at(int fd, const char *path, void *dst, size_t n, uint64_t off,
                        gguf_error *err) {
     for (size_t done = 0; done < n;) {

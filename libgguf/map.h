@@ -19,6 +19,17 @@ typedef struct gguf_map {
 gguf_code gguf_map_open(const char *path, gguf_map *map, gguf_error *err);
 void gguf_map_close(gguf_map *map); /* accepts a zeroed one */
 
+/* A file that is in memory already, such as one part of a download. Who made it keeps it alive. */
+typedef struct gguf_memory_file {
+    const char *name; /* without folders */
+    const void *bytes;
+    size_t n_bytes;
+} gguf_memory_file;
+
+/* The first file of that name, or NULL. */
+const gguf_memory_file *gguf_memory_file_named(const gguf_memory_file *files, size_t n_files,
+                                               const char *name);
+
 /* Read exactly n bytes at off. Errors: GGUF_E_IO, GGUF_E_TRUNCATED. */
 gguf_code gguf_read_at(int fd, const char *path, void *dst, size_t n, uint64_t off,
                        gguf_error *err);

@@ -105,8 +105,9 @@ static void read_array_head(gguf_cursor *c, gguf_kv *kv) {
 static void read_kv(gguf_cursor *c, gguf_meta *meta) {
     gguf_kv kv = {.off = (int64_t)c->pos, .count = 1};
     kv.key = gguf_cursor_str(c, MAX_KEY_BYTES, "a key");
-    if (!c->code && kv.key.len == 0)
-        gguf_cursor_fail(c, GGUF_E_FORMAT, (uint64_t)kv.off, "empty key");
+    if (!c->code && (kv.key.len == 0 || memchr(kv.key.ptr, 0, kv.key.len)))
+        gguf_cursor_fail(c, GGUF_E_FORMAT, (uint64_t)kv.off, "%s",
+                         kv.key.len ? "a key with a NUL byte" : "empty key");
     uint64_t pos = c->pos;
     uint32_t type = gguf_cursor_u32(c, "a value's type");
     check_value_type(c, type, pos, kv.key);
@@ -164,6 +165,8 @@ static void read_tensor_info(gguf_cursor *c, gguf_file *f, const shard *s, gguf_
     uint64_t start = c->pos;
     *t = (gguf_tensor){.dims = {1, 1, 1, 1}, .shard = (uint32_t)(s - f->shards)};
     t->name = gguf_cursor_str(c, GGUF_MAX_TENSOR_NAME, "a tensor's name");
+    if (!c->code && memchr(t->name.ptr, 0, t->name.len))
+        gguf_cursor_fail(c, GGUF_E_FORMAT, start, "a tensor's name with a NUL byte");
     uint64_t dims_pos = c->pos;
     t->n_dims = gguf_cursor_u32(c, "a tensor's number of dimensions");
     if (!c->code && t->n_dims > GGUF_MAX_DIMS)
@@ -222,6 +225,7 @@ static void read_header(gguf_cursor *c, gguf_file *f, shard *s, gguf_open_flags 
                          "%" PRIu64 " tensors cannot fit into %" PRIu64 " bytes", n_tensors,
                          gguf_cursor_left(c));
     gguf_tensor *tensors = c->code ? NULL : grow_tensors(f, n_tensors);
+    if (c->code) return;
     if (!tensors) {
         gguf_cursor_fail(c, GGUF_E_NOMEM, count_pos, "out of memory");
         return;
@@ -341,7 +345,7 @@ gguf_code gguf_file_open(const char *path, gguf_open_flags flags, gguf_file **ou
     return code;
 }
 
-gguf_code gguf_file_from_memory(const void *bytes, size_t n, const char *name,
+gguf_code gguf_file_from_memory(const void *bytes, uint64_t n_bytes, const char *name,
                                 gguf_open_flags flags, gguf_file **out, gguf_error *err) {
     *out = NULL;
     gguf_file *f = calloc(1, sizeof *f);
@@ -351,7 +355,7 @@ gguf_code gguf_file_from_memory(const void *bytes, size_t n, const char *name,
         free(copy);
         return gguf_fail(err, GGUF_E_NOMEM, name, GGUF_NO_OFFSET, "out of memory");
     }
-    gguf_map map = {.data = bytes, .n_bytes = n, .fd = -1, .borrowed = true};
+    gguf_map map = {.data = bytes, .n_bytes = n_bytes, .fd = -1, .borrowed = true};
     gguf_code code = add_shard(f, copy, map, flags, err);
     if (code)
         gguf_file_close(f);

@@ -19,7 +19,8 @@ typedef struct st_reader {
     uint32_t file;
     const char *path;
     int fd;
-    char *text; /* the JSON header */
+    const gguf_memory_file *memory; /* instead of fd, or NULL */
+    char *text;                     /* the JSON header */
     uint64_t n_header, n_file;
     gguf_checkpoint_tensor *tensors;
     size_t n_tensors;
@@ -30,14 +31,15 @@ static gguf_code fail_at(st_reader *r, gguf_code code, int64_t off, const char *
     return gguf_fail(r->err, code, r->path, off, "%s", what);
 }
 
-/* Where a tensor's entry stands in the file, for errors. */
+/* Where a tensor's entry stands in the file, for errors. Longer names are not looked for: the time
+ * would grow with the square of a hostile header. */
 static int64_t entry_off(const st_reader *r, gguf_str name) {
     const char *p = r->text, *end = r->text + r->n_header;
-    while (name.len && (p = memmem(p, (size_t)(end - p), name.ptr, name.len))) {
-        if (p > r->text && p[-1] == '"' && p + name.len < end && p[name.len] == '"')
-            return 8 + (p - 1 - r->text);
-        p++;
-    }
+    if (name.len > 200) return 8;
+    for (; (p = memchr(p, '"', (size_t)(end - p))); p++)
+        if ((size_t)(end - p) > name.len + 1 && memcmp(p + 1, name.ptr, name.len) == 0 &&
+            p[name.len + 1] == '"')
+            return 8 + (p - r->text);
     return 8;
 }
 
@@ -46,15 +48,32 @@ static gguf_code fail_entry(st_reader *r, gguf_code code, gguf_str name, const c
                      (int)(name.len < 200 ? name.len : 200), name.ptr, what);
 }
 
-static gguf_code read_header_text(st_reader *r) {
+static gguf_code measure_file(st_reader *r) {
     struct stat st;
+    if (r->memory) {
+        r->n_file = r->memory->n_bytes;
+        return GGUF_OK;
+    }
     if (fstat(r->fd, &st) != 0 || !S_ISREG(st.st_mode))
         return fail_at(r, GGUF_E_IO, GGUF_NO_OFFSET, "not a regular file");
     r->n_file = (uint64_t)st.st_size;
+    return GGUF_OK;
+}
+
+/* The extent lies inside the file. */
+static gguf_code read_extent_of(st_reader *r, void *dst, size_t n, uint64_t off) {
+    if (!r->memory) return gguf_read_at(r->fd, r->path, dst, n, off, r->err);
+    if (n) memcpy(dst, (const char *)r->memory->bytes + off, n);
+    return GGUF_OK;
+}
+
+static gguf_code read_header_text(st_reader *r) {
+    gguf_code code = measure_file(r);
+    if (code) return code;
     if (r->n_file < 8)
         return fail_at(r, GGUF_E_TRUNCATED, (int64_t)r->n_file,
                        "the file ends inside the header length");
-    gguf_code code = gguf_read_at(r->fd, r->path, &r->n_header, 8, 0, r->err);
+    code = read_extent_of(r, &r->n_header, 8, 0);
     if (code) return code;
     if (r->n_header > MAX_HEADER_BYTES)
         return gguf_fail(r->err, GGUF_E_LIMIT, r->path, 0,
@@ -66,7 +85,7 @@ static gguf_code read_header_text(st_reader *r) {
     r->text = malloc(r->n_header + 1);
     if (!r->text) return fail_at(r, GGUF_E_NOMEM, GGUF_NO_OFFSET, "out of memory");
     r->text[r->n_header] = '\0';
-    return gguf_read_at(r->fd, r->path, r->text, r->n_header, 8, r->err);
+    return read_extent_of(r, r->text, r->n_header, 8);
 }
 
 static gguf_code read_shape(st_reader *r, gguf_checkpoint_tensor *t, const json_t *shape,
@@ -179,6 +198,7 @@ gguf_code gguf_safetensors_read(gguf_checkpoint *ckpt, uint32_t file, gguf_error
                    .file = file,
                    .path = gguf_checkpoint_file_path(ckpt, file),
                    .fd = gguf_checkpoint_file_fd(ckpt, file),
+                   .memory = gguf_checkpoint_file_memory(ckpt, file),
                    .err = err};
     json_t *root = NULL;
     gguf_code code = read_header_text(&r);

@@ -1,5 +1,6 @@
 /* YAML reading: libyaml's events become a tree in one arena. */
 #include "libgguf/yaml.h"
+#include "libgguf/index.h"
 #include "libgguf/map.h"
 
 #include <errno.h>
@@ -14,6 +15,8 @@
 #define MAX_BYTES ((size_t)16 << 20)
 #define MAX_DEPTH 64
 #define MAX_NODES 1000000
+
+#define INDEX_FROM 16
 
 typedef struct arena_block {
     struct arena_block *next;
@@ -56,10 +59,30 @@ static gguf_code next_event(builder *b, yaml_event_t *event) {
 
 static gguf_code build_node(builder *b, const yaml_event_t *event, unsigned depth, gguf_yaml **out);
 
-static gguf_code append_child(builder *b, gguf_yaml *parent, gguf_yaml **tail, gguf_yaml *child) {
-    if (child->key && gguf_yaml_get(parent, child->key))
+/* Note the key of a map's new child. The index is used from the 16th child on, so that time does
+ * not grow with the square of a large map. */
+static gguf_code note_key(builder *b, const gguf_yaml *parent, gguf_index *keys,
+                          const gguf_yaml *child) {
+    gguf_index_put_result put = GGUF_INDEX_ADDED;
+    if (parent->n_children < INDEX_FROM) {
+        if (gguf_yaml_get(parent, child->key)) put = GGUF_INDEX_PRESENT;
+    } else {
+        if (parent->n_children == INDEX_FROM)
+            for (const gguf_yaml *c = parent->first; c && put != GGUF_INDEX_NOMEM; c = c->next)
+                put = gguf_index_put(keys, gguf_str_of(c->key), 0, NULL);
+        if (put != GGUF_INDEX_NOMEM) put = gguf_index_put(keys, gguf_str_of(child->key), 0, NULL);
+    }
+    if (put == GGUF_INDEX_NOMEM) return out_of_memory(b);
+    if (put == GGUF_INDEX_PRESENT)
         return gguf_fail(b->err, GGUF_E_DUPLICATE, b->doc->file, child->off,
                          "key '%s' occurs twice", child->key);
+    return GGUF_OK;
+}
+
+static gguf_code append_child(builder *b, gguf_yaml *parent, gguf_yaml **tail, gguf_index *keys,
+                              gguf_yaml *child) {
+    gguf_code code = child->key ? note_key(b, parent, keys, child) : GGUF_OK;
+    if (code) return code;
     if (*tail)
         (*tail)->next = child;
     else
@@ -95,12 +118,14 @@ done:
 
 static gguf_code build_children(builder *b, gguf_yaml *node, unsigned depth) {
     gguf_yaml *child, *tail = NULL;
-    for (;;) {
-        gguf_code code = build_child(b, node, depth + 1, &child);
-        if (code || !child) return code;
-        code = append_child(b, node, &tail, child);
-        if (code) return code;
-    }
+    gguf_index keys = {0};
+    gguf_code code;
+    do {
+        code = build_child(b, node, depth + 1, &child);
+        if (!code && child) code = append_child(b, node, &tail, &keys, child);
+    } while (!code && child);
+    gguf_index_clear(&keys);
+    return code;
 }
 
 static gguf_code new_node(builder *b, const yaml_event_t *event, unsigned depth, gguf_yaml **out) {

@@ -49,8 +49,7 @@ quant_execute_opts quant_execute_defaults(void) {
     return (quant_execute_opts){.max_memory_bytes = DEFAULT_MAX_BYTES};
 }
 
-/* ---- cutting tensors into chunks ----------------------------------------------------------------
- */
+/* ---- cutting tensors into chunks ---------------------------------------------------------- */
 
 /* Rows that must stay together: a head where heads are permuted. */
 static uint64_t rows_per_unit(const quant_plan_tensor *t) {

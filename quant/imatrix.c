@@ -1,8 +1,8 @@
 /* Importance matrices: collecting, loading, saving. */
 #include "quant/imatrix.h"
 #include "libgguf/index.h"
-#include "libgguf/outfile.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -155,6 +155,14 @@ static gguf_code read_values(const gguf_file *f, const gguf_tensor *t, double *o
     return GGUF_OK;
 }
 
+/* Means that overflow would weigh a column infinitely. */
+static bool means_are_finite(const quant_imatrix_entry *entry) {
+    for (size_t m = 0; m < entry->n_mats; m++)
+        for (size_t c = 0; c < entry->n_cols && entry->counts[m] > 0; c++)
+            if (entry->sums[m * entry->n_cols + c] / entry->counts[m] > FLT_MAX) return false;
+    return true;
+}
+
 static gguf_code read_entry(quant_imatrix *im, const gguf_file *f, const gguf_tensor *sums,
                             gguf_error *err) {
     char name[GGUF_MAX_TENSOR_NAME + 8];
@@ -170,7 +178,10 @@ static gguf_code read_entry(quant_imatrix *im, const gguf_file *f, const gguf_te
     quant_imatrix_entry *entry = quant_imatrix_entry_of(im, name, n_cols, n_mats);
     if (!entry) return no_memory(err, gguf_file_path(f));
     gguf_code code = read_values(f, sums, entry->sums, err);
-    return code ? code : read_values(f, counts, entry->counts, err);
+    if (!code) code = read_values(f, counts, entry->counts, err);
+    if (!code && !means_are_finite(entry))
+        code = fail_entry(f, sums, GGUF_E_NONFINITE, "a mean is not finite", err);
+    return code;
 }
 
 static bool ends_with(gguf_str name, const char *suffix) {
@@ -178,22 +189,38 @@ static bool ends_with(gguf_str name, const char *suffix) {
     return name.len > n && memcmp(name.ptr + name.len - n, suffix, n) == 0;
 }
 
-gguf_code quant_imatrix_load(const char *path, quant_imatrix **out, gguf_error *err) {
-    gguf_file *f;
+gguf_code quant_imatrix_read(const gguf_file *f, quant_imatrix **out, gguf_error *err) {
     *out = NULL;
-    gguf_code code = gguf_file_open(path, GGUF_OPEN_DEFAULT, &f, err);
-    if (code) return code;
     quant_imatrix *im = quant_imatrix_new();
-    code = im ? read_info(im, f, err) : no_memory(err, path);
+    gguf_code code = im ? read_info(im, f, err) : no_memory(err, gguf_file_path(f));
     for (size_t i = 0; i < gguf_file_n_tensors(f) && !code; i++) {
         const gguf_tensor *t = gguf_file_tensor(f, i);
         if (ends_with(t->name, SUMS_SUFFIX)) code = read_entry(im, f, t, err);
     }
-    gguf_file_close(f);
     if (code)
         quant_imatrix_free(im);
     else
         *out = im;
+    return code;
+}
+
+/* The legacy format has no magic: it starts with the number of entries. */
+static bool starts_like_gguf(const char *path) {
+    char magic[4] = {0};
+    FILE *f = fopen(path, "rb");
+    bool found = !f || fread(magic, 1, 4, f) < 4 || memcmp(magic, "GGUF", 4) == 0;
+    if (f) fclose(f);
+    return found;
+}
+
+gguf_code quant_imatrix_load(const char *path, quant_imatrix **out, gguf_error *err) {
+    gguf_file *f;
+    *out = NULL;
+    if (!starts_like_gguf(path)) return quant_imatrix_load_dat(path, out, err);
+    gguf_code code = gguf_file_open(path, GGUF_OPEN_DEFAULT, &f, err);
+    if (code) return code;
+    code = quant_imatrix_read(f, out, err);
+    gguf_file_close(f);
     return code;
 }
 
@@ -217,36 +244,30 @@ static void describe_entry(const quant_imatrix_entry *e, char (*names)[GGUF_MAX_
         .name = gguf_str_of(names[1]), .n_dims = n_dims, .dims = {1, e->n_mats, 1, 1}};
 }
 
-static void store_values(uint8_t *dst, const double *values, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        float v = (float)values[i];
-        memcpy(dst + i * sizeof v, &v, sizeof v);
-    }
+static gguf_code write_values(gguf_writer *writer, size_t tensor, const double *values, size_t n,
+                              gguf_error *err) {
+    float *packed = malloc((n + 1) * sizeof *packed);
+    if (!packed) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    for (size_t i = 0; i < n; i++) packed[i] = (float)values[i];
+    gguf_code code = gguf_writer_write(writer, tensor, 0, packed, n * sizeof *packed, err);
+    free(packed);
+    return code;
 }
 
 static gguf_code save_file(const char *path, bool replace, const gguf_meta *meta,
                            gguf_tensor *tensors, const quant_imatrix_entry *const *sorted, size_t n,
                            gguf_error *err) {
-    uint64_t data_bytes;
-    uint8_t *header = NULL, *file = NULL;
-    size_t header_bytes;
-    gguf_code code = gguf_layout(tensors, 2 * n, GGUF_DEFAULT_ALIGNMENT, &data_bytes, err);
-    if (!code)
-        code = gguf_header_encode(meta, tensors, 2 * n, GGUF_DEFAULT_ALIGNMENT, &header,
-                                  &header_bytes, err);
-    if (!code && !(file = calloc(1, header_bytes + data_bytes))) code = no_memory(err, path);
-    if (!code) {
-        memcpy(file, header, header_bytes);
-        for (size_t i = 0; i < n; i++) {
-            const quant_imatrix_entry *e = sorted[i];
-            uint8_t *data = file + header_bytes;
-            store_values(data + tensors[2 * i].data_off, e->sums, e->n_cols * e->n_mats);
-            store_values(data + tensors[2 * i + 1].data_off, e->counts, e->n_mats);
-        }
-        code = gguf_outfile_save(path, file, header_bytes + data_bytes, replace, err);
+    gguf_writer *writer;
+    gguf_code code =
+        gguf_writer_open(path, meta, tensors, 2 * n, GGUF_DEFAULT_ALIGNMENT, replace, &writer, err);
+    if (code) return code;
+    for (size_t i = 0; i < n && !code; i++) {
+        const quant_imatrix_entry *e = sorted[i];
+        code = write_values(writer, 2 * i, e->sums, e->n_cols * e->n_mats, err);
+        if (!code) code = write_values(writer, 2 * i + 1, e->counts, e->n_mats, err);
     }
-    free(header);
-    free(file);
+    if (!code) return gguf_writer_commit(writer, err);
+    gguf_writer_discard(writer);
     return code;
 }
 

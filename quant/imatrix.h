@@ -43,8 +43,33 @@ gguf_code quant_imatrix_set_info(quant_imatrix *im, const char *dataset, uint32_
 /* Errors of gguf_file_open; GGUF_E_MISSING for a key or an unpaired tensor, GGUF_E_SHAPE,
  * GGUF_E_NONFINITE. */
 gguf_code quant_imatrix_load(const char *path, quant_imatrix **out, gguf_error *err);
+/* The same from an open file, which is not kept. */
+gguf_code quant_imatrix_read(const gguf_file *file, quant_imatrix **out, gguf_error *err);
 gguf_code quant_imatrix_save(const quant_imatrix *im, const char *path, bool replace,
                              gguf_error *err);
+
+/* The legacy binary format. Loading keeps a stack of matrices as one long row, because the file
+ * does not say where they end. Errors: as quant_imatrix_load. quant_imatrix_load takes both
+ * formats. */
+gguf_code quant_imatrix_read_dat(const void *bytes, size_t n_bytes, const char *name,
+                                 quant_imatrix **out, gguf_error *err);
+gguf_code quant_imatrix_load_dat(const char *path, quant_imatrix **out, gguf_error *err);
+gguf_code quant_imatrix_save_dat(const quant_imatrix *im, const char *path, bool replace,
+                                 gguf_error *err);
+
+/* Add the sums and counts of `from`; entries that only it has are copied.
+ * Errors: GGUF_E_SHAPE an entry has another shape, GGUF_E_NOMEM. */
+gguf_code quant_imatrix_merge(quant_imatrix *into, const quant_imatrix *from, gguf_error *err);
+
+/* What an entry says about its tensor, over all columns of all matrices that saw rows. */
+typedef struct quant_imatrix_stats {
+    double energy; /* sum of the mean squares */
+    double mean, max, deviation;
+    double entropy;       /* bits; log2(columns) if all count the same */
+    double active_share;  /* columns with at least a hundred-thousandth of the mean */
+    size_t n_unseen_mats; /* matrices without a row */
+} quant_imatrix_stats;
+quant_imatrix_stats quant_imatrix_stats_of(const quant_imatrix_entry *entry);
 
 /* ---- importance in plans
  * --------------------------------------------------------------------------- */

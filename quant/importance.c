@@ -11,12 +11,14 @@ static bool is_quantised(const quant_plan_tensor *t) {
 static gguf_code attach(quant_plan *plan, quant_plan_tensor *t, const quant_imatrix_entry *entry,
                         gguf_error *err) {
     size_t n_mats = (size_t)(t->out.dims[2] * t->out.dims[3]);
-    if (entry->n_cols != t->n_cols || entry->n_mats != n_mats)
+    /* The legacy format and stacks with one count keep all matrices in one row. */
+    bool flat = entry->n_mats == 1 && entry->n_cols == n_mats * t->n_cols;
+    if (!flat && (entry->n_cols != t->n_cols || entry->n_mats != n_mats))
         return gguf_fail(
             err, GGUF_E_SHAPE, NULL, GGUF_NO_OFFSET,
             "the importance matrix has %zu x %zu values for '%s', which needs %zu x %zu",
             entry->n_mats, entry->n_cols, t->out.name.ptr, n_mats, (size_t)t->n_cols);
-    float *means = quant_plan_alloc(plan, n_mats * entry->n_cols * sizeof *means);
+    float *means = quant_plan_alloc(plan, n_mats * (size_t)t->n_cols * sizeof *means);
     if (!means) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     quant_imatrix_means(entry, means);
     t->imp = means;

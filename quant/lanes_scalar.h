@@ -5,6 +5,7 @@
 #ifndef QUANT_LANES_SCALAR_H
 #define QUANT_LANES_SCALAR_H
 
+#include "quant/levels.h"
 #include "quant/numeric.h"
 
 #define LANES                 1
@@ -47,6 +48,19 @@ static inline float lanes_greatest(lanes a) {
 static inline void lanes_store_codes(void *dst, lanes a) {
     int8_t code = (int8_t)(int)a;
     memcpy(dst, &code, 1);
+}
+/* LANES unsigned bytes. */
+static inline lanes lanes_load_codes(const uint8_t *src) {
+    return (lanes)*src;
+}
+/* Index of the level next to each lane; of two at the same distance the lower. */
+static inline lanes lanes_nearest_level(const quant_levels *levels, lanes a) {
+    int node = 1;
+    while (node < 16) node = 2 * node + (a > levels->tree[node]);
+    return (lanes)(node - 16);
+}
+static inline lanes lanes_level(const quant_levels *levels, lanes index) {
+    return levels->level[(int)index];
 }
 /* Columns of a matrix: LANES rows of n numbers, one after another, to n vectors; n % 8 == 0. */
 static inline void lanes_load_columns(const float *src, int n, lanes *columns) {

@@ -59,6 +59,11 @@ static inline uint16_t quant_f32_to_bf16(float x) {
     return (uint16_t)((bits + 0x7FFF + (bits >> 16 & 1)) >> 16);
 }
 
+/* 2^n for n in [-149, 127]. */
+static inline float quant_power_of_two(int n) {
+    return quant_f32_of_bits(n >= -126 ? (uint32_t)(n + 127) << 23 : 1u << (n + 149));
+}
+
 /* A NaN becomes lo. */
 static inline float quant_clamp(float x, float lo, float hi) {
     x = x > lo ? x : lo;

@@ -37,12 +37,23 @@ static inline uint32_t pack_fifth_bits(const uint8_t *codes) {
     return bits;
 }
 
-/* Bit j of byte i = the fifth bit of code 32 j + i, for 256 codes. */
-static inline void pack_fifth_bits_k(const uint8_t *codes, uint8_t qh[32]) {
+/* Bit j of byte i = the given bit of code 32 j + i, for 256 codes. */
+static inline void pack_one_bits(const uint8_t *codes, int bit, uint8_t out[32]) {
     for (int i = 0; i < 32; i += 8) {
         uint64_t bits = 0;
-        for (int j = 0; j < 8; j++) bits |= (load_u64(codes + 32 * j + i) >> 4 & BYTES_OF(1)) << j;
-        store_u64(qh + i, bits);
+        for (int j = 0; j < 8; j++)
+            bits |= (load_u64(codes + 32 * j + i) >> bit & BYTES_OF(1)) << j;
+        store_u64(out + i, bits);
+    }
+}
+
+/* Bits 2 j and 2 j + 1 of byte i = two bits of code 32 j + i from `bit` on, for 128 codes. */
+static inline void pack_two_bits(const uint8_t *codes, int bit, uint8_t out[32]) {
+    for (int i = 0; i < 32; i += 8) {
+        uint64_t bits = 0;
+        for (int j = 0; j < 4; j++)
+            bits |= (load_u64(codes + 32 * j + i) >> bit & BYTES_OF(3)) << 2 * j;
+        store_u64(out + i, bits);
     }
 }
 
@@ -58,15 +69,12 @@ static inline void pack_scales_k(const float *s, const float *m, uint8_t packed[
     }
 }
 
-/* 128 six-bit codes: 64 bytes of low nibbles, 32 bytes of upper bit pairs. */
-static inline void pack_codes_q6_k(const uint8_t *codes, uint8_t *ql, uint8_t *qh) {
-    pack_nibbles(codes, 64, ql);
-    for (int i = 0; i < 32; i += 8) {
-        uint64_t bits = 0;
-        for (int j = 0; j < 4; j++)
-            bits |= (load_u64(codes + 32 * j + i) >> 4 & BYTES_OF(3)) << 2 * j;
-        store_u64(qh + i, bits);
-    }
+/* 16 six-bit numbers: low nibbles of the first eight and of the others, then upper bit pairs. */
+static inline void pack_scales_q3_k(const uint8_t s[16], uint8_t packed[12]) {
+    pack_nibbles(s, 8, packed);
+    for (int j = 0; j < 4; j++)
+        packed[8 + j] =
+            (uint8_t)(s[j] >> 4 | s[j + 4] >> 4 << 2 | s[j + 8] >> 4 << 4 | s[j + 12] >> 4 << 6);
 }
 
 #endif

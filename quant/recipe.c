@@ -184,12 +184,18 @@ gguf_code quant_recipe_named(const char *name, quant_recipe **out, gguf_error *e
     for (const gguf_embedded *entry = quant_builtin_recipes; entry->name; entry++) {
         if (strcasecmp(entry->name, name) != 0) continue;
         char file[128];
-        gguf_yaml_doc *doc;
         snprintf(file, sizeof file, "configs/quant/%s.yaml", entry->name);
-        gguf_code code = gguf_yaml_parse(entry->text, entry->n_bytes, file, &doc, err);
-        return code ? code : new_recipe(doc, out, err);
+        return quant_recipe_parse(entry->text, entry->n_bytes, file, out, err);
     }
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "there is no recipe '%s'", name);
+}
+
+gguf_code quant_recipe_parse(const char *text, size_t len, const char *file, quant_recipe **out,
+                             gguf_error *err) {
+    gguf_yaml_doc *doc;
+    *out = NULL;
+    gguf_code code = gguf_yaml_parse(text, len, file, &doc, err);
+    return code ? code : new_recipe(doc, out, err);
 }
 
 gguf_code quant_recipe_load(const char *path, quant_recipe **out, gguf_error *err) {

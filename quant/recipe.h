@@ -11,6 +11,9 @@ typedef struct quant_recipe quant_recipe;
 gguf_code quant_recipe_named(const char *name, quant_recipe **out, gguf_error *err);
 /* A recipe file. Errors: of reading YAML; GGUF_E_FORMAT with the byte of a bad rule. */
 gguf_code quant_recipe_load(const char *path, quant_recipe **out, gguf_error *err);
+/* The same from a text; `file` names it in errors. */
+gguf_code quant_recipe_parse(const char *text, size_t len, const char *file, quant_recipe **out,
+                             gguf_error *err);
 /* One type for every tensor that may be quantised (--pure). */
 gguf_code quant_recipe_pure(uint32_t type, quant_recipe **out, gguf_error *err);
 void quant_recipe_free(quant_recipe *recipe); /* accepts NULL */

@@ -1,9 +1,9 @@
 /* Scalar decoders. */
 #include "quant/blocks.h"
 #include "quant/kernels.h"
+#include "quant/lanes_scalar.h"
 #include "quant/unpack.h"
 
-#define KERNEL_NAME(op, type) quant_##op##_##type##_scalar
 #include "quant/decode.inc"
 
 void quant_decode_f16_scalar(const void *src, size_t n_cols, float *dst) {

@@ -2,10 +2,10 @@
  * types) or super-block; the blocks of a row are then added in order. */
 #include "quant/blocks.h"
 #include "quant/kernels.h"
+#include "quant/levels.h"
 #include "quant/unpack.h"
 
-/* ---- activations -------------------------------------------------------------------------------
- */
+/* ---- activations -------------------------------------------------------------------------- */
 
 static float greatest_abs(const float *x, size_t n) {
     float most = 0.0f;
@@ -47,8 +47,7 @@ void quant_act_q8_k_scalar(const float *src, size_t n_cols, void *dst) {
     }
 }
 
-/* ---- float weights -----------------------------------------------------------------------------
- */
+/* ---- float weights ------------------------------------------------------------------------ */
 
 typedef float load_fn(const uint8_t *p);
 
@@ -92,8 +91,7 @@ void quant_dot_bf16_scalar(DOT_ARGS) {
     dot_floats(weight, 2, load_bf16, n_cols, acts, act_bytes, n_acts, out);
 }
 
-/* ---- plain blocks ------------------------------------------------------------------------------
- */
+/* ---- plain blocks ------------------------------------------------------------------------- */
 
 /* A weight block as numbers: y = d q + m. */
 typedef struct plain {
@@ -165,6 +163,24 @@ static void plain_q8_0(const void *block, plain *out) {
     out->m = 0.0f;
 }
 
+static void plain_levels(const uint8_t qs[16], const int8_t values[16], float d, plain *out) {
+    uint8_t codes[QUANT_BLOCK];
+    unpack_nibbles(qs, 16, codes);
+    for (int i = 0; i < QUANT_BLOCK; i++) out->q[i] = values[codes[i]];
+    out->d = d;
+    out->m = 0.0f;
+}
+
+static void plain_iq4_nl(const void *block, plain *out) {
+    const block_iq4_nl *b = block;
+    plain_levels(b->qs, quant_iq4_values, quant_f16_to_f32(b->d), out);
+}
+
+static void plain_mxfp4(const void *block, plain *out) {
+    const block_mxfp4 *b = block;
+    plain_levels(b->qs, quant_mxfp4_values, quant_power_of_two(b->e - 128), out);
+}
+
 #define PLAIN_DOT(type)                                                                        \
     void quant_dot_##type##_scalar(DOT_ARGS) {                                                 \
         dot_plain(weight, sizeof(block_##type), plain_##type, n_cols, acts, act_bytes, n_acts, \
@@ -176,14 +192,14 @@ PLAIN_DOT(q4_1)
 PLAIN_DOT(q5_0)
 PLAIN_DOT(q5_1)
 PLAIN_DOT(q8_0)
+PLAIN_DOT(iq4_nl)
+PLAIN_DOT(mxfp4)
 
-/* ---- super-blocks ------------------------------------------------------------------------------
- */
+/* ---- super-blocks ------------------------------------------------------------------------- */
 
 /* A weight super-block as numbers, in 16 sub-blocks of 16: y = d s q - dmin m. */
 typedef struct super {
-    uint8_t q[QUANT_SUPER];
-    int16_t s[16], m[16];
+    int16_t q[QUANT_SUPER], s[16], m[16];
     float d, dmin;
 } super;
 
@@ -211,6 +227,19 @@ static inline void dot_super(const uint8_t *w, size_t block_bytes, super_fn *unp
     }
 }
 
+static void super_codes(const uint8_t codes[QUANT_SUPER], super *out) {
+    for (int i = 0; i < QUANT_SUPER; i++) out->q[i] = codes[i];
+}
+
+/* y = d s (q - zero) */
+static void super_shifted(const int8_t s[16], int zero, uint16_t d, super *out) {
+    for (int j = 0; j < 16; j++) {
+        out->s[j] = s[j];
+        out->m[j] = (int16_t)(zero * s[j]);
+    }
+    out->d = out->dmin = quant_f16_to_f32(d);
+}
+
 /* Six-bit scales and minimums of sub-blocks of 32, each for two sub-blocks of 16. */
 static void super_scales(const uint8_t packed[12], super *out) {
     uint8_t s[8], m[8];
@@ -223,7 +252,9 @@ static void super_scales(const uint8_t packed[12], super *out) {
 
 static void super_q4_k(const void *block, super *out) {
     const block_q4_k *b = block;
-    unpack_q4_k(b, out->q);
+    uint8_t codes[QUANT_SUPER];
+    unpack_q4_k(b, codes);
+    super_codes(codes, out);
     super_scales(b->scales, out);
     out->d = quant_f16_to_f32(b->d);
     out->dmin = quant_f16_to_f32(b->dmin);
@@ -231,7 +262,9 @@ static void super_q4_k(const void *block, super *out) {
 
 static void super_q5_k(const void *block, super *out) {
     const block_q5_k *b = block;
-    unpack_q5_k(b, out->q);
+    uint8_t codes[QUANT_SUPER];
+    unpack_q5_k(b, codes);
+    super_codes(codes, out);
     super_scales(b->scales, out);
     out->d = quant_f16_to_f32(b->d);
     out->dmin = quant_f16_to_f32(b->dmin);
@@ -239,12 +272,50 @@ static void super_q5_k(const void *block, super *out) {
 
 static void super_q6_k(const void *block, super *out) {
     const block_q6_k *b = block;
-    unpack_q6_k(b, out->q);
+    uint8_t codes[QUANT_SUPER];
+    unpack_q6_k(b, codes);
+    super_codes(codes, out);
+    super_shifted(b->scales, 32, b->d, out);
+}
+
+static void super_q3_k(const void *block, super *out) {
+    const block_q3_k *b = block;
+    uint8_t codes[QUANT_SUPER];
+    int8_t s[16];
+    unpack_q3_k(b, codes);
+    unpack_scales_q3_k(b->scales, s);
+    super_codes(codes, out);
+    super_shifted(s, 4, b->d, out);
+}
+
+static void super_q2_k(const void *block, super *out) {
+    const block_q2_k *b = block;
+    uint8_t codes[QUANT_SUPER];
+    unpack_two_bits(b->qs, codes);
+    super_codes(codes, out);
     for (int j = 0; j < 16; j++) {
-        out->s[j] = b->scales[j];
-        out->m[j] = (int16_t)(32 * b->scales[j]);
+        out->s[j] = b->scales[j] & 15;
+        out->m[j] = b->scales[j] >> 4;
     }
-    out->d = out->dmin = quant_f16_to_f32(b->d);
+    out->d = quant_f16_to_f32(b->d);
+    out->dmin = quant_f16_to_f32(b->dmin);
+}
+
+static void super_iq4_xs(const void *block, super *out) {
+    const block_iq4_xs *b = block;
+    int8_t s[8];
+    unpack_scales_iq4_xs(b, s);
+    for (int j = 0; j < 8; j++) {
+        plain p;
+        plain_levels(b->qs + 16 * j, quant_iq4_values, 0.0f, &p);
+        for (int i = 0; i < 32; i++) out->q[32 * j + i] = p.q[i];
+    }
+    for (int j = 0; j < 16; j++) {
+        out->s[j] = s[j / 2];
+        out->m[j] = 0;
+    }
+    out->d = quant_f16_to_f32(b->d);
+    out->dmin = 0.0f;
 }
 
 #define SUPER_DOT(type)                                                                        \
@@ -256,9 +327,11 @@ static void super_q6_k(const void *block, super *out) {
 SUPER_DOT(q4_k)
 SUPER_DOT(q5_k)
 SUPER_DOT(q6_k)
+SUPER_DOT(q3_k)
+SUPER_DOT(q2_k)
+SUPER_DOT(iq4_xs)
 
-/* ---- scans -------------------------------------------------------------------------------------
- */
+/* ---- scans -------------------------------------------------------------------------------- */
 
 size_t quant_beyond_scalar(const void *x, size_t n, float limit) {
     size_t i = 0;

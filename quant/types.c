@@ -18,9 +18,14 @@ static const quant_traits traits[QUANT_N_TYPES] = {
     [GGUF_TYPE_Q5_0] = {.max_abs = QUANT_F16_MAX * 16, .act = QUANT_ACT_Q8, F16_AT(0)},
     [GGUF_TYPE_Q5_1] = {.max_abs = QUANT_F16_MAX, .act = QUANT_ACT_Q8, F16_AT(0, 2)},
     [GGUF_TYPE_Q8_0] = {.max_abs = QUANT_F16_MAX * 127, .act = QUANT_ACT_Q8, F16_AT(0)},
+    [GGUF_TYPE_Q2_K] = {.max_abs = QUANT_F16_MAX * 15, .act = QUANT_ACT_Q8_K, F16_AT(80, 82)},
+    [GGUF_TYPE_Q3_K] = {.max_abs = QUANT_F16_MAX * 32 * 3, .act = QUANT_ACT_Q8_K, F16_AT(108)},
     [GGUF_TYPE_Q4_K] = {.max_abs = QUANT_F16_MAX * 63, .act = QUANT_ACT_Q8_K, F16_AT(0, 2)},
     [GGUF_TYPE_Q5_K] = {.max_abs = QUANT_F16_MAX * 63, .act = QUANT_ACT_Q8_K, F16_AT(0, 2)},
     [GGUF_TYPE_Q6_K] = {.max_abs = QUANT_F16_MAX * 128 * 31, .act = QUANT_ACT_Q8_K, F16_AT(208)},
+    [GGUF_TYPE_IQ4_NL] = {.max_abs = QUANT_F16_MAX * 113, .act = QUANT_ACT_Q8, F16_AT(0)},
+    [GGUF_TYPE_IQ4_XS] = {.max_abs = QUANT_F16_MAX * 32 * 113, .act = QUANT_ACT_Q8_K, F16_AT(0)},
+    [GGUF_TYPE_MXFP4] = {.max_abs = 0x1.8p127f, .act = QUANT_ACT_Q8, .has_e8m0 = true},
 };
 
 const quant_traits *quant_traits_of(uint32_t type) {

@@ -57,4 +57,37 @@ static inline void unpack_q6_k(const block_q6_k *b, uint8_t codes[256]) {
     }
 }
 
+/* Two-bit codes of 256 elements, as in Q2_K and Q3_K. */
+static inline void unpack_two_bits(const uint8_t qs[64], uint8_t codes[256]) {
+    for (int i = 0; i < 256; i += 8) {
+        uint64_t bits = load_u64(qs + i / 128 * 32 + i % 32) >> i % 128 / 32 * 2;
+        store_u64(codes + i, bits & BYTES_OF(3));
+    }
+}
+
+/* Codes 0..7, that is 4 more than the number meant. */
+static inline void unpack_q3_k(const block_q3_k *b, uint8_t codes[256]) {
+    unpack_two_bits(b->qs, codes);
+    for (int i = 0; i < 256; i += 8) {
+        uint64_t third = load_u64(b->hmask + i % 32) >> i / 32 & BYTES_OF(1);
+        store_u64(codes + i, load_u64(codes + i) | third << 2);
+    }
+}
+
+/* The 16 scales of Q3_K, in [-32, 31]. */
+static inline void unpack_scales_q3_k(const uint8_t packed[12], int8_t s[16]) {
+    uint8_t low[16];
+    unpack_nibbles(packed, 8, low);
+    for (int j = 0; j < 16; j++)
+        s[j] = (int8_t)((low[j] | (packed[8 + j % 4] >> j / 4 * 2 & 3) << 4) - 32);
+}
+
+/* The 8 scales of IQ4_XS, in [-32, 31]. */
+static inline void unpack_scales_iq4_xs(const block_iq4_xs *b, int8_t s[8]) {
+    for (int j = 0; j < 8; j++) {
+        int low = b->scales_l[j / 2] >> 4 * (j % 2) & 15, high = b->scales_h >> 2 * j & 3;
+        s[j] = (int8_t)((low | high << 4) - 32);
+    }
+}
+
 #endif

@@ -158,6 +158,14 @@ gguf_code rt_arch_open_hf(const char *hf_class, const char *model_type, const ch
     return open_doc(doc, out, err);
 }
 
+gguf_code rt_arch_parse(const char *text, size_t len, const char *file, rt_arch **out,
+                        gguf_error *err) {
+    gguf_yaml_doc *doc;
+    *out = NULL;
+    gguf_code code = gguf_yaml_parse(text, len, file, &doc, err);
+    return code ? code : open_doc(doc, out, err);
+}
+
 void rt_arch_close(rt_arch *arch) {
     if (!arch) return;
     gguf_yaml_free(arch->doc);

@@ -32,6 +32,9 @@ gguf_code rt_arch_open(gguf_str name, const char *arch_file, rt_arch **out, gguf
  * its `model_type`. */
 gguf_code rt_arch_open_hf(const char *hf_class, const char *model_type, const char *arch_file,
                           rt_arch **out, gguf_error *err);
+/* A description from a text, whatever it is called; `file` names it in errors. */
+gguf_code rt_arch_parse(const char *text, size_t len, const char *file, rt_arch **out,
+                        gguf_error *err);
 void rt_arch_close(rt_arch *arch); /* accepts NULL */
 
 const char *rt_arch_name(const rt_arch *arch); /* the GGUF name */

@@ -15,6 +15,7 @@ TYPES = {
     "F32": [], "F16": [0], "BF16": [],
     "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
     "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
+    "Q2_K": [80, 82], "Q3_K": [108], "IQ4_NL": [0], "IQ4_XS": [0], "MXFP4": [],
 }
 N_ELEMENTS = 1024
 
@@ -31,6 +32,8 @@ def make_blocks(name, offsets, rng):
     for offset in offsets:
         scales = (rng.standard_normal(n_blocks) * 10.0 ** rng.integers(-7, 3, n_blocks)).astype(np.float16)
         blocks[:, offset:offset + 2] = scales.view(np.uint8).reshape(n_blocks, 2)
+    if name == "MXFP4":
+        blocks[:, 0] = rng.integers(0, 250, n_blocks)
     return blocks.reshape(-1)
 
 

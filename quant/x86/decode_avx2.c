@@ -1,10 +1,9 @@
-/* AVX2 decoders: the scalar ones, vectorised by the compiler, and F16 with the processor's own
- * conversion. */
+/* AVX2 decoders: the scalar ones with more lanes, and F16 with the processor's own conversion. */
 #include "quant/blocks.h"
 #include "quant/kernels.h"
 #include "quant/unpack.h"
+#include "quant/x86/lanes_avx2.h"
 
-#define KERNEL_NAME(op, type) quant_##op##_##type##_avx2
 #include "quant/decode.inc"
 
 void quant_decode_f16_avx2(const void *src, size_t n_cols, float *dst) {

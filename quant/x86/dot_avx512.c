@@ -2,7 +2,7 @@
 #include "quant/kernels.h"
 #include "quant/x86/plain_avx2.h"
 
-/* ---- float weights: 4 sums of 16 lanes ------------------------------------------------------ */
+/* ---- float weights: 4 sums of 16 lanes ---------------------------------------------------- */
 
 typedef __m512 load16_fn(__mmask16 mask, const uint8_t *p); /* 16 weights; 0 where not in mask */
 

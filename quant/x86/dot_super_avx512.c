@@ -1,4 +1,5 @@
-/* AVX-512 products of super-blocks: the vectors of super_avx2.h in pairs. */
+/* AVX-512 products of super-blocks: the vectors of super_avx2.h in pairs. Signed
+ * codes stay with AVX2: there is no sign transfer between vectors here. */
 #include "quant/kernels.h"
 #include "quant/x86/super_avx2.h"
 
@@ -48,6 +49,8 @@ static ALWAYS_INLINE void dot_super(const uint8_t *w, size_t block_bytes, super_
         FOR_N_ACTS(dot_super, weight, sizeof(block_##type), super_##type); \
     }
 
+SUPER_DOT(q2_k)
+SUPER_DOT(q3_k)
 SUPER_DOT(q4_k)
 SUPER_DOT(q5_k)
 SUPER_DOT(q6_k)

@@ -2,6 +2,7 @@
 #ifndef QUANT_LANES_AVX2_H
 #define QUANT_LANES_AVX2_H
 
+#include "quant/levels.h"
 #include "quant/numeric.h"
 #include "quant/x86/transpose_avx2.h"
 
@@ -44,6 +45,25 @@ static inline void lanes_store_codes(void *dst, lanes a) {
     __m128i words =
         _mm_packs_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
     _mm_storel_epi64(dst, _mm_packs_epi16(words, words));
+}
+static inline lanes lanes_load_codes(const uint8_t *src) {
+    return _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64((const void *)src)));
+}
+static inline lanes lanes_nearest_level(const quant_levels *levels, lanes a) {
+    __m256 upper = _mm256_loadu_ps(levels->tree), lower = _mm256_loadu_ps(levels->tree + 8);
+    __m256i node = _mm256_set1_epi32(1);
+    for (int depth = 0; depth < 4; depth++) { /* the permutation uses three bits of a node */
+        __m256 middle = _mm256_permutevar8x32_ps(depth < 3 ? upper : lower, node);
+        __m256i greater = _mm256_castps_si256(_mm256_cmp_ps(a, middle, _CMP_GT_OQ));
+        node = _mm256_sub_epi32(_mm256_add_epi32(node, node), greater);
+    }
+    return _mm256_cvtepi32_ps(_mm256_and_si256(node, _mm256_set1_epi32(15)));
+}
+static inline lanes lanes_level(const quant_levels *levels, lanes index) {
+    __m256i i = _mm256_cvtps_epi32(index);
+    __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(levels->level), i);
+    __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(levels->level + 8), i);
+    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(i, 28)));
 }
 static inline void lanes_load_columns(const float *src, int n, lanes *columns) {
     for (int i = 0; i < n; i += 8) transpose_8x8(src + i, n, columns + i);

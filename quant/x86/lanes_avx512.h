@@ -3,6 +3,7 @@
 #ifndef QUANT_LANES_AVX512_H
 #define QUANT_LANES_AVX512_H
 
+#include "quant/levels.h"
 #include "quant/numeric.h"
 #include "quant/x86/transpose_avx2.h"
 
@@ -40,6 +41,23 @@ static inline float lanes_greatest(lanes a) {
 }
 static inline void lanes_store_codes(void *dst, lanes a) {
     _mm_storeu_si128(dst, _mm512_cvtepi32_epi8(_mm512_cvtps_epi32(a)));
+}
+static inline lanes lanes_load_codes(const uint8_t *src) {
+    return _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128((const void *)src)));
+}
+static inline lanes lanes_nearest_level(const quant_levels *levels, lanes a) {
+    __m512 tree = _mm512_loadu_ps(levels->tree);
+    __m512i node = _mm512_set1_epi32(1), one = node;
+    for (int depth = 0; depth < 4; depth++) {
+        __m512 middle = _mm512_permutexvar_ps(node, tree);
+        __mmask16 greater = _mm512_cmp_ps_mask(a, middle, _CMP_GT_OQ);
+        node = _mm512_add_epi32(node, node);
+        node = _mm512_mask_add_epi32(node, greater, node, one);
+    }
+    return _mm512_cvtepi32_ps(_mm512_and_epi32(node, _mm512_set1_epi32(15)));
+}
+static inline lanes lanes_level(const quant_levels *levels, lanes index) {
+    return _mm512_permutexvar_ps(_mm512_cvtps_epi32(index), _mm512_loadu_ps(levels->level));
 }
 static inline void lanes_load_columns(const float *src, int n, lanes *columns) {
     for (int i = 0; i < n; i += 8) {

@@ -3,6 +3,7 @@
 #define QUANT_PLAIN_AVX2_H
 
 #include "quant/blocks.h"
+#include "quant/levels.h"
 #include "quant/numeric.h"
 #include "quant/x86/vec_avx2.h"
 
@@ -40,6 +41,22 @@ static ALWAYS_INLINE plain plain_q5_1(const void *block) {
 static ALWAYS_INLINE plain plain_q8_0(const void *block) {
     const block_q8_0 *b = block;
     return (plain){load_256(b->qs), quant_f16_to_f32(b->d), 0.0f};
+}
+
+/* Signed codes by table. */
+static ALWAYS_INLINE __m256i look_up(const int8_t values[16], __m256i codes) {
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(load_128(values)), codes);
+}
+
+static ALWAYS_INLINE plain plain_iq4_nl(const void *block) {
+    const block_iq4_nl *b = block;
+    return (plain){look_up(quant_iq4_values, nibbles(b->qs)), quant_f16_to_f32(b->d), 0.0f};
+}
+
+static ALWAYS_INLINE plain plain_mxfp4(const void *block) {
+    const block_mxfp4 *b = block;
+    return (plain){look_up(quant_mxfp4_values, nibbles(b->qs)), quant_power_of_two(b->e - 128),
+                   0.0f};
 }
 
 #endif

@@ -3,9 +3,8 @@
 #ifndef QUANT_SUPER_AVX2_H
 #define QUANT_SUPER_AVX2_H
 
-#include "quant/blocks.h"
-#include "quant/numeric.h"
-#include "quant/x86/vec_avx2.h"
+#include "quant/unpack.h"
+#include "quant/x86/plain_avx2.h"
 
 typedef struct super {
     __m256i q[8];
@@ -93,6 +92,48 @@ static ALWAYS_INLINE super super_q6_k(const void *block) {
         q[2] = _mm256_or_si256(high_nibbles(v0), bits_at(high, 0, 0x30));
         q[3] = _mm256_or_si256(high_nibbles(v1), bits_at(high, -2, 0x30));
     }
+    return p;
+}
+
+/* The two-bit codes of Q2_K and Q3_K. */
+static ALWAYS_INLINE void unpack_two_bits_256(const uint8_t qs[64], super *p) {
+    for (int half = 0; half < 2; half++) {
+        __m256i v = load_256(qs + 32 * half);
+        for (int j = 0; j < 4; j++) p->q[4 * half + j] = bits_at(v, -2 * j, 3);
+    }
+}
+
+static ALWAYS_INLINE super super_q3_k(const void *block) {
+    const block_q3_k *b = block;
+    super p = {.d = quant_f16_to_f32(b->d), .dmin = quant_f16_to_f32(b->d)};
+    int8_t s[16];
+    unpack_scales_q3_k(b->scales, s);
+    widen_scales(load_128(s), 4, &p);
+    unpack_two_bits_256(b->qs, &p);
+    __m256i third = load_256(b->hmask);
+    for (int j = 0; j < 8; j++) p.q[j] = _mm256_or_si256(p.q[j], bits_at(third, 2 - j, 4));
+    return p;
+}
+
+static ALWAYS_INLINE super super_q2_k(const void *block) {
+    const block_q2_k *b = block;
+    super p = {.d = quant_f16_to_f32(b->d), .dmin = quant_f16_to_f32(b->dmin)};
+    __m128i both = load_128(b->scales), low = _mm_set1_epi8(15);
+    widen_scales(_mm_and_si128(both, low), 0, &p);
+    p.m = _mm256_cvtepu8_epi16(_mm_and_si128(_mm_srli_epi16(both, 4), low));
+    unpack_two_bits_256(b->qs, &p);
+    return p;
+}
+
+/* q is signed here; no minimums. */
+static ALWAYS_INLINE super super_iq4_xs(const void *block) {
+    const block_iq4_xs *b = block;
+    super p = {.m = _mm256_setzero_si256(), .d = quant_f16_to_f32(b->d)};
+    int8_t s[8];
+    unpack_scales_iq4_xs(b, s);
+    __m128i words = _mm_cvtepi8_epi16(_mm_loadl_epi64((const void *)s));
+    p.s = _mm256_broadcastsi128_si256(words);
+    for (int j = 0; j < 8; j++) p.q[j] = look_up(quant_iq4_values, nibbles(b->qs + 16 * j));
     return p;
 }
 

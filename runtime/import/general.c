@@ -66,14 +66,20 @@ static double count_params(const quant_plan *plan, uint64_t *n_experts) {
     return shared + expert;
 }
 
+static gguf_code folder_title(const char *folder, char *out, size_t room) {
+    char *real = realpath(folder, NULL);
+    if (!real) return GGUF_E_IO;
+    const char *slash = strrchr(real, '/');
+    title_of(slash ? slash + 1 : real, out, room);
+    free(real);
+    return GGUF_OK;
+}
+
 gguf_code rt_import_general(rt_import *import, gguf_error *err) {
     gguf_meta *meta = import->plan.meta;
-    char name[MAX_NAME], *real = realpath(import->folder, NULL);
-    if (!real)
+    char name[MAX_NAME] = "";
+    if (import->folder && folder_title(import->folder, name, sizeof name))
         return gguf_fail(err, GGUF_E_IO, import->folder, GGUF_NO_OFFSET, "cannot resolve the path");
-    const char *slash = strrchr(real, '/');
-    title_of(slash ? slash + 1 : real, name, sizeof name);
-    free(real);
     gguf_meta_set_str(meta, "general.architecture", gguf_str_of(import->architecture));
     gguf_meta_set_str(meta, "general.type", gguf_str_of("model"));
     if (*name) gguf_meta_set_str(meta, "general.name", gguf_str_of(name));

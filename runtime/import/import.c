@@ -65,11 +65,20 @@ static gguf_code set_class_defaults(rt_import *import, const char *hf_class, con
     return import->class_defaults ? GGUF_OK : no_memory(err);
 }
 
-static gguf_code open_config(rt_import *import, const char *arch_file, gguf_error *err) {
-    if (access(import->config_path, F_OK) != 0)
+static gguf_code load_config(rt_import *import, gguf_error *err) {
+    const gguf_memory_file *f =
+        gguf_memory_file_named(import->memory, import->n_memory, "config.json");
+    if (f)
+        return gguf_json_parse(f->bytes, f->n_bytes, GGUF_JSON_WIDE_INTS, f->name, 0,
+                               &import->config, err);
+    if (!import->folder || access(import->config_path, F_OK) != 0)
         return gguf_fail(err, GGUF_E_MISSING, import->folder, GGUF_NO_OFFSET,
                          "no config.json here");
-    gguf_code code = gguf_json_load(import->config_path, GGUF_JSON_WIDE_INTS, &import->config, err);
+    return gguf_json_load(import->config_path, GGUF_JSON_WIDE_INTS, &import->config, err);
+}
+
+static gguf_code open_config(rt_import *import, const char *arch_file, gguf_error *err) {
+    gguf_code code = load_config(import, err);
     if (code) return code;
     const json_t *classes = json_object_get(import->config, "architectures");
     const char *hf_class = json_string_value(json_array_get(classes, 0));
@@ -93,7 +102,10 @@ static gguf_code import_vocab(rt_import *import, gguf_error *err) {
     rt_vocab_report report = {0};
     rt_import_key_u64(import, "vocab_size", &n_vocab);
     gguf_code code =
-        rt_vocab_import(import->folder, (uint32_t)n_vocab, import->plan.meta, &report, err);
+        import->folder
+            ? rt_vocab_import(import->folder, (uint32_t)n_vocab, import->plan.meta, &report, err)
+            : rt_vocab_import_memory(import->memory, import->n_memory, (uint32_t)n_vocab,
+                                     import->plan.meta, &report, err);
     for (size_t i = 0; i < report.n_warnings; i++)
         rt_import_add_warning(import, "%s", report.warnings[i]);
     return code;
@@ -107,9 +119,10 @@ static gguf_code import_bare_vocab(rt_import *import, gguf_error *err) {
     return code ? code : import_vocab(import, err);
 }
 
+/* path: NULL if the folder is in memory */
 static gguf_code import_checkpoint(rt_import *import, const char *path, const rt_import_opts *opts,
                                    gguf_error *err) {
-    if (opts->vocab_only && access(import->config_path, F_OK) != 0)
+    if (opts->vocab_only && path && access(import->config_path, F_OK) != 0)
         return import_bare_vocab(import, err);
     gguf_error why = {0};
     gguf_code code = open_config(import, opts->arch_file, &why);
@@ -121,7 +134,9 @@ static gguf_code import_checkpoint(rt_import *import, const char *path, const rt
     if (!code) code = rt_import_general(import, err);
     if (!code) code = rt_import_keys(import, err);
     if (!code && !opts->vocab_only) {
-        code = gguf_checkpoint_open(path, &import->ckpt, err);
+        code = path ? gguf_checkpoint_open(path, &import->ckpt, err)
+                    : gguf_checkpoint_from_memory(import->memory, import->n_memory, &import->ckpt,
+                                                  err);
         if (!code) code = rt_import_rope(import, err);
         if (!code) code = rt_import_tensors(import, err);
         if (!code) rt_import_size_label(import);
@@ -154,24 +169,44 @@ static gguf_code open_path(rt_import *import, const char *path, const rt_import_
     } else {
         code = import_checkpoint(import, path, opts, err);
     }
-    if (code) return code;
+    return code;
+}
+
+static gguf_code open_memory(rt_import *import, const rt_import_opts *opts, gguf_error *err) {
+    gguf_code code = quant_plan_init(&import->plan, err);
+    if (!code && !(import->config_path = strdup("config.json"))) code = no_memory(err);
+    return code ? code : import_checkpoint(import, NULL, opts, err);
+}
+
+/* path: NULL if the files are in memory */
+static gguf_code open_import(const char *path, const gguf_memory_file *files, size_t n_files,
+                             const rt_import_opts *opts, rt_import **out, gguf_error *err) {
+    static const rt_import_opts defaults = {0};
+    *out = NULL;
+    rt_import *import = calloc(1, sizeof *import);
+    if (!import) return no_memory(err);
+    import->memory = files;
+    import->n_memory = n_files;
+    if (!opts) opts = &defaults;
+    gguf_code code = path ? open_path(import, path, opts, err) : open_memory(import, opts, err);
+    if (code) {
+        rt_import_close(import);
+        return code;
+    }
     rt_tag_model(&import->plan, import->architecture);
     quant_plan_sort(&import->plan);
+    *out = import;
     return GGUF_OK;
 }
 
 gguf_code rt_import_open(const char *path, const rt_import_opts *opts, rt_import **out,
                          gguf_error *err) {
-    static const rt_import_opts defaults = {0};
-    *out = NULL;
-    rt_import *import = calloc(1, sizeof *import);
-    if (!import) return no_memory(err);
-    gguf_code code = open_path(import, path, opts ? opts : &defaults, err);
-    if (code)
-        rt_import_close(import);
-    else
-        *out = import;
-    return code;
+    return open_import(path, NULL, 0, opts, out, err);
+}
+
+gguf_code rt_import_from_memory(const gguf_memory_file *files, size_t n_files,
+                                const rt_import_opts *opts, rt_import **out, gguf_error *err) {
+    return open_import(NULL, files, n_files, opts, out, err);
 }
 
 void rt_import_close(rt_import *import) {

@@ -3,6 +3,7 @@
 #ifndef RUNTIME_IMPORT_H
 #define RUNTIME_IMPORT_H
 
+#include "libgguf/map.h"
 #include "quant/plan.h"
 
 typedef struct rt_import rt_import;
@@ -19,6 +20,9 @@ typedef struct rt_import_opts {
  */
 gguf_code rt_import_open(const char *path, const rt_import_opts *opts, rt_import **out,
                          gguf_error *err);
+/* A model folder whose files are in memory; they must outlive the import. */
+gguf_code rt_import_from_memory(const gguf_memory_file *files, size_t n_files,
+                                const rt_import_opts *opts, rt_import **out, gguf_error *err);
 void rt_import_close(rt_import *import); /* accepts NULL */
 
 /* The plan, not yet finished; owned by the import. */

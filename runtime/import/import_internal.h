@@ -9,7 +9,9 @@
 
 struct rt_import {
     quant_plan plan;
-    char *folder; /* of config.json and the tokenizer */
+    char *folder;                   /* of config.json and the tokenizer; NULL: in memory */
+    const gguf_memory_file *memory; /* [n_memory] */
+    size_t n_memory;
     char *config_path;
     json_t *config, *class_defaults; /* the second: what the class takes for granted */
     rt_arch *arch;

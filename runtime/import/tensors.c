@@ -123,7 +123,7 @@ static gguf_code plan_permutation(const rt_import *import, const gguf_yaml *head
         t->n_rows = t->n_cols;
         t->n_cols = 1;
     }
-    if (n_heads == 0 || t->n_rows % (2 * n_heads))
+    if (n_heads == 0 || n_heads > t->n_rows || t->n_rows % (2 * n_heads))
         return gguf_fail(err, GGUF_E_SHAPE, t->source.path, (int64_t)t->source.off,
                          "%" PRIu64 " rows of '%.*s' are not %" PRIu64 " heads of even size",
                          t->n_rows, (int)t->out.name.len, t->out.name.ptr, n_heads);
@@ -144,6 +144,15 @@ static gguf_code plan_steps(const rt_import *import, const gguf_yaml *node, quan
 
 /* ---- scales
  * ---------------------------------------------------------------------------------------- */
+
+static quant_source source_of(const rt_import *import, const gguf_checkpoint_tensor *src) {
+    const gguf_memory_file *memory = gguf_checkpoint_file_memory(import->ckpt, src->file);
+    return (quant_source){.path = gguf_checkpoint_file_path(import->ckpt, src->file),
+                          .fd = gguf_checkpoint_file_fd(import->ckpt, src->file),
+                          .off = src->off,
+                          .memory = memory ? (const char *)memory->bytes + src->off : NULL,
+                          .n_bytes = src->n_bytes};
+}
 
 static const gguf_checkpoint_tensor *find_scales(rt_import *import, const stored *s) {
     static const char *const suffixes[] = {"_scale_inv", "_scale"};
@@ -188,7 +197,7 @@ static gguf_code plan_scaling(rt_import *import, const stored *s, quant_plan_ten
                               gguf_error *err) {
     const gguf_checkpoint_tensor *scales = find_scales(import, s);
     if (!scales && s->coding != QUANT_CODING_MXFP4) return GGUF_OK;
-    if (!scales || s->n_dims < 2)
+    if (!scales || s->n_dims < 2 || n_elems_of(s->t) == 0)
         return gguf_fail(err, GGUF_E_MISSING, s->path, (int64_t)s->t->off,
                          "the scales of tensor '%s' are missing", s->t->name.ptr);
     uint64_t n_mats = s->n_dims > 2 ? s->dims[0] : 1, n = n_elems_of(scales);
@@ -205,8 +214,9 @@ static gguf_code plan_scaling(rt_import *import, const stored *s, quant_plan_ten
                          (int64_t)scales->off, "'%s' does not fit the shape of tensor '%s'",
                          scales->name.ptr, s->t->name.ptr);
     import->used[scales - gguf_checkpoint_tensor_at(import->ckpt, 0)] = true;
-    t->source.scales = (quant_bytes){gguf_checkpoint_file_fd(import->ckpt, scales->file),
-                                     scales->off, NULL, scales->n_bytes};
+    quant_source stored_scales = source_of(import, scales);
+    t->source.scales = (quant_bytes){stored_scales.fd, stored_scales.off, stored_scales.memory,
+                                     stored_scales.n_bytes};
     return GGUF_OK;
 }
 
@@ -268,6 +278,17 @@ static bool takes_parts(const gguf_yaml *node) {
            gguf_yaml_get(node, "matrices") || gguf_yaml_get(node, "transpose");
 }
 
+/* Matrix m of n equal ones. */
+static void take_matrix(const quant_source *whole, uint64_t m, uint64_t n, quant_source *out) {
+    out->n_bytes = whole->n_bytes / n;
+    out->scales.n_bytes = whole->scales.n_bytes / n;
+    uint64_t skip = m * out->n_bytes, skip_scales = m * out->scales.n_bytes;
+    out->off += skip;
+    out->scales.off += skip_scales;
+    if (whole->memory) out->memory = (const char *)whole->memory + skip;
+    if (whole->scales.memory) out->scales.memory = (const char *)whole->scales.memory + skip_scales;
+}
+
 static gguf_code plan_view(rt_import *import, const stored *s, const parts *p, quant_plan_tensor *t,
                            gguf_error *err) {
     uint64_t row_stride = p->n_cols * p->rows.step, col_stride = p->cols.step;
@@ -294,10 +315,7 @@ static gguf_code plan_view(rt_import *import, const stored *s, const parts *p, q
             stack[m].first += m * p->n_rows * p->n_cols;
             continue;
         }
-        stack[m].n_bytes /= p->n_mats;
-        stack[m].off += m * stack[m].n_bytes;
-        stack[m].scales.n_bytes /= p->n_mats;
-        stack[m].scales.off += m * stack[m].scales.n_bytes;
+        take_matrix(&whole, m, p->n_mats, &stack[m]);
     }
     t->stack = stack;
     return GGUF_OK;
@@ -314,10 +332,7 @@ static gguf_code plan_source(rt_import *import, const gguf_yaml *node,
     gguf_code code = describe(import, node, src, &s, err);
     if (!code) code = check_shape(import, node, &s, err);
     if (code) return code;
-    t->source = (quant_source){.path = s.path,
-                               .fd = gguf_checkpoint_file_fd(import->ckpt, src->file),
-                               .off = src->off,
-                               .n_bytes = src->n_bytes};
+    t->source = source_of(import, src);
     t->source_type = s.type;
     t->coding = s.coding;
     t->out.n_dims = s.n_dims;
@@ -325,6 +340,9 @@ static gguf_code plan_source(rt_import *import, const gguf_yaml *node,
     t->n_cols = t->out.dims[0];
     t->n_rows = gguf_tensor_n_rows(&t->out);
     if (s.coding != QUANT_CODING_PLAIN) code = plan_scaling(import, &s, t, err);
+    if (!code && takes_parts(node) && n_elems_of(src) == 0)
+        code = gguf_fail(err, GGUF_E_SHAPE, s.path, (int64_t)src->off, "tensor '%s' is empty",
+                         src->name.ptr);
     if (code || (!takes_parts(node) && (s.coding == QUANT_CODING_PLAIN || s.n_dims < 3)))
         return code;
     code = read_parts(import, node, &s, &p, err);
@@ -431,6 +449,9 @@ static gguf_code import_tensor(rt_import *import, const gguf_yaml *node, uint64_
     if (is_tied(import, node, src)) return GGUF_OK;
     bool stacked =
         strstr(pattern, "{expert}") && rt_import_key_u64(import, "expert_count", &n_experts);
+    if (stacked && n_experts > gguf_checkpoint_n_tensors(import->ckpt))
+        return gguf_fail(err, GGUF_E_LIMIT, import->config_path, GGUF_NO_OFFSET,
+                         "%" PRIu64 " experts are more than the checkpoint has tensors", n_experts);
     if (src && stacked && n_experts) return plan_experts(import, node, layer, gguf, n_experts, err);
     if (src) return plan_tensor(import, node, gguf, src, err);
     gguf_yaml_bool(gguf_yaml_get(node, "optional"), &optional);

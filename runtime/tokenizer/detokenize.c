@@ -44,8 +44,9 @@ gguf_code rt_detokenize(const rt_tokenizer *tok, const int32_t *ids, size_t n, b
     *len = text.len;
     gguf_dynbuf_put(&text, "", 1);
     if (text.code) {
+        gguf_code code = gguf_fail(err, text.code, NULL, GGUF_NO_OFFSET, "out of memory");
         gguf_dynbuf_clear(&text);
-        return gguf_fail(err, text.code, NULL, GGUF_NO_OFFSET, "out of memory");
+        return code;
     }
     *out = (char *)text.data;
     return GGUF_OK;

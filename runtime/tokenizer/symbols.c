@@ -17,7 +17,9 @@ static bool grow(rt_work *work, void **items, size_t n, size_t *room, size_t ite
     return true;
 }
 
+/* A negative id is unknown text in a vocabulary without an unknown token: it is left out. */
 void rt_push_id(rt_work *work, int32_t id) {
+    if (id < 0) return;
     rt_ids *out = work->out;
     void *data = out->data;
     if (!grow(work, &data, out->n, &out->room, sizeof *out->data)) return;

@@ -20,6 +20,7 @@
 #define RUNTIME_TOKENIZER_TOKENIZER_H
 
 #include "libgguf/gguf.h"
+#include "libgguf/map.h"
 
 /* ---- importing ----------------------------------------------------------------------------------
  */
@@ -47,6 +48,12 @@ void rt_vocab_report_clear(rt_vocab_report *report);
 gguf_code rt_vocab_import(const char *folder, uint32_t n_vocab_config, gguf_meta *meta,
                           rt_vocab_report *report, gguf_error *err);
 
+/* The same for a folder whose files are in memory. Templates in additional_chat_templates are not
+ * looked for. */
+gguf_code rt_vocab_import_memory(const gguf_memory_file *files, size_t n_files,
+                                 uint32_t n_vocab_config, gguf_meta *meta, rt_vocab_report *report,
+                                 gguf_error *err);
+
 /* ---- tokenizing ---------------------------------------------------------------------------------
  */
 
@@ -72,7 +79,8 @@ typedef enum rt_tokenize_flags {
     RT_TOKENIZE_PARSE_SPECIAL = 2 /* special tokens written in the text are recognised */
 } rt_tokenize_flags;
 
-/* Append the ids of a text; bytes that are not UTF-8 count as U+FFFD.
+/* Append the ids of a text; bytes that are not UTF-8 count as U+FFFD. Text that no token covers is
+ * left out if the vocabulary has no unknown token.
  * Errors: GGUF_E_LIMIT (too long, an expression that backtracks too much), GGUF_E_NOMEM. */
 gguf_code rt_tokenize(const rt_tokenizer *tok, const char *text, size_t len, unsigned flags,
                       rt_ids *out, gguf_error *err);

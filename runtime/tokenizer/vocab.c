@@ -49,13 +49,35 @@ void rt_vocab_report_clear(rt_vocab_report *report) {
 }
 
 gguf_code rt_vocab_path(rt_vocab *im, const char *name) {
-    int n = snprintf(im->path, sizeof im->path, "%s/%s", im->folder, name);
+    int n = im->folder ? snprintf(im->path, sizeof im->path, "%s/%s", im->folder, name)
+                       : snprintf(im->path, sizeof im->path, "%s", name);
     if (n > 0 && (size_t)n < sizeof im->path) return GGUF_OK;
     return gguf_fail(im->err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "the folder's name is too long");
 }
 
 bool rt_vocab_exists(rt_vocab *im, const char *name) {
-    return rt_vocab_path(im, name) == GGUF_OK && access(im->path, F_OK) == 0;
+    if (rt_vocab_path(im, name) != GGUF_OK) return false;
+    if (!im->folder) return gguf_memory_file_named(im->memory, im->n_memory, name) != NULL;
+    return access(im->path, F_OK) == 0;
+}
+
+gguf_code rt_vocab_load_text(rt_vocab *im, size_t max_bytes, char **text, size_t *n_bytes) {
+    if (im->folder) return gguf_read_file(im->path, max_bytes, text, n_bytes, im->err);
+    const gguf_memory_file *f = gguf_memory_file_named(im->memory, im->n_memory, im->path);
+    if (f->n_bytes > max_bytes)
+        return rt_vocab_fail(im, GGUF_E_LIMIT, "%zu bytes are over the limit of %zu", f->n_bytes,
+                             max_bytes);
+    if (!(*text = malloc(f->n_bytes + 1))) return rt_vocab_no_memory(im);
+    if (f->n_bytes) memcpy(*text, f->bytes, f->n_bytes);
+    (*text)[f->n_bytes] = '\0';
+    *n_bytes = f->n_bytes;
+    return GGUF_OK;
+}
+
+gguf_code rt_vocab_load_json(rt_vocab *im, json_t **json) {
+    if (im->folder) return gguf_json_load(im->path, GGUF_JSON_WIDE_INTS, json, im->err);
+    const gguf_memory_file *f = gguf_memory_file_named(im->memory, im->n_memory, im->path);
+    return gguf_json_parse(f->bytes, f->n_bytes, GGUF_JSON_WIDE_INTS, im->path, 0, json, im->err);
 }
 
 gguf_str rt_json_str(const json_t *value) {
@@ -203,8 +225,7 @@ static gguf_code load_files(rt_vocab *im) {
     for (size_t i = 0; i < RT_N_FILES; i++) {
         gguf_code code;
         if (!rt_vocab_exists(im, file_names[i])) continue;
-        if ((code = gguf_json_load(im->path, GGUF_JSON_WIDE_INTS, &im->files[i], im->err)))
-            return code;
+        if ((code = rt_vocab_load_json(im, &im->files[i]))) return code;
         if (!json_is_object(im->files[i]))
             return rt_vocab_fail(im, GGUF_E_FORMAT, "no JSON object");
     }
@@ -215,8 +236,8 @@ static gguf_code load_files(rt_vocab *im) {
  */
 static gguf_code load_model(rt_vocab *im) {
     if (!rt_vocab_exists(im, "tokenizer.model")) return GGUF_OK;
-    gguf_code code = gguf_read_file(im->path, GGUF_JSON_MAX_BYTES, &im->model_bytes,
-                                    &im->model_n_bytes, im->err);
+    gguf_code code =
+        rt_vocab_load_text(im, GGUF_JSON_MAX_BYTES, &im->model_bytes, &im->model_n_bytes);
     if (code) return code;
     bool other = im->model_n_bytes && im->model_bytes[0] != '\n';
     if (!other || !im->files[RT_FILE_TOKENIZER]) return GGUF_OK;
@@ -246,6 +267,19 @@ static void import_clear(rt_vocab *im) {
     gguf_index_clear(&im->by_text);
 }
 
+static gguf_code import_all(rt_vocab *im) {
+    for (size_t i = 0; i < RT_N_SPECIAL; i++) im->model_ids[i] = -1;
+    gguf_code code = load_files(im);
+    if (!code) code = load_model(im);
+    if (!code) code = import_model(im);
+    if (!code) code = rt_vocab_read_special(im);
+    if (!code) code = write_added(im);
+    if (!code) code = write_user_defined(im);
+    if (!code) code = gguf_meta_status(im->meta, im->err);
+    import_clear(im);
+    return code;
+}
+
 gguf_code rt_vocab_import(const char *folder, uint32_t n_vocab_config, gguf_meta *meta,
                           rt_vocab_report *report, gguf_error *err) {
     rt_vocab im = {.folder = folder,
@@ -253,14 +287,17 @@ gguf_code rt_vocab_import(const char *folder, uint32_t n_vocab_config, gguf_meta
                    .meta = meta,
                    .report = report,
                    .err = err};
-    for (size_t i = 0; i < RT_N_SPECIAL; i++) im.model_ids[i] = -1;
-    gguf_code code = load_files(&im);
-    if (!code) code = load_model(&im);
-    if (!code) code = import_model(&im);
-    if (!code) code = rt_vocab_read_special(&im);
-    if (!code) code = write_added(&im);
-    if (!code) code = write_user_defined(&im);
-    if (!code) code = gguf_meta_status(meta, err);
-    import_clear(&im);
-    return code;
+    return import_all(&im);
+}
+
+gguf_code rt_vocab_import_memory(const gguf_memory_file *files, size_t n_files,
+                                 uint32_t n_vocab_config, gguf_meta *meta, rt_vocab_report *report,
+                                 gguf_error *err) {
+    rt_vocab im = {.memory = files,
+                   .n_memory = n_files,
+                   .n_vocab_config = n_vocab_config,
+                   .meta = meta,
+                   .report = report,
+                   .err = err};
+    return import_all(&im);
 }

@@ -5,7 +5,12 @@
 #include "libgguf/json.h"
 #include "runtime/tokenizer/tokenizer_internal.h"
 
-#define RT_MAX_HOLES (1u << 20) /* ids without a text */
+/* Ids without a text; filling them takes time but no other path. */
+#ifdef FUZZING_BUILD_MODE_UNSAFE_FOR_PRODUCTION
+#define RT_MAX_HOLES (1u << 8)
+#else
+#define RT_MAX_HOLES (1u << 20)
+#endif
 
 /* Files of the folder that are JSON objects; NULL if absent. */
 typedef enum rt_vocab_file {
@@ -26,7 +31,9 @@ typedef struct rt_frame {
 } rt_frame;
 
 typedef struct rt_vocab {
-    const char *folder;
+    const char *folder;             /* NULL: the files are in memory */
+    const gguf_memory_file *memory; /* [n_memory] */
+    size_t n_memory;
     uint32_t n_vocab_config;
     gguf_meta *meta;
     rt_vocab_report *report;
@@ -57,6 +64,10 @@ typedef struct rt_vocab {
 /* Write the path of a file of the folder to im->path. */
 gguf_code rt_vocab_path(rt_vocab *im, const char *name);
 bool rt_vocab_exists(rt_vocab *im, const char *name); /* sets the path too */
+/* Read the file that rt_vocab_exists was just asked for; `text` is malloc'ed with a NUL behind its
+ * end, `json` the caller's reference. */
+gguf_code rt_vocab_load_text(rt_vocab *im, size_t max_bytes, char **text, size_t *n_bytes);
+gguf_code rt_vocab_load_json(rt_vocab *im, json_t **json);
 gguf_code rt_vocab_fail(rt_vocab *im, gguf_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 gguf_code rt_vocab_no_memory(rt_vocab *im);

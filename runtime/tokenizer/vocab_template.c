@@ -62,7 +62,7 @@ static gguf_code add_value(rt_vocab *im, templates *t, const json_t *value) {
 static gguf_code read_text(rt_vocab *im, templates *t, gguf_str *out) {
     char *text;
     size_t len;
-    gguf_code code = gguf_read_file(im->path, MAX_TEMPLATE_BYTES, &text, &len, im->err);
+    gguf_code code = rt_vocab_load_text(im, MAX_TEMPLATE_BYTES, &text, &len);
     if (code) return code;
     t->owned[t->n_owned++] = text;
     *out = (gguf_str){text, len};
@@ -91,6 +91,7 @@ static size_t list_jinja(const char *folder, char **names) {
 static gguf_code add_folder(rt_vocab *im, templates *t) {
     char *names[MAX_TEMPLATES], relative[300];
     gguf_code code = GGUF_OK;
+    if (!im->folder) return GGUF_OK;
     rt_vocab_path(im, "additional_chat_templates");
     size_t n = list_jinja(im->path, names);
     for (size_t i = 0; i < n; i++) {
@@ -109,7 +110,7 @@ static gguf_code collect(rt_vocab *im, templates *t) {
     if (rt_vocab_exists(im, "chat_template.jinja")) code = read_text(im, t, &t->main);
     if (!code) code = add_folder(im, t);
     if (!code && rt_vocab_exists(im, "chat_template.json")) {
-        code = gguf_json_load(im->path, GGUF_JSON_WIDE_INTS, &t->json, im->err);
+        code = rt_vocab_load_json(im, &t->json);
         if (!code) code = add_value(im, t, json_object_get(t->json, "chat_template"));
     }
     rt_vocab_path(im, "tokenizer_config.json");

@@ -12,8 +12,7 @@
 static uint8_t weight_row[MAX_COLS * 4], act_rows[MAX_ACTS * MAX_COLS * 4];
 static float weights[MAX_COLS], inputs[MAX_ACTS][MAX_COLS], acts[MAX_ACTS][MAX_COLS];
 
-/* ---- activations ------------------------------------------------------------------------------
- */
+/* ---- activations -------------------------------------------------------------------------- */
 
 static void compare_act(quant_act act, const float *x, size_t n_cols) {
     static uint8_t expected[MAX_COLS * 4];

@@ -6,7 +6,7 @@
 
 #include <check.h>
 
-/* ---- numbers ------------------------------------------------------------------------------- */
+/* ---- numbers ------------------------------------------------------------------------------ */
 
 typedef struct rng {
     uint64_t state;
@@ -42,8 +42,7 @@ const float *fill_importance(rng *r, int kind, float *buf, size_t n);
 /* Random blocks whose scales are finite and of ordinary size. */
 void fill_blocks(rng *r, uint32_t type, uint8_t *blocks, size_t n_bytes);
 
-/* ---- guarded memory: unmapped pages on both sides, canaries up to them --------------------------
- */
+/* ---- guarded memory: unmapped pages on both sides, canaries up to them -------------------- */
 
 typedef struct guarded {
     uint8_t *data;

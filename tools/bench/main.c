@@ -118,7 +118,8 @@ static gguf_code bench_speed(tool *t, bench_opts *o, gguf_error *err) {
     return code;
 }
 
-static gguf_code run(tool *t, bench_opts *o, gguf_error *err) {
+static gguf_code run(tool *t, void *ctx, gguf_error *err) {
+    bench_opts *o = ctx;
     if (t->n_args > 0 && strcmp(t->args[0], "quality") == 0) {
         if (t->n_args != 2 || !o->text)
             return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
@@ -127,6 +128,8 @@ static gguf_code run(tool *t, bench_opts *o, gguf_error *err) {
     }
     return bench_speed(t, o, err);
 }
+
+static const char *const verb_names[] = {"quality", NULL};
 
 int main(int argc, char **argv) {
     bench_opts o = {.repetitions = 5,
@@ -140,14 +143,10 @@ int main(int argc, char **argv) {
         .summary = "Measure speed and memory of models, or how well one predicts a text.",
         .options = options,
         .set = set_option,
-        .ctx = &o};
-    tool t;
-    int status;
-    gguf_error err = {0};
-    if (tool_start(&t, &spec, argc, argv, &status)) {
-        gguf_code code = run(&t, &o, &err);
-        status = tool_end(&t, code, &err);
-    }
+        .run = run,
+        .ctx = &o,
+        .verbs = verb_names};
+    int status = tool_main(&spec, argc, argv);
     free(o.prompts);
     free(o.gens);
     free(o.depths);

@@ -118,6 +118,10 @@ static size_t utf8_len(const unsigned char *p, size_t left) {
     return n;
 }
 
+size_t tool_utf8_len(const char *bytes, size_t n) {
+    return utf8_len((const unsigned char *)bytes, n);
+}
+
 json_t *tool_json_bytes(const char *bytes, size_t n) {
     json_t *value = json_stringn(bytes, n);
     if (value) return value;

@@ -1,6 +1,8 @@
 /* Start and end of every command. */
 #include "tools/common/tool.h"
 #include "libgguf/gguf.h"
+#include "tools/common/completion.h"
+#include "tools/common/pager.h"
 
 #include <getopt.h>
 #include <inttypes.h>
@@ -14,7 +16,7 @@
 
 #define MAX_OPTIONS 64
 
-enum { OPT_VERSION = 1000, OPT_PROGRESS, OPT_JSON, OPT_FORCE };
+enum { OPT_VERSION = 1000, OPT_PROGRESS, OPT_JSON, OPT_FORCE, OPT_COMPLETION };
 
 static const tool_option common_options[] = {
     {'h', "help", NULL, "show this help"},
@@ -25,6 +27,7 @@ static const tool_option common_options[] = {
     {OPT_PROGRESS, "progress", "WHEN", "auto, always or never (auto: on a terminal)"},
     {OPT_JSON, "json", NULL, "print the result as one JSON document"},
     {OPT_FORCE, "force", NULL, "replace an existing output"},
+    {OPT_COMPLETION, "completion", "SHELL", "print the completion script for bash, zsh or fish"},
     {0},
 };
 
@@ -153,6 +156,10 @@ bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *stat
             printf("%s (ggufkit) %s\n", spec->name, GGUFKIT_VERSION);
             return false;
         }
+        if (id == OPT_COMPLETION) {
+            *status = tool_end(t, tool_print_completion(spec, common_options, optarg, &err), &err);
+            return false;
+        }
         gguf_code code = id == '?' || id == ':' ? fail_option(argv, id == ':', &err)
                                                 : set_option(t, id, optarg, &err);
         if (code) {
@@ -205,11 +212,22 @@ int tool_end(tool *t, gguf_code code, const gguf_error *err) {
         print_error(t, err);
         if (t->json) print_json_error(err);
     }
-    if (fflush(stdout) != 0 && !code) {
+    bool flushed = fflush(stdout) == 0;
+    /* A reader may leave a pager early. */
+    if (!tool_page_end() && !flushed && !code) {
         fprintf(stderr, "%s: cannot write to standard output\n", t->spec->name);
         return gguf_code_exit_status(GGUF_E_IO);
     }
     return gguf_code_exit_status(code);
+}
+
+int tool_main(const tool_spec *spec, int argc, char **argv) {
+    tool t;
+    int status;
+    gguf_error err = {0};
+    if (!tool_start(&t, spec, argc, argv, &status)) return status;
+    gguf_code code = spec->run(&t, spec->ctx, &err);
+    return tool_end(&t, code, &err);
 }
 
 /* ---- messages and progress

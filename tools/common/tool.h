@@ -24,17 +24,24 @@ typedef struct tool_option {
 /* Take one option into ctx. Errors: GGUF_E_USAGE. */
 typedef gguf_code (*tool_set_fn)(void *ctx, int id, const char *arg, gguf_error *err);
 
+typedef struct tool tool;
+
+/* Do the command's work once the options are set. */
+typedef gguf_code (*tool_run_fn)(tool *t, void *ctx, gguf_error *err);
+
 typedef struct tool_spec {
     const char *name;           /* "gguf-convert" */
     const char *usage;          /* lines behind "usage: ", separated by newlines */
     const char *summary;        /* one sentence */
     const tool_option *options; /* ends with {0} */
     tool_set_fn set;
-    void *ctx;
+    tool_run_fn run;
+    void *ctx;                /* of set and run */
+    const char *const *verbs; /* first words, for completion; ends with NULL; may be NULL */
 } tool_spec;
 
 /* What the common options say, and the plain arguments. */
-typedef struct tool {
+struct tool {
     const tool_spec *spec;
     bool json, quiet, verbose, show_progress, force;
     unsigned n_threads; /* 0 = usable cores */
@@ -43,7 +50,10 @@ typedef struct tool {
     double started_s;
     double last_progress_s;
     bool progress_shown;
-} tool;
+};
+
+/* A whole command: parse, run, report. Returns the exit status. */
+int tool_main(const tool_spec *spec, int argc, char **argv);
 
 /* Parse the command line and install the signal handlers. False: end with *status at once (help was
  * printed, or an error). */
@@ -92,6 +102,8 @@ json_t *tool_json_real(double value);                 /* "nan", "inf", "-inf" wh
 json_t *tool_json_bytes(const char *bytes, size_t n); /* bytes that are not UTF-8 are replaced */
 /* Text from a file for a terminal: control and broken bytes as \xNN. Returns out. */
 char *tool_escape(const char *bytes, size_t n, char *out, size_t room);
+/* Length of the UTF-8 sequence that starts there, or 0 if the bytes are none; n > 0. */
+size_t tool_utf8_len(const char *bytes, size_t n);
 /* 1.5 GiB. Returns out. */
 char *tool_size_text(uint64_t bytes, char *out, size_t room);
 

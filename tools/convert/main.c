@@ -164,7 +164,8 @@ static gguf_code convert(tool *t, const convert_opts *o, gguf_error *err) {
     return code;
 }
 
-static gguf_code run(tool *t, const convert_opts *o, gguf_error *err) {
+static gguf_code run(tool *t, void *ctx, gguf_error *err) {
+    const convert_opts *o = ctx;
     if (o->list_archs && t->n_args == 0) return list_archs(t, err);
     if (t->n_args != 1)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
@@ -183,11 +184,7 @@ int main(int argc, char **argv) {
             "it, to GGUF.",
         .options = options,
         .set = set_option,
+        .run = run,
         .ctx = &o};
-    tool t;
-    int status;
-    gguf_error err = {0};
-    if (!tool_start(&t, &spec, argc, argv, &status)) return status;
-    gguf_code code = run(&t, &o, &err);
-    return tool_end(&t, code, &err);
+    return tool_main(&spec, argc, argv);
 }

@@ -215,7 +215,8 @@ static gguf_code run_swap(tool *t, const edit_opts *o, gguf_error *err) {
     return rewrite(t, o, GGUF_OPEN_BIG_ENDIAN, gguf_file_swap, err);
 }
 
-static gguf_code run(tool *t, const edit_opts *o, gguf_error *err) {
+static gguf_code run(tool *t, void *ctx, gguf_error *err) {
+    const edit_opts *o = ctx;
     static const struct {
         const char *verb;
         gguf_code (*fn)(tool *t, const edit_opts *o, gguf_error *err);
@@ -232,6 +233,9 @@ static gguf_code run(tool *t, const edit_opts *o, gguf_error *err) {
                      t->args[0]);
 }
 
+static const char *const verb_names[] = {"set",   "unset", "rename",      "set-template",
+                                         "split", "merge", "swap-endian", NULL};
+
 int main(int argc, char **argv) {
     edit_opts o = {0};
     const tool_spec spec = {
@@ -244,11 +248,8 @@ int main(int argc, char **argv) {
             "order.",
         .options = options,
         .set = set_option,
-        .ctx = &o};
-    tool t;
-    int status;
-    gguf_error err = {0};
-    if (!tool_start(&t, &spec, argc, argv, &status)) return status;
-    gguf_code code = run(&t, &o, &err);
-    return tool_end(&t, code, &err);
+        .run = run,
+        .ctx = &o,
+        .verbs = verb_names};
+    return tool_main(&spec, argc, argv);
 }

@@ -1,18 +1,100 @@
-/* The views of gguf-inspect. */
+/* The verbs of gguf-inspect. */
 #ifndef TOOLS_INSPECT_INSPECT_H
 #define TOOLS_INSPECT_INSPECT_H
 
 #include "libgguf/gguf.h"
+#include "libgguf/hash.h"
+#include "tools/common/json_out.h"
+#include "tools/common/tool.h"
 
-#include <jansson.h>
+#include <regex.h>
 
 typedef struct inspect_opts {
     uint32_t max_array;
+    const char *filter; /* glob, or NULL */
+    bool has_regex;
+    regex_t regex;
+    gguf_hash_algo algo;
+    const char *check, *output, *plot;
+    bool values;
 } inspect_opts;
 
-void inspect_summary(const gguf_file *file, const inspect_opts *o);
-void inspect_meta(const gguf_file *file, const inspect_opts *o);
-void inspect_tensors(const gguf_file *file, const inspect_opts *o);
-json_t *inspect_json(const gguf_file *file, const inspect_opts *o);
+/* A verb: its files are t->args from `files` on. A failed check is GGUF_E_CHECK without an error.
+ */
+typedef struct inspect_call {
+    tool *t;
+    const inspect_opts *o;
+    char **files;
+    gguf_error *err;
+} inspect_call;
+
+gguf_code inspect_all(const inspect_call *c); /* no verb: a summary, or with --json everything */
+gguf_code inspect_summary(const inspect_call *c);
+gguf_code inspect_meta(const inspect_call *c);
+gguf_code inspect_tensors(const inspect_call *c);
+gguf_code inspect_tokens(const inspect_call *c);
+gguf_code inspect_stats(const inspect_call *c);
+gguf_code inspect_verify(const inspect_call *c);
+gguf_code inspect_hash(const inspect_call *c);
+gguf_code inspect_diff(const inspect_call *c);
+gguf_code inspect_report(const inspect_call *c);
+
+/* ---- shared by verbs
+ * ---------------------------------------------------------------------------------- */
+
+gguf_code inspect_open(const inspect_call *c, size_t i, gguf_file **out);
+
+/* Whether --filter takes a name; --tensor too where tensors are named. */
+bool inspect_takes(const inspect_opts *o, gguf_str name);
+bool inspect_takes_tensor(const inspect_opts *o, gguf_str name);
+
+void inspect_print_str(FILE *out, gguf_str s, size_t max_bytes); /* quoted, escaped, cut */
+/* One value of an entry as text; the iterator moves on. */
+void inspect_print_value(FILE *out, gguf_kv_iter *it);
+void inspect_print_kv_value(FILE *out, const gguf_kv *kv, uint32_t max_array);
+/* Members "type", "value", ... of an open JSON object. */
+void inspect_json_kv(json_out *j, const gguf_kv *kv, uint32_t max_array);
+char *inspect_shape(const gguf_tensor *t, char *out, size_t room); /* "64 x 32"; returns out */
+
+/* Which part of a model a tensor belongs to, by its name. */
+typedef enum inspect_part {
+    PART_EMBEDDING,
+    PART_ATTENTION,
+    PART_FFN,
+    PART_EXPERTS,
+    PART_NORMS,
+    PART_OUTPUT,
+    PART_OTHER,
+    N_PARTS
+} inspect_part;
+
+extern const char *const inspect_part_names[N_PARTS];
+inspect_part inspect_part_of(gguf_str name);
+int inspect_layer_of(gguf_str name); /* blk.N. -> N; otherwise -1 */
+
+/* One row of a table of sizes. */
+typedef struct inspect_share {
+    const char *name;
+    uint32_t type; /* by type only */
+    size_t n_tensors;
+    uint64_t n_bytes, n_elems;
+} inspect_share;
+
+#define INSPECT_MAX_TYPES 64
+
+typedef struct inspect_facts {
+    const gguf_file *file;
+    uint64_t n_elems, n_bytes;
+    inspect_share types[INSPECT_MAX_TYPES], parts[N_PARTS];
+    size_t n_types;
+    double bpw; /* bits per weight; 0 without tensors */
+} inspect_facts;
+
+inspect_facts inspect_facts_of(const gguf_file *file);
+/* An entry {arch}.name, or NULL. */
+const gguf_kv *inspect_arch_key(const gguf_file *file, const char *name);
+/* Call fn for every line of the summary: what gguf-inspect FILE and the report show. */
+typedef void (*inspect_line_fn)(void *ctx, const char *label, const char *text);
+void inspect_each_line(const inspect_facts *facts, inspect_line_fn fn, void *ctx);
 
 #endif

@@ -1,68 +1,135 @@
 /* gguf-inspect: look inside a GGUF file. */
-#include "libgguf/gguf.h"
-#include "tools/common/tool.h"
+#include "tools/common/pager.h"
 #include "tools/inspect/inspect.h"
 
 #include <stdio.h>
 #include <string.h>
 
-enum { OPT_MAX_ARRAY = TOOL_LONG_ONLY };
+enum {
+    OPT_MAX_ARRAY = TOOL_LONG_ONLY,
+    OPT_FILTER,
+    OPT_TENSOR,
+    OPT_ALGO,
+    OPT_CHECK,
+    OPT_MANIFEST,
+    OPT_VALUES,
+    OPT_PLOT
+};
 
 static const tool_option options[] = {
     {OPT_MAX_ARRAY, "max-array", "N", "elements of an array to show (16)"},
+    {OPT_FILTER, "filter", "GLOB", "only keys, tensors or tokens whose name fits"},
+    {OPT_TENSOR, "tensor", "REGEX", "only tensors whose name fits"},
+    {OPT_ALGO, "algo", "NAME", "hash: xxh3, xxh64 or sha256 (xxh3)"},
+    {OPT_CHECK, "check", "FILE", "hash: compare with the hashes in FILE; exit 1 if any differs"},
+    {OPT_MANIFEST, "manifest", "FILE", "verify: check the hashes in FILE too"},
+    {OPT_VALUES, "values", NULL, "diff: compare the values of tensors that are not equal"},
+    {'o', "output", "FILE", "report: the page to write"},
+    {OPT_PLOT, "plot", "FILE", "stats: write the histograms as SVG"},
     {0},
 };
 
+static gguf_code set_regex(inspect_opts *o, const char *text, gguf_error *err) {
+    char why[200];
+    if (o->has_regex) regfree(&o->regex);
+    int failed = regcomp(&o->regex, text, REG_EXTENDED | REG_NOSUB);
+    o->has_regex = !failed;
+    if (!failed) return GGUF_OK;
+    regerror(failed, &o->regex, why, sizeof why);
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "--tensor '%s': %s", text, why);
+}
+
+static gguf_code set_algo(inspect_opts *o, const char *name, gguf_error *err) {
+    if (gguf_hash_algo_named(name, &o->algo)) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     "--algo takes xxh3, xxh64 or sha256, not '%s'", name);
+}
+
 static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err) {
     inspect_opts *o = ctx;
-    if (id == OPT_MAX_ARRAY)
+    switch (id) {
+    case OPT_MAX_ARRAY:
         return tool_parse_u32("--max-array", arg, 0, UINT32_MAX, &o->max_array, err);
+    case OPT_TENSOR:
+        return set_regex(o, arg, err);
+    case OPT_ALGO:
+        return set_algo(o, arg, err);
+    case OPT_FILTER:
+        o->filter = arg;
+        break;
+    case OPT_CHECK:
+    case OPT_MANIFEST:
+        o->check = arg;
+        break;
+    case OPT_VALUES:
+        o->values = true;
+        break;
+    case OPT_PLOT:
+        o->plot = arg;
+        break;
+    default:
+        o->output = arg;
+    }
     return GGUF_OK;
 }
 
-typedef void (*print_fn)(const gguf_file *file, const inspect_opts *o);
-
 static const struct {
-    const char *verb;
-    print_fn print;
-} verbs[] = {{"summary", inspect_summary}, {"meta", inspect_meta}, {"tensors", inspect_tensors}};
+    const char *name;
+    int n_files;
+    bool paged;
+    gguf_code (*run)(const inspect_call *c);
+} verbs[] = {
+    {"summary", 1, false, inspect_summary}, {"meta", 1, true, inspect_meta},
+    {"tensors", 1, true, inspect_tensors},  {"tokens", 1, true, inspect_tokens},
+    {"stats", 1, true, inspect_stats},      {"verify", 1, true, inspect_verify},
+    {"hash", 1, true, inspect_hash},        {"diff", 2, true, inspect_diff},
+    {"report", 1, false, inspect_report},
+};
+
+#define N_VERBS (sizeof verbs / sizeof verbs[0])
+
+static const char *const verb_names[N_VERBS + 1] = {"summary", "meta", "tensors", "tokens", "stats",
+                                                    "verify",  "hash", "diff",    "report", NULL};
 
 static gguf_code run(tool *t, const inspect_opts *o, gguf_error *err) {
-    const char *verb = t->n_args == 2 ? t->args[0] : "summary";
-    print_fn print = NULL;
-    if (t->n_args != 1 && t->n_args != 2)
+    inspect_call c = {t, o, t->args, err};
+    if (t->n_args == 1) return inspect_all(&c);
+    c.files++;
+    for (size_t i = 0; t->n_args > 1 && i < N_VERBS; i++) {
+        if (strcmp(verbs[i].name, t->args[0]) != 0) continue;
+        if (t->n_args != verbs[i].n_files + 1) break;
+        if (verbs[i].paged) tool_page();
+        return verbs[i].run(&c);
+    }
+    bool is_verb = false;
+    for (size_t i = 0; t->n_args > 1 && i < N_VERBS; i++)
+        is_verb = is_verb || strcmp(verbs[i].name, t->args[0]) == 0;
+    if (t->n_args < 2 || is_verb)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "expected [VERB] FILE (see --help)");
-    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
-        if (strcmp(verbs[i].verb, verb) == 0) print = verbs[i].print;
-    if (!print)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "unknown verb '%s' (see --help)",
-                         verb);
-    gguf_file *file;
-    gguf_code code = gguf_file_open(t->args[t->n_args - 1], GGUF_OPEN_ANY_TYPE, &file, err);
-    if (code) return code;
-    if (t->json)
-        tool_print_json(inspect_json(file, o));
-    else
-        print(file, o);
-    gguf_file_close(file);
-    return GGUF_OK;
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "unknown verb '%s' (see --help)",
+                     t->args[0]);
 }
 
 int main(int argc, char **argv) {
-    inspect_opts o = {.max_array = 16};
-    const tool_spec spec = {.name = "gguf-inspect",
-                            .usage = "FILE [options]\nmeta FILE\ntensors FILE",
-                            .summary =
-                                "Show what a GGUF file holds: a summary, all metadata, or all "
-                                "tensors; everything with --json.",
-                            .options = options,
-                            .set = set_option,
-                            .ctx = &o};
+    inspect_opts o = {.max_array = 16, .algo = GGUF_HASH_XXH3};
+    const tool_spec spec = {
+        .name = "gguf-inspect",
+        .usage = "FILE [options]\nsummary|meta|tensors|tokens FILE\n"
+                 "stats FILE [--tensor REGEX] [--plot F.svg]\nverify FILE [--manifest F]\n"
+                 "hash FILE [--algo NAME] [--check MANIFEST]\ndiff A B [--values]\n"
+                 "report FILE -o F.html",
+        .summary = "Look inside a GGUF file: what it is, what it holds, whether it is sound, and "
+                   "how it differs from another.",
+        .options = options,
+        .set = set_option,
+        .ctx = &o,
+        .verbs = verb_names};
     tool t;
     int status;
     gguf_error err = {0};
     if (!tool_start(&t, &spec, argc, argv, &status)) return status;
     gguf_code code = run(&t, &o, &err);
+    if (o.has_regex) regfree(&o.regex);
     return tool_end(&t, code, &err);
 }

@@ -153,6 +153,12 @@ static gguf_code quantize(tool *t, quantize_opts *o, gguf_error *err) {
     return code;
 }
 
+static gguf_code run(tool *t, void *ctx, gguf_error *err) {
+    quantize_opts *o = ctx;
+    if (t->n_args == 3 || (t->n_args == 2 && o->write.recipe_file)) return quantize(t, o, err);
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected IN OUT TYPE (see --help)");
+}
+
 int main(int argc, char **argv) {
     quantize_opts o = {.write = write_opts_defaults()};
     const tool_spec spec = {
@@ -163,18 +169,9 @@ int main(int argc, char **argv) {
             "Q5_K_M Q6_K COPY,\nor any tensor type with --pure.",
         .options = options,
         .set = set_option,
+        .run = run,
         .ctx = &o};
-    tool t;
-    int status;
-    gguf_error err = {0};
-    if (!tool_start(&t, &spec, argc, argv, &status)) {
-        write_opts_clear(&o.write);
-        return status;
-    }
-    gguf_code code = t.n_args == 3 || (t.n_args == 2 && o.write.recipe_file)
-                         ? quantize(&t, &o, &err)
-                         : gguf_fail(&err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                                     "expected IN OUT TYPE (see --help)");
+    int status = tool_main(&spec, argc, argv);
     write_opts_clear(&o.write);
-    return tool_end(&t, code, &err);
+    return status;
 }

@@ -123,7 +123,9 @@ static gguf_code run_file(tool *t, const run_opts *o, gguf_error *err) {
     return code;
 }
 
-static gguf_code run(tool *t, const run_opts *o, gguf_error *err) {
+static gguf_code run(tool *t, void *ctx, gguf_error *err) {
+    run_opts *o = ctx;
+    if (o->kv_type == UINT32_MAX) o->kv_type = o->exact ? GGUF_TYPE_F32 : GGUF_TYPE_F16;
     gguf_code code = check_usage(t, o, err);
     if (code) return code;
     if (o->tokenize) return run_file(t, o, err);
@@ -145,12 +147,7 @@ int main(int argc, char **argv) {
             "Run a GGUF model on the processor: complete a text, show token ids, write logits.",
         .options = options,
         .set = set_option,
+        .run = run,
         .ctx = &o};
-    tool t;
-    int status;
-    gguf_error err = {0};
-    if (!tool_start(&t, &spec, argc, argv, &status)) return status;
-    if (o.kv_type == UINT32_MAX) o.kv_type = o.exact ? GGUF_TYPE_F32 : GGUF_TYPE_F16;
-    gguf_code code = run(&t, &o, &err);
-    return tool_end(&t, code, &err);
+    return tool_main(&spec, argc, argv);
 }

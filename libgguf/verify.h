@@ -1,0 +1,47 @@
+/* Reading a GGUF file that may be broken: a walk over its header that goes on behind an error where
+ * it can, and a list of everything that is wrong with it. */
+#ifndef LIBGGUF_VERIFY_H
+#define LIBGGUF_VERIFY_H
+
+#include "libgguf/gguf.h"
+
+#define GGUF_MAX_FINDINGS 10000 /* further ones are counted only */
+
+typedef struct gguf_finding {
+    int64_t off; /* byte in the file, or GGUF_NO_OFFSET */
+    char text[512];
+} gguf_finding;
+
+typedef struct gguf_findings {
+    gguf_finding *items;
+    size_t n, room;
+    uint64_t n_dropped;
+    bool out_of_memory;
+} gguf_findings;
+
+/* Start as {0}; clear frees. */
+void gguf_findings_clear(gguf_findings *f);
+void gguf_findings_add(gguf_findings *f, int64_t off, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+void gguf_findings_sort(gguf_findings *f); /* by offset; equal ones keep their order */
+
+/* A file as far as it could be read. */
+typedef struct gguf_scan gguf_scan;
+
+/* Map a file, walk over it and add what is wrong with its structure: counts, lengths, types, names,
+ * alignment, extents, gaps, padding, bytes behind the last tensor.
+ * Errors: GGUF_E_IO, GGUF_E_NOMEM; a broken file is none. */
+gguf_code gguf_scan_open(const char *path, gguf_findings *findings, gguf_scan **out,
+                         gguf_error *err);
+void gguf_scan_close(gguf_scan *scan); /* accepts NULL */
+
+const gguf_meta *gguf_scan_meta(const gguf_scan *scan); /* of a key that occurs twice the first */
+size_t gguf_scan_n_tensors(const gguf_scan *scan);
+const gguf_tensor *gguf_scan_tensor(const gguf_scan *scan, size_t i);
+/* The tensor's data, or NULL if its type is unknown or it does not lie inside the file. */
+const void *gguf_scan_data(const gguf_scan *scan, size_t i);
+
+/* Whether all bytes are well-formed UTF-8; otherwise *at is the first that is not. */
+bool gguf_utf8_valid(const char *bytes, size_t n, size_t *at);
+
+#endif

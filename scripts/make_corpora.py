@@ -1,0 +1,417 @@
+#!/usr/bin/env python3
+"""Write the seed corpora and dictionaries of tests/fuzz from a seed: small files of every format, whole and broken.
+usage: scripts/make_corpora.py [--seed N]   (files in tests/fuzz/corpus/*/regress are left alone)"""
+import argparse
+import json
+import pathlib
+import random
+import struct
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+FUZZ = ROOT / "tests" / "fuzz"
+MARK = b"\xff\xfe\xff\xfe"  # between the parts of an input, see fuzz_split
+
+# ---- GGUF -----------------------------------------------------------------------------------------
+U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
+PACK = {U8: "B", I8: "b", U16: "H", I16: "h", U32: "I", I32: "i", F32: "f", BOOL: "?", U64: "Q", I64: "q", F64: "d"}
+
+
+def text(value):
+    raw = value if isinstance(value, bytes) else value.encode()
+    return struct.pack("<Q", len(raw)) + raw
+
+
+def scalar(kind, value):
+    return text(value) if kind == STRING else struct.pack("<" + PACK[kind], value)
+
+
+def kv(key, kind, value):
+    return text(key) + struct.pack("<I", kind) + scalar(kind, value)
+
+
+def array(key, kind, values):
+    head = text(key) + struct.pack("<IIQ", ARRAY, kind, len(values))
+    return head + b"".join(scalar(kind, v) for v in values)
+
+
+def info(name, dims, kind, off):
+    return text(name) + struct.pack(f"<I{len(dims)}QIQ", len(dims), *dims, kind, off)
+
+
+def gguf(entries, infos=(), data=b"", version=3, alignment=32, n_kv=None, n_tensors=None):
+    head = b"GGUF" + struct.pack("<IQQ", version, len(infos) if n_tensors is None else n_tensors,
+                                 len(entries) if n_kv is None else n_kv)
+    head += b"".join(entries) + b"".join(infos)
+    pad = -len(head) % alignment if data else 0
+    return head + b"\0" * pad + data
+
+
+def gguf_seeds(rng):
+    everything = [kv(f"k.{kind}", kind, "text" if kind == STRING else 1) for kind in (*PACK, STRING)]
+    arrays = [array(f"a.{kind}", kind, [1, 0, 1]) for kind in PACK] + [array("a.s", STRING, ["", "x", "\u00e9"])]
+    block = bytes(rng.randrange(256) for _ in range(64))
+    two = [info("a.weight", [4, 2], 0, 0), info("b.weight", [32], 2, 32)]
+    yield "empty", gguf([])
+    yield "scalars", gguf(everything)
+    yield "arrays", gguf(arrays)
+    yield "tensors", gguf([kv("general.architecture", STRING, "llama")], two, block)
+    yield "v2", gguf([kv("k", U32, 1)], two, block, version=2)
+    yield "aligned", gguf([kv("general.alignment", U32, 64)], [info("a", [16], 0, 0), info("b", [1], 0, 64)],
+                          b"\0" * 128, alignment=64)
+    yield "alignment_type", gguf([kv("general.alignment", U64, 32)])
+    yield "alignment_huge", gguf([kv("general.alignment", U32, 1 << 31)])
+    yield "v1", gguf([], version=1)
+    yield "big_endian", gguf([], version=3 << 24)
+    yield "duplicate_key", gguf([kv("k", U8, 1), kv("k", U8, 2)])
+    yield "nested", gguf([text("a") + struct.pack("<IIQ", ARRAY, ARRAY, 1) + struct.pack("<IQ", U8, 1) + b"\1"])
+    yield "unknown_type", gguf([], [info("t", [32], 31, 0)], block)
+    yield "dims5", gguf([], [info("t", [1] * 5, 0, 0)], block)
+    yield "zero_dim", gguf([], [info("t", [0, 7], 0, 0)], block)
+    yield "overflow", gguf([], [info("t", [1 << 62, 1 << 62], 0, 0)], block)
+    yield "counts", gguf([], n_kv=1 << 60, n_tensors=1 << 60)
+    yield "cut", gguf([kv("general.architecture", STRING, "llama")], two, block)[:-33]
+    kinds = [0, 1, 2, 3, 6, 7, 8, 9, 10, 11, 12, 13, 14, 24, 28, 30, 39, 40, 41, 42]
+    yield "types", gguf([], [info(f"t{k}", [256], k, i * 1024) for i, k in enumerate(kinds)],
+                        b"\0" * 1024 * len(kinds))
+
+
+def imatrix_seeds(rng):
+    base = [kv("general.type", STRING, "imatrix"), array("imatrix.datasets", STRING, ["calib.txt"]),
+            kv("imatrix.chunk_count", U32, 2), kv("imatrix.chunk_size", U32, 512)]
+    sums = struct.pack("<8f", *[rng.random() for _ in range(8)])
+    dense = [info("blk.0.attn_q.weight.in_sum2", [8], 0, 0), info("blk.0.attn_q.weight.counts", [1], 0, 32)]
+    experts = [info("e.in_sum2", [4, 2], 0, 0), info("e.counts", [1, 2], 0, 32)]
+    pad = b"\0" * 28
+    yield "dense", gguf(base, dense, sums + struct.pack("<f", 3) + pad)
+    yield "experts", gguf(base, experts, sums + struct.pack("<2f", 3, 0) + pad[4:])
+    yield "nan", gguf(base, dense, sums + struct.pack("<f", float("nan")) + pad)
+    yield "negative", gguf(base, dense, sums[:-4] + struct.pack("<2f", -1, 3) + pad)
+    yield "unpaired", gguf(base, dense[:1], sums)
+    yield "mismatch", gguf(base, [experts[0], dense[1]], sums + struct.pack("<f", 3) + pad)
+    yield "half", gguf(base, [info("e.in_sum2", [8], 1, 0), info("e.counts", [1], 0, 32)], sums + sums)
+    yield "nul_names", gguf(base, [info(b"a\0x.in_sum2", [8], 0, 0), info(b"a\0y.in_sum2", [4, 2], 0, 0),
+                                   info("a.counts", [1], 0, 32)], sums + struct.pack("<f", 3) + pad)
+    yield "no_keys", gguf(base[:1], dense, sums + struct.pack("<f", 3) + pad)
+    yield "other_type", gguf([kv("general.type", STRING, "model")], dense, sums + struct.pack("<f", 3) + pad)
+
+
+# ---- tokenizers in GGUF ---------------------------------------------------------------------------
+def byte_alphabet():
+    """GPT-2's characters for the 256 bytes, in order of the bytes."""
+    plain = [*range(33, 127), *range(161, 173), *range(174, 256)]
+    extra = iter(range(256, 512))
+    return [chr(b if b in plain else next(extra)) for b in range(256)]
+
+
+def tokenizer_gguf_seeds(_rng):
+    def tokens(model, texts, types=None, scores=None, *more):
+        out = [kv("tokenizer.ggml.model", STRING, model), array("tokenizer.ggml.tokens", STRING, texts),
+               array("tokenizer.ggml.token_type", I32, types or [1] * len(texts))]
+        if scores is not None:
+            out.append(array("tokenizer.ggml.scores", F32, scores))
+        return gguf(out + list(more))
+
+    alphabet = byte_alphabet()
+    bpe = ["a", "b", "\u0120", "ab", "\u0120ab", "<s>"]
+    merges = array("tokenizer.ggml.merges", STRING, ["a b", "\u0120 ab"])
+    pre = kv("tokenizer.ggml.pre", STRING, "llama-bpe")
+    yield "bpe", tokens("gpt2", bpe, [1] * 5 + [3], None, pre, merges, kv("tokenizer.ggml.bos_token_id", U32, 5))
+    yield "bpe_bytes", tokens("gpt2", alphabet, None, None, kv("tokenizer.ggml.pre", STRING, "gpt-2"),
+                              array("tokenizer.ggml.merges", STRING, []))
+    yield "bpe_spec", tokens("gpt2", bpe, None, None, merges, kv("tokenizer.ggufkit.pre_tokenizer", STRING, json.dumps(
+        {"type": "Sequence", "pretokenizers": [
+            {"type": "Split", "pattern": {"Regex": "\\p{L}+|\\s+(?!\\S)|[^\\s\\p{L}]{1,3}"}, "behavior": "Isolated"},
+            {"type": "ByteLevel", "add_prefix_space": True, "use_regex": False}]})))
+    spm = ["<unk>", "<s>", "</s>", "<0x0A>", "\u2581", "a", "b", "\u2581a", "ab"]
+    kinds = [2, 3, 3, 6, 1, 1, 1, 1, 4]
+    scores = [0, 0, 0, 0, -1, -2, -3, -4, -5]
+    yield "spm", tokens("llama", spm, kinds, scores, kv("tokenizer.ggml.add_bos_token", BOOL, True),
+                        kv("tokenizer.ggml.add_space_prefix", BOOL, True))
+    yield "spm_merges", tokens("llama", spm, kinds, scores, array("tokenizer.ggufkit.merges", U32, [5, 6]),
+                               kv("tokenizer.ggufkit.byte_fallback", BOOL, True))
+    yield "unigram", tokens("t5", spm, kinds, scores, kv("tokenizer.ggml.remove_extra_whitespaces", BOOL, True),
+                            array("tokenizer.ggml.precompiled_charsmap", U8, [*struct.pack("<II", 4, 0), 97, 0]))
+    yield "bert", tokens("bert", ["[UNK]", "[CLS]", "[SEP]", "\u2581a", "b", "\u2581b"], [2, 3, 3, 1, 1, 1], None,
+                         kv("tokenizer.ggml.cls_token_id", U32, 1), kv("tokenizer.ggml.seperator_token_id", U32, 2))
+    yield "added", tokens("gpt2", bpe, [1] * 5 + [4], None, pre, merges, array("tokenizer.ggufkit.added_ids", U32, [5]),
+                          array("tokenizer.ggufkit.added_flags", U32, [7]))
+    yield "short_scores", tokens("llama", spm, kinds, scores[:3])
+    yield "short_types", tokens("gpt2", bpe, [1], None, pre, merges)
+    yield "types_as_strings", gguf([kv("tokenizer.ggml.model", STRING, "llama"),
+                                    array("tokenizer.ggml.tokens", I32, [1, 2]),
+                                    array("tokenizer.ggml.token_type", STRING, ["a", "b"]),
+                                    array("tokenizer.ggml.scores", STRING, ["a", "b"])])
+    yield "special_out_of_range", tokens("gpt2", bpe, None, None, pre, merges,
+                                         kv("tokenizer.ggml.eos_token_id", U32, 0xFFFFFFFF))
+
+
+# ---- safetensors ----------------------------------------------------------------------------------
+def safetensors(header, data=b"", length=None):
+    raw = header if isinstance(header, bytes) else json.dumps(header, separators=(",", ":")).encode()
+    return struct.pack("<Q", len(raw) if length is None else length) + raw + data
+
+
+def entry(dtype, shape, begin, end):
+    return {"dtype": dtype, "shape": shape, "data_offsets": [begin, end]}
+
+
+def safetensors_seeds(_rng):
+    a, b = entry("F32", [2], 0, 8), entry("BF16", [2, 2], 8, 16)
+    data = bytes(range(16))
+    yield "two", safetensors({"a": a, "b": b, "__metadata__": {"format": "pt"}}, data)
+    yield "none", safetensors({})
+    yield "padded", safetensors(b'{"a":{"dtype":"U8","shape":[],"data_offsets":[0,1]}}      ', b"x")
+    sizes = {"F64": 8, "I64": 8, "I32": 4, "I16": 2, "I8": 1, "U8": 1, "BOOL": 1, "F8_E4M3": 1, "C64": 8}
+    entries, end = {}, 0
+    for name, size in sizes.items():
+        entries[name] = entry(name, [1], end, end + size)
+        end += size
+    yield "dtypes", safetensors(entries, b"\0" * end)
+    yield "gap", safetensors({"b": b}, data)
+    yield "overlap", safetensors({"a": a, "c": entry("F32", [2], 4, 12)}, data[:12])
+    yield "long_length", safetensors({"a": a}, data[:8], length=1 << 63)
+    yield "behind", safetensors({"a": a}, data)
+    yield "shape_overflow", safetensors({"a": entry("F32", [1 << 62, 9], 0, 8)}, data[:8])
+    yield "negative", safetensors({"a": entry("F32", [-1], 0, 8)}, data[:8])
+    yield "duplicate", safetensors(b'{"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]},'
+                                   b'"a":{"dtype":"U8","shape":[1],"data_offsets":[0,1]}}', b"x")
+    yield "deep", safetensors(b"[" * 40 + b"]" * 40)
+    one = safetensors({"a": a}, data[:8])
+    other = safetensors({"b": entry("F32", [2], 0, 8)}, data[8:])
+    weight_map = {"a": "1.safetensors", "b": "2.safetensors"}
+    for name, changed in (("index", weight_map), ("index_swapped", {"b": "1.safetensors", "a": "2.safetensors"}),
+                          ("index_missing", {"a": "1.safetensors", "b": "3.safetensors"}),
+                          ("index_path", {"a": "../1.safetensors"}), ("index_nul", {"a": "1.safetensors\0x"}),
+                          ("index_number", {"a": 1})):
+        head = json.dumps({"metadata": {"total_size": 16}, "weight_map": changed}, separators=(",", ":")).encode()
+        yield name, head + MARK + one + MARK + other
+
+
+# ---- tokenizer.json -------------------------------------------------------------------------------
+def compact(value):
+    return json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode()
+
+
+def tokenizer_json_seeds(_rng):
+    vocab = {t: i for i, t in enumerate(["<unk>", "a", "b", "\u0120", "ab", "\u0120ab"])}
+    special = {"id": 6, "content": "<s>", "special": True, "lstrip": True, "rstrip": False, "single_word": False,
+               "normalized": False}
+    bpe = {"type": "BPE", "vocab": vocab, "merges": ["a b", ["\u0120", "ab"]]}
+    byte_level = {"type": "ByteLevel", "add_prefix_space": False, "trim_offsets": True, "use_regex": True}
+
+    def whole(model, normalizer=None, pre=None, post=None, added=(special,)):
+        return compact({"version": "1.0", "added_tokens": list(added), "normalizer": normalizer, "pre_tokenizer": pre,
+                        "post_processor": post, "decoder": None, "model": model})
+
+    split = {"type": "Split", "pattern": {"Regex": "(?i:'s|'t)|[^\\r\\n\\p{L}\\p{N}]?\\p{L}+|\\p{N}{1,3}|\\s+(?!\\S)|\\s+"},
+             "behavior": "Isolated", "invert": False}
+    template = {"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": "<s>", "type_id": 0}},
+                                                         {"Sequence": {"id": "A", "type_id": 0}}], "pair": [],
+                "special_tokens": {"<s>": {"id": "<s>", "ids": [6], "tokens": ["<s>"]}}}
+    yield "bpe", whole(bpe, None, byte_level)
+    yield "bpe_template", whole(bpe, {"type": "NFC"}, byte_level, template)
+    yield "bpe_split", whole(bpe, None, {"type": "Sequence", "pretokenizers": [split, {**byte_level, "use_regex": False}]})
+    yield "bpe_config", whole(bpe, None, byte_level) + MARK + compact(
+        {"bos_token": "<s>", "eos_token": {"content": "<s>"}, "add_bos_token": True, "chat_template": [
+            {"name": "default", "template": "{{ messages }}"}, {"name": "tool_use", "template": "{% if x %}y{% endif %}"}]})
+    steps = [{"type": "Lowercase"}, {"type": "Strip", "strip_left": True, "strip_right": True}, {"type": "NFKD"},
+             {"type": "StripAccents"}, {"type": "Prepend", "prepend": "\u2581"},
+             {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"},
+             {"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": " "}]
+    chars = {"type": "BPE", "unk_token": "<unk>", "fuse_unk": True, "byte_fallback": True,
+             "vocab": {"<unk>": 0, "<0x41>": 1, "\u2581": 2, "a": 3, "\u2581a": 4}, "merges": ["\u2581 a"]}
+    yield "bpe_chars", whole(chars, {"type": "Sequence", "normalizers": steps}, None, None, ())
+    yield "metaspace", whole(chars, None, {"type": "Metaspace", "replacement": "\u2581", "prepend_scheme": "first",
+                                           "split": True}, None, ())
+    yield "punctuation", whole(bpe, None, {"type": "Sequence", "pretokenizers": [
+        {"type": "Punctuation", "behavior": "MergedWithPrevious"}, {"type": "Digits", "individual_digits": True},
+        {"type": "WhitespaceSplit"}, {"type": "Whitespace"}, byte_level]})
+    pieces = {"type": "WordPiece", "unk_token": "[UNK]", "max_input_chars_per_word": 7, "vocab":
+              {"[UNK]": 0, "[CLS]": 1, "[SEP]": 2, "a": 3, "##b": 4, "\u4f60": 5}}
+    bert = {"type": "BertNormalizer", "clean_text": True, "handle_chinese_chars": True, "strip_accents": None,
+            "lowercase": True}
+    yield "wordpiece", whole(pieces, bert, {"type": "BertPreTokenizer"}, {"type": "BertProcessing",
+                             "sep": ["[SEP]", 2], "cls": ["[CLS]", 1]}, ())
+    unigram = {"type": "Unigram", "unk_id": 0, "byte_fallback": False, "vocab":
+               [["<unk>", 0.0], ["\u2581", -1.5], ["a", -2.0], ["\u2581a", -2.5], ["ab", -3.0]]}
+    yield "unigram", whole(unigram, {"type": "Precompiled", "precompiled_charsmap": "BAAAAAAAAABhAA=="},
+                           {"type": "Metaspace", "replacement": "\u2581"}, None, ())
+    yield "hole", whole({**bpe, "vocab": {"a": 0, "b": 3, "ab": 9}, "merges": ["a b"]}, None, byte_level, None, ())
+    yield "far_id", whole({**bpe, "vocab": {"a": 0, "b": 1 << 40}}, None, byte_level, None, ())
+    yield "bad_merge", whole({**bpe, "merges": ["a c"]}, None, byte_level)
+    yield "bad_regex", whole(bpe, None, {**split, "pattern": {"Regex": "(?P<x>[\\p{Xx}-"}})
+    yield "backtracks", whole(bpe, None, {**split, "pattern": {"Regex": "(a+)+b"}})
+    yield "look_behind", whole(bpe, None, {**split, "pattern": {"Regex": "(?<=a)b|\\p{Han}+|[^a-c\\d]&&[\\w]"}})
+
+
+# ---- tokenizer.model ------------------------------------------------------------------------------
+def varint(value):
+    out = b""
+    while value > 127:
+        out += bytes([value & 127 | 128])
+        value >>= 7
+    return out + bytes([value])
+
+
+def field(number, value):
+    if isinstance(value, bytes):
+        return varint(number << 3 | 2) + varint(len(value)) + value
+    if isinstance(value, float):
+        return varint(number << 3 | 5) + struct.pack("<f", value)
+    return varint(number << 3) + varint(value & (1 << 64) - 1)
+
+
+def tokenizer_model_seeds(_rng):
+    def piece(word, score, kind=1):
+        return field(1, field(1, word.encode()) + field(2, float(score)) + (field(3, kind) if kind != 1 else b""))
+
+    words = (piece("<unk>", 0, 2) + piece("<s>", 0, 3) + piece("</s>", 0, 3) + piece("<0x0A>", 0, 6)
+             + piece("\u2581", -1) + piece("a", -2) + piece("b", -3) + piece("\u2581a", -4) + piece("ab", -5)
+             + piece("<user>", 0, 4) + piece("old", -6, 5))
+    bpe = field(2, field(3, 2) + field(40, 0) + field(41, 1) + field(42, 2) + field(43, -1))
+    unigram = field(2, field(3, 1))
+    plain = field(3, field(1, b"identity") + field(3, 1) + field(4, 0) + field(5, 1))
+    units = struct.pack("<3I", 1 << 10, 0x61 | 1 << 10 | 1 << 8, 1 << 31)
+    nmt = field(3, field(1, b"nmt_nfkc") + field(2, struct.pack("<I", len(units)) + units + b"A\0") + field(4, 1))
+    yield "bpe", words + bpe + plain
+    yield "unigram", words + unigram + plain
+    yield "charsmap", words + unigram + nmt
+    yield "added", words + bpe + plain + MARK + compact({"<extra>": 11, "<pad>": 12})
+    yield "added_far", words + bpe + plain + MARK + compact({"<extra>": 1 << 50})
+    yield "no_trainer", words + plain
+    yield "empty", b""
+    yield "cut", (words + bpe + plain)[:-3]
+    yield "long_varint", words + b"\x10" + b"\xff" * 11
+    yield "nan", piece("a", float("nan")) + bpe + plain
+    yield "twice", piece("a", 0) + piece("a", 0) + bpe + plain
+
+
+# ---- YAML and config.json -------------------------------------------------------------------------
+DESCRIPTION = """architecture: llama
+huggingface:
+  - {class: LlamaForCausalLM, model_type: llama}
+keys:
+  - {key: block_count, type: u32, from: num_hidden_layers}
+  - {key: attention.head_count, type: u32, from: num_attention_heads}
+  - {key: attention.head_count_kv, type: u32, from: num_key_value_heads, default: attention.head_count}
+  - {key: embedding_length, type: u32, from: [hidden_size, n_embd]}
+  - {key: rope.freq_base, type: f32, from: rope_theta, default: 10000}
+rope_scaling: [default, linear, yarn, llama3]
+compute: {norm: rms, rope: adjacent, activation: silu}
+tensors:
+  - {hf: model.embed_tokens.weight, gguf: token_embd.weight, shape: [4, embedding_length]}
+  - {hf: "model.layers.{layer}.self_attn.q_proj.weight", gguf: "blk.{layer}.attn_q.weight",
+     shape: [embedding_length, embedding_length * 1], permute_heads: attention.head_count}
+  - {hf: lm_head.weight, gguf: output.weight, tied_to: model.embed_tokens.weight}
+ignore: ["model.layers.{layer}.rotary"]
+"""
+CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8, "intermediate_size": 16,
+          "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 4,
+          "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": True}
+
+
+def yaml_seeds(_rng):
+    yield "recipe", b"""name: MINE
+file_type: 15
+default: Q4_K
+rules:
+  - {role: output, type: Q6_K}
+  - {role: [attn_v, 'ffn_down*'], where: more, type: Q6_K}
+  - {role: ffn_down, where: first 1/8, by: layer, imatrix: false, type: Q5_K}
+  - {role: attn_v, where: first 2, n_layers: 2, n_experts: 4, min_gqa: 4, type: Q5_K}
+  - {output: true, type: F16}
+"""
+    yield "description", DESCRIPTION.encode()
+    yield "alias", b"a: &x [1]\nb: *x\n"
+    yield "duplicate", b"a: 1\nb: 2\na: 3\n"
+    yield "deep", b"[" * 70 + b"]" * 70
+    yield "styles", b"a: |\n  text\nb: >-\n  folded\n  text\n'c': \"\\u00e9\\n\"\n? d\n: !!str 1\ne: ~\n"
+    yield "documents", b"a: 1\n---\nb: 2\n"
+    yield "key_list", b"? [a, b]\n: 1\n"
+    yield "utf16", "a: b\n".encode("utf-16")
+    yield "tab", b"a:\n\t- b\n"
+    yield "numbers", b"[1, -2, 0x10, 1e9, .inf, 1e999, 99999999999999999999, yes, 'no']\n"
+
+
+def import_seeds(_rng):
+    scaled = {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+              "original_max_position_embeddings": 32}
+    yield "llama", compact(CONFIG)
+    yield "llama3", compact({**CONFIG, "rope_parameters": scaled})
+    yield "linear", compact({**CONFIG, "rope_scaling": {"type": "linear", "factor": 2.0}})
+    yield "yarn", compact({**CONFIG, "rope_scaling": {"rope_type": "yarn", "factor": 4.0, "beta_fast": 16,
+                                                      "original_max_position_embeddings": 16}})
+    yield "yarn_huge", compact({**CONFIG, "rope_scaling": {"rope_type": "yarn", "factor": 4.0,
+                                                           "original_max_position_embeddings": 1e300}})
+    yield "layers", compact({**CONFIG, "num_hidden_layers": 1 << 31})
+    yield "no_heads", compact({**CONFIG, "num_attention_heads": 0})
+    yield "text_config", compact({"architectures": ["MistralForCausalLM"], "text_config": CONFIG})
+    yield "other", compact({"architectures": ["NoneOfThem"]})
+    yield "array", b"[]"
+    yield "described", compact(CONFIG) + MARK + DESCRIPTION.encode()
+
+
+# ---- dictionaries ---------------------------------------------------------------------------------
+def le(fmt, *values):
+    return struct.pack("<" + fmt, *values)
+
+
+DICTIONARIES = {
+    "gguf": [b"GGUF", le("I", 2), le("I", 3), *(le("I", t) for t in range(4, 13)), b"general.alignment", b"general.architecture",
+             b"a.weight", le("Q", 1 << 32), le("Q", 1 << 62), le("Q", (1 << 63) - 1), le("Q", (1 << 64) - 1), le("I", 39), le("Q", 32)],
+    "imatrix": [b"imatrix", b"general.type", b"imatrix.datasets", b"imatrix.chunk_count", b"imatrix.chunk_size", b".in_sum2",
+                b".counts", le("f", float("nan")), le("f", float("inf")), le("f", -1), le("Q", 1 << 62)],
+    "tokenizer_gguf": [b"tokenizer.ggml.model", b"tokenizer.ggml.pre", b"tokenizer.ggml.tokens", b"tokenizer.ggml.token_type",
+                       b"tokenizer.ggml.scores", b"tokenizer.ggml.merges", b"tokenizer.ggml.bos_token_id",
+                       b"tokenizer.ggml.eos_token_id", b"tokenizer.ggml.precompiled_charsmap", b"tokenizer.ggufkit.merges",
+                       b"tokenizer.ggufkit.pre_tokenizer", b"tokenizer.ggufkit.normalizer", b"tokenizer.ggufkit.added_ids",
+                       b"tokenizer.ggufkit.added_flags", b"tokenizer.ggufkit.user_defined", b"tokenizer.ggufkit.prefix_ids",
+                       b"gpt2", b"llama", b"t5", b"bert", b"llama-bpe", b"qwen2", b"deepseek-v3", "\u2581".encode(),
+                       "\u0120".encode(), b"<0x0A>", le("I", 0xFFFFFFFF)],
+    "safetensors": [b'"dtype"', b'"shape"', b'"data_offsets"', b'"__metadata__"', b'"weight_map"', b'"F32"', b'"BF16"', b'"U8"',
+                    b'"F4"', b'"F6_E2M3"', b"[0,8]", b"[8,16]", b"18446744073709551615", b"9223372036854775807", b"-1", b"1e3",
+                    b'"1.safetensors"', b"\\u0000", b"\\ud800", MARK],
+    "tokenizer_json": [b'"type"', b'"vocab"', b'"merges"', b'"added_tokens"', b'"normalizer"', b'"pre_tokenizer"',
+                       b'"pretokenizers"', b'"normalizers"', b'"Sequence"', b'"Split"', b'"ByteLevel"', b'"Metaspace"', b'"Digits"',
+                       b'"Punctuation"', b'"Whitespace"', b'"BertNormalizer"', b'"Precompiled"', b'"Replace"', b'"Prepend"',
+                       b'"Strip"', b'"StripAccents"', b'"Lowercase"', b'"NFC"', b'"NFKC"', b'"Regex"', b'"String"', b'"pattern"',
+                       b'"behavior"', b'"Isolated"', b'"Removed"', b'"MergedWithPrevious"', b'"MergedWithNext"', b'"Contiguous"',
+                       b'"content"', b'"BPE"', b'"WordPiece"', b'"Unigram"', b'"unk_id"', b'"byte_fallback"', b'"ignore_merges"',
+                       b'"fuse_unk"', b'"TemplateProcessing"', b'"special_tokens"', b'"chat_template"', b"\\\\p{L}", b"\\\\p{Han}",
+                       b"(?i:", b"(?!", b"(?<=", b"{1,3}", b"[^", b"&&", b"|", b"+", b"*?", b"\\\\s", b"\\u0120", MARK],
+    "tokenizer_model": [b"<unk>", b"<s>", b"</s>", b"<0x41>", "\u2581".encode(), field(3, 2), field(3, 6), field(2, 0.5),
+                        field(40, 1), field(42, -1), b"\xff\xff\xff\xff\xff\xff\xff\xff\xff\x01", MARK],
+    "yaml": [b"rules:", b"default:", b"role:", b"type:", b"where:", b"more", b"first 1/8", b"first 2", b"by: layer", b"imatrix:",
+             b"name:", b"file_type:", b"Q4_K", b"Q6_K", b"F16", b"architecture:", b"compute:", b"norm: rms", b"rope: halves",
+             b"activation: silu", b"- ", b": ", b"&a", b"*a", b"!!str", b"|\n", b">-\n", b"---\n", b"...\n", b"? ", b"{", b"}", b"["],
+    "import": [b'"architectures"', b'"LlamaForCausalLM"', b'"MistralForCausalLM"', b'"hidden_size"', b'"num_hidden_layers"',
+               b'"num_attention_heads"', b'"num_key_value_heads"', b'"head_dim"', b'"rope_scaling"', b'"rope_parameters"',
+               b'"rope_type"', b'"llama3"', b'"yarn"', b'"linear"', b'"factor"', b'"original_max_position_embeddings"',
+               b'"tie_word_embeddings"', b'"vocab_size"', b'"text_config"', b"1e300", b"-1", b"4294967295", b"permute_heads:",
+               b"{layer}", b"tensors:", b"keys:", b"shape:", b"tied_to:", b"optional: true", b" * ", b" / ", MARK],
+}
+
+SEEDS = {"gguf": gguf_seeds, "imatrix": imatrix_seeds, "tokenizer_gguf": tokenizer_gguf_seeds,
+         "safetensors": safetensors_seeds, "tokenizer_json": tokenizer_json_seeds,
+         "tokenizer_model": tokenizer_model_seeds, "yaml": yaml_seeds, "import": import_seeds}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--seed", type=int, default=1)
+    seed = parser.parse_args().seed
+    total = 0
+    for target, make in SEEDS.items():
+        folder = FUZZ / "corpus" / target / "seeds"
+        folder.mkdir(parents=True, exist_ok=True)
+        for old in folder.iterdir():
+            old.unlink()
+        for name, data in make(random.Random(seed)):
+            (folder / name).write_bytes(data)
+            total += len(data)
+        words = "".join('"' + "".join(f"\\x{b:02x}" for b in word) + '"\n' for word in DICTIONARIES[target])
+        (FUZZ / f"{target}.dict").write_text(words)
+    print(f"{total} bytes of seeds")
+
+
+main()

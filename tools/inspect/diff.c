@@ -1,0 +1,254 @@
+/* diff: two files, key by key and tensor by tensor. */
+#include "quant/stats.h"
+#include "tools/common/pager.h"
+#include "tools/inspect/inspect.h"
+
+#include <inttypes.h>
+#include <string.h>
+
+typedef struct diff_job {
+    const inspect_call *c;
+    const gguf_file *a, *b;
+    gguf_pool *pool;
+    json_out j;
+    size_t n_differences;
+    gguf_code code;
+} diff_job;
+
+/* ---- metadata
+ * ------------------------------------------------------------------------------------------ */
+
+static void print_side(const char *mark, tool_style style, gguf_str name, const gguf_kv *kv,
+                       uint32_t max_array) {
+    char text[512];
+    printf("%s%s %-44s%s ", tool_style_text(style), mark,
+           tool_escape(name.ptr, name.len, text, sizeof text), tool_style_text(TOOL_PLAIN));
+    inspect_print_kv_value(stdout, kv, max_array);
+    printf("\n");
+}
+
+static void json_side(json_out *j, const char *name, const gguf_kv *kv, uint32_t max_array) {
+    if (!kv) {
+        json_out_null(j, name);
+        return;
+    }
+    json_out_object(j, name, true);
+    inspect_json_kv(j, kv, max_array);
+    json_out_end_object(j);
+}
+
+static void report_key(diff_job *d, gguf_str key, const gguf_kv *a, const gguf_kv *b) {
+    uint32_t max_array = d->c->o->max_array;
+    d->n_differences++;
+    if (!d->c->t->json) {
+        if (a) print_side("-", TOOL_RED, key, a, max_array);
+        if (b) print_side("+", TOOL_GREEN, key, b, max_array);
+        return;
+    }
+    json_out_object(&d->j, NULL, true);
+    json_out_bytes(&d->j, "key", key.ptr, key.len);
+    json_out_text(&d->j, "difference", !a ? "added" : !b ? "removed" : "changed");
+    json_side(&d->j, "a", a, max_array);
+    json_side(&d->j, "b", b, max_array);
+    json_out_end_object(&d->j);
+}
+
+static const gguf_kv *find_kv(const gguf_meta *meta, gguf_str key) {
+    for (size_t i = 0; i < gguf_meta_count(meta); i++) {
+        const gguf_kv *kv = gguf_meta_at(meta, i);
+        if (kv->key.len == key.len && memcmp(kv->key.ptr, key.ptr, key.len) == 0) return kv;
+    }
+    return NULL;
+}
+
+static bool same_value(const gguf_kv *a, const gguf_kv *b) {
+    return a->type == b->type && a->elem_type == b->elem_type && a->count == b->count &&
+           a->n_bytes == b->n_bytes && memcmp(a->data, b->data, a->n_bytes) == 0;
+}
+
+static void diff_metadata(diff_job *d) {
+    const gguf_meta *a = gguf_file_meta(d->a), *b = gguf_file_meta(d->b);
+    for (size_t i = 0; i < gguf_meta_count(a); i++) {
+        const gguf_kv *kv = gguf_meta_at(a, i), *other = find_kv(b, kv->key);
+        if (!inspect_takes(d->c->o, kv->key) || (other && same_value(kv, other))) continue;
+        report_key(d, kv->key, kv, other);
+    }
+    for (size_t i = 0; i < gguf_meta_count(b); i++) {
+        const gguf_kv *kv = gguf_meta_at(b, i);
+        if (inspect_takes(d->c->o, kv->key) && !find_kv(a, kv->key))
+            report_key(d, kv->key, NULL, kv);
+    }
+}
+
+/* ---- tensors
+ * -------------------------------------------------------------------------------------------- */
+
+typedef struct tensor_change {
+    const gguf_tensor *a, *b; /* one may be NULL */
+    bool type, shape, data;
+    bool has_values;
+    quant_difference values;
+} tensor_change;
+
+static void print_form(const gguf_tensor *t) {
+    char shape[96];
+    printf("%s %s", gguf_type_name(t->type), inspect_shape(t, shape, sizeof shape));
+}
+
+static void print_change(const tensor_change *x) {
+    char name[300];
+    const gguf_tensor *t = x->a ? x->a : x->b;
+    printf("%s%s %-44s%s ",
+           tool_style_text(!x->a   ? TOOL_GREEN
+                           : !x->b ? TOOL_RED
+                                   : TOOL_CYAN),
+           !x->a   ? "+"
+           : !x->b ? "-"
+                   : "~",
+           tool_escape(t->name.ptr, t->name.len, name, sizeof name), tool_style_text(TOOL_PLAIN));
+    print_form(t);
+    if (x->a && x->b && (x->type || x->shape)) {
+        printf(" -> ");
+        print_form(x->b);
+    }
+    if (x->data) printf(", data differ");
+    if (x->has_values)
+        printf(", relative error %.4g, SNR %.2f dB, largest %.4g, %" PRIu64 " of %" PRIu64
+               " values differ",
+               quant_difference_relative(&x->values), quant_difference_snr_db(&x->values),
+               x->values.max_abs, x->values.n_unequal, x->values.n);
+    printf("\n");
+}
+
+static void json_form(json_out *j, const char *key, const gguf_tensor *t) {
+    if (!t) {
+        json_out_null(j, key);
+        return;
+    }
+    json_out_object(j, key, true);
+    json_out_text(j, "type", gguf_type_name(t->type));
+    json_out_array(j, "shape", true);
+    for (uint32_t i = 0; i < t->n_dims; i++) json_out_u64(j, NULL, t->dims[i]);
+    json_out_end_array(j);
+    json_out_end_object(j);
+}
+
+static void json_values(json_out *j, const quant_difference *v) {
+    json_out_u64(j, "n_values", v->n);
+    json_out_u64(j, "n_unequal", v->n_unequal);
+    json_out_real(j, "relative_error", quant_difference_relative(v));
+    json_out_real(j, "snr_db", quant_difference_snr_db(v));
+    json_out_real(j, "max_abs_error", v->max_abs);
+}
+
+static void json_change(json_out *j, const tensor_change *x) {
+    const gguf_tensor *t = x->a ? x->a : x->b;
+    json_out_object(j, NULL, true);
+    json_out_bytes(j, "name", t->name.ptr, t->name.len);
+    json_out_text(j, "difference", !x->a ? "added" : !x->b ? "removed" : "changed");
+    json_form(j, "a", x->a);
+    json_form(j, "b", x->b);
+    if (x->a && x->b) {
+        json_out_bool(j, "type_differs", x->type);
+        json_out_bool(j, "shape_differs", x->shape);
+        json_out_bool(j, "data_differ", x->data);
+    }
+    if (x->has_values) json_values(j, &x->values);
+    json_out_end_object(j);
+}
+
+static void report_tensor(diff_job *d, const tensor_change *x) {
+    d->n_differences++;
+    d->c->t->json ? json_change(&d->j, x) : print_change(x);
+}
+
+static void compare_values(diff_job *d, tensor_change *x) {
+    gguf_error why = {0};
+    if (!quant_can_decode(x->a->type) || !quant_can_decode(x->b->type)) return;
+    gguf_code code = quant_compare(x->a->type, gguf_file_data(d->a, x->a), x->b->type,
+                                   gguf_file_data(d->b, x->b), gguf_tensor_n_elems(x->a), d->pool,
+                                   &tool_cancelled, &x->values, &why);
+    x->has_values = code == GGUF_OK;
+    if (code == GGUF_E_NOMEM || code == GGUF_E_CANCELLED)
+        d->code = gguf_fail(d->c->err, code, NULL, GGUF_NO_OFFSET, "%s", why.message);
+}
+
+static const gguf_tensor *find_tensor(const gguf_file *file, gguf_str name) {
+    char text[GGUF_MAX_TENSOR_NAME + 1];
+    if (name.len > GGUF_MAX_TENSOR_NAME) return NULL;
+    memcpy(text, name.ptr, name.len);
+    text[name.len] = '\0';
+    return gguf_file_find_tensor(file, text);
+}
+
+static void diff_tensor(diff_job *d, const gguf_tensor *t) {
+    tensor_change x = {.a = t, .b = find_tensor(d->b, t->name)};
+    if (x.b) {
+        x.type = t->type != x.b->type;
+        x.shape = memcmp(t->dims, x.b->dims, sizeof t->dims) != 0;
+        x.data = !x.type && !x.shape &&
+                 memcmp(gguf_file_data(d->a, t), gguf_file_data(d->b, x.b), t->n_bytes) != 0;
+        if (!x.type && !x.shape && !x.data) return;
+        if (d->c->o->values && !x.shape) compare_values(d, &x);
+    }
+    report_tensor(d, &x);
+}
+
+static void diff_tensors(diff_job *d) {
+    for (size_t i = 0; i < gguf_file_n_tensors(d->a) && !d->code; i++) {
+        const gguf_tensor *t = gguf_file_tensor(d->a, i);
+        if (atomic_load(&tool_cancelled))
+            d->code = gguf_fail(d->c->err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
+        else if (inspect_takes_tensor(d->c->o, t->name))
+            diff_tensor(d, t);
+    }
+    for (size_t i = 0; i < gguf_file_n_tensors(d->b); i++) {
+        const gguf_tensor *t = gguf_file_tensor(d->b, i);
+        if (inspect_takes_tensor(d->c->o, t->name) && !find_tensor(d->a, t->name))
+            report_tensor(d, &(tensor_change){.b = t});
+    }
+}
+
+/* ---- the whole
+ * ------------------------------------------------------------------------------------------- */
+
+static void diff_json(diff_job *d) {
+    const char *a = gguf_file_path(d->a), *b = gguf_file_path(d->b);
+    json_out_object(&d->j, NULL, false);
+    json_out_bytes(&d->j, "a", a, strlen(a));
+    json_out_bytes(&d->j, "b", b, strlen(b));
+    json_out_array(&d->j, "metadata", false);
+    diff_metadata(d);
+    json_out_end_array(&d->j);
+    json_out_array(&d->j, "tensors", false);
+    diff_tensors(d);
+    json_out_end_array(&d->j);
+    json_out_bool(&d->j, "equal", d->n_differences == 0);
+    json_out_end_object(&d->j);
+    json_out_document_end(&d->j);
+}
+
+static void diff_text(diff_job *d) {
+    diff_metadata(d);
+    diff_tensors(d);
+    if (!d->n_differences && !d->code) printf("no differences\n");
+}
+
+static gguf_code diff_files(const inspect_call *c, const gguf_file *a, const gguf_file *b) {
+    diff_job d = {.c = c, .a = a, .b = b, .j = {.file = stdout}};
+    gguf_code code = gguf_pool_new(c->t->n_threads, &d.pool, c->err);
+    if (code) return code;
+    c->t->json ? diff_json(&d) : diff_text(&d);
+    gguf_pool_free(d.pool);
+    return d.code ? d.code : d.n_differences ? GGUF_E_CHECK : GGUF_OK;
+}
+
+gguf_code inspect_diff(const inspect_call *c) {
+    gguf_file *a = NULL, *b = NULL;
+    gguf_code code = inspect_open(c, 0, &a);
+    if (!code) code = inspect_open(c, 1, &b);
+    if (!code) code = diff_files(c, a, b);
+    gguf_file_close(a);
+    gguf_file_close(b);
+    return code;
+}

@@ -1,0 +1,171 @@
+/* What several verbs need: filters, values and names as text and JSON. */
+#include "tools/inspect/inspect.h"
+
+#include <fnmatch.h>
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+gguf_code inspect_open(const inspect_call *c, size_t i, gguf_file **out) {
+    return gguf_file_open(c->files[i], GGUF_OPEN_ANY_TYPE, out, c->err);
+}
+
+/* ---- filters
+ * ---------------------------------------------------------------------------------------- */
+
+/* Names are compared up to their first NUL and 4 KiB. */
+static const char *name_text(gguf_str name, char *out, size_t room) {
+    size_t n = name.len < room ? name.len : room - 1;
+    memcpy(out, name.ptr, n);
+    out[n] = '\0';
+    return out;
+}
+
+bool inspect_takes(const inspect_opts *o, gguf_str name) {
+    char text[4096];
+    return !o->filter || fnmatch(o->filter, name_text(name, text, sizeof text), 0) == 0;
+}
+
+bool inspect_takes_tensor(const inspect_opts *o, gguf_str name) {
+    char text[4096];
+    if (!inspect_takes(o, name)) return false;
+    return !o->has_regex || regexec(&o->regex, name_text(name, text, sizeof text), 0, NULL, 0) == 0;
+}
+
+/* ---- values as text
+ * ---------------------------------------------------------------------------------- */
+
+void inspect_print_str(FILE *out, gguf_str s, size_t max_bytes) {
+    char text[4 * 160 + 8];
+    size_t n = s.len < max_bytes ? s.len : max_bytes;
+    if (n > 160) n = 160;
+    fprintf(out, "\"%s\"%s", tool_escape(s.ptr, n, text, sizeof text), s.len > n ? "..." : "");
+}
+
+void inspect_print_value(FILE *out, gguf_kv_iter *it) {
+    gguf_str s;
+    int64_t i;
+    double f;
+    switch (it->kv->elem_type) {
+    case GGUF_VALUE_STRING:
+        if (gguf_kv_next_str(it, &s)) inspect_print_str(out, s, 72);
+        break;
+    case GGUF_VALUE_F32:
+    case GGUF_VALUE_F64:
+        if (gguf_kv_next_f64(it, &f)) fprintf(out, "%.9g", f);
+        break;
+    case GGUF_VALUE_BOOL:
+        if (gguf_kv_next_i64(it, &i)) fprintf(out, "%s", i ? "true" : "false");
+        break;
+    default:
+        if (gguf_kv_next_i64(it, &i))
+            it->kv->elem_type == GGUF_VALUE_U64 ? fprintf(out, "%" PRIu64, (uint64_t)i)
+                                                : fprintf(out, "%" PRId64, i);
+    }
+}
+
+void inspect_print_kv_value(FILE *out, const gguf_kv *kv, uint32_t max_array) {
+    gguf_kv_iter it = {.kv = kv};
+    if (kv->type != GGUF_VALUE_ARRAY) {
+        fprintf(out, "%-7s ", gguf_value_type_name(kv->type));
+        inspect_print_value(out, &it);
+        return;
+    }
+    uint64_t n = kv->count < max_array ? kv->count : max_array;
+    fprintf(out, "%s[%" PRIu64 "] ", gguf_value_type_name(kv->elem_type), kv->count);
+    for (uint64_t i = 0; i < n; i++) {
+        if (i) fputs(", ", out);
+        inspect_print_value(out, &it);
+    }
+    if (n < kv->count) fprintf(out, "%s...", n ? ", " : "");
+}
+
+char *inspect_shape(const gguf_tensor *t, char *out, size_t room) {
+    size_t len = 0;
+    out[0] = '\0';
+    for (uint32_t d = 0; d < t->n_dims && len < room; d++)
+        len += (size_t)snprintf(out + len, room - len, "%s%" PRIu64, d ? " x " : "", t->dims[d]);
+    return out;
+}
+
+/* ---- values as JSON
+ * ------------------------------------------------------------------------------------ */
+
+/* Whether bytes had to be replaced. */
+static bool json_value(json_out *j, const char *key, gguf_kv_iter *it) {
+    gguf_str s;
+    int64_t i;
+    double f;
+    switch (it->kv->elem_type) {
+    case GGUF_VALUE_STRING:
+        return gguf_kv_next_str(it, &s) && json_out_bytes(j, key, s.ptr, s.len);
+    case GGUF_VALUE_F32:
+    case GGUF_VALUE_F64:
+        if (gguf_kv_next_f64(it, &f)) json_out_real(j, key, f);
+        return false;
+    case GGUF_VALUE_BOOL:
+        if (gguf_kv_next_i64(it, &i)) json_out_bool(j, key, i != 0);
+        return false;
+    default:
+        break;
+    }
+    if (!gguf_kv_next_i64(it, &i)) return false;
+    it->kv->elem_type == GGUF_VALUE_U64 ? json_out_u64(j, key, (uint64_t)i)
+                                        : json_out_i64(j, key, i);
+    return false;
+}
+
+static bool json_array_value(json_out *j, const gguf_kv *kv, uint32_t max_array) {
+    gguf_kv_iter it = {.kv = kv};
+    bool replaced = false;
+    uint64_t n = kv->count < max_array ? kv->count : max_array;
+    json_out_text(j, "element_type", gguf_value_type_name(kv->elem_type));
+    json_out_u64(j, "count", kv->count);
+    json_out_array(j, "value", true);
+    for (uint64_t i = 0; i < n; i++) replaced |= json_value(j, NULL, &it);
+    json_out_end_array(j);
+    json_out_bool(j, "truncated", n < kv->count);
+    return replaced;
+}
+
+void inspect_json_kv(json_out *j, const gguf_kv *kv, uint32_t max_array) {
+    gguf_kv_iter it = {.kv = kv};
+    json_out_text(j, "type", gguf_value_type_name(kv->type));
+    bool replaced = kv->type == GGUF_VALUE_ARRAY ? json_array_value(j, kv, max_array)
+                                                 : json_value(j, "value", &it);
+    if (replaced) json_out_bool(j, "invalid_utf8", true);
+}
+
+/* ---- names
+ * ------------------------------------------------------------------------------------------- */
+
+const char *const inspect_part_names[N_PARTS] = {"embedding", "attention", "ffn",  "experts",
+                                                 "norms",     "output",    "other"};
+
+inspect_part inspect_part_of(gguf_str name) {
+    static const struct {
+        const char *piece;
+        inspect_part part;
+    } rules[] = {{"norm", PART_NORMS},
+                 {"_exps", PART_EXPERTS},
+                 {"_shexp", PART_EXPERTS},
+                 {"ffn_gate_inp", PART_EXPERTS},
+                 {"exp_probs", PART_EXPERTS},
+                 {".attn_", PART_ATTENTION},
+                 {".ffn_", PART_FFN},
+                 {"_embd", PART_EMBEDDING},
+                 {"token_types", PART_EMBEDDING}};
+    char text[96];
+    name_text(name, text, sizeof text);
+    for (size_t i = 0; i < sizeof rules / sizeof rules[0]; i++)
+        if (strstr(text, rules[i].piece)) return rules[i].part;
+    if (strncmp(text, "output.", 7) == 0 || strncmp(text, "cls.", 4) == 0) return PART_OUTPUT;
+    return PART_OTHER;
+}
+
+int inspect_layer_of(gguf_str name) {
+    char text[96];
+    int layer, at = 0;
+    name_text(name, text, sizeof text);
+    return sscanf(text, "blk.%6d.%n", &layer, &at) == 1 && at && layer >= 0 ? layer : -1;
+}
