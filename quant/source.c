@@ -128,8 +128,8 @@ static gguf_code gather_rows(const quant_plan_tensor *t, const quant_source *s, 
     gguf_code code = GGUF_OK;
     if (stride == t->n_cols) return read_elems(t, s, from, n_rows * t->n_cols, dst, err);
     for (uint64_t r = 0; r < n_rows && !code; r++)
-        code = read_elems(t, s, from + r * stride, t->n_cols,
-                          dst + r * stored_bytes(t, t->n_cols), err);
+        code = read_elems(t, s, from + r * stride, t->n_cols, dst + r * stored_bytes(t, t->n_cols),
+                          err);
     return code;
 }
 

@@ -45,7 +45,10 @@ static gguf_code read_compute(rt_arch *arch, gguf_error *err) {
     gguf_code code = read_flag(arch, "norm", norms, &norm, err);
     if (!code) code = read_flag(arch, "rope", ropes, &rope, err);
     if (!code) code = read_flag(arch, "activation", activations, &activation, err);
-    arch->compute = (rt_arch_compute){(rt_norm)norm, (rt_rope)rope, (rt_activation)activation};
+    const gguf_yaml *needs =
+        gguf_yaml_get(gguf_yaml_get(gguf_yaml_root(arch->doc), "compute"), "needs");
+    arch->compute = (rt_arch_compute){(rt_norm)norm, (rt_rope)rope, (rt_activation)activation,
+                                      needs ? needs->first : NULL};
     return code;
 }
 
@@ -98,15 +101,24 @@ typedef struct hf_wanted {
     const char *hf_class, *model_type;
 } hf_wanted;
 
+const gguf_yaml *rt_arch_class(const gguf_yaml_doc *doc, const char *hf_class,
+                               const char *model_type) {
+    const gguf_yaml *list = gguf_yaml_get(gguf_yaml_root(doc), "huggingface");
+    const char *field = hf_class ? "class" : "model_type", *text = hf_class ? hf_class : model_type;
+    for (const gguf_yaml *hf = list ? list->first : NULL; hf; hf = hf->next)
+        if (strcmp(gguf_yaml_text(hf, field, ""), text) == 0) return hf;
+    return NULL;
+}
+
 static bool answers_to(const gguf_yaml_doc *doc, const void *wanted) {
     const hf_wanted *w = wanted;
-    const gguf_yaml *list = gguf_yaml_get(gguf_yaml_root(doc), "huggingface");
-    for (const gguf_yaml *hf = list ? list->first : NULL; hf; hf = hf->next) {
-        const char *field = w->hf_class ? "class" : "model_type";
-        if (strcmp(gguf_yaml_text(hf, field, ""), w->hf_class ? w->hf_class : w->model_type) == 0)
-            return true;
-    }
-    return false;
+    return rt_arch_class(doc, w->hf_class, w->model_type) != NULL;
+}
+
+static bool is_planned(const gguf_yaml_doc *doc) {
+    bool planned = false;
+    gguf_yaml_bool(gguf_yaml_get(gguf_yaml_root(doc), "planned"), &planned);
+    return planned;
 }
 
 gguf_code rt_arch_open(gguf_str name, const char *arch_file, rt_arch **out, gguf_error *err) {
@@ -137,6 +149,12 @@ gguf_code rt_arch_open_hf(const char *hf_class, const char *model_type, const ch
                          hf_class     ? hf_class
                          : model_type ? model_type
                                       : "");
+    if (is_planned(doc)) {
+        gguf_yaml_free(doc);
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
+                         "the architecture '%s' is not supported yet",
+                         hf_class ? hf_class : model_type);
+    }
     return open_doc(doc, out, err);
 }
 
@@ -173,7 +191,7 @@ gguf_code rt_arch_list(void (*fn)(void *ctx, const char *hf_class, const char *g
         gguf_code code = parse_builtin(entry, &doc, err);
         if (code) return code;
         const gguf_yaml *root = gguf_yaml_root(doc), *list = gguf_yaml_get(root, "huggingface");
-        for (const gguf_yaml *hf = list ? list->first : NULL; hf; hf = hf->next)
+        for (const gguf_yaml *hf = list ? list->first : NULL; hf && !is_planned(doc); hf = hf->next)
             fn(ctx, gguf_yaml_text(hf, "class", ""), gguf_yaml_text(root, "architecture", ""));
         gguf_yaml_free(doc);
     }

@@ -18,6 +18,7 @@ typedef struct rt_arch_compute {
     rt_norm norm;
     rt_rope rope;
     rt_activation activation;
+    const gguf_yaml *needs; /* first of a list of named parts beyond these, or NULL */
 } rt_arch_compute;
 
 typedef struct rt_arch rt_arch;
@@ -38,6 +39,9 @@ void rt_arch_close(rt_arch *arch); /* accepts NULL */
 
 const char *rt_arch_name(const rt_arch *arch); /* the GGUF name */
 const rt_arch_compute *rt_arch_compute_of(const rt_arch *arch);
+/* The entry of `huggingface` that answers to a class or, if that is NULL, to a model type. */
+const gguf_yaml *rt_arch_class(const gguf_yaml_doc *doc, const char *hf_class,
+                               const char *model_type);
 const gguf_yaml_doc *rt_arch_doc(const rt_arch *arch); /* for runtime/import */
 
 /* Call fn for every Hugging Face class that a built-in description answers to. */

@@ -233,12 +233,44 @@ static gguf_code open_arch(rt_model *model, gguf_error *err) {
                      "there is no string 'general.architecture'");
 }
 
+static gguf_code refuse(const rt_model *model, const char *what, const char *name,
+                        gguf_error *err) {
+    return gguf_fail(err, GGUF_E_UNSUPPORTED, gguf_file_path(model->file), GGUF_NO_OFFSET,
+                     "the runtime does not compute %s '%s' of the architecture '%s' yet", what,
+                     name, rt_arch_name(model->arch));
+}
+
+/* Keys that change the computation and are not read. */
+static gguf_code check_keys(const rt_model *model, gguf_error *err) {
+    static const char *const unread[] = {"attention.sliding_window_pattern",
+                                         "ggufkit.yarn_truncate", "ggufkit.rope_layers",
+                                         "attention.scale", "logit_scale"};
+    char key[128];
+    for (size_t i = 0; i < COUNT(unread); i++) {
+        snprintf(key, sizeof key, "%s.%s", rt_arch_name(model->arch), unread[i]);
+        if (gguf_meta_find(gguf_file_meta(model->file), key))
+            return refuse(model, "the key", key, err);
+    }
+    return GGUF_OK;
+}
+
+/* Never compute something else than the description says. */
+static gguf_code check_compute(const rt_model *model, gguf_error *err) {
+    const rt_arch_compute *compute = rt_arch_compute_of(model->arch);
+    if (compute->needs) return refuse(model, "the part", compute->needs->text, err);
+    if (compute->norm != RT_NORM_RMS) return refuse(model, "the norm", "layer", err);
+    if (compute->rope == RT_ROPE_NONE) return refuse(model, "the positions", "none", err);
+    if (compute->activation != RT_ACT_SILU) return refuse(model, "the activation", "gelu", err);
+    return check_keys(model, err);
+}
+
 gguf_code rt_model_open(const char *path, rt_model **out, gguf_error *err) {
     rt_model *model = calloc(1, sizeof *model);
     *out = NULL;
     if (!model) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     gguf_code code = gguf_file_open(path, GGUF_OPEN_DEFAULT, &model->file, err);
     if (!code) code = open_arch(model, err);
+    if (!code) code = check_compute(model, err);
     if (!code) code = rt_hparams_read(model->file, rt_arch_name(model->arch), &model->hparams, err);
     if (!code) code = rt_model_bind(model, err);
     if (!code) code = rt_model_rope(model, err);

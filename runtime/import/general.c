@@ -2,6 +2,7 @@
 #include "runtime/import/import_internal.h"
 
 #include <ctype.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -46,11 +47,23 @@ static void size_label(double n_params, char *out, size_t room) {
     snprintf(out, room, "%.*f%c", scaled < 9.5 ? 1 : 0, scaled, units[i].letter);
 }
 
-static double count_params(const quant_plan *plan) {
-    double n = 0;
-    for (size_t i = 0; i < plan->n_tensors; i++)
-        n += (double)gguf_tensor_n_elems(&plan->tensors[i].out);
-    return n;
+/* Parameters outside experts plus those of one expert; *n_experts on average, 0 = dense. */
+static double count_params(const quant_plan *plan, uint64_t *n_experts) {
+    double shared = 0, expert = 0;
+    uint64_t n_stacks = 0, n_sum = 0;
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        const gguf_tensor *t = &plan->tensors[i].out;
+        uint64_t n = t->dims[2];
+        if (!strstr(t->name.ptr, "_exps.") || t->n_dims != 3 || n == 0) {
+            shared += (double)gguf_tensor_n_elems(t);
+            continue;
+        }
+        expert += (double)(gguf_tensor_n_elems(t) / n);
+        n_sum += n;
+        n_stacks++;
+    }
+    *n_experts = n_stacks ? n_sum / n_stacks : 0;
+    return shared + expert;
 }
 
 static gguf_code folder_title(const char *folder, char *out, size_t room) {
@@ -74,7 +87,10 @@ gguf_code rt_import_general(rt_import *import, gguf_error *err) {
 }
 
 void rt_import_size_label(rt_import *import) {
-    char label[32];
-    size_label(count_params(&import->plan), label, sizeof label);
-    gguf_meta_set_str(import->plan.meta, "general.size_label", gguf_str_of(label));
+    char label[32], full[64];
+    uint64_t n_experts;
+    size_label(count_params(&import->plan, &n_experts), label, sizeof label);
+    snprintf(full, sizeof full, "%" PRIu64 "x%s", n_experts, label);
+    gguf_meta_set_str(import->plan.meta, "general.size_label",
+                      gguf_str_of(n_experts ? full : label));
 }

@@ -45,6 +45,26 @@ static gguf_code set_folder(rt_import *import, const char *path, bool is_folder,
     return GGUF_OK;
 }
 
+static json_t *json_of(const gguf_yaml *node) {
+    double number;
+    bool flag;
+    if (gguf_yaml_bool(node, &flag)) return json_boolean(flag);
+    if (gguf_yaml_f64(node, &number)) return json_real(number);
+    return json_string(node->text);
+}
+
+/* What config.json leaves out means what the class takes for granted. */
+static gguf_code set_class_defaults(rt_import *import, const char *hf_class, const char *model_type,
+                                    gguf_error *err) {
+    const gguf_yaml *entry = rt_arch_class(rt_arch_doc(import->arch), hf_class, model_type);
+    const gguf_yaml *defaults = gguf_yaml_get(entry, "defaults");
+    import->class_defaults = json_object();
+    for (const gguf_yaml *node = defaults ? defaults->first : NULL; node; node = node->next)
+        if (json_object_set_new(import->class_defaults, node->key, json_of(node)) != 0)
+            return no_memory(err);
+    return import->class_defaults ? GGUF_OK : no_memory(err);
+}
+
 static gguf_code load_config(rt_import *import, gguf_error *err) {
     const gguf_memory_file *f =
         gguf_memory_file_named(import->memory, import->n_memory, "config.json");
@@ -73,7 +93,8 @@ static gguf_code open_config(rt_import *import, const char *arch_file, gguf_erro
         return gguf_fail(err, code, file, why.offset, "%s", why.message);
     }
     import->architecture = strdup(rt_arch_name(import->arch));
-    return import->architecture ? GGUF_OK : no_memory(err);
+    return import->architecture ? set_class_defaults(import, hf_class, model_type, err)
+                                : no_memory(err);
 }
 
 static gguf_code import_vocab(rt_import *import, gguf_error *err) {
@@ -192,6 +213,7 @@ void rt_import_close(rt_import *import) {
     if (!import) return;
     quant_plan_clear(&import->plan);
     json_decref(import->config);
+    json_decref(import->class_defaults);
     rt_arch_close(import->arch);
     gguf_checkpoint_close(import->ckpt);
     gguf_file_close(import->gguf);

@@ -13,7 +13,7 @@ struct rt_import {
     const gguf_memory_file *memory; /* [n_memory] */
     size_t n_memory;
     char *config_path;
-    json_t *config;
+    json_t *config, *class_defaults; /* the second: what the class takes for granted */
     rt_arch *arch;
     char *architecture; /* the GGUF name */
     gguf_checkpoint *ckpt;
@@ -27,8 +27,12 @@ struct rt_import {
 void rt_import_add_warning(rt_import *import, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
-/* The value at a dotted path of config.json, or NULL if absent or null. */
+/* The value at a dotted path of config.json or, behind it, of the class's defaults; NULL if absent
+ * or null. */
 const json_t *rt_config_get(const rt_import *import, const char *path);
+
+/* The conditions `when` and `unless` of a node of the description hold. */
+bool rt_import_applies(const rt_import *import, const gguf_yaml *node);
 
 /* general.architecture, type and name; once the tensors are known, the size label. */
 gguf_code rt_import_general(rt_import *import, gguf_error *err);
@@ -38,7 +42,8 @@ void rt_import_size_label(rt_import *import);
 gguf_code rt_import_keys(rt_import *import, gguf_error *err);
 /* A number that is a key of the description's, e.g. "attention.head_count". */
 bool rt_import_key_u64(const rt_import *import, const char *key, uint64_t *out);
-/* The value of NUMBER-or-KEY {* or / NUMBER-or-KEY}, e.g. "attention.head_count * 64". */
+/* The value of NUMBER-or-KEY {operator NUMBER-or-KEY}, left to right, operators * / + -;
+ * a KEY is one of the description's or a path of config.json. */
 gguf_code rt_import_eval(const rt_import *import, const gguf_yaml *node, uint64_t *out,
                          gguf_error *err);
 

