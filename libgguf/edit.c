@@ -13,8 +13,7 @@
 
 #define JOURNAL_MAGIC "GGUFJRN1"
 
-/* ---- headers of a wanted size
- * ------------------------------------------------------------------------ */
+/* ---- headers of a wanted size ------------------------------------------------------------ */
 
 static gguf_code encode(const gguf_file *file, const gguf_meta *meta, uint8_t **header,
                         size_t *n_bytes, gguf_error *err) {
@@ -54,8 +53,7 @@ static gguf_code encode_to_size(const gguf_file *file, gguf_meta *meta, size_t w
     return encode(file, meta, header, n_bytes, err);
 }
 
-/* ---- in place
- * -------------------------------------------------------------------------------------------- */
+/* ---- in place ---------------------------------------------------------------------------- */
 
 typedef struct journal_head {
     char magic[8];
@@ -134,9 +132,7 @@ gguf_code gguf_edit_recover(const char *path, gguf_error *err) {
     return code;
 }
 
-/* ---- copies
- * ------------------------------------------------------------------------------------------------
- */
+/* ---- copies ------------------------------------------------------------------------------ */
 
 static gguf_code write_copy(const gguf_file *file, const char *path, bool replace,
                             const uint8_t *header, size_t n, gguf_error *err) {

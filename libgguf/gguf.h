@@ -26,7 +26,7 @@ typedef struct gguf_str {
 gguf_str gguf_str_of(const char *text);
 bool gguf_str_eq(gguf_str a, const char *b);
 
-/* ---- values ------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------------ */
 
 typedef enum gguf_value_type {
     GGUF_VALUE_U8 = 0,
@@ -75,7 +75,7 @@ bool gguf_kv_next_str(gguf_kv_iter *it, gguf_str *out); /* string arrays and str
 bool gguf_kv_next_i64(gguf_kv_iter *it, int64_t *out);  /* integer and bool elements; u64 wraps */
 bool gguf_kv_next_f64(gguf_kv_iter *it, double *out);   /* any number */
 
-/* ---- metadata: an ordered set of entries with unique keys ------------------------------------ */
+/* ---- metadata: an ordered set of entries with unique keys -------------------------------- */
 
 typedef struct gguf_meta gguf_meta;
 
@@ -106,7 +106,7 @@ void gguf_meta_set_kv(gguf_meta *meta, const gguf_kv *kv);
 void gguf_meta_unset(gguf_meta *meta, const char *key); /* absent: no effect */
 gguf_code gguf_meta_status(const gguf_meta *meta, gguf_error *err);
 
-/* ---- tensor types as stored ----------------------------------------------------------------- */
+/* ---- tensor types as stored -------------------------------------------------------------- */
 
 typedef enum gguf_tensor_type {
     GGUF_TYPE_F32 = 0,

@@ -94,8 +94,7 @@ gguf_hash gguf_hasher_end(gguf_hasher *hasher) {
     return hash;
 }
 
-/* ---- tensors
- * -------------------------------------------------------------------------------------- */
+/* ---- tensors ----------------------------------------------------------------------------- */
 
 typedef struct job {
     const gguf_file *file;

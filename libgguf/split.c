@@ -24,8 +24,7 @@ static void copy_keys(gguf_meta *to, const gguf_meta *from) {
     }
 }
 
-/* ---- one output file from a range of tensors
- * -------------------------------------------------------- */
+/* ---- one output file from a range of tensors --------------------------------------------- */
 
 typedef struct writer {
     const gguf_file *source;
@@ -80,8 +79,7 @@ gguf_code gguf_merge(const gguf_file *file, const char *path, bool replace,
     return code;
 }
 
-/* ---- splitting
- * -------------------------------------------------------------------------------------- */
+/* ---- splitting --------------------------------------------------------------------------- */
 
 /* Number of tensors from `first` on that fit into one shard: at least one. */
 static size_t shard_length(const gguf_file *file, size_t first, const gguf_split_opts *opts,

@@ -54,8 +54,7 @@ static void check_utf8(walk *w, gguf_str s, const char *what, gguf_str key) {
     ADD(w, OFF(p - w->c.base), "%s '%.*s' is not UTF-8", what, NAME(key));
 }
 
-/* ---- metadata
- * ------------------------------------------------------------------------------------------ */
+/* ---- metadata ---------------------------------------------------------------------------- */
 
 /* Step over the values of an entry; strings of token lists may hold any bytes. */
 static void walk_values(walk *w, gguf_kv *kv) {
@@ -173,8 +172,7 @@ static void find_alignment(walk *w) {
             MAX_ALIGNMENT);
 }
 
-/* ---- tensor infos
- * ---------------------------------------------------------------------------------- */
+/* ---- tensor infos ------------------------------------------------------------------------ */
 
 static void walk_dims(walk *w, gguf_tensor *t) {
     uint64_t pos = w->c.pos;
@@ -231,8 +229,7 @@ static void walk_info(walk *w, gguf_tensor *t, size_t i) {
             NAME(t->name), t->data_off, w->scan->alignment);
 }
 
-/* ---- data
- * ------------------------------------------------------------------------------------------ */
+/* ---- data -------------------------------------------------------------------------------- */
 
 typedef struct extent {
     uint64_t start, end; /* in the file */
@@ -327,8 +324,7 @@ static gguf_code walk_data(walk *w, gguf_error *err) {
     return GGUF_OK;
 }
 
-/* ---- the whole
- * ------------------------------------------------------------------------------------------ */
+/* ---- the whole --------------------------------------------------------------------------- */
 
 static bool check_version(walk *w) {
     const uint8_t *magic = gguf_cursor_take(&w->c, 4, "the magic");

@@ -9,7 +9,7 @@
 #define QUANT_BLOCK  32  /* elements of a plain block */
 #define QUANT_SUPER  256 /* elements of a super-block */
 
-/* ---- plain blocks of 32; d, m are f16 ----------------------------------------------------- */
+/* ---- plain blocks of 32; d, m are f16 ---------------------------------------------------- */
 
 /* y = d (q - 8); element i is nibble i / 16 of qs[i % 16] */
 typedef struct QUANT_PACKED block_q4_0 {
@@ -55,7 +55,7 @@ typedef struct QUANT_PACKED block_mxfp4 {
     uint8_t qs[16];
 } block_mxfp4;
 
-/* ---- super-blocks of 256; d, dmin are f16 ------------------------------------------------- */
+/* ---- super-blocks of 256; d, dmin are f16 ------------------------------------------------ */
 
 /* 16 sub-blocks of 16: y = d (sc & 15) q - dmin (sc >> 4) */
 typedef struct QUANT_PACKED block_q2_k {
@@ -105,7 +105,7 @@ typedef struct QUANT_PACKED block_iq4_xs {
     uint8_t qs[128];
 } block_iq4_xs;
 
-/* ---- activations (in memory only) --------------------------------------------------------- */
+/* ---- activations (in memory only) -------------------------------------------------------- */
 
 /* y = d q; s = d * sum of q */
 typedef struct QUANT_PACKED block_act_q8 {

@@ -66,7 +66,7 @@ gguf_code quant_decode(uint32_t type, const void *src, size_t n_rows, size_t n_c
     return GGUF_OK;
 }
 
-/* ---- finiteness of stored numbers --------------------------------------------------------- */
+/* ---- finiteness of stored numbers -------------------------------------------------------- */
 
 static bool f16_finite(const uint8_t *p) {
     uint16_t h;

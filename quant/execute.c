@@ -49,7 +49,7 @@ quant_execute_opts quant_execute_defaults(void) {
     return (quant_execute_opts){.max_memory_bytes = DEFAULT_MAX_BYTES};
 }
 
-/* ---- cutting tensors into chunks ---------------------------------------------------------- */
+/* ---- cutting tensors into chunks --------------------------------------------------------- */
 
 /* Rows that must stay together: a head where heads are permuted. */
 static uint64_t rows_per_unit(const quant_plan_tensor *t) {
@@ -119,8 +119,7 @@ static gguf_code cut_plan(run *r, gguf_error *err) {
     return GGUF_OK;
 }
 
-/* ---- one chunk
- * ------------------------------------------------------------------------------------ */
+/* ---- one chunk --------------------------------------------------------------------------- */
 
 /* Rows of whole heads from halves to adjacent pairs; see QUANT_STEP_PERMUTE_HEADS. */
 static void permute_heads(const uint8_t *src, uint8_t *dst, uint64_t n_rows, uint64_t head_rows,
@@ -228,8 +227,7 @@ static gguf_code run_chunk(run *r, size_t index, worker_buffers *b, gguf_error *
                               r->plan->header_bytes + t->out.data_off + c->row * row_bytes, err);
 }
 
-/* ---- all chunks
- * ------------------------------------------------------------------------------------ */
+/* ---- all chunks -------------------------------------------------------------------------- */
 
 static void record_failure(run *r, size_t index, const gguf_error *failure) {
     pthread_mutex_lock(&r->lock);

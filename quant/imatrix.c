@@ -110,8 +110,7 @@ gguf_code quant_imatrix_set_info(quant_imatrix *im, const char *dataset, uint32_
     return GGUF_OK;
 }
 
-/* ---- loading
- * -------------------------------------------------------------------------------------- */
+/* ---- loading ----------------------------------------------------------------------------- */
 
 static gguf_code read_info(quant_imatrix *im, const gguf_file *f, gguf_error *err) {
     const gguf_meta *meta = gguf_file_meta(f);
@@ -224,8 +223,7 @@ gguf_code quant_imatrix_load(const char *path, quant_imatrix **out, gguf_error *
     return code;
 }
 
-/* ---- saving
- * --------------------------------------------------------------------------------------- */
+/* ---- saving ------------------------------------------------------------------------------ */
 
 static int compare_names(const void *a, const void *b) {
     return strcmp((*(const quant_imatrix_entry *const *)a)->name,

@@ -71,8 +71,7 @@ typedef struct quant_imatrix_stats {
 } quant_imatrix_stats;
 quant_imatrix_stats quant_imatrix_stats_of(const quant_imatrix_entry *entry);
 
-/* ---- importance in plans
- * --------------------------------------------------------------------------- */
+/* ---- importance in plans ----------------------------------------------------------------- */
 
 typedef struct quant_coverage {
     size_t n_covered, n_missing; /* quantised tensors with and without an entry */

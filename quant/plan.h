@@ -125,7 +125,7 @@ uint64_t quant_plan_file_bytes(const quant_plan *plan);
 /* 8 * tensor bytes / elements. */
 double quant_plan_bpw(const quant_plan *plan);
 
-/* ---- execution ---------------------------------------------------------------------------- */
+/* ---- execution --------------------------------------------------------------------------- */
 
 /* What a tensor lost, over all its elements. */
 typedef struct quant_loss {

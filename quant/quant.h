@@ -10,7 +10,7 @@
 
 #include "libgguf/gguf.h"
 
-/* ---- types -------------------------------------------------------------------------------- */
+/* ---- types ------------------------------------------------------------------------------- */
 
 /* Activations for integer dot products: 8-bit blocks made by quant_act_encode. */
 typedef enum quant_act {
@@ -26,7 +26,7 @@ size_t quant_row_bytes(uint32_t type, size_t n_cols);
 quant_act quant_act_of(uint32_t type);
 size_t quant_act_row_bytes(quant_act act, size_t n_cols);
 
-/* ---- encode and decode -------------------------------------------------------------------- */
+/* ---- encode and decode ------------------------------------------------------------------- */
 
 /* Encode rows of f32 into blocks of `type`, minimising the importance-weighted squared error.
  *   src   [n_rows][n_cols]
@@ -47,7 +47,7 @@ gguf_code quant_decode(uint32_t type, const void *src, size_t n_rows, size_t n_c
  * n_rows * n_cols if all are. For copies that skip encode. */
 size_t quant_find_nonfinite(uint32_t type, const void *src, size_t n_rows, size_t n_cols);
 
-/* ---- products ----------------------------------------------------------------------------- */
+/* ---- products ---------------------------------------------------------------------------- */
 
 /* Encode one row of activations. n_cols must be a multiple of the block of `act` (32 or 256). */
 void quant_act_encode(quant_act act, const float *src, size_t n_cols, void *dst);

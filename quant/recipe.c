@@ -46,8 +46,7 @@ struct quant_recipe {
     size_t n_overrides;
 };
 
-/* ---- reading
- * -------------------------------------------------------------------------------------- */
+/* ---- reading ----------------------------------------------------------------------------- */
 
 static gguf_code no_memory(gguf_error *err) {
     return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
@@ -281,8 +280,7 @@ gguf_code quant_recipe_override(quant_recipe *recipe, const char *regex, uint32_
     return GGUF_OK;
 }
 
-/* ---- applying
- * ------------------------------------------------------------------------------------- */
+/* ---- applying ---------------------------------------------------------------------------- */
 
 static bool has_role(const rule *r, const quant_tags *tags) {
     if (r->output && !tags->is_output) return false;

@@ -5,7 +5,7 @@
 #include "quant/levels.h"
 #include "quant/unpack.h"
 
-/* ---- activations -------------------------------------------------------------------------- */
+/* ---- activations ------------------------------------------------------------------------- */
 
 static float greatest_abs(const float *x, size_t n) {
     float most = 0.0f;
@@ -47,7 +47,7 @@ void quant_act_q8_k_scalar(const float *src, size_t n_cols, void *dst) {
     }
 }
 
-/* ---- float weights ------------------------------------------------------------------------ */
+/* ---- float weights ----------------------------------------------------------------------- */
 
 typedef float load_fn(const uint8_t *p);
 
@@ -91,7 +91,7 @@ void quant_dot_bf16_scalar(DOT_ARGS) {
     dot_floats(weight, 2, load_bf16, n_cols, acts, act_bytes, n_acts, out);
 }
 
-/* ---- plain blocks ------------------------------------------------------------------------- */
+/* ---- plain blocks ------------------------------------------------------------------------ */
 
 /* A weight block as numbers: y = d q + m. */
 typedef struct plain {
@@ -195,7 +195,7 @@ PLAIN_DOT(q8_0)
 PLAIN_DOT(iq4_nl)
 PLAIN_DOT(mxfp4)
 
-/* ---- super-blocks ------------------------------------------------------------------------- */
+/* ---- super-blocks ------------------------------------------------------------------------ */
 
 /* A weight super-block as numbers, in 16 sub-blocks of 16: y = d s q - dmin m. */
 typedef struct super {
@@ -331,7 +331,7 @@ SUPER_DOT(q3_k)
 SUPER_DOT(q2_k)
 SUPER_DOT(iq4_xs)
 
-/* ---- scans -------------------------------------------------------------------------------- */
+/* ---- scans ------------------------------------------------------------------------------- */
 
 size_t quant_beyond_scalar(const void *x, size_t n, float limit) {
     size_t i = 0;

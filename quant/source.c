@@ -32,8 +32,7 @@ static quant_view view_of(const quant_plan_tensor *t) {
     return t->view.row_stride ? t->view : (quant_view){t->n_cols, 1};
 }
 
-/* ---- checks
- * ---------------------------------------------------------------------------------------- */
+/* ---- checks ------------------------------------------------------------------------------ */
 
 /* Bytes up to the last element, or UINT64_MAX if there are too many. */
 static uint64_t extent(const quant_plan_tensor *t, const quant_source *s, uint64_t n_rows) {
@@ -106,8 +105,7 @@ gguf_code quant_source_check(const quant_plan_tensor *t, gguf_error *err) {
     return code;
 }
 
-/* ---- gathering
- * ------------------------------------------------------------------------------------- */
+/* ---- gathering --------------------------------------------------------------------------- */
 
 static gguf_code read_bytes(const quant_bytes *b, const char *path, uint64_t from, uint64_t n,
                             void *dst, gguf_error *err) {
@@ -161,8 +159,7 @@ static gguf_code gather(const quant_plan_tensor *t, const quant_source *s, uint6
     return gather_spread(t, s, from, n_rows, dst, scratch, err);
 }
 
-/* ---- codings
- * --------------------------------------------------------------------------------------- */
+/* ---- codings ----------------------------------------------------------------------------- */
 
 /* The scales of all blocks that rows touch; first_row is the first block row. */
 typedef struct scale_rows {

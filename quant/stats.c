@@ -10,8 +10,7 @@
 
 #define PIECE 65536 /* values; a multiple of every block */
 
-/* ---- passes
- * -------------------------------------------------------------------------------------------- */
+/* ---- passes ------------------------------------------------------------------------------ */
 
 typedef struct pass pass;
 /* Look at one decoded piece and fill its partial result. */
@@ -94,8 +93,7 @@ static gguf_code end_pass(pass *p, gguf_code code, gguf_error *err) {
     return code;
 }
 
-/* ---- moments
- * ------------------------------------------------------------------------------------------- */
+/* ---- moments ----------------------------------------------------------------------------- */
 
 #define LANES 8
 
@@ -188,8 +186,7 @@ static void merge_moments(quant_stats *out, const moments *m, size_t n) {
     }
 }
 
-/* ---- histograms
- * ---------------------------------------------------------------------------------------- */
+/* ---- histograms -------------------------------------------------------------------------- */
 
 /* Counts of a worker's pieces: integers, so their order does not matter. */
 typedef struct counts {
@@ -277,8 +274,7 @@ double quant_stats_code_entropy(const quant_stats *s) {
     return entropy;
 }
 
-/* ---- comparison
- * ------------------------------------------------------------------------------------------ */
+/* ---- comparison -------------------------------------------------------------------------- */
 
 static void compare_piece(const pass *p, size_t piece, const float *a, const float *b, size_t n) {
     quant_difference d = {.n = n};
@@ -335,8 +331,7 @@ double quant_difference_snr_db(const quant_difference *d) {
     return d->sum_sq_error == 0 ? (double)INFINITY : 10 * log10(d->sum_sq_a / d->sum_sq_error);
 }
 
-/* ---- defects
- * ------------------------------------------------------------------------------------------- */
+/* ---- defects ----------------------------------------------------------------------------- */
 
 quant_defects quant_find_defects(uint32_t type, const void *data, uint64_t n) {
     const gguf_type_layout *layout = gguf_type_layout_of(type);

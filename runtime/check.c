@@ -17,8 +17,7 @@ typedef struct checker {
 
 #define ADD(k, ...) gguf_findings_add((k)->found, __VA_ARGS__)
 
-/* ---- keys of the architecture
- * -------------------------------------------------------------------------- */
+/* ---- keys of the architecture ------------------------------------------------------------ */
 
 static bool fits_type(const gguf_kv *kv, const char *type) {
     if (strcmp(type, "u32") == 0)
@@ -48,7 +47,9 @@ static void check_described(checker *k, const rt_arch *arch) {
     const gguf_yaml *root = gguf_yaml_root(rt_arch_doc(arch));
     const gguf_yaml *keys = gguf_yaml_get(root, "keys");
     for (const gguf_yaml *key = keys ? keys->first : NULL; key; key = key->next) {
+        /* A condition speaks of config.json, which is not at hand here. */
         bool needed = !gguf_yaml_get(key, "optional") && !gguf_yaml_get(key, "default") &&
+                      !gguf_yaml_get(key, "when") && !gguf_yaml_get(key, "unless") &&
                       strcmp(gguf_yaml_text(key, "key", ""), "vocab_size") != 0;
         check_key(k, rt_arch_name(arch), gguf_yaml_text(key, "key", ""),
                   gguf_yaml_text(key, "type", ""), needed);
@@ -110,8 +111,7 @@ static void check_architecture(checker *k) {
     for (size_t i = 0; i < sizeof nonzero / sizeof nonzero[0]; i++) check_zero(k, arch, nonzero[i]);
 }
 
-/* ---- keys that every file may have
- * --------------------------------------------------------------------- */
+/* ---- keys that every file may have ------------------------------------------------------- */
 
 static void check_general(checker *k) {
     static const struct {
@@ -137,8 +137,7 @@ static void check_general(checker *k) {
     }
 }
 
-/* ---- tokenizer
- * --------------------------------------------------------------------------------------- */
+/* ---- tokenizer --------------------------------------------------------------------------- */
 
 /* An array whose elements have one of two types, as long as the vocabulary if `n` is not NULL. */
 static const gguf_kv *check_array(checker *k, const char *key, gguf_value_type type,
@@ -222,8 +221,7 @@ static void check_tokenizer(checker *k) {
     check_vocab_size(k, *n);
 }
 
-/* ---- chat templates
- * ------------------------------------------------------------------------------------ */
+/* ---- chat templates ---------------------------------------------------------------------- */
 
 typedef struct template_check {
     checker *k;

@@ -4,7 +4,7 @@
 #include "quant/numeric.h"
 #include "quant/x86/vec_avx2.h"
 
-/* ---- activations -------------------------------------------------------------------------- */
+/* ---- activations ------------------------------------------------------------------------- */
 
 /* Greatest magnitude of n numbers, n % 8 == 0; NaNs are passed over. */
 static float greatest_abs(const float *x, size_t n) {
@@ -71,7 +71,7 @@ void quant_act_q8_k_avx2(const float *src, size_t n_cols, void *dst) {
     }
 }
 
-/* ---- scans: whole vectors, then the first hit or the tail one by one ---------------------- */
+/* ---- scans: whole vectors, then the first hit or the tail one by one --------------------- */
 
 size_t quant_beyond_avx2(const void *x, size_t n, float limit) {
     const uint8_t *p = x;

@@ -2,7 +2,7 @@
 #include "quant/kernels.h"
 #include "quant/x86/plain_avx2.h"
 
-/* ---- float weights: 4 sums of 8 lanes, column c in lane c % 8 of sum c / 8 % 4 ------------ */
+/* ---- float weights: 4 sums of 8 lanes, column c in lane c % 8 of sum c / 8 % 4 ----------- */
 
 typedef __m256 load8_fn(const uint8_t *p); /* 8 weights */
 
@@ -66,7 +66,7 @@ FLOAT_DOT(f32, 4)
 FLOAT_DOT(f16, 2)
 FLOAT_DOT(bf16, 2)
 
-/* ---- plain blocks ------------------------------------------------------------------------- */
+/* ---- plain blocks ------------------------------------------------------------------------ */
 
 /* 8 sums of 4 products each. */
 static ALWAYS_INLINE __m256i dot_unsigned(__m256i q, __m256i a) {

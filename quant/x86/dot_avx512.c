@@ -2,7 +2,7 @@
 #include "quant/kernels.h"
 #include "quant/x86/plain_avx2.h"
 
-/* ---- float weights: 4 sums of 16 lanes ---------------------------------------------------- */
+/* ---- float weights: 4 sums of 16 lanes --------------------------------------------------- */
 
 typedef __m512 load16_fn(__mmask16 mask, const uint8_t *p); /* 16 weights; 0 where not in mask */
 
@@ -59,7 +59,7 @@ FLOAT_DOT(f32, 4)
 FLOAT_DOT(f16, 2)
 FLOAT_DOT(bf16, 2)
 
-/* ---- plain blocks ------------------------------------------------------------------------- */
+/* ---- plain blocks ------------------------------------------------------------------------ */
 
 /* 8 sums of 4 products each. */
 static ALWAYS_INLINE __m256i dot_unsigned(__m256i q, __m256i a) {

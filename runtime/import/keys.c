@@ -48,8 +48,7 @@ bool rt_import_key_u64(const rt_import *import, const char *key, uint64_t *out) 
     return gguf_kv_u64(gguf_meta_find(import->plan.meta, full), out);
 }
 
-/* ---- expressions
- * ------------------------------------------------------------------------------------ */
+/* ---- expressions ------------------------------------------------------------------------- */
 
 static gguf_code eval_operand(const rt_import *import, const gguf_yaml *node, const char *text,
                               uint64_t *out, gguf_error *err) {
@@ -95,8 +94,7 @@ gguf_code rt_import_eval(const rt_import *import, const gguf_yaml *node, uint64_
     return code;
 }
 
-/* ---- one key
- * ---------------------------------------------------------------------------------------- */
+/* ---- one key ----------------------------------------------------------------------------- */
 
 /* The first config key of `from` that is present. */
 static const json_t *find_source(const rt_import *import, const gguf_yaml *from,

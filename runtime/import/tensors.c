@@ -111,8 +111,7 @@ static gguf_code check_shape(const rt_import *import, const gguf_yaml *node, con
     return GGUF_OK;
 }
 
-/* ---- steps
- * ----------------------------------------------------------------------------------------- */
+/* ---- steps ------------------------------------------------------------------------------- */
 
 static gguf_code plan_permutation(const rt_import *import, const gguf_yaml *heads,
                                   quant_plan_tensor *t, gguf_error *err) {
@@ -142,8 +141,7 @@ static gguf_code plan_steps(const rt_import *import, const gguf_yaml *node, quan
     return code;
 }
 
-/* ---- scales
- * ---------------------------------------------------------------------------------------- */
+/* ---- scales ------------------------------------------------------------------------------ */
 
 static quant_source source_of(const rt_import *import, const gguf_checkpoint_tensor *src) {
     const gguf_memory_file *memory = gguf_checkpoint_file_memory(import->ckpt, src->file);
@@ -220,8 +218,7 @@ static gguf_code plan_scaling(rt_import *import, const stored *s, quant_plan_ten
     return GGUF_OK;
 }
 
-/* ---- parts of fused tensors
- * ------------------------------------------------------------------------ */
+/* ---- parts of fused tensors -------------------------------------------------------------- */
 
 /* Rows or columns first, first + step ... of the stored matrix. */
 typedef struct range {
@@ -321,8 +318,7 @@ static gguf_code plan_view(rt_import *import, const stored *s, const parts *p, q
     return GGUF_OK;
 }
 
-/* ---- one tensor
- * ------------------------------------------------------------------------------------ */
+/* ---- one tensor -------------------------------------------------------------------------- */
 
 static gguf_code plan_source(rt_import *import, const gguf_yaml *node,
                              const gguf_checkpoint_tensor *src, quant_plan_tensor *t,

@@ -6,8 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- helpers
- * ----------------------------------------------------------------------------------------- */
+/* ---- helpers ----------------------------------------------------------------------------- */
 
 rt_tpl_node *tpl_node(tpl_parser *p, rt_tpl_kind kind, size_t off) {
     rt_tpl_node *node = p->code ? NULL : tpl_alloc(p, sizeof *node);
@@ -84,8 +83,7 @@ void tpl_append(rt_tpl_node ***tail, rt_tpl_node *node) {
     *tail = &node->next;
 }
 
-/* ---- literals
- * ---------------------------------------------------------------------------------------- */
+/* ---- literals ---------------------------------------------------------------------------- */
 
 /* The digits of a number token without underscores. */
 static void number_text(const tpl_parser *p, char *out, size_t room) {
@@ -203,8 +201,7 @@ static rt_tpl_node *parse_primary(tpl_parser *p) {
     return tpl_node(p, RT_TPL_NONE, p->tok.off);
 }
 
-/* ---- what follows an operand
- * -------------------------------------------------------------------------- */
+/* ---- what follows an operand ------------------------------------------------------------- */
 
 static rt_tpl_node *parse_argument(tpl_parser *p, bool *keyword) {
     size_t off = p->tok.off;
@@ -356,8 +353,7 @@ static rt_tpl_node *parse_filters_and_tests(tpl_parser *p, rt_tpl_node *node) {
     return node;
 }
 
-/* ---- operators
- * --------------------------------------------------------------------------------------- */
+/* ---- operators --------------------------------------------------------------------------- */
 
 static rt_tpl_node *parse_unary(tpl_parser *p, bool with_filters) {
     rt_tpl_node *node;
@@ -506,8 +502,7 @@ rt_tpl_node *tpl_parse_expression(tpl_parser *p) {
     return node;
 }
 
-/* ---- tuples, targets, parameters
- * ----------------------------------------------------------------------- */
+/* ---- tuples, targets, parameters --------------------------------------------------------- */
 
 static bool ends_tuple(const tpl_parser *p, const char *stop) {
     if (p->code || p->tok.kind == TPL_TOK_BLOCK_END || p->tok.kind == TPL_TOK_VAR_END) return true;

@@ -8,8 +8,7 @@
 
 #define CHUNK_BYTES 16384
 
-/* ---- memory and errors
- * ---------------------------------------------------------------------------------- */
+/* ---- memory and errors ------------------------------------------------------------------- */
 
 void *tpl_alloc(tpl_parser *p, size_t n) {
     tpl_chunk *chunk = p->tpl->chunks;
@@ -51,8 +50,7 @@ void tpl_fail(tpl_parser *p, gguf_code code, size_t off, const char *format, ...
         gguf_fail(p->err, code, NULL, (int64_t)off, "line %u, column %u: %s", line, column, text);
 }
 
-/* ---- tokens
- * ----------------------------------------------------------------------------------------- */
+/* ---- tokens ------------------------------------------------------------------------------ */
 
 static bool is_space(char c) {
     return c == ' ' || (c >= '\t' && c <= '\r');
@@ -170,8 +168,7 @@ void tpl_next_token(tpl_parser *p) {
     }
 }
 
-/* ---- strings
- * ------------------------------------------------------------------------------------------ */
+/* ---- strings ----------------------------------------------------------------------------- */
 
 static size_t put_utf8(char *out, uint32_t c) {
     if (c < 0x80) return out[0] = (char)c, 1;
@@ -247,8 +244,7 @@ gguf_str tpl_unescape(tpl_parser *p, tpl_token tok) {
     return (gguf_str){out ? out : "", len};
 }
 
-/* ---- text
- * ------------------------------------------------------------------------------------------- */
+/* ---- text -------------------------------------------------------------------------------- */
 
 static size_t find_tag(const tpl_parser *p, size_t at) {
     for (; at + 1 < p->len; at++)

@@ -24,8 +24,7 @@ static rt_tpl_node *parse_whole_body(tpl_parser *p, const char *opener, size_t o
     return body;
 }
 
-/* ---- statements
- * -------------------------------------------------------------------------------------- */
+/* ---- statements -------------------------------------------------------------------------- */
 
 static rt_tpl_node *parse_for(tpl_parser *p, size_t off) {
     static const char *const ends[] = {"endfor", "else", NULL};
@@ -172,8 +171,7 @@ static rt_tpl_node *parse_output(tpl_parser *p) {
     return node;
 }
 
-/* ---- bodies
- * ------------------------------------------------------------------------------------------ */
+/* ---- bodies ------------------------------------------------------------------------------ */
 
 static bool is_end(const tpl_parser *p, const char *const *ends) {
     for (; ends && *ends; ends++)
@@ -216,8 +214,7 @@ static rt_tpl_node *parse_body(tpl_parser *p, const char *opener, size_t opened,
     return first;
 }
 
-/* ---- the whole
- * ------------------------------------------------------------------------------------------- */
+/* ---- the whole --------------------------------------------------------------------------- */
 
 /* A copy with every line end as one newline, and without one at the end. */
 static bool copy_source(rt_template *tpl, gguf_str source) {

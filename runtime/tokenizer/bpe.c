@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the table of merges -------------------------------------------------------------------- */
+/* ---- the table of merges ----------------------------------------------------------------- */
 
 static uint64_t pair_of(int32_t left, int32_t right) {
     return ((uint64_t)(uint32_t)left << 32 | (uint32_t)right) + 1;
@@ -128,7 +128,7 @@ gguf_code rt_bpe_prepare(rt_tokenizer *tok, const gguf_meta *meta, gguf_error *e
                      "'tokenizer.ggml.merges' is missing or no array of strings");
 }
 
-/* ---- encoding ------------------------------------------------------------------------------- */
+/* ---- encoding ---------------------------------------------------------------------------- */
 
 static void add_unknown(rt_work *work, size_t start, size_t len) {
     const rt_tokenizer *tok = work->tok;

@@ -37,7 +37,7 @@ struct rt_normalizer {
     size_t n_steps;
 };
 
-/* ---- building ------------------------------------------------------------------------------- */
+/* ---- building ---------------------------------------------------------------------------- */
 
 static step *add_step(rt_normalizer *nm, step_kind kind, const char *set_name) {
     if (nm->n_steps == MAX_STEPS) return NULL;
@@ -172,7 +172,7 @@ bool rt_normalizer_is_empty(const rt_normalizer *nm) {
     return nm->n_steps == 0;
 }
 
-/* ---- running -------------------------------------------------------------------------------- */
+/* ---- running ----------------------------------------------------------------------------- */
 
 static void put_char(gguf_dynbuf *out, uint32_t c) {
     char bytes[4];

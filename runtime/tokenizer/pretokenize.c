@@ -42,7 +42,7 @@ struct rt_pretokenizer {
     bool only_describe; /* the expressions are not compiled */
 };
 
-/* ---- building ------------------------------------------------------------------------------- */
+/* ---- building ---------------------------------------------------------------------------- */
 
 static gguf_code add_step(rt_pretokenizer *pre, const char *pattern, size_t len,
                           split_behavior behavior, bool invert, gguf_error *err) {
@@ -187,7 +187,7 @@ bool rt_pretokenizer_is_byte_level(const rt_pretokenizer *pre) {
     return pre->byte_level;
 }
 
-/* ---- recognising ---------------------------------------------------------------------------- */
+/* ---- recognising ------------------------------------------------------------------------- */
 
 static gguf_code describe(const step *s, bool alone, gguf_dynbuf *out, gguf_error *err) {
     /* with one expression that covers every character both spellings cut alike */
@@ -213,7 +213,7 @@ gguf_code rt_pretokenizer_describe(const json_t *spec, gguf_dynbuf *out, gguf_er
     return code;
 }
 
-/* ---- running -------------------------------------------------------------------------------- */
+/* ---- running ----------------------------------------------------------------------------- */
 
 void rt_pieces_init(rt_pieces *pieces) {
     *pieces = (rt_pieces){0};

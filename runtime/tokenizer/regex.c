@@ -28,7 +28,7 @@ struct rt_regex {
     uint8_t bmp[BMP_POINTS];
 };
 
-/* ---- classes -------------------------------------------------------------------------------- */
+/* ---- classes ----------------------------------------------------------------------------- */
 
 typedef struct boundary {
     uint32_t at;
@@ -123,7 +123,7 @@ static gguf_code build_classes(rt_regex *regex, const rt_regex_parsed *parsed, c
     return code;
 }
 
-/* ---- the byte expression -------------------------------------------------------------------- */
+/* ---- the byte expression ----------------------------------------------------------------- */
 
 static void put_atom(gguf_dynbuf *out, const classes *cls, uint8_t atom) {
     static const char digits[] = "0123456789abcdef";
@@ -219,7 +219,7 @@ gguf_code rt_regex_describe(const char *pattern, size_t len, gguf_dynbuf *out, g
     return code;
 }
 
-/* ---- matching ------------------------------------------------------------------------------- */
+/* ---- matching ---------------------------------------------------------------------------- */
 
 void rt_spans_clear(rt_spans *spans) {
     free(spans->items);

@@ -45,7 +45,7 @@ static uint32_t next_char(parser *ps) {
     return c;
 }
 
-/* ---- sets ----------------------------------------------------------------------------------- */
+/* ---- sets -------------------------------------------------------------------------------- */
 
 /* Add what matches c when case does not matter: characters of the same lower case, and a few that
  * only fold to it. (Oniguruma also folds single characters to several, such as U+00DF to "ss"; no
@@ -102,7 +102,7 @@ static void put_text(parser *ps, const char *text) {
     gguf_dynbuf_put_text(&ps->out->skeleton, text);
 }
 
-/* ---- escapes -------------------------------------------------------------------------------- */
+/* ---- escapes ----------------------------------------------------------------------------- */
 
 static uint32_t hex_digits(parser *ps, size_t max) {
     uint32_t value = 0;
@@ -206,7 +206,7 @@ static bool escape(parser *ps, bool in_bracket, rt_uniset *set, uint32_t *c) {
     return false;
 }
 
-/* ---- brackets ------------------------------------------------------------------------------- */
+/* ---- brackets ---------------------------------------------------------------------------- */
 
 static void bracket(parser *ps, rt_uniset *set, unsigned depth);
 
@@ -275,7 +275,7 @@ static void bracket(parser *ps, rt_uniset *set, unsigned depth) {
     if (negate) rt_uniset_negate(set);
 }
 
-/* ---- operators ------------------------------------------------------------------------------ */
+/* ---- operators --------------------------------------------------------------------------- */
 
 /* Option letters behind "(?"; `:` opens a group with them, `)` sets them for the rest. */
 static void group_options(parser *ps, bool *opens) {

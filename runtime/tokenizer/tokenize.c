@@ -15,7 +15,7 @@ void rt_ids_clear(rt_ids *ids) {
     *ids = (rt_ids){0};
 }
 
-/* ---- pieces --------------------------------------------------------------------------------- */
+/* ---- pieces ------------------------------------------------------------------------------ */
 
 static void encode_piece(rt_work *work, const char *text, size_t len) {
     uint32_t id;
@@ -94,7 +94,7 @@ static gguf_code encode_normalized(rt_work *work, const char *text, size_t len, 
     return code;
 }
 
-/* ---- texts between added tokens ------------------------------------------------------------- */
+/* ---- texts between added tokens ---------------------------------------------------------- */
 
 /* One piece for the whole text, or one per word where no token reaches over a space. */
 static void cut_words(rt_work *work) {
@@ -173,7 +173,7 @@ static gguf_code encode_fragments(rt_work *work, const char *text, const rt_frag
     return code;
 }
 
-/* ---- whole texts ---------------------------------------------------------------------------- */
+/* ---- whole texts ------------------------------------------------------------------------- */
 
 /* Length of the valid UTF-8 at the start. */
 static size_t valid_prefix(const char *text, size_t len) {

@@ -37,7 +37,7 @@ int32_t rt_find_piece(const rt_tokenizer *tok, const char *text, size_t len) {
     return gguf_index_get(&tok->by_piece, (gguf_str){text, len}, &id) ? (int32_t)id : -1;
 }
 
-/* ---- the vocabulary ------------------------------------------------------------------------- */
+/* ---- the vocabulary ---------------------------------------------------------------------- */
 
 static gguf_code read_kind(rt_tokenizer *tok, const gguf_meta *meta, gguf_error *err) {
     static const char *const names[] = {"gpt2", "llama", "t5", "bert"};
@@ -144,7 +144,7 @@ static gguf_code read_scores(rt_tokenizer *tok, const gguf_meta *meta, gguf_erro
     return GGUF_OK;
 }
 
-/* ---- what tokens stand for ------------------------------------------------------------------ */
+/* ---- what tokens stand for --------------------------------------------------------------- */
 
 /* Bytes of a byte-level piece; false if a character is none of the alphabet. */
 static bool decode_alphabet(gguf_str piece, char *out, size_t *len) {
@@ -202,7 +202,7 @@ static gguf_code decode_pieces(rt_tokenizer *tok, gguf_error *err) {
     return GGUF_OK;
 }
 
-/* ---- special tokens ------------------------------------------------------------------------- */
+/* ---- special tokens ---------------------------------------------------------------------- */
 
 static int32_t read_id(const rt_tokenizer *tok, const gguf_meta *meta, const char *key,
                        uint64_t fallback) {
@@ -300,7 +300,7 @@ static gguf_code read_ends(rt_tokenizer *tok, const gguf_meta *meta, gguf_error 
     return GGUF_OK;
 }
 
-/* ---- added tokens --------------------------------------------------------------------------- */
+/* ---- added tokens ------------------------------------------------------------------------ */
 
 static gguf_code read_added_flags(rt_tokenizer *tok, const gguf_meta *meta, gguf_error *err) {
     const gguf_kv *ids = get_ints(meta, OURS("added_ids")),
@@ -363,7 +363,7 @@ static gguf_code build_added(rt_tokenizer *tok, gguf_error *err) {
     return tok->added.failed || tok->added_normalized.failed ? out_of_memory(err) : GGUF_OK;
 }
 
-/* ---- normaliser and pre-tokenizer ----------------------------------------------------------- */
+/* ---- normaliser and pre-tokenizer -------------------------------------------------------- */
 
 static gguf_code parse_key(const gguf_meta *meta, const char *key, json_t **out, gguf_error *err) {
     gguf_str text;
@@ -418,7 +418,7 @@ static gguf_code read_pre(rt_tokenizer *tok, const gguf_meta *meta, const rt_kno
     return code;
 }
 
-/* ---- per model ------------------------------------------------------------------------------ */
+/* ---- per model --------------------------------------------------------------------------- */
 
 /* Whether a token reaches from one word into the next. */
 static bool crosses_space(gguf_str piece) {

@@ -105,8 +105,7 @@ bool rt_token_is_special(const rt_tokenizer *tok, int32_t id);
 gguf_code rt_detokenize(const rt_tokenizer *tok, const int32_t *ids, size_t n, bool skip_special,
                         char **out, size_t *len, gguf_error *err);
 
-/* ---- facts
- * ---------------------------------------------------------------------------------------- */
+/* ---- facts ------------------------------------------------------------------------------- */
 
 typedef enum rt_special {
     RT_SPECIAL_BOS,

@@ -13,7 +13,7 @@ static const char *const file_names[RT_N_FILES] = {
     "tokenizer.json",    "tokenizer_config.json",  "special_tokens_map.json",
     "added_tokens.json", "generation_config.json", "config.json"};
 
-/* ---- helpers -------------------------------------------------------------------------------- */
+/* ---- helpers ----------------------------------------------------------------------------- */
 
 gguf_code rt_vocab_fail(rt_vocab *im, gguf_code code, const char *format, ...) {
     char message[400];
@@ -84,7 +84,7 @@ gguf_str rt_json_str(const json_t *value) {
     return (gguf_str){json_string_value(value), json_string_length(value)};
 }
 
-/* ---- tokens --------------------------------------------------------------------------------- */
+/* ---- tokens ------------------------------------------------------------------------------ */
 
 gguf_code rt_vocab_reserve(rt_vocab *im, uint64_t n, uint64_t n_texts, uint64_t text_bytes) {
     if (n < im->n_vocab_config) n = im->n_vocab_config;
@@ -179,7 +179,7 @@ void rt_vocab_write_tokens(rt_vocab *im, const char *model, const char *pre) {
     gguf_meta_set_array(im->meta, "tokenizer.ggml.token_type", GGUF_VALUE_I32, im->n, im->types);
 }
 
-/* ---- our own arrays of token numbers -------------------------------------------------------- */
+/* ---- our own arrays of token numbers ----------------------------------------------------- */
 
 /* Added tokens are listed when one has flags that its type does not say. */
 static bool needs_flags(const rt_vocab *im, uint32_t id) {
@@ -219,7 +219,7 @@ static gguf_code write_user_defined(rt_vocab *im) {
     return GGUF_OK;
 }
 
-/* ---- the import ----------------------------------------------------------------------------- */
+/* ---- the import -------------------------------------------------------------------------- */
 
 static gguf_code load_files(rt_vocab *im) {
     for (size_t i = 0; i < RT_N_FILES; i++) {

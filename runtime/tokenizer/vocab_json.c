@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- the vocabulary ------------------------------------------------------------------------- */
+/* ---- the vocabulary ---------------------------------------------------------------------- */
 
 typedef struct vocab_size {
     uint64_t n_ids, n_texts, text_bytes;
@@ -123,7 +123,7 @@ static gguf_code read_tokens(rt_vocab *im, const json_t *model) {
     return code ? code : rt_vocab_finish_tokens(im);
 }
 
-/* ---- merges --------------------------------------------------------------------------------- */
+/* ---- merges ------------------------------------------------------------------------------ */
 
 typedef struct merge {
     gguf_str left, right;
@@ -218,7 +218,7 @@ static void merges_clear(merge_list *list) {
     free(list->arena);
 }
 
-/* ---- keys of our own ------------------------------------------------------------------------ */
+/* ---- keys of our own --------------------------------------------------------------------- */
 
 static gguf_code set_json(rt_vocab *im, const char *key, const json_t *value) {
     char *text = json_dumps(value, JSON_COMPACT);
@@ -278,7 +278,7 @@ static gguf_code write_pipeline(rt_vocab *im, const json_t *normalizer, const js
     return code || im->known ? code : write_pre(im, pre);
 }
 
-/* ---- BPE ------------------------------------------------------------------------------------ */
+/* ---- BPE --------------------------------------------------------------------------------- */
 
 static gguf_code check_bpe(rt_vocab *im, const json_t *model) {
     static const char *const affixes[] = {"continuing_subword_prefix", "end_of_word_suffix"};
@@ -358,7 +358,7 @@ static gguf_code import_bpe(rt_vocab *im, const json_t *model, const json_t *nor
     return code;
 }
 
-/* ---- WordPiece and unigram ------------------------------------------------------------------ */
+/* ---- WordPiece and unigram --------------------------------------------------------------- */
 
 /* Whether standard keys say all of a BertNormalizer. */
 static bool is_plain_bert(const json_t *normalizer, const json_t *pre) {

@@ -29,7 +29,7 @@ typedef struct specials {
     rt_frame frame;
 } specials;
 
-/* ---- ids ------------------------------------------------------------------------------------ */
+/* ---- ids --------------------------------------------------------------------------------- */
 
 /* The text of a special token in a file: "text" or {"content": "text"}. */
 static gguf_str token_text(const rt_vocab *im, rt_vocab_file file, const char *name) {
@@ -82,7 +82,7 @@ static void find_cls_and_sep(const rt_vocab *im, specials *sp) {
     if (sp->ids[RT_SPECIAL_EOS] < 0) sp->ids[RT_SPECIAL_EOS] = id_from_text(im, "sep");
 }
 
-/* ---- the frame of a text -------------------------------------------------------------------- */
+/* ---- the frame of a text ----------------------------------------------------------------- */
 
 static int64_t token_id(const json_t *value) {
     uint64_t id;
@@ -238,7 +238,7 @@ static bool is_explained(const rt_vocab *im, const specials *sp, bool behind) {
     return adds && id >= 0 ? n == 1 && ids[0] == id : n == 0;
 }
 
-/* ---- writing -------------------------------------------------------------------------------- */
+/* ---- writing ----------------------------------------------------------------------------- */
 
 static void write_answer(rt_vocab *im, const char *key, answer value) {
     if (value != ANSWER_UNKNOWN) gguf_meta_set_bool(im->meta, key, value == ANSWER_YES);

@@ -8,7 +8,7 @@
 enum { MODEL_UNIGRAM = 1, MODEL_BPE = 2 };
 enum { WIRE_VARINT = 0, WIRE_64 = 1, WIRE_BYTES = 2, WIRE_32 = 5 };
 
-/* ---- protobuf ------------------------------------------------------------------------------- */
+/* ---- protobuf ---------------------------------------------------------------------------- */
 
 typedef struct field {
     uint32_t number;
@@ -71,7 +71,7 @@ static gguf_code expect_wire(gguf_cursor *c, const field *f, uint32_t wire) {
                             f->number, f->wire, wire);
 }
 
-/* ---- messages ------------------------------------------------------------------------------- */
+/* ---- messages ---------------------------------------------------------------------------- */
 
 typedef struct piece {
     gguf_str text;
@@ -185,7 +185,7 @@ static gguf_code add_pieces(rt_vocab *im) {
     return code;
 }
 
-/* ---- tokens added beside the model ---------------------------------------------------------- */
+/* ---- tokens added beside the model ------------------------------------------------------- */
 
 /* An entry of tokenizer_config.json or added_tokens.json; it replaces the piece of its number. */
 static gguf_code add_token(rt_vocab *im, uint64_t id, gguf_str text, bool special) {
@@ -259,7 +259,7 @@ static gguf_code put_added(rt_vocab *im, uint64_t id, gguf_str text, bool specia
     return add_token(im, id, text, special);
 }
 
-/* ---- the import ----------------------------------------------------------------------------- */
+/* ---- the import -------------------------------------------------------------------------- */
 
 static gguf_code check_supported(rt_vocab *im, const model *m) {
     if (m->model_type != MODEL_BPE && m->model_type != MODEL_UNIGRAM)

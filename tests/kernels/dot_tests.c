@@ -12,7 +12,7 @@
 static uint8_t weight_row[MAX_COLS * 4], act_rows[MAX_ACTS * MAX_COLS * 4];
 static float weights[MAX_COLS], inputs[MAX_ACTS][MAX_COLS], acts[MAX_ACTS][MAX_COLS];
 
-/* ---- activations -------------------------------------------------------------------------- */
+/* ---- activations ------------------------------------------------------------------------- */
 
 static void compare_act(quant_act act, const float *x, size_t n_cols) {
     static uint8_t expected[MAX_COLS * 4];
@@ -63,8 +63,7 @@ static void decode_act(quant_act act, const uint8_t *row, size_t n_cols, float *
     }
 }
 
-/* ---- products
- * ------------------------------------------------------------------------------------ */
+/* ---- products ---------------------------------------------------------------------------- */
 
 typedef struct product {
     double value, magnitude;
@@ -159,8 +158,7 @@ START_TEST(products_are_near_the_exact_ones) {
 }
 END_TEST
 
-/* ---- public functions
- * ------------------------------------------------------------------------------ */
+/* ---- public functions -------------------------------------------------------------------- */
 
 START_TEST(matmul_does_not_depend_on_grouping) {
     enum { N_COLS = 512, N_ROWS = 3 };

@@ -16,8 +16,7 @@ const uint32_t all_types[] = {
 const size_t n_all_types = sizeof all_types / sizeof all_types[0];
 uint64_t test_seed = 1;
 
-/* ---- numbers
- * ------------------------------------------------------------------------------------- */
+/* ---- numbers ----------------------------------------------------------------------------- */
 
 uint64_t rng_next(rng *r) { /* splitmix64 */
     uint64_t z = r->state += 0x9E3779B97F4A7C15u;
@@ -99,8 +98,7 @@ void fill_blocks(rng *r, uint32_t type, uint8_t *blocks, size_t n_bytes) {
     }
 }
 
-/* ---- guarded memory
- * -------------------------------------------------------------------------------- */
+/* ---- guarded memory ---------------------------------------------------------------------- */
 
 #define CANARY 0xA5
 
@@ -132,8 +130,7 @@ void guarded_free(guarded *g) {
     munmap(g->map, g->map_bytes);
 }
 
-/* ---- instruction sets
- * -------------------------------------------------------------------------------- */
+/* ---- instruction sets -------------------------------------------------------------------- */
 
 bool next_kernels(quant_isa *isa, quant_kernels *table) {
     while (*isa < QUANT_N_ISAS && !quant_isa_supported(*isa)) (*isa)++;

@@ -6,7 +6,7 @@
 
 #include <check.h>
 
-/* ---- numbers ------------------------------------------------------------------------------ */
+/* ---- numbers ----------------------------------------------------------------------------- */
 
 typedef struct rng {
     uint64_t state;
@@ -42,7 +42,7 @@ const float *fill_importance(rng *r, int kind, float *buf, size_t n);
 /* Random blocks whose scales are finite and of ordinary size. */
 void fill_blocks(rng *r, uint32_t type, uint8_t *blocks, size_t n_bytes);
 
-/* ---- guarded memory: unmapped pages on both sides, canaries up to them -------------------- */
+/* ---- guarded memory: unmapped pages on both sides, canaries up to them ------------------- */
 
 typedef struct guarded {
     uint8_t *data;
@@ -56,8 +56,7 @@ guarded guarded_new(size_t n_bytes, bool at_end);
 void guarded_check(const guarded *g); /* fails the test if a canary changed */
 void guarded_free(guarded *g);
 
-/* ---- what to test
- * -------------------------------------------------------------------------------- */
+/* ---- what to test ------------------------------------------------------------------------ */
 
 extern const uint32_t all_types[];
 extern const size_t n_all_types;

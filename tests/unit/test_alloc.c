@@ -50,7 +50,7 @@ static void release(const gguf_memory_file *f) {
     free((void *)(uintptr_t)f->bytes);
 }
 
-/* ---- GGUF ----------------------------------------------------------------------------------- */
+/* ---- GGUF -------------------------------------------------------------------------------- */
 
 static gguf_code open_gguf(const void *input, gguf_error *err) {
     const gguf_memory_file *f = input;
@@ -107,7 +107,7 @@ START_TEST(gguf) {
 }
 END_TEST
 
-/* ---- checkpoints, JSON, YAML ---------------------------------------------------------------- */
+/* ---- checkpoints, JSON, YAML ------------------------------------------------------------- */
 
 static gguf_code open_shards(const void *input, gguf_error *err) {
     gguf_checkpoint *c;
@@ -167,7 +167,7 @@ START_TEST(readers) {
 }
 END_TEST
 
-/* ---- importance and recipes ----------------------------------------------------------------- */
+/* ---- importance and recipes -------------------------------------------------------------- */
 
 static gguf_code load_imatrix(const void *input, gguf_error *err) {
     quant_imatrix *im;
@@ -214,7 +214,7 @@ START_TEST(importance_and_recipes) {
 }
 END_TEST
 
-/* ---- tokenizers and whole models ------------------------------------------------------------ */
+/* ---- tokenizers and whole models --------------------------------------------------------- */
 
 static gguf_code import_vocab(const void *input, gguf_error *err) {
     rt_vocab_report report = {0};

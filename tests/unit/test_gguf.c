@@ -5,8 +5,7 @@
 
 #include <stdint.h>
 
-/* ---- a small file, built by hand so that reader and writer are checked apart
- * ---------------------- */
+/* ---- a small file, built by hand so that reader and writer are checked apart ------------- */
 
 typedef struct bytes {
     uint8_t data[4096];
@@ -143,8 +142,7 @@ START_TEST(every_changed_byte_is_survived) {
 }
 END_TEST
 
-/* ---- each kind of damage: code, byte and words
- * ----------------------------------------------------- */
+/* ---- each kind of damage: code, byte and words ------------------------------------------- */
 
 #define REFUSED(b, expected, at, text)                                                   \
     do {                                                                                 \
@@ -261,8 +259,7 @@ START_TEST(duplicate_tensor) {
 }
 END_TEST
 
-/* ---- writing
- * ------------------------------------------------------------------------------------------ */
+/* ---- writing ----------------------------------------------------------------------------- */
 
 static gguf_meta *sample_meta(void) {
     gguf_meta *meta = gguf_meta_new();

@@ -133,7 +133,7 @@ START_TEST(corrupted) {
 }
 END_TEST
 
-/* ---- large files made to take long ----------------------------------------------------------- */
+/* ---- large files made to take long ------------------------------------------------------- */
 
 typedef struct text {
     unsigned char *bytes;
@@ -194,8 +194,7 @@ static text colliding_keys(size_t n) {
         unsigned char key[64];
         memset(key, 'k', sizeof key);
         memcpy(key, secret, 8);
-        snprintf((char *)key + 8, 9, "%08zx", i);
-        key[16] = 'k';
+        for (size_t d = 0; d < 8; d++) key[8 + d] = (unsigned char)('a' + (i >> (4 * d)) % 16);
         put(&t, &len, 8);
         put(&t, key, 64);
         put(&t, &type, 4);

@@ -48,7 +48,7 @@ static unsigned parse_flag(const char *family) {
     return strncmp(family, "spm-", 4) == 0 ? 0 : RT_TOKENIZE_PARSE_SPECIAL;
 }
 
-/* ---- reference ids -------------------------------------------------------------------------- */
+/* ---- reference ids ----------------------------------------------------------------------- */
 
 static void check_ids(const rt_tokenizer *tok, const json_t *text, const json_t *expected,
                       unsigned flags) {
@@ -140,7 +140,7 @@ START_TEST(test_threads) {
 }
 END_TEST
 
-/* ---- the metadata --------------------------------------------------------------------------- */
+/* ---- the metadata ------------------------------------------------------------------------ */
 
 static void type_of(const gguf_kv *kv, char *out, size_t room) {
     static const char *const names[] = {"uint8",  "int8",    "uint16", "int16",  "uint32",
@@ -221,7 +221,7 @@ START_TEST(test_metadata) {
 }
 END_TEST
 
-/* ---- back to text --------------------------------------------------------------------------- */
+/* ---- back to text ------------------------------------------------------------------------ */
 
 static void check_round_trip(const rt_tokenizer *tok, const json_t *text, unsigned flags) {
     rt_ids ids = {0};
@@ -275,7 +275,7 @@ START_TEST(test_detokenize_one_by_one) {
 }
 END_TEST
 
-/* ---- facts ---------------------------------------------------------------------------------- */
+/* ---- facts ------------------------------------------------------------------------------- */
 
 START_TEST(test_facts) {
     rt_tokenizer *tok = open_family("llama3");

@@ -84,7 +84,7 @@ static void put_source(const char *family) {
     free(bytes);
 }
 
-/* ---- broken tokenizer.json ------------------------------------------------------------------ */
+/* ---- broken tokenizer.json --------------------------------------------------------------- */
 
 /* Replace the value at a path such as "model/vocab/the" by JSON text (NULL: remove it). */
 static void change(json_t *root, const char *path, const char *json) {
@@ -192,7 +192,7 @@ START_TEST(test_prefixes_json) {
 }
 END_TEST
 
-/* ---- broken tokenizer.model ----------------------------------------------------------------- */
+/* ---- broken tokenizer.model -------------------------------------------------------------- */
 
 START_TEST(test_prefixes_model) {
     static const char *const families[] = {"spm-llama", "spm-gemma", "spm-unigram"};
@@ -271,7 +271,7 @@ START_TEST(test_broken_model) {
 }
 END_TEST
 
-/* ---- what other files say ------------------------------------------------------------------- */
+/* ---- what other files say ---------------------------------------------------------------- */
 
 static uint64_t number(const char *key) {
     uint64_t value = UINT64_MAX;
@@ -382,7 +382,7 @@ START_TEST(test_holes) {
 }
 END_TEST
 
-/* ---- broken metadata ------------------------------------------------------------------------ */
+/* ---- broken metadata --------------------------------------------------------------------- */
 
 static void import_family(const char *family) {
     static char path[512];

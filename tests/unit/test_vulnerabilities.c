@@ -20,7 +20,7 @@
 
 #include <inttypes.h>
 
-/* ---- building files ------------------------------------------------------------------------- */
+/* ---- building files ---------------------------------------------------------------------- */
 
 typedef struct bytes {
     uint8_t data[4096];
@@ -94,7 +94,7 @@ static void here(bytes *b) {
     b->mark = (int64_t)b->n;
 }
 
-/* ---- one builder per class ------------------------------------------------------------------ */
+/* ---- one builder per class --------------------------------------------------------------- */
 
 static void tensor_count(bytes *b) {
     b->mark = 8;
@@ -391,7 +391,7 @@ START_TEST(zero_dimensions_are_harmless) {
 }
 END_TEST
 
-/* ---- what is valid as a file but not as a model ---------------------------------------------- */
+/* ---- what is valid as a file but not as a model ------------------------------------------ */
 
 static void tokens(bytes *b, uint32_t elem_type, uint64_t n) {
     array_key(b, "tokenizer.ggml.tokens", elem_type, n);

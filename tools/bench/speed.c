@@ -14,8 +14,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/* ---- memory bandwidth
- * -------------------------------------------------------------------------------- */
+/* ---- memory bandwidth -------------------------------------------------------------------- */
 
 #define READ_BYTES  ((size_t)256 << 20)
 #define READ_ROUNDS 4
@@ -63,8 +62,7 @@ gguf_code bench_bandwidth(unsigned n_threads, double *bytes_per_s, gguf_error *e
     return code;
 }
 
-/* ---- one combination
- * ---------------------------------------------------------------------------------- */
+/* ---- one combination --------------------------------------------------------------------- */
 
 typedef struct timings {
     double *repetition_s; /* [repetitions] */
@@ -124,8 +122,7 @@ static gguf_code repeat(const bench_record *r, rt_session *session, const int32_
     return code;
 }
 
-/* ---- statistics
- * --------------------------------------------------------------------------------------- */
+/* ---- statistics -------------------------------------------------------------------------- */
 
 static int compare_doubles(const void *a, const void *b) {
     double x = *(const double *)a, y = *(const double *)b;
@@ -159,8 +156,7 @@ static void summarise(bench_record *r, timings *times) {
     r->stddev_ns *= 1e9;
 }
 
-/* ---- facts
- * ---------------------------------------------------------------------------------------------- */
+/* ---- facts ------------------------------------------------------------------------------- */
 
 /* Bytes of weights that one generated token reads: all but the embedding, of which it reads one
  * row, unless the embedding is the output projection too. */
@@ -242,8 +238,7 @@ static gguf_code measure(const bench_opts *o, const char *path, bench_record *r,
     return code;
 }
 
-/* ---- a process of its own
- * ------------------------------------------------------------------------------- */
+/* ---- a process of its own ---------------------------------------------------------------- */
 
 typedef struct child_result {
     gguf_error err;

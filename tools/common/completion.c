@@ -27,8 +27,7 @@ static void print_quoted(const char *text, const char *special) {
     }
 }
 
-/* ---- bash
- * ------------------------------------------------------------------------------------------ */
+/* ---- bash -------------------------------------------------------------------------------- */
 
 static void print_bash_option(const tool_spec *spec, const tool_option *o) {
     (void)spec;
@@ -53,8 +52,7 @@ static void print_bash(const tool_spec *spec, const tool_option *common) {
     printf("complete -o filenames -F %s %s\n", function, spec->name);
 }
 
-/* ---- zsh
- * ------------------------------------------------------------------------------------------- */
+/* ---- zsh --------------------------------------------------------------------------------- */
 
 static void print_zsh_row(const tool_option *o, bool is_short) {
     if (is_short)
@@ -84,8 +82,7 @@ static void print_zsh(const tool_spec *spec, const tool_option *common) {
     printf("    '*:file:_files'\n");
 }
 
-/* ---- fish
- * ------------------------------------------------------------------------------------------ */
+/* ---- fish -------------------------------------------------------------------------------- */
 
 static void print_fish_option(const tool_spec *spec, const tool_option *o) {
     printf("complete -c %s", spec->name);

@@ -6,8 +6,7 @@
 #include <math.h>
 #include <string.h>
 
-/* ---- strings
- * ------------------------------------------------------------------------------------------- */
+/* ---- strings ----------------------------------------------------------------------------- */
 
 static void put_escaped(FILE *f, unsigned char c) {
     static const char letters[] = "btnvfr"; /* of 8 to 13; there is none for 11 */
@@ -44,8 +43,7 @@ static bool put_string(FILE *f, const char *bytes, size_t n) {
     return replaced;
 }
 
-/* ---- structure
- * ----------------------------------------------------------------------------------------- */
+/* ---- structure --------------------------------------------------------------------------- */
 
 static void start_line(json_out *j) {
     putc_unlocked('\n', j->file);
@@ -112,8 +110,7 @@ void json_out_document_end(json_out *j) {
     putc_unlocked('\n', j->file);
 }
 
-/* ---- values
- * -------------------------------------------------------------------------------------------- */
+/* ---- values ------------------------------------------------------------------------------ */
 
 static void put_u64(FILE *f, uint64_t value) {
     char digits[20];

@@ -49,8 +49,7 @@ double tool_elapsed_s(const tool *t) {
     return tool_now_s() - t->started_s;
 }
 
-/* ---- help
- * ------------------------------------------------------------------------------------------ */
+/* ---- help -------------------------------------------------------------------------------- */
 
 static void print_option(const tool_option *o) {
     char left[64];
@@ -75,8 +74,7 @@ static void print_help(const tool_spec *spec) {
         "5 not supported, 6 out of memory or disk space, 130 interrupted.\n");
 }
 
-/* ---- parsing
- * --------------------------------------------------------------------------------------- */
+/* ---- parsing ----------------------------------------------------------------------------- */
 
 typedef struct getopt_table {
     struct option longs[MAX_OPTIONS];
@@ -177,8 +175,7 @@ bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *stat
     return true;
 }
 
-/* ---- ending
- * ---------------------------------------------------------------------------------------- */
+/* ---- ending ------------------------------------------------------------------------------ */
 
 static void clear_progress(tool *t) {
     if (t->progress_shown) fprintf(stderr, "\r\033[K");
@@ -230,8 +227,7 @@ int tool_main(const tool_spec *spec, int argc, char **argv) {
     return tool_end(&t, code, &err);
 }
 
-/* ---- messages and progress
- * --------------------------------------------------------------------------- */
+/* ---- messages and progress --------------------------------------------------------------- */
 
 static void print_message(tool *t, const char *label, const char *format, va_list args) {
     char text[2048], safe[4096];

@@ -93,8 +93,7 @@ gguf_code tool_parse_u32_list(const char *option, const char *text, uint32_t max
 /* f32, f16, q8_0 or q4_0 as a GGUF type. */
 gguf_code tool_parse_kv_type(const char *text, uint32_t *type, gguf_error *err);
 
-/* ---- output
- * -------------------------------------------------------------------------------------- */
+/* ---- output ------------------------------------------------------------------------------ */
 
 /* Print one JSON document to stdout; takes the reference. */
 void tool_print_json(json_t *root);

@@ -54,8 +54,7 @@ json_t *write_result_warnings(const write_result *result) {
     return list;
 }
 
-/* ---- types
- * ------------------------------------------------------------------------------------------ */
+/* ---- types ------------------------------------------------------------------------------- */
 
 static gguf_code parse_type(const char *name, uint32_t *type, gguf_error *err) {
     const gguf_type_layout *layout = gguf_type_layout_named(name);
@@ -142,8 +141,7 @@ static void describe_kept_types(quant_plan *plan, write_result *result) {
     snprintf(result->type_name, sizeof result->type_name, "%s", gguf_type_name(kinds[best].type));
 }
 
-/* ---- importance
- * --------------------------------------------------------------------------------------- */
+/* ---- importance -------------------------------------------------------------------------- */
 
 static gguf_code check_coverage(tool *t, const write_opts *o, const quant_coverage *coverage,
                                 write_result *result, gguf_error *err) {
@@ -191,8 +189,7 @@ gguf_code write_prepare(tool *t, rt_import *import, const write_opts *o, write_r
     return code ? code : quant_plan_finish(plan, err);
 }
 
-/* ---- running
- * -------------------------------------------------------------------------------------------- */
+/* ---- running ----------------------------------------------------------------------------- */
 
 static void print_plan(const tool *t, const quant_plan *plan, const write_opts *o) {
     char size[32], memory[32];

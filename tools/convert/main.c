@@ -81,8 +81,7 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     return GGUF_OK;
 }
 
-/* ---- --list-archs
- * ------------------------------------------------------------------------------------- */
+/* ---- list-archs -------------------------------------------------------------------------- */
 
 static void list_arch(void *ctx, const char *hf_class, const char *gguf_name) {
     json_t *list = ctx;
@@ -103,8 +102,7 @@ static gguf_code list_archs(const tool *t, gguf_error *err) {
     return code;
 }
 
-/* ---- converting
- * --------------------------------------------------------------------------------------- */
+/* ---- converting -------------------------------------------------------------------------- */
 
 static json_t *tokenizer_json(const gguf_meta *meta) {
     gguf_str text;

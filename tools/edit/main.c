@@ -51,8 +51,7 @@ static gguf_code missing_key(const char *file, const char *key, gguf_error *err)
     return gguf_fail(err, GGUF_E_MISSING, file, GGUF_NO_OFFSET, "there is no key '%s'", key);
 }
 
-/* ---- changes of the metadata: apply the arguments behind the file
- * ---------------------------------- */
+/* ---- changes of the metadata: apply the arguments behind the file ------------------------ */
 
 typedef gguf_code (*change_fn)(gguf_meta *meta, const char *file, char **args, int n,
                                gguf_error *err);
@@ -158,8 +157,7 @@ static gguf_code run_set_template(tool *t, const edit_opts *o, gguf_error *err) 
     return change(t, o, change_template, err);
 }
 
-/* ---- whole files
- * ---------------------------------------------------------------------------------------- */
+/* ---- whole files ------------------------------------------------------------------------- */
 
 static void print_shard(void *ctx, const char *path, size_t n_tensors, uint64_t n_bytes) {
     char size[32];

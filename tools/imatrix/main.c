@@ -62,7 +62,7 @@ static gguf_code save(const tool *t, const imatrix_opts *o, const quant_imatrix 
                   : quant_imatrix_save(im, o->output, t->force, err);
 }
 
-/* ---- existing matrices ----------------------------------------------------------------------- */
+/* ---- existing matrices ------------------------------------------------------------------- */
 
 static json_t *stats_json(const quant_imatrix_entry *e, const quant_imatrix_stats *s) {
     json_t *row =

@@ -15,8 +15,7 @@ typedef struct diff_job {
     gguf_code code;
 } diff_job;
 
-/* ---- metadata
- * ------------------------------------------------------------------------------------------ */
+/* ---- metadata ---------------------------------------------------------------------------- */
 
 static void print_side(const char *mark, tool_style style, gguf_str name, const gguf_kv *kv,
                        uint32_t max_array) {
@@ -80,8 +79,7 @@ static void diff_metadata(diff_job *d) {
     }
 }
 
-/* ---- tensors
- * -------------------------------------------------------------------------------------------- */
+/* ---- tensors ----------------------------------------------------------------------------- */
 
 typedef struct tensor_change {
     const gguf_tensor *a, *b; /* one may be NULL */
@@ -209,8 +207,7 @@ static void diff_tensors(diff_job *d) {
     }
 }
 
-/* ---- the whole
- * ------------------------------------------------------------------------------------------- */
+/* ---- the whole --------------------------------------------------------------------------- */
 
 static void diff_json(diff_job *d) {
     const char *a = gguf_file_path(d->a), *b = gguf_file_path(d->b);

@@ -9,8 +9,7 @@
 
 #define MAX_MANIFEST_BYTES ((size_t)256 << 20)
 
-/* ---- computing
- * ---------------------------------------------------------------------------------------- */
+/* ---- computing --------------------------------------------------------------------------- */
 
 typedef struct hash_set {
     gguf_hash_algo algo;
@@ -30,8 +29,7 @@ static gguf_code compute(const inspect_call *c, const gguf_file *file, hash_set 
     return code;
 }
 
-/* ---- comparing with a manifest
- * ------------------------------------------------------------------------ */
+/* ---- comparing with a manifest ----------------------------------------------------------- */
 
 /* Lines "ALGO  HEX  FILE:TENSOR"; the last of an algorithm is "ALGO  HEX  FILE". */
 typedef struct manifest_line {
@@ -156,8 +154,7 @@ gguf_code manifest_check(const inspect_call *c, const gguf_file *file, const cha
     return !code && k.n_differences ? GGUF_E_CHECK : code;
 }
 
-/* ---- output
- * -------------------------------------------------------------------------------------------- */
+/* ---- output ------------------------------------------------------------------------------ */
 
 static void print_hashes(const gguf_file *file, const inspect_opts *o, const hash_set *set) {
     const char *algo = gguf_hash_algo_name(set->algo), *path = gguf_file_path(file);

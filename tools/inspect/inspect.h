@@ -39,8 +39,7 @@ gguf_code inspect_hash(const inspect_call *c);
 gguf_code inspect_diff(const inspect_call *c);
 gguf_code inspect_report(const inspect_call *c);
 
-/* ---- shared by verbs
- * ---------------------------------------------------------------------------------- */
+/* ---- shared by verbs --------------------------------------------------------------------- */
 
 gguf_code inspect_open(const inspect_call *c, size_t i, gguf_file **out);
 /* The same for verbs that read numbers: a big-endian file is refused. */

@@ -5,8 +5,7 @@
 #include <inttypes.h>
 #include <string.h>
 
-/* ---- JSON
- * --------------------------------------------------------------------------------------------- */
+/* ---- JSON -------------------------------------------------------------------------------- */
 
 static void json_file(json_out *j, const gguf_file *file) {
     json_out_object(j, NULL, false);
@@ -73,8 +72,7 @@ gguf_code inspect_all(const inspect_call *c) {
     return GGUF_OK;
 }
 
-/* ---- metadata
- * ----------------------------------------------------------------------------------------- */
+/* ---- metadata ---------------------------------------------------------------------------- */
 
 static void print_meta(const gguf_file *file, const inspect_opts *o) {
     const gguf_meta *meta = gguf_file_meta(file);
@@ -105,8 +103,7 @@ gguf_code inspect_meta(const inspect_call *c) {
     return GGUF_OK;
 }
 
-/* ---- tensors
- * ------------------------------------------------------------------------------------------ */
+/* ---- tensors ----------------------------------------------------------------------------- */
 
 static void print_tensors(const gguf_file *file, const inspect_opts *o) {
     char name[300], shape[96], size[32];
@@ -137,8 +134,7 @@ gguf_code inspect_tensors(const inspect_call *c) {
     return GGUF_OK;
 }
 
-/* ---- tokens
- * ------------------------------------------------------------------------------------------- */
+/* ---- tokens ------------------------------------------------------------------------------ */
 
 /* A walk over the three arrays; type and score stay at their defaults where an array is missing. */
 typedef struct token_walk {

@@ -27,8 +27,7 @@ gguf_code inspect_open_values(const inspect_call *c, size_t i, gguf_file **out) 
         "the numbers are big-endian; gguf-edit swap-endian makes a little-endian copy");
 }
 
-/* ---- filters
- * ---------------------------------------------------------------------------------------- */
+/* ---- filters ----------------------------------------------------------------------------- */
 
 /* Names are compared up to their first NUL and 4 KiB. */
 static const char *name_text(gguf_str name, char *out, size_t room) {
@@ -49,8 +48,7 @@ bool inspect_takes_tensor(const inspect_opts *o, gguf_str name) {
     return !o->has_regex || regexec(&o->regex, name_text(name, text, sizeof text), 0, NULL, 0) == 0;
 }
 
-/* ---- values as text
- * ---------------------------------------------------------------------------------- */
+/* ---- values as text ---------------------------------------------------------------------- */
 
 void inspect_print_str(FILE *out, gguf_str s, size_t max_bytes) {
     char text[4 * 160 + 8];
@@ -105,8 +103,7 @@ char *inspect_shape(const gguf_tensor *t, char *out, size_t room) {
     return out;
 }
 
-/* ---- values as JSON
- * ------------------------------------------------------------------------------------ */
+/* ---- values as JSON ---------------------------------------------------------------------- */
 
 /* Whether bytes had to be replaced. */
 static bool json_value(json_out *j, const char *key, gguf_kv_iter *it) {
@@ -153,8 +150,7 @@ void inspect_json_kv(json_out *j, const gguf_kv *kv, uint32_t max_array) {
     if (replaced) json_out_bool(j, "invalid_utf8", true);
 }
 
-/* ---- names
- * ------------------------------------------------------------------------------------------- */
+/* ---- names ------------------------------------------------------------------------------- */
 
 const char *const inspect_part_names[N_PARTS] = {"embedding", "attention", "ffn",  "experts",
                                                  "norms",     "output",    "other"};

@@ -8,8 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* ---- measuring
- * ------------------------------------------------------------------------------------------ */
+/* ---- measuring --------------------------------------------------------------------------- */
 
 static gguf_code measure(const inspect_call *c, const gguf_file *file, inspect_stats_list *list) {
     gguf_pool *pool = NULL;
@@ -67,8 +66,7 @@ void inspect_stats_clear(inspect_stats_list *list) {
     free(list->layers);
 }
 
-/* ---- text
- * ------------------------------------------------------------------------------------------- */
+/* ---- text -------------------------------------------------------------------------------- */
 
 #define BARS 32 /* of the histogram in the terminal */
 
@@ -122,8 +120,7 @@ static void print_list(const inspect_stats_list *list) {
     }
 }
 
-/* ---- JSON
- * -------------------------------------------------------------------------------------------- */
+/* ---- JSON -------------------------------------------------------------------------------- */
 
 static void json_numbers(json_out *j, const quant_stats *s) {
     json_out_u64(j, "n_values", s->n);
@@ -181,8 +178,7 @@ static void json_list(const gguf_file *file, const inspect_stats_list *list) {
     json_out_document_end(&j);
 }
 
-/* ---- the verb
- * ---------------------------------------------------------------------------------------- */
+/* ---- the verb ---------------------------------------------------------------------------- */
 
 gguf_code inspect_check_output(const inspect_call *c, const char *path) {
     if (!path || c->t->force || access(path, F_OK) != 0) return GGUF_OK;

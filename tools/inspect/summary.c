@@ -6,8 +6,7 @@
 #include <stdarg.h>
 #include <string.h>
 
-/* ---- facts
- * ------------------------------------------------------------------------------------------- */
+/* ---- facts ------------------------------------------------------------------------------- */
 
 static void add_share(inspect_share *share, const gguf_tensor *t) {
     share->n_tensors++;
@@ -50,8 +49,7 @@ const gguf_kv *inspect_arch_key(const gguf_file *file, const char *name) {
     return gguf_meta_find(meta, full);
 }
 
-/* ---- lines
- * -------------------------------------------------------------------------------------------- */
+/* ---- lines ------------------------------------------------------------------------------- */
 
 typedef struct sink {
     const gguf_file *file;
@@ -173,8 +171,7 @@ static void print_summary(const gguf_file *file) {
         if (f.parts[i].n_tensors) print_share(&f.parts[i], &f);
 }
 
-/* ---- JSON
- * --------------------------------------------------------------------------------------------- */
+/* ---- JSON -------------------------------------------------------------------------------- */
 
 static void json_shares(json_out *j, const char *key, const inspect_share *s, size_t n) {
     json_out_array(j, key, false);

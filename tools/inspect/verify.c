@@ -9,8 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* ---- blocks
- * ------------------------------------------------------------------------------------------ */
+/* ---- blocks ------------------------------------------------------------------------------ */
 
 typedef struct block_job {
     const gguf_scan *scan;
@@ -57,8 +56,7 @@ static gguf_code verify_blocks(const inspect_call *c, const gguf_scan *scan, ggu
     return code;
 }
 
-/* ---- manifest
- * --------------------------------------------------------------------------------------- */
+/* ---- manifest ---------------------------------------------------------------------------- */
 
 typedef struct manifest_sink {
     const gguf_file *file;
@@ -91,8 +89,7 @@ static gguf_code verify_manifest(const inspect_call *c, gguf_findings *found) {
     return code == GGUF_E_CHECK ? GGUF_OK : code;
 }
 
-/* ---- output
- * ----------------------------------------------------------------------------------------- */
+/* ---- output ------------------------------------------------------------------------------ */
 
 static void print_finding(const char *path, const gguf_finding *f) {
     char name[1200], text[2200];

@@ -27,8 +27,7 @@ static gguf_code read_ids(const run_opts *o, const rt_tokenizer *tok, rt_ids *id
     return code;
 }
 
-/* ---- token ids
- * ------------------------------------------------------------------------------------ */
+/* ---- token ids --------------------------------------------------------------------------- */
 
 static void print_ids(const tool *t, const rt_ids *ids) {
     if (!t->json) {
@@ -53,8 +52,7 @@ gguf_code run_tokenize(tool *t, const run_opts *o, const gguf_meta *meta, gguf_e
     return code;
 }
 
-/* ---- logits
- * ---------------------------------------------------------------------------------------- */
+/* ---- logits ------------------------------------------------------------------------------ */
 
 static rt_session_opts session_opts(const tool *t, const run_opts *o, size_t n_needed) {
     rt_session_opts opts = rt_session_defaults();
@@ -87,8 +85,7 @@ gguf_code run_logits(tool *t, const run_opts *o, const rt_model *model, gguf_err
     return code;
 }
 
-/* ---- completion
- * ------------------------------------------------------------------------------------ */
+/* ---- completion -------------------------------------------------------------------------- */
 
 typedef struct completion {
     const rt_tokenizer *tok;
