@@ -183,6 +183,14 @@ uint32_t rt_unicode_lower(uint32_t c) {
     if (lo == COUNT(lower_runs) || c < lower_runs[lo].first) return c;
     if ((c - lower_runs[lo].first) % lower_runs[lo].step) return c;
     return (uint32_t)((int32_t)c + lower_runs[lo].distance);
+}
+
+void rt_unicode_upper(uint32_t lower, rt_uniset *set) {
+    for (size_t i = 0; i < COUNT(lower_runs); i++) {
+        uint32_t upper = (uint32_t)((int32_t)lower - lower_runs[i].distance);
+        if (upper < lower_runs[i].first || upper > lower_runs[i].last) continue;
+        if ((upper - lower_runs[i].first) % lower_runs[i].step == 0) rt_uniset_add(set, upper, upper);
+    }
 }""")
 
 

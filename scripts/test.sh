@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Install what is missing, build everything and run every test. Ends with a summary; exit 0 if all passed.
-# usage: scripts/test.sh [STEP...]   steps: style release sanitize threads oracle (default: all)
+# usage: scripts/test.sh [STEP...]   steps: style release sanitize threads oracle (default: these), fuzz
 set -euo pipefail
 cd "$(dirname "$0")/.."
 steps=("$@")
@@ -16,7 +16,9 @@ build() {
     local folder=$1
     shift
     cmake -S . -B "$folder" "$@" >"$scratch/cmake.log" || { cat "$scratch/cmake.log"; return 1; }
-    cmake --build "$folder" -j "$jobs" >"$scratch/build.log" 2>&1 || { tail -n 60 "$scratch/build.log"; return 1; }
+    local targets=()
+    [[ $folder != *fuzz ]] || targets=(--target fuzz_targets)
+    cmake --build "$folder" "${targets[@]}" -j "$jobs" >"$scratch/build.log" 2>&1 || { tail -n 60 "$scratch/build.log"; return 1; }
 }
 run_ctest() {
     ctest --test-dir "$1" --output-on-failure -j "$jobs" "${@:2}"
@@ -39,6 +41,20 @@ sanitize() {
 threads() {
     build build-tsan -DCMAKE_C_COMPILER=clang -DGGUFKIT_SANITIZE=thread
     run_ctest build-tsan -R 'pool|execute|runtime|logits'
+}
+# Every fuzz target for FUZZ_SECONDS; the corpora are replayed by ctest in the steps above.
+fuzz() {
+    build build-fuzz -DCMAKE_C_COMPILER=clang -DGGUFKIT_FUZZ=ON -DGGUFKIT_SANITIZE=address,undefined
+    for target in build-fuzz/tests/fuzz/fuzz_*; do
+        [ -x "$target" ] && [ -f "$target" ] || continue
+        name=${target##*/fuzz_}
+        mkdir -p "build-fuzz/found/$name"
+        "$target" -max_total_time="${FUZZ_SECONDS:-30}" -max_len=4096 -timeout=5 -print_final_stats=1 \
+            -dict="tests/fuzz/$name.dict" -artifact_prefix="build-fuzz/$name-" \
+            "build-fuzz/found/$name" "tests/fuzz/corpus/$name" >"build-fuzz/$name.log" 2>&1 ||
+            { tail -n 40 "build-fuzz/$name.log"; return 1; }
+        echo "$name: $(sed -n 's/.*number_of_executed_units: //p' "build-fuzz/$name.log") executions"
+    done
 }
 # Independent readers: the Python packages gguf, safetensors and numpy.
 oracle() {

@@ -59,8 +59,7 @@ static void add_other_cases(rt_uniset *set, uint32_t c) {
         if (lower == folds[i][1]) rt_uniset_add(set, folds[i][0], folds[i][0]);
     rt_uniset_add(set, lower, lower);
     if (lower >= 'a' && lower <= 'z') rt_uniset_add(set, lower - 32, lower - 32);
-    for (uint32_t upper = 0x80; lower >= 0x80 && upper < 0x1E944; upper++)
-        if (rt_unicode_lower(upper) == lower) rt_uniset_add(set, upper, upper);
+    if (lower >= 0x80) rt_unicode_upper(lower, set);
 }
 
 static void add_char(const parser *ps, rt_uniset *set, uint32_t c) {
@@ -431,7 +430,9 @@ gguf_code rt_regex_parse(const char *pattern, size_t len, rt_regex_parsed *parse
     gguf_dynbuf_init(&parsed->skeleton, 16 * RT_REGEX_MAX_PATTERN);
     rt_uniset_add(&parsed->atoms[0], '\n', '\n');
     parsed->n_atoms = 1;
-    if (len > RT_REGEX_MAX_PATTERN) fail(&ps, "too long");
+    if (len > RT_REGEX_MAX_PATTERN)
+        ps.code = gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET,
+                            "an expression of more than %d bytes", RT_REGEX_MAX_PATTERN);
     while (!ps.code && ps.p < ps.end) item(&ps);
     if (ps.depth) fail(&ps, "unfinished group");
     if (!ps.code && (parsed->skeleton.code || parsed->atoms[0].failed))

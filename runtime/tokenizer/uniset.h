@@ -40,5 +40,7 @@ bool rt_unicode_set(const char *name, rt_uniset *set);
 
 /* Lower case of one code point; U+0130, whose lower case is two of them, maps to itself. */
 uint32_t rt_unicode_lower(uint32_t c);
+/* Add the other code points that have this lower case. */
+void rt_unicode_upper(uint32_t lower, rt_uniset *set);
 
 #endif

@@ -23,8 +23,14 @@ typedef struct templates {
     json_t *json;
 } templates;
 
+static gguf_code too_large(rt_vocab *im) {
+    return rt_vocab_fail(im, GGUF_E_LIMIT, "a chat template of more than %u bytes",
+                         MAX_TEMPLATE_BYTES);
+}
+
 static gguf_code add_named(rt_vocab *im, templates *t, const char *name, size_t name_len,
                            gguf_str text) {
+    if (text.len > MAX_TEMPLATE_BYTES) return too_large(im);
     if (name_len == 7 && memcmp(name, "default", 7) == 0) {
         if (!t->main.ptr) t->main = text;
         return GGUF_OK;
@@ -47,6 +53,8 @@ static gguf_code add_value(rt_vocab *im, templates *t, const json_t *value) {
     size_t i;
     json_t *item;
     gguf_code code = GGUF_OK;
+    if (json_is_string(value) && json_string_length(value) > MAX_TEMPLATE_BYTES)
+        return too_large(im);
     if (json_is_string(value) && !t->main.ptr) t->main = rt_json_str(value);
     json_array_foreach(value, i, item) {
         const json_t *text = json_object_get(item, "template");
