@@ -91,6 +91,16 @@ gguf_code gguf_checkpoint_add(gguf_checkpoint *ckpt, const gguf_checkpoint_tenso
     return GGUF_OK;
 }
 
+/* A ZIP archive holds a PyTorch checkpoint; the header length of safetensors cannot begin so. */
+static bool is_archive(const ckpt_file *f) {
+    char magic[4] = {0};
+    if (f->memory && f->memory->n_bytes >= sizeof magic)
+        memcpy(magic, f->memory->bytes, sizeof magic);
+    else if (!f->memory && pread(f->fd, magic, sizeof magic, 0) != sizeof magic)
+        return false;
+    return memcmp(magic, "PK\3\4", sizeof magic) == 0;
+}
+
 /* folder: NULL if `name` is the whole path, or the name of a file in memory */
 static gguf_code add_file(gguf_checkpoint *ckpt, const char *folder, const char *name,
                           gguf_error *err) {
@@ -107,7 +117,8 @@ static gguf_code add_file(gguf_checkpoint *ckpt, const char *folder, const char 
     if (f.fd < 0 && !f.memory)
         return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot open: %s",
                          ckpt->memory ? "no such file" : strerror(errno));
-    return gguf_safetensors_read(ckpt, file, err);
+    return is_archive(&f) ? gguf_torch_read(ckpt, file, err)
+                          : gguf_safetensors_read(ckpt, file, err);
 }
 
 static gguf_code check_shard_name(const json_t *value, const char *index_path, gguf_error *err) {
@@ -216,37 +227,45 @@ static gguf_code open_index(gguf_checkpoint *ckpt, const char *folder, const cha
     return code;
 }
 
-#define INDEX_NAME  "model.safetensors.index.json"
-#define SINGLE_NAME "model.safetensors"
+/* What a folder's weights are called, in order of preference. */
+static const struct {
+    const char *name;
+    bool is_index;
+} weight_files[] = {{"model.safetensors.index.json", true},
+                    {"model.safetensors", false},
+                    {"pytorch_model.bin.index.json", true},
+                    {"pytorch_model.bin", false}};
+#define N_WEIGHT_FILES (sizeof weight_files / sizeof weight_files[0])
 
 static gguf_code no_weights(const char *folder, gguf_error *err) {
     return gguf_fail(err, GGUF_E_MISSING, folder, GGUF_NO_OFFSET,
-                     "no " SINGLE_NAME " and no " INDEX_NAME " here");
+                     "no %s and no %s here, nor pytorch_model.bin", weight_files[1].name,
+                     weight_files[0].name);
 }
 
 static gguf_code open_folder(gguf_checkpoint *ckpt, const char *folder, gguf_error *err) {
-    char *index_path = NULL, *single = NULL;
-    gguf_code code = GGUF_E_NOMEM;
-    if (asprintf(&index_path, "%s/" INDEX_NAME, folder) < 0) index_path = NULL;
-    if (asprintf(&single, "%s/" SINGLE_NAME, folder) < 0) single = NULL;
-    if (!index_path || !single)
-        no_memory(err, folder);
-    else if (access(index_path, F_OK) == 0)
-        code = open_index(ckpt, folder, index_path, err);
-    else if (access(single, F_OK) == 0)
-        code = add_file(ckpt, folder, SINGLE_NAME, err);
-    else
-        code = no_weights(folder, err);
-    free(index_path);
-    free(single);
-    return code;
+    for (size_t i = 0; i < N_WEIGHT_FILES; i++) {
+        const char *name = weight_files[i].name;
+        char *path = NULL;
+        if (asprintf(&path, "%s/%s", folder, name) < 0) return no_memory(err, folder);
+        bool found = access(path, F_OK) == 0;
+        gguf_code code = GGUF_OK;
+        if (found)
+            code = weight_files[i].is_index ? open_index(ckpt, folder, path, err)
+                                            : add_file(ckpt, folder, name, err);
+        free(path);
+        if (found) return code;
+    }
+    return no_weights(folder, err);
 }
 
 static gguf_code open_memory(gguf_checkpoint *ckpt, gguf_error *err) {
-    if (gguf_memory_file_named(ckpt->memory, ckpt->n_memory, INDEX_NAME))
-        return open_index(ckpt, NULL, INDEX_NAME, err);
-    if (gguf_memory_file_named(ckpt->memory, ckpt->n_memory, SINGLE_NAME))
-        return add_file(ckpt, NULL, SINGLE_NAME, err);
+    for (size_t i = 0; i < N_WEIGHT_FILES; i++) {
+        const char *name = weight_files[i].name;
+        if (!gguf_memory_file_named(ckpt->memory, ckpt->n_memory, name)) continue;
+        return weight_files[i].is_index ? open_index(ckpt, NULL, name, err)
+                                        : add_file(ckpt, NULL, name, err);
+    }
     return no_weights(NULL, err);
 }
 

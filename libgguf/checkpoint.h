@@ -27,8 +27,9 @@ typedef struct gguf_checkpoint_tensor {
 
 typedef struct gguf_checkpoint gguf_checkpoint;
 
-/* Open a folder (model.safetensors, or the shards that model.safetensors.index.json lists) or one
- * .safetensors file. Only headers are read.
+/* Open a folder (model.safetensors, or the shards that model.safetensors.index.json lists; failing
+ * these pytorch_model.bin or its index) or one such file. Only headers are read; of a PyTorch
+ * checkpoint the pickle, by a reader that executes nothing.
  * Errors: GGUF_E_MISSING no weights in the folder, GGUF_E_IO, GGUF_E_TRUNCATED, GGUF_E_FORMAT,
  * GGUF_E_DUPLICATE, GGUF_E_LIMIT, GGUF_E_NOMEM.
  * Source: the safetensors format description and its reference parser. */

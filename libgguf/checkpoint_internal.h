@@ -13,4 +13,7 @@ gguf_code gguf_checkpoint_add(gguf_checkpoint *ckpt, const gguf_checkpoint_tenso
 /* Read the header of one .safetensors file that is open as number `file`. */
 gguf_code gguf_safetensors_read(gguf_checkpoint *ckpt, uint32_t file, gguf_error *err);
 
+/* Read the directory and the pickle of one PyTorch ZIP checkpoint. */
+gguf_code gguf_torch_read(gguf_checkpoint *ckpt, uint32_t file, gguf_error *err);
+
 #endif

@@ -223,6 +223,145 @@ START_TEST(losses_are_measured) {
 }
 END_TEST
 
+/* ---- sources that are no plain rows -------------------------------------------------------- */
+
+/* Execute a plan of one tensor with several chunk sizes; the F32 data, which must not depend on
+ * them, malloc'ed. */
+static float *execute_one(const quant_plan_tensor *t) {
+    quant_plan plan;
+    gguf_error err = {0};
+    size_t n = (size_t)gguf_tensor_n_elems(&t->out);
+    float *first = NULL;
+    start_plan(&plan);
+    unit_ok(quant_plan_add(&plan, t, &err), err);
+    unit_ok(quant_plan_finish(&plan, &err), err);
+    const char *path = unit_temp("one.gguf");
+    for (uint64_t memory = 1; memory < 1 << 20; memory *= 64) {
+        gguf_file *file;
+        float *data = malloc(n * sizeof *data);
+        ck_assert_ptr_nonnull(data);
+        unit_ok(execute(&plan, path, 2, memory, &err), err);
+        unit_ok(gguf_file_open(path, GGUF_OPEN_DEFAULT, &file, &err), err);
+        memcpy(data, gguf_file_data(file, gguf_file_tensor(file, 0)), n * sizeof *data);
+        gguf_file_close(file);
+        if (first) ck_assert_mem_eq(data, first, n * sizeof *data);
+        free(first);
+        first = data;
+    }
+    quant_plan_clear(&plan);
+    unlink(path);
+    return first;
+}
+
+START_TEST(stacks_are_transposed_and_split) {
+    quant_source stack[3];
+    quant_plan_tensor t = memory_tensor("parts.weight", GGUF_TYPE_F32);
+    fill_source();
+    /* of each 8 x 64 matrix the columns 1, 3, ... as rows */
+    for (size_t m = 0; m < 3; m++) {
+        stack[m] = t.source;
+        stack[m].first = m * 8 * N_COLS + 1;
+    }
+    t.stack = stack;
+    t.view = (quant_view){.row_stride = 2, .col_stride = N_COLS};
+    t.n_cols = 8;
+    t.n_rows = 3 * N_COLS / 2;
+    t.out.n_dims = 3;
+    t.out.dims[0] = 8;
+    t.out.dims[1] = N_COLS / 2;
+    t.out.dims[2] = 3;
+    float *out = execute_one(&t);
+    for (size_t m = 0; m < 3; m++)
+        for (size_t r = 0; r < N_COLS / 2; r++)
+            for (size_t c = 0; c < 8; c++)
+                ck_assert(out[(m * N_COLS / 2 + r) * 8 + c] ==
+                          source[(m * 8 + c) * N_COLS + 2 * r + 1]);
+    free(out);
+}
+END_TEST
+
+START_TEST(every_second_row_and_a_constant) {
+    quant_plan_tensor t = memory_tensor("rows.weight", GGUF_TYPE_F32);
+    fill_source();
+    t.source.first = N_COLS;
+    t.view = (quant_view){.row_stride = 2 * N_COLS, .col_stride = 1};
+    t.n_rows = t.out.dims[1] = N_ROWS / 2;
+    t.steps[t.n_steps++] = (quant_step){QUANT_STEP_ADD, 1};
+    float *out = execute_one(&t);
+    for (size_t r = 0; r < N_ROWS / 2; r++)
+        for (size_t c = 0; c < N_COLS; c++)
+            ck_assert(out[r * N_COLS + c] == source[(2 * r + 1) * N_COLS + c] + 1);
+    free(out);
+}
+END_TEST
+
+/* 24 x 64 codes with a scale per 16 x 48 block: 2 x 2 scales, the last ones of cut blocks. */
+static quant_plan_tensor fp8_tensor(quant_coding coding, const uint8_t *codes,
+                                    const float *scales) {
+    quant_plan_tensor t = memory_tensor("fp8.weight", GGUF_TYPE_F32);
+    t.source.memory = codes;
+    t.source.n_bytes = N_ROWS * N_COLS;
+    t.source.scales = (quant_bytes){.memory = scales, .n_bytes = 4 * sizeof *scales};
+    t.scaling = (quant_scaling){N_COLS, 16, 48, GGUF_TYPE_F32};
+    t.coding = coding;
+    return t;
+}
+
+START_TEST(fp8_codes_are_scaled_by_block) {
+    static const float scales[4] = {1, 2, 4, 8};
+    static const uint8_t e4m3[4] = {0x38, 0xb8, 0x7e, 0x01}, e5m2[4] = {0x3c, 0xbc, 0x7b, 0x01};
+    static const float value[2][4] = {{1, -1, 448, 0x1p-9f}, {1, -1, 57344, 0x1p-16f}};
+    uint8_t codes[N_ROWS * N_COLS];
+    for (int kind = 0; kind < 2; kind++) {
+        for (size_t i = 0; i < sizeof codes; i++) codes[i] = (kind ? e5m2 : e4m3)[i % 4];
+        quant_plan_tensor t =
+            fp8_tensor(kind ? QUANT_CODING_E5M2 : QUANT_CODING_E4M3, codes, scales);
+        float *out = execute_one(&t);
+        for (size_t i = 0; i < sizeof codes; i++) {
+            size_t block = i / N_COLS / 16 * 2 + i % N_COLS / 48;
+            ck_assert(out[i] == value[kind][i % 4] * scales[block]);
+        }
+        free(out);
+    }
+}
+END_TEST
+
+START_TEST(scales_must_cover_the_tensor) {
+    static const float scales[4] = {1, 1, 1, 1};
+    static const uint8_t codes[N_ROWS * N_COLS];
+    quant_plan plan;
+    gguf_error err = {0};
+    start_plan(&plan);
+    quant_plan_tensor t = fp8_tensor(QUANT_CODING_E4M3, codes, scales);
+    t.scaling.block_rows = 8;
+    unit_ok(quant_plan_add(&plan, &t, &err), err);
+    unit_fails(quant_plan_finish(&plan, &err), GGUF_E_SHAPE, "do not cover", err);
+    quant_plan_clear(&plan);
+}
+END_TEST
+
+START_TEST(mxfp4_is_repacked) {
+    uint8_t blocks[N_ROWS * N_COLS / 2], exponents[N_ROWS * N_COLS / 32];
+    static const float fp4[8] = {0, 0.5f, 1, 1.5f, 2, 3, 4, 6};
+    for (size_t i = 0; i < sizeof blocks; i++) blocks[i] = (uint8_t)(i * 37);
+    for (size_t i = 0; i < sizeof exponents; i++) exponents[i] = (uint8_t)(120 + i % 16);
+    quant_plan_tensor t = memory_tensor("mxfp4.weight", GGUF_TYPE_F32);
+    t.source.memory = blocks;
+    t.source.n_bytes = sizeof blocks;
+    t.source.scales = (quant_bytes){.memory = exponents, .n_bytes = sizeof exponents};
+    t.scaling = (quant_scaling){N_COLS, 1, 32, 0};
+    t.coding = QUANT_CODING_MXFP4;
+    t.source_type = GGUF_TYPE_MXFP4;
+    float *out = execute_one(&t);
+    for (size_t i = 0; i < N_ROWS * N_COLS; i++) {
+        unsigned code = blocks[i / 2] >> 4 * (i % 2) & 15;
+        float value = ldexpf(fp4[code & 7], exponents[i / 32] - 127);
+        ck_assert(out[i] == (code & 8 ? -value : value));
+    }
+    free(out);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("execute");
     TCase *tests = tcase_create("plans");
@@ -233,6 +372,11 @@ int main(void) {
     tcase_add_test(tests, cancelled_runs_leave_no_output);
     tcase_add_test(tests, plans_are_checked);
     tcase_add_test(tests, losses_are_measured);
+    tcase_add_test(tests, stacks_are_transposed_and_split);
+    tcase_add_test(tests, every_second_row_and_a_constant);
+    tcase_add_test(tests, fp8_codes_are_scaled_by_block);
+    tcase_add_test(tests, scales_must_cover_the_tensor);
+    tcase_add_test(tests, mxfp4_is_repacked);
     suite_add_tcase(suite, tests);
     return unit_run(suite);
 }

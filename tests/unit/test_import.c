@@ -1,0 +1,360 @@
+/* Every fixture model converted to F32: tensors and keys against what llama.cpp's converter writes
+ * for it (expected-gguf.json), the differences on purpose listed here. */
+#include "libgguf/hash.h"
+#include "libgguf/json.h"
+#include "unit_model.h"
+
+#include <math.h>
+#include <sys/stat.h>
+
+static const char *const fixtures[] = {
+    "bert",      "deepseek_v2", "deepseek_v3", "gemma2",        "gemma3",  "gpt_oss",
+    "granite",   "llama",       "llama3",      "mistral",       "mixtral", "gpt_oss_mxfp4",
+    "olmo2",     "phi3",        "qwen2",       "qwen2_moe",     "qwen3",   "qwen3_fp8",
+    "qwen3_moe", "smollm3",     "llama3_bin",  "qwen3_moe_wide"};
+#define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
+
+/* Keys of ours, behind the architecture's name, that the other converter does not write. */
+static const char *const own_keys[] = {
+    /* what follows from other keys, stated always */
+    "vocab_size", "attention.key_length", "attention.value_length", "rope.dimension_count",
+    "rope.freq_base",
+    /* facts that it loses */
+    "attention.sliding_window", "attention.sliding_window_pattern", "attention.scale",
+    "expert_weights_norm", "ggufkit.rope_layers", "ggufkit.yarn_truncate"};
+
+static json_t *expected_of(const char *fixture) {
+    gguf_error err = {0};
+    json_t *root;
+    char path[512];
+    snprintf(path, sizeof path, "%s/models/%s/expected-gguf.json", TEST_DATA, fixture);
+    unit_ok(gguf_json_load(path, 0, &root, &err), err);
+    return root;
+}
+
+/* A fixture converted and opened; its file is removed already. */
+static gguf_file *open_converted(const char *fixture) {
+    gguf_error err = {0};
+    gguf_file *file;
+    char folder[256];
+    snprintf(folder, sizeof folder, "models/%s", fixture);
+    const char *path = unit_convert(folder, GGUF_TYPE_F32);
+    unit_ok(gguf_file_open(path, GGUF_OPEN_DEFAULT, &file, &err), err);
+    unlink(path);
+    return file;
+}
+
+static gguf_hash *hash_all(const gguf_file *file) {
+    gguf_error err = {0};
+    gguf_pool *pool;
+    gguf_hash whole, *hashes = calloc(gguf_file_n_tensors(file), sizeof *hashes);
+    ck_assert_ptr_nonnull(hashes);
+    unit_ok(gguf_pool_new(1, &pool, &err), err);
+    unit_ok(gguf_hash_tensors(file, GGUF_HASH_SHA256, pool, NULL, hashes, &whole, &err), err);
+    gguf_pool_free(pool);
+    return hashes;
+}
+
+static void check_tensor(const char *fixture, const json_t *want, const gguf_tensor *t,
+                         const gguf_hash *hash) {
+    const json_t *shape = json_object_get(want, "shape");
+    ck_assert_msg(want != NULL, "%s: %s is not expected", fixture, t->name.ptr);
+    ck_assert_str_eq(gguf_type_name(t->type), json_string_value(json_object_get(want, "type")));
+    ck_assert_uint_eq(t->n_dims, json_array_size(shape));
+    for (uint32_t i = 0; i < t->n_dims; i++)
+        ck_assert_uint_eq(t->dims[i], json_number_value(json_array_get(shape, i)));
+    ck_assert_msg(strcmp(hash->hex, json_string_value(json_object_get(want, "sha256"))) == 0,
+                  "%s: the data of %.*s differ", fixture, (int)t->name.len, t->name.ptr);
+}
+
+START_TEST(tensors_are_as_expected) {
+    json_t *root = expected_of(fixtures[_i]), *list = json_object_get(root, "tensors"), *entry;
+    gguf_file *file = open_converted(fixtures[_i]);
+    gguf_hash *hashes = hash_all(file);
+    size_t index;
+    ck_assert_uint_eq(gguf_file_n_tensors(file), json_array_size(list));
+    json_array_foreach(list, index, entry) {
+        const char *name = json_string_value(json_object_get(entry, "name"));
+        const gguf_tensor *t = gguf_file_find_tensor(file, name);
+        ck_assert_msg(t != NULL, "%s: %s is missing", fixtures[_i], name);
+        check_tensor(fixtures[_i], entry, t, &hashes[t - gguf_file_tensor(file, 0)]);
+    }
+    free(hashes);
+    gguf_file_close(file);
+    json_decref(root);
+}
+END_TEST
+
+static void check_value(const char *fixture, const char *key, const gguf_kv *kv,
+                        const json_t *want) {
+    gguf_str text;
+    double number;
+    bool flag, same = true;
+    ck_assert_msg(kv != NULL, "%s: the key %s is missing", fixture, key);
+    if (json_is_string(want))
+        same = gguf_kv_str(kv, &text) && gguf_str_eq(text, json_string_value(want));
+    else if (json_is_boolean(want))
+        same = gguf_kv_bool(kv, &flag) && flag == json_is_true(want);
+    else if (json_is_number(want))
+        same = gguf_kv_f64(kv, &number) &&
+               fabs(number - json_number_value(want)) <= 1e-7 * fabs(json_number_value(want));
+    else if (json_is_object(want))
+        same = kv->type == GGUF_VALUE_ARRAY &&
+               (json_int_t)kv->count == json_integer_value(json_object_get(want, "n"));
+    ck_assert_msg(same, "%s: the key %s has another value", fixture, key);
+}
+
+static bool is_own_key(const char *architecture, gguf_str key) {
+    char full[128];
+    if (key.len >= 10 && strncmp(key.ptr, "tokenizer.", 10) == 0) return true;
+    for (size_t i = 0; i < sizeof own_keys / sizeof own_keys[0]; i++) {
+        snprintf(full, sizeof full, "%s.%s", architecture, own_keys[i]);
+        if (gguf_str_eq(key, full)) return true;
+    }
+    return false;
+}
+
+START_TEST(keys_are_as_expected) {
+    json_t *root = expected_of(fixtures[_i]), *keys = json_object_get(root, "metadata"), *entry;
+    gguf_file *file = open_converted(fixtures[_i]);
+    const gguf_meta *meta = gguf_file_meta(file);
+    const char *name;
+    char architecture[64];
+    gguf_str text;
+    ck_assert(gguf_kv_str(gguf_meta_find(meta, "general.architecture"), &text));
+    snprintf(architecture, sizeof architecture, "%.*s", (int)text.len, text.ptr);
+    json_object_foreach(keys, name, entry) {
+        /* The file type is named by the tool that chooses the types. */
+        if (strcmp(name, "general.file_type") != 0)
+            check_value(fixtures[_i], name, gguf_meta_find(meta, name),
+                        json_object_get(entry, "value"));
+    }
+    for (size_t i = 0; i < gguf_meta_count(meta); i++) {
+        gguf_str key = gguf_meta_at(meta, i)->key;
+        ck_assert_msg(json_object_getn(keys, key.ptr, key.len) || is_own_key(architecture, key),
+                      "%s: the key %.*s is not expected", fixtures[_i], (int)key.len, key.ptr);
+    }
+    gguf_file_close(file);
+    json_decref(root);
+}
+END_TEST
+
+/* ---- facts that only our keys hold -------------------------------------------------------- */
+
+static void check_layers(const char *fixture, const char *key, const bool want[3]) {
+    gguf_file *file = open_converted(fixture);
+    const gguf_kv *kv = gguf_meta_find(gguf_file_meta(file), key);
+    gguf_kv_iter it = {.kv = kv};
+    ck_assert(kv && kv->type == GGUF_VALUE_ARRAY && kv->count == 3);
+    for (int i = 0; i < 3; i++) {
+        int64_t flag;
+        ck_assert(gguf_kv_next_i64(&it, &flag) && (flag != 0) == want[i]);
+    }
+    gguf_file_close(file);
+}
+
+START_TEST(lost_facts_are_kept) {
+    bool flag;
+    uint64_t window;
+    check_layers("gemma3", "gemma3.attention.sliding_window_pattern",
+                 (const bool[]){true, true, false});
+    check_layers("gpt_oss", "gpt-oss.attention.sliding_window_pattern",
+                 (const bool[]){true, false, true});
+    check_layers("smollm3", "smollm3.ggufkit.rope_layers", (const bool[]){true, true, false});
+    gguf_file *file = open_converted("gpt_oss");
+    ck_assert(gguf_kv_bool(gguf_meta_find(gguf_file_meta(file), "gpt-oss.ggufkit.yarn_truncate"),
+                           &flag) &&
+              !flag);
+    gguf_file_close(file);
+    file = open_converted("mistral");
+    ck_assert(gguf_kv_u64(gguf_meta_find(gguf_file_meta(file), "llama.attention.sliding_window"),
+                          &window) &&
+              window == 16);
+    gguf_file_close(file);
+}
+END_TEST
+
+/* ---- glm4: nothing is moved ---------------------------------------------------------------- */
+
+static const char *const glm4_names[][2] = {
+    {"input_layernorm.weight", "attn_norm.weight"},
+    {"self_attn.q_proj.weight", "attn_q.weight"},
+    {"self_attn.q_proj.bias", "attn_q.bias"},
+    {"self_attn.k_proj.weight", "attn_k.weight"},
+    {"self_attn.v_proj.weight", "attn_v.weight"},
+    {"self_attn.o_proj.weight", "attn_output.weight"},
+    {"post_self_attn_layernorm.weight", "post_attention_norm.weight"},
+    {"post_attention_layernorm.weight", "ffn_norm.weight"},
+    {"mlp.gate_up_proj.weight", "ffn_up.weight"},
+    {"mlp.down_proj.weight", "ffn_down.weight"},
+    {"post_mlp_layernorm.weight", "post_ffw_norm.weight"}};
+
+START_TEST(glm4_tensors_keep_their_rows) {
+    gguf_error err = {0};
+    gguf_checkpoint *ckpt;
+    gguf_file *file = open_converted("glm4");
+    unit_ok(gguf_checkpoint_open(TEST_DATA "/models/glm4", &ckpt, &err), err);
+    ck_assert_uint_eq(gguf_file_n_tensors(file), gguf_checkpoint_n_tensors(ckpt));
+    for (size_t i = 0; i < sizeof glm4_names / sizeof glm4_names[0]; i++) {
+        char hf[128], name[64];
+        uint64_t n_bytes;
+        snprintf(hf, sizeof hf, "model.layers.2.%s", glm4_names[i][0]);
+        snprintf(name, sizeof name, "blk.2.%s", glm4_names[i][1]);
+        uint16_t *source = unit_read_tensor(ckpt, hf, &n_bytes);
+        const gguf_tensor *t = gguf_file_find_tensor(file, name);
+        const uint32_t *out = gguf_file_data(file, t);
+        ck_assert(t && t->n_bytes == 2 * n_bytes);
+        for (size_t k = 0; k < n_bytes / 2; k++)
+            ck_assert_uint_eq(out[k], (uint32_t)source[k] << 16);
+        free(source);
+    }
+    gguf_checkpoint_close(ckpt);
+    gguf_file_close(file);
+}
+END_TEST
+
+/* ---- refusals ------------------------------------------------------------------------------ */
+
+/* A folder with a fixture's files as links, but for those that a test writes itself. */
+static void make_folder(char *folder, size_t n, const char *fixture, const char *config) {
+    static const char *const linked[] = {"model.safetensors", "tokenizer.json",
+                                         "tokenizer_config.json"};
+    char from[512], to[512];
+    snprintf(folder, n, "%s", unit_temp("import"));
+    ck_assert_int_eq(mkdir(folder, 0700), 0);
+    for (size_t i = 0; i < 3; i++) {
+        snprintf(from, sizeof from, "%s/models/%s/%s", TEST_DATA, fixture, linked[i]);
+        snprintf(to, sizeof to, "%.400s/%s", folder, linked[i]);
+        ck_assert_int_eq(symlink(from, to), 0);
+    }
+    snprintf(to, sizeof to, "%.400s/config.json", folder);
+    unit_write(to, config, strlen(config));
+}
+
+static void remove_folder(const char *folder) {
+    static const char *const names[] = {"model.safetensors", "tokenizer.json",
+                                        "tokenizer_config.json", "config.json"};
+    char path[512];
+    for (size_t i = 0; i < 4; i++) {
+        snprintf(path, sizeof path, "%.400s/%s", folder, names[i]);
+        unlink(path);
+    }
+    ck_assert_int_eq(rmdir(folder), 0);
+}
+
+/* The fixture's config with one value replaced must be refused. */
+static void check_refused(const char *fixture, const char *key, json_t *value, gguf_code code,
+                          const char *message) {
+    gguf_error err = {0};
+    rt_import *import;
+    json_t *config;
+    char folder[512], path[512];
+    snprintf(path, sizeof path, "%s/models/%s/config.json", TEST_DATA, fixture);
+    unit_ok(gguf_json_load(path, 0, &config, &err), err);
+    ck_assert_int_eq(json_object_set_new(config, key, value), 0);
+    char *text = json_dumps(config, 0);
+    make_folder(folder, sizeof folder, fixture, text);
+    unit_fails(rt_import_open(folder, NULL, &import, &err), code, message, err);
+    remove_folder(folder);
+    free(text);
+    json_decref(config);
+}
+
+START_TEST(broken_checkpoints_are_refused) {
+    check_refused("qwen2_moe", "num_experts", json_integer(9), GGUF_E_SHAPE, "dimension 0");
+    check_refused("qwen2_moe", "num_hidden_layers", json_integer(4), GGUF_E_MISSING,
+                  "model.layers.3");
+    check_refused("deepseek_v3", "v_head_dim", json_integer(33), GGUF_E_SHAPE, "kv_b_proj");
+    check_refused("qwen3_fp8", "quantization_config",
+                  json_pack("{s:[i,i]}", "weight_block_size", 16, 32), GGUF_E_SHAPE,
+                  "does not fit");
+    check_refused("smollm3", "no_rope_layers", json_pack("[i,i]", 1, 0), GGUF_E_TYPE,
+                  "no_rope_layers");
+    check_refused("deepseek_v3", "scoring_func", json_string("tanh"), GGUF_E_TYPE, "scoring_func");
+}
+END_TEST
+
+/* A fixture's weights with one text replaced by another of the same length. */
+static void check_edited(const char *fixture, const char *file, const char *from, const char *to,
+                         gguf_code code, const char *message) {
+    gguf_error err = {0};
+    rt_import *import;
+    char folder[512], path[512];
+    size_t n, n_config;
+    snprintf(path, sizeof path, "%s/models/%s/config.json", TEST_DATA, fixture);
+    unsigned char *config = unit_read(path, &n_config);
+    config[n_config] = '\0';
+    make_folder(folder, sizeof folder, fixture, (char *)config);
+    snprintf(path, sizeof path, "%s/models/%s/%s", TEST_DATA, fixture, file);
+    unsigned char *bytes = unit_read(path, &n);
+    for (unsigned char *at = bytes;
+         (at = memmem(at, n - (size_t)(at - bytes), from, strlen(from)));)
+        memcpy(at, to, strlen(to));
+    snprintf(path, sizeof path, "%.400s/%s", folder, file);
+    unlink(path);
+    unit_write(path, bytes, n);
+    if (strcmp(file, "model.safetensors") != 0) {
+        snprintf(path, sizeof path, "%.400s/model.safetensors", folder);
+        unlink(path);
+    }
+    unit_fails(rt_import_open(folder, NULL, &import, &err), code, message, err);
+    snprintf(path, sizeof path, "%.400s/%s", folder, file);
+    unlink(path);
+    remove_folder(folder);
+    free(config);
+    free(bytes);
+}
+
+START_TEST(broken_weights_are_refused) {
+    check_edited("qwen2_moe", "model.safetensors", "experts.5.up_proj", "experts.5.xx_proj",
+                 GGUF_E_MISSING, "experts.5.up_proj.weight");
+    check_edited("gpt_oss_mxfp4", "model.safetensors", "down_proj_scales", "down_proj_scaled",
+                 GGUF_E_MISSING, "scales of tensor");
+    check_edited("llama3_bin", "pytorch_model.bin", "_rebuild_tensor_v2", "_rebuild_tensor_v9",
+                 GGUF_E_UNSUPPORTED, "not allowed");
+    check_edited("llama3_bin", "pytorch_model.bin", "torch\nBFloat16Storage",
+                 "posix\nBFloat16System", GGUF_E_UNSUPPORTED, "unknown type");
+    check_edited("llama3_bin", "pytorch_model.bin", "PK\1\2", "PK\1\3", GGUF_E_FORMAT, "directory");
+}
+END_TEST
+
+START_TEST(planned_families_are_named) {
+    static const char *const classes[] = {"Llama4ForConditionalGeneration", "Qwen3NextForCausalLM",
+                                          "Qwen3_5ForConditionalGeneration"};
+    for (size_t i = 0; i < 3; i++)
+        check_refused("qwen2_moe", "architectures", json_pack("[s]", classes[i]),
+                      GGUF_E_UNSUPPORTED, "is not supported yet");
+    check_refused("qwen2_moe", "architectures", json_pack("[s]", "NoSuchModel"), GGUF_E_UNSUPPORTED,
+                  "'NoSuchModel' is not supported (");
+}
+END_TEST
+
+START_TEST(the_runtime_refuses_what_it_cannot_compute) {
+    static const char *const refused[] = {"bert", "gemma2", "granite", "mixtral", "smollm3"};
+    for (size_t i = 0; i < sizeof refused / sizeof refused[0]; i++) {
+        gguf_error err = {0};
+        rt_model *model;
+        char folder[64];
+        snprintf(folder, sizeof folder, "models/%s", refused[i]);
+        const char *path = unit_convert(folder, GGUF_TYPE_F32);
+        ck_assert_int_eq(rt_model_open(path, &model, &err), GGUF_E_UNSUPPORTED);
+        unlink(path);
+    }
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("import");
+    TCase *tests = tcase_create("fixtures");
+    tcase_set_timeout(tests, 120);
+    tcase_add_loop_test(tests, tensors_are_as_expected, 0, N_FIXTURES);
+    tcase_add_loop_test(tests, keys_are_as_expected, 0, N_FIXTURES);
+    tcase_add_test(tests, lost_facts_are_kept);
+    tcase_add_test(tests, glm4_tensors_keep_their_rows);
+    tcase_add_test(tests, broken_checkpoints_are_refused);
+    tcase_add_test(tests, broken_weights_are_refused);
+    tcase_add_test(tests, planned_families_are_named);
+    tcase_add_test(tests, the_runtime_refuses_what_it_cannot_compute);
+    suite_add_tcase(suite, tests);
+    return unit_run(suite);
+}
