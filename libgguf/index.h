@@ -1,5 +1,5 @@
-/* Name -> number, for names that live elsewhere (xxHash XXH3 with a random seed, so that no file can
- * be made of names that collide; linear probing). */
+/* Name -> number, for names that live elsewhere (xxHash XXH3 with a random seed, so that no file
+ * can be made of names that collide; linear probing). */
 #ifndef LIBGGUF_INDEX_H
 #define LIBGGUF_INDEX_H
 
