@@ -82,7 +82,8 @@ def check_fixture(name, folder):
 
 
 def is_computed(path):
-    result = subprocess.run([BUILD / "gguf-run", path, "--tokens", "1", "-n", "1"], capture_output=True, text=True)
+    probe = [BUILD / "gguf-run", path, "--tokens", "1", "--logits", path.with_suffix(".probe"), "--force"]
+    result = subprocess.run(probe, capture_output=True, text=True)
     return "does not compute" not in result.stderr
 
 
