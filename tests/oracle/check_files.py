@@ -18,7 +18,8 @@ from safetensors.numpy import load_file
 
 BUILD, DATA = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
 FIXTURES = sorted(p.name for p in (DATA / "models").iterdir() if (p / "expected-gguf.json").exists())
-PURE_TYPES = ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q4_K", "Q5_K", "Q6_K"]
+PURE_TYPES = ["F16", "BF16", "Q8_0", "Q4_0", "Q4_1", "Q5_0", "Q5_1", "Q2_K", "Q3_K", "Q4_K", "Q5_K", "Q6_K",
+              "IQ4_NL", "IQ4_XS", "MXFP4"]
 checks = 0
 
 
