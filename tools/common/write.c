@@ -123,19 +123,20 @@ static gguf_code apply_recipe(tool *t, quant_plan *plan, const write_opts *o, wr
     return code;
 }
 
-/* The type that holds most bytes names a file whose types were kept. */
+/* The type that holds most numbers names a file whose types were kept. */
 static void describe_kept_types(quant_plan *plan, write_result *result) {
-    uint64_t n_bytes[3] = {0};
     static const struct {
         uint32_t type, file_type;
-    } kinds[3] = {{GGUF_TYPE_F32, 0}, {GGUF_TYPE_F16, 1}, {GGUF_TYPE_BF16, 32}};
-    size_t best = 0;
+    } kinds[] = {
+        {GGUF_TYPE_F32, 0}, {GGUF_TYPE_F16, 1}, {GGUF_TYPE_BF16, 32}, {GGUF_TYPE_MXFP4, 38}};
+    uint64_t n_elems[sizeof kinds / sizeof kinds[0]] = {0};
+    size_t best = 0, n_kinds = sizeof kinds / sizeof kinds[0];
     for (size_t i = 0; i < plan->n_tensors; i++)
-        for (size_t k = 0; k < 3; k++)
-            if (plan->tensors[i].source_type == kinds[k].type)
-                n_bytes[k] += plan->tensors[i].source.n_bytes;
-    for (size_t k = 1; k < 3; k++)
-        if (n_bytes[k] > n_bytes[best]) best = k;
+        for (size_t k = 0; k < n_kinds; k++)
+            if (plan->tensors[i].out.type == kinds[k].type)
+                n_elems[k] += gguf_tensor_n_elems(&plan->tensors[i].out);
+    for (size_t k = 1; k < n_kinds; k++)
+        if (n_elems[k] > n_elems[best]) best = k;
     if (!gguf_meta_find(plan->meta, "general.file_type"))
         gguf_meta_set_u32(plan->meta, "general.file_type", kinds[best].file_type);
     snprintf(result->type_name, sizeof result->type_name, "%s", gguf_type_name(kinds[best].type));
