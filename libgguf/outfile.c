@@ -32,6 +32,17 @@ static gguf_code check_absent(const gguf_outfile *f, gguf_error *err) {
                      "the output exists; --force replaces it");
 }
 
+gguf_code gguf_outfile_check(const char *path, bool replace, gguf_error *err) {
+    const gguf_outfile f = {.path = (char *)(uintptr_t)path, .replace = replace};
+    gguf_code code = check_absent(&f, err);
+    char *copy = code ? NULL : strdup(path);
+    if (!code && !copy) code = gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+    if (!code && access(dirname(copy), W_OK | X_OK) != 0)
+        code = fail_errno(err, path, GGUF_NO_OFFSET, "write into its folder");
+    free(copy);
+    return code;
+}
+
 static gguf_code reserve(gguf_outfile *f, uint64_t n_bytes, gguf_error *err) {
     struct statvfs fs;
     if (n_bytes == 0) return GGUF_OK;

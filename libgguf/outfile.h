@@ -11,6 +11,10 @@
 
 typedef struct gguf_outfile gguf_outfile;
 
+/* Whether an output could be created at all; to be asked before long work.
+ * Errors: GGUF_E_EXISTS, GGUF_E_IO (its folder is absent or not writable). */
+gguf_code gguf_outfile_check(const char *path, bool replace, gguf_error *err);
+
 /* Create the temporary file.
  *   n_bytes  the final size, reserved on disk where the file system can, and zeros until written;
  *            0 = not known yet

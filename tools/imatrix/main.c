@@ -1,11 +1,11 @@
 /* gguf-imatrix: run a model over a text and write the importance of its weights' columns. */
+#include "libgguf/outfile.h"
 #include "runtime/calibrate.h"
 #include "tools/common/text_tokens.h"
 #include "tools/common/tool.h"
 
 #include <stdio.h>
 #include <string.h>
-#include <unistd.h>
 
 enum { OPT_CTX = TOOL_LONG_ONLY, OPT_CHUNKS, OPT_FORMAT, OPT_MERGE, OPT_SHOW };
 
@@ -188,13 +188,12 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     if (t->n_args != 1 || !o->text || !o->output || o->merge || o->show)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "expected MODEL -f TEXT -o OUT.gguf (see --help)");
-    if (!t->force && access(o->output, F_OK) == 0)
-        return gguf_fail(err, GGUF_E_EXISTS, o->output, GGUF_NO_OFFSET,
-                         "the output exists; --force replaces it");
+    gguf_code code = gguf_outfile_check(o->output, t->force, err);
+    if (code) return code;
     rt_model *model = NULL;
     rt_ids ids = {0};
     int32_t bos = -1;
-    gguf_code code = rt_model_open(t->args[0], &model, err);
+    code = rt_model_open(t->args[0], &model, err);
     if (!code) code = text_tokens(model, o->text, &ids, &bos, err);
     if (!code) code = calibrate(t, o, model, &ids, bos, err);
     rt_ids_clear(&ids);

@@ -23,3 +23,6 @@ t gguf-quantize model.gguf out.gguf Q4_0 --imatrix model.gguf
 t gguf-quantize model.gguf out.gguf Q4_0 --require-imatrix
 t gguf-bench quality model.gguf -f missing.txt
 t ls
+gguf-convert "$DATA/demo-model" -o demo.gguf -q
+t gguf-imatrix demo.gguf -f "$DATA/demo-model/calib.txt" -o no-folder/imatrix.gguf
+t gguf-imatrix demo.gguf -f "$DATA/demo-model/calib.txt" -o demo.gguf
