@@ -298,9 +298,6 @@ static size_t byte_of(position *pos, size_t chars) {
 
 static int match_at(const rt_regex *regex, rt_regex_scratch *scratch, size_t n, size_t from) {
     int rc = pcre2_match(regex->code, scratch->classes, n, from, 0, scratch->match, NULL);
-    if (rc == PCRE2_ERROR_JIT_STACKLIMIT)
-        rc =
-            pcre2_match(regex->code, scratch->classes, n, from, PCRE2_NO_JIT, scratch->match, NULL);
     return rc;
 }
 
