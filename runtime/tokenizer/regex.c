@@ -297,8 +297,7 @@ static size_t byte_of(position *pos, size_t chars) {
 }
 
 static int match_at(const rt_regex *regex, rt_regex_scratch *scratch, size_t n, size_t from) {
-    int rc = pcre2_match(regex->code, scratch->classes, n, from, 0, scratch->match, NULL);
-    return rc;
+    return pcre2_match(regex->code, scratch->classes, n, from, 0, scratch->match, NULL);
 }
 
 gguf_code rt_regex_find(const rt_regex *regex, rt_regex_scratch *scratch, const char *text,

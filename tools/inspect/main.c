@@ -91,7 +91,8 @@ static const struct {
 static const char *const verb_names[N_VERBS + 1] = {"summary", "meta", "tensors", "tokens", "stats",
                                                     "verify",  "hash", "diff",    "report", NULL};
 
-static gguf_code run(tool *t, const inspect_opts *o, gguf_error *err) {
+static gguf_code run(tool *t, void *ctx, gguf_error *err) {
+    const inspect_opts *o = ctx;
     inspect_call c = {t, o, t->args, err};
     if (t->n_args == 1) return inspect_all(&c);
     c.files++;
@@ -123,13 +124,10 @@ int main(int argc, char **argv) {
                    "how it differs from another.",
         .options = options,
         .set = set_option,
+        .run = run,
         .ctx = &o,
         .verbs = verb_names};
-    tool t;
-    int status;
-    gguf_error err = {0};
-    if (!tool_start(&t, &spec, argc, argv, &status)) return status;
-    gguf_code code = run(&t, &o, &err);
+    int status = tool_main(&spec, argc, argv);
     if (o.has_regex) regfree(&o.regex);
-    return tool_end(&t, code, &err);
+    return status;
 }
