@@ -95,15 +95,30 @@ typedef struct quant_plan_tensor {
     const float *imp; /* [n_mats][n_cols] column importance, or NULL; not owned */
 } quant_plan_tensor;
 
+/* One output file: tensors [first, first + n_tensors) of the plan. */
+typedef struct quant_shard {
+    size_t first, n_tensors;
+    uint8_t *header;
+    uint64_t header_bytes, data_bytes;
+} quant_shard;
+
+/* How tensors are spread over output files; zeros = one file. */
+typedef struct quant_split {
+    uint64_t max_bytes;   /* of tensor data in a file */
+    uint32_t max_tensors; /* in a file */
+    bool as_source;       /* as out.shard of each tensor says */
+} quant_split;
+
 typedef struct quant_plan {
     gguf_meta *meta; /* owned */
     quant_plan_tensor *tensors;
     size_t n_tensors, room;
     quant_model_tags model;
     uint32_t alignment;
-    uint64_t header_bytes, data_bytes; /* by quant_plan_finish */
-    uint8_t *header;                   /* by quant_plan_finish */
-    void **owned;                      /* memory that lives as long as the plan */
+    quant_split split;
+    quant_shard *shards; /* by quant_plan_finish, as out.shard and out.data_off are */
+    uint32_t n_shards;
+    void **owned; /* memory that lives as long as the plan */
     size_t n_owned;
 } quant_plan;
 
@@ -117,11 +132,21 @@ gguf_code quant_plan_add(quant_plan *plan, const quant_plan_tensor *tensor, gguf
 void *quant_plan_alloc(quant_plan *plan, size_t n_bytes);
 /* Sort by layer, then name, as other tools order their files. */
 void quant_plan_sort(quant_plan *plan);
-/* Check every tensor (source and output agree, types known), place them and encode the header.
- * Nothing of the plan may change afterwards. */
+/* Check every tensor (source and output agree, types known), spread them over the files, place them
+ * and encode the headers. Nothing of the plan may change afterwards. */
 gguf_code quant_plan_finish(quant_plan *plan, gguf_error *err);
 
-uint64_t quant_plan_file_bytes(const quant_plan *plan);
+/* Encode the headers again after values of metadata changed. Errors: GGUF_E_USAGE a header has
+ * another length now. */
+gguf_code quant_plan_reencode(quant_plan *plan, gguf_error *err);
+
+/* The name of one of n_shards files: `path` itself if there is one.
+ * Errors: GGUF_E_USAGE it does not fit into `room`. */
+gguf_code quant_shard_path(const char *path, uint32_t n_shards, uint32_t no, char *out, size_t room,
+                           gguf_error *err);
+
+uint64_t quant_plan_file_bytes(const quant_plan *plan); /* of all files */
+uint64_t quant_plan_data_bytes(const quant_plan *plan); /* of the tensors in them */
 /* 8 * tensor bytes / elements. */
 double quant_plan_bpw(const quant_plan *plan);
 
@@ -136,10 +161,15 @@ typedef struct quant_loss {
 typedef struct quant_execute_opts {
     uint64_t max_memory_bytes; /* for buffers; at least one row per thread is always used */
     bool replace;              /* an existing output */
+    bool resume; /* go on with what an interrupted run of the same plan left, and leave it so */
     const atomic_bool *cancel; /* polled; may be NULL */
     void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes); /* may be NULL */
     void *progress_ctx;
     quant_loss *loss; /* [n_tensors], filled if not NULL (costs a decode of every block) */
+    /* Called when all data is written: may change values of the plan's metadata that keep their
+     * length, such as hashes. May be NULL. */
+    gguf_code (*seal)(void *ctx, gguf_pool *pool, gguf_error *err);
+    void *seal_ctx;
 } quant_execute_opts;
 
 quant_execute_opts quant_execute_defaults(void);
@@ -148,10 +178,12 @@ quant_execute_opts quant_execute_defaults(void);
 uint64_t quant_execute_memory(const quant_plan *plan, const quant_execute_opts *opts,
                               unsigned n_threads);
 
-/* Write the plan's file. The bytes do not depend on the number of threads.
+/* Write the plan's file, or its shards: PATH without .gguf, then -0000N-of-0000M.gguf. The bytes do
+ * not depend on the number of threads, nor on interruptions.
  * Errors: of sources and of the output file, GGUF_E_NONFINITE, GGUF_E_CANCELLED, GGUF_E_NOMEM;
- * no output is left behind. */
-gguf_code quant_execute(const quant_plan *plan, const char *path, gguf_pool *pool,
+ * GGUF_E_CHECK if resume is set and what was left belongs to another plan. No output is left
+ * behind; with resume, PATH.part and its journal stay, also when the process is killed. */
+gguf_code quant_execute(quant_plan *plan, const char *path, gguf_pool *pool,
                         const quant_execute_opts *opts, gguf_error *err);
 
 #endif

@@ -1,6 +1,9 @@
 /* Setting types, then executing or printing a plan. */
 #include "tools/common/write.h"
+#include "libgguf/hash.h"
+#include "libgguf/outfile.h"
 #include "quant/quant.h"
+#include "quant/source.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -15,6 +18,32 @@ write_opts write_opts_defaults(void) {
 void write_opts_clear(write_opts *o) {
     free(o->tensor_types);
     o->tensor_types = NULL;
+}
+
+gguf_code write_opts_set(write_opts *o, int id, const char *arg, gguf_error *err) {
+    switch (id) {
+    case WRITE_OPT_IMATRIX:
+        o->imatrix_file = arg;
+        break;
+    case WRITE_OPT_RECIPE:
+        o->recipe_file = arg;
+        break;
+    case WRITE_OPT_DRY_RUN:
+        o->dry_run = true;
+        break;
+    case WRITE_OPT_RESUME:
+        o->resume = true;
+        break;
+    case WRITE_OPT_MAX_MEMORY:
+        return tool_parse_size("--max-memory", arg, &o->max_memory_bytes, err);
+    case WRITE_OPT_SPLIT_SIZE:
+        return tool_parse_size("--split-max-size", arg, &o->split.max_bytes, err);
+    case WRITE_OPT_SPLIT_TENSORS:
+        return tool_parse_u32("--split-max-tensors", arg, 1, INT32_MAX, &o->split.max_tensors, err);
+    default:
+        break;
+    }
+    return GGUF_OK;
 }
 
 gguf_code write_opts_add_tensor_type(write_opts *o, const char *text, gguf_error *err) {
@@ -187,6 +216,7 @@ gguf_code write_prepare(tool *t, rt_import *import, const write_opts *o, write_r
         describe_kept_types(plan, result);
     if (!code) gguf_meta_set_u32(plan->meta, "general.quantization_version", 2);
     if (!code && o->imatrix_file) code = add_importance(t, plan, o, result, err);
+    plan->split = o->split;
     return code ? code : quant_plan_finish(plan, err);
 }
 
@@ -207,6 +237,7 @@ static void print_plan(const tool *t, const quant_plan *plan, const write_opts *
                gguf_type_name(p->source_type), gguf_type_name(p->out.type),
                tool_size_text(p->out.n_bytes, size, sizeof size));
     }
+    if (plan->n_shards > 1) printf("%u files, ", plan->n_shards);
     printf("%zu tensors, %s (%.2f bits per weight), %s of buffers with %u threads\n",
            plan->n_tensors, tool_size_text(quant_plan_file_bytes(plan), size, sizeof size),
            quant_plan_bpw(plan),
@@ -214,20 +245,83 @@ static void print_plan(const tool *t, const quant_plan *plan, const write_opts *
            n_threads);
 }
 
-static gguf_code execute(tool *t, rt_import *import, const char *path, const write_opts *o,
-                         write_result *result, gguf_error *err) {
-    const quant_plan *plan = rt_import_plan(import);
+/* Lines as gguf-inspect hash prints them; those of the sources are comments to it. */
+static gguf_code print_manifest(FILE *f, const quant_plan *plan, const gguf_hash *sources,
+                                const gguf_file *out, const gguf_hash *hashes,
+                                const gguf_hash *whole) {
+    for (size_t i = 0; i < plan->n_tensors; i++)
+        fprintf(f, "# source xxh3  %s  %s\n", sources[i].hex, plan->tensors[i].out.name.ptr);
+    for (size_t i = 0; i < gguf_file_n_tensors(out); i++) {
+        const gguf_tensor *t = gguf_file_tensor(out, i);
+        fprintf(f, "xxh3  %s  %s:%.*s\n", hashes[i].hex, gguf_file_path(out), (int)t->name.len,
+                t->name.ptr);
+    }
+    fprintf(f, "xxh3  %s  %s\n", whole->hex, gguf_file_path(out));
+    return fclose(f) == 0 ? GGUF_OK : GGUF_E_NOMEM;
+}
+
+static gguf_code save_manifest(const tool *t, const quant_plan *plan, const char *manifest,
+                               const gguf_file *out, gguf_pool *pool, gguf_error *err) {
+    size_t n = plan->n_tensors + 1, n_text = 0;
+    char *text = NULL;
+    gguf_hash whole, *hashes = calloc(n, sizeof *hashes), *sources = calloc(n, sizeof *sources);
+    FILE *f = open_memstream(&text, &n_text);
+    gguf_code code = GGUF_E_NOMEM;
+    if (!hashes || !sources || !f) {
+        gguf_fail(err, code, NULL, GGUF_NO_OFFSET, "out of memory");
+        if (f) fclose(f);
+        goto done;
+    }
+    code = quant_source_hashes(plan, pool, &tool_cancelled, sources, err);
+    if (!code)
+        code = gguf_hash_tensors(out, GGUF_HASH_XXH3, pool, &tool_cancelled, hashes, &whole, err);
+    if (code)
+        fclose(f);
+    else if ((code = print_manifest(f, plan, sources, out, hashes, &whole)))
+        gguf_fail(err, code, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!code) code = gguf_outfile_save(manifest, text, n_text, t->force, err);
+done:
+    free(text);
+    free(hashes);
+    free(sources);
+    return code;
+}
+
+static gguf_code write_manifest(const tool *t, const quant_plan *plan, const char *path,
+                                const char *manifest, gguf_pool *pool, gguf_error *err) {
+    gguf_file *out;
+    char first[4096];
+    gguf_code code = quant_shard_path(path, plan->n_shards, 0, first, sizeof first, err);
+    if (!code) code = gguf_file_open(first, GGUF_OPEN_DEFAULT, &out, err);
+    if (code) return code;
+    code = save_manifest(t, plan, manifest, out, pool, err);
+    gguf_file_close(out);
+    return code;
+}
+
+static quant_execute_opts execute_opts(tool *t, const write_opts *o, const write_result *result) {
     quant_execute_opts opts = quant_execute_defaults();
     opts.max_memory_bytes = o->max_memory_bytes;
     opts.replace = t->force;
+    opts.resume = o->resume;
     opts.cancel = &tool_cancelled;
     opts.progress = tool_progress;
     opts.progress_ctx = t;
     opts.loss = result->loss;
-    gguf_pool *pool;
-    gguf_code code = gguf_pool_new(t->n_threads, &pool, err);
-    if (code) return code;
-    code = quant_execute(plan, path, pool, &opts, err);
+    return opts;
+}
+
+static gguf_code execute(tool *t, rt_import *import, const char *path, const write_opts *o,
+                         write_result *result, gguf_error *err) {
+    quant_plan *plan = rt_import_plan(import);
+    quant_execute_opts opts = execute_opts(t, o, result);
+    gguf_pool *pool = NULL;
+    gguf_code code =
+        o->manifest_file ? gguf_outfile_check(o->manifest_file, t->force, err) : GGUF_OK;
+    if (!code) code = gguf_pool_new(t->n_threads, &pool, err);
+    if (!code) code = quant_execute(plan, path, pool, &opts, err);
+    if (!code && o->manifest_file)
+        code = write_manifest(t, plan, path, o->manifest_file, pool, err);
     gguf_pool_free(pool);
     return code;
 }

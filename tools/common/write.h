@@ -14,12 +14,40 @@ typedef struct write_opts {
     const char *output_type, *embedding_type; /* type names or NULL */
     char **tensor_types;                      /* REGEX=TYPE */
     size_t n_tensor_types;
-    bool pure, require_imatrix, dry_run;
+    bool pure, require_imatrix, dry_run, resume;
     uint64_t max_memory_bytes;
+    quant_split split;
+    const char *manifest_file; /* hashes of every tensor, source and output; or NULL */
 } write_opts;
+
+/* The rows that both commands have in their option tables; write_opts_set takes them. */
+enum {
+    WRITE_OPT_IMATRIX = 2000, /* beyond the ids of a command and of tool.c */
+    WRITE_OPT_RECIPE,
+    WRITE_OPT_DRY_RUN,
+    WRITE_OPT_MAX_MEMORY,
+    WRITE_OPT_RESUME,
+    WRITE_OPT_SPLIT_SIZE,
+    WRITE_OPT_SPLIT_TENSORS
+};
+
+#define WRITE_OPTIONS                                                                       \
+    {WRITE_OPT_IMATRIX, "imatrix", "FILE", "importance matrix (from gguf-imatrix)"},        \
+        {WRITE_OPT_RECIPE, "recipe", "FILE", "a recipe of your own, in place of the type"}, \
+        {WRITE_OPT_SPLIT_SIZE, "split-max-size", "SIZE",                                    \
+         "several files, each with at most so many bytes of tensors"},                      \
+        {WRITE_OPT_SPLIT_TENSORS, "split-max-tensors", "N",                                 \
+         "several files, each with at most N tensors"},                                     \
+        {WRITE_OPT_RESUME, "resume", NULL,                                                  \
+         "go on with an interrupted run, and leave this one so that it can go on"},         \
+        {WRITE_OPT_DRY_RUN, "dry-run", NULL, "print what would be written"}, {              \
+        WRITE_OPT_MAX_MEMORY, "max-memory", "SIZE", "bound of the buffers (256M)"           \
+    }
 
 write_opts write_opts_defaults(void);
 void write_opts_clear(write_opts *o);
+/* Take one of WRITE_OPTIONS. */
+gguf_code write_opts_set(write_opts *o, int id, const char *arg, gguf_error *err);
 gguf_code write_opts_add_tensor_type(write_opts *o, const char *text, gguf_error *err);
 
 /* What was written, for the result. */

@@ -10,10 +10,6 @@
 
 enum {
     OPT_OUTTYPE = TOOL_LONG_ONLY,
-    OPT_IMATRIX,
-    OPT_RECIPE,
-    OPT_DRY_RUN,
-    OPT_MAX_MEMORY,
     OPT_VOCAB_ONLY,
     OPT_ARCH_FILE,
     OPT_LIST_ARCHS,
@@ -24,13 +20,10 @@ static const tool_option options[] = {
     {'o', "output", "OUT.gguf", "the file to write"},
     {OPT_OUTTYPE, "outtype", "TYPE",
      "auto (the source's precision), f32, f16, bf16, q8_0, Q4_K_M, ..."},
-    {OPT_IMATRIX, "imatrix", "FILE", "importance matrix for quantised types"},
-    {OPT_RECIPE, "recipe", "FILE", "a recipe of your own, in place of --outtype"},
     {OPT_VOCAB_ONLY, "vocab-only", NULL, "metadata and tokenizer, no tensors"},
     {OPT_CHECK_TOKENIZER, "check-tokenizer", "F.json",
      "compare token ids with a list of {text, ids}"},
-    {OPT_DRY_RUN, "dry-run", NULL, "print what would be written"},
-    {OPT_MAX_MEMORY, "max-memory", "SIZE", "bound of the buffers (256M)"},
+    WRITE_OPTIONS,
     {OPT_ARCH_FILE, "arch-file", "F.yaml", "an architecture description of your own"},
     {OPT_LIST_ARCHS, "list-archs", NULL, "list the supported architectures"},
     {0},
@@ -52,17 +45,6 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     case OPT_OUTTYPE:
         o->write.type = strcasecmp(arg, "auto") == 0 ? NULL : arg;
         break;
-    case OPT_IMATRIX:
-        o->write.imatrix_file = arg;
-        break;
-    case OPT_RECIPE:
-        o->write.recipe_file = arg;
-        break;
-    case OPT_DRY_RUN:
-        o->write.dry_run = true;
-        break;
-    case OPT_MAX_MEMORY:
-        return tool_parse_size("--max-memory", arg, &o->write.max_memory_bytes, err);
     case OPT_VOCAB_ONLY:
         o->import.vocab_only = true;
         break;
@@ -76,7 +58,7 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         o->check_file = arg;
         break;
     default:
-        break;
+        return write_opts_set(&o->write, id, arg, err);
     }
     return GGUF_OK;
 }

@@ -8,21 +8,17 @@
 #include <strings.h>
 
 enum {
-    OPT_IMATRIX = TOOL_LONG_ONLY,
-    OPT_RECIPE,
-    OPT_TENSOR_TYPE,
+    OPT_TENSOR_TYPE = TOOL_LONG_ONLY,
     OPT_OUTPUT_TYPE,
     OPT_EMBEDDING_TYPE,
     OPT_PURE,
     OPT_ALLOW_REQUANTIZE,
     OPT_REQUIRE_IMATRIX,
-    OPT_DRY_RUN,
-    OPT_MAX_MEMORY
+    OPT_KEEP_SPLIT,
+    OPT_MANIFEST
 };
 
 static const tool_option options[] = {
-    {OPT_IMATRIX, "imatrix", "FILE", "importance matrix (from gguf-imatrix)"},
-    {OPT_RECIPE, "recipe", "FILE", "a recipe of your own, in place of TYPE"},
     {OPT_TENSOR_TYPE, "tensor-type", "REGEX=TYPE",
      "type of the tensors whose name matches; repeatable"},
     {OPT_OUTPUT_TYPE, "output-tensor-type", "TYPE", "type of output.weight"},
@@ -30,8 +26,9 @@ static const tool_option options[] = {
     {OPT_PURE, "pure", NULL, "TYPE for every tensor that is quantised"},
     {OPT_ALLOW_REQUANTIZE, "allow-requantize", NULL, "take input that is quantised already"},
     {OPT_REQUIRE_IMATRIX, "require-imatrix", NULL, "exit 1 if a quantised tensor has no entry"},
-    {OPT_DRY_RUN, "dry-run", NULL, "print what would be written"},
-    {OPT_MAX_MEMORY, "max-memory", "SIZE", "bound of the buffers (256M)"},
+    {OPT_KEEP_SPLIT, "keep-split", NULL, "as many files as IN has, each with the same tensors"},
+    {OPT_MANIFEST, "manifest", "FILE", "write the XXH3 of every tensor, source and output"},
+    WRITE_OPTIONS,
     {0},
 };
 
@@ -43,12 +40,6 @@ typedef struct quantize_opts {
 static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err) {
     quantize_opts *o = ctx;
     switch (id) {
-    case OPT_IMATRIX:
-        o->write.imatrix_file = arg;
-        break;
-    case OPT_RECIPE:
-        o->write.recipe_file = arg;
-        break;
     case OPT_TENSOR_TYPE:
         return write_opts_add_tensor_type(&o->write, arg, err);
     case OPT_OUTPUT_TYPE:
@@ -66,13 +57,14 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     case OPT_REQUIRE_IMATRIX:
         o->write.require_imatrix = true;
         break;
-    case OPT_DRY_RUN:
-        o->write.dry_run = true;
+    case OPT_KEEP_SPLIT:
+        o->write.split.as_source = true;
         break;
-    case OPT_MAX_MEMORY:
-        return tool_parse_size("--max-memory", arg, &o->write.max_memory_bytes, err);
+    case OPT_MANIFEST:
+        o->write.manifest_file = arg;
+        break;
     default:
-        break;
+        return write_opts_set(&o->write, id, arg, err);
     }
     return GGUF_OK;
 }
