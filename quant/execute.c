@@ -3,8 +3,8 @@
 #include "quant/outputs.h"
 #include "quant/plan.h"
 #include "quant/quant.h"
+#include "quant/rows.h"
 #include "quant/source.h"
-#include "quant/transform.h"
 
 #include <math.h>
 #include <pthread.h>
@@ -107,56 +107,18 @@ static gguf_code cut_plan(run *r, gguf_error *err) {
 
 /* ---- one chunk --------------------------------------------------------------------------- */
 
-static const float *importance_of(const quant_plan_tensor *t, const quant_piece *c) {
-    return t->imp ? t->imp + c->row / quant_rows_per_matrix(t) * t->n_cols : NULL;
-}
-
-/* Report a failure of encode with the tensor's name and the row in the tensor. */
-static gguf_code fail_tensor(const quant_plan_tensor *t, const quant_piece *c,
-                             const gguf_error *why, gguf_error *err) {
-    return gguf_fail(err, why->code, t->source.path, (int64_t)t->source.off,
-                     "tensor '%s', rows from %llu: %s", t->out.name.ptr, (unsigned long long)c->row,
-                     why->message);
-}
-
-static gguf_code check_finite(const quant_plan_tensor *t, const quant_piece *c, const uint8_t *rows,
-                              gguf_error *err) {
-    size_t at = quant_find_nonfinite(t->source_type, rows, c->n_rows, t->n_cols);
-    if (at == c->n_rows * t->n_cols) return GGUF_OK;
-    return gguf_fail(err, GGUF_E_NONFINITE, t->source.path, (int64_t)t->source.off,
-                     "tensor '%s' is not finite at row %llu, column %llu", t->out.name.ptr,
-                     (unsigned long long)(c->row + at / t->n_cols),
-                     (unsigned long long)(at % t->n_cols));
-}
-
-static gguf_code encode_rows(run *r, size_t index, const uint8_t *rows, worker_buffers *b,
-                             gguf_error *err) {
-    const quant_piece *c = &r->chunks[index];
-    const quant_plan_tensor *t = &r->plan->tensors[c->tensor];
-    const float *imp = importance_of(t, c);
-    gguf_error why = {0};
-    gguf_code code = quant_decode(t->source_type, rows, c->n_rows, t->n_cols, b->values, &why);
-    if (!code) quant_change_values(t, b->values, c->n_rows * t->n_cols);
-    if (!code)
-        code = quant_encode(t->out.type, b->values, c->n_rows, t->n_cols, imp, b->encoded, &why);
-    if (!code && r->opts->loss) {
-        code = quant_decode(t->out.type, b->encoded, c->n_rows, t->n_cols, b->decoded, &why);
-        quant_measure_loss(b->values, b->decoded, imp, c->n_rows, t->n_cols, &r->losses[index]);
-    }
-    return code ? fail_tensor(t, c, &why, err) : GGUF_OK;
-}
-
 static gguf_code run_chunk(run *r, size_t index, worker_buffers *b, gguf_error *err) {
     const quant_piece *c = &r->chunks[index];
     const quant_plan_tensor *t = &r->plan->tensors[c->tensor];
     size_t n_bytes = c->n_rows * quant_row_bytes(t->out.type, t->n_cols);
     if (quant_outputs_has(r->out, c, b->raw, n_bytes, &r->losses[index])) return GGUF_OK;
-    gguf_code code = quant_source_read(t, c->row, c->n_rows, b->raw, b->moved, err);
-    if (code) return code;
-    const uint8_t *rows = quant_move_rows(t, c->n_rows, b->raw, b->moved);
-    code = check_finite(t, c, rows, err);
-    if (!code && (t->source_type != t->out.type || quant_has_arithmetic(t))) {
-        code = encode_rows(r, index, rows, b, err);
+    const uint8_t *rows = NULL;
+    gguf_code code = quant_rows_read(t, c, b->raw, b->moved, &rows, err);
+    if (!code && !quant_rows_are_copied(t)) {
+        code = quant_rows_decode(t, c, rows, b->values, err);
+        if (!code)
+            code = quant_rows_encode(t, t->out.type, c, b->values, b->encoded, b->decoded,
+                                     &r->losses[index], err);
         rows = b->encoded;
     }
     if (code) return code;
