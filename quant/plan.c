@@ -18,13 +18,19 @@ gguf_code quant_plan_init(quant_plan *plan, gguf_error *err) {
     return plan->meta ? GGUF_OK : no_memory(err);
 }
 
+static void free_shards(quant_plan *plan) {
+    for (uint32_t i = 0; i < plan->n_shards; i++) free(plan->shards[i].header);
+    free(plan->shards);
+    plan->shards = NULL;
+    plan->n_shards = 0;
+}
+
 void quant_plan_clear(quant_plan *plan) {
     gguf_meta_free(plan->meta);
     for (size_t i = 0; i < plan->n_owned; i++) free(plan->owned[i]);
     free(plan->owned);
     free(plan->tensors);
-    for (uint32_t i = 0; i < plan->n_shards; i++) free(plan->shards[i].header);
-    free(plan->shards);
+    free_shards(plan);
     *plan = (quant_plan){0};
 }
 
@@ -121,6 +127,7 @@ static void number_shards(quant_plan *plan) {
 }
 
 static gguf_code make_shards(quant_plan *plan, gguf_error *err) {
+    free_shards(plan);
     if (plan->n_tensors) number_shards(plan);
     uint32_t n = plan->n_tensors ? plan->tensors[plan->n_tensors - 1].out.shard + 1 : 1;
     plan->shards = calloc(n, sizeof *plan->shards);

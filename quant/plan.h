@@ -13,6 +13,7 @@ typedef struct quant_tags {
     const char *role; /* last part of the GGUF name, e.g. "attn_v"; "" = none */
     int32_t layer;    /* -1 = not part of a layer */
     bool keep;        /* never quantised: norms, biases, routers, small tables */
+    bool pinned;      /* the user chose its type */
     bool is_output;   /* the output projection, or the embedding that stands in for it */
 } quant_tags;
 
@@ -133,7 +134,7 @@ void *quant_plan_alloc(quant_plan *plan, size_t n_bytes);
 /* Sort by layer, then name, as other tools order their files. */
 void quant_plan_sort(quant_plan *plan);
 /* Check every tensor (source and output agree, types known), spread them over the files, place them
- * and encode the headers. Nothing of the plan may change afterwards. */
+ * and encode the headers. What changes afterwards needs it once more. */
 gguf_code quant_plan_finish(quant_plan *plan, gguf_error *err);
 
 /* Encode the headers again after values of metadata changed. Errors: GGUF_E_USAGE a header has

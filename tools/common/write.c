@@ -58,6 +58,7 @@ void write_result_clear(write_result *result) {
     for (size_t i = 0; i < result->n_warnings; i++) free(result->warnings[i]);
     free(result->warnings);
     free(result->loss);
+    quant_allocation_clear(&result->allocation);
     *result = (write_result){0};
 }
 
@@ -94,8 +95,13 @@ static gguf_code parse_type(const char *name, uint32_t *type, gguf_error *err) {
     return GGUF_OK;
 }
 
+static bool has_target(const write_opts *o) {
+    return o->target_bytes > 0 || o->target_bpw > 0;
+}
+
 static gguf_code open_recipe(const write_opts *o, quant_recipe **recipe, gguf_error *err) {
-    uint32_t type = 0;
+    uint32_t type = GGUF_TYPE_Q4_K;
+    if (has_target(o)) return quant_recipe_pure(type, recipe, err); /* types to start with */
     if (o->recipe_file) return quant_recipe_load(o->recipe_file, recipe, err);
     if (!o->pure) return quant_recipe_named(o->type, recipe, err);
     gguf_code code = parse_type(o->type, &type, err);
@@ -138,7 +144,7 @@ static gguf_code apply_recipe(tool *t, quant_plan *plan, const write_opts *o, wr
     if (code) return code;
     code = add_overrides(recipe, o, err);
     if (!code) code = quant_recipe_apply(recipe, plan, o->imatrix_file != NULL, &n_fallbacks, err);
-    if (!code && n_fallbacks)
+    if (!code && n_fallbacks && !has_target(o))
         write_result_warn(
             result, t,
             "%zu tensors got another type, because blocks of the recipe's type do not "
@@ -147,7 +153,8 @@ static gguf_code apply_recipe(tool *t, quant_plan *plan, const write_opts *o, wr
     if (!code && quant_recipe_file_type(recipe) >= 0)
         gguf_meta_set_u32(plan->meta, "general.file_type",
                           (uint32_t)quant_recipe_file_type(recipe));
-    snprintf(result->type_name, sizeof result->type_name, "%s", quant_recipe_name(recipe));
+    snprintf(result->type_name, sizeof result->type_name, "%s",
+             has_target(o) ? "mixed" : quant_recipe_name(recipe));
     quant_recipe_free(recipe);
     return code;
 }
@@ -201,23 +208,60 @@ static gguf_code add_importance(tool *t, quant_plan *plan, const write_opts *o,
     return code ? code : check_coverage(t, o, &coverage, result, err);
 }
 
+static quant_execute_opts execute_opts(tool *t, const write_opts *o, const write_result *result) {
+    quant_execute_opts opts = quant_execute_defaults();
+    opts.max_memory_bytes = o->max_memory_bytes;
+    opts.replace = t->force;
+    opts.resume = o->resume;
+    opts.cancel = &tool_cancelled;
+    opts.progress = tool_progress;
+    opts.progress_ctx = t;
+    opts.loss = result->loss;
+    return opts;
+}
+
+/* ---- types for a size -------------------------------------------------------------------- */
+
+static gguf_code allocate(tool *t, quant_plan *plan, const write_opts *o, write_result *result,
+                          gguf_error *err) {
+    gguf_pool *pool = NULL;
+    quant_execute_opts opts = execute_opts(t, o, result);
+    result->allocation.target_bytes = o->target_bytes;
+    result->allocation.target_bpw = o->target_bpw;
+    gguf_code code = gguf_pool_new(t->n_threads, &pool, err);
+    if (!code) code = quant_allocation_measure(&result->allocation, plan, pool, &opts, err);
+    if (!code) code = quant_allocation_solve(&result->allocation, plan, err);
+    gguf_pool_free(pool);
+    return code;
+}
+
+/* Which mistakes the options hold, before anything is read. */
+static gguf_code check_opts(const write_opts *o, gguf_error *err) {
+    const char *why = NULL;
+    if (o->require_imatrix && !o->imatrix_file) why = "--require-imatrix needs --imatrix";
+    if (o->target_bytes && o->target_bpw > 0)
+        why = "--target-size and --target-bpw exclude each other";
+    if (has_target(o) && (o->pure || o->recipe_file))
+        why = "a target chooses the types itself; --pure and --recipe do not go with it";
+    return why ? gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s", why) : GGUF_OK;
+}
+
 gguf_code write_prepare(tool *t, rt_import *import, const write_opts *o, write_result *result,
                         gguf_error *err) {
     quant_plan *plan = rt_import_plan(import);
-    gguf_code code = GGUF_OK;
+    gguf_code code = check_opts(o, err);
+    if (code) return code;
     for (size_t i = 0; i < rt_import_n_warnings(import); i++)
         write_result_warn(result, t, "%s", rt_import_warning(import, i));
-    if (o->require_imatrix && !o->imatrix_file)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "--require-imatrix needs --imatrix");
-    if (o->type || o->recipe_file)
+    if (o->type || o->recipe_file || has_target(o))
         code = apply_recipe(t, plan, o, result, err);
     else
         describe_kept_types(plan, result);
     if (!code) gguf_meta_set_u32(plan->meta, "general.quantization_version", 2);
     if (!code && o->imatrix_file) code = add_importance(t, plan, o, result, err);
     plan->split = o->split;
-    return code ? code : quant_plan_finish(plan, err);
+    if (code) return code;
+    return has_target(o) ? allocate(t, plan, o, result, err) : quant_plan_finish(plan, err);
 }
 
 /* ---- running ----------------------------------------------------------------------------- */
@@ -243,6 +287,41 @@ static void print_plan(const tool *t, const quant_plan *plan, const write_opts *
            quant_plan_bpw(plan),
            tool_size_text(quant_execute_memory(plan, &opts, n_threads), memory, sizeof memory),
            n_threads);
+}
+
+static void print_candidates(const quant_plan_tensor *p, const quant_tensor_candidates *c,
+                             double total) {
+    const quant_candidate *chosen = &c->list[c->chosen];
+    double n_elems = (double)gguf_tensor_n_elems(&p->out);
+    if (!c->n) {
+        printf("%-40s %-7s %6.2f   (fixed)\n", p->out.name.ptr, gguf_type_name(p->out.type),
+               8 * (double)p->out.n_bytes / n_elems);
+        return;
+    }
+    double damage = c->sensitivity * chosen->error;
+    printf("%-40s %-7s %6.2f %10.6f %12.4f %12.6f %6.1f%%", p->out.name.ptr,
+           gguf_type_name(chosen->type), 8 * (double)chosen->n_bytes / n_elems, chosen->error,
+           c->sensitivity, damage, total > 0 ? 100 * damage / total : 0);
+    if (c->chosen + 1 < c->n) {
+        const quant_candidate *next = &c->list[c->chosen + 1];
+        printf("  %s would save %.6f for %.1f KiB", gguf_type_name(next->type),
+               damage - c->sensitivity * next->error,
+               (double)(next->n_bytes - chosen->n_bytes) / 1024);
+    }
+    printf("\n");
+}
+
+/* Why each tensor has its type. */
+static void print_allocation(const quant_plan *plan, const quant_allocation *a) {
+    char size[32];
+    printf("%-40s %-7s %6s %10s %12s %12s %7s\n", "tensor", "type", "bpw", "error", "sensitivity",
+           "damage", "share");
+    for (size_t i = 0; i < plan->n_tensors; i++)
+        print_candidates(&plan->tensors[i], &a->tensors[i], a->result.damage);
+    printf("%zu tensors, %s (%.4f bits per weight); expected damage %.6f, no choice within this "
+           "size does less than %.6f\n",
+           plan->n_tensors, tool_size_text(quant_plan_file_bytes(plan), size, sizeof size),
+           quant_plan_bpw(plan), a->result.damage, a->result.bound);
 }
 
 /* Lines as gguf-inspect hash prints them; those of the sources are comments to it. */
@@ -299,18 +378,6 @@ static gguf_code write_manifest(const tool *t, const quant_plan *plan, const cha
     return code;
 }
 
-static quant_execute_opts execute_opts(tool *t, const write_opts *o, const write_result *result) {
-    quant_execute_opts opts = quant_execute_defaults();
-    opts.max_memory_bytes = o->max_memory_bytes;
-    opts.replace = t->force;
-    opts.resume = o->resume;
-    opts.cancel = &tool_cancelled;
-    opts.progress = tool_progress;
-    opts.progress_ctx = t;
-    opts.loss = result->loss;
-    return opts;
-}
-
 static gguf_code execute(tool *t, rt_import *import, const char *path, const write_opts *o,
                          write_result *result, gguf_error *err) {
     quant_plan *plan = rt_import_plan(import);
@@ -329,6 +396,9 @@ static gguf_code execute(tool *t, rt_import *import, const char *path, const wri
 gguf_code write_run(tool *t, rt_import *import, const char *path, const write_opts *o,
                     write_result *result, gguf_error *err) {
     if (!o->dry_run) return execute(t, import, path, o, result, err);
-    if (!t->json) print_plan(t, rt_import_plan(import), o);
+    if (!t->json && has_target(o))
+        print_allocation(rt_import_plan(import), &result->allocation);
+    else if (!t->json)
+        print_plan(t, rt_import_plan(import), o);
     return GGUF_OK;
 }

@@ -2,6 +2,7 @@
 #ifndef TOOLS_COMMON_WRITE_H
 #define TOOLS_COMMON_WRITE_H
 
+#include "quant/allocate.h"
 #include "quant/imatrix.h"
 #include "quant/recipe.h"
 #include "runtime/import/import.h"
@@ -16,6 +17,8 @@ typedef struct write_opts {
     size_t n_tensor_types;
     bool pure, require_imatrix, dry_run, resume;
     uint64_t max_memory_bytes;
+    uint64_t target_bytes; /* 0 = none */
+    double target_bpw;     /* 0 = none */
     quant_split split;
     const char *manifest_file; /* hashes of every tensor, source and output; or NULL */
 } write_opts;
@@ -52,7 +55,8 @@ gguf_code write_opts_add_tensor_type(write_opts *o, const char *text, gguf_error
 
 /* What was written, for the result. */
 typedef struct write_result {
-    quant_loss *loss; /* [n_tensors] or NULL */
+    quant_loss *loss;            /* [n_tensors] or NULL */
+    quant_allocation allocation; /* empty without a target */
     char **warnings;
     size_t n_warnings;
     char type_name[64];

@@ -15,7 +15,9 @@ enum {
     OPT_ALLOW_REQUANTIZE,
     OPT_REQUIRE_IMATRIX,
     OPT_KEEP_SPLIT,
-    OPT_MANIFEST
+    OPT_MANIFEST,
+    OPT_TARGET_SIZE,
+    OPT_TARGET_BPW
 };
 
 static const tool_option options[] = {
@@ -26,6 +28,9 @@ static const tool_option options[] = {
     {OPT_PURE, "pure", NULL, "TYPE for every tensor that is quantised"},
     {OPT_ALLOW_REQUANTIZE, "allow-requantize", NULL, "take input that is quantised already"},
     {OPT_REQUIRE_IMATRIX, "require-imatrix", NULL, "exit 1 if a quantised tensor has no entry"},
+    {OPT_TARGET_SIZE, "target-size", "SIZE",
+     "choose types so that OUT has at most this size and the least expected damage"},
+    {OPT_TARGET_BPW, "target-bpw", "BITS", "the same for bits per weight"},
     {OPT_KEEP_SPLIT, "keep-split", NULL, "as many files as IN has, each with the same tensors"},
     {OPT_MANIFEST, "manifest", "FILE", "write the XXH3 of every tensor, source and output"},
     WRITE_OPTIONS,
@@ -60,6 +65,10 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     case OPT_KEEP_SPLIT:
         o->write.split.as_source = true;
         break;
+    case OPT_TARGET_SIZE:
+        return tool_parse_size("--target-size", arg, &o->write.target_bytes, err);
+    case OPT_TARGET_BPW:
+        return tool_parse_real("--target-bpw", arg, 0.1, 32, &o->write.target_bpw, err);
     case OPT_MANIFEST:
         o->write.manifest_file = arg;
         break;
@@ -96,6 +105,30 @@ static json_t *tensor_json(const quant_plan_tensor *t, const quant_loss *loss) {
     return row;
 }
 
+/* What every tensor would lose at every type that it could have got. */
+static json_t *allocation_json(const quant_plan *plan, const quant_allocation *a) {
+    json_t *tensors = json_array();
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        const quant_tensor_candidates *c = &a->tensors[i];
+        json_t *errors = json_object();
+        if (!c->n) {
+            json_decref(errors);
+            continue;
+        }
+        for (size_t k = 0; k < c->n; k++)
+            json_object_set_new(errors, gguf_type_name(c->list[k].type),
+                                tool_json_real(c->list[k].error));
+        const gguf_str *name = &plan->tensors[i].out.name;
+        json_array_append_new(tensors,
+                              json_pack("{s:o, s:s, s:o, s:o}", "name",
+                                        tool_json_bytes(name->ptr, name->len), "type",
+                                        gguf_type_name(c->list[c->chosen].type), "sensitivity",
+                                        tool_json_real(c->sensitivity), "errors", errors));
+    }
+    return json_pack("{s:o, s:o, s:o}", "expected_kld", tool_json_real(a->result.damage),
+                     "expected_kld_bound", tool_json_real(a->result.bound), "tensors", tensors);
+}
+
 static void print_result(tool *t, const quant_plan *plan, const char *const *args,
                          const write_opts *o, const write_result *result) {
     char size[32];
@@ -119,6 +152,8 @@ static void print_result(tool *t, const quant_plan *plan, const char *const *arg
     json_object_set_new(root, "bpw", tool_json_real(quant_plan_bpw(plan)));
     json_object_set_new(root, "seconds", tool_json_real(tool_elapsed_s(t)));
     json_object_set_new(root, "tensors", tensors);
+    if (result->allocation.tensors)
+        json_object_set_new(root, "allocation", allocation_json(plan, &result->allocation));
     json_object_set_new(root, "warnings", write_result_warnings(result));
     tool_print_json(root);
 }
@@ -128,6 +163,9 @@ static gguf_code quantize(tool *t, quantize_opts *o, gguf_error *err) {
     write_result result = {0};
     const char *type = t->n_args > 2 ? t->args[2] : NULL;
     o->write.type = type && strcasecmp(type, "COPY") == 0 ? NULL : type;
+    if (type && o->write.type && (o->write.target_bytes || o->write.target_bpw > 0) &&
+        strcasecmp(type, "AUTO") != 0)
+        write_result_warn(&result, t, "the target chooses the types; %s is not used", type);
     gguf_code code = rt_import_open(t->args[0], NULL, &import, err);
     if (!code) code = write_prepare(t, import, &o->write, &result, err);
     if (!code && !o->allow_requantize)
@@ -147,7 +185,8 @@ static gguf_code quantize(tool *t, quantize_opts *o, gguf_error *err) {
 
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     quantize_opts *o = ctx;
-    if (t->n_args == 3 || (t->n_args == 2 && o->write.recipe_file)) return quantize(t, o, err);
+    bool types_follow = o->write.recipe_file || o->write.target_bytes || o->write.target_bpw > 0;
+    if (t->n_args == 3 || (t->n_args == 2 && types_follow)) return quantize(t, o, err);
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected IN OUT TYPE (see --help)");
 }
 
@@ -155,7 +194,8 @@ int main(int argc, char **argv) {
     quantize_opts o = {.write = write_opts_defaults()};
     const tool_spec spec = {
         .name = "gguf-quantize",
-        .usage = "IN.gguf OUT.gguf TYPE [options]\nIN.gguf OUT.gguf --recipe FILE [options]",
+        .usage = "IN.gguf OUT.gguf TYPE [options]\nIN.gguf OUT.gguf --recipe FILE [options]\n"
+                 "IN.gguf OUT.gguf --target-size SIZE [options]",
         .summary =
             "Quantise a model. TYPE: F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4_K_S Q4_K_M Q5_K_S "
             "Q5_K_M Q6_K COPY,\nor any tensor type with --pure.",
