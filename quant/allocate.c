@@ -165,8 +165,8 @@ static gguf_code measure(job *j, sample *s, worker_buffers *b, gguf_error *err) 
     if (!code) s->signal = signal_of(t, &s->piece, b->values);
     for (size_t c = 0; c < candidates->n && !code; c++) {
         quant_loss_sums sums = {0};
-        code = quant_rows_encode(t, candidates->list[c].type, &s->piece, b->values, b->encoded,
-                                 b->decoded, &sums, err);
+        code = quant_rows_encode(t, candidates->list[c].type, &s->piece, b->values, NULL, NULL,
+                                 b->encoded, b->decoded, &sums, err);
         s->noise[c] = sums.weighted;
     }
     return code;

@@ -19,6 +19,7 @@
 typedef struct worker_buffers {
     uint8_t *raw, *moved, *encoded;
     float *values, *decoded;
+    void *compensate;
 } worker_buffers;
 
 typedef struct run {
@@ -28,6 +29,8 @@ typedef struct run {
     quant_piece *chunks;
     size_t n_chunks;
     quant_loss_sums *losses; /* [n_chunks] */
+    bool *done;              /* [n_chunks] written by an interrupted run */
+    size_t first;            /* chunk that the stage begins with */
     worker_buffers *buffers;
     unsigned n_workers;
     uint64_t total_bytes;
@@ -82,26 +85,47 @@ static uint64_t largest_chunk_elems(const quant_plan *plan, uint64_t elems) {
     return largest;
 }
 
+static size_t compensate_bytes(const quant_plan *plan) {
+    size_t most = 0;
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        const quant_plan_tensor *t = &plan->tensors[i];
+        size_t n = t->compensate ? quant_compensate_bytes(t->n_cols) : 0;
+        if (n > most) most = n;
+    }
+    return most;
+}
+
 uint64_t quant_execute_memory(const quant_plan *plan, const quant_execute_opts *opts,
                               unsigned n_threads) {
     uint64_t elems = largest_chunk_elems(plan, chunk_elems(opts, n_threads));
-    return elems * (BYTES_PER_ELEM + 8) * n_threads;
+    return (elems * (BYTES_PER_ELEM + 8) + compensate_bytes(plan)) * n_threads;
 }
 
 static gguf_code no_memory(gguf_error *err) {
     return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
 }
 
+static uint32_t last_stage(const quant_plan *plan) {
+    uint32_t last = 0;
+    for (size_t i = 0; i < plan->n_tensors; i++)
+        if (plan->tensors[i].stage > last) last = plan->tensors[i].stage;
+    return last;
+}
+
+/* All chunks, stage after stage. */
 static gguf_code cut_plan(run *r, gguf_error *err) {
     uint64_t elems = chunk_elems(r->opts, r->n_workers);
     for (size_t i = 0; i < r->plan->n_tensors; i++)
         r->n_chunks += cut_tensor(&r->plan->tensors[i], (uint32_t)i, elems, NULL);
     r->chunks = calloc(r->n_chunks ? r->n_chunks : 1, sizeof *r->chunks);
     r->losses = calloc(r->n_chunks ? r->n_chunks : 1, sizeof *r->losses);
-    if (!r->chunks || !r->losses) return no_memory(err);
+    r->done = calloc(r->n_chunks ? r->n_chunks : 1, sizeof *r->done);
+    if (!r->chunks || !r->losses || !r->done) return no_memory(err);
     size_t n = 0;
-    for (size_t i = 0; i < r->plan->n_tensors; i++)
-        n += cut_tensor(&r->plan->tensors[i], (uint32_t)i, elems, r->chunks + n);
+    for (uint32_t stage = 0, last = last_stage(r->plan); stage <= last; stage++)
+        for (size_t i = 0; i < r->plan->n_tensors; i++)
+            if (r->plan->tensors[i].stage == stage)
+                n += cut_tensor(&r->plan->tensors[i], (uint32_t)i, elems, r->chunks + n);
     return GGUF_OK;
 }
 
@@ -111,14 +135,13 @@ static gguf_code run_chunk(run *r, size_t index, worker_buffers *b, gguf_error *
     const quant_piece *c = &r->chunks[index];
     const quant_plan_tensor *t = &r->plan->tensors[c->tensor];
     size_t n_bytes = c->n_rows * quant_row_bytes(t->out.type, t->n_cols);
-    if (quant_outputs_has(r->out, c, b->raw, n_bytes, &r->losses[index])) return GGUF_OK;
     const uint8_t *rows = NULL;
     gguf_code code = quant_rows_read(t, c, b->raw, b->moved, &rows, err);
     if (!code && !quant_rows_are_copied(t)) {
         code = quant_rows_decode(t, c, rows, b->values, err);
         if (!code)
-            code = quant_rows_encode(t, t->out.type, c, b->values, b->encoded, b->decoded,
-                                     &r->losses[index], err);
+            code = quant_rows_encode(t, t->out.type, c, b->values, &r->opts->compensate,
+                                     b->compensate, b->encoded, b->decoded, &r->losses[index], err);
         rows = b->encoded;
     }
     if (code) return code;
@@ -145,10 +168,23 @@ static void record_progress(run *r, const quant_piece *c) {
     pthread_mutex_unlock(&r->lock);
 }
 
-static void chunk_task(void *ctx, size_t index, unsigned worker) {
+/* Whether an interrupted run wrote the chunk. */
+static void check_task(void *ctx, size_t task, unsigned worker) {
     run *r = ctx;
+    size_t index = r->first + task;
+    const quant_piece *c = &r->chunks[index];
+    const quant_plan_tensor *t = &r->plan->tensors[c->tensor];
+    size_t n_bytes = c->n_rows * quant_row_bytes(t->out.type, t->n_cols);
+    r->done[index] =
+        quant_outputs_has(r->out, c, r->buffers[worker].raw, n_bytes, &r->losses[index]);
+    if (r->done[index]) record_progress(r, c);
+}
+
+static void chunk_task(void *ctx, size_t task, unsigned worker) {
+    run *r = ctx;
+    size_t index = r->first + task;
     gguf_error failure = {0};
-    if (atomic_load(&r->stop)) return;
+    if (r->done[index] || atomic_load(&r->stop)) return;
     if (r->opts->cancel && atomic_load(r->opts->cancel))
         gguf_fail(&failure, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
     else
@@ -159,8 +195,10 @@ static void chunk_task(void *ctx, size_t index, unsigned worker) {
         record_progress(r, &r->chunks[index]);
 }
 
+/* The chunks of a tensor follow each other. */
 static void sum_losses(const run *r) {
-    for (size_t i = 0, c = 0; i < r->plan->n_tensors; i++) {
+    for (size_t c = 0; c < r->n_chunks;) {
+        uint32_t i = r->chunks[c].tensor;
         const quant_plan_tensor *t = &r->plan->tensors[i];
         quant_loss_sums sum = {0};
         for (; c < r->n_chunks && r->chunks[c].tensor == i; c++) {
@@ -168,14 +206,14 @@ static void sum_losses(const run *r) {
             sum.weighted += r->losses[c].weighted;
             sum.weights += r->losses[c].weights;
         }
-        double n = (double)(t->n_rows * t->n_cols);
-        r->opts->loss[i].rmse = n > 0 ? sqrt(sum.squares / n) : 0;
+        r->opts->loss[i].rmse = sqrt(sum.squares / (double)(t->n_rows * t->n_cols));
         r->opts->loss[i].weighted_rmse = sum.weights > 0 ? sqrt(sum.weighted / sum.weights) : 0;
     }
 }
 
 static gguf_code alloc_buffers(run *r, gguf_error *err) {
     size_t n = (size_t)largest_chunk_elems(r->plan, chunk_elems(r->opts, r->n_workers));
+    size_t n_compensate = compensate_bytes(r->plan);
     r->buffers = calloc(r->n_workers, sizeof *r->buffers);
     if (!r->buffers) return no_memory(err);
     for (unsigned w = 0; w < r->n_workers; w++) {
@@ -186,7 +224,9 @@ static gguf_code alloc_buffers(run *r, gguf_error *err) {
         b->encoded = malloc(n * 4 + 1);
         b->values = malloc(n * 4 + 1);
         b->decoded = r->opts->loss ? malloc(n * 4 + 1) : NULL;
-        if (!b->raw || !b->moved || !b->encoded || !b->values || (r->opts->loss && !b->decoded))
+        b->compensate = n_compensate ? malloc(n_compensate) : NULL;
+        if (!b->raw || !b->moved || !b->encoded || !b->values || (r->opts->loss && !b->decoded) ||
+            (n_compensate && !b->compensate))
             return no_memory(err);
     }
     return GGUF_OK;
@@ -199,18 +239,41 @@ static void free_run(run *r) {
         free(r->buffers[w].encoded);
         free(r->buffers[w].values);
         free(r->buffers[w].decoded);
+        free(r->buffers[w].compensate);
     }
     free(r->buffers);
     free(r->chunks);
     free(r->losses);
+    free(r->done);
     pthread_mutex_destroy(&r->lock);
     quant_outputs_discard(r->out);
 }
 
-static gguf_code run_all(run *r, gguf_pool *pool, gguf_error *err) {
-    gguf_pool_run(pool, r->n_chunks, chunk_task, r);
+/* The chunks [r->first, r->first + n) of one stage. */
+static gguf_code run_stage(run *r, uint32_t stage, size_t n, gguf_pool *pool, gguf_error *err) {
+    bool needed = false;
+    gguf_pool_run(pool, n, check_task, r);
+    for (size_t i = 0; i < n; i++) needed = needed || !r->done[r->first + i];
+    if (r->opts->provide) {
+        gguf_code code = r->opts->provide(r->opts->provide_ctx, stage, needed, pool, err);
+        if (code) return code;
+    }
+    gguf_pool_run(pool, n, chunk_task, r);
     if (r->failure.code && err && !err->code) *err = r->failure;
     return r->failure.code;
+}
+
+static gguf_code run_all(run *r, gguf_pool *pool, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    for (uint32_t stage = 0, last = last_stage(r->plan); stage <= last && !code; stage++) {
+        size_t n = 0;
+        while (r->first + n < r->n_chunks &&
+               r->plan->tensors[r->chunks[r->first + n].tensor].stage == stage)
+            n++;
+        code = run_stage(r, stage, n, pool, err);
+        r->first += n;
+    }
+    return code;
 }
 
 static gguf_code seal(quant_plan *plan, const quant_execute_opts *opts, gguf_pool *pool,

@@ -5,6 +5,7 @@
 
 #include "libgguf/gguf.h"
 #include "libgguf/pool.h"
+#include "quant/compensate.h"
 
 #include <stdatomic.h>
 
@@ -94,6 +95,9 @@ typedef struct quant_plan_tensor {
     quant_step steps[QUANT_MAX_STEPS];
     uint32_t n_steps;
     const float *imp; /* [n_mats][n_cols] column importance, or NULL; not owned */
+    uint32_t stage;   /* tensors are executed in this order */
+    bool compensate;  /* rounded with feedback, where hessians has one when the stage begins */
+    const quant_hessian *const *hessians; /* [n_mats], any may be NULL; not owned */
 } quant_plan_tensor;
 
 /* One output file: tensors [first, first + n_tensors) of the plan. */
@@ -167,6 +171,11 @@ typedef struct quant_execute_opts {
     void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes); /* may be NULL */
     void *progress_ctx;
     quant_loss *loss; /* [n_tensors], filled if not NULL (costs a decode of every block) */
+    quant_compensate_opts compensate;
+    /* Called before each stage, in order: sets importance and Hessians of its tensors. `needed`:
+     * something of the stage is still to be written. May be NULL. */
+    gguf_code (*provide)(void *ctx, uint32_t stage, bool needed, gguf_pool *pool, gguf_error *err);
+    void *provide_ctx;
     /* Called when all data is written: may change values of the plan's metadata that keep their
      * length, such as hashes. May be NULL. */
     gguf_code (*seal)(void *ctx, gguf_pool *pool, gguf_error *err);

@@ -1,16 +1,22 @@
 /* Reading a piece, its transforms, its encoding and what that loses. */
 #include "quant/rows.h"
 
+#include "quant/panel.h"
 #include "quant/quant.h"
 #include "quant/source.h"
 
 #include <string.h>
 
-uint64_t quant_rows_per_unit(const quant_plan_tensor *t) {
+static uint64_t head_rows(const quant_plan_tensor *t) {
     for (uint32_t i = 0; i < t->n_steps; i++)
         if (t->steps[i].op == QUANT_STEP_PERMUTE_HEADS && t->steps[i].arg)
             return t->n_rows / t->steps[i].arg;
     return 1;
+}
+
+uint64_t quant_rows_per_unit(const quant_plan_tensor *t) {
+    uint64_t head = head_rows(t), panels = (QUANT_PANEL + head - 1) / head;
+    return t->compensate ? panels * head : head;
 }
 
 /* Rows of whole heads from halves to adjacent pairs; see QUANT_STEP_PERMUTE_HEADS. */
@@ -107,12 +113,23 @@ gguf_code quant_rows_decode(const quant_plan_tensor *t, const quant_piece *piece
     return GGUF_OK;
 }
 
+static const quant_hessian *hessian_of(const quant_plan_tensor *t, const quant_piece *piece) {
+    return t->hessians ? t->hessians[piece->row / quant_rows_per_matrix(t)] : NULL;
+}
+
 gguf_code quant_rows_encode(const quant_plan_tensor *t, uint32_t type, const quant_piece *piece,
-                            const float *values, uint8_t *encoded, float *decoded,
+                            const float *values, const quant_compensate_opts *opts,
+                            void *compensate, uint8_t *encoded, float *decoded,
                             quant_loss_sums *loss, gguf_error *err) {
     const float *imp = importance_of(t, piece);
+    const quant_hessian *hessian = compensate ? hessian_of(t, piece) : NULL;
     gguf_error why = {0};
-    gguf_code code = quant_encode(type, values, piece->n_rows, t->n_cols, imp, encoded, &why);
+    gguf_code code = GGUF_OK;
+    if (hessian && quant_can_compensate(type, t->n_cols))
+        quant_compensate(type, values, piece->n_rows, t->n_cols, hessian, opts, encoded,
+                         compensate);
+    else
+        code = quant_encode(type, values, piece->n_rows, t->n_cols, imp, encoded, &why);
     if (!code && decoded)
         code = quant_decode(type, encoded, piece->n_rows, t->n_cols, decoded, &why);
     if (code) return fail_tensor(t, piece, &why, err);

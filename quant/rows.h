@@ -5,7 +5,7 @@
 #include "quant/journal.h"
 #include "quant/plan.h"
 
-/* Rows that must stay together: a head where heads are permuted. */
+/* Rows that must stay together: a head where heads are permuted; a panel where feedback is used. */
 uint64_t quant_rows_per_unit(const quant_plan_tensor *t);
 
 /* Read a piece and apply the steps that move rows.
@@ -21,10 +21,12 @@ bool quant_rows_are_copied(const quant_plan_tensor *t);
 gguf_code quant_rows_decode(const quant_plan_tensor *t, const quant_piece *piece,
                             const uint8_t *rows, float *values, gguf_error *err);
 
-/* Encode values with the tensor's importance.
+/* Encode values with the tensor's importance, or with feedback if it has a Hessian.
+ *   compensate  scratch of quant_compensate_bytes(n_cols); NULL for tensors without one
  *   decoded  [n_rows][n_cols], where `loss` is to be added to; or NULL */
 gguf_code quant_rows_encode(const quant_plan_tensor *t, uint32_t type, const quant_piece *piece,
-                            const float *values, uint8_t *encoded, float *decoded,
+                            const float *values, const quant_compensate_opts *opts,
+                            void *compensate, uint8_t *encoded, float *decoded,
                             quant_loss_sums *loss, gguf_error *err);
 
 #endif
