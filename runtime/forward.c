@@ -2,6 +2,8 @@
 #include "runtime/rope.h"
 #include "runtime/session_internal.h"
 
+#include <string.h>
+
 void rt_session_input(rt_session *session, const float *x, size_t n, size_t n_cols) {
     session->input = x;
     session->n_inputs = n;
@@ -59,5 +61,50 @@ gguf_code rt_forward(rt_session *session, const int32_t *tokens, size_t n, rt_lo
         if (code) return code;
     }
     if (which != RT_LOGITS_NONE) forward_output(session, n, which == RT_LOGITS_ALL ? n : 1, logits);
+    return GGUF_OK;
+}
+
+/* ---- layer by layer ---------------------------------------------------------------------- */
+
+static gguf_code check_rows(const rt_session *session, size_t n, gguf_error *err) {
+    if (n > 0 && n <= session->layout.n_batch && n <= session->layout.n_ctx) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     "%zu tokens do not fit into one batch", n);
+}
+
+static size_t stream_bytes(const rt_session *session, size_t n) {
+    return n * session->model->hparams.n_embd * sizeof(float);
+}
+
+gguf_code rt_session_embed(rt_session *session, const int32_t *tokens, size_t n, float *x,
+                           gguf_error *err) {
+    gguf_code code = check_rows(session, n, err);
+    if (code) return code;
+    rt_session_reset(session);
+    if ((code = rt_session_check_tokens(session, tokens, n, err))) return code;
+    session->backend->ops->embed(session->backend, &session->model->token_embd, tokens, n,
+                                 session->buf.x);
+    memcpy(x, session->buf.x, stream_bytes(session, n));
+    return GGUF_OK;
+}
+
+gguf_code rt_session_layer(rt_session *session, uint32_t layer, float *x, size_t n,
+                           gguf_error *err) {
+    gguf_code code = check_rows(session, n, err);
+    if (code) return code;
+    rt_session_reset(session);
+    memcpy(session->buf.x, x, stream_bytes(session, n));
+    rt_rope_table(session->model, 0, n, session->buf.rope);
+    code = forward_layer(session, layer, n, err);
+    memcpy(x, session->buf.x, stream_bytes(session, n));
+    return code;
+}
+
+gguf_code rt_session_head(rt_session *session, const float *x, size_t n, float *logits,
+                          gguf_error *err) {
+    gguf_code code = check_rows(session, n, err);
+    if (code) return code;
+    memcpy(session->buf.x, x, stream_bytes(session, n));
+    forward_output(session, n, n, logits);
     return GGUF_OK;
 }

@@ -103,4 +103,19 @@ typedef void (*rt_hook_fn)(void *ctx, gguf_str weight, const float *rows, size_t
                            size_t n_cols);
 void rt_session_set_hook(rt_session *session, rt_hook_fn fn, void *ctx); /* fn NULL: no hook */
 
+/* ---- layer by layer ----------------------------------------------------------------------------
+ *
+ * For calibration: the residual stream of a sequence that begins at position 0, moved through one
+ * layer at a time. n is at most n_batch and n_ctx. The hook is called as ever. */
+
+/* x [n][n_embd]: what the first layer gets. */
+gguf_code rt_session_embed(rt_session *session, const int32_t *tokens, size_t n, float *x,
+                           gguf_error *err);
+/* Replace x by what the layer makes of it. */
+gguf_code rt_session_layer(rt_session *session, uint32_t layer, float *x, size_t n,
+                           gguf_error *err);
+/* logits [n][n_vocab] of the stream behind the last layer. */
+gguf_code rt_session_head(rt_session *session, const float *x, size_t n, float *logits,
+                          gguf_error *err);
+
 #endif

@@ -116,7 +116,7 @@ rt_kv_layer rt_session_kv(const rt_session *session, uint32_t layer) {
 /* ---- evaluation ---------------------------------------------------------------------------------
  */
 
-static gguf_code check_tokens(const rt_session *session, const int32_t *tokens, size_t n,
+gguf_code rt_session_check_tokens(const rt_session *session, const int32_t *tokens, size_t n,
                               gguf_error *err) {
     uint32_t room = session->layout.n_ctx - session->n_past;
     if (n > room)
@@ -135,7 +135,7 @@ static gguf_code check_tokens(const rt_session *session, const int32_t *tokens, 
 
 gguf_code rt_session_eval(rt_session *session, const int32_t *tokens, size_t n, rt_logits which,
                           float *logits, gguf_error *err) {
-    gguf_code code = check_tokens(session, tokens, n, err);
+    gguf_code code = rt_session_check_tokens(session, tokens, n, err);
     uint32_t n_past = session->n_past;
     for (size_t done = 0; done < n && !code;) {
         size_t n_now = n - done < session->layout.n_batch ? n - done : session->layout.n_batch;

@@ -47,6 +47,10 @@ struct rt_session {
     void *hook_ctx;
 };
 
+/* Whether n tokens are in the vocabulary and fit. Errors: as rt_session_eval. */
+gguf_code rt_session_check_tokens(const rt_session *session, const int32_t *tokens, size_t n,
+                                  gguf_error *err);
+
 /* The layer's part of the KV cache. */
 rt_kv_layer rt_session_kv(const rt_session *session, uint32_t layer);
 

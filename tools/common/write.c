@@ -6,13 +6,15 @@
 #include "quant/source.h"
 
 #include <inttypes.h>
+#include <libgen.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 write_opts write_opts_defaults(void) {
-    return (write_opts){.max_memory_bytes = quant_execute_defaults().max_memory_bytes};
+    return (write_opts){.max_memory_bytes = quant_execute_defaults().max_memory_bytes,
+                        .calibration = calibration_defaults()};
 }
 
 void write_opts_clear(write_opts *o) {
@@ -59,6 +61,7 @@ void write_result_clear(write_result *result) {
     free(result->warnings);
     free(result->loss);
     quant_allocation_clear(&result->allocation);
+    calibration_close(result->calibration);
     *result = (write_result){0};
 }
 
@@ -241,13 +244,27 @@ static gguf_code check_opts(const write_opts *o, gguf_error *err) {
     if (o->require_imatrix && !o->imatrix_file) why = "--require-imatrix needs --imatrix";
     if (o->target_bytes && o->target_bpw > 0)
         why = "--target-size and --target-bpw exclude each other";
+    if (o->calibration.text && o->imatrix_file)
+        why = "--calibrate and --imatrix exclude each other";
     if (has_target(o) && (o->pure || o->recipe_file))
         why = "a target chooses the types itself; --pure and --recipe do not go with it";
     return why ? gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s", why) : GGUF_OK;
 }
 
-gguf_code write_prepare(tool *t, rt_import *import, const write_opts *o, write_result *result,
-                        gguf_error *err) {
+/* Needs the types. A dry run reads no text. */
+static gguf_code calibrate(tool *t, quant_plan *plan, const char *input, const char *output,
+                           const write_opts *o, write_result *result, gguf_error *err) {
+    if (!o->calibration.text || o->dry_run) return GGUF_OK;
+    char *copy = strdup(output);
+    if (!copy) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    gguf_code code =
+        calibration_open(t, input, dirname(copy), &o->calibration, plan, &result->calibration, err);
+    free(copy);
+    return code ? code : quant_plan_finish(plan, err);
+}
+
+gguf_code write_prepare(tool *t, rt_import *import, const char *input, const char *output,
+                        const write_opts *o, write_result *result, gguf_error *err) {
     quant_plan *plan = rt_import_plan(import);
     gguf_code code = check_opts(o, err);
     if (code) return code;
@@ -261,7 +278,8 @@ gguf_code write_prepare(tool *t, rt_import *import, const write_opts *o, write_r
     if (!code && o->imatrix_file) code = add_importance(t, plan, o, result, err);
     plan->split = o->split;
     if (code) return code;
-    return has_target(o) ? allocate(t, plan, o, result, err) : quant_plan_finish(plan, err);
+    code = has_target(o) ? allocate(t, plan, o, result, err) : quant_plan_finish(plan, err);
+    return code ? code : calibrate(t, plan, input, output, o, result, err);
 }
 
 /* ---- running ----------------------------------------------------------------------------- */
@@ -386,7 +404,12 @@ static gguf_code execute(tool *t, rt_import *import, const char *path, const wri
     gguf_code code =
         o->manifest_file ? gguf_outfile_check(o->manifest_file, t->force, err) : GGUF_OK;
     if (!code) code = gguf_pool_new(t->n_threads, &pool, err);
+    if (result->calibration) calibration_provide(result->calibration, &opts);
     if (!code) code = quant_execute(plan, path, pool, &opts, err);
+    if (!code && result->calibration && calibration_n_unseen(result->calibration))
+        write_result_warn(
+            result, t, "%zu matrices were met by too few tokens and are rounded without feedback",
+            calibration_n_unseen(result->calibration));
     if (!code && o->manifest_file)
         code = write_manifest(t, plan, path, o->manifest_file, pool, err);
     gguf_pool_free(pool);

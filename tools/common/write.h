@@ -6,6 +6,7 @@
 #include "quant/imatrix.h"
 #include "quant/recipe.h"
 #include "runtime/import/import.h"
+#include "tools/common/calibration.h"
 #include "tools/common/tool.h"
 
 typedef struct write_opts {
@@ -20,6 +21,7 @@ typedef struct write_opts {
     uint64_t target_bytes; /* 0 = none */
     double target_bpw;     /* 0 = none */
     quant_split split;
+    calibration_opts calibration;
     const char *manifest_file; /* hashes of every tensor, source and output; or NULL */
 } write_opts;
 
@@ -57,6 +59,7 @@ gguf_code write_opts_add_tensor_type(write_opts *o, const char *text, gguf_error
 typedef struct write_result {
     quant_loss *loss;            /* [n_tensors] or NULL */
     quant_allocation allocation; /* empty without a target */
+    calibration *calibration;    /* NULL without --calibrate */
     char **warnings;
     size_t n_warnings;
     char type_name[64];
@@ -68,9 +71,10 @@ void write_result_warn(write_result *result, tool *t, const char *format, ...)
 json_t *write_result_warnings(const write_result *result);
 
 /* Set types and importance of an imported plan and finish it.
+ *   input, output  paths, for --calibrate
  * Errors: GGUF_E_USAGE (unknown type), GGUF_E_CHECK (--require-imatrix), those of recipes. */
-gguf_code write_prepare(tool *t, rt_import *import, const write_opts *o, write_result *result,
-                        gguf_error *err);
+gguf_code write_prepare(tool *t, rt_import *import, const char *input, const char *output,
+                        const write_opts *o, write_result *result, gguf_error *err);
 
 /* Print the plan (--dry-run) or carry it out. */
 gguf_code write_run(tool *t, rt_import *import, const char *path, const write_opts *o,

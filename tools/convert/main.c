@@ -136,7 +136,7 @@ static gguf_code convert(tool *t, const convert_opts *o, gguf_error *err) {
     if (!code && rt_import_is_gguf(import))
         code = gguf_fail(err, GGUF_E_USAGE, t->args[0], GGUF_NO_OFFSET,
                          "this is a GGUF file already; gguf-quantize changes its types");
-    if (!code) code = write_prepare(t, import, &o->write, &result, err);
+    if (!code) code = write_prepare(t, import, t->args[0], o->output, &o->write, &result, err);
     if (!code) code = write_run(t, import, o->output, &o->write, &result, err);
     if (!code) print_result(t, import, o, &result);
     write_result_clear(&result);

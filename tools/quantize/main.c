@@ -17,7 +17,12 @@ enum {
     OPT_KEEP_SPLIT,
     OPT_MANIFEST,
     OPT_TARGET_SIZE,
-    OPT_TARGET_BPW
+    OPT_TARGET_BPW,
+    OPT_CALIBRATE,
+    OPT_METHOD,
+    OPT_SAMPLES,
+    OPT_DAMP,
+    OPT_EFFORT
 };
 
 static const tool_option options[] = {
@@ -31,6 +36,12 @@ static const tool_option options[] = {
     {OPT_TARGET_SIZE, "target-size", "SIZE",
      "choose types so that OUT has at most this size and the least expected damage"},
     {OPT_TARGET_BPW, "target-bpw", "BITS", "the same for bits per weight"},
+    {OPT_CALIBRATE, "calibrate", "TEXT[.gz]",
+     "run IN over this text and let weights make up for each other's rounding"},
+    {OPT_METHOD, "method", "METHOD", "of --calibrate: compensate (default) or round"},
+    {OPT_SAMPLES, "samples", "N", "tokens of the text to use (16384)"},
+    {OPT_DAMP, "damp", "X", "added to the Hessian, as a share of its mean diagonal (0.01)"},
+    {OPT_EFFORT, "effort", "EFFORT", "of --calibrate: fast or best"},
     {OPT_KEEP_SPLIT, "keep-split", NULL, "as many files as IN has, each with the same tensors"},
     {OPT_MANIFEST, "manifest", "FILE", "write the XXH3 of every tensor, source and output"},
     WRITE_OPTIONS,
@@ -41,6 +52,15 @@ typedef struct quantize_opts {
     write_opts write;
     bool allow_requantize;
 } quantize_opts;
+
+/* One of two words; *second says which. */
+static gguf_code set_choice(const char *option, const char *arg, const char *first,
+                            const char *other, bool *second, gguf_error *err) {
+    *second = strcmp(arg, other) == 0;
+    if (*second || strcmp(arg, first) == 0) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s takes %s or %s, not '%s'", option,
+                     first, other, arg);
+}
 
 static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err) {
     quantize_opts *o = ctx;
@@ -65,6 +85,18 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     case OPT_KEEP_SPLIT:
         o->write.split.as_source = true;
         break;
+    case OPT_CALIBRATE:
+        o->write.calibration.text = arg;
+        break;
+    case OPT_METHOD:
+        return set_choice("--method", arg, "compensate", "round", &o->write.calibration.round, err);
+    case OPT_EFFORT:
+        return set_choice("--effort", arg, "fast", "best", &o->write.calibration.best, err);
+    case OPT_SAMPLES:
+        return tool_parse_u32("--samples", arg, 1, UINT32_MAX, &o->write.calibration.n_samples,
+                              err);
+    case OPT_DAMP:
+        return tool_parse_real("--damp", arg, 0, 10, &o->write.calibration.damp, err);
     case OPT_TARGET_SIZE:
         return tool_parse_size("--target-size", arg, &o->write.target_bytes, err);
     case OPT_TARGET_BPW:
@@ -167,7 +199,7 @@ static gguf_code quantize(tool *t, quantize_opts *o, gguf_error *err) {
         strcasecmp(type, "AUTO") != 0)
         write_result_warn(&result, t, "the target chooses the types; %s is not used", type);
     gguf_code code = rt_import_open(t->args[0], NULL, &import, err);
-    if (!code) code = write_prepare(t, import, &o->write, &result, err);
+    if (!code) code = write_prepare(t, import, t->args[0], t->args[1], &o->write, &result, err);
     if (!code && !o->allow_requantize)
         code = check_requantize(rt_import_plan(import), t->args[0], err);
     if (!code && t->json && !o->write.dry_run) {
