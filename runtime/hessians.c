@@ -74,11 +74,14 @@ static float *chunk_at(const rt_hessians *h, size_t i) {
     return h->stream + i * h->n_ctx * rt_model_hparams(h->model)->n_embd;
 }
 
-static gguf_code embed_all(rt_hessians *h, const int32_t *tokens, gguf_error *err) {
+/* Chunks spread evenly over the text: its parts differ. */
+static gguf_code embed_all(rt_hessians *h, const int32_t *tokens, size_t n_tokens,
+                           gguf_error *err) {
+    size_t n_all = n_tokens / h->n_ctx;
     int32_t *chunk = malloc(h->n_ctx * sizeof *chunk);
     gguf_code code = chunk ? GGUF_OK : no_memory(err);
     for (size_t i = 0; i < h->n_chunks && !code; i++) {
-        memcpy(chunk, tokens + i * h->n_ctx, h->n_ctx * sizeof *chunk);
+        memcpy(chunk, tokens + i * n_all / h->n_chunks * h->n_ctx, h->n_ctx * sizeof *chunk);
         if (h->opts.bos >= 0) chunk[0] = h->opts.bos;
         code = rt_session_embed(h->session, chunk, h->n_ctx, chunk_at(h, i), err);
     }
@@ -107,7 +110,7 @@ gguf_code rt_hessians_new(const rt_model *model, const int32_t *tokens, size_t n
     if (opts->n_chunks && opts->n_chunks < h->n_chunks) h->n_chunks = opts->n_chunks;
     gguf_code code = open_session(h, err);
     if (!code) code = allocate_stream(h, folder, err);
-    if (!code) code = embed_all(h, tokens, err);
+    if (!code) code = embed_all(h, tokens, n_tokens, err);
     if (code)
         rt_hessians_free(h);
     else

@@ -2,6 +2,7 @@
 #include "tools/common/calibration.h"
 
 #include "quant/compensate.h"
+#include "quant/imatrix.h"
 #include "quant/source.h"
 #include "runtime/hessians.h"
 #include "tools/common/text_tokens.h"
@@ -10,37 +11,35 @@
 #include <string.h>
 
 #define CHUNK_TOKENS 512
+#define MIN_TOKENS   16
 
 struct calibration {
     calibration_opts opts;
     quant_plan *plan;
     rt_model *model;
+    rt_ids ids;
+    int32_t bos;
     rt_hessians *hessians;
     uint32_t n_layers;
     size_t n_unseen;
 };
 
 calibration_opts calibration_defaults(void) {
-    return (calibration_opts){.n_samples = 16384, .damp = 0.01};
+    return (calibration_opts){.n_samples = 16384, .damp = 0.05};
 }
 
 static gguf_code no_memory(gguf_error *err) {
     return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
 }
 
-static gguf_code open_hessians(tool *t, calibration *c, const char *folder, gguf_error *err) {
-    rt_ids ids = {0};
+static rt_calibrate_opts calibrate_opts(const tool *t, const calibration *c) {
     rt_calibrate_opts opts = rt_calibrate_defaults();
     opts.n_ctx = c->opts.n_samples < CHUNK_TOKENS ? c->opts.n_samples : CHUNK_TOKENS;
     opts.n_chunks = (c->opts.n_samples + opts.n_ctx - 1) / opts.n_ctx;
     opts.n_threads = t->n_threads;
+    opts.bos = c->bos;
     opts.cancel = &tool_cancelled;
-    gguf_code code = text_tokens(c->model, c->opts.text, &ids, &opts.bos, err);
-    if (!code)
-        code = rt_hessians_new(c->model, ids.data, ids.n, &opts, folder, c->opts.damp, &c->hessians,
-                               err);
-    rt_ids_clear(&ids);
-    return code;
+    return opts;
 }
 
 static bool is_quantised(const quant_plan_tensor *t) {
@@ -53,38 +52,41 @@ static uint64_t n_mats_of(const quant_plan_tensor *t) {
     return rows ? t->n_rows / rows : 0;
 }
 
-/* Memory for what a stage will set; the pointers stay NULL until then. */
-static gguf_code prepare_tensor(calibration *c, quant_plan_tensor *t) {
+static void prepare_tensor(const calibration *c, quant_plan_tensor *t) {
     t->stage = t->tags.layer >= 0 ? (uint32_t)t->tags.layer + 1
                                   : (t->tags.is_output ? c->n_layers + 1 : 0);
     t->compensate = !c->opts.round && t->stage > 0 && quant_can_compensate(t->out.type, t->n_cols);
-    return GGUF_OK;
 }
 
 static void record(const calibration *c, quant_plan *plan) {
     const char *slash = strrchr(c->opts.text, '/');
+    size_t n_tokens = c->ids.n < c->opts.n_samples ? c->ids.n : c->opts.n_samples;
     gguf_meta_set_str(plan->meta, "ggufkit.calibration.method",
                       gguf_str_of(c->opts.round ? "round" : "compensate"));
     gguf_meta_set_str(plan->meta, "ggufkit.calibration.dataset",
                       gguf_str_of(slash ? slash + 1 : c->opts.text));
-    gguf_meta_set_u32(plan->meta, "ggufkit.calibration.tokens",
-                      (uint32_t)rt_hessians_n_tokens(c->hessians));
+    gguf_meta_set_u32(plan->meta, "ggufkit.calibration.tokens", (uint32_t)n_tokens);
     gguf_meta_set_f32(plan->meta, "ggufkit.calibration.damp", (float)c->opts.damp);
     gguf_meta_set_str(plan->meta, "ggufkit.calibration.effort",
                       gguf_str_of(c->opts.best ? "best" : "fast"));
 }
 
-gguf_code calibration_open(tool *t, const char *path, const char *folder,
-                           const calibration_opts *opts, quant_plan *plan, calibration **out,
-                           gguf_error *err) {
+static gguf_code read_text(calibration *c, gguf_error *err) {
+    gguf_code code = text_tokens(c->model, c->opts.text, &c->ids, &c->bos, err);
+    if (!code && c->ids.n < MIN_TOKENS)
+        code = gguf_fail(err, GGUF_E_USAGE, c->opts.text, GGUF_NO_OFFSET,
+                         "%zu tokens are too few to calibrate with", c->ids.n);
+    return code;
+}
+
+gguf_code calibration_open(const char *path, const calibration_opts *opts, quant_plan *plan,
+                           calibration **out, gguf_error *err) {
     *out = NULL;
     calibration *c = calloc(1, sizeof *c);
     if (!c) return no_memory(err);
-    *c = (calibration){.opts = *opts, .plan = plan, .n_layers = plan->model.n_layers};
+    *c = (calibration){.opts = *opts, .plan = plan, .n_layers = plan->model.n_layers, .bos = -1};
     gguf_code code = rt_model_open(path, &c->model, err);
-    if (!code) code = open_hessians(t, c, folder, err);
-    for (size_t i = 0; i < plan->n_tensors && !code; i++)
-        if (is_quantised(&plan->tensors[i])) code = prepare_tensor(c, &plan->tensors[i]);
+    if (!code) code = read_text(c, err);
     if (code) {
         calibration_close(c);
         return code;
@@ -94,9 +96,29 @@ gguf_code calibration_open(tool *t, const char *path, const char *folder,
     return GGUF_OK;
 }
 
+gguf_code calibration_importance(tool *t, calibration *c, gguf_error *err) {
+    const rt_calibrate_opts opts = calibrate_opts(t, c);
+    quant_imatrix *im = quant_imatrix_new();
+    gguf_code code = im ? GGUF_OK : no_memory(err);
+    if (!code)
+        code = rt_calibrate_importance(c->model, c->ids.data, c->ids.n, &opts, im, NULL, err);
+    if (!code) code = quant_plan_attach_importance(c->plan, im, err);
+    quant_imatrix_free(im);
+    return code;
+}
+
+gguf_code calibration_start(tool *t, calibration *c, const char *folder, gguf_error *err) {
+    const rt_calibrate_opts opts = calibrate_opts(t, c);
+    for (size_t i = 0; i < c->plan->n_tensors; i++)
+        if (is_quantised(&c->plan->tensors[i])) prepare_tensor(c, &c->plan->tensors[i]);
+    return rt_hessians_new(c->model, c->ids.data, c->ids.n, &opts, folder, c->opts.damp,
+                           &c->hessians, err);
+}
+
 void calibration_close(calibration *c) {
     if (!c) return;
     rt_hessians_free(c->hessians);
+    rt_ids_clear(&c->ids);
     rt_model_close(c->model);
     free(c);
 }

@@ -18,13 +18,18 @@ calibration_opts calibration_defaults(void);
 
 typedef struct calibration calibration;
 
-/* Open the model at `path` and read the text; gives the plan its stages and records the calibration
- * in its metadata (ggufkit.calibration.*). Types are to be set before.
- *   folder  of the output, where activations lie that do not fit into memory */
-gguf_code calibration_open(tool *t, const char *path, const char *folder,
-                           const calibration_opts *opts, quant_plan *plan, calibration **out,
-                           gguf_error *err);
+/* Open the model at `path`, read the text and record the calibration in the plan's metadata
+ * (ggufkit.calibration.*). Errors: GGUF_E_USAGE too little text. */
+gguf_code calibration_open(const char *path, const calibration_opts *opts, quant_plan *plan,
+                           calibration **out, gguf_error *err);
 void calibration_close(calibration *c); /* accepts NULL */
+
+/* Give the plan's quantised tensors the importance that the text shows, for choosing types. */
+gguf_code calibration_importance(tool *t, calibration *c, gguf_error *err);
+
+/* Types are set: give the plan its stages and start the walk through the layers.
+ *   folder  where activations lie that do not fit into memory */
+gguf_code calibration_start(tool *t, calibration *c, const char *folder, gguf_error *err);
 
 /* Set what quant_execute asks for. */
 void calibration_provide(calibration *c, quant_execute_opts *opts);

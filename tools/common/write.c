@@ -251,16 +251,20 @@ static gguf_code check_opts(const write_opts *o, gguf_error *err) {
     return why ? gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s", why) : GGUF_OK;
 }
 
-/* Needs the types. A dry run reads no text. */
-static gguf_code calibrate(tool *t, quant_plan *plan, const char *input, const char *output,
-                           const write_opts *o, write_result *result, gguf_error *err) {
-    if (!o->calibration.text || o->dry_run) return GGUF_OK;
+/* Types are known, by a recipe or, with the importance that the text shows, by a target. */
+static gguf_code finish(tool *t, quant_plan *plan, const char *output, const write_opts *o,
+                        write_result *result, gguf_error *err) {
+    calibration *c = result->calibration;
+    gguf_code code = GGUF_OK;
+    if (c && has_target(o)) code = calibration_importance(t, c, err);
+    if (!code)
+        code = has_target(o) ? allocate(t, plan, o, result, err) : quant_plan_finish(plan, err);
+    if (code || !c || o->dry_run) return code;
     char *copy = strdup(output);
     if (!copy) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-    gguf_code code =
-        calibration_open(t, input, dirname(copy), &o->calibration, plan, &result->calibration, err);
+    code = calibration_start(t, c, dirname(copy), err);
     free(copy);
-    return code ? code : quant_plan_finish(plan, err);
+    return code;
 }
 
 gguf_code write_prepare(tool *t, rt_import *import, const char *input, const char *output,
@@ -277,9 +281,9 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
     if (!code) gguf_meta_set_u32(plan->meta, "general.quantization_version", 2);
     if (!code && o->imatrix_file) code = add_importance(t, plan, o, result, err);
     plan->split = o->split;
-    if (code) return code;
-    code = has_target(o) ? allocate(t, plan, o, result, err) : quant_plan_finish(plan, err);
-    return code ? code : calibrate(t, plan, input, output, o, result, err);
+    if (!code && o->calibration.text && (has_target(o) || !o->dry_run))
+        code = calibration_open(input, &o->calibration, plan, &result->calibration, err);
+    return code ? code : finish(t, plan, output, o, result, err);
 }
 
 /* ---- running ----------------------------------------------------------------------------- */

@@ -40,7 +40,7 @@ static const tool_option options[] = {
      "run IN over this text and let weights make up for each other's rounding"},
     {OPT_METHOD, "method", "METHOD", "of --calibrate: compensate (default) or round"},
     {OPT_SAMPLES, "samples", "N", "tokens of the text to use (16384)"},
-    {OPT_DAMP, "damp", "X", "added to the Hessian, as a share of its mean diagonal (0.01)"},
+    {OPT_DAMP, "damp", "X", "added to the Hessian, as a share of its mean diagonal (0.05)"},
     {OPT_EFFORT, "effort", "EFFORT", "of --calibrate: fast or best"},
     {OPT_KEEP_SPLIT, "keep-split", NULL, "as many files as IN has, each with the same tensors"},
     {OPT_MANIFEST, "manifest", "FILE", "write the XXH3 of every tensor, source and output"},
