@@ -139,8 +139,8 @@ static gguf_code import_checkpoint(rt_import *import, const char *path, const rt
                                                   err);
         if (!code) code = rt_import_rope(import, err);
         if (!code) code = rt_import_tensors(import, err);
-        if (!code) rt_import_size_label(import);
     }
+    if (!code) rt_import_describe(import);
     gguf_meta_set_u32(import->plan.meta, "general.quantization_version", 2);
     if (!code) code = import_vocab(import, err);
     return code ? code : gguf_meta_status(import->plan.meta, err);

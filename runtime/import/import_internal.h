@@ -34,9 +34,10 @@ const json_t *rt_config_get(const rt_import *import, const char *path);
 /* The conditions `when` and `unless` of a node of the description hold. */
 bool rt_import_applies(const rt_import *import, const gguf_yaml *node);
 
-/* general.architecture, type and name; once the tensors are known, the size label. */
+/* general.architecture, type and the folder's name; once the tensors are known, what README.md,
+ * the generation's and the model's configuration and the names say about the model. */
 gguf_code rt_import_general(rt_import *import, gguf_error *err);
-void rt_import_size_label(rt_import *import);
+void rt_import_describe(rt_import *import);
 
 /* Set the metadata keys of the description from config.json. */
 gguf_code rt_import_keys(rt_import *import, gguf_error *err);
