@@ -59,9 +59,12 @@ static const struct {
 
 static const struct {
     const char *field, *prefix;
-} sources[] = {{"base_model", "general.base_model"},  {"base_models", "general.base_model"},
-               {"datasets", "general.dataset"},       {"dataset", "general.dataset"},
-               {"base_model_sources", "general.base_model"}, {"dataset_sources", "general.dataset"}};
+} sources[] = {{"base_model", "general.base_model"},
+               {"base_models", "general.base_model"},
+               {"datasets", "general.dataset"},
+               {"dataset", "general.dataset"},
+               {"base_model_sources", "general.base_model"},
+               {"dataset_sources", "general.dataset"}};
 
 /* ---- texts and lists --------------------------------------------------------------------- */
 

@@ -90,7 +90,7 @@ static char *file_text(const rt_import *import, const char *name, size_t *n_byte
     char *path = NULL, *text = NULL;
     if (f && (text = malloc(f->n_bytes + 1))) {
         if (f->n_bytes) memcpy(text, f->bytes, f->n_bytes);
-        text[*n_bytes = f->n_bytes] = '\0';
+        text[ *n_bytes = f->n_bytes] = '\0';
     }
     if (f || !import->folder || asprintf(&path, "%s/%s", import->folder, name) < 0) return text;
     if (access(path, F_OK) == 0 && gguf_read_file(path, MAX_FILE, &text, n_bytes, NULL))
@@ -123,8 +123,8 @@ static void apply_generation_config(rt_import *import) {
     size_t n_bytes = 0;
     json_t *config = NULL;
     char *text = file_text(import, "generation_config.json", &n_bytes);
-    if (text && !gguf_json_parse(text, n_bytes, GGUF_JSON_WIDE_INTS, NULL, GGUF_NO_OFFSET, &config,
-                                 NULL))
+    if (text &&
+        !gguf_json_parse(text, n_bytes, GGUF_JSON_WIDE_INTS, NULL, GGUF_NO_OFFSET, &config, NULL))
         rt_card_sampling(config, import->plan.meta);
     json_decref(config);
     free(text);

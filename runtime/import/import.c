@@ -58,6 +58,8 @@ static gguf_code set_class_defaults(rt_import *import, const char *hf_class, con
                                     gguf_error *err) {
     const gguf_yaml *entry = rt_arch_class(rt_arch_doc(import->arch), hf_class, model_type);
     const gguf_yaml *defaults = gguf_yaml_get(entry, "defaults");
+    const char *inner = gguf_yaml_text(entry, "config", NULL);
+    import->inner_config = inner ? json_object_get(import->config, inner) : NULL;
     import->class_defaults = json_object();
     for (const gguf_yaml *node = defaults ? defaults->first : NULL; node; node = node->next)
         if (json_object_set_new(import->class_defaults, node->key, json_of(node)) != 0)
@@ -77,11 +79,15 @@ static gguf_code load_config(rt_import *import, gguf_error *err) {
     return gguf_json_load(import->config_path, GGUF_JSON_WIDE_INTS, &import->config, err);
 }
 
+static const char *hf_class_of(const rt_import *import) {
+    const json_t *classes = json_object_get(import->config, "architectures");
+    return json_string_value(json_array_get(classes, 0));
+}
+
 static gguf_code open_config(rt_import *import, const char *arch_file, gguf_error *err) {
     gguf_code code = load_config(import, err);
     if (code) return code;
-    const json_t *classes = json_object_get(import->config, "architectures");
-    const char *hf_class = json_string_value(json_array_get(classes, 0));
+    const char *hf_class = hf_class_of(import);
     const char *model_type = json_string_value(json_object_get(import->config, "model_type"));
     if (!hf_class && !model_type)
         return gguf_fail(err, GGUF_E_MISSING, import->config_path, GGUF_NO_OFFSET,
@@ -133,6 +139,7 @@ static gguf_code import_checkpoint(rt_import *import, const char *path, const rt
     if (code && err && !err->code) *err = why;
     if (!code) code = rt_import_general(import, err);
     if (!code) code = rt_import_keys(import, err);
+    if (!code) code = rt_import_pooling(import, hf_class_of(import), err);
     if (!code && !opts->vocab_only) {
         code = path ? gguf_checkpoint_open(path, &import->ckpt, err)
                     : gguf_checkpoint_from_memory(import->memory, import->n_memory, &import->ckpt,
@@ -219,6 +226,8 @@ void rt_import_close(rt_import *import) {
     gguf_file_close(import->gguf);
     for (size_t i = 0; i < import->n_warnings; i++) free(import->warnings[i]);
     free(import->warnings);
+    gguf_index_clear(&import->by_name);
+    free(import->names);
     free(import->used);
     free(import->architecture);
     free(import->config_path);

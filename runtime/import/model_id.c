@@ -137,7 +137,8 @@ static void join(const name_part *parts, size_t n, unsigned what, unsigned unles
         for (size_t k = 0; k < i && what == IS_SIZE; k++)
             repeated = repeated || (parts[k].is & what && !strcmp(parts[k].text, parts[i].text));
         if (repeated) continue;
-        int more = snprintf(out + len, RT_MODEL_ID_MAX - len, "%s%s", len ? "-" : "", parts[i].text);
+        int more =
+            snprintf(out + len, RT_MODEL_ID_MAX - len, "%s%s", len ? "-" : "", parts[i].text);
         len += more > 0 && (size_t)more < RT_MODEL_ID_MAX - len ? (size_t)more : 0;
     }
 }

@@ -8,10 +8,15 @@
 #include <sys/stat.h>
 
 static const char *const fixtures[] = {
-    "bert",      "deepseek_v2", "deepseek_v3", "gemma2",        "gemma3",  "gpt_oss",
-    "granite",   "llama",       "llama3",      "mistral",       "mixtral", "gpt_oss_mxfp4",
-    "olmo2",     "phi3",        "qwen2",       "qwen2_moe",     "qwen3",   "qwen3_fp8",
-    "qwen3_moe", "smollm3",     "llama3_bin",  "qwen3_moe_wide"};
+    "bert", "deepseek_v2", "deepseek_v3", "gemma2", "gemma3", "gpt_oss", "granite", "llama",
+    "llama3", "mistral", "mixtral", "gpt_oss_mxfp4", "olmo2", "phi3", "qwen2", "qwen2_moe", "qwen3",
+    "qwen3_fp8", "qwen3_moe", "smollm3", "llama3_bin", "qwen3_moe_wide",
+    /* made by scripts/make_import_models.py */
+    "cohere2", "stablelm", "stablelm_parallel", "starcoder2", "olmoe", "ernie4_5", "exaone4",
+    "seed_oss", "glm4_moe", "deepseek_v3_mtp", "deepseek_yarn", "phi3_longrope", "llama_linear",
+    "llama_tf4", "gemma3_vision", "qwen3_embedding", "llama_embedding", "bert_sentence", "gptq4",
+    "gptq2", "gptq3", "gptq8", "awq", "ct_int4", "ct_int4_zero", "ct_int8_packed", "ct_int8",
+    "ct_fp8", "fp8_tensor", "fp8_e5m2", "deepseek_wide", "gemma2_wide"};
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 
 /* Keys of ours, behind the architecture's name, that the other converter does not write. */
@@ -21,7 +26,7 @@ static const char *const own_keys[] = {
     "rope.freq_base",
     /* facts that it loses */
     "attention.sliding_window", "attention.sliding_window_pattern", "attention.scale",
-    "expert_weights_norm", "ggufkit.rope_layers", "ggufkit.yarn_truncate"};
+    "expert_weights_norm", "pooling_type", "ggufkit.rope_layers", "ggufkit.yarn_truncate"};
 
 static json_t *expected_of(const char *fixture) {
     gguf_error err = {0};

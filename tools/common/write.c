@@ -1,6 +1,7 @@
 /* Setting types, then executing or printing a plan. */
 #include "tools/common/write.h"
 #include "quant/quant.h"
+#include "tools/common/provenance.h"
 
 #include <inttypes.h>
 #include <stdarg.h>
@@ -187,6 +188,8 @@ gguf_code write_prepare(tool *t, rt_import *import, const write_opts *o, write_r
         describe_kept_types(plan, result);
     if (!code) gguf_meta_set_u32(plan->meta, "general.quantization_version", 2);
     if (!code && o->imatrix_file) code = add_importance(t, plan, o, result, err);
+    if (!code && (o->type || o->recipe_file))
+        code = provenance_set(plan->meta, result->type_name, o->imatrix_file, err);
     return code ? code : quant_plan_finish(plan, err);
 }
 

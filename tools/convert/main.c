@@ -174,8 +174,9 @@ static void print_result(tool *t, rt_import *import, const convert_opts *o,
 /* What the user says comes last. */
 static gguf_code set_metadata(rt_import *import, const convert_opts *o, gguf_error *err) {
     gguf_meta *meta = rt_import_plan(import)->meta;
-    gguf_code code = metadata_set_provenance(&o->write, meta, err);
-    if (!code && o->metadata_file) code = metadata_load(o->metadata_file, meta, err);
+    gguf_code code = GGUF_OK;
+    gguf_meta_set_str(meta, "ggufkit.tool", gguf_str_of("gguf-convert " GGUFKIT_VERSION));
+    if (o->metadata_file) code = metadata_load(o->metadata_file, meta, err);
     for (size_t i = 0; i < o->n_overrides && !code; i++)
         code = keyvalue_set(meta, o->overrides[i], err);
     return code;
