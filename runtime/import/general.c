@@ -140,12 +140,14 @@ void rt_import_describe(rt_import *import) {
     gguf_meta_unset(meta, "general.name"); /* the folder's comes last */
     apply_generation_config(import);
     apply_readme(import, n_params);
-    const char *id = json_string_value(rt_config_get(import, "_name_or_path"));
+    const char *id =
+        import->adapter ? NULL : json_string_value(rt_config_get(import, "_name_or_path"));
     const char *slash = id ? strchr(id, '/') : NULL;
     if (id && !(slash && strchr(slash + 1, '/'))) apply_id(meta, id, n_params);
     if (import->folder && folder_name(import->folder, name, sizeof name) == GGUF_OK)
         apply_id(meta, name, n_params);
     size_label(count_params(&import->plan, &n_experts), label, sizeof label);
     snprintf(full, sizeof full, "%" PRIu64 "x%s", n_experts, label);
-    if (n_params > 0) set_absent(meta, "general.size_label", n_experts ? full : label);
+    if (n_params > 0 && !import->adapter)
+        set_absent(meta, "general.size_label", n_experts ? full : label);
 }

@@ -125,6 +125,75 @@ static gguf_code import_bare_vocab(rt_import *import, gguf_error *err) {
     return code ? code : import_vocab(import, err);
 }
 
+/* ---- adapters ----------------------------------------------------------------------------- */
+
+static bool is_folder(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* The folder of the base model: what the user says, or what the adapter says if that is here. */
+static gguf_code find_base(const rt_import *import, const char *base, char **out, gguf_error *err) {
+    const char *name =
+        json_string_value(json_object_get(import->adapter, "base_model_name_or_path"));
+    *out = NULL;
+    if (base || (name && is_folder(name))) {
+        *out = strdup(base ? base : name);
+        return *out ? GGUF_OK : no_memory(err);
+    }
+    if (name && asprintf(out, "%s/%s", import->folder, name) < 0) return no_memory(err);
+    if (name && is_folder(*out)) return GGUF_OK;
+    free(*out);
+    *out = NULL;
+    return gguf_fail(
+        err, GGUF_E_MISSING, import->folder, GGUF_NO_OFFSET,
+        "an adapter needs its model's config.json; '%s' is not here, use --base FOLDER",
+        name ? name : "");
+}
+
+static gguf_code open_adapter_weights(rt_import *import, gguf_error *err) {
+    static const char *const names[] = {"adapter_model.safetensors", "adapter_model.bin"};
+    for (size_t i = 0; i < 2; i++) {
+        char *path = NULL;
+        if (asprintf(&path, "%s/%s", import->folder, names[i]) < 0) return no_memory(err);
+        bool found = access(path, F_OK) == 0;
+        gguf_code code = found ? gguf_checkpoint_open(path, &import->ckpt, err) : GGUF_OK;
+        free(path);
+        if (found) return code;
+    }
+    return gguf_fail(err, GGUF_E_MISSING, import->folder, GGUF_NO_OFFSET, "no %s and no %s here",
+                     names[0], names[1]);
+}
+
+static gguf_code import_adapter(rt_import *import, const rt_import_opts *opts, gguf_error *err) {
+    char *base = NULL;
+    gguf_code code = find_base(import, opts->base, &base, err);
+    if (code) return code;
+    free(import->config_path);
+    import->config_path = NULL;
+    if (asprintf(&import->config_path, "%s/config.json", base) < 0) code = no_memory(err);
+    free(base);
+    if (!code) code = open_config(import, opts->arch_file, err);
+    if (!code) code = rt_import_general(import, err);
+    if (!code) code = rt_import_keys(import, err);
+    if (!code) code = open_adapter_weights(import, err);
+    if (!code) code = rt_import_adapter(import, err);
+    if (!code) rt_import_describe(import);
+    gguf_meta_set_u32(import->plan.meta, "general.quantization_version", 2);
+    return code ? code : gguf_meta_status(import->plan.meta, err);
+}
+
+/* adapter_config.json tells an adapter's folder; *found says whether it is there. */
+static gguf_code load_adapter_config(rt_import *import, bool *found, gguf_error *err) {
+    char *path = NULL;
+    if (asprintf(&path, "%s/adapter_config.json", import->folder) < 0) return no_memory(err);
+    *found = access(path, F_OK) == 0;
+    gguf_code code =
+        *found ? gguf_json_load(path, GGUF_JSON_WIDE_INTS, &import->adapter, err) : GGUF_OK;
+    free(path);
+    return code;
+}
+
 /* path: NULL if the folder is in memory */
 static gguf_code import_checkpoint(rt_import *import, const char *path, const rt_import_opts *opts,
                                    gguf_error *err) {
@@ -173,10 +242,12 @@ static gguf_code open_path(rt_import *import, const char *path, const rt_import_
     if (!S_ISDIR(st.st_mode) && is_gguf_file(path)) {
         code = gguf_file_open(path, GGUF_OPEN_DEFAULT, &import->gguf, err);
         if (!code) code = rt_import_gguf(import, err);
-    } else {
-        code = import_checkpoint(import, path, opts, err);
+        return code;
     }
-    return code;
+    bool adapter = false;
+    if (S_ISDIR(st.st_mode)) code = load_adapter_config(import, &adapter, err);
+    if (code) return code;
+    return adapter ? import_adapter(import, opts, err) : import_checkpoint(import, path, opts, err);
 }
 
 static gguf_code open_memory(rt_import *import, const rt_import_opts *opts, gguf_error *err) {
@@ -221,6 +292,7 @@ void rt_import_close(rt_import *import) {
     quant_plan_clear(&import->plan);
     json_decref(import->config);
     json_decref(import->class_defaults);
+    json_decref(import->adapter);
     rt_arch_close(import->arch);
     gguf_checkpoint_close(import->ckpt);
     gguf_file_close(import->gguf);

@@ -23,6 +23,7 @@ struct rt_import {
     const char **names; /* of the same, as the description calls them; owned by plan or ckpt */
     gguf_index by_name;
     const json_t *inner_config; /* of the text model in a larger one, or NULL */
+    json_t *adapter;            /* adapter_config.json, if this is an adapter of its base model */
     bool is_embedding;          /* no head: a class without a task, or a folder with a pooling */
     char **warnings;
     size_t n_warnings;
@@ -98,6 +99,18 @@ gguf_code rt_import_rope(rt_import *import, gguf_error *err);
 
 /* All tensors of the description from the checkpoint. */
 gguf_code rt_import_tensors(rt_import *import, gguf_error *err);
+typedef gguf_code (*rt_import_visit)(rt_import *import, const gguf_yaml *node, uint64_t layer,
+                                     gguf_error *err);
+/* Call visit for every entry of `tensors` that applies, once per layer. */
+gguf_code rt_import_each(rt_import *import, rt_import_visit visit, gguf_error *err);
+/* Tag a tensor and append it; natural_type is what it becomes unless somebody asks for another. */
+gguf_code rt_import_add(rt_import *import, quant_plan_tensor *t, uint32_t natural_type,
+                        gguf_error *err);
+/* The steps of an entry: permuted heads, an added constant. */
+gguf_code rt_import_plan_steps(const rt_import *import, const gguf_yaml *node, quant_plan_tensor *t,
+                               gguf_error *err);
+/* All tensors of a LoRA adapter, from the open checkpoint; the base's keys are set and vanish. */
+gguf_code rt_import_adapter(rt_import *import, gguf_error *err);
 /* A generated F32 vector; values are copied. */
 gguf_code rt_import_add_vector(rt_import *import, const char *name, const float *values, size_t n,
                                gguf_error *err);

@@ -38,12 +38,15 @@ static void rename_one(const gguf_yaml *rule, char *name) {
         snprintf(name, MAX_NAME, "%.*s%s", (int)(strlen(old) - strlen(suffix)), old, becomes);
 }
 
+static const char adapter_prefix[] = "base_model.model.";
+
 /* The name after the rules of `names`, in the plan's memory; NULL when out of memory. */
 static const char *canonical(rt_import *import, const char *name) {
     char text[MAX_NAME];
     const gguf_yaml *rule = field(import, "names");
-    if (!rule || strlen(name) >= MAX_NAME) return name;
-    snprintf(text, sizeof text, "%s", name);
+    if ((!rule && !import->adapter) || strlen(name) >= MAX_NAME) return name;
+    bool outer = import->adapter && starts_with(name, adapter_prefix);
+    snprintf(text, sizeof text, "%s", name + (outer ? sizeof adapter_prefix - 1 : 0));
     for (; rule; rule = rule->next) rename_one(rule, text);
     if (strcmp(text, name) == 0) return name;
     char *copy = quant_plan_alloc(&import->plan, strlen(text) + 1);

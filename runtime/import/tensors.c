@@ -25,9 +25,8 @@ void rt_import_expand(const char *pattern, uint64_t layer, uint64_t expert, char
     out[len] = '\0';
 }
 
-/* natural_type: what the matrix becomes unless somebody asks for another type */
-static gguf_code add_tensor(rt_import *import, quant_plan_tensor *t, uint32_t natural_type,
-                            gguf_error *err) {
+gguf_code rt_import_add(rt_import *import, quant_plan_tensor *t, uint32_t natural_type,
+                        gguf_error *err) {
     gguf_code code = rt_tag_tensor(&import->plan, &t->out, &t->tags, err);
     if (code) return code;
     const gguf_type_layout *layout = gguf_type_layout_of(t->source_type);
@@ -48,7 +47,7 @@ gguf_code rt_import_add_vector(rt_import *import, const char *name, const float 
                            .source_type = GGUF_TYPE_F32,
                            .n_rows = 1,
                            .n_cols = n};
-    return add_tensor(import, &t, GGUF_TYPE_F32, err);
+    return rt_import_add(import, &t, GGUF_TYPE_F32, err);
 }
 
 static gguf_code describe(rt_import *import, const gguf_yaml *node, const gguf_checkpoint_tensor *t,
@@ -123,8 +122,8 @@ static gguf_code plan_permutation(const rt_import *import, const gguf_yaml *head
     return GGUF_OK;
 }
 
-static gguf_code plan_steps(const rt_import *import, const gguf_yaml *node, quant_plan_tensor *t,
-                            gguf_error *err) {
+gguf_code rt_import_plan_steps(const rt_import *import, const gguf_yaml *node, quant_plan_tensor *t,
+                               gguf_error *err) {
     const gguf_yaml *heads = gguf_yaml_get(node, "permute_heads");
     const gguf_yaml *add = gguf_yaml_get(node, "add");
     uint64_t constant = 0;
@@ -350,8 +349,8 @@ static gguf_code plan_tensor(rt_import *import, const gguf_yaml *node, const cha
     quant_plan_tensor t = empty_tensor(gguf_name);
     uint32_t natural_type = GGUF_TYPE_F32;
     gguf_code code = plan_source(import, node, src, &t, &natural_type, err);
-    if (!code) code = plan_steps(import, node, &t, err);
-    return code ? code : add_tensor(import, &t, natural_type, err);
+    if (!code) code = rt_import_plan_steps(import, node, &t, err);
+    return code ? code : rt_import_add(import, &t, natural_type, err);
 }
 
 /* The weight itself or its packed form. */
@@ -394,7 +393,7 @@ static gguf_code plan_experts(rt_import *import, const gguf_yaml *node, uint64_t
     t.stack = stack;
     t.out.dims[t.out.n_dims++] = n_experts;
     t.n_rows *= n_experts;
-    return add_tensor(import, &t, natural_type, err);
+    return rt_import_add(import, &t, natural_type, err);
 }
 
 /* A head that shares the embedding is stored once. True: leave it out. */
@@ -471,20 +470,28 @@ static gguf_code layers_of(const rt_import *import, const gguf_yaml *node, uint6
     return code;
 }
 
-gguf_code rt_import_tensors(rt_import *import, gguf_error *err) {
+gguf_code rt_import_each(rt_import *import, rt_import_visit visit, gguf_error *err) {
     uint64_t n_layers = 0;
     if (!rt_import_key_u64(import, "block_count", &n_layers) || n_layers > MAX_LAYERS)
         return gguf_fail(err, GGUF_E_LIMIT, import->config_path, GGUF_NO_OFFSET,
                          "the number of layers is missing or over %d", MAX_LAYERS);
     const gguf_yaml *list = gguf_yaml_get(gguf_yaml_root(rt_arch_doc(import->arch)), "tensors");
-    gguf_code code = rt_quantised_check(import, err);
-    if (!code) code = rt_import_index_names(import, err);
+    gguf_code code = GGUF_OK;
     for (const gguf_yaml *node = list ? list->first : NULL; node && !code; node = node->next) {
         uint64_t first, end;
         code = layers_of(import, node, n_layers, &first, &end, err);
         for (uint64_t layer = first; layer < end && !code; layer++)
-            code = import_tensor(import, node, layer, err);
+            code = visit(import, node, layer, err);
     }
-    if (!code) rt_import_report_unused(import, n_layers);
+    return code;
+}
+
+gguf_code rt_import_tensors(rt_import *import, gguf_error *err) {
+    uint64_t n_layers = 0;
+    gguf_code code = rt_quantised_check(import, err);
+    if (!code) code = rt_import_index_names(import, err);
+    if (!code) code = rt_import_each(import, import_tensor, err);
+    if (!code && rt_import_key_u64(import, "block_count", &n_layers))
+        rt_import_report_unused(import, n_layers);
     return code;
 }
