@@ -4,7 +4,7 @@
 usage: make_expected.py LLAMA_CPP FOLDER [FROM]     needs torch, transformers, gguf
 
 LLAMA_CPP is a source tree with convert_hf_to_gguf.py. FROM is another folder with the same model, for
-formats that the converter does not read. Its tokenizer part is switched off in memory (it refuses
+formats that the converter does not read, or a GGUF file that another of its programs wrote. Its tokenizer part is switched off in memory (it refuses
 tokenizers that it does not know), as are layers for multi-token prediction; nothing else is changed.
 """
 import hashlib
@@ -52,10 +52,12 @@ def describe(path):
     return metadata, tensors
 
 
-with tempfile.TemporaryDirectory() as temporary:
-    out = pathlib.Path(temporary) / 'out.gguf'
-    convert(out)
-    metadata, tensors = describe(out)
+if source.suffix == '.gguf':
+    metadata, tensors = describe(source)
+else:
+    with tempfile.TemporaryDirectory() as temporary:
+        convert(pathlib.Path(temporary) / 'out.gguf')
+        metadata, tensors = describe(pathlib.Path(temporary) / 'out.gguf')
 with open(folder / 'expected-gguf.json', 'w') as f:
     f.write('{"metadata": {\n')
     f.write(',\n'.join(f'{json.dumps(k)}: {json.dumps(v)}' for k, v in metadata.items()))
