@@ -86,6 +86,11 @@ static uint64_t units_of(const quant_packed *p, uint64_t n) {
     return (n * p->n_bits + 8 * p->unit_bytes - 1) / (8 * p->unit_bytes);
 }
 
+static bool is_product(uint64_t a, uint64_t b, uint64_t c, uint64_t product) {
+    uint64_t n;
+    return !__builtin_mul_overflow(a, b, &n) && !__builtin_mul_overflow(n, c, &n) && n == product;
+}
+
 static bool packed_fits(const quant_packed *p, uint64_t n_rows, uint64_t n_cols) {
     uint64_t stream = p->along_rows ? n_rows : n_cols, other = p->along_rows ? n_cols : n_rows;
     if (p->n_bits < 1 || p->n_bits > 8 || (p->unit_bytes != 1 && p->unit_bytes != 4)) return false;
@@ -93,7 +98,7 @@ static bool packed_fits(const quant_packed *p, uint64_t n_rows, uint64_t n_cols)
     if (stream > UINT32_MAX || other > UINT32_MAX) return false;
     uint64_t n_units = units_of(p, stream);
     if (p->grid.n_inner != (p->stream_is_inner ? n_units : other)) return false;
-    return n_units * other * p->unit_bytes == p->grid.bytes.n_bytes;
+    return is_product(n_units, other, p->unit_bytes, p->grid.bytes.n_bytes);
 }
 
 /* ---- scales and groups ------------------------------------------------------------------- */
@@ -200,13 +205,13 @@ gguf_code quant_affine_read(const quant_affine *a, const char *path, uint64_t ro
 
 gguf_code quant_affine_check(const quant_affine *a, const char *name, const char *path,
                              gguf_error *err) {
-    uint64_t n_scales = a->one_scale ? 1 : a->n_rows * a->n_groups;
+    uint64_t outer = a->one_scale ? 1 : a->n_rows, inner = a->one_scale ? 1 : a->n_groups;
     size_t unit = (size_t)quant_row_bytes(a->scale_type, 1);
     bool groups = a->group_cols && a->n_groups && a->n_groups <= UINT32_MAX &&
                   (a->group_of.n_bytes ? a->group_of.n_bytes == 4 * a->n_cols
                                        : (a->n_cols - 1) / a->group_cols < a->n_groups);
     bool fits = a->n_rows && a->n_cols && groups && packed_fits(&a->codes, a->n_rows, a->n_cols) &&
-                n_scales * unit == a->scales.bytes.n_bytes;
+                is_product(outer, inner, unit, a->scales.bytes.n_bytes);
     if (fits && a->zeros.grid.bytes.n_bytes) fits = packed_fits(&a->zeros, a->n_rows, a->n_groups);
     if (fits) return GGUF_OK;
     return gguf_fail(err, GGUF_E_SHAPE, path, (int64_t)a->codes.grid.bytes.off,

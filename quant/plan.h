@@ -84,7 +84,9 @@ typedef enum quant_coding {
     /* 32 elements in 16 bytes, neighbours in one byte, the first in its low half; scales are E8M0
      * bytes; becomes MXFP4, bit for bit. */
     QUANT_CODING_MXFP4,
-    QUANT_CODING_AFFINE /* see quant_affine; becomes F32 */
+    QUANT_CODING_AFFINE, /* see quant_affine; becomes F32 */
+    /* Numbers that no kernel decodes: F64, I8 to I64, as scaling.type says; become F32. */
+    QUANT_CODING_NUMBER
 } quant_coding;
 
 /* Element (row, column) is number first + row * row_stride + column * col_stride of the source:

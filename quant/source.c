@@ -25,6 +25,8 @@ static uint64_t stored_bytes(const quant_plan_tensor *t, uint64_t n_elems) {
         return n_elems;
     case QUANT_CODING_AFFINE:
         return 4 * n_elems;
+    case QUANT_CODING_NUMBER:
+        return quant_row_bytes(t->scaling.type, n_elems);
     case QUANT_CODING_MXFP4:
         return n_elems / 2;
     default:
@@ -67,6 +69,7 @@ static uint64_t scale_row(const quant_plan_tensor *t, uint64_t elem) {
 
 static bool scales_fit(const quant_plan_tensor *t, const quant_source *s, uint64_t n_rows) {
     quant_view v = view_of(t);
+    if (t->coding == QUANT_CODING_NUMBER) return true;
     if (t->coding == QUANT_CODING_PLAIN || !has_scales(s)) return t->coding != QUANT_CODING_MXFP4;
     if (!t->scaling.n_cols || !t->scaling.block_rows || !t->scaling.block_cols) return false;
     uint64_t last = s->first + (n_rows - 1) * v.row_stride + (t->n_cols - 1) * v.col_stride;
@@ -283,6 +286,26 @@ static gguf_code decode(const quant_plan_tensor *t, const quant_source *s, uint6
     return code;
 }
 
+/* ---- wide numbers and integers ------------------------------------------------------------- */
+
+static float number_at(uint32_t type, const uint8_t *src) {
+    double wide;
+    int64_t integer = 0;
+    size_t size = quant_row_bytes(type, 1);
+    if (type == GGUF_TYPE_F64) {
+        memcpy(&wide, src, sizeof wide);
+        return (float)wide;
+    }
+    for (size_t i = 0; i < size; i++) integer |= (int64_t)((uint64_t)src[i] << 8 * i);
+    if (size < 8 && src[size - 1] & 0x80) integer -= (int64_t)1 << 8 * size;
+    return (float)integer;
+}
+
+static void decode_numbers(const quant_plan_tensor *t, size_t n, const uint8_t *src, float *dst) {
+    size_t size = quant_row_bytes(t->scaling.type, 1);
+    for (size_t i = 0; i < n; i++) dst[i] = number_at(t->scaling.type, src + i * size);
+}
+
 /* ---- packed integers ---------------------------------------------------------------------- */
 
 /* Decode the rectangle of the stored matrix that holds the rows, then pick the elements. */
@@ -318,5 +341,8 @@ gguf_code quant_source_read(const quant_plan_tensor *t, uint64_t row, uint64_t n
     if (t->coding == QUANT_CODING_AFFINE)
         return read_affine(t, s, row, n_rows, (float *)(void *)dst, err);
     gguf_code code = gather(t, s, row, n_rows, scratch, dst, err);
-    return code ? code : decode(t, s, row, n_rows, scratch, dst, err);
+    if (!code && t->coding == QUANT_CODING_NUMBER)
+        decode_numbers(t, n_rows * t->n_cols, scratch, (float *)(void *)dst);
+    if (code || t->coding == QUANT_CODING_NUMBER) return code;
+    return decode(t, s, row, n_rows, scratch, dst, err);
 }

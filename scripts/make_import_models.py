@@ -256,6 +256,14 @@ def with_draft_layer(out, name):
     save_weights(folder, tensors)
 
 
+def mixed_dtypes(out, name):
+    """Norms as F64, every other matrix as F16 or F32."""
+    folder = f'{out}/{name}'
+    kinds = (torch.float16, torch.float32)
+    save_weights(folder, {n: t.double() if t.ndim == 1 else t.to(kinds[i % 2])
+                          for i, (n, t) in enumerate(sorted(weights_of(folder).items()))})
+
+
 def gemma3_vision(out, V):
     text = dict(vocab_size=V, hidden_size=32, intermediate_size=48, num_hidden_layers=2, head_dim=16,
                 num_attention_heads=2, num_key_value_heads=1, sliding_window=8, query_pre_attn_scalar=16,
@@ -547,6 +555,8 @@ def main(data, *only):
             build(out, name, config, V)
             if name in ('glm4_moe', 'deepseek_v3_mtp'):
                 with_draft_layer(out, name)
+            if name == 'ernie4_5':
+                mixed_dtypes(out, name)
             print(name, flush=True)
     for name, make in (('llama_tf4', transformers4), ('gemma3_vision', gemma3_vision),
                        ('embedding', embedding_models), ('quantised', quantised_models), ('llama_lora', adapter)):

@@ -71,6 +71,9 @@ static gguf_code describe(rt_import *import, const gguf_yaml *node, const gguf_c
         out->natural_type = GGUF_TYPE_BF16;
     } else if (t->dtype->gguf_type >= 0 && quant_can_decode((uint32_t)t->dtype->gguf_type)) {
         out->type = out->natural_type = (uint32_t)t->dtype->gguf_type;
+    } else if (t->dtype->gguf_type >= 0) {
+        out->coding = QUANT_CODING_NUMBER;
+        out->type = out->natural_type = GGUF_TYPE_F32;
     } else {
         return gguf_fail(err, GGUF_E_UNSUPPORTED, out->path, (int64_t)t->off,
                          "tensor '%s' has the dtype %s, which is not supported", t->name.ptr,
@@ -329,7 +332,9 @@ static gguf_code plan_source(rt_import *import, const gguf_yaml *node,
     for (uint32_t i = 0; i < s.n_dims; i++) t->out.dims[i] = s.dims[s.n_dims - 1 - i];
     t->n_cols = t->out.dims[0];
     t->n_rows = gguf_tensor_n_rows(&t->out);
-    bool blocks = s.coding != QUANT_CODING_PLAIN && s.coding != QUANT_CODING_AFFINE;
+    bool blocks = s.coding == QUANT_CODING_E4M3 || s.coding == QUANT_CODING_E5M2 ||
+                  s.coding == QUANT_CODING_MXFP4;
+    if (s.coding == QUANT_CODING_NUMBER) t->scaling.type = (uint32_t)src->dtype->gguf_type;
     if (blocks) code = plan_scaling(import, &s, t, err);
     if (!code && takes_parts(node) && n_elems_of(src) == 0)
         code = gguf_fail(err, GGUF_E_SHAPE, s.path, (int64_t)src->off, "tensor '%s' is empty",
