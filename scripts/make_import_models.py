@@ -354,24 +354,23 @@ def is_linear(name, tensor):
 
 def quantise(out, name, V, one, config, base=None):
     """Replace every linear weight by what `one(weight, name)` gives: parts by suffix, dequantised weight."""
-    folder, model = build(out, name, base or small_qwen(V), V)
-    tensors, state, done = weights_of(folder), model.state_dict(), {}
-    for key, t in tensors.items():
+    folder, _ = build(out, name, base or small_qwen(V), V)
+    done, plain = {}, {}
+    for key, t in weights_of(folder).items():
+        plain[key] = t.float()
         if not is_linear(key, t):
             done[key] = t
             continue
-        parts, weight = one(t.float(), key)
+        parts, plain[key] = one(t.float(), key)
         for suffix, part in parts.items():
             done[key.removesuffix('weight') + suffix] = part
-        state[key].copy_(weight)
-    keep = os.environ.get('DEQUANTISED')
-    if keep:
-        shutil.copytree(folder, f'{keep}/{name}', dirs_exist_ok=True)
-        names = {n: state[n] for n in tensors}
-        save_weights(f'{keep}/{name}', names)
+    save_weights(folder, plain)
+    model = T.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation='eager')
+    reference(folder, model.eval(), V)
+    if os.environ.get('DEQUANTISED'):
+        shutil.copytree(folder, f'{os.environ["DEQUANTISED"]}/{name}', dirs_exist_ok=True)
     save_weights(folder, done)
     change_config(folder, quantization_config=config)
-    reference(folder, model, V)
     return folder
 
 
@@ -501,6 +500,7 @@ def quantised_models(out, V):
     quantise(out, 'ct_int4', V, *compressed(4, 16, True))
     quantise(out, 'ct_int4_zero', V, *compressed(4, 16, False))
     quantise(out, 'ct_int8_packed', V, *compressed(8, 0, True))
+    quantise(out, 'deepseek_int4', V, *compressed(4, 4, False), families(V)['deepseek_yarn'])
     quantise(out, 'ct_int8', V, int8,
              ct_config('int-quantized', dict(num_bits=8, type='int', symmetric=False, strategy='channel')))
     quantise(out, 'ct_fp8', V, fp8(torch.float8_e4m3fn, 'row'),
