@@ -125,7 +125,10 @@ static gguf_code add_file(gguf_checkpoint *ckpt, const char *folder, const char 
 static int open_unnamed(void) {
     const char *folder = getenv("TMPDIR");
     char *path = NULL;
-    if (asprintf(&path, "%s/ggufkit-XXXXXX", folder && *folder ? folder : "/tmp") < 0) return -1;
+    if (asprintf(&path, "%s/ggufkit-XXXXXX", folder && *folder ? folder : "/tmp") < 0) {
+        errno = ENOMEM;
+        return -1;
+    }
     int fd = mkostemp(path, O_CLOEXEC);
     if (fd >= 0) unlink(path);
     free(path);
@@ -143,7 +146,7 @@ gguf_code gguf_checkpoint_add_unpacked(gguf_checkpoint *ckpt, uint32_t file, uin
     ckpt->files[ckpt->n_files] = f;
     *unpacked = (uint32_t)ckpt->n_files++;
     if (f.fd >= 0) return GGUF_OK;
-    return gguf_fail(err, GGUF_E_IO, f.path, GGUF_NO_OFFSET,
+    return gguf_fail(err, errno == ENOMEM ? GGUF_E_NOMEM : GGUF_E_IO, f.path, GGUF_NO_OFFSET,
                      "cannot make a temporary file to unpack it: %s", strerror(errno));
 }
 

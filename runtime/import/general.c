@@ -3,6 +3,7 @@
 #include "runtime/import/import_internal.h"
 #include "runtime/import/model_id.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,7 +46,7 @@ static double count_params(const quant_plan *plan, uint64_t *n_experts) {
 /* The last part of the folder's real name. */
 static gguf_code folder_name(const char *folder, char *out, size_t room) {
     char *real = realpath(folder, NULL);
-    if (!real) return GGUF_E_IO;
+    if (!real) return errno == ENOMEM ? GGUF_E_NOMEM : GGUF_E_IO;
     const char *slash = strrchr(real, '/');
     snprintf(out, room, "%s", slash ? slash + 1 : real);
     free(real);
@@ -55,8 +56,9 @@ static gguf_code folder_name(const char *folder, char *out, size_t room) {
 gguf_code rt_import_general(rt_import *import, gguf_error *err) {
     gguf_meta *meta = import->plan.meta;
     char name[RT_MODEL_ID_MAX] = "", title[RT_MODEL_ID_MAX];
-    if (import->folder && folder_name(import->folder, name, sizeof name))
-        return gguf_fail(err, GGUF_E_IO, import->folder, GGUF_NO_OFFSET, "cannot resolve the path");
+    gguf_code code = import->folder ? folder_name(import->folder, name, sizeof name) : GGUF_OK;
+    if (code)
+        return gguf_fail(err, code, import->folder, GGUF_NO_OFFSET, "cannot resolve the path");
     gguf_meta_set_str(meta, "general.architecture", gguf_str_of(import->architecture));
     gguf_meta_set_str(meta, "general.type", gguf_str_of("model"));
     rt_model_title(name, title, sizeof title);
