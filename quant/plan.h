@@ -33,6 +33,38 @@ typedef struct quant_bytes {
     uint64_t n_bytes;
 } quant_bytes;
 
+/* A table of units of 4 bytes (or 1), rows of n_inner units behind one another. */
+typedef struct quant_grid {
+    quant_bytes bytes; /* n_bytes 0: absent */
+    uint64_t n_inner;
+} quant_grid;
+
+/* Unsigned integers of n_bits, packed without gaps, lowest bits first, into units along one axis of
+ * a matrix. */
+typedef struct quant_packed {
+    quant_grid grid;
+    unsigned n_bits;
+    unsigned unit_bytes;  /* 1 or 4 */
+    bool along_rows;      /* successive codes of a stream belong to successive rows, not columns */
+    bool stream_is_inner; /* the units of one stream lie behind one another */
+    bool pairs_interleaved; /* eight codes of 4 bits lie in the order 0 2 4 6 1 3 5 7 */
+    uint8_t flip;           /* bits to invert: 0x80 makes signed bytes unsigned */
+} quant_packed;
+
+/* Integers with a scale and a zero per row and group of columns: (code - zero) * scale. */
+typedef struct quant_affine {
+    uint64_t n_rows, n_cols; /* of the stored matrix */
+    quant_packed codes;
+    quant_packed zeros; /* [n_rows][n_groups]; absent: `zero` */
+    uint32_t zero;      /* added to the stored zeros, or the only one */
+    quant_grid scales;  /* of scale_type */
+    uint32_t scale_type;
+    bool groups_inner;    /* scales [n_rows][n_groups], not [n_groups][n_rows] */
+    bool one_scale;       /* for the whole matrix */
+    quant_bytes group_of; /* I32 [n_cols], or absent: column / group_cols */
+    uint64_t group_cols, n_groups;
+} quant_affine;
+
 /* A matrix as it is stored, whole or as part of a larger one. */
 typedef struct quant_source {
     const char *path; /* for errors; lives as long as the plan */
@@ -42,6 +74,8 @@ typedef struct quant_source {
     uint64_t n_bytes;
     uint64_t first;     /* element of the source at row 0, column 0 */
     quant_bytes scales; /* of a coding that has some; none = all ones */
+    const quant_affine
+        *affine; /* of QUANT_CODING_AFFINE, which has no bytes of its own; not owned */
 } quant_source;
 
 /* How numbers lie in a source; all but the first become source_type while they are read. */
@@ -51,7 +85,10 @@ typedef enum quant_coding {
     QUANT_CODING_E5M2,
     /* 32 elements in 16 bytes, neighbours in one byte, the first in its low half; scales are E8M0
      * bytes; becomes MXFP4, bit for bit. */
-    QUANT_CODING_MXFP4
+    QUANT_CODING_MXFP4,
+    QUANT_CODING_AFFINE, /* see quant_affine; becomes F32 */
+    /* Numbers that no kernel decodes: F64, I8 to I64, as scaling.type says; become F32. */
+    QUANT_CODING_NUMBER
 } quant_coding;
 
 /* Element (row, column) is number first + row * row_stride + column * col_stride of the source:
@@ -85,8 +122,10 @@ typedef struct quant_step {
 typedef struct quant_plan_tensor {
     gguf_tensor out; /* name, type, dims; data_off and n_bytes by quant_plan_finish */
     quant_tags tags;
-    quant_source source;       /* of all rows */
-    const quant_source *stack; /* [out.dims[2]] instead, one per matrix; not owned; or NULL */
+    quant_source source; /* of all rows */
+    /* [out.dims[2]] instead, one per matrix, or [out.dims[1]], one per vector; not owned; or NULL
+     */
+    const quant_source *stack;
     quant_coding coding;
     quant_view view;
     quant_scaling scaling;

@@ -11,6 +11,7 @@ typedef struct rt_import rt_import;
 typedef struct rt_import_opts {
     const char *arch_file; /* description to use instead of the built-in ones, or NULL */
     bool vocab_only;       /* metadata and tokenizer, no tensors */
+    const char *base;      /* of an adapter: the folder of its model; NULL: as the adapter says */
 } rt_import_opts;
 
 /* Matrices keep the precision of their source, everything tagged `keep` becomes F32; a recipe may

@@ -30,6 +30,21 @@ static const char *const fixtures[] = {"models/llama", "models/llama3", "models/
                                        "models/qwen2"};
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 
+/* Other configs and formats of the same families; their references come from what the original
+ * library makes of the dequantised weights. */
+static const char *const formats[] = {
+    "models/llama_linear", "models/llama_tf4",      "models/gptq2",
+    "models/gptq3",        "models/gptq4",          "models/gptq8",
+    "models/awq",          "models/ct_int4",        "models/ct_int4_zero",
+    "models/ct_int8",      "models/ct_int8_packed", "models/ct_fp8",
+    "models/fp8_tensor",   "models/fp8_e5m2"};
+#define N_FORMATS (int)(sizeof formats / sizeof formats[0])
+
+START_TEST(reference_logits_of_formats) {
+    check_fixture(formats[_i], GGUF_TYPE_F32, 1e-5);
+}
+END_TEST
+
 START_TEST(reference_logits) {
     check_fixture(fixtures[_i], GGUF_TYPE_F32, 1e-5);
     check_fixture(fixtures[_i], GGUF_TYPE_BF16, 1e-5);
@@ -243,6 +258,7 @@ int main(void) {
     TCase *tc = tcase_create("logits");
     tcase_set_timeout(tc, 300);
     tcase_add_loop_test(tc, reference_logits, 0, N_FIXTURES);
+    tcase_add_loop_test(tc, reference_logits_of_formats, 0, N_FORMATS);
     tcase_add_test(tc, batches_and_threads);
     tcase_add_test(tc, calls_and_reset);
     tcase_add_loop_test(tc, kv_precision, 0, 3);

@@ -4,6 +4,7 @@
 #include "libgguf/outfile.h"
 #include "quant/quant.h"
 #include "quant/source.h"
+#include "tools/common/provenance.h"
 
 #include <inttypes.h>
 #include <libgen.h>
@@ -280,6 +281,8 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
         describe_kept_types(plan, result);
     if (!code) gguf_meta_set_u32(plan->meta, "general.quantization_version", 2);
     if (!code && o->imatrix_file) code = add_importance(t, plan, o, result, err);
+    if (!code && (o->type || o->recipe_file || has_target(o)))
+        code = provenance_set(plan->meta, result->type_name, o->imatrix_file, err);
     plan->split = o->split;
     if (!code && o->calibration.text && (has_target(o) || !o->dry_run))
         code = calibration_open(input, &o->calibration, plan, &result->calibration, err);
