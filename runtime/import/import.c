@@ -326,3 +326,11 @@ size_t rt_import_n_warnings(const rt_import *import) {
 const char *rt_import_warning(const rt_import *import, size_t i) {
     return import->warnings[i];
 }
+
+size_t rt_import_n_files(const rt_import *import) {
+    return import->ckpt && !import->memory ? gguf_checkpoint_n_files(import->ckpt) : 0;
+}
+
+const char *rt_import_file(const rt_import *import, size_t i) {
+    return gguf_checkpoint_file_path(import->ckpt, i);
+}

@@ -272,6 +272,7 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
                         const write_opts *o, write_result *result, gguf_error *err) {
     quant_plan *plan = rt_import_plan(import);
     gguf_code code = check_opts(o, err);
+    if (!code) code = provenance_set_sources(import, err);
     if (code) return code;
     for (size_t i = 0; i < rt_import_n_warnings(import); i++)
         write_result_warn(result, t, "%s", rt_import_warning(import, i));
@@ -411,6 +412,8 @@ static gguf_code execute(tool *t, rt_import *import, const char *path, const wri
     gguf_code code =
         o->manifest_file ? gguf_outfile_check(o->manifest_file, t->force, err) : GGUF_OK;
     if (!code) code = gguf_pool_new(t->n_threads, &pool, err);
+    opts.seal = provenance_seal;
+    opts.seal_ctx = import;
     if (result->calibration) calibration_provide(result->calibration, &opts);
     if (!code) code = quant_execute(plan, path, pool, &opts, err);
     if (!code && result->calibration && calibration_n_unseen(result->calibration))
