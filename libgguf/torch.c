@@ -127,7 +127,7 @@ static bool is_global(const value *v, const char *name) {
 
 static gguf_code memo_put(machine *m, uint64_t index) {
     gguf_code code = m->stack.n ? GGUF_OK : refuse(m, GGUF_E_FORMAT, "nothing to remember");
-    if (!code && index > m->memo.n + m->in.pos) code = refuse(m, GGUF_E_LIMIT, "memo index");
+    if (!code && index > m->in.pos) code = refuse(m, GGUF_E_LIMIT, "memo index");
     while (!code && m->memo.n <= index) code = push(m, &m->memo, (value){0});
     if (!code) m->memo.at[index] = m->stack.at[m->stack.n - 1];
     return code;

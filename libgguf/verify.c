@@ -119,6 +119,7 @@ static void add_entry(walk *w, const gguf_kv *kv) {
     }
     if (kv->key.len > MAX_KEY_BYTES)
         ADD(w, kv->off, "a key of %zu bytes, more than %u", kv->key.len, MAX_KEY_BYTES);
+    if (memchr(kv->key.ptr, 0, kv->key.len)) ADD(w, kv->off, "a key with a NUL byte");
     check_utf8(w, kv->key, "the key", kv->key);
     switch (gguf_meta_add_view(w->scan->meta, kv)) {
     case GGUF_META_ADDED:
@@ -195,6 +196,7 @@ static void check_name(walk *w, const gguf_tensor *t, uint64_t start, size_t i) 
         ADD(w, OFF(start), "tensor '%.*s...' has a name of %zu bytes, more than %d", NAME(t->name),
             t->name.len, GGUF_MAX_TENSOR_NAME);
     if (t->name.len == 0) ADD(w, OFF(start), "a tensor without a name");
+    if (memchr(t->name.ptr, 0, t->name.len)) ADD(w, OFF(start), "a tensor's name with a NUL byte");
     check_utf8(w, t->name, "the tensor name", t->name);
     gguf_index_put_result put = gguf_index_put(&w->scan->names, t->name, (uint32_t)i, NULL);
     if (put == GGUF_INDEX_PRESENT) ADD(w, OFF(start), "tensor '%.*s' occurs twice", NAME(t->name));
@@ -373,29 +375,42 @@ static gguf_code walk_file(walk *w, gguf_error *err) {
     return w->c.code ? GGUF_OK : walk_data(w, err);
 }
 
+/* Takes the map. */
+static gguf_code scan_map(gguf_map map, const char *name, gguf_findings *findings, gguf_scan **out,
+                          gguf_error *err) {
+    gguf_scan *s = calloc(1, sizeof *s);
+    *out = NULL;
+    if (!s || !(s->meta = gguf_meta_new())) {
+        free(s);
+        gguf_map_close(&map);
+        return gguf_fail(err, GGUF_E_NOMEM, name, GGUF_NO_OFFSET, "out of memory");
+    }
+    s->map = map;
+    walk w = {.scan = s, .found = findings};
+    w.c = (gguf_cursor){.base = map.data, .len = map.n_bytes, .file = name, .err = &w.err};
+    gguf_code code = walk_file(&w, err);
+    if (w.c.code == GGUF_E_NOMEM && !code)
+        code = gguf_fail(err, GGUF_E_NOMEM, name, GGUF_NO_OFFSET, "out of memory");
+    stopped(&w);
+    if (code)
+        gguf_scan_close(s);
+    else
+        *out = s;
+    return code;
+}
+
 gguf_code gguf_scan_open(const char *path, gguf_findings *findings, gguf_scan **out,
                          gguf_error *err) {
-    gguf_scan *s = calloc(1, sizeof *s);
-    *out = s;
-    if (!s || !(s->meta = gguf_meta_new())) {
-        gguf_scan_close(s);
-        *out = NULL;
-        return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
-    }
-    gguf_code code = gguf_map_open(path, &s->map, err);
-    if (!code) {
-        walk w = {.scan = s, .found = findings};
-        w.c =
-            (gguf_cursor){.base = s->map.data, .len = s->map.n_bytes, .file = path, .err = &w.err};
-        code = walk_file(&w, err);
-        if (w.c.code == GGUF_E_NOMEM && !code)
-            code = gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
-        stopped(&w);
-    }
-    if (!code) return GGUF_OK;
-    gguf_scan_close(s);
+    gguf_map map;
     *out = NULL;
-    return code;
+    gguf_code code = gguf_map_open(path, &map, err);
+    return code ? code : scan_map(map, path, findings, out, err);
+}
+
+gguf_code gguf_scan_from_memory(const void *bytes, uint64_t n_bytes, const char *name,
+                                gguf_findings *findings, gguf_scan **out, gguf_error *err) {
+    gguf_map map = {.data = bytes, .n_bytes = n_bytes, .fd = -1, .borrowed = true};
+    return scan_map(map, name, findings, out, err);
 }
 
 void gguf_scan_close(gguf_scan *scan) {

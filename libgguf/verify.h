@@ -33,6 +33,9 @@ typedef struct gguf_scan gguf_scan;
  * Errors: GGUF_E_IO, GGUF_E_NOMEM; a broken file is none. */
 gguf_code gguf_scan_open(const char *path, gguf_findings *findings, gguf_scan **out,
                          gguf_error *err);
+/* The same for one file's bytes in memory, which must outlive the handle. */
+gguf_code gguf_scan_from_memory(const void *bytes, uint64_t n_bytes, const char *name,
+                                gguf_findings *findings, gguf_scan **out, gguf_error *err);
 void gguf_scan_close(gguf_scan *scan); /* accepts NULL */
 
 const gguf_meta *gguf_scan_meta(const gguf_scan *scan); /* of a key that occurs twice the first */
