@@ -46,6 +46,15 @@ void gguf_map_close(gguf_map *map) {
     *map = (gguf_map){.fd = -1};
 }
 
+/* Pages at the edges are dropped too; whoever reads them has them back from the cache. */
+void gguf_map_release(const gguf_map *map, uint64_t off, uint64_t n_bytes) {
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), start = off / page * page;
+    if (!map->data || map->borrowed || n_bytes == 0 || off > map->n_bytes ||
+        n_bytes > map->n_bytes - off)
+        return;
+    madvise((void *)(uintptr_t)(map->data + start), off - start + n_bytes, MADV_DONTNEED);
+}
+
 const gguf_memory_file *gguf_memory_file_named(const gguf_memory_file *files, size_t n_files,
                                                const char *name) {
     for (size_t i = 0; i < n_files; i++)

@@ -285,9 +285,9 @@ static gguf_code set_item(machine *m, const value *key, const value *v) {
 
 static gguf_code set_items(machine *m) {
     size_t n = above_mark(m);
+    if (m->in.code) return m->in.code;
     const value *at = m->stack.at + m->stack.n - n;
-    gguf_code code = m->in.code;
-    if (!code && n % 2) code = refuse(m, GGUF_E_FORMAT, "a name without a value");
+    gguf_code code = n % 2 ? refuse(m, GGUF_E_FORMAT, "a name without a value") : GGUF_OK;
     for (size_t i = 0; i < n && !code; i += 2) code = set_item(m, &at[i], &at[i + 1]);
     if (!code) drop_to_mark(m, n);
     return code;
