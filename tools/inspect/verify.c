@@ -12,7 +12,7 @@
 
 /* ---- blocks ------------------------------------------------------------------------------ */
 
-#define STEP_BLOCKS 8192
+#define STEP_BYTES ((uint64_t)4 << 20)
 
 typedef struct block_job {
     const gguf_scan *scan;
@@ -40,7 +40,7 @@ static void check_blocks(void *ctx, size_t i, unsigned worker) {
     quant_defects *all = &job->defects[i];
     (void)worker;
     if (!data || !layout) return;
-    uint64_t step = (uint64_t)STEP_BLOCKS * layout->block_bytes;
+    uint64_t step = STEP_BYTES / layout->block_bytes * layout->block_bytes;
     for (uint64_t off = 0; off < t->n_bytes && !atomic_load(&tool_cancelled); off += step) {
         uint64_t n = t->n_bytes - off < step ? t->n_bytes - off : step;
         uint64_t n_elems = n / layout->block_bytes * layout->block_elems;
