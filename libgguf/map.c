@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 static gguf_code open_regular(const char *path, int *fd, uint64_t *n_bytes, gguf_error *err) {
-    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is refused, not waited for */
     if (*fd < 0)
         return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot open: %s", strerror(errno));
     struct stat st;
