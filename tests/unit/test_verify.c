@@ -143,8 +143,7 @@ START_TEST(padding_is_checked) {
     d.second_type = GGUF_TYPE_F16, d.n_cut = 8;
     b = build(&d);
     findings_of(&b, all, sizeof all);
-    ck_assert_ptr_nonnull(
-        strstr(all, "8 bytes of padding are missing behind the last tensor"));
+    ck_assert_ptr_nonnull(strstr(all, "8 bytes of padding are missing behind the last tensor"));
 }
 END_TEST
 
