@@ -89,6 +89,8 @@ static gguf_code overwrite_header(const char *path, const uint8_t *header, size_
 static gguf_code write_in_place(const char *path, const uint8_t *header, size_t n,
                                 gguf_error *err) {
     journal_head head = {.n_bytes = n, .hash = XXH3_64bits(header, n)};
+    /* No journal for a file that cannot be written. */
+    if (access(path, W_OK) != 0) return fail_write(path, err);
     char *journal = journal_path(path);
     uint8_t *bytes = malloc(sizeof head + n);
     gguf_code code = journal && bytes

@@ -222,6 +222,10 @@ int gguf_file_fd(const gguf_file *file,
                  size_t shard); /* for positioned reads; closed with the file */
 /* The tensor's n_bytes in the mapping. */
 const void *gguf_file_data(const gguf_file *file, const gguf_tensor *tensor);
+/* n_bytes of the tensor's data from byte `off` on are not needed soon: their pages stop counting as
+ * memory of the process. Reading them again is safe. */
+void gguf_file_release(const gguf_file *file, const gguf_tensor *tensor, uint64_t off,
+                       uint64_t n_bytes);
 
 /* ---- writing ----------------------------------------------------------------------------------
  */

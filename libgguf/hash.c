@@ -1,4 +1,4 @@
-/* Hashing tensors, in parallel over tensors. */
+/* Hashing tensors, in parallel. */
 #include "libgguf/hash.h"
 
 #include <openssl/evp.h>
@@ -6,9 +6,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <xxhash.h>
-
-/* Between two looks at the cancel flag. */
-#define STEP_BYTES ((size_t)16 << 20)
 
 static const char *const algo_names[] = {"xxh3", "xxh64", "sha256"};
 
@@ -98,56 +95,116 @@ uint64_t gguf_xxh3(const void *bytes, size_t n, uint64_t seed) {
     return XXH3_64bits_withSeed(bytes, n, seed);
 }
 
-/* ---- tensors ----------------------------------------------------------------------------- */
+/* ---- tensors -----------------------------------------------------------------------------
+ * The data is gone through once, window by window in file order. In each window one task hashes on
+ * for the whole and one for each tensor in it, so that all of them find it in the cache. */
+
+#define WINDOW_BYTES ((uint64_t)32 << 20)
+
+/* What of a tensor lies in a window. */
+typedef struct piece {
+    size_t tensor;
+    uint64_t off;
+    size_t n;
+} piece;
 
 typedef struct job {
     const gguf_file *file;
+    gguf_hasher *whole, **tensors; /* [n_tensors], those that are begun and not ended */
+    piece *pieces;
+    size_t n_pieces, room;
     gguf_hash_algo algo;
-    const atomic_bool *cancel;
-    gguf_hash *tensors, *whole;
+    gguf_hash *hashes;
     atomic_int failure; /* the last gguf_code that was not GGUF_OK */
 } job;
 
-static bool is_cancelled(const job *j) {
-    return j->cancel && atomic_load(j->cancel);
+static void add_piece(const job *j, gguf_hasher *hasher, const piece *p) {
+    const uint8_t *data = gguf_file_data(j->file, gguf_file_tensor(j->file, p->tensor));
+    gguf_hasher_add(hasher, data + p->off, p->n);
 }
 
-static void add_tensor(const job *j, gguf_hasher *hasher, const gguf_tensor *t) {
-    const uint8_t *data = gguf_file_data(j->file, t);
-    for (uint64_t off = 0; off < t->n_bytes && !is_cancelled(j); off += STEP_BYTES) {
-        uint64_t left = t->n_bytes - off;
-        gguf_hasher_add(hasher, data + off, left < STEP_BYTES ? (size_t)left : STEP_BYTES);
-    }
+static void hash_piece(job *j, const piece *p) {
+    gguf_hasher **hasher = &j->tensors[p->tensor];
+    gguf_code code = p->off == 0 ? gguf_hasher_new(j->algo, hasher, NULL) : GGUF_OK;
+    if (code) atomic_store(&j->failure, (int)code);
+    if (!*hasher) return;
+    add_piece(j, *hasher, p);
+    if (p->off + p->n < gguf_file_tensor(j->file, p->tensor)->n_bytes) return;
+    j->hashes[p->tensor] = gguf_hasher_end(*hasher);
+    *hasher = NULL;
 }
 
-/* Task 0, the longest, is the whole file's data; task i + 1 is tensor i. */
+/* Task 0, the longest, is the whole; the others are the pieces. */
 static void hash_task(void *ctx, size_t task, unsigned worker) {
     job *j = ctx;
-    gguf_hasher *hasher;
     (void)worker;
-    gguf_code code = gguf_hasher_new(j->algo, &hasher, NULL);
-    if (code) {
-        atomic_store(&j->failure, (int)code);
-        return;
+    if (task > 0) hash_piece(j, &j->pieces[task - 1]);
+    for (size_t i = 0; task == 0 && i < j->n_pieces; i++) add_piece(j, j->whole, &j->pieces[i]);
+}
+
+static gguf_code push_piece(job *j, piece p, gguf_error *err) {
+    if (j->n_pieces == j->room) {
+        size_t room = j->room ? j->room * 2 : 64;
+        piece *grown = realloc(j->pieces, room * sizeof *grown);
+        if (!grown) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        j->pieces = grown;
+        j->room = room;
     }
-    if (task > 0) add_tensor(j, hasher, gguf_file_tensor(j->file, task - 1));
-    for (size_t i = 0; task == 0 && i < gguf_file_n_tensors(j->file); i++)
-        add_tensor(j, hasher, gguf_file_tensor(j->file, i));
-    gguf_hash hash = gguf_hasher_end(hasher);
-    if (task == 0)
-        *j->whole = hash;
-    else
-        j->tensors[task - 1] = hash;
+    j->pieces[j->n_pieces++] = p;
+    return GGUF_OK;
+}
+
+/* The next window behind *next, which moves on. No pieces: all is done. */
+static gguf_code fill_window(job *j, piece *next, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    uint64_t room = WINDOW_BYTES;
+    j->n_pieces = 0;
+    while (room && next->tensor < gguf_file_n_tensors(j->file) && !code) {
+        uint64_t left = gguf_file_tensor(j->file, next->tensor)->n_bytes - next->off;
+        next->n = left < room ? (size_t)left : (size_t)room;
+        code = push_piece(j, *next, err);
+        room -= next->n;
+        next->off += next->n;
+        if (next->n == left) *next = (piece){.tensor = next->tensor + 1};
+    }
+    return code;
+}
+
+static void release_window(const job *j) {
+    for (size_t i = 0; i < j->n_pieces; i++) {
+        const piece *p = &j->pieces[i];
+        gguf_file_release(j->file, gguf_file_tensor(j->file, p->tensor), p->off, p->n);
+    }
+}
+
+static gguf_code hash_windows(job *j, gguf_pool *pool, const atomic_bool *cancel, gguf_error *err) {
+    piece next = {0};
+    for (;;) {
+        gguf_code code = fill_window(j, &next, err);
+        if (code || !j->n_pieces) return code;
+        gguf_pool_run(pool, j->n_pieces + 1, hash_task, j);
+        release_window(j);
+        code = (gguf_code)atomic_load(&j->failure);
+        if (code) return gguf_fail(err, code, NULL, GGUF_NO_OFFSET, "out of memory");
+        if (cancel && atomic_load(cancel))
+            return gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
+    }
 }
 
 gguf_code gguf_hash_tensors(const gguf_file *file, gguf_hash_algo algo, gguf_pool *pool,
                             const atomic_bool *cancel, gguf_hash *tensors, gguf_hash *whole,
                             gguf_error *err) {
-    job j = {file, algo, cancel, tensors, whole, 0};
-    gguf_pool_run(pool, gguf_file_n_tensors(file) + 1, hash_task, &j);
-    gguf_code code = (gguf_code)atomic_load(&j.failure);
-    if (code) return gguf_fail(err, code, NULL, GGUF_NO_OFFSET, "out of memory");
-    if (is_cancelled(&j))
-        return gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
-    return GGUF_OK;
+    size_t n = gguf_file_n_tensors(file);
+    job j = {.file = file, .algo = algo, .hashes = tensors};
+    j.tensors = calloc(n + 1, sizeof *j.tensors);
+    gguf_code code = j.tensors
+                         ? gguf_hasher_new(algo, &j.whole, err)
+                         : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!code) code = hash_windows(&j, pool, cancel, err);
+    if (j.whole) *whole = gguf_hasher_end(j.whole);
+    for (size_t i = 0; j.tensors && i < n; i++)
+        if (j.tensors[i]) gguf_hasher_end(j.tensors[i]);
+    free(j.tensors);
+    free(j.pieces);
+    return code;
 }

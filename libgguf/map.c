@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 static gguf_code open_regular(const char *path, int *fd, uint64_t *n_bytes, gguf_error *err) {
-    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is refused, not waited for */
     if (*fd < 0)
         return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot open: %s", strerror(errno));
     struct stat st;
@@ -44,6 +44,15 @@ void gguf_map_close(gguf_map *map) {
     if (map->data && !map->borrowed) munmap((void *)(uintptr_t)map->data, map->n_bytes);
     if (map->fd > 0) close(map->fd);
     *map = (gguf_map){.fd = -1};
+}
+
+/* Pages at the edges are dropped too; whoever reads them has them back from the cache. */
+void gguf_map_release(const gguf_map *map, uint64_t off, uint64_t n_bytes) {
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), start = off / page * page;
+    if (!map->data || map->borrowed || n_bytes == 0 || off > map->n_bytes ||
+        n_bytes > map->n_bytes - off)
+        return;
+    madvise((void *)(uintptr_t)(map->data + start), off - start + n_bytes, MADV_DONTNEED);
 }
 
 const gguf_memory_file *gguf_memory_file_named(const gguf_memory_file *files, size_t n_files,

@@ -18,6 +18,9 @@ typedef struct gguf_map {
 /* Errors: GGUF_E_IO (absent, a folder, not readable), GGUF_E_NOMEM. */
 gguf_code gguf_map_open(const char *path, gguf_map *map, gguf_error *err);
 void gguf_map_close(gguf_map *map); /* accepts a zeroed one */
+/* Bytes that are not needed soon: their pages stop counting as memory of the process. The file's
+ * pages in the system's cache stay. Of borrowed bytes nothing is released. */
+void gguf_map_release(const gguf_map *map, uint64_t off, uint64_t n_bytes);
 
 /* A file that is in memory already, such as one part of a download. Who made it keeps it alive. */
 typedef struct gguf_memory_file {

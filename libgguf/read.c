@@ -239,11 +239,6 @@ static void read_header(gguf_cursor *c, gguf_file *f, shard *s, gguf_open_flags 
 /* ---- shards -----------------------------------------------------------------------------------
  */
 
-static bool is_big_endian(const gguf_map *map) {
-    return map->n_bytes >= 8 && memcmp(map->data, "GGUF", 4) == 0 && map->data[4] == 0 &&
-           map->data[5] == 0 && (map->data[6] || map->data[7]);
-}
-
 /* Parse the mapped file as the next shard; takes `path` (malloc'ed) and the map. */
 static gguf_code add_shard(gguf_file *f, char *path, gguf_map map, gguf_open_flags flags,
                            gguf_error *err) {
@@ -260,7 +255,7 @@ static gguf_code add_shard(gguf_file *f, char *path, gguf_map map, gguf_open_fla
     shard *s = &f->shards[f->n_shards++];
     *s = (shard){.path = path, .map = map, .meta = meta};
     gguf_cursor c = {.base = map.data, .len = map.n_bytes, .file = path, .err = err};
-    if ((flags & GGUF_OPEN_BIG_ENDIAN) && is_big_endian(&map)) {
+    if ((flags & GGUF_OPEN_BIG_ENDIAN) && map.n_bytes >= 8 && gguf_is_big_endian(map.data)) {
         size_t n = 0;
         gguf_code code = gguf_header_swap(map.data, map.n_bytes, path, &s->swapped, &n, err);
         if (code) return code;
@@ -444,4 +439,9 @@ const gguf_tensor *gguf_file_find_tensor(const gguf_file *file, const char *name
 
 const void *gguf_file_data(const gguf_file *file, const gguf_tensor *tensor) {
     return file->shards[tensor->shard].map.data + tensor->file_off;
+}
+
+void gguf_file_release(const gguf_file *file, const gguf_tensor *tensor, uint64_t off,
+                       uint64_t n_bytes) {
+    gguf_map_release(&file->shards[tensor->shard].map, tensor->file_off + off, n_bytes);
 }

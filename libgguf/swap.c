@@ -7,6 +7,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+bool gguf_is_big_endian(const uint8_t bytes[8]) {
+    return memcmp(bytes, "GGUF", 4) == 0 && bytes[4] == 0 && bytes[5] == 0 &&
+           (bytes[6] || bytes[7]);
+}
+
 /* ---- headers ------------------------------------------------------------------------------------
  */
 

@@ -6,6 +6,9 @@
 
 #include <stdatomic.h>
 
+/* Whether the first 8 bytes of a file are those of a GGUF file of the other byte order. */
+bool gguf_is_big_endian(const uint8_t bytes[8]);
+
 /* The header of a file of either byte order in the other one.
  *   bytes  the file from its start
  *   out    malloc'ed, *n_out bytes up to the end of the tensor infos; the caller frees it

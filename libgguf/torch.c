@@ -131,7 +131,7 @@ static bool is_global(const value *v, const char *name) {
 
 static gguf_code memo_put(machine *m, uint64_t index) {
     gguf_code code = m->stack.n ? GGUF_OK : refuse(m, GGUF_E_FORMAT, "nothing to remember");
-    if (!code && index > m->memo.n + m->in.pos) code = refuse(m, GGUF_E_LIMIT, "memo index");
+    if (!code && index > m->in.pos) code = refuse(m, GGUF_E_LIMIT, "memo index");
     while (!code && m->memo.n <= index) code = push(m, &m->memo, (value){0});
     if (!code) m->memo.at[index] = m->stack.at[m->stack.n - 1];
     return code;
@@ -311,9 +311,9 @@ static gguf_code set_item(machine *m, const value *key, const value *v) {
 
 static gguf_code set_items(machine *m) {
     size_t n = above_mark(m);
+    if (m->in.code) return m->in.code;
     const value *at = m->stack.at + m->stack.n - n;
-    gguf_code code = m->in.code;
-    if (!code && n % 2) code = refuse(m, GGUF_E_FORMAT, "a name without a value");
+    gguf_code code = n % 2 ? refuse(m, GGUF_E_FORMAT, "a name without a value") : GGUF_OK;
     for (size_t i = 0; i < n && !code; i += 2) code = set_item(m, &at[i], &at[i + 1]);
     if (!code) drop_to_mark(m, n);
     return code;

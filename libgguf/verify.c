@@ -6,6 +6,7 @@
 #include "libgguf/index.h"
 #include "libgguf/map.h"
 #include "libgguf/meta_internal.h"
+#include "libgguf/swap.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -19,8 +20,10 @@
 
 struct gguf_scan {
     gguf_map map;
+    uint8_t *swapped; /* the header in native byte order, if the file has the other */
     gguf_meta *meta;
     gguf_tensor *tensors;
+    int64_t *info_offs; /* [n_tensors] */
     size_t n_tensors;
     gguf_index names;
     uint32_t alignment;
@@ -29,7 +32,7 @@ struct gguf_scan {
 };
 
 typedef struct walk {
-    gguf_cursor c;
+    gguf_cursor c; /* over the file, or over its swapped header */
     gguf_error err;
     gguf_scan *scan;
     gguf_findings *found;
@@ -119,6 +122,7 @@ static void add_entry(walk *w, const gguf_kv *kv) {
     }
     if (kv->key.len > MAX_KEY_BYTES)
         ADD(w, kv->off, "a key of %zu bytes, more than %u", kv->key.len, MAX_KEY_BYTES);
+    if (memchr(kv->key.ptr, 0, kv->key.len)) ADD(w, kv->off, "a key with a NUL byte");
     check_utf8(w, kv->key, "the key", kv->key);
     switch (gguf_meta_add_view(w->scan->meta, kv)) {
     case GGUF_META_ADDED:
@@ -195,6 +199,7 @@ static void check_name(walk *w, const gguf_tensor *t, uint64_t start, size_t i) 
         ADD(w, OFF(start), "tensor '%.*s...' has a name of %zu bytes, more than %d", NAME(t->name),
             t->name.len, GGUF_MAX_TENSOR_NAME);
     if (t->name.len == 0) ADD(w, OFF(start), "a tensor without a name");
+    if (memchr(t->name.ptr, 0, t->name.len)) ADD(w, OFF(start), "a tensor's name with a NUL byte");
     check_utf8(w, t->name, "the tensor name", t->name);
     gguf_index_put_result put = gguf_index_put(&w->scan->names, t->name, (uint32_t)i, NULL);
     if (put == GGUF_INDEX_PRESENT) ADD(w, OFF(start), "tensor '%.*s' occurs twice", NAME(t->name));
@@ -220,7 +225,7 @@ static void walk_info(walk *w, gguf_tensor *t, size_t i) {
     uint64_t off_pos = w->c.pos;
     t->data_off = gguf_cursor_u64(&w->c, "a tensor's offset");
     if (w->c.code) return;
-    w->scan->n_tensors++;
+    w->scan->info_offs[w->scan->n_tensors++] = OFF(start);
     check_name(w, t, start, i);
     size_tensor(w, t, type_pos);
     if (t->data_off % w->scan->alignment)
@@ -270,7 +275,7 @@ static void check_between(walk *w, uint64_t from, uint64_t to, const char *where
         ADD(w, OFF(padded), "a gap of %" PRIu64 " bytes %s '%.*s'", to - padded, where, NAME(name));
     uint64_t end = to < padded ? to : padded;
     for (uint64_t at = from; at < end; at++) {
-        if (w->c.base[at] == 0) continue;
+        if (w->scan->map.data[at] == 0) continue;
         ADD(w, OFF(at), "the padding %s '%.*s' is not zero", where, NAME(name));
         return;
     }
@@ -285,7 +290,7 @@ static void check_end(walk *w, uint64_t end, bool has_unknown) {
     if (size > padded)
         ADD(w, OFF(padded), "%" PRIu64 " bytes behind the last tensor", size - padded);
     for (uint64_t at = end; at < size && at < padded; at++) {
-        if (w->c.base[at] == 0) continue;
+        if (w->scan->map.data[at] == 0) continue;
         ADD(w, OFF(at), "the padding behind the last tensor is not zero");
         return;
     }
@@ -310,7 +315,7 @@ static gguf_code walk_data(walk *w, gguf_error *err) {
     if (!gguf_align_u64(w->c.pos, s->alignment, &s->data_off)) s->data_off = w->c.pos;
     if (s->n_tensors && s->data_off > s->map.n_bytes) s->data_off = s->map.n_bytes;
     for (uint64_t at = w->c.pos; at < s->data_off && at < s->map.n_bytes; at++)
-        if (w->c.base[at]) {
+        if (s->map.data[at]) {
             ADD(w, OFF(at), "the padding before the data section is not zero");
             break;
         }
@@ -336,10 +341,7 @@ static bool check_version(walk *w) {
     uint32_t version = gguf_cursor_u32(&w->c, "the version");
     if (w->c.code) return false;
     if (version == 2 || version == 3) return true;
-    if (version && (version & 0xFFFF) == 0)
-        ADD(w, 4, "a big-endian file; swap its byte order to check the rest");
-    else
-        ADD(w, 4, "GGUF version %" PRIu32 " is not known", version);
+    ADD(w, 4, "GGUF version %" PRIu32 " is not known", version);
     return false;
 }
 
@@ -367,35 +369,67 @@ static gguf_code walk_file(walk *w, gguf_error *err) {
             gguf_cursor_left(&w->c));
     if (n_tensors > most) n_tensors = most;
     w->scan->tensors = calloc((size_t)n_tensors + 1, sizeof *w->scan->tensors);
-    if (!w->scan->tensors)
+    w->scan->info_offs = calloc((size_t)n_tensors + 1, sizeof *w->scan->info_offs);
+    if (!w->scan->tensors || !w->scan->info_offs)
         return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     for (size_t i = 0; i < n_tensors && !w->c.code; i++) walk_info(w, &w->scan->tensors[i], i);
     return w->c.code ? GGUF_OK : walk_data(w, err);
 }
 
+/* A file of the other byte order is walked over with its header swapped. One that cannot be swapped
+ * has the reason as its only further finding. False: there is nothing to walk over. */
+static bool swap_order(walk *w, gguf_error *err) {
+    gguf_scan *s = w->scan;
+    size_t n = 0;
+    if (s->map.n_bytes < 8 || !gguf_is_big_endian(s->map.data)) return true;
+    ADD(w, 4, "the file is big-endian: programs on this machine cannot use it");
+    gguf_error why = {0};
+    gguf_code code =
+        gguf_header_swap(s->map.data, s->map.n_bytes, w->c.file, &s->swapped, &n, &why);
+    if (code == GGUF_E_NOMEM) gguf_fail(err, code, w->c.file, GGUF_NO_OFFSET, "out of memory");
+    if (code) ADD(w, why.offset, "%s", why.message);
+    w->c.base = s->swapped;
+    w->c.len = n;
+    return !code;
+}
+
+/* Takes the map. */
+static gguf_code scan_map(gguf_map map, const char *name, gguf_findings *findings, gguf_scan **out,
+                          gguf_error *err) {
+    gguf_scan *s = calloc(1, sizeof *s);
+    *out = NULL;
+    if (!s || !(s->meta = gguf_meta_new())) {
+        free(s);
+        gguf_map_close(&map);
+        return gguf_fail(err, GGUF_E_NOMEM, name, GGUF_NO_OFFSET, "out of memory");
+    }
+    s->map = map;
+    walk w = {.scan = s, .found = findings};
+    w.c = (gguf_cursor){.base = map.data, .len = map.n_bytes, .file = name, .err = &w.err};
+    gguf_error no_swap = {0};
+    gguf_code code = swap_order(&w, &no_swap) ? walk_file(&w, err) : GGUF_OK;
+    if ((w.c.code == GGUF_E_NOMEM || no_swap.code) && !code)
+        code = gguf_fail(err, GGUF_E_NOMEM, name, GGUF_NO_OFFSET, "out of memory");
+    stopped(&w);
+    if (code)
+        gguf_scan_close(s);
+    else
+        *out = s;
+    return code;
+}
+
 gguf_code gguf_scan_open(const char *path, gguf_findings *findings, gguf_scan **out,
                          gguf_error *err) {
-    gguf_scan *s = calloc(1, sizeof *s);
-    *out = s;
-    if (!s || !(s->meta = gguf_meta_new())) {
-        gguf_scan_close(s);
-        *out = NULL;
-        return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
-    }
-    gguf_code code = gguf_map_open(path, &s->map, err);
-    if (!code) {
-        walk w = {.scan = s, .found = findings};
-        w.c =
-            (gguf_cursor){.base = s->map.data, .len = s->map.n_bytes, .file = path, .err = &w.err};
-        code = walk_file(&w, err);
-        if (w.c.code == GGUF_E_NOMEM && !code)
-            code = gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
-        stopped(&w);
-    }
-    if (!code) return GGUF_OK;
-    gguf_scan_close(s);
+    gguf_map map;
     *out = NULL;
-    return code;
+    gguf_code code = gguf_map_open(path, &map, err);
+    return code ? code : scan_map(map, path, findings, out, err);
+}
+
+gguf_code gguf_scan_from_memory(const void *bytes, uint64_t n_bytes, const char *name,
+                                gguf_findings *findings, gguf_scan **out, gguf_error *err) {
+    gguf_map map = {.data = bytes, .n_bytes = n_bytes, .fd = -1, .borrowed = true};
+    return scan_map(map, name, findings, out, err);
 }
 
 void gguf_scan_close(gguf_scan *scan) {
@@ -404,6 +438,8 @@ void gguf_scan_close(gguf_scan *scan) {
     gguf_meta_free(scan->meta);
     gguf_index_clear(&scan->names);
     free(scan->tensors);
+    free(scan->info_offs);
+    free(scan->swapped);
     free(scan);
 }
 
@@ -421,6 +457,27 @@ size_t gguf_scan_n_tensors(const gguf_scan *scan) {
 
 const gguf_tensor *gguf_scan_tensor(const gguf_scan *scan, size_t i) {
     return &scan->tensors[i];
+}
+
+const gguf_tensor *gguf_scan_find_tensor(const gguf_scan *scan, gguf_str name) {
+    uint32_t i;
+    return gguf_index_get(&scan->names, name, &i) ? &scan->tensors[i] : NULL;
+}
+
+bool gguf_scan_has_all_tensors(const gguf_scan *scan) {
+    return scan->data_off > 0;
+}
+
+int64_t gguf_scan_info_off(const gguf_scan *scan, size_t i) {
+    return scan->info_offs[i];
+}
+
+bool gguf_scan_big_endian(const gguf_scan *scan) {
+    return scan->swapped != NULL;
+}
+
+void gguf_scan_release(const gguf_scan *scan, size_t i, uint64_t off, uint64_t n_bytes) {
+    gguf_map_release(&scan->map, scan->tensors[i].file_off + off, n_bytes);
 }
 
 const void *gguf_scan_data(const gguf_scan *scan, size_t i) {

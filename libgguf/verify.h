@@ -33,6 +33,9 @@ typedef struct gguf_scan gguf_scan;
  * Errors: GGUF_E_IO, GGUF_E_NOMEM; a broken file is none. */
 gguf_code gguf_scan_open(const char *path, gguf_findings *findings, gguf_scan **out,
                          gguf_error *err);
+/* The same for one file's bytes in memory, which must outlive the handle. */
+gguf_code gguf_scan_from_memory(const void *bytes, uint64_t n_bytes, const char *name,
+                                gguf_findings *findings, gguf_scan **out, gguf_error *err);
 void gguf_scan_close(gguf_scan *scan); /* accepts NULL */
 
 const gguf_meta *gguf_scan_meta(const gguf_scan *scan); /* of a key that occurs twice the first */
@@ -40,8 +43,36 @@ const gguf_meta *gguf_scan_meta(const gguf_scan *scan); /* of a key that occurs 
 bool gguf_scan_has_all_keys(const gguf_scan *scan);
 size_t gguf_scan_n_tensors(const gguf_scan *scan);
 const gguf_tensor *gguf_scan_tensor(const gguf_scan *scan, size_t i);
+const gguf_tensor *gguf_scan_find_tensor(const gguf_scan *scan, gguf_str name); /* or NULL */
+/* Whether all tensors could be listed; if not, absent ones mean nothing. */
+bool gguf_scan_has_all_tensors(const gguf_scan *scan);
+int64_t gguf_scan_info_off(const gguf_scan *scan, size_t i); /* byte of the tensor's entry */
+bool gguf_scan_big_endian(const gguf_scan *scan);
 /* The tensor's data, or NULL if its type is unknown or it does not lie inside the file. */
 const void *gguf_scan_data(const gguf_scan *scan, size_t i);
+/* As gguf_file_release. */
+void gguf_scan_release(const gguf_scan *scan, size_t i, uint64_t off, uint64_t n_bytes);
+
+/* ---- all files of a model ---------------------------------------------------------------- */
+
+/* One file, or the shards of a split model that are there. Each has findings of its own. */
+typedef struct gguf_scan_part {
+    char *path;
+    gguf_scan *scan;
+    gguf_findings findings;
+} gguf_scan_part;
+
+typedef struct gguf_scan_set {
+    gguf_scan_part *parts;
+    size_t n_parts;
+    bool complete; /* no shard is missing, and all keys and tensors could be read */
+} gguf_scan_set;
+
+/* Walk over a file and, if it is the first shard of a split model, over all of them; besides what
+ * gguf_scan_open finds: missing shards, split.* keys that do not fit, tensors that two shards hold.
+ * Errors: as gguf_scan_open. Close in every case; start as {0}. */
+gguf_code gguf_scan_set_open(const char *path, gguf_scan_set *set, gguf_error *err);
+void gguf_scan_set_close(gguf_scan_set *set);
 
 /* Whether all bytes are well-formed UTF-8; otherwise *at is the first that is not. */
 bool gguf_utf8_valid(const char *bytes, size_t n, size_t *at);

@@ -96,6 +96,9 @@ static gguf_code read_entry(gguf_zip *zip, uint64_t *off, gguf_error *err) {
         (e->method == 0 && e->n_bytes != e->n_stored))
         return fail(zip, *off, "the data of an entry are cut off", err);
     *off += n;
+    uint32_t number = (uint32_t)zip->n_entries - 1;
+    if (gguf_index_put(&zip->names, e->name, number, NULL) == GGUF_INDEX_NOMEM)
+        return gguf_fail(err, GGUF_E_NOMEM, zip->path, GGUF_NO_OFFSET, "out of memory");
     return GGUF_OK;
 }
 
@@ -117,16 +120,14 @@ gguf_code gguf_zip_open(const uint8_t *bytes, uint64_t n_bytes, const char *path
 
 void gguf_zip_close(gguf_zip *zip) {
     free(zip->entries);
+    gguf_index_clear(&zip->names);
     zip->entries = NULL;
     zip->n_entries = 0;
 }
 
 const gguf_zip_entry *gguf_zip_find(const gguf_zip *zip, gguf_str name) {
-    for (size_t i = 0; i < zip->n_entries; i++)
-        if (zip->entries[i].name.len == name.len &&
-            memcmp(zip->entries[i].name.ptr, name.ptr, name.len) == 0)
-            return &zip->entries[i];
-    return NULL;
+    uint32_t i;
+    return gguf_index_get(&zip->names, name, &i) ? &zip->entries[i] : NULL;
 }
 
 static bool inflate_all(const uint8_t *src, uint64_t n_src, uint8_t *dst, uint64_t n_dst) {

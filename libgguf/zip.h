@@ -3,6 +3,7 @@
 #define LIBGGUF_ZIP_H
 
 #include "libgguf/gguf.h"
+#include "libgguf/index.h"
 
 typedef struct gguf_zip_entry {
     gguf_str name;              /* in the archive's bytes */
@@ -17,6 +18,7 @@ typedef struct gguf_zip {
     const char *path; /* for errors */
     gguf_zip_entry *entries;
     size_t n_entries;
+    gguf_index names; /* of names that occur twice the first */
 } gguf_zip;
 
 /* bytes and path must outlive the archive. Every entry's data lie inside the file.

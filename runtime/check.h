@@ -11,4 +11,9 @@
 gguf_code rt_check_meta(const gguf_meta *meta, bool complete, gguf_findings *findings,
                         gguf_error *err);
 
+/* Add what is wrong with the tensors of a model whose architecture is described: those that are
+ * missing, and those whose shape is not what its keys say. Sets that are not complete or hold no
+ * tensors, and what depends on facts that no key tells, are left alone. Errors: GGUF_E_NOMEM. */
+gguf_code rt_check_tensors(gguf_scan_set *set, gguf_error *err);
+
 #endif

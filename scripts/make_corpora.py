@@ -2,10 +2,12 @@
 """Write the seed corpora and dictionaries of tests/fuzz from a seed: small files of every format, whole and broken.
 usage: scripts/make_corpora.py [--seed N]   (files in tests/fuzz/corpus/*/regress are left alone)"""
 import argparse
+import io
 import json
 import pathlib
 import random
 import struct
+import zipfile
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FUZZ = ROOT / "tests" / "fuzz"
@@ -353,6 +355,151 @@ def import_seeds(_rng):
     yield "described", compact(CONFIG) + MARK + DESCRIPTION.encode()
 
 
+# ---- PyTorch checkpoints --------------------------------------------------------------------------
+def pickled_text(value):
+    return b"X" + struct.pack("<I", len(value)) + value.encode()
+
+
+def pickled_tuple(*items):
+    return b"(" + b"".join(items) + b"t"
+
+
+def pickled_int(value):
+    return b"K" + bytes([value]) if value < 256 else b"J" + struct.pack("<i", value)
+
+
+def pickled_tensor(name, storage, key, shape, strides, offset=0):
+    identity = pickled_tuple(pickled_text("storage"), f"ctorch\n{storage}\n".encode(), pickled_text(key), pickled_text("cpu"),
+                             pickled_int(64))
+    args = pickled_tuple(identity + b"Q", pickled_int(offset), pickled_tuple(*map(pickled_int, shape)),
+                         pickled_tuple(*map(pickled_int, strides)), b"\x89", b"ccollections\nOrderedDict\n)R")
+    return pickled_text(name) + b"ctorch._utils\n_rebuild_tensor_v2\n" + args + b"R"
+
+
+def pickle_of(*tensors):
+    return b"\x80\x02}q\x00(" + b"".join(tensors) + b"u."
+
+
+def archive(pickle, storages, packed=False, zip64=False, comment=b""):
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_DEFLATED if packed else zipfile.ZIP_STORED) as z:
+        for name, data in [("data.pkl", pickle), *((f"data/{k}", v) for k, v in storages.items()), ("version", b"3\n")]:
+            entry = zipfile.ZipInfo(f"a/{name}")
+            entry.compress_type = zipfile.ZIP_STORED if name.startswith("data/") else z.compression
+            with z.open(entry, "w", force_zip64=zip64) as f:
+                f.write(data)
+        z.comment = comment
+    return out.getvalue()
+
+
+def torch_seeds(_rng):
+    one = pickled_tensor("a", "FloatStorage", "0", [2], [1])
+    two = pickled_tensor("b", "BFloat16Storage", "1", [2, 2], [2, 1])
+    storages = {"0": bytes(8), "1": bytes(8)}
+    yield "two", archive(pickle_of(one, two), storages)
+    yield "packed", archive(pickle_of(one, two), storages, packed=True)
+    yield "zip64", archive(pickle_of(one), {"0": bytes(8)}, zip64=True, comment=b"behind")
+    yield "view", archive(pickle_of(pickled_tensor("v", "HalfStorage", "0", [1, 2], [9, 1], 2)), {"0": bytes(8)})
+    yield "transposed", archive(pickle_of(pickled_tensor("v", "HalfStorage", "0", [2, 2], [1, 2])), {"0": bytes(8)})
+    yield "beyond", archive(pickle_of(pickled_tensor("v", "LongStorage", "0", [2], [1])), {"0": bytes(8)})
+    yield "no_storage", archive(pickle_of(one), {})
+    yield "calls", archive(b"\x80\x02cos\nsystem\n" + pickled_tuple(pickled_text("true")) + b"R.", {})
+    parameter = pickled_text("p") + b"ctorch._utils\n_rebuild_parameter\n" + pickled_tuple(one[len(pickled_text("a")):], b"\x88",
+                                                                                         b"N") + b"R"
+    yield "parameter", archive(pickle_of(parameter), {"0": bytes(8)})
+    names = b"\x80\x04\x95" + struct.pack("<Q", 9) + b"}\x94\x8c\x01a\x94]\x94(h\x01K\x01M\x02\x03\x8a\x02\xff\x01e" + \
+        b"G" + bytes(8) + b"\x85\x86\x87s."
+    yield "opcodes", archive(names, {})
+    yield "memo", archive(b"\x80\x02}r\xff\xff\xff\x00j\x00\x00\x00\x00.", {})
+    yield "no_pickle", archive(b"", {})[:22]
+    yield "cut", archive(pickle_of(one), {"0": bytes(8)})[:-30]
+    index = compact({"metadata": {}, "weight_map": {"a": "1.bin", "b": "2.bin"}})
+    yield "index", index + MARK + archive(pickle_of(one), {"0": bytes(8)}) + MARK + archive(pickle_of(two), {"1": bytes(8)})
+
+
+# ---- legacy importance matrices -------------------------------------------------------------------
+def imatrix_dat_seeds(rng):
+    def dat(entries, chunks=2, name=b"calib.txt", count=None):
+        out = struct.pack("<i", len(entries) if count is None else count)
+        for entry_name, calls, values in entries:
+            out += struct.pack("<i", len(entry_name)) + entry_name + struct.pack("<ii", calls, len(values))
+            out += struct.pack(f"<{len(values)}f", *values)
+        return out + (struct.pack("<ii", chunks, len(name)) + name if name is not None else b"")
+
+    values = [rng.random() for _ in range(4)]
+    yield "two", dat([(b"blk.0.attn_q.weight", 2, values), (b"output.weight", 1, values[:2])])
+    yield "old", dat([(b"a.weight", 1, values)], name=None)
+    yield "none", dat([])
+    yield "no_calls", dat([(b"a.weight", 0, values)])
+    yield "twice", dat([(b"a", 1, values), (b"a", 1, values)])
+    yield "nan", dat([(b"a", 1, [float("nan")])])
+    yield "negative", dat([(b"a", 1, [-1.0])])
+    yield "empty_entry", dat([(b"a", 1, [])])
+    yield "long_name", dat([(b"a" * 300, 1, values)])
+    yield "count", dat([(b"a", 1, values)], count=1 << 30)
+    yield "huge", struct.pack("<ii", 1, 1) + b"a" + struct.pack("<ii", 1, 0x7FFFFFFF)
+
+
+# ---- whole files: byte order, changes, shards -----------------------------------------------------
+def swap_seeds(rng):
+    for name, data in gguf_seeds(rng):
+        if name in ("scalars", "arrays", "tensors", "v2", "aligned", "counts"):
+            yield name, data
+    yield "big", b"GGUF" + struct.pack(">IQQ", 3, 0, 1) + struct.pack(">Q", 1) + b"k" + struct.pack(">IIQHH", ARRAY, U16, 2, 1, 2)
+
+
+def edit_seeds(rng):
+    for name, data in gguf_seeds(rng):
+        if name in ("scalars", "tensors", "v2", "aligned", "types"):
+            yield name, data
+            yield f"{name}_set", data + MARK + b"new=" + b"long " * 12 + MARK + b"general.architecture=bert"
+    room = gguf([kv("ggufkit.padding", STRING, " " * 200), kv("k", U32, 1)], [info("a", [4], 0, 0)], bytes(32))
+    yield "room", room + MARK + b"k" + MARK + b"x=y"
+    yield "alignment", room + MARK + b"general.alignment=64"
+
+
+def shards_seeds(_rng):
+    def shard(no, count, total, infos, data, *more):
+        keys = [kv("split.no", U16, no), kv("split.count", U16, count), kv("split.tensors.count", I32, total)]
+        return gguf([*more, *keys], infos, data)
+
+    a, b = info("a", [4], 0, 0), info("b", [2, 2], 0, 32)
+    yield "single", gguf([kv("k", U32, 1)], [a, b], bytes(range(64))) + b"\x01"
+    yield "two", shard(0, 2, 2, [a], bytes(32), kv("k", U32, 1)) + MARK + shard(1, 2, 2, [info("b", [4], 0, 0)], bytes(32))
+    yield "duplicate", shard(0, 2, 2, [a], bytes(32)) + MARK + shard(1, 2, 2, [a], bytes(32))
+    yield "total", shard(0, 2, 3, [a], bytes(32)) + MARK + shard(1, 2, 3, [info("b", [4], 0, 0)], bytes(32))
+    yield "number", shard(0, 2, 1, [a], bytes(32)) + MARK + shard(0, 2, 1, [], b"")
+    yield "missing", shard(0, 3, 1, [a], bytes(32)) + MARK + shard(1, 3, 1, [], b"")
+
+
+def verify_seeds(rng):
+    yield from gguf_seeds(rng)
+    yield from ((f"tokenizer_{name}", data) for name, data in tokenizer_gguf_seeds(rng) if name != "bpe_bytes")
+    chat = "{% for m in messages %}{{ m.content }}{% endfor %}"
+    llama = [kv("general.architecture", STRING, "llama"), kv("llama.block_count", U32, 1), kv("llama.embedding_length", U32, 8),
+             kv("llama.context_length", U32, 0), kv("tokenizer.chat_template", STRING, chat + "{{ x.__class__ }}")]
+    yield "model", gguf(llama, [info("token_embd.weight", [8, 4], 0, 0)], bytes(128))
+    yield "overlap", gguf([], [info("a", [8], 0, 0), info("b", [8], 0, 0), info("c", [8], 0, 96)], bytes(160))
+
+
+# ---- chat templates -------------------------------------------------------------------------------
+def template_seeds(_rng):
+    yield "loop", b"""{%- for m in messages if m.role != 'system' -%}
+{{ '<|' + m['role'] + '|>' ~ m.content | trim }}{% if not loop.last %}
+{% endif %}{% else %}none{%- endfor %}
+{% if add_generation_prompt is defined and add_generation_prompt %}<|assistant|>{% endif %}"""
+    yield "macro", b"""{% macro f(x, y=1.5e3, *args, **kw) -%}{{ x[1:-1:2] }}{%- endmacro %}{{ f(1, y=[2, (3,), {'a': none}]) }}
+{% set ns = namespace(n=0) %}{% set ns.n = ns.n + 1 if true else -2 ** 3 // 4 %}{% set t %}x{% endset %}"""
+    yield "blocks", b"""{# comment #}{% raw %}{{ x }}{% endraw %}{% call(a) f(1) %}y{% endcall %}{% filter upper | trim %}z{% endfilter %}
+{% generation %}w{% endgeneration %}{% for a, (b, c) in d.items() recursive %}{% break %}{% continue %}{% endfor %}"""
+    yield "tests", b"{{ a is not none and b is divisibleby 3 or c in [1] and d not in 'x' and 1 < x <= 2 }}{{ '\\u00e9\\n' }}"
+    yield "escape", b"{{ x.__class__.__mro__[1].__subclasses__() }}{{ y|attr('__init__') }}"
+    yield "deep", b"{{ " + b"(" * 250 + b"1" + b")" * 250 + b" }}"
+    yield "chain", b"{{ 1" + b" + 1" * 2100 + b" }}"
+    yield "open", b"{% if x %}{{ 'unfinished }}"
+    yield "numbers", b"{{ 99999999999999999999 }}{{ 1_000 }}{{ .5 }}{{ 1e999 }}"
+
+
 # ---- dictionaries ---------------------------------------------------------------------------------
 def le(fmt, *values):
     return struct.pack("<" + fmt, *values)
@@ -386,6 +533,15 @@ DICTIONARIES = {
     "yaml": [b"rules:", b"default:", b"role:", b"type:", b"where:", b"more", b"first 1/8", b"first 2", b"by: layer", b"imatrix:",
              b"name:", b"file_type:", b"Q4_K", b"Q6_K", b"F16", b"architecture:", b"compute:", b"norm: rms", b"rope: halves",
              b"activation: silu", b"- ", b": ", b"&a", b"*a", b"!!str", b"|\n", b">-\n", b"---\n", b"...\n", b"? ", b"{", b"}", b"["],
+    "torch": [b"PK\x01\x02", b"PK\x03\x04", b"PK\x05\x06", b"PK\x06\x06", b"PK\x06\x07", b"a/data.pkl", b"a/data/0", b"\x80\x02",
+              b"ctorch\nFloatStorage\n", b"ctorch\nHalfStorage\n", b"ctorch._utils\n_rebuild_tensor_v2\n",
+              b"ctorch._utils\n_rebuild_parameter\n", b"ccollections\nOrderedDict\n", b"storage", b"\x8a\x08", b"\x95", b"u.",
+              b"\xff\xff\xff\xff", MARK],
+    "imatrix_dat": [b"a.weight", le("i", 1), le("i", -1), le("i", 0x7FFFFFFF), le("f", float("nan")), le("f", -1.0)],
+    "template": [b"{%", b"%}", b"{{", b"}}", b"{#", b"#}", b"-%}", b"{%-", b"{%+", b"for ", b" in ", b"endfor", b"if ", b"elif ",
+                 b"else", b"endif", b"set ", b"endset", b"macro ", b"endmacro", b"call", b"endcall", b"filter ", b"endfilter",
+                 b"raw", b"endraw", b"generation", b"endgeneration", b"break", b"continue", b"recursive", b" is not ", b"not ",
+                 b"and ", b"or ", b"none", b"true", b"namespace(", b"**", b"//", b"~", b"|", b"loop.", b"__class__", b"\\u", b"\\x"],
     "import": [b'"architectures"', b'"LlamaForCausalLM"', b'"MistralForCausalLM"', b'"hidden_size"', b'"num_hidden_layers"',
                b'"num_attention_heads"', b'"num_key_value_heads"', b'"head_dim"', b'"rope_scaling"', b'"rope_parameters"',
                b'"rope_type"', b'"llama3"', b'"yarn"', b'"linear"', b'"factor"', b'"original_max_position_embeddings"',
@@ -393,7 +549,12 @@ DICTIONARIES = {
                b"{layer}", b"tensors:", b"keys:", b"shape:", b"tied_to:", b"optional: true", b" * ", b" / ", MARK],
 }
 
-SEEDS = {"gguf": gguf_seeds, "imatrix": imatrix_seeds, "tokenizer_gguf": tokenizer_gguf_seeds,
+FOR_GGUF = ("gguf", "verify", "swap", "edit", "shards")  # take the same words
+for _name in FOR_GGUF[1:]:
+    DICTIONARIES[_name] = [*DICTIONARIES["gguf"], MARK]
+
+SEEDS = {"gguf": gguf_seeds, "verify": verify_seeds, "swap": swap_seeds, "edit": edit_seeds, "shards": shards_seeds,
+         "torch": torch_seeds, "imatrix_dat": imatrix_dat_seeds, "template": template_seeds, "imatrix": imatrix_seeds, "tokenizer_gguf": tokenizer_gguf_seeds,
          "safetensors": safetensors_seeds, "tokenizer_json": tokenizer_json_seeds,
          "tokenizer_model": tokenizer_model_seeds, "yaml": yaml_seeds, "import": import_seeds}
 

@@ -144,21 +144,25 @@ static const struct {
 
 #define COUNT(array) (sizeof(array) / sizeof *(array))
 
-static bool add_category(const char *name, rt_uniset *set) {
-    bool found = false;
-    for (size_t i = 0; i < COUNT(category_runs); i++) {
-        const char *category = category_names[category_runs[i] & 31];
-        if (strcmp(category, name) != 0 && (name[0] != category[0] || name[1])) continue;
-        uint32_t next = i + 1 < COUNT(category_runs) ? category_runs[i + 1] >> 5 : 0x110000;
-        rt_uniset_add(set, category_runs[i] >> 5, next - 1);
-        found = true;
-    }
-    return found;
+/* The categories of a name as bits: one, or all that begin with its only letter. */
+static uint32_t categories_named(const char *name) {
+    uint32_t bits = 0;
+    for (size_t i = 0; i < COUNT(category_names); i++)
+        if (strcmp(category_names[i], name) == 0 || (name[0] == category_names[i][0] && !name[1])) bits |= 1u << i;
+    return bits;
 }
 
-static void add_word_categories(rt_uniset *set) {
-    static const char *const names[] = {"L", "M", "Nd", "Nl", "Pc"};
-    for (size_t i = 0; i < COUNT(names); i++) add_category(names[i], set);
+static void add_categories(uint32_t bits, rt_uniset *set) {
+    for (size_t i = 0; i < COUNT(category_runs); i++) {
+        if (!(bits >> (category_runs[i] & 31) & 1)) continue;
+        uint32_t next = i + 1 < COUNT(category_runs) ? category_runs[i + 1] >> 5 : 0x110000;
+        rt_uniset_add(set, category_runs[i] >> 5, next - 1);
+    }
+}
+
+static uint32_t word_categories(void) {
+    return categories_named("L") | categories_named("M") | categories_named("Nd") | categories_named("Nl") |
+           categories_named("Pc");
 }
 
 bool rt_unicode_set(const char *name, rt_uniset *set) {
@@ -166,10 +170,12 @@ bool rt_unicode_set(const char *name, rt_uniset *set) {
         if (strcmp(named_sets[i].name, name) != 0) continue;
         for (size_t k = 0; k < named_sets[i].n; k++)
             rt_uniset_add(set, named_sets[i].ranges[k].first, named_sets[i].ranges[k].last);
-        if (strcmp(name, "w") == 0 || strcmp(name, "RustWord") == 0) add_word_categories(set);
+        if (strcmp(name, "w") == 0 || strcmp(name, "RustWord") == 0) add_categories(word_categories(), set);
         return true;
     }
-    return add_category(name, set);
+    uint32_t bits = categories_named(name);
+    add_categories(bits, set);
+    return bits != 0;
 }
 
 uint32_t rt_unicode_lower(uint32_t c) {

@@ -40,7 +40,7 @@ sanitize() {
 }
 threads() {
     build build-tsan -DCMAKE_C_COMPILER=clang -DGGUFKIT_SANITIZE=thread
-    run_ctest build-tsan -R 'pool|execute|runtime|logits'
+    run_ctest build-tsan -R 'pool|execute|shared_file|runtime|logits'
 }
 # Every fuzz target for FUZZ_SECONDS; the corpora are replayed by ctest in the steps above.
 fuzz() {

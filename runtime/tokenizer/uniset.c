@@ -10,6 +10,10 @@ void rt_uniset_clear(rt_uniset *set) {
 
 void rt_uniset_add(rt_uniset *set, uint32_t first, uint32_t last) {
     if (set->failed) return;
+    if (set->n && set->ranges[set->n - 1].last + 1 == first && first <= last) {
+        set->ranges[set->n - 1].last = last;
+        return;
+    }
     if (set->n == set->room) {
         size_t room = set->room ? set->room * 2 : 16;
         rt_range *ranges = realloc(set->ranges, room * sizeof *ranges);
@@ -32,8 +36,14 @@ static int compare_ranges(const void *a, const void *b) {
     return (x->first > y->first) - (x->first < y->first);
 }
 
+static bool is_tidy(const rt_uniset *set) {
+    for (size_t i = 1; i < set->n; i++)
+        if (set->ranges[i].first <= set->ranges[i - 1].last + 1) return false;
+    return true;
+}
+
 void rt_uniset_tidy(rt_uniset *set) {
-    if (set->n < 2) return;
+    if (is_tidy(set)) return;
     qsort(set->ranges, set->n, sizeof *set->ranges, compare_ranges);
     size_t n = 1;
     for (size_t i = 1; i < set->n; i++) {

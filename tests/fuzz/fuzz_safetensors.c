@@ -1,37 +1,9 @@
 /* safetensors: one file, or an index and two shards (the input starts with '{'; see fuzz_split). */
-#include "tests/fuzz/fuzz.h"
-
-#include "libgguf/checkpoint.h"
-
-static void walk(const gguf_checkpoint *c, const gguf_memory_file *files, size_t n_files) {
-    for (size_t i = 0; i < gguf_checkpoint_n_tensors(c); i++) {
-        const gguf_checkpoint_tensor *t = gguf_checkpoint_tensor_at(c, i);
-        const gguf_memory_file *f = gguf_checkpoint_file_memory(c, t->file);
-        fuzz_check(f >= files && f < files + n_files);
-        fuzz_check(t->off <= f->n_bytes && t->n_bytes <= f->n_bytes - t->off);
-        fuzz_read(t->name.ptr, t->name.len);
-        if (!memchr(t->name.ptr, 0, t->name.len))
-            fuzz_check(gguf_checkpoint_find(c, t->name.ptr) == t);
-        fuzz_read((const char *)f->bytes + t->off, (size_t)t->n_bytes);
-    }
-}
+#include "tests/fuzz/fuzz_checkpoint.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static const char *const names[] = {"model.safetensors.index.json", "1.safetensors",
                                         "2.safetensors"};
-    const uint8_t *parts[3];
-    size_t sizes[3], n = 1;
-    gguf_memory_file files[3] = {{"model.safetensors", data, size}};
-    if (size && data[0] == '{') {
-        n = fuzz_split(data, size, parts, sizes, 3);
-        for (size_t i = 0; i < n; i++) files[i] = (gguf_memory_file){names[i], parts[i], sizes[i]};
-    }
-    gguf_error err = {0};
-    gguf_checkpoint *c;
-    gguf_code code = gguf_checkpoint_from_memory(files, n, &c, &err);
-    fuzz_check_error(code, &err);
-    if (code) return 0;
-    walk(c, files, n);
-    gguf_checkpoint_close(c);
+    fuzz_checkpoint("model.safetensors", names, data, size);
     return 0;
 }

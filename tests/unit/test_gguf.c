@@ -1,83 +1,35 @@
 /* GGUF files: what is written is read back; what is broken is refused at the right byte. */
 #include "libgguf/gguf.h"
 #include "libgguf/outfile.h"
-#include "tests/unit/unit.h"
+#include "tests/unit/unit_gguf.h"
 
 #include <stdint.h>
 
-/* ---- a small file, built by hand so that reader and writer are checked apart ------------- */
-
-typedef struct bytes {
-    uint8_t data[4096];
-    size_t n;
-} bytes;
-
-static void put(bytes *b, const void *p, size_t n) {
-    memcpy(b->data + b->n, p, n);
-    b->n += n;
+static void put_info(unit_bytes *b, const char *name, uint64_t n_cols, uint64_t n_rows,
+                     uint32_t type, uint64_t off) {
+    unit_put_info(b, name, 2, (const uint64_t[]){n_cols, n_rows}, type, off);
 }
 
-static void put_u32(bytes *b, uint32_t v) {
-    put(b, &v, 4);
-}
-
-static void put_u64(bytes *b, uint64_t v) {
-    put(b, &v, 8);
-}
-
-static void put_text(bytes *b, const char *text) {
-    put_u64(b, strlen(text));
-    put(b, text, strlen(text));
-}
-
-static void put_u32_key(bytes *b, const char *key, uint32_t value) {
-    put_text(b, key);
-    put_u32(b, GGUF_VALUE_U32);
-    put_u32(b, value);
-}
-
-static void put_info(bytes *b, const char *name, uint64_t n_cols, uint64_t n_rows, uint32_t type,
-                     uint64_t off) {
-    put_text(b, name);
-    put_u32(b, 2);
-    put_u64(b, n_cols);
-    put_u64(b, n_rows);
-    put_u32(b, type);
-    put_u64(b, off);
-}
-
-static void put_data(bytes *b, size_t n) {
-    while (b->n % 32) b->data[b->n++] = 0;
-    for (size_t i = 0; i < n; i++) b->data[b->n++] = (uint8_t)i;
-}
-
-static void put_head(bytes *b, uint32_t version, uint64_t n_tensors, uint64_t n_kv) {
-    put(b, "GGUF", 4);
-    put_u32(b, version);
-    put_u64(b, n_tensors);
-    put_u64(b, n_kv);
-}
-
-static bytes small_file(uint32_t version) {
-    bytes b = {.n = 0};
-    put_head(&b, version, 2, 3);
-    put_text(&b, "general.architecture");
-    put_u32(&b, GGUF_VALUE_STRING);
-    put_text(&b, "llama");
-    put_u32_key(&b, "llama.block_count", 7);
-    put_text(&b, "tokenizer.ggml.tokens");
-    put_u32(&b, GGUF_VALUE_ARRAY);
-    put_u32(&b, GGUF_VALUE_STRING);
-    put_u64(&b, 2);
-    put_text(&b, "a");
-    put_text(&b, "bc");
+static unit_bytes small_file(uint32_t version) {
+    unit_bytes b = {.n = 0};
+    unit_put_head(&b, version, 2, 3);
+    unit_put_text(&b, "general.architecture");
+    unit_put_u32(&b, GGUF_VALUE_STRING);
+    unit_put_text(&b, "llama");
+    unit_put_u32_key(&b, "llama.block_count", 7);
+    unit_put_text(&b, "tokenizer.ggml.tokens");
+    unit_put_u32(&b, GGUF_VALUE_ARRAY);
+    unit_put_u32(&b, GGUF_VALUE_STRING);
+    unit_put_u64(&b, 2);
+    unit_put_text(&b, "a");
+    unit_put_text(&b, "bc");
     put_info(&b, "x.weight", 4, 2, GGUF_TYPE_F32, 0);
     put_info(&b, "y.weight", 32, 2, GGUF_TYPE_Q8_0, 32);
-    put_data(&b, 32 + 68 + 28);
+    unit_put_data(&b, 32 + 68 + 28);
     return b;
 }
 
-static gguf_code open_bytes(const bytes *b, size_t n, gguf_file **file, gguf_error *err) {
+static gguf_code open_bytes(const unit_bytes *b, size_t n, gguf_file **file, gguf_error *err) {
     const char *path = unit_temp("small.gguf");
     unit_write(path, b->data, n);
     *err = (gguf_error){0};
@@ -87,7 +39,7 @@ static gguf_code open_bytes(const bytes *b, size_t n, gguf_file **file, gguf_err
 }
 
 static void check_small(uint32_t version) {
-    bytes b = small_file(version);
+    unit_bytes b = small_file(version);
     gguf_file *f;
     gguf_error err;
     unit_ok(open_bytes(&b, b.n, &f, &err), err);
@@ -116,7 +68,7 @@ START_TEST(reads_versions_2_and_3) {
 END_TEST
 
 START_TEST(every_prefix_is_refused) {
-    bytes b = small_file(3);
+    unit_bytes b = small_file(3);
     size_t end_of_data = b.n - 28; /* the padding behind the last tensor may be absent */
     for (size_t n = 0; n < end_of_data; n++) {
         gguf_file *f;
@@ -130,7 +82,7 @@ START_TEST(every_prefix_is_refused) {
 END_TEST
 
 START_TEST(every_changed_byte_is_survived) {
-    bytes b = small_file(3);
+    unit_bytes b = small_file(3);
     for (size_t i = 0; i < b.n; i++)
         for (unsigned flip = 1; flip < 256; flip <<= 1) {
             gguf_file *f;
@@ -154,7 +106,7 @@ END_TEST
     } while (0)
 
 START_TEST(wrong_magic_and_versions) {
-    bytes b = small_file(3);
+    unit_bytes b = small_file(3);
     b.data[0] = 'X';
     REFUSED(b, GGUF_E_FORMAT, 0, "not a GGUF file");
     b = small_file(1);
@@ -167,42 +119,42 @@ START_TEST(wrong_magic_and_versions) {
 END_TEST
 
 START_TEST(counts_that_cannot_fit) {
-    bytes b = {.n = 0};
-    put_head(&b, 3, 0, UINT64_MAX);
+    unit_bytes b = {.n = 0};
+    unit_put_head(&b, 3, 0, UINT64_MAX);
     REFUSED(b, GGUF_E_TRUNCATED, 16, "metadata count");
     b.n = 0;
-    put_head(&b, 3, UINT64_MAX, 0);
+    unit_put_head(&b, 3, UINT64_MAX, 0);
     REFUSED(b, GGUF_E_TRUNCATED, 8, "tensors cannot fit");
     b.n = 0;
-    put_head(&b, 3, 0, 1);
-    put_u64(&b, UINT64_MAX - 3);
-    put_data(&b, 32);
+    unit_put_head(&b, 3, 0, 1);
+    unit_put_u64(&b, UINT64_MAX - 3);
+    unit_put_data(&b, 32);
     REFUSED(b, GGUF_E_TRUNCATED, 24, "a key claims");
 }
 END_TEST
 
 START_TEST(broken_metadata) {
-    bytes b = {.n = 0};
-    put_head(&b, 3, 0, 2);
-    put_u32_key(&b, "k", 1);
+    unit_bytes b = {.n = 0};
+    unit_put_head(&b, 3, 0, 2);
+    unit_put_u32_key(&b, "k", 1);
     size_t second = b.n;
-    put_u32_key(&b, "k", 2);
+    unit_put_u32_key(&b, "k", 2);
     REFUSED(b, GGUF_E_DUPLICATE, (int64_t)second, "'k' occurs twice");
     b.n = 0;
-    put_head(&b, 3, 0, 1);
-    put_text(&b, "k");
+    unit_put_head(&b, 3, 0, 1);
+    unit_put_text(&b, "k");
     size_t type_at = b.n;
-    put_u32(&b, 13);
-    put_data(&b, 32);
+    unit_put_u32(&b, 13);
+    unit_put_data(&b, 32);
     REFUSED(b, GGUF_E_FORMAT, (int64_t)type_at, "unknown value type 13");
     b.n = 0;
-    put_head(&b, 3, 0, 1);
-    put_text(&b, "k");
-    put_u32(&b, GGUF_VALUE_ARRAY);
+    unit_put_head(&b, 3, 0, 1);
+    unit_put_text(&b, "k");
+    unit_put_u32(&b, GGUF_VALUE_ARRAY);
     type_at = b.n;
-    put_u32(&b, GGUF_VALUE_ARRAY);
-    put_u64(&b, 1);
-    put_data(&b, 32);
+    unit_put_u32(&b, GGUF_VALUE_ARRAY);
+    unit_put_u64(&b, 1);
+    unit_put_data(&b, 32);
     REFUSED(b, GGUF_E_UNSUPPORTED, (int64_t)type_at, "nested arrays");
 }
 END_TEST
@@ -210,25 +162,25 @@ END_TEST
 START_TEST(broken_alignment) {
     const uint32_t bad[] = {0, 24, 1u << 30};
     for (size_t i = 0; i < 3; i++) {
-        bytes b = {.n = 0};
-        put_head(&b, 3, 0, 1);
-        put_u32_key(&b, "general.alignment", bad[i]);
+        unit_bytes b = {.n = 0};
+        unit_put_head(&b, 3, 0, 1);
+        unit_put_u32_key(&b, "general.alignment", bad[i]);
         REFUSED(b, GGUF_E_FORMAT, 24, "general.alignment");
     }
 }
 END_TEST
 
-static bytes one_tensor(const char *name, uint64_t n_cols, uint64_t n_rows, uint32_t type,
-                        uint64_t off) {
-    bytes b = {.n = 0};
-    put_head(&b, 3, 1, 0);
+static unit_bytes one_tensor(const char *name, uint64_t n_cols, uint64_t n_rows, uint32_t type,
+                             uint64_t off) {
+    unit_bytes b = {.n = 0};
+    unit_put_head(&b, 3, 1, 0);
     put_info(&b, name, n_cols, n_rows, type, off);
-    put_data(&b, 64);
+    unit_put_data(&b, 64);
     return b;
 }
 
 START_TEST(broken_tensors) {
-    bytes b = one_tensor("x", 31, 1, GGUF_TYPE_Q8_0, 0);
+    unit_bytes b = one_tensor("x", 31, 1, GGUF_TYPE_Q8_0, 0);
     REFUSED(b, GGUF_E_SHAPE, 24, "31 columns");
     b = one_tensor("x", UINT64_MAX / 2, 8, GGUF_TYPE_F32, 0);
     REFUSED(b, GGUF_E_SHAPE, 24, "overflows");
@@ -249,12 +201,12 @@ START_TEST(broken_tensors) {
 END_TEST
 
 START_TEST(duplicate_tensor) {
-    bytes b = {.n = 0};
-    put_head(&b, 3, 2, 0);
+    unit_bytes b = {.n = 0};
+    unit_put_head(&b, 3, 2, 0);
     put_info(&b, "x", 4, 1, GGUF_TYPE_F32, 0);
     size_t second = b.n;
     put_info(&b, "x", 4, 1, GGUF_TYPE_F32, 32);
-    put_data(&b, 64);
+    unit_put_data(&b, 64);
     REFUSED(b, GGUF_E_DUPLICATE, (int64_t)second, "'x' occurs twice");
 }
 END_TEST

@@ -16,318 +16,251 @@
 #include "libgguf/gguf.h"
 #include "quant/imatrix.h"
 #include "runtime/tokenizer/tokenizer.h"
-#include "tests/unit/unit.h"
+#include "tests/unit/unit_gguf.h"
 
 #include <inttypes.h>
 
 /* ---- building files ---------------------------------------------------------------------- */
 
-typedef struct bytes {
-    uint8_t data[4096];
-    size_t n;
-    int64_t mark; /* where the error is expected, or -2: somewhere in the file */
-} bytes;
-
-static void put(bytes *b, const void *p, size_t n) {
-    ck_assert_uint_le(b->n + n, sizeof b->data);
-    memcpy(b->data + b->n, p, n);
-    b->n += n;
-}
-
-static void put_u32(bytes *b, uint32_t v) {
-    put(b, &v, 4);
-}
-
-static void put_u64(bytes *b, uint64_t v) {
-    put(b, &v, 8);
-}
-
-static void put_text(bytes *b, const char *text) {
-    put_u64(b, strlen(text));
-    put(b, text, strlen(text));
-}
-
-static void head(bytes *b, uint32_t version, uint64_t n_tensors, uint64_t n_kv) {
-    put(b, "GGUF", 4);
-    put_u32(b, version);
-    put_u64(b, n_tensors);
-    put_u64(b, n_kv);
-}
-
-static void key(bytes *b, const char *name, uint32_t type) {
-    put_text(b, name);
-    put_u32(b, type);
-}
-
-static void u32_key(bytes *b, const char *name, uint32_t value) {
-    key(b, name, GGUF_VALUE_U32);
-    put_u32(b, value);
-}
-
-static void text_key(bytes *b, const char *name, const char *value) {
-    key(b, name, GGUF_VALUE_STRING);
-    put_text(b, value);
-}
-
-static void array_key(bytes *b, const char *name, uint32_t elem_type, uint64_t count) {
-    key(b, name, GGUF_VALUE_ARRAY);
-    put_u32(b, elem_type);
-    put_u64(b, count);
-}
-
-static void tensor(bytes *b, const char *name, uint32_t n_dims, const uint64_t *dims, uint32_t type,
-                   uint64_t off) {
-    put_text(b, name);
-    put_u32(b, n_dims);
-    for (uint32_t i = 0; i < n_dims; i++) put_u64(b, dims[i]);
-    put_u32(b, type);
-    put_u64(b, off);
-}
-
-static void data(bytes *b, size_t n) {
-    static const uint8_t zeros[256];
-    put(b, zeros, -b->n & 31);
-    put(b, zeros, n);
-}
-
-static void here(bytes *b) {
+static void here(unit_bytes *b) {
     b->mark = (int64_t)b->n;
 }
 
 /* ---- one builder per class --------------------------------------------------------------- */
 
-static void tensor_count(bytes *b) {
+static void tensor_count(unit_bytes *b) {
     b->mark = 8;
-    head(b, 3, UINT64_MAX / 8, 0);
+    unit_put_head(b, 3, UINT64_MAX / 8, 0);
 }
 
-static void key_count(bytes *b) {
+static void key_count(unit_bytes *b) {
     b->mark = 16;
-    head(b, 3, 0, (UINT64_C(1) << 61) + 1);
-    u32_key(b, "a", 1);
+    unit_put_head(b, 3, 0, (UINT64_C(1) << 61) + 1);
+    unit_put_u32_key(b, "a", 1);
 }
 
-static void string_length(bytes *b) {
-    head(b, 3, 0, 1);
-    key(b, "a", GGUF_VALUE_STRING);
+static void string_length(unit_bytes *b) {
+    unit_put_head(b, 3, 0, 1);
+    unit_put_key(b, "a", GGUF_VALUE_STRING);
     here(b);
-    put_u64(b, UINT64_MAX);
-    put(b, "text", 4);
+    unit_put_u64(b, UINT64_MAX);
+    unit_put(b, "text", 4);
 }
 
-static void key_length(bytes *b) {
-    head(b, 3, 0, 1);
+static void key_length(unit_bytes *b) {
+    unit_put_head(b, 3, 0, 1);
     here(b);
-    put_u64(b, UINT64_MAX - 7);
-    put(b, "key key key key", 15);
+    unit_put_u64(b, UINT64_MAX - 7);
+    unit_put(b, "key key key key", 15);
 }
 
-static void array_length(bytes *b) {
-    head(b, 3, 0, 1);
-    key(b, "a", GGUF_VALUE_ARRAY);
-    put_u32(b, GGUF_VALUE_U64);
+static void array_length(unit_bytes *b) {
+    unit_put_head(b, 3, 0, 1);
+    unit_put_key(b, "a", GGUF_VALUE_ARRAY);
+    unit_put_u32(b, GGUF_VALUE_U64);
     here(b);
-    put_u64(b, (UINT64_C(1) << 61) + 1);
-    put_u64(b, 0);
+    unit_put_u64(b, (UINT64_C(1) << 61) + 1);
+    unit_put_u64(b, 0);
 }
 
-static void array_of_strings(bytes *b) {
-    head(b, 3, 0, 1);
-    array_key(b, "a", GGUF_VALUE_STRING, 2);
-    put_text(b, "one");
+static void array_of_strings(unit_bytes *b) {
+    unit_put_head(b, 3, 0, 1);
+    unit_put_array_key(b, "a", GGUF_VALUE_STRING, 2);
+    unit_put_text(b, "one");
     here(b);
-    put_u64(b, UINT64_C(1) << 63);
-    put(b, "two", 3);
+    unit_put_u64(b, UINT64_C(1) << 63);
+    unit_put(b, "two", 3);
 }
 
-static void nested_array(bytes *b) {
-    head(b, 3, 0, 1);
-    key(b, "a", GGUF_VALUE_ARRAY);
+static void nested_array(unit_bytes *b) {
+    unit_put_head(b, 3, 0, 1);
+    unit_put_key(b, "a", GGUF_VALUE_ARRAY);
     here(b);
     for (int i = 0; i < 100; i++) {
-        put_u32(b, GGUF_VALUE_ARRAY);
-        put_u64(b, 1);
+        unit_put_u32(b, GGUF_VALUE_ARRAY);
+        unit_put_u64(b, 1);
     }
 }
 
-static void dimension_product(bytes *b) {
-    head(b, 3, 1, 0);
+static void dimension_product(unit_bytes *b) {
+    unit_put_head(b, 3, 1, 0);
     here(b);
-    tensor(b, "t", 4, (uint64_t[]){UINT64_C(1) << 32, UINT64_C(1) << 32, 1, 1}, GGUF_TYPE_F32, 0);
-    data(b, 64);
+    unit_put_info(b, "t", 4, (uint64_t[]){UINT64_C(1) << 32, UINT64_C(1) << 32, 1, 1},
+                  GGUF_TYPE_F32, 0);
+    unit_put_data(b, 64);
 }
 
-static void byte_product(bytes *b) {
-    head(b, 3, 1, 0);
+static void byte_product(unit_bytes *b) {
+    unit_put_head(b, 3, 1, 0);
     here(b);
-    tensor(b, "t", 1, (uint64_t[]){(UINT64_C(1) << 62) + 8}, GGUF_TYPE_F64, 0);
-    data(b, 64);
+    unit_put_info(b, "t", 1, (uint64_t[]){(UINT64_C(1) << 62) + 8}, GGUF_TYPE_F64, 0);
+    unit_put_data(b, 64);
 }
 
-static void sum_of_sizes(bytes *b) {
+static void sum_of_sizes(unit_bytes *b) {
     uint64_t dims[] = {(UINT64_C(1) << 60)};
-    head(b, 3, 3, 0);
+    unit_put_head(b, 3, 3, 0);
     for (int i = 0; i < 3; i++)
-        tensor(b,
-               i == 0   ? "a"
-               : i == 1 ? "b"
-                        : "c",
-               1, dims, GGUF_TYPE_F32, (uint64_t)i * (UINT64_C(1) << 62));
-    data(b, 64);
+        unit_put_info(b,
+                      i == 0   ? "a"
+                      : i == 1 ? "b"
+                               : "c",
+                      1, dims, GGUF_TYPE_F32, (uint64_t)i * (UINT64_C(1) << 62));
+    unit_put_data(b, 64);
     here(b);
 }
 
-static void more_than_int(bytes *b) {
-    head(b, 3, 1, 0);
-    tensor(b, "t", 2, (uint64_t[]){UINT64_C(1) << 31, 2}, GGUF_TYPE_Q8_0, 0);
-    data(b, 64);
+static void more_than_int(unit_bytes *b) {
+    unit_put_head(b, 3, 1, 0);
+    unit_put_info(b, "t", 2, (uint64_t[]){UINT64_C(1) << 31, 2}, GGUF_TYPE_Q8_0, 0);
+    unit_put_data(b, 64);
     here(b);
 }
 
-static void past_the_end(bytes *b) {
-    head(b, 3, 1, 0);
-    tensor(b, "t", 1, (uint64_t[]){64}, GGUF_TYPE_F32, 0);
-    data(b, 255);
+static void past_the_end(unit_bytes *b) {
+    unit_put_head(b, 3, 1, 0);
+    unit_put_info(b, "t", 1, (uint64_t[]){64}, GGUF_TYPE_F32, 0);
+    unit_put_data(b, 255);
     here(b);
 }
 
-static void offset_past_the_end(bytes *b) {
-    head(b, 3, 1, 0);
-    tensor(b, "t", 1, (uint64_t[]){8}, GGUF_TYPE_F32, UINT64_MAX - 31);
-    data(b, 64);
+static void offset_past_the_end(unit_bytes *b) {
+    unit_put_head(b, 3, 1, 0);
+    unit_put_info(b, "t", 1, (uint64_t[]){8}, GGUF_TYPE_F32, UINT64_MAX - 31);
+    unit_put_data(b, 64);
     here(b);
 }
 
-static void unaligned_offset(bytes *b) {
-    head(b, 3, 1, 0);
-    put_text(b, "t");
-    put_u32(b, 1);
-    put_u64(b, 8);
-    put_u32(b, GGUF_TYPE_F32);
+static void unaligned_offset(unit_bytes *b) {
+    unit_put_head(b, 3, 1, 0);
+    unit_put_text(b, "t");
+    unit_put_u32(b, 1);
+    unit_put_u64(b, 8);
+    unit_put_u32(b, GGUF_TYPE_F32);
     here(b);
-    put_u64(b, 4);
-    data(b, 64);
+    unit_put_u64(b, 4);
+    unit_put_data(b, 64);
 }
 
-static void dimensions(bytes *b) {
-    head(b, 3, 1, 0);
-    put_text(b, "t");
+static void dimensions(unit_bytes *b) {
+    unit_put_head(b, 3, 1, 0);
+    unit_put_text(b, "t");
     here(b);
-    put_u32(b, 0x40000000);
-    for (int i = 0; i < 8; i++) put_u64(b, 1);
+    unit_put_u32(b, 0x40000000);
+    for (int i = 0; i < 8; i++) unit_put_u64(b, 1);
 }
 
-static void no_columns(bytes *b) {
-    head(b, 3, 1, 0);
-    tensor(b, "t", 2, (uint64_t[]){0, 4}, GGUF_TYPE_Q4_0, 0);
-    data(b, 64);
+static void no_columns(unit_bytes *b) {
+    unit_put_head(b, 3, 1, 0);
+    unit_put_info(b, "t", 2, (uint64_t[]){0, 4}, GGUF_TYPE_Q4_0, 0);
+    unit_put_data(b, 64);
 }
 
-static void part_of_a_block(bytes *b) {
-    head(b, 3, 1, 0);
+static void part_of_a_block(unit_bytes *b) {
+    unit_put_head(b, 3, 1, 0);
     here(b);
-    tensor(b, "t", 1, (uint64_t[]){33}, GGUF_TYPE_Q4_0, 0);
-    data(b, 64);
+    unit_put_info(b, "t", 1, (uint64_t[]){33}, GGUF_TYPE_Q4_0, 0);
+    unit_put_data(b, 64);
 }
 
-static void unknown_tensor_type(bytes *b) {
-    head(b, 3, 1, 0);
+static void unknown_tensor_type(unit_bytes *b) {
+    unit_put_head(b, 3, 1, 0);
     here(b);
-    tensor(b, "t", 1, (uint64_t[]){32}, UINT32_MAX, 0);
-    data(b, 64);
+    unit_put_info(b, "t", 1, (uint64_t[]){32}, UINT32_MAX, 0);
+    unit_put_data(b, 64);
 }
 
-static void unknown_value_type(bytes *b) {
-    head(b, 3, 0, 1);
-    put_text(b, "a");
+static void unknown_value_type(unit_bytes *b) {
+    unit_put_head(b, 3, 0, 1);
+    unit_put_text(b, "a");
     here(b);
-    put_u32(b, 13);
-    put_u64(b, 0);
+    unit_put_u32(b, 13);
+    unit_put_u64(b, 0);
 }
 
-static void alignment_zero(bytes *b) {
-    head(b, 3, 0, 1);
+static void alignment_zero(unit_bytes *b) {
+    unit_put_head(b, 3, 0, 1);
     here(b);
-    u32_key(b, "general.alignment", 0);
+    unit_put_u32_key(b, "general.alignment", 0);
 }
 
-static void alignment_odd(bytes *b) {
-    head(b, 3, 0, 1);
+static void alignment_odd(unit_bytes *b) {
+    unit_put_head(b, 3, 0, 1);
     here(b);
-    u32_key(b, "general.alignment", 48);
+    unit_put_u32_key(b, "general.alignment", 48);
 }
 
-static void alignment_large(bytes *b) {
-    head(b, 3, 0, 1);
+static void alignment_large(unit_bytes *b) {
+    unit_put_head(b, 3, 0, 1);
     here(b);
-    u32_key(b, "general.alignment", UINT32_C(1) << 31);
+    unit_put_u32_key(b, "general.alignment", UINT32_C(1) << 31);
 }
 
-static void alignment_type(bytes *b) {
-    head(b, 3, 0, 1);
+static void alignment_type(unit_bytes *b) {
+    unit_put_head(b, 3, 0, 1);
     here(b);
-    text_key(b, "general.alignment", "32");
+    unit_put_text_key(b, "general.alignment", "32");
 }
 
-static void duplicate_tensor(bytes *b) {
-    head(b, 3, 2, 0);
-    tensor(b, "t", 1, (uint64_t[]){8}, GGUF_TYPE_F32, 0);
+static void duplicate_tensor(unit_bytes *b) {
+    unit_put_head(b, 3, 2, 0);
+    unit_put_info(b, "t", 1, (uint64_t[]){8}, GGUF_TYPE_F32, 0);
     here(b);
-    tensor(b, "t", 1, (uint64_t[]){8}, GGUF_TYPE_F32, 32);
-    data(b, 64);
+    unit_put_info(b, "t", 1, (uint64_t[]){8}, GGUF_TYPE_F32, 32);
+    unit_put_data(b, 64);
 }
 
-static void duplicate_key(bytes *b) {
-    head(b, 3, 0, 2);
-    u32_key(b, "a", 1);
+static void duplicate_key(unit_bytes *b) {
+    unit_put_head(b, 3, 0, 2);
+    unit_put_u32_key(b, "a", 1);
     here(b);
-    u32_key(b, "a", 2);
+    unit_put_u32_key(b, "a", 2);
 }
 
-static void long_name(bytes *b) {
+static void long_name(unit_bytes *b) {
     char name[65];
     memset(name, 'n', 64);
     name[64] = '\0';
-    head(b, 3, 1, 0);
+    unit_put_head(b, 3, 1, 0);
     here(b);
-    tensor(b, name, 1, (uint64_t[]){8}, GGUF_TYPE_F32, 0);
-    data(b, 64);
+    unit_put_info(b, name, 1, (uint64_t[]){8}, GGUF_TYPE_F32, 0);
+    unit_put_data(b, 64);
 }
 
-static void name_with_nul(bytes *b) {
-    head(b, 3, 1, 0);
+static void name_with_nul(unit_bytes *b) {
+    unit_put_head(b, 3, 1, 0);
     here(b);
-    put_u64(b, 3);
-    put(b, "a\0b", 3);
-    put_u32(b, 0);
-    put_u32(b, GGUF_TYPE_F32);
-    put_u64(b, 0);
-    data(b, 64);
+    unit_put_u64(b, 3);
+    unit_put(b, "a\0b", 3);
+    unit_put_u32(b, 0);
+    unit_put_u32(b, GGUF_TYPE_F32);
+    unit_put_u64(b, 0);
+    unit_put_data(b, 64);
 }
 
-static void version_1_string(bytes *b) {
+static void version_1_string(unit_bytes *b) {
     b->mark = 4;
-    put(b, "GGUF", 4);
-    put_u32(b, 1);
-    put_u32(b, 0);
-    put_u32(b, 1);
-    put_u32(b, UINT32_MAX);
+    unit_put(b, "GGUF", 4);
+    unit_put_u32(b, 1);
+    unit_put_u32(b, 0);
+    unit_put_u32(b, 1);
+    unit_put_u32(b, UINT32_MAX);
 }
 
-static void four_bytes(bytes *b) {
-    put(b, "GGUF", 4);
+static void four_bytes(unit_bytes *b) {
+    unit_put(b, "GGUF", 4);
     here(b);
 }
 
-static void other_magic(bytes *b) {
+static void other_magic(unit_bytes *b) {
     here(b);
-    put(b, "ggml", 4);
-    put_u64(b, 0);
+    unit_put(b, "ggml", 4);
+    unit_put_u64(b, 0);
 }
 
 static const struct {
     const char *class;
-    void (*build)(bytes *b);
+    void (*build)(unit_bytes *b);
     gguf_code code;
 } refused[] = {
     {"CVE-2024-21836: number of tensors", tensor_count, GGUF_E_TRUNCATED},
@@ -362,7 +295,7 @@ static const struct {
 };
 
 START_TEST(refused_at_the_right_byte) {
-    bytes b = {.mark = -2};
+    unit_bytes b = {.mark = -2};
     gguf_error err = {0};
     gguf_file *f;
     refused[_i].build(&b);
@@ -380,7 +313,7 @@ END_TEST
 
 /* Zero dimensions are valid; nothing may divide by them or read data that is not there. */
 START_TEST(zero_dimensions_are_harmless) {
-    bytes b = {.mark = -2};
+    unit_bytes b = {.mark = -2};
     gguf_error err = {0};
     gguf_file *f;
     no_columns(&b);
@@ -393,57 +326,57 @@ END_TEST
 
 /* ---- what is valid as a file but not as a model ------------------------------------------ */
 
-static void tokens(bytes *b, uint32_t elem_type, uint64_t n) {
-    array_key(b, "tokenizer.ggml.tokens", elem_type, n);
+static void tokens(unit_bytes *b, uint32_t elem_type, uint64_t n) {
+    unit_put_array_key(b, "tokenizer.ggml.tokens", elem_type, n);
     for (uint64_t i = 0; i < n; i++) {
         if (elem_type == GGUF_VALUE_STRING)
-            put_text(b, i == 0 ? "<unk>" : i == 1 ? "a" : "b");
+            unit_put_text(b, i == 0 ? "<unk>" : i == 1 ? "a" : "b");
         else
-            put_u32(b, (uint32_t)i);
+            unit_put_u32(b, (uint32_t)i);
     }
 }
 
-static void numbers(bytes *b, const char *name, uint32_t type, uint32_t n) {
-    array_key(b, name, type, n);
-    for (uint32_t i = 0; i < n; i++) put_u32(b, 1);
+static void numbers(unit_bytes *b, const char *name, uint32_t type, uint32_t n) {
+    unit_put_array_key(b, name, type, n);
+    for (uint32_t i = 0; i < n; i++) unit_put_u32(b, 1);
 }
 
-static void tokens_no_strings(bytes *b) {
-    head(b, 3, 0, 2);
-    text_key(b, "tokenizer.ggml.model", "llama");
+static void tokens_no_strings(unit_bytes *b) {
+    unit_put_head(b, 3, 0, 2);
+    unit_put_text_key(b, "tokenizer.ggml.model", "llama");
     tokens(b, GGUF_VALUE_U32, 3);
 }
 
-static void scores_no_numbers(bytes *b) {
-    head(b, 3, 0, 3);
-    text_key(b, "tokenizer.ggml.model", "llama");
+static void scores_no_numbers(unit_bytes *b) {
+    unit_put_head(b, 3, 0, 3);
+    unit_put_text_key(b, "tokenizer.ggml.model", "llama");
     tokens(b, GGUF_VALUE_STRING, 3);
-    array_key(b, "tokenizer.ggml.scores", GGUF_VALUE_STRING, 3);
-    for (int i = 0; i < 3; i++) put_text(b, "s");
+    unit_put_array_key(b, "tokenizer.ggml.scores", GGUF_VALUE_STRING, 3);
+    for (int i = 0; i < 3; i++) unit_put_text(b, "s");
 }
 
-static void few_scores(bytes *b) {
-    head(b, 3, 0, 3);
-    text_key(b, "tokenizer.ggml.model", "llama");
+static void few_scores(unit_bytes *b) {
+    unit_put_head(b, 3, 0, 3);
+    unit_put_text_key(b, "tokenizer.ggml.model", "llama");
     tokens(b, GGUF_VALUE_STRING, 3);
     numbers(b, "tokenizer.ggml.scores", GGUF_VALUE_F32, 1);
 }
 
-static void few_types(bytes *b) {
-    head(b, 3, 0, 3);
-    text_key(b, "tokenizer.ggml.model", "llama");
+static void few_types(unit_bytes *b) {
+    unit_put_head(b, 3, 0, 3);
+    unit_put_text_key(b, "tokenizer.ggml.model", "llama");
     tokens(b, GGUF_VALUE_STRING, 3);
     numbers(b, "tokenizer.ggml.token_type", GGUF_VALUE_I32, 2);
 }
 
-static void model_as_number(bytes *b) {
-    head(b, 3, 0, 1);
-    u32_key(b, "tokenizer.ggml.model", 1);
+static void model_as_number(unit_bytes *b) {
+    unit_put_head(b, 3, 0, 1);
+    unit_put_u32_key(b, "tokenizer.ggml.model", 1);
 }
 
 static const struct {
     const char *class;
-    void (*build)(bytes *b);
+    void (*build)(unit_bytes *b);
     gguf_code codes[2];
 } bad_tokenizers[] = {
     {"tokens that are no strings", tokens_no_strings, {GGUF_E_TYPE, GGUF_E_MISSING}},
@@ -454,7 +387,7 @@ static const struct {
 };
 
 START_TEST(confused_tokenizer_arrays) {
-    bytes b = {.mark = -2};
+    unit_bytes b = {.mark = -2};
     gguf_error err = {0};
     gguf_file *f;
     rt_tokenizer *tok;
@@ -500,14 +433,14 @@ END_TEST
 
 /* CVE-2024-8063: a block count of another type, then a division by it. */
 START_TEST(model_keys_of_another_type) {
-    bytes b = {.mark = -2};
+    unit_bytes b = {.mark = -2};
     gguf_error err = {0};
     gguf_file *f;
     uint64_t n = 7;
-    head(&b, 3, 0, 2);
-    text_key(&b, "llama.block_count", "0");
-    key(&b, "llama.embedding_length", GGUF_VALUE_F32);
-    put_u32(&b, 0);
+    unit_put_head(&b, 3, 0, 2);
+    unit_put_text_key(&b, "llama.block_count", "0");
+    unit_put_key(&b, "llama.embedding_length", GGUF_VALUE_F32);
+    unit_put_u32(&b, 0);
     unit_ok(gguf_file_from_memory(b.data, b.n, "x", GGUF_OPEN_DEFAULT, &f, &err), err);
     const gguf_meta *meta = gguf_file_meta(f);
     ck_assert(!gguf_kv_u64(gguf_meta_find(meta, "llama.block_count"), &n));

@@ -4,6 +4,7 @@
 #include "tools/common/completion.h"
 #include "tools/common/pager.h"
 
+#include <errno.h>
 #include <getopt.h>
 #include <inttypes.h>
 #include <signal.h>
@@ -210,8 +211,9 @@ int tool_end(tool *t, gguf_code code, const gguf_error *err) {
         if (t->json) print_json_error(err);
     }
     bool flushed = fflush(stdout) == 0;
-    /* A reader may leave a pager early. */
-    if (!tool_page_end() && !flushed && !code) {
+    bool left = !flushed && errno == EPIPE;
+    /* A reader may leave a pager or a pipe early. */
+    if (!tool_page_end() && !flushed && !left && !code) {
         fprintf(stderr, "%s: cannot write to standard output\n", t->spec->name);
         return gguf_code_exit_status(GGUF_E_IO);
     }

@@ -127,6 +127,9 @@ static gguf_code change(tool *t, const edit_opts *o, change_fn fn, gguf_error *e
     const char *path = t->args[1];
     gguf_file *file;
     gguf_edit_result result;
+    if (t->n_args < 3)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "%s: nothing to change (see --help)", t->args[0]);
     gguf_code code = o->dry_run ? GGUF_OK : gguf_edit_recover(path, err);
     if (!code) code = gguf_file_open(path, GGUF_OPEN_ANY_TYPE | GGUF_OPEN_SINGLE, &file, err);
     if (code) return code;

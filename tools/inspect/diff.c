@@ -186,8 +186,10 @@ static void diff_tensor(diff_job *d, const gguf_tensor *t) {
         x.shape = memcmp(t->dims, x.b->dims, sizeof t->dims) != 0;
         x.data = !x.type && !x.shape &&
                  memcmp(gguf_file_data(d->a, t), gguf_file_data(d->b, x.b), t->n_bytes) != 0;
+        if (d->c->o->values && !x.shape && (x.type || x.data)) compare_values(d, &x);
+        gguf_file_release(d->a, t, 0, t->n_bytes);
+        gguf_file_release(d->b, x.b, 0, x.b->n_bytes);
         if (!x.type && !x.shape && !x.data) return;
-        if (d->c->o->values && !x.shape) compare_values(d, &x);
     }
     report_tensor(d, &x);
 }

@@ -107,7 +107,7 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
         is_verb = is_verb || strcmp(verbs[i].name, t->args[0]) == 0;
     if (t->n_args < 2 || is_verb)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "expected [VERB] FILE (see --help)");
+                         "expected [VERB] FILE, or diff A B (see --help)");
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "unknown verb '%s' (see --help)",
                      t->args[0]);
 }

@@ -26,6 +26,7 @@ static gguf_code measure(const inspect_call *c, const gguf_file *file, inspect_s
         if (row->measured)
             code = quant_stats_of(t->type, gguf_file_data(file, t), gguf_tensor_n_elems(t), pool,
                                   &tool_cancelled, &row->stats, c->err);
+        gguf_file_release(file, t, 0, t->n_bytes);
         done += t->n_bytes;
         tool_progress(c->t, done, total);
     }

@@ -46,3 +46,4 @@ for type in F16 Q8_0 Q5_1 Q4_K_M Q6_K; do
     cmp little.gguf back.gguf && echo "$type: swapped and back"
 done
 t gguf-run big.gguf -p x
+t gguf-edit set m.gguf

@@ -42,3 +42,7 @@ t gguf-inspect diff a.gguf
 t gguf-inspect --completion ksh
 for shell in bash zsh fish; do gguf-inspect --completion $shell >completion.$shell && wc -l completion.$shell; done
 bash -n completion.bash && echo fine
+mkfifo pipe
+t timeout 10 gguf-inspect pipe
+gguf-inspect tokens a.gguf 2>closed | head -n 1 >/dev/null
+wc -c <closed
