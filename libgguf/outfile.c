@@ -78,13 +78,26 @@ static gguf_code open_part(gguf_outfile *f, bool create, gguf_error *err) {
     return GGUF_OK;
 }
 
+/* A link to an existing file stays one: what it points to is replaced. */
+static char *resolve(const char *path) {
+    struct stat st;
+    char *target = lstat(path, &st) == 0 && S_ISLNK(st.st_mode) ? realpath(path, NULL) : NULL;
+    return target ? target : strdup(path);
+}
+
+/* A replaced file's permissions stay. */
+static void keep_mode(const gguf_outfile *f) {
+    struct stat st;
+    if (stat(f->path, &st) == 0 && fchmod(f->fd, st.st_mode & 0777) != 0) errno = 0;
+}
+
 static gguf_code open_outfile(const char *path, uint64_t n_bytes, bool replace, bool create,
                               gguf_outfile **out, gguf_error *err) {
     gguf_code code = GGUF_E_NOMEM;
     *out = NULL;
     gguf_outfile *f = calloc(1, sizeof *f);
-    if (f) *f = (gguf_outfile){.fd = -1, .replace = replace, .path = strdup(path)};
-    if (!f || !f->path || asprintf(&f->part_path, "%s.part", path) < 0) {
+    if (f) *f = (gguf_outfile){.fd = -1, .replace = replace, .path = resolve(path)};
+    if (!f || !f->path || asprintf(&f->part_path, "%s.part", f->path) < 0) {
         gguf_fail(err, code, path, GGUF_NO_OFFSET, "out of memory");
         goto fail;
     }
@@ -92,6 +105,7 @@ static gguf_code open_outfile(const char *path, uint64_t n_bytes, bool replace, 
     if (!code) code = open_part(f, create, err);
     if (!code) code = reserve(f, n_bytes, err);
     if (code) goto fail;
+    keep_mode(f);
     *out = f;
     return GGUF_OK;
 fail:

@@ -18,7 +18,8 @@ gguf_code gguf_outfile_check(const char *path, bool replace, gguf_error *err);
 /* Create the temporary file.
  *   n_bytes  the final size, reserved on disk where the file system can, and zeros until written;
  *            0 = not known yet
- *   replace  whether an existing `path` may be replaced
+ *   replace  whether an existing `path` may be replaced; it keeps its permissions, and a link keeps
+ *            pointing to it
  * Errors: GGUF_E_EXISTS, GGUF_E_IO (also: another process writes it), GGUF_E_NOSPACE. */
 gguf_code gguf_outfile_open(const char *path, uint64_t n_bytes, bool replace, gguf_outfile **out,
                             gguf_error *err);

@@ -4,6 +4,7 @@
 #include "tests/unit/unit_gguf.h"
 
 #include <stdint.h>
+#include <sys/stat.h>
 
 static void put_info(unit_bytes *b, const char *name, uint64_t n_cols, uint64_t n_rows,
                      uint32_t type, uint64_t off) {
@@ -303,6 +304,24 @@ START_TEST(discarded_outputs_leave_nothing) {
 }
 END_TEST
 
+START_TEST(replaced_files_keep_their_place) {
+    gguf_error err = {0};
+    struct stat st;
+    const char *path = unit_temp("target"), *link = unit_temp("link");
+    unit_write(path, "old", 3);
+    ck_assert_int_eq(chmod(path, 0640), 0);
+    ck_assert_int_eq(symlink(path, link), 0);
+    unit_ok(gguf_outfile_save(link, "newer", 5, true, &err), err);
+    ck_assert_int_eq(lstat(link, &st), 0);
+    ck_assert(S_ISLNK(st.st_mode));
+    ck_assert_int_eq(stat(path, &st), 0);
+    ck_assert_int_eq(st.st_size, 5);
+    ck_assert_int_eq(st.st_mode & 0777, 0640);
+    unlink(link);
+    unlink(path);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("gguf");
     TCase *reading = tcase_create("reading"), *writing = tcase_create("writing");
@@ -318,6 +337,7 @@ int main(void) {
     tcase_add_test(writing, written_header_is_read_back);
     tcase_add_test(writing, outputs_are_not_replaced_unasked);
     tcase_add_test(writing, discarded_outputs_leave_nothing);
+    tcase_add_test(writing, replaced_files_keep_their_place);
     suite_add_tcase(suite, reading);
     suite_add_tcase(suite, writing);
     return unit_run(suite);
