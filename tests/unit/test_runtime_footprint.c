@@ -37,7 +37,7 @@ START_TEST(allocated_is_predicted) {
     const rt_hparams *hp = rt_model_hparams(model);
     unit_ok(rt_footprint_of(hp, &variants[_i], 1000, 0, &footprint, &err), err);
     unit_ok(rt_session_new(model, &variants[_i], &session, &err), err);
-    check_block(session->kv, footprint.kv_bytes);
+    check_block(session->kv_bytes, footprint.kv_bytes);
     check_block(session->compute, footprint.compute_bytes);
     ck_assert_uint_eq(footprint.weights_bytes, 1000);
     ck_assert_uint_eq(footprint.total_bytes, 1000 + footprint.kv_bytes + footprint.compute_bytes +

@@ -41,7 +41,7 @@ START_TEST(norm_and_sums) {
             variants[v]->norm_rms(x, w, 1e-5f, n, out[v]);
             ck_assert(out[v][n] == 77);
             check_close(out[v], expected, n, 1e-6);
-            variants[v]->add(out[v], x, n);
+            variants[v]->add(out[v], x, 1, n);
         }
         ck_assert_mem_eq(out[0], out[1], n * sizeof(float));
     }
@@ -65,7 +65,7 @@ START_TEST(silu) {
         }
         for (int v = 0; v < 2; v++) {
             gate[v][n] = 77;
-            variants[v]->silu_gated(gate[v], up, n);
+            variants[v]->activate(RT_ACT_SILU, gate[v], up, n);
             ck_assert(gate[v][n] == 77);
             check_close(gate[v], expected, n, 5e-7);
         }
@@ -131,7 +131,8 @@ static void paged_attention(const rt_cpu_kernels *kernels, const attention_case 
                            c->n_v,
                            0,
                            RT_KV_PAGE_TOKENS,
-                           scale};
+                           scale,
+                           0};
         if (c->first > start) page.first = c->first - start;
         if (c->end - start < page.end) page.end = c->end - start;
         kernels->attend(&page, c->q, &state, acc);

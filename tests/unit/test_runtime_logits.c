@@ -26,8 +26,13 @@ static void check_fixture(const char *folder, uint32_t type, double bound) {
     unit_reference_clear(&ref);
 }
 
-static const char *const fixtures[] = {"models/llama", "models/llama3", "models/mistral",
-                                       "models/qwen2"};
+static const char *const fixtures[] = {
+    "models/llama",       "models/llama3",      "models/llama3_bin",    "models/mistral",
+    "models/qwen2",       "models/qwen3",       "models/smollm3",       "models/granite",
+    "models/glm4",        "models/phi3",        "models/olmo2",         "models/gemma2",
+    "models/gemma3",      "models/mixtral",     "models/qwen2_moe",     "models/qwen3_moe",
+    "models/qwen3_moe_wide", "models/gpt_oss",  "models/gpt_oss_mxfp4", "models/deepseek_v2",
+    "models/deepseek_v3", "models/qwen3_fp8",   "models/bert"};
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 
 START_TEST(reference_logits) {
@@ -202,16 +207,17 @@ typedef struct seen {
     size_t n_rows;
 } seen;
 
-static void count_call(void *ctx, gguf_str weight, const float *rows, size_t n_rows,
-                       size_t n_cols) {
+static void count_call(void *ctx, const rt_product *p) {
     seen *s = ctx;
+    gguf_str weight = p->weight;
     s->n_calls++;
     if (gguf_str_eq(weight, "output.weight"))
         s->n_output++;
     else
         ck_assert_int_eq(memcmp(weight.ptr, "blk.", 4), 0);
-    if (gguf_str_eq(weight, "blk.1.ffn_down.weight")) s->n_rows += n_rows;
-    for (size_t i = 0; i < n_rows * n_cols; i++) ck_assert(rows[i] - rows[i] == 0);
+    if (gguf_str_eq(weight, "blk.1.ffn_down.weight")) s->n_rows += p->n_rows;
+    for (size_t i = 0; i < p->n_rows * p->n_cols; i++)
+        ck_assert(p->rows[i] - p->rows[i] == 0);
 }
 
 START_TEST(hook_sees_every_product) {

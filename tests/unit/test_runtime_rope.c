@@ -13,6 +13,7 @@ static rt_model model_with(rt_rope_scaling scaling, float factor) {
                                   .rope_attn_factor = 1,
                                   .rope_beta_fast = 32,
                                   .rope_beta_slow = 1,
+                                  .rope_truncate = true,
                                   .n_ctx_orig = 2048}};
     unit_ok(rt_model_rope(&model, &err), err);
     return model;
@@ -23,7 +24,7 @@ static double plain_frequency(int pair) {
 }
 
 static void check_ratio(const rt_model *model, int pair, double expected) {
-    double ratio = (double)model->rope_freqs[pair] / plain_frequency(pair);
+    double ratio = (double)model->rope_freqs[RT_TURN_USUAL][pair] / plain_frequency(pair);
     ck_assert_msg(fabs(ratio / expected - 1) < 1e-6, "pair %d turns %.9g as fast, expected %g",
                   pair, ratio, expected);
 }
@@ -35,9 +36,9 @@ START_TEST(plain_and_linear) {
         check_ratio(&plain, pair, 1);
         check_ratio(&linear, pair, 0.25);
     }
-    ck_assert(linear.rope_magnitude == 1);
-    free(plain.rope_freqs);
-    free(linear.rope_freqs);
+    ck_assert(linear.rope_magnitude[RT_TURN_USUAL] == 1);
+    free(plain.rope_freqs[0]);
+    free(linear.rope_freqs[0]);
 }
 END_TEST
 
@@ -48,8 +49,8 @@ START_TEST(yarn) {
         double ramp = pair <= 8 ? 0 : pair >= 21 ? 1 : (pair - 8) / 13.0;
         check_ratio(&model, pair, 1 - ramp + ramp / 4);
     }
-    ck_assert_double_eq_tol(model.rope_magnitude, 0.1 * log(4) + 1, 1e-6);
-    free(model.rope_freqs);
+    ck_assert_double_eq_tol(model.rope_magnitude[RT_TURN_USUAL], 0.1 * log(4) + 1, 1e-6);
+    free(model.rope_freqs[0]);
 }
 END_TEST
 
@@ -62,23 +63,23 @@ START_TEST(factors_divide) {
     gguf_error err = {0};
     unit_ok(rt_model_rope(&model, &err), err);
     for (int pair = 0; pair < N_PAIRS; pair++) check_ratio(&model, pair, 1.0 / (pair + 1));
-    free(model.rope_freqs);
+    free(model.rope_freqs[0]);
 }
 END_TEST
 
 START_TEST(cosines_and_sines) {
     rt_model model = model_with(RT_ROPE_SCALING_YARN, 8);
     float table[3][N_PAIRS][2];
-    rt_rope_table(&model, 1000, 3, &table[0][0][0]);
+    rt_rope_table(&model, RT_TURN_USUAL, 1000, 3, &table[0][0][0]);
     for (int t = 0; t < 3; t++) {
         for (int pair = 0; pair < N_PAIRS; pair++) {
-            double angle = (1000 + t) * (double)model.rope_freqs[pair];
-            double magnitude = (double)model.rope_magnitude;
+            double angle = (1000 + t) * (double)model.rope_freqs[RT_TURN_USUAL][pair];
+            double magnitude = (double)model.rope_magnitude[RT_TURN_USUAL];
             ck_assert_double_eq_tol(table[t][pair][0], magnitude * cos(angle), 1e-4);
             ck_assert_double_eq_tol(table[t][pair][1], magnitude * sin(angle), 1e-4);
         }
     }
-    free(model.rope_freqs);
+    free(model.rope_freqs[0]);
 }
 END_TEST
 

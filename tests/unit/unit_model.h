@@ -54,7 +54,8 @@ static inline void *unit_read_tensor(gguf_checkpoint *ckpt, const char *name, ui
     return data;
 }
 
-/* What the original implementation computed: tokens [n], logits [n][n_vocab]. */
+/* What the original implementation computed: tokens [n], logits [n][n_vocab], or the hidden states
+ * of an embedding model. */
 typedef struct unit_reference {
     int32_t *tokens;
     float *logits;
@@ -74,7 +75,8 @@ static inline unit_reference unit_reference_of(const char *folder) {
     ref.tokens = malloc(ref.n * sizeof *ref.tokens);
     ck_assert_ptr_nonnull(ref.tokens);
     for (size_t i = 0; i < ref.n; i++) ref.tokens[i] = (int32_t)ids[i];
-    ref.logits = unit_read_tensor(ckpt, "logits", &n_bytes);
+    const char *name = gguf_checkpoint_find(ckpt, "logits") ? "logits" : "hidden";
+    ref.logits = unit_read_tensor(ckpt, name, &n_bytes);
     ref.n_logits = n_bytes / sizeof *ref.logits;
     free(ids);
     gguf_checkpoint_close(ckpt);
@@ -91,7 +93,7 @@ static inline float *unit_logits(const rt_model *model, const rt_session_opts *o
                                  const int32_t *tokens, size_t n) {
     gguf_error err = {0};
     rt_session *session;
-    float *logits = malloc(n * rt_model_hparams(model)->n_vocab * sizeof *logits);
+    float *logits = malloc(n * rt_model_hparams(model)->n_out * sizeof *logits);
     ck_assert_ptr_nonnull(logits);
     unit_ok(rt_session_new(model, opts, &session, &err), err);
     unit_ok(rt_session_eval(session, tokens, n, RT_LOGITS_ALL, logits, &err), err);
