@@ -33,17 +33,17 @@ typedef struct rt_arch_compute {
     rt_norm norm;
     rt_rope rope;
     rt_activation activation;
-    bool parallel;                   /* both blocks of a layer read its input */
-    bool hidden_output;              /* no logits: rows of the last layer */
-    bool embeddings_by_width;        /* embeddings are multiplied with sqrt(n_embd) */
-    bool multiply_logits;            /* logit_scale multiplies; otherwise it divides */
-    bool plain_window_rope;          /* layers with a window turn without scaling */
-    bool rope_windowed;              /* where some layers have a window, only those rotate */
-    bool norm_experts;               /* weights of experts sum to 1 unless the file says otherwise */
-    rt_gating gating;                /* unless the file says otherwise */
-    uint32_t window_period;          /* every such layer sees all; 0 = all have the window */
-    uint32_t rope_period;            /* every such layer does not rotate; 0 = all do */
-    uint32_t window_rope_base;       /* of layers with a window; 0 = that of the others */
+    bool parallel;             /* both blocks of a layer read its input */
+    bool hidden_output;        /* no logits: rows of the last layer */
+    bool embeddings_by_width;  /* embeddings are multiplied with sqrt(n_embd) */
+    bool multiply_logits;      /* logit_scale multiplies; otherwise it divides */
+    bool plain_window_rope;    /* layers with a window turn without scaling */
+    bool rope_windowed;        /* where some layers have a window, only those rotate */
+    bool norm_experts;         /* weights of experts sum to 1 unless the file says otherwise */
+    rt_gating gating;          /* unless the file says otherwise */
+    uint32_t window_period;    /* every such layer sees all; 0 = all have the window */
+    uint32_t rope_period;      /* every such layer does not rotate; 0 = all do */
+    uint32_t window_rope_base; /* of layers with a window; 0 = that of the others */
     uint32_t scores_by_width_layers; /* with so many layers, scores are divided by
                                         sqrt(n_embd / n_head) */
     const char *ffn_norm;            /* the tensor that norms the feed-forward block's input */

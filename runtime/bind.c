@@ -1,5 +1,5 @@
-/* Finding a model's tensors. Matrices stay in the mapping; vectors are few and small, and are copied
- * to f32, which also aligns them. */
+/* Finding a model's tensors. Matrices stay in the mapping; vectors are few and small, and are
+ * copied to f32, which also aligns them. */
 #include "runtime/model_internal.h"
 
 #include "quant/quant.h"
@@ -378,8 +378,8 @@ static gguf_code bind_slots(binder *b, const char *prefix, void *record, const s
         const float **vector = (const float **)(void *)((char *)record + v->field);
         snprintf(name, sizeof name, "%s%s", prefix, v->name);
         if (parts & 1u << v->part)
-            code = bind_vector(b, name, v->need, 1, dim_size(&b->model->hparams, v->n_cols),
-                               vector);
+            code =
+                bind_vector(b, name, v->need, 1, dim_size(&b->model->hparams, v->n_cols), vector);
     }
     return code;
 }
@@ -398,8 +398,8 @@ static gguf_code bind_layer_fused(binder *b, const char *prefix, rt_layer *layer
     if (parts & 1u << PART_PLAIN)
         code = bind_fused(b, prefix, "attn_qkv", 1, hp->n_embd, qkv, qkv_rows, 3);
     if (!code && parts & 1u << PART_EXPERTS)
-        code = bind_fused(b, prefix, "ffn_gate_up_exps", hp->n_expert, hp->n_embd, exps, ff_expert,
-                          2);
+        code =
+            bind_fused(b, prefix, "ffn_gate_up_exps", hp->n_expert, hp->n_embd, exps, ff_expert, 2);
     /* Without a gate, twice the rows are the gate and the up projection. */
     snprintf(name, sizeof name, "%sffn_up.weight", prefix);
     up = gguf_file_find_tensor(b->model->file, name);

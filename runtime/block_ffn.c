@@ -50,8 +50,10 @@ static rt_groups route(rt_session *session, const rt_layer *l, const float *in) 
     session->backend->ops->route(session->backend, &rule, buf->router, n, buf->experts,
                                  buf->weights);
     rt_groups_sort(buf->experts, n * hp->n_expert_used, hp->n_expert, buf->first, buf->rows);
-    return (rt_groups){
-        .n_mats = hp->n_expert, .first = buf->first, .rows = buf->rows, .n_share = hp->n_expert_used};
+    return (rt_groups){.n_mats = hp->n_expert,
+                       .first = buf->first,
+                       .rows = buf->rows,
+                       .n_share = hp->n_expert_used};
 }
 
 /* Experts that every token passes through; what they make is added. */

@@ -58,8 +58,8 @@ static gguf_code store_latent(rt_session *session, uint32_t layer, const rt_kv_l
     size_t n = session->batch.n;
     rt_session_input(session, in, n, hp->n_embd);
     rt_session_multiply(session, &l->kv_a, buf->k);
-    ops->norm(session->backend, RT_NORM_RMS, &l->kv_a_norm, hp->norm_eps, buf->k, n,
-              hp->head_dim_k, buf->k);
+    ops->norm(session->backend, RT_NORM_RMS, &l->kv_a_norm, hp->norm_eps, buf->k, n, hp->head_dim_k,
+              buf->k);
     rt_session_turn(session, layer, buf->k + hp->n_latent, 1, hp->head_dim_k);
     return ops->kv_store(session->backend, kv, &session->batch, buf->k, NULL, err);
 }

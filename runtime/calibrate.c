@@ -20,14 +20,15 @@ static void add_row(double *sums, const float *row, size_t n_cols) {
 
 static void add_squares(quant_imatrix_entry *entry, const rt_product *p) {
     if (p->n_experts == 0) {
-        for (size_t r = 0; r < p->n_rows; r++) add_row(entry->sums, p->rows + r * p->n_cols, p->n_cols);
+        for (size_t r = 0; r < p->n_rows; r++)
+            add_row(entry->sums, p->rows + r * p->n_cols, p->n_cols);
         entry->counts[0] += (double)p->n_rows;
         return;
     }
     for (uint32_t e = 0; e < p->n_experts; e++) {
         for (uint32_t i = p->first[e]; i < p->first[e + 1]; i++)
-            add_row(entry->sums + e * p->n_cols,
-                    p->rows + p->routed[i] / p->n_share * p->n_cols, p->n_cols);
+            add_row(entry->sums + e * p->n_cols, p->rows + p->routed[i] / p->n_share * p->n_cols,
+                    p->n_cols);
         entry->counts[e] += (double)(p->first[e + 1] - p->first[e]);
     }
 }

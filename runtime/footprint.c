@@ -81,16 +81,16 @@ static gguf_code layout_pages(const rt_hparams *hp, const rt_session_opts *opts,
 
 static gguf_code layout_kv(const rt_hparams *hp, const rt_session_opts *opts, rt_layout *out,
                            gguf_error *err) {
+    /* With latent attention a value is the first part of its key. */
     uint32_t type = opts->kv_type;
     uint32_t n_k = hp->n_head_kv * hp->head_dim_k, n_v = hp->n_head_kv * hp->head_dim_v;
     out->row_bytes_k = quant_row_bytes(type, n_k);
-    out->row_bytes_v = quant_row_bytes(type, n_v);
-    if (out->row_bytes_k == 0 || out->row_bytes_v == 0)
+    out->row_bytes_v = hp->n_latent ? 0 : quant_row_bytes(type, n_v);
+    if (out->row_bytes_k == 0 || (out->row_bytes_v == 0 && !hp->n_latent))
         return gguf_fail(err, GGUF_E_SHAPE, NULL, GGUF_NO_OFFSET,
                          "the KV type %s needs rows of whole blocks; this model's have %" PRIu32
                          " and %" PRIu32 " elements",
                          gguf_type_name(type), n_k, n_v);
-    if (hp->n_latent) out->row_bytes_v = 0; /* a value is the first part of its key */
     return layout_pages(hp, opts, out, err);
 }
 

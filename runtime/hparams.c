@@ -236,12 +236,13 @@ static void read_rope(key_reader *r, rt_hparams *hp) {
     hp->n_rot = read_count(r, "rope.dimension_count", max, 0, max);
     if (hp->n_rot % 2 != 0) fail_key(r, GGUF_E_LIMIT, NULL, "is odd");
     hp->rope_base = read_number(r, "rope.freq_base", 10000, 1e-6, 1e12);
-    double window_base = r->compute->window_rope_base ? r->compute->window_rope_base
-                                                      : hp->rope_base;
+    double window_base =
+        r->compute->window_rope_base ? r->compute->window_rope_base : hp->rope_base;
     hp->rope_base_window = read_number(r, "rope.freq_base_swa", window_base, 1e-6, 1e12);
-    rt_layers usual = windowed_only ? hp->windowed
-                                    : all_but_every(hp->n_layer, r->compute->rope_period);
+    rt_layers usual =
+        windowed_only ? hp->windowed : all_but_every(hp->n_layer, r->compute->rope_period);
     hp->rotated = read_layers(r, "ggufkit.rope_layers", hp->n_layer, usual);
+    hp->rope_plain_window = r->compute->plain_window_rope;
     read_scaling(r, hp);
 }
 

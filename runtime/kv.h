@@ -33,8 +33,7 @@ void rt_kv_clear(rt_kv *kv);
 
 /* Make positions n_past .. n_past + n of a sequence writable in one class: its own pages, copied
  * where they were shared. Errors: GGUF_E_LIMIT, with the pages taken so far kept. */
-gguf_code rt_kv_reserve(rt_kv *kv, rt_kv_class kv_class, uint32_t seq, uint32_t n,
-                        gguf_error *err);
+gguf_code rt_kv_reserve(rt_kv *kv, rt_kv_class kv_class, uint32_t seq, uint32_t n, gguf_error *err);
 
 /* Release pages behind n_past. */
 void rt_kv_trim(rt_kv *kv, uint32_t seq);

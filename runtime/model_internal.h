@@ -16,7 +16,8 @@ typedef struct rt_layer {
     /* Latent attention. */
     rt_weight q_a, q_b, kv_a;
     rt_scale q_a_norm, kv_a_norm;
-    rt_weight k_b, v_b; /* a matrix per head: [n_latent][head_dim_plain], [head_dim_out][n_latent] */
+    rt_weight k_b,
+        v_b; /* a matrix per head: [n_latent][head_dim_plain], [head_dim_out][n_latent] */
 
     rt_weight ffn_gate, ffn_up, ffn_down; /* no gate: the activation stands alone */
 
@@ -44,7 +45,7 @@ struct rt_model {
     rt_scale token_embd_norm, output_norm;
     const float *rope_factors; /* [n_rot / 2], or NULL: the angle's divisors */
     const float *rope_factors_long, *rope_factors_short;
-    float *rope_freqs[RT_N_TURNS]; /* [n_rot / 2] radians per position; one allocation */
+    float *rope_freqs[RT_N_TURNS];    /* [n_rot / 2] radians per position; one allocation */
     float rope_magnitude[RT_N_TURNS]; /* of cosine and sine */
     rt_layer *layers;                 /* [n_layer] */
     float *vectors;                   /* owns all norms, biases and factors */

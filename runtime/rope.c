@@ -26,13 +26,13 @@ static double yarn_share(const rt_hparams *hp, double pair) {
 
 static const float *factors_of(const rt_model *model, rt_turn turn) {
     if (turn == RT_TURN_LONG) return model->rope_factors_long;
-    if (turn == RT_TURN_WINDOW && rt_arch_compute_of(model->arch)->plain_window_rope) return NULL;
+    if (turn == RT_TURN_WINDOW && model->hparams.rope_plain_window) return NULL;
     return model->rope_factors ? model->rope_factors : model->rope_factors_short;
 }
 
 static bool is_scaled(const rt_model *model, rt_turn turn) {
     if (model->hparams.rope_scaling == RT_ROPE_SCALING_NONE) return false;
-    return turn != RT_TURN_WINDOW || !rt_arch_compute_of(model->arch)->plain_window_rope;
+    return turn != RT_TURN_WINDOW || !model->hparams.rope_plain_window;
 }
 
 static float pair_frequency(const rt_model *model, rt_turn turn, uint32_t pair) {
@@ -57,7 +57,8 @@ static float magnitude_of(const rt_model *model, rt_turn turn) {
     float usual = hp->rope_factor > 1 ? 0.1f * logf(hp->rope_factor) + 1 : 1;
     if (hp->rope_log_multiplier == 0) return usual * hp->rope_attn_factor;
     if (hp->n_latent) return hp->rope_attn_factor; /* the scores are scaled instead */
-    float all = hp->rope_factor > 1 ? 0.1f * hp->rope_log_multiplier * logf(hp->rope_factor) + 1 : 1;
+    float all =
+        hp->rope_factor > 1 ? 0.1f * hp->rope_log_multiplier * logf(hp->rope_factor) + 1 : 1;
     return usual / all * hp->rope_attn_factor;
 }
 

@@ -65,6 +65,7 @@ typedef struct rt_hparams {
 
     uint32_t n_rot; /* dimensions of a head that rotate: the leading, with n_latent the trailing */
     float rope_base, rope_base_window;
+    bool rope_plain_window; /* layers with a window turn without scaling */
     rt_rope_scaling rope_scaling;
     float rope_factor;      /* 1 without scaling */
     float rope_attn_factor; /* multiplies cosine and sine, with yarn 0.1 ln(rope_factor) + 1 */
@@ -107,13 +108,14 @@ bool rt_model_is_embedder(const rt_model *model);
  */
 
 typedef struct rt_session_opts {
-    uint32_t n_ctx;       /* positions of a sequence; 0 = the trained context */
-    uint32_t n_seqs;      /* sequences; 0 = 1 */
-    uint32_t n_kv_tokens; /* that the KV cache holds of all sequences together; 0 = n_seqs * n_ctx */
-    uint32_t n_batch;     /* tokens computed at once; models that are not causal take n_ctx */
-    uint32_t kv_type;     /* GGUF_TYPE_F32, F16, Q8_0 or Q4_0 */
-    unsigned n_threads;   /* 0 = gguf_usable_cores() */
-    bool exact;           /* multiply with f32 activations whatever the weight's type */
+    uint32_t n_ctx;  /* positions of a sequence; 0 = the trained context */
+    uint32_t n_seqs; /* sequences; 0 = 1 */
+    uint32_t
+        n_kv_tokens;    /* that the KV cache holds of all sequences together; 0 = n_seqs * n_ctx */
+    uint32_t n_batch;   /* tokens computed at once; models that are not causal take n_ctx */
+    uint32_t kv_type;   /* GGUF_TYPE_F32, F16, Q8_0 or Q4_0 */
+    unsigned n_threads; /* 0 = gguf_usable_cores() */
+    bool exact;         /* multiply with f32 activations whatever the weight's type */
 } rt_session_opts;
 
 rt_session_opts rt_session_defaults(void); /* n_batch 512, F16, the rest 0 */
@@ -130,7 +132,8 @@ void rt_session_free(rt_session *session); /* accepts NULL */
 
 /* Forget all tokens of all sequences. */
 void rt_session_reset(rt_session *session);
-uint32_t rt_session_n_past(const rt_session *session); /* of sequence 0: rt_seq_n_past(session, 0) */
+uint32_t
+rt_session_n_past(const rt_session *session); /* of sequence 0: rt_seq_n_past(session, 0) */
 uint32_t rt_session_n_ctx(const rt_session *session);
 
 typedef enum rt_logits {

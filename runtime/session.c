@@ -299,8 +299,8 @@ static void advance(evaluation *e, size_t span, size_t done) {
 static gguf_code reserve_all(const evaluation *e, gguf_error *err) {
     gguf_code code = GGUF_OK;
     for (size_t i = 0; i < e->n_spans && !code; i++)
-        code = rt_kv_reserve(&e->session->kv, RT_KV_FULL, e->spans[i].seq,
-                             (uint32_t)e->spans[i].n, err);
+        code = rt_kv_reserve(&e->session->kv, RT_KV_FULL, e->spans[i].seq, (uint32_t)e->spans[i].n,
+                             err);
     return code;
 }
 

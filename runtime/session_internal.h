@@ -8,8 +8,8 @@
 /* Layers of one class in the KV arena. */
 typedef struct rt_pool_layout {
     uint32_t n_layers, n_pages;
-    uint64_t page_bytes; /* all layers of the class */
-    uint64_t off;        /* in the KV arena */
+    uint64_t page_bytes;         /* all layers of the class */
+    uint64_t off;                /* in the KV arena */
     uint64_t free, refs, tables; /* in the compute arena */
 } rt_pool_layout;
 
@@ -52,9 +52,9 @@ typedef struct rt_buffers {
     float *gate, *up; /* [n_ff or n_ff_shared] */
 
     /* Experts; what they make has a row for each expert of each token. */
-    float *router;         /* [n_expert] */
-    uint32_t *experts;     /* [n_expert_used] */
-    float *weights;        /* [n_expert_used] */
+    float *router;          /* [n_expert] */
+    uint32_t *experts;      /* [n_expert_used] */
+    float *weights;         /* [n_expert_used] */
     uint32_t *first, *rows; /* [n_expert + 1], [n_batch * n_expert_used]: see rt_groups */
     float *expert_gate, *expert_up, *expert_out;
     float *shared_gate; /* [1] */
@@ -98,8 +98,7 @@ const float *rt_session_norm(rt_session *session, const rt_scale *scale, const f
                              float *out);
 
 /* The blocks of a layer, from a normed input to session->buf.out. */
-gguf_code rt_block_attention(rt_session *session, uint32_t layer, const float *in,
-                             gguf_error *err);
+gguf_code rt_block_attention(rt_session *session, uint32_t layer, const float *in, gguf_error *err);
 gguf_code rt_block_latent(rt_session *session, uint32_t layer, const float *in, gguf_error *err);
 void rt_block_ffn(rt_session *session, uint32_t layer, const float *in);
 void rt_block_experts(rt_session *session, uint32_t layer, const float *in);

@@ -1,6 +1,6 @@
-/* The KV cache and attention. A unit of work is a chunk of tokens, one KV head and some of its query
- * heads: each page of keys and values is brought to f32 once and serves all of them. Pages come in
- * order, so a token's result does not depend on its neighbours. */
+/* The KV cache and attention. A unit of work is a chunk of tokens, one KV head and some of its
+ * query heads: each page of keys and values is brought to f32 once and serves all of them. Pages
+ * come in order, so a token's result does not depend on its neighbours. */
 #include "runtime/cpu/cpu_internal.h"
 
 #include <math.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum {
-    UNIT_HEADS = 16, /* query heads, at most */
+    UNIT_HEADS = 16,       /* query heads, at most */
     MIN_TASK_ELEMS = 65536 /* fewer elements of keys than this are not worth handing out */
 };
 
@@ -102,8 +102,8 @@ static uint32_t padded(uint32_t n) {
 uint64_t rt_cpu_attention_scratch(const rt_hparams *hp) {
     uint64_t n_k = padded(hp->head_dim_k), n_v = padded(hp->head_dim_v);
     uint32_t group = hp->n_head / hp->n_head_kv;
-    uint64_t n_rows =
-        RT_KV_PAGE_TOKENS + UINT64_C(1) * RT_CHUNK_TOKENS * (group < UNIT_HEADS ? group : UNIT_HEADS);
+    uint64_t n_rows = RT_KV_PAGE_TOKENS +
+                      UINT64_C(1) * RT_CHUNK_TOKENS * (group < UNIT_HEADS ? group : UNIT_HEADS);
     uint64_t n_floats = n_rows * (n_k + n_v + 2) + n_k + n_v + 64;
     return n_floats * sizeof(float);
 }
@@ -217,8 +217,8 @@ static void start_queries(const attention_job *job, const attention_scratch *s, 
     memset(s->q, 0, n_queries * job->n_k * sizeof *s->q);
     memset(s->acc, 0, n_queries * job->n_v * sizeof *s->acc);
     for (size_t i = 0; i < n_queries; i++) {
-        s->state[i] = sinks ? (rt_softmax){sinks[u->head + i % u->n_heads], 1}
-                            : (rt_softmax){-INFINITY, 0};
+        s->state[i] =
+            sinks ? (rt_softmax){sinks[u->head + i % u->n_heads], 1} : (rt_softmax){-INFINITY, 0};
         memcpy(s->q + i * job->n_k, job->q + query_index(job, u, i) * dim, dim * sizeof *s->q);
     }
 }

@@ -25,12 +25,13 @@ static uint64_t encoded_bytes(uint64_t n, uint64_t n_cols) {
 }
 
 uint64_t rt_cpu_acts_bytes(const rt_hparams *hp, uint32_t n_batch) {
-    uint64_t cols = max_u64(max_u64(hp->n_embd, hp->n_ff), max_u64(hp->n_ff_shared, hp->n_latent_q));
+    uint64_t cols =
+        max_u64(max_u64(hp->n_embd, hp->n_ff), max_u64(hp->n_ff_shared, hp->n_latent_q));
     uint32_t head_dim_out = hp->n_latent ? hp->head_dim_out : hp->head_dim_v;
     uint64_t n_bytes = encoded_bytes(n_batch, max_u64(cols, (uint64_t)hp->n_head * head_dim_out));
     uint64_t experts = encoded_bytes((uint64_t)n_batch * hp->n_expert_used, hp->n_ff_expert);
-    uint64_t heads = encoded_bytes((uint64_t)n_batch * hp->n_head,
-                                   max_u64(hp->head_dim_plain, hp->n_latent));
+    uint64_t heads =
+        encoded_bytes((uint64_t)n_batch * hp->n_head, max_u64(hp->head_dim_plain, hp->n_latent));
     return max_u64(n_bytes, max_u64(experts, hp->n_latent ? heads : 0));
 }
 
@@ -100,8 +101,7 @@ typedef struct tile_job {
 
 static void multiply(const product *p, const tile_job *t, const void *acts, float *out) {
     const rt_weight *w = p->weight;
-    const uint8_t *rows =
-        (const uint8_t *)w->data + t->mat * w->mat_bytes + t->row * w->row_bytes;
+    const uint8_t *rows = (const uint8_t *)w->data + t->mat * w->mat_bytes + t->row * w->row_bytes;
     if (p->cpu->exact)
         quant_matmul_f32(w->type, rows, t->n_rows, w->n_cols, acts, t->n_tokens, out, t->n_tokens);
     else

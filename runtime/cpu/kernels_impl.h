@@ -169,15 +169,15 @@ static inline v8f same8(v8f up) {
     return up;
 }
 
-#define ACTIVATE(name, fn, fn_up)                                                     \
-    static void name(float *gate, const float *up, size_t n) {                        \
-        size_t i;                                                                     \
-        for (i = 0; i + RT_LANES <= n; i += RT_LANES) {                               \
-            v8f factor = up ? fn_up(load8(up + i)) : SPLAT(1.0f);                     \
-            store8(gate + i, fn(load8(gate + i)) * factor);                           \
-        }                                                                             \
-        v8f factor = up ? fn_up(load_part(up + i, n - i)) : SPLAT(1.0f);              \
-        store_part(gate + i, fn(load_part(gate + i, n - i)) * factor, n - i);         \
+#define ACTIVATE(name, fn, fn_up)                                             \
+    static void name(float *gate, const float *up, size_t n) {                \
+        size_t i;                                                             \
+        for (i = 0; i + RT_LANES <= n; i += RT_LANES) {                       \
+            v8f factor = up ? fn_up(load8(up + i)) : SPLAT(1.0f);             \
+            store8(gate + i, fn(load8(gate + i)) * factor);                   \
+        }                                                                     \
+        v8f factor = up ? fn_up(load_part(up + i, n - i)) : SPLAT(1.0f);      \
+        store_part(gate + i, fn(load_part(gate + i, n - i)) * factor, n - i); \
     }
 
 ACTIVATE(activate_silu, silu8, same8)
@@ -286,5 +286,4 @@ static void attend(const rt_kv_page *page, const float *q, rt_softmax *state, fl
     accumulate(page, weights, keep, acc);
 }
 
-const rt_cpu_kernels RT_KERNELS = {norm_rms, norm_layer, add, activate,
-                                   soft_cap, load_f16,   attend};
+const rt_cpu_kernels RT_KERNELS = {norm_rms, norm_layer, add, activate, soft_cap, load_f16, attend};

@@ -101,7 +101,7 @@ EDIT(minus_eps, gguf_meta_set_f32(meta, "llama.attention.layer_norm_rms_epsilon"
 EDIT(zero_base, gguf_meta_set_f32(meta, "llama.rope.freq_base", 0))
 EDIT(infinite_base, gguf_meta_set_f32(meta, "llama.rope.freq_base", INFINITY))
 EDIT(zero_factor, gguf_meta_set_f32(meta, "llama.rope.scaling.factor", 0))
-EDIT(odd_scaling, gguf_meta_set_str(meta, "llama.rope.scaling.type", gguf_str_of("longrope")))
+EDIT(odd_scaling, gguf_meta_set_str(meta, "llama.rope.scaling.type", gguf_str_of("dynamic")))
 EDIT(experts, gguf_meta_set_u32(meta, "llama.expert_count", 8))
 EDIT(other_vocab, gguf_meta_set_u32(meta, "llama.vocab_size", 600))
 EDIT(zero_vocab, gguf_meta_set_u32(meta, "llama.vocab_size", 0))
@@ -143,7 +143,7 @@ static const struct {
     {{.edit = infinite_base}, GGUF_E_LIMIT, "'llama.rope.freq_base'"},
     {{.edit = zero_factor}, GGUF_E_LIMIT, "'llama.rope.scaling.factor'"},
     {{.edit = odd_scaling}, GGUF_E_UNSUPPORTED, "'llama.rope.scaling.type'"},
-    {{.edit = experts}, GGUF_E_UNSUPPORTED, "'llama.expert_count'"},
+    {{.edit = experts}, GGUF_E_MISSING, "'llama.expert_used_count' is missing"},
     {{.edit = other_vocab}, GGUF_E_SHAPE, "the model's keys say 64 x 600"},
     {{.edit = zero_vocab}, GGUF_E_LIMIT, "'llama.vocab_size'"},
     {{.tensor = "output_norm.weight", .drop = true}, GGUF_E_MISSING, "'output_norm.weight'"},
@@ -151,9 +151,9 @@ static const struct {
     {{.tensor = "blk.2.ffn_up.weight", .new_name = "blk.2.ffn_upp.weight"},
      GGUF_E_MISSING,
      "'blk.2.ffn_up.weight'"},
-    {{.tensor = "rope_freqs.weight", .new_name = "blk.0.attn_q_norm.weight"},
+    {{.tensor = "rope_freqs.weight", .new_name = "blk.0.attn_q_nom.weight"},
      GGUF_E_UNSUPPORTED,
-     "'blk.0.attn_q_norm.weight'"},
+     "'blk.0.attn_q_nom.weight'"},
     {{.tensor = "blk.1.ffn_down.weight", .add_rows = 1}, GGUF_E_SHAPE, "128 x 65 x 1 x 1"},
     {{.tensor = "blk.1.attn_norm.weight", .add_cols = -1}, GGUF_E_SHAPE, "63 x 1 x 1 x 1"},
     {{.tensor = "rope_freqs.weight", .add_cols = 8}, GGUF_E_SHAPE, "'rope_freqs.weight'"},

@@ -3,13 +3,15 @@
 #define TESTS_UNIT_UNIT_MODEL_H
 
 #include "libgguf/checkpoint.h"
+#include "quant/quant.h"
 #include "runtime/import/import.h"
 #include "runtime/runtime.h"
 #include "unit.h"
 
 #include <math.h>
 
-/* Convert a folder of tests/data to a temporary GGUF file with all matrices of `type`. */
+/* Convert a folder of tests/data to a temporary GGUF file with all matrices of `type`, or F16 where
+ * its blocks do not divide the rows. */
 static inline const char *unit_convert(const char *folder, uint32_t type) {
     gguf_error err = {0};
     rt_import_opts opts = {0};
@@ -22,7 +24,10 @@ static inline const char *unit_convert(const char *folder, uint32_t type) {
     unit_ok(rt_import_open(path, &opts, &import, &err), err);
     quant_plan *plan = rt_import_plan(import);
     for (size_t i = 0; i < plan->n_tensors; i++)
-        if (!plan->tensors[i].tags.keep) plan->tensors[i].out.type = type;
+        if (!plan->tensors[i].tags.keep) {
+            bool fits = quant_row_bytes(type, plan->tensors[i].out.dims[0]) != 0;
+            plan->tensors[i].out.type = fits ? type : GGUF_TYPE_F16;
+        }
     quant_execute_opts execute = quant_execute_defaults();
     execute.replace = true;
     unit_ok(gguf_pool_new(1, &pool, &err), err);
