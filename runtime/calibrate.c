@@ -55,6 +55,19 @@ static void collect(void *ctx, const rt_product *product) {
         }
 }
 
+rt_expert_samples rt_calibrate_samples(const quant_imatrix *im) {
+    rt_expert_samples s = {0};
+    for (size_t i = 0; i < quant_imatrix_count(im); i++) {
+        const quant_imatrix_entry *e = quant_imatrix_at(im, i);
+        for (size_t m = 0; m < e->n_mats && e->n_mats > 1; m++) {
+            s.n_mats++;
+            s.n_unseen += e->counts[m] == 0;
+            s.n_few += e->counts[m] > 0 && e->counts[m] < RT_FEW_SAMPLES;
+        }
+    }
+    return s;
+}
+
 static gguf_code run_chunk(rt_session *session, collector *c, const int32_t *tokens, size_t n,
                            int32_t bos, int32_t *chunk, gguf_error *err) {
     memcpy(chunk, tokens, n * sizeof *chunk);

@@ -186,6 +186,12 @@ START_TEST(importance_of_experts) {
     ck_assert(router && router->counts[0] == 2 * 28);
     for (size_t e = 0; e < 8; e++) sum += up->sums[e * 64 + 5];
     ck_assert_double_eq_tol(sum, 2 * router->sums[5], 1e-6 * sum);
+    rt_expert_samples samples = rt_calibrate_samples(im);
+    ck_assert_uint_eq(samples.n_mats, 3 * 3 * 8);
+    size_t n_unseen = 0;
+    for (size_t e = 0; e < 8; e++) n_unseen += up->counts[e] == 0;
+    ck_assert_uint_ge(samples.n_unseen, 3 * n_unseen);
+    ck_assert_uint_eq(samples.n_unseen + samples.n_few, 3 * 3 * 8); /* 14 rows each, on average */
     quant_imatrix_free(im);
 }
 END_TEST
