@@ -58,7 +58,7 @@ gguf_code rt_pool(const rt_model *model, const float *rows, size_t n, float *out
     case RT_POOLING_RANK:
         return rank(model, rows, out, err);
     default:
-        return gguf_fail(err, GGUF_E_UNSUPPORTED, gguf_file_path(model->file), GGUF_NO_OFFSET,
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
                          "the model does not say how to pool the rows of a text");
     }
 }

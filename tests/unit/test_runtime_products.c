@@ -315,6 +315,39 @@ START_TEST(sorted_groups) {
 }
 END_TEST
 
+/* ---- pooling ------------------------------------------------------------------------------------
+ */
+
+static void check_pooled(rt_model *model, rt_pooling pooling, const float *rows, size_t n,
+                         const float *expected) {
+    gguf_error err = {0};
+    float out[8];
+    model->hparams.pooling = pooling;
+    unit_ok(rt_pool(model, rows, n, out, &err), err);
+    for (uint32_t i = 0; i < rt_pooled_size(model); i++)
+        ck_assert_double_eq_tol(out[i], expected[i], 1e-6);
+}
+
+START_TEST(pooling) {
+    gguf_error err = {0};
+    const float rows[3][2] = {{1, 2}, {3, 4}, {5, 9}}, mean[] = {3, 5}, bias = 0.5f;
+    rt_model model = {.hparams = {.n_embd = 2}};
+    check_pooled(&model, RT_POOLING_MEAN, rows[0], 3, mean);
+    check_pooled(&model, RT_POOLING_CLS, rows[0], 3, rows[0]);
+    check_pooled(&model, RT_POOLING_LAST, rows[0], 3, rows[2]);
+    const float dense[2][2] = {{1, 0}, {0, -1}}, output[1][2] = {{2, 3}};
+    const float score = 2 * tanhf(1) + 3 * tanhf(-2) + 0.5f;
+    model.cls = (rt_weight){.data = dense, .type = GGUF_TYPE_F32, .n_rows = 2, .n_cols = 2};
+    model.cls_output =
+        (rt_weight){.data = output, .bias = &bias, .type = GGUF_TYPE_F32, .n_rows = 1, .n_cols = 2};
+    check_pooled(&model, RT_POOLING_RANK, rows[0], 3, &score);
+    ck_assert_uint_eq(rt_pooled_size(&model), 1);
+    model.hparams.pooling = RT_POOLING_NONE;
+    float out[2];
+    ck_assert_int_eq(rt_pool(&model, rows[0], 3, out, &err), GGUF_E_UNSUPPORTED);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("runtime_products");
     TCase *tc = tcase_create("products");
@@ -328,6 +361,7 @@ int main(void) {
     tcase_add_test(tc, groups_of_experts);
     tcase_add_test(tc, nan_logits_choose_somebody);
     tcase_add_test(tc, sorted_groups);
+    tcase_add_test(tc, pooling);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }

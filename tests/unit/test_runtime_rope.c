@@ -69,6 +69,82 @@ START_TEST(factors_divide) {
 }
 END_TEST
 
+/* The ramp between fractions of pairs, as gpt-oss has it. */
+START_TEST(yarn_without_truncation) {
+    gguf_error err = {0};
+    rt_model model = model_with(RT_ROPE_SCALING_YARN, 4);
+    free(model.rope_freqs[0]);
+    model.hparams.rope_truncate = false;
+    unit_ok(rt_model_rope(&model, &err), err);
+    double low = 64 * log(2048 / (32 * 2 * M_PI)) / (2 * log(10000));
+    double high = 64 * log(2048 / (2 * M_PI)) / (2 * log(10000));
+    for (int pair = 0; pair < N_PAIRS; pair++) {
+        double ramp = fmin(fmax((pair - low) / (high - low), 0), 1);
+        check_ratio(&model, pair, 1 - ramp + ramp / 4);
+    }
+    free(model.rope_freqs[0]);
+}
+END_TEST
+
+/* A log multiplier takes the magnitude back; with latent attention the scores have it. */
+START_TEST(yarn_magnitudes) {
+    gguf_error err = {0};
+    rt_model model = model_with(RT_ROPE_SCALING_YARN, 4);
+    double usual = 0.1 * log(4) + 1;
+    model.hparams.rope_log_multiplier = 0.5f;
+    free(model.rope_freqs[0]);
+    unit_ok(rt_model_rope(&model, &err), err);
+    ck_assert_double_eq_tol(model.rope_magnitude[RT_TURN_USUAL], usual / (0.05 * log(4) + 1), 1e-6);
+    model.hparams.n_latent = 16;
+    free(model.rope_freqs[0]);
+    unit_ok(rt_model_rope(&model, &err), err);
+    ck_assert(model.rope_magnitude[RT_TURN_USUAL] == 1);
+    free(model.rope_freqs[0]);
+}
+END_TEST
+
+/* Layers with a window: their own base, and scaling only if the family says so. */
+START_TEST(window_layers_turn_differently) {
+    gguf_error err = {0};
+    rt_model model = model_with(RT_ROPE_SCALING_LINEAR, 8);
+    model.hparams.rope_base_window = 500;
+    model.hparams.rope_plain_window = true;
+    free(model.rope_freqs[0]);
+    unit_ok(rt_model_rope(&model, &err), err);
+    for (int pair = 0; pair < N_PAIRS; pair++) {
+        check_ratio(&model, pair, 0.125);
+        ck_assert_double_eq_tol(model.rope_freqs[RT_TURN_WINDOW][pair],
+                                pow(500, -2.0 * pair / N_ROT), 1e-6);
+    }
+    free(model.rope_freqs[0]);
+}
+END_TEST
+
+START_TEST(long_and_short_factors) {
+    gguf_error err = {0};
+    rt_model model = {0};
+    float longer[N_PAIRS], shorter[N_PAIRS];
+    for (int pair = 0; pair < N_PAIRS; pair++) {
+        longer[pair] = 4;
+        shorter[pair] = 2;
+    }
+    model.hparams = (rt_hparams){.n_rot = N_ROT,
+                                 .rope_base = 10000,
+                                 .rope_base_window = 10000,
+                                 .rope_factor = 1,
+                                 .rope_attn_factor = 1.5f};
+    model.rope_factors_long = longer;
+    model.rope_factors_short = shorter;
+    unit_ok(rt_model_rope(&model, &err), err);
+    for (int pair = 0; pair < N_PAIRS; pair++) {
+        check_ratio(&model, pair, 0.5);
+        ck_assert(model.rope_freqs[RT_TURN_LONG][pair] * 2 == model.rope_freqs[0][pair]);
+    }
+    ck_assert(model.rope_magnitude[RT_TURN_LONG] == 1.5f);
+    free(model.rope_freqs[0]);
+}
+END_TEST
+
 START_TEST(cosines_and_sines) {
     rt_model model = model_with(RT_ROPE_SCALING_YARN, 8);
     float table[3][N_PAIRS][2];
@@ -90,6 +166,10 @@ int main(void) {
     TCase *tc = tcase_create("rope");
     tcase_add_test(tc, plain_and_linear);
     tcase_add_test(tc, yarn);
+    tcase_add_test(tc, yarn_without_truncation);
+    tcase_add_test(tc, yarn_magnitudes);
+    tcase_add_test(tc, window_layers_turn_differently);
+    tcase_add_test(tc, long_and_short_factors);
     tcase_add_test(tc, factors_divide);
     tcase_add_test(tc, cosines_and_sines);
     suite_add_tcase(suite, tc);
