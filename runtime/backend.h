@@ -26,7 +26,7 @@ typedef struct rt_scale {
 } rt_scale;
 
 /* Tokens in a page of the KV cache. */
-#define RT_KV_PAGE_TOKENS 64
+#define RT_KV_PAGE_TOKENS RT_PAGE_TOKENS
 
 /* Layers whose tokens see all before them, and layers with a window, have pages of their own. */
 typedef enum rt_kv_class { RT_KV_FULL, RT_KV_WINDOW, RT_N_KV_CLASSES } rt_kv_class;
@@ -96,10 +96,12 @@ typedef struct rt_backend_ops {
      *   table  [n][n_rot / 2][2] cosine and sine */
     void (*rope)(rt_backend *backend, rt_rope kind, const float *table, uint32_t n_rot, float *x,
                  size_t n, uint32_t n_head, uint32_t head_dim);
-    /* Store K and V rows of the batch. v NULL: a value is the first part of its key.
+    /* Store K and V rows of the batch; v NULL: only K, of which a value may be the first part.
      * Errors: GGUF_E_NONFINITE. */
     gguf_code (*kv_store)(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch,
                           const float *k, const float *v, gguf_error *err);
+    /* Load the K rows of the batch. */
+    void (*kv_load)(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch, float *k);
     /* out[t] = softmax(scale * q[t] K) V over the positions that token t sees. */
     void (*attention)(rt_backend *backend, const rt_attention *attention, const rt_kv_layer *kv,
                       const rt_batch *batch, const float *q, float *out);

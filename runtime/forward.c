@@ -138,15 +138,9 @@ static void forward_input(rt_session *session) {
 /* ---- positions ----------------------------------------------------------------------------------
  */
 
-static rt_turn usual_turn(const rt_session *session) {
-    const rt_model *model = session->model;
-    bool is_long = session->layout.n_ctx > model->hparams.n_ctx_orig;
-    return model->rope_factors_long && is_long ? RT_TURN_LONG : RT_TURN_USUAL;
-}
-
 static void fill_tables(rt_session *session) {
     const rt_hparams *hp = &session->model->hparams;
-    const rt_turn turns[2] = {usual_turn(session), RT_TURN_WINDOW};
+    const rt_turn turns[2] = {rt_rope_usual(session->model, session->layout.n_ctx), RT_TURN_WINDOW};
     for (int kind = 0; kind < (hp->n_window ? 2 : 1) && hp->n_rot; kind++)
         for (size_t c = 0; c < session->batch.n_chunks; c++) {
             const rt_chunk *chunk = &session->batch.chunks[c];

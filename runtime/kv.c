@@ -145,3 +145,52 @@ gguf_code rt_kv_share(rt_kv *kv, uint32_t from, uint32_t to, uint32_t n, gguf_er
     }
     return GGUF_OK;
 }
+
+/* Pages first .. end leave the table of one class; those behind them move up. */
+static gguf_code drop_pages(rt_kv *kv, rt_kv_class kv_class, uint32_t seq, uint32_t first,
+                            uint32_t end, gguf_error *err) {
+    rt_kv_pool *pool = &kv->pools[kv_class];
+    rt_seq *s = &kv->seqs[seq];
+    uint32_t *table = table_of(kv, kv_class, seq), held = s->first[kv_class];
+    uint32_t kept = held < first ? first : held < end ? end : held;
+    gguf_code code = GGUF_OK;
+    for (uint32_t i = first > held ? first : held; i < end && i < s->end[kv_class]; i++)
+        drop(pool, table[i]);
+    for (uint32_t i = end > held ? end : held; i < s->end[kv_class]; i++)
+        table[i - (end - first)] = table[i];
+    /* What was held is now first .. ; before it only pages in front of the dropped ones. */
+    if (held >= first) s->first[kv_class] = kept - (end - first);
+    s->end[kv_class] -= end - first;
+    for (uint32_t i = s->first[kv_class] > first ? s->first[kv_class] : first;
+         i < s->end[kv_class] && !code; i++)
+        code = own(pool, &table[i], err);
+    return code;
+}
+
+/* Behind the drop, windows must not reach pages in front of it that are gone. */
+static gguf_code check_drop(const rt_kv *kv, uint32_t seq, uint32_t first, uint32_t n,
+                            gguf_error *err) {
+    const rt_seq *s = &kv->seqs[seq];
+    uint32_t held = s->first[RT_KV_WINDOW], gone = n / RT_KV_PAGE_TOKENS;
+    uint32_t begin = first / RT_KV_PAGE_TOKENS;
+    if (kv->pools[RT_KV_WINDOW].page_bytes == 0 || held <= begin)
+        begin = held;
+    else if (held >= begin + gone)
+        begin = held - gone;
+    if (begin == 0 || begin <= first_seen(kv, RT_KV_WINDOW, s->n_past - n)) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET,
+                     "layers with a window of %" PRIu32 " no longer hold what lies before position "
+                     "%" PRIu32,
+                     kv->n_window, first);
+}
+
+gguf_code rt_kv_drop(rt_kv *kv, uint32_t seq, uint32_t first, uint32_t n, gguf_error *err) {
+    gguf_code code = check_drop(kv, seq, first, n, err);
+    if (code) return code;
+    for (int c = 0; c < RT_N_KV_CLASSES && !code; c++)
+        if (kv->pools[c].page_bytes)
+            code = drop_pages(kv, (rt_kv_class)c, seq, first / RT_KV_PAGE_TOKENS,
+                              (first + n) / RT_KV_PAGE_TOKENS, err);
+    kv->seqs[seq].n_past -= n;
+    return code;
+}

@@ -45,6 +45,11 @@ void rt_kv_slide(rt_kv *kv, uint32_t seq);
 gguf_code rt_kv_truncate(rt_kv *kv, uint32_t seq, uint32_t n, gguf_error *err);
 gguf_code rt_kv_share(rt_kv *kv, uint32_t from, uint32_t to, uint32_t n, gguf_error *err);
 
+/* Drop whole pages from a sequence: positions first .. first + n. The pages behind them move up,
+ * and become the sequence's own. Errors: GGUF_E_LIMIT, also if a window would reach what is not
+ * held. */
+gguf_code rt_kv_drop(rt_kv *kv, uint32_t seq, uint32_t first, uint32_t n, gguf_error *err);
+
 const uint32_t *rt_kv_table(const rt_kv *kv, rt_kv_class kv_class, uint32_t seq);
 
 #endif

@@ -97,3 +97,18 @@ void rt_rope_table(const rt_model *model, rt_turn turn, uint32_t pos, size_t n, 
         }
     }
 }
+
+void rt_rope_back(const rt_model *model, rt_turn turn, uint32_t n, size_t n_rows, float *table) {
+    for (size_t t = 0; t < n_rows; t++) {
+        for (uint32_t pair = 0; pair < model->hparams.n_rot / 2; pair++) {
+            float angle = (float)n * model->rope_freqs[turn][pair];
+            *table++ = (float)cos((double)angle);
+            *table++ = (float)-sin((double)angle);
+        }
+    }
+}
+
+rt_turn rt_rope_usual(const rt_model *model, uint32_t n_ctx) {
+    bool is_long = model->rope_factors_long && n_ctx > model->hparams.n_ctx_orig;
+    return is_long ? RT_TURN_LONG : RT_TURN_USUAL;
+}

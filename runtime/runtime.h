@@ -180,6 +180,17 @@ gguf_code rt_seq_truncate(rt_session *session, uint32_t seq, uint32_t n, gguf_er
 gguf_code rt_seq_share(rt_session *session, uint32_t from, uint32_t to, uint32_t n,
                        gguf_error *err);
 
+/* Context shift, for a caller that asks for it: drop n tokens from position `first` on, and move
+ * the later ones up. Their keys are turned back, but all of them still carry what they saw of the
+ * dropped ones, so the numbers are not those of a sequence without them.
+ *   first, n  multiples of RT_PAGE_TOKENS, first + n <= n_past
+ * Errors: GGUF_E_USAGE; GGUF_E_UNSUPPORTED learned positions, or no causal order; GGUF_E_LIMIT no
+ * free page for one that is shared, or a window that would reach released pages; GGUF_E_NONFINITE.
+ * After the last two the sequence may have to be truncated to 0 before it is used again. */
+#define RT_PAGE_TOKENS 64
+gguf_code rt_seq_shift(rt_session *session, uint32_t seq, uint32_t first, uint32_t n,
+                       gguf_error *err);
+
 /* ---- what weights see ---------------------------------------------------------------------------
  */
 

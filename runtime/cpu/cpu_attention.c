@@ -63,6 +63,16 @@ gguf_code rt_cpu_kv_store(rt_backend *backend, const rt_kv_layer *kv, const rt_b
                      gguf_type_name(kv->type));
 }
 
+void rt_cpu_kv_load(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch, float *k) {
+    (void)backend;
+    for (size_t c = 0; c < batch->n_chunks; c++) {
+        const rt_chunk *chunk = &batch->chunks[c];
+        for (uint32_t t = 0; t < chunk->n; t++)
+            quant_decode(kv->type, kv_row(kv, chunk, chunk->pos + t, kv->k_off, kv->row_bytes_k), 1,
+                         kv->n_cols_k, k + (size_t)(chunk->row + t) * kv->n_cols_k, NULL);
+    }
+}
+
 /* ---- attention ---------------------------------------------------------------------------------
  */
 

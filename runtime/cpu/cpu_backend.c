@@ -17,6 +17,7 @@ static const rt_backend_ops cpu_ops = {
     .matmul_groups = rt_cpu_matmul_groups,
     .rope = rt_cpu_rope,
     .kv_store = rt_cpu_kv_store,
+    .kv_load = rt_cpu_kv_load,
     .attention = rt_cpu_attention,
     .activate = rt_cpu_activate,
     .add = rt_cpu_add,

@@ -42,6 +42,7 @@ void rt_cpu_matmul_groups(rt_backend *backend, const rt_weight *weight, const rt
                           float *out, size_t stride);
 gguf_code rt_cpu_kv_store(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch,
                           const float *k, const float *v, gguf_error *err);
+void rt_cpu_kv_load(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch, float *k);
 void rt_cpu_attention(rt_backend *backend, const rt_attention *attention, const rt_kv_layer *kv,
                       const rt_batch *batch, const float *q, float *out);
 void rt_cpu_embed(rt_backend *backend, const rt_weight *table, const int32_t *ids, size_t n,

@@ -154,10 +154,21 @@ static void group_rows(const product *p, uint32_t mat, size_t row, size_t n_rows
     }
 }
 
+static bool has_rows(const rt_groups *groups, uint32_t mat) {
+    return groups->first[mat + 1] > groups->first[mat];
+}
+
+/* The matrix that has rows, after n others that have. */
+static uint32_t nth_used(const rt_groups *groups, size_t n) {
+    uint32_t mat = 0;
+    for (;; mat++)
+        if (has_rows(groups, mat) && n-- == 0) return mat;
+}
+
 static void product_task(void *ctx, size_t task, unsigned worker) {
     const product *p = ctx;
     float *tile = rt_cpu_scratch(p->cpu, worker);
-    uint32_t mat = (uint32_t)(task / p->row_tasks);
+    uint32_t mat = p->groups ? nth_used(p->groups, task / p->row_tasks) : 0;
     size_t row = task % p->row_tasks * p->task_rows, end = row + p->task_rows;
     if (end > p->weight->n_rows) end = p->weight->n_rows;
     for (; row < end; row += TILE_ROWS) {
@@ -200,9 +211,10 @@ void rt_cpu_matmul_groups(rt_backend *backend, const rt_weight *weight, const rt
     rt_cpu *cpu = rt_cpu_of(backend);
     product p = start_product(cpu, weight, out, stride);
     p.groups = groups;
-    /* On average; a matrix without rows costs nothing. */
-    size_t n_rows = groups->first[groups->n_mats] / groups->n_mats + 1;
-    p.task_rows = rows_per_task(cpu, weight, n_rows);
+    size_t n_used = 0;
+    for (uint32_t mat = 0; mat < groups->n_mats; mat++) n_used += has_rows(groups, mat);
+    if (n_used == 0) return;
+    p.task_rows = rows_per_task(cpu, weight, groups->first[groups->n_mats] / n_used);
     p.row_tasks = (weight->n_rows + p.task_rows - 1) / p.task_rows;
-    gguf_pool_run(cpu->pool, groups->n_mats * p.row_tasks, product_task, &p);
+    gguf_pool_run(cpu->pool, n_used * p.row_tasks, product_task, &p);
 }

@@ -230,6 +230,79 @@ START_TEST(windows_never_run_out) {
 }
 END_TEST
 
+/* ---- context shift ------------------------------------------------------------------------------
+ */
+
+/* Keys of the first layer, which depend on nothing but token and position. */
+static void first_keys(rt_session *session, uint32_t seq, uint32_t from, uint32_t n, float *keys) {
+    rt_kv_layer kv = rt_session_kv(session, 0);
+    for (uint32_t i = 0; i < n; i += 4) {
+        rt_chunk chunk = {.pages[RT_KV_FULL] = rt_kv_table(&session->kv, RT_KV_FULL, seq),
+                          .pages[RT_KV_WINDOW] = rt_kv_table(&session->kv, RT_KV_WINDOW, seq),
+                          .n = 4,
+                          .pos = from + i};
+        rt_batch batch = {.chunks = &chunk, .n_chunks = 1, .n = 4};
+        session->backend->ops->kv_load(session->backend, &kv, &batch, keys + i * kv.n_cols_k);
+    }
+}
+
+static const char *const shifted[] = {"models/llama", "models/gemma3", "models/deepseek_v3",
+                                      "models/qwen3"};
+
+/* Tokens 0 .. 63 and 192 .. 255 of a text, by way of a shift and without one. */
+START_TEST(shift_moves_keys) {
+    gguf_error err = {0};
+    rt_session_opts opts = cache_opts(3);
+    opts.n_ctx = 512;
+    opts.kv_type = GGUF_TYPE_F32;
+    fixture f = open_fixture(shifted[_i], &opts);
+    lengthen(&f, 256);
+    uint32_t n_cols = rt_session_kv(f.session, 0).n_cols_k;
+    float *keys = malloc(2 * 64 * n_cols * sizeof *keys);
+    const rt_span direct[] = {{1, f.ref.tokens, 64, RT_LOGITS_NONE}};
+    const rt_span rest[] = {{1, f.ref.tokens + 192, 64, RT_LOGITS_NONE}};
+    extend(&f, 0, 256);
+    unit_ok(rt_seq_share(f.session, 0, 2, 256, &err), err);
+    unit_ok(rt_seq_shift(f.session, 0, 64, 128, &err), err);
+    ck_assert_uint_eq(rt_seq_n_past(f.session, 0), 128);
+    unit_ok(rt_session_eval_spans(f.session, direct, 1, NULL, &err), err);
+    unit_ok(rt_session_eval_spans(f.session, rest, 1, NULL, &err), err);
+    /* The window of 16 keeps the last of the tokens only. */
+    uint32_t from = f.session->kv.seqs[0].first[RT_KV_WINDOW] ? 112 : 64;
+    first_keys(f.session, 0, from, 128 - from, keys);
+    first_keys(f.session, 1, from, 128 - from, keys + 64 * n_cols);
+    ck_assert_double_le(unit_distance(keys, keys + 64 * n_cols, (128 - from) * n_cols), 1e-5);
+    /* The sequence that shared the pages is as it was, and the shifted one goes on. */
+    unit_ok(rt_seq_truncate(f.session, 2, 255, &err), err);
+    extend(&f, 2, 1);
+    const rt_span more[] = {{0, f.ref.tokens, 200, RT_LOGITS_NONE}};
+    unit_ok(rt_session_eval_spans(f.session, more, 1, NULL, &err), err);
+    ck_assert_uint_eq(rt_seq_n_past(f.session, 0), 328);
+    free(keys);
+    close_fixture(&f);
+}
+END_TEST
+
+START_TEST(refused_shifts) {
+    gguf_error err = {0};
+    rt_session_opts opts = cache_opts(1);
+    fixture f = open_fixture("models/gemma3", &opts);
+    lengthen(&f, 256);
+    extend(&f, 0, 256);
+    unit_fails(rt_seq_shift(f.session, 0, 10, 64, &err), GGUF_E_USAGE, "no whole pages", err);
+    err = (gguf_error){0};
+    unit_fails(rt_seq_shift(f.session, 0, 192, 128, &err), GGUF_E_USAGE, "no whole pages", err);
+    extend(&f, 0, 0);
+    err = (gguf_error){0};
+    close_fixture(&f);
+    f = open_fixture("models/bert", &opts);
+    unit_ok(rt_session_eval(f.session, f.ref.tokens, 0, RT_LOGITS_NONE, NULL, &err), err);
+    unit_fails(rt_seq_shift(f.session, 0, 0, 0, &err), GGUF_E_UNSUPPORTED, "cannot be shifted",
+               err);
+    close_fixture(&f);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("runtime_cache");
     TCase *tc = tcase_create("cache");
@@ -241,6 +314,8 @@ int main(void) {
     tcase_add_test(tc, full_cache);
     tcase_add_test(tc, windows_release_pages);
     tcase_add_test(tc, windows_never_run_out);
+    tcase_add_loop_test(tc, shift_moves_keys, 0, 4);
+    tcase_add_test(tc, refused_shifts);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }
