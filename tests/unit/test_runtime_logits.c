@@ -133,6 +133,7 @@ static void note_routes(void *ctx, const rt_product *p) {
     routes *r = ctx;
     uint32_t hash = 5381;
     for (size_t i = 0; i < p->weight.len; i++) hash = hash * 33 + (uint8_t)p->weight.ptr[i];
+    if (p->n_share < 2) return; /* rows of the down projection are not tokens */
     for (uint32_t e = 0; e < p->n_experts; e++)
         for (uint32_t i = p->first[e]; i < p->first[e + 1]; i++)
             r->token[p->routed[i] / p->n_share % 64] += (hash ^ e) * 2654435761u;
@@ -180,7 +181,7 @@ static void check_kv_type(const char *folder, uint32_t kv_type, double bound) {
            same, ref.n);
     ck_assert_msg(same == 0 || (distance > 0 && distance <= bound), "%s: off by %g", folder,
                   distance);
-    if (kv_type == GGUF_TYPE_F16) ck_assert_uint_ge(same, ref.n / 4);
+    if (kv_type == GGUF_TYPE_F16) ck_assert_uint_ge(same, ref.n / 3);
     free(logits);
     rt_model_close(model);
     unit_reference_clear(&ref);
