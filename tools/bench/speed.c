@@ -211,7 +211,10 @@ static gguf_code measure(const bench_opts *o, const char *path, bench_record *r,
     opts.n_batch = o->n_batch;
     opts.n_threads = r->n_threads;
     opts.kv_type = o->kv_type;
-    code = rt_session_new(model, &opts, &session, err);
+    if (!rt_model_hparams(model)->causal && (r->n_gen || r->n_depth))
+        code = gguf_fail(err, GGUF_E_USAGE, path, GGUF_NO_OFFSET,
+                         "the model takes whole texts and generates none: -n 0, without -d");
+    if (!code) code = rt_session_new(model, &opts, &session, err);
     tokens = calloc(n_tokens, sizeof *tokens);
     logits = malloc(n_out * sizeof *logits);
     times.repetition_s = calloc(r->repetitions + 1, sizeof(double));
