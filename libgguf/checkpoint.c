@@ -121,6 +121,35 @@ static gguf_code add_file(gguf_checkpoint *ckpt, const char *folder, const char 
                           : gguf_safetensors_read(ckpt, file, err);
 }
 
+/* An open file that has no name any more. */
+static int open_unnamed(void) {
+    const char *folder = getenv("TMPDIR");
+    char *path = NULL;
+    if (asprintf(&path, "%s/ggufkit-XXXXXX", folder && *folder ? folder : "/tmp") < 0) {
+        errno = ENOMEM;
+        return -1;
+    }
+    int fd = mkostemp(path, O_CLOEXEC);
+    if (fd >= 0) unlink(path);
+    free(path);
+    return fd;
+}
+
+gguf_code gguf_checkpoint_add_unpacked(gguf_checkpoint *ckpt, uint32_t file, uint32_t *unpacked,
+                                       gguf_error *err) {
+    void *grown = realloc(ckpt->files, (ckpt->n_files + 1) * sizeof *ckpt->files);
+    if (!grown) return no_memory(err, NULL);
+    ckpt->files = grown;
+    ckpt_file f = {strdup(ckpt->files[file].path), -1, NULL};
+    if (!f.path) return no_memory(err, NULL);
+    f.fd = open_unnamed();
+    ckpt->files[ckpt->n_files] = f;
+    *unpacked = (uint32_t)ckpt->n_files++;
+    if (f.fd >= 0) return GGUF_OK;
+    return gguf_fail(err, errno == ENOMEM ? GGUF_E_NOMEM : GGUF_E_IO, f.path, GGUF_NO_OFFSET,
+                     "cannot make a temporary file to unpack it: %s", strerror(errno));
+}
+
 static gguf_code check_shard_name(const json_t *value, const char *index_path, gguf_error *err) {
     const char *name = json_string_value(value);
     if (*name && strlen(name) == json_string_length(value) && !strchr(name, '/') &&
@@ -192,7 +221,8 @@ static gguf_code check_map(const gguf_checkpoint *ckpt, const char *index_path, 
         if (!t)
             return gguf_fail(err, GGUF_E_MISSING, index_path, GGUF_NO_OFFSET,
                              "weight_map lists tensor '%s', but no shard has it", name);
-        if (!has_file(ckpt, json_string_value(value), &file) || t->file != file)
+        if (!has_file(ckpt, json_string_value(value), &file) ||
+            strcmp(ckpt->files[t->file].path, ckpt->files[file].path) != 0)
             return gguf_fail(err, GGUF_E_FORMAT, index_path, GGUF_NO_OFFSET,
                              "weight_map puts tensor '%s' into '%s', but '%s' holds it", name,
                              json_string_value(value), ckpt->files[t->file].path);

@@ -94,6 +94,10 @@ gguf_hash gguf_hasher_end(gguf_hasher *hasher) {
     return hash;
 }
 
+uint64_t gguf_xxh3(const void *bytes, size_t n, uint64_t seed) {
+    return XXH3_64bits_withSeed(bytes, n, seed);
+}
+
 /* ---- tensors ----------------------------------------------------------------------------- */
 
 typedef struct job {

@@ -27,6 +27,9 @@ gguf_code gguf_hasher_new(gguf_hash_algo algo, gguf_hasher **out, gguf_error *er
 void gguf_hasher_add(gguf_hasher *hasher, const void *bytes, size_t n);
 gguf_hash gguf_hasher_end(gguf_hasher *hasher); /* frees */
 
+/* XXH3, 64 bits, of bytes in memory; `seed` chains several ranges. */
+uint64_t gguf_xxh3(const void *bytes, size_t n, uint64_t seed);
+
 /* Hash every tensor's data and, as `whole`, all data in file order without padding.
  *   tensors  [gguf_file_n_tensors]
  *   cancel   polled; may be NULL

@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/file.h>
+#include <sys/stat.h>
 #include <sys/statvfs.h>
 #include <unistd.h>
 
@@ -45,11 +46,15 @@ gguf_code gguf_outfile_check(const char *path, bool replace, gguf_error *err) {
 
 static gguf_code reserve(gguf_outfile *f, uint64_t n_bytes, gguf_error *err) {
     struct statvfs fs;
+    struct stat st;
     if (n_bytes == 0) return GGUF_OK;
-    if (fstatvfs(f->fd, &fs) == 0 && (uint64_t)fs.f_bavail * fs.f_frsize < n_bytes)
-        return gguf_fail(err, GGUF_E_NOSPACE, f->path, GGUF_NO_OFFSET,
-                         "needs %" PRIu64 " bytes, but only %" PRIu64 " are free on the disk",
-                         n_bytes, (uint64_t)fs.f_bavail * fs.f_frsize);
+    if (fstatvfs(f->fd, &fs) == 0 && fstat(f->fd, &st) == 0) {
+        uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize + (uint64_t)st.st_blocks * 512;
+        if (room < n_bytes)
+            return gguf_fail(err, GGUF_E_NOSPACE, f->path, GGUF_NO_OFFSET,
+                             "needs %" PRIu64 " bytes, but only %" PRIu64 " are free on the disk",
+                             n_bytes, room);
+    }
     if (ftruncate(f->fd, (off_t)n_bytes) != 0)
         return fail_errno(err, f->part_path, GGUF_NO_OFFSET, "set the size");
     if (fallocate(f->fd, 0, 0, (off_t)n_bytes) != 0 && errno == ENOSPC)
@@ -57,8 +62,10 @@ static gguf_code reserve(gguf_outfile *f, uint64_t n_bytes, gguf_error *err) {
     return GGUF_OK;
 }
 
-static gguf_code create_part(gguf_outfile *f, gguf_error *err) {
-    f->fd = open(f->part_path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+static gguf_code open_part(gguf_outfile *f, bool create, gguf_error *err) {
+    f->fd = open(f->part_path, O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0666);
+    if (f->fd < 0 && errno == ENOENT && !create)
+        return gguf_fail(err, GGUF_E_MISSING, f->part_path, GGUF_NO_OFFSET, "does not exist");
     if (f->fd < 0) return fail_errno(err, f->part_path, GGUF_NO_OFFSET, "create");
     if (flock(f->fd, LOCK_EX | LOCK_NB) != 0) {
         close(f->fd);
@@ -66,12 +73,13 @@ static gguf_code create_part(gguf_outfile *f, gguf_error *err) {
         return gguf_fail(err, GGUF_E_IO, f->part_path, GGUF_NO_OFFSET,
                          "another process is writing this file");
     }
-    if (ftruncate(f->fd, 0) != 0) return fail_errno(err, f->part_path, GGUF_NO_OFFSET, "empty");
+    if (create && ftruncate(f->fd, 0) != 0)
+        return fail_errno(err, f->part_path, GGUF_NO_OFFSET, "empty");
     return GGUF_OK;
 }
 
-gguf_code gguf_outfile_open(const char *path, uint64_t n_bytes, bool replace, gguf_outfile **out,
-                            gguf_error *err) {
+static gguf_code open_outfile(const char *path, uint64_t n_bytes, bool replace, bool create,
+                              gguf_outfile **out, gguf_error *err) {
     gguf_code code = GGUF_E_NOMEM;
     *out = NULL;
     gguf_outfile *f = calloc(1, sizeof *f);
@@ -81,14 +89,32 @@ gguf_code gguf_outfile_open(const char *path, uint64_t n_bytes, bool replace, gg
         goto fail;
     }
     code = check_absent(f, err);
-    if (!code) code = create_part(f, err);
+    if (!code) code = open_part(f, create, err);
     if (!code) code = reserve(f, n_bytes, err);
     if (code) goto fail;
     *out = f;
     return GGUF_OK;
 fail:
-    gguf_outfile_discard(f);
+    if (create)
+        gguf_outfile_discard(f);
+    else
+        gguf_outfile_keep(f);
     return code;
+}
+
+gguf_code gguf_outfile_open(const char *path, uint64_t n_bytes, bool replace, gguf_outfile **out,
+                            gguf_error *err) {
+    return open_outfile(path, n_bytes, replace, true, out, err);
+}
+
+gguf_code gguf_outfile_reopen(const char *path, uint64_t n_bytes, bool replace, gguf_outfile **out,
+                              gguf_error *err) {
+    return open_outfile(path, n_bytes, replace, false, out, err);
+}
+
+gguf_code gguf_outfile_read(const gguf_outfile *file, void *bytes, size_t n, uint64_t off,
+                            gguf_error *err) {
+    return gguf_read_at(file->fd, file->part_path, bytes, n, off, err);
 }
 
 gguf_code gguf_outfile_write(gguf_outfile *file, const void *bytes, size_t n, uint64_t off,
@@ -141,6 +167,10 @@ static void close_handle(gguf_outfile *f) {
     free(f->path);
     free(f->part_path);
     free(f);
+}
+
+void gguf_outfile_keep(gguf_outfile *file) {
+    if (file) close_handle(file);
 }
 
 void gguf_outfile_discard(gguf_outfile *file) {

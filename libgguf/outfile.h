@@ -23,6 +23,15 @@ gguf_code gguf_outfile_check(const char *path, bool replace, gguf_error *err);
 gguf_code gguf_outfile_open(const char *path, uint64_t n_bytes, bool replace, gguf_outfile **out,
                             gguf_error *err);
 
+/* Go on with the temporary file that gguf_outfile_keep left, or that a killed process did; what it
+ * holds stays. Errors: those of gguf_outfile_open; GGUF_E_MISSING if there is none. */
+gguf_code gguf_outfile_reopen(const char *path, uint64_t n_bytes, bool replace, gguf_outfile **out,
+                              gguf_error *err);
+
+/* Read n bytes at off back. Threads: safe. */
+gguf_code gguf_outfile_read(const gguf_outfile *file, void *bytes, size_t n, uint64_t off,
+                            gguf_error *err);
+
 /* Write n bytes at off. Threads: safe for ranges that do not overlap. */
 gguf_code gguf_outfile_write(gguf_outfile *file, const void *bytes, size_t n, uint64_t off,
                              gguf_error *err);
@@ -34,6 +43,9 @@ gguf_code gguf_outfile_copy(gguf_outfile *file, int src_fd, const char *src_path
 /* Flush to disk and rename to the final path. Frees the handle; on failure nothing is left behind.
  */
 gguf_code gguf_outfile_commit(gguf_outfile *file, gguf_error *err);
+
+/* Close the handle and leave the temporary file for gguf_outfile_reopen. Accepts NULL. */
+void gguf_outfile_keep(gguf_outfile *file);
 
 /* Remove the temporary file and free the handle. Accepts NULL. */
 void gguf_outfile_discard(gguf_outfile *file);

@@ -81,6 +81,35 @@ gguf_code gguf_merge(const gguf_file *file, const char *path, bool replace,
 
 /* ---- splitting --------------------------------------------------------------------------- */
 
+bool gguf_shard_is_full(const gguf_split_opts *opts, size_t n, uint64_t n_bytes, uint64_t size) {
+    return n && ((opts->max_tensors && n >= opts->max_tensors) ||
+                 (opts->max_bytes && n_bytes + size > opts->max_bytes));
+}
+
+static gguf_code check_counts(size_t n_tensors, uint32_t count, gguf_error *err) {
+    if (count <= GGUF_MAX_SHARDS && n_tensors <= INT32_MAX) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET, "more than %d shards",
+                     GGUF_MAX_SHARDS);
+}
+
+gguf_code gguf_shard_meta(const gguf_meta *model, uint32_t alignment, size_t n_tensors,
+                          uint32_t count, uint32_t no, gguf_meta **out, gguf_error *err) {
+    *out = NULL;
+    gguf_code code = check_counts(n_tensors, count, err);
+    if (code) return code;
+    gguf_meta *meta = gguf_meta_new();
+    *out = meta;
+    if (!meta) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (no == 0)
+        copy_keys(meta, model);
+    else if (alignment != GGUF_DEFAULT_ALIGNMENT)
+        gguf_meta_set_u32(meta, "general.alignment", alignment);
+    gguf_meta_set_u16(meta, "split.no", (uint16_t)no);
+    gguf_meta_set_u16(meta, "split.count", (uint16_t)count);
+    gguf_meta_set_i32(meta, "split.tensors.count", (int32_t)n_tensors);
+    return GGUF_OK;
+}
+
 /* Number of tensors from `first` on that fit into one shard: at least one. */
 static size_t shard_length(const gguf_file *file, size_t first, const gguf_split_opts *opts,
                            uint64_t *n_bytes) {
@@ -89,9 +118,7 @@ static size_t shard_length(const gguf_file *file, size_t first, const gguf_split
     for (size_t i = first; i < gguf_file_n_tensors(file); i++, n++) {
         uint64_t size = gguf_file_tensor(file, i)->n_bytes;
         gguf_align_u64(size, gguf_file_alignment(file), &size);
-        bool full = (opts->max_tensors && n == opts->max_tensors) ||
-                    (opts->max_bytes && *n_bytes + size > opts->max_bytes);
-        if (n && full) break;
+        if (gguf_shard_is_full(opts, n, *n_bytes, size)) break;
         *n_bytes += size;
     }
     return n;
@@ -108,16 +135,10 @@ static uint32_t count_shards(const gguf_file *file, const gguf_split_opts *opts)
 static gguf_code write_shard(const gguf_file *file, const char *path, uint32_t count, uint32_t no,
                              size_t first, size_t n, const gguf_split_opts *opts, gguf_error *err) {
     const writer w = {file, opts->replace, opts->cancel};
-    gguf_meta *meta = gguf_meta_new();
-    if (!meta) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-    if (no == 0)
-        copy_keys(meta, gguf_file_meta(file));
-    else if (gguf_file_alignment(file) != GGUF_DEFAULT_ALIGNMENT)
-        gguf_meta_set_u32(meta, "general.alignment", gguf_file_alignment(file));
-    gguf_meta_set_u16(meta, "split.no", (uint16_t)no);
-    gguf_meta_set_u16(meta, "split.count", (uint16_t)count);
-    gguf_meta_set_i32(meta, "split.tensors.count", (int32_t)gguf_file_n_tensors(file));
-    gguf_code code = write_file(&w, meta, first, n, path, err);
+    gguf_meta *meta = NULL;
+    gguf_code code = gguf_shard_meta(gguf_file_meta(file), gguf_file_alignment(file),
+                                     gguf_file_n_tensors(file), count, no, &meta, err);
+    if (!code) code = write_file(&w, meta, first, n, path, err);
     gguf_meta_free(meta);
     return code;
 }
@@ -135,10 +156,7 @@ gguf_code gguf_split(const gguf_file *file, const char *prefix, const gguf_split
     if (!opts->max_bytes && !opts->max_tensors)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "no size or count to split by");
     uint32_t count = count_shards(file, opts), no = 0;
-    if (count > GGUF_MAX_SHARDS || gguf_file_n_tensors(file) > INT32_MAX)
-        return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET, "more than %d shards",
-                         GGUF_MAX_SHARDS);
-    gguf_code code = GGUF_OK;
+    gguf_code code = check_counts(gguf_file_n_tensors(file), count, err);
     for (size_t first = 0; no < count && !code; no++) {
         uint64_t n_bytes;
         size_t n = shard_length(file, first, opts, &n_bytes);

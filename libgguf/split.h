@@ -24,6 +24,14 @@ typedef struct gguf_split_opts {
     void *ctx;
 } gguf_split_opts;
 
+/* Whether a shard of n tensors and n_bytes is closed before a tensor of size bytes. */
+bool gguf_shard_is_full(const gguf_split_opts *opts, size_t n, uint64_t n_bytes, uint64_t size);
+
+/* The metadata of shard `no` of a model with n_tensors: all keys in the first, then split.*.
+ * Freed by the caller. Errors: GGUF_E_NOMEM, GGUF_E_LIMIT too many shards or tensors. */
+gguf_code gguf_shard_meta(const gguf_meta *model, uint32_t alignment, size_t n_tensors,
+                          uint32_t count, uint32_t no, gguf_meta **out, gguf_error *err);
+
 /* Write the tensors of a model to PREFIX-0000N-of-0000M.gguf, in order. Shard 0 gets all metadata.
  * Errors: GGUF_E_USAGE neither limit is set, GGUF_E_LIMIT, those of outputs. On failure no shard is
  * left behind. */

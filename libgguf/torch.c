@@ -34,6 +34,7 @@ typedef struct value {
     size_t first, n; /* KIND_TUPLE: its items among `items`; KIND_TENSOR: `first` of the tensors */
     const gguf_dtype *dtype;
     uint64_t n_bytes; /* KIND_STORAGE */
+    uint32_t file;    /* KIND_STORAGE */
 } value;
 
 typedef struct values {
@@ -50,6 +51,9 @@ typedef struct machine {
     size_t n_tensors, tensor_room;
     gguf_checkpoint *ckpt;
     uint32_t file;
+    uint64_t *unpacked; /* [zip->n_entries] one more than the place of an unpacked entry, or 0 */
+    uint32_t unpacked_file;
+    uint64_t unpacked_bytes;
     gguf_error *err;
 } machine;
 
@@ -190,6 +194,26 @@ static const gguf_dtype *dtype_of_storage(const value *class) {
     return NULL;
 }
 
+/* Deflated storages are unpacked once, into a file without a name. */
+static gguf_code unpack(machine *m, const gguf_zip_entry *entry, uint64_t *off) {
+    gguf_code code = GGUF_OK;
+    if (!m->unpacked) {
+        m->unpacked = calloc(m->zip->n_entries, sizeof *m->unpacked);
+        if (!m->unpacked) return refuse(m, GGUF_E_NOMEM, "out of memory");
+        code = gguf_checkpoint_add_unpacked(m->ckpt, m->file, &m->unpacked_file, m->err);
+    }
+    uint64_t *place = &m->unpacked[entry - m->zip->entries];
+    if (!code && !*place) {
+        code = gguf_zip_unpack(m->zip, entry, gguf_checkpoint_file_fd(m->ckpt, m->unpacked_file),
+                               m->unpacked_bytes, m->err);
+        *place = m->unpacked_bytes + 1;
+        m->unpacked_bytes += entry->n_bytes;
+    }
+    *off = *place - 1;
+    if (code) m->in.code = code;
+    return code;
+}
+
 /* ('storage', class, key, location, number of elements) */
 static gguf_code load_storage(machine *m) {
     value id = pop(m), class = item(m, &id, 1), key = item(m, &id, 2);
@@ -202,11 +226,13 @@ static gguf_code load_storage(machine *m) {
     if (n < 0 || (size_t)n >= sizeof name) return refuse(m, GGUF_E_LIMIT, "a name is too long");
     const gguf_zip_entry *entry = gguf_zip_find(m->zip, gguf_str_of(name));
     if (!entry) return refuse(m, GGUF_E_MISSING, "a storage is not in the archive");
-    if (entry->method != 0)
-        return refuse(m, GGUF_E_UNSUPPORTED, "a storage is packed in the archive");
+    uint64_t off = entry->off;
+    gguf_code code = entry->method ? unpack(m, entry, &off) : GGUF_OK;
+    if (code) return code;
     return push(m, &m->stack,
                 (value){.kind = KIND_STORAGE,
-                        .number = (int64_t)entry->off,
+                        .number = (int64_t)off,
+                        .file = entry->method ? m->unpacked_file : m->file,
                         .dtype = dtype,
                         .n_bytes = entry->n_bytes});
 }
@@ -245,7 +271,7 @@ static gguf_code add_tensor(machine *m, const gguf_checkpoint_tensor *t) {
 static gguf_code rebuild_tensor(machine *m, const value *args) {
     value storage = item(m, args, 0), offset = item(m, args, 1), sizes = item(m, args, 2),
           strides = item(m, args, 3);
-    gguf_checkpoint_tensor t = {.dtype = storage.dtype, .file = m->file};
+    gguf_checkpoint_tensor t = {.dtype = storage.dtype, .file = storage.file};
     uint64_t n_elems, skip;
     if (storage.kind != KIND_STORAGE || offset.kind != KIND_INT || offset.number < 0)
         return refuse(m, GGUF_E_FORMAT, "a tensor without a storage");
@@ -419,6 +445,7 @@ static gguf_code read_archive(gguf_checkpoint *ckpt, uint32_t file, const gguf_z
     free(m.memo.at);
     free(m.items.at);
     free(m.tensors);
+    free(m.unpacked);
     return code;
 }
 

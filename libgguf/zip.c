@@ -1,8 +1,10 @@
 /* ZIP archives: the central directory at the end says where everything lies. */
 #include "libgguf/zip.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <zlib.h>
 
 #define MAX_ENTRIES   1000000u
@@ -158,4 +160,66 @@ gguf_code gguf_zip_read(const gguf_zip *zip, const gguf_zip_entry *entry, size_t
         return fail(zip, entry->off, "packed data are broken", err);
     }
     return GGUF_OK;
+}
+
+/* ---- large entries ------------------------------------------------------------------------ */
+
+#define PIECE_BYTES 65536
+#define MAX_RATIO   1032 /* deflate cannot pack more into a byte */
+
+static gguf_code write_all(int fd, const uint8_t *bytes, size_t n, uint64_t off,
+                           const gguf_zip *zip, gguf_error *err) {
+    for (size_t done = 0; done < n;) {
+        ssize_t wrote = pwrite(fd, bytes + done, n - done, (off_t)(off + done));
+        if (wrote < 0 && errno == EINTR) continue;
+        if (wrote <= 0)
+            return gguf_fail(err, wrote < 0 && errno == ENOSPC ? GGUF_E_NOSPACE : GGUF_E_IO,
+                             zip->path, GGUF_NO_OFFSET, "cannot unpack it to a temporary file: %s",
+                             strerror(errno));
+        done += (size_t)wrote;
+    }
+    return GGUF_OK;
+}
+
+/* One call of inflate; input is handed over in pieces that fit zlib's counters. */
+static int inflate_piece(z_stream *z, const uint8_t *src, uint64_t n_src, uint64_t *used,
+                         uint8_t *dst) {
+    uint64_t left = n_src - *used;
+    z->next_in = (uint8_t *)(uintptr_t)(src + *used);
+    z->avail_in = left < PIECE_BYTES ? (uInt)left : PIECE_BYTES;
+    z->next_out = dst;
+    z->avail_out = PIECE_BYTES;
+    uInt before = z->avail_in;
+    int status = inflate(z, Z_NO_FLUSH);
+    *used += before - z->avail_in;
+    return status;
+}
+
+gguf_code gguf_zip_unpack(const gguf_zip *zip, const gguf_zip_entry *entry, int fd, uint64_t off,
+                          gguf_error *err) {
+    uint8_t piece[PIECE_BYTES];
+    z_stream z = {0};
+    uint64_t used = 0, written = 0;
+    gguf_code code = GGUF_OK;
+    int status = Z_OK;
+    if (entry->method != Z_DEFLATED)
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, zip->path, (int64_t)entry->off,
+                         "ZIP archive: packing method %d is not supported", entry->method);
+    if (entry->n_bytes / MAX_RATIO > entry->n_stored)
+        return fail(zip, entry->off, "an entry claims more bytes than it can hold", err);
+    if (inflateInit2(&z, -MAX_WBITS) != Z_OK)
+        return gguf_fail(err, GGUF_E_NOMEM, zip->path, GGUF_NO_OFFSET, "out of memory");
+    while (status == Z_OK && !code) {
+        status = inflate_piece(&z, zip->bytes + entry->off, entry->n_stored, &used, piece);
+        size_t n = PIECE_BYTES - z.avail_out;
+        if ((status != Z_OK && status != Z_STREAM_END) || n > entry->n_bytes - written)
+            code = fail(zip, entry->off, "packed data are broken", err);
+        else
+            code = write_all(fd, piece, n, off + written, zip, err);
+        written += n;
+    }
+    inflateEnd(&z);
+    if (!code && written != entry->n_bytes)
+        code = fail(zip, entry->off, "packed data are cut off", err);
+    return code;
 }

@@ -33,4 +33,9 @@ const gguf_zip_entry *gguf_zip_find(const gguf_zip *zip, gguf_str name);
 gguf_code gguf_zip_read(const gguf_zip *zip, const gguf_zip_entry *entry, size_t max_bytes,
                         uint8_t **out, gguf_error *err);
 
+/* Unpack a deflated entry to a file, in pieces; n_bytes are written at `off`. Errors: GGUF_E_FORMAT
+ * (broken, or larger than the directory says), GGUF_E_IO, GGUF_E_NOSPACE. */
+gguf_code gguf_zip_unpack(const gguf_zip *zip, const gguf_zip_entry *entry, int fd, uint64_t off,
+                          gguf_error *err);
+
 #endif

@@ -18,6 +18,9 @@
     if (ISA_##isa <= limit) table->act[QUANT_ACT_##kind] = quant_act_##name##_##isa;
 #define SCAN(isa) \
     if (ISA_##isa <= limit) table->beyond = quant_beyond_##isa, table->masked = quant_masked_##isa;
+#define PANEL(isa)          \
+    if (ISA_##isa <= limit) \
+        table->feedback = quant_feedback_panel_##isa, table->descent = quant_descent_panel_##isa;
 
 void quant_kernels_fill(quant_isa limit, quant_kernels *table) {
     *table = (quant_kernels){.isa = limit};

@@ -1,8 +1,9 @@
 /* The one executor: read rows, transform, encode, write at the planned offset. Row ranges
  * ("chunks") are independent of each other, so any number of threads gives the same bytes. */
-#include "libgguf/outfile.h"
+#include "quant/outputs.h"
 #include "quant/plan.h"
 #include "quant/quant.h"
+#include "quant/rows.h"
 #include "quant/source.h"
 
 #include <math.h>
@@ -15,29 +16,24 @@
 #define BYTES_PER_ELEM    (4 + 4 + 4 + 4) /* raw source, f32, encoded, decoded again */
 #define DEFAULT_MAX_BYTES ((uint64_t)256 << 20)
 
-typedef struct chunk {
-    uint32_t tensor;
-    uint64_t row, n_rows;
-} chunk;
-
-typedef struct chunk_loss {
-    double squares, weighted, weights;
-} chunk_loss;
-
 typedef struct worker_buffers {
     uint8_t *raw, *moved, *encoded;
     float *values, *decoded;
+    void *compensate;
 } worker_buffers;
 
 typedef struct run {
     const quant_plan *plan;
     const quant_execute_opts *opts;
-    gguf_outfile *out;
-    chunk *chunks;
+    quant_outputs *out;
+    quant_piece *chunks;
     size_t n_chunks;
-    chunk_loss *losses; /* [n_chunks] or NULL */
+    quant_loss_sums *losses; /* [n_chunks] */
+    bool *done;              /* [n_chunks] written by an interrupted run */
+    size_t first;            /* chunk that the stage begins with */
     worker_buffers *buffers;
     unsigned n_workers;
+    uint64_t total_bytes;
     atomic_bool stop;
     pthread_mutex_t lock; /* guards the fields below */
     uint64_t done_bytes;
@@ -51,34 +47,27 @@ quant_execute_opts quant_execute_defaults(void) {
 
 /* ---- cutting tensors into chunks --------------------------------------------------------- */
 
-/* Rows that must stay together: a head where heads are permuted. */
-static uint64_t rows_per_unit(const quant_plan_tensor *t) {
-    for (uint32_t i = 0; i < t->n_steps; i++)
-        if (t->steps[i].op == QUANT_STEP_PERMUTE_HEADS && t->steps[i].arg)
-            return t->n_rows / t->steps[i].arg;
-    return 1;
-}
-
 static uint64_t chunk_elems(const quant_execute_opts *opts, unsigned n_threads) {
     uint64_t fitting = opts->max_memory_bytes / 2 / (n_threads * (uint64_t)BYTES_PER_ELEM);
     return fitting < CHUNK_ELEMS ? fitting : CHUNK_ELEMS;
 }
 
 static uint64_t rows_per_chunk(const quant_plan_tensor *t, uint64_t elems) {
-    uint64_t unit = rows_per_unit(t);
+    uint64_t unit = quant_rows_per_unit(t);
     uint64_t n = elems / (t->n_cols * unit) * unit;
     return n > unit ? n : unit;
 }
 
 /* Chunks of one tensor; appended to out if it is not NULL. */
-static size_t cut_tensor(const quant_plan_tensor *t, uint32_t index, uint64_t elems, chunk *out) {
+static size_t cut_tensor(const quant_plan_tensor *t, uint32_t index, uint64_t elems,
+                         quant_piece *out) {
     size_t n = 0;
     if (t->n_rows == 0 || t->n_cols == 0) return 0;
     uint64_t step = rows_per_chunk(t, elems), matrix = quant_rows_per_matrix(t);
     for (uint64_t row = 0; row < t->n_rows; n++) {
         uint64_t left = matrix - row % matrix;
         uint64_t n_rows = left < step ? left : step;
-        if (out) out[n] = (chunk){index, row, n_rows};
+        if (out) out[n] = (quant_piece){index, row, n_rows};
         row += n_rows;
     }
     return n;
@@ -96,135 +85,67 @@ static uint64_t largest_chunk_elems(const quant_plan *plan, uint64_t elems) {
     return largest;
 }
 
+static size_t compensate_bytes(const quant_plan *plan) {
+    size_t most = 0;
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        const quant_plan_tensor *t = &plan->tensors[i];
+        size_t n = t->compensate ? quant_compensate_bytes(t->n_cols) : 0;
+        if (n > most) most = n;
+    }
+    return most;
+}
+
 uint64_t quant_execute_memory(const quant_plan *plan, const quant_execute_opts *opts,
                               unsigned n_threads) {
     uint64_t elems = largest_chunk_elems(plan, chunk_elems(opts, n_threads));
-    return elems * (BYTES_PER_ELEM + 8) * n_threads;
+    return (elems * (BYTES_PER_ELEM + 8) + compensate_bytes(plan)) * n_threads;
 }
 
 static gguf_code no_memory(gguf_error *err) {
     return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
 }
 
+static uint32_t last_stage(const quant_plan *plan) {
+    uint32_t last = 0;
+    for (size_t i = 0; i < plan->n_tensors; i++)
+        if (plan->tensors[i].stage > last) last = plan->tensors[i].stage;
+    return last;
+}
+
+/* All chunks, stage after stage. */
 static gguf_code cut_plan(run *r, gguf_error *err) {
     uint64_t elems = chunk_elems(r->opts, r->n_workers);
     for (size_t i = 0; i < r->plan->n_tensors; i++)
         r->n_chunks += cut_tensor(&r->plan->tensors[i], (uint32_t)i, elems, NULL);
     r->chunks = calloc(r->n_chunks ? r->n_chunks : 1, sizeof *r->chunks);
-    if (r->opts->loss) r->losses = calloc(r->n_chunks ? r->n_chunks : 1, sizeof *r->losses);
-    if (!r->chunks || (r->opts->loss && !r->losses)) return no_memory(err);
+    r->losses = calloc(r->n_chunks ? r->n_chunks : 1, sizeof *r->losses);
+    r->done = calloc(r->n_chunks ? r->n_chunks : 1, sizeof *r->done);
+    if (!r->chunks || !r->losses || !r->done) return no_memory(err);
     size_t n = 0;
-    for (size_t i = 0; i < r->plan->n_tensors; i++)
-        n += cut_tensor(&r->plan->tensors[i], (uint32_t)i, elems, r->chunks + n);
+    for (uint32_t stage = 0, last = last_stage(r->plan); stage <= last; stage++)
+        for (size_t i = 0; i < r->plan->n_tensors; i++)
+            if (r->plan->tensors[i].stage == stage)
+                n += cut_tensor(&r->plan->tensors[i], (uint32_t)i, elems, r->chunks + n);
     return GGUF_OK;
 }
 
 /* ---- one chunk --------------------------------------------------------------------------- */
 
-/* Rows of whole heads from halves to adjacent pairs; see QUANT_STEP_PERMUTE_HEADS. */
-static void permute_heads(const uint8_t *src, uint8_t *dst, uint64_t n_rows, uint64_t head_rows,
-                          size_t row_bytes) {
-    uint64_t half = head_rows / 2;
-    for (uint64_t head = 0; head < n_rows; head += head_rows)
-        for (uint64_t i = 0; i < half; i++)
-            for (uint64_t j = 0; j < 2; j++)
-                memcpy(dst + (head + 2 * i + j) * row_bytes,
-                       src + (head + j * half + i) * row_bytes, row_bytes);
-}
-
-static const uint8_t *transform_rows(const quant_plan_tensor *t, const chunk *c,
-                                     worker_buffers *b) {
-    uint8_t *from = b->raw, *to = b->moved;
-    size_t row_bytes = quant_row_bytes(t->source_type, t->n_cols);
-    for (uint32_t i = 0; i < t->n_steps; i++) {
-        if (t->steps[i].op != QUANT_STEP_PERMUTE_HEADS) continue;
-        permute_heads(from, to, c->n_rows, t->n_rows / t->steps[i].arg, row_bytes);
-        uint8_t *swap = from;
-        from = to;
-        to = swap;
-    }
-    return from;
-}
-
-/* Steps on decoded numbers. */
-static bool has_arithmetic(const quant_plan_tensor *t) {
-    for (uint32_t i = 0; i < t->n_steps; i++)
-        if (t->steps[i].op == QUANT_STEP_ADD) return true;
-    return false;
-}
-
-static void transform_values(const quant_plan_tensor *t, float *values, size_t n) {
-    for (uint32_t i = 0; i < t->n_steps; i++)
-        if (t->steps[i].op == QUANT_STEP_ADD)
-            for (size_t k = 0; k < n; k++) values[k] += (float)t->steps[i].arg;
-}
-
-static const float *importance_of(const quant_plan_tensor *t, const chunk *c) {
-    return t->imp ? t->imp + c->row / quant_rows_per_matrix(t) * t->n_cols : NULL;
-}
-
-/* Report a failure of encode with the tensor's name and the row in the tensor. */
-static gguf_code fail_tensor(const quant_plan_tensor *t, const chunk *c, const gguf_error *why,
-                             gguf_error *err) {
-    return gguf_fail(err, why->code, t->source.path, (int64_t)t->source.off,
-                     "tensor '%s', rows from %llu: %s", t->out.name.ptr, (unsigned long long)c->row,
-                     why->message);
-}
-
-static gguf_code check_finite(const quant_plan_tensor *t, const chunk *c, const uint8_t *rows,
-                              gguf_error *err) {
-    size_t at = quant_find_nonfinite(t->source_type, rows, c->n_rows, t->n_cols);
-    if (at == c->n_rows * t->n_cols) return GGUF_OK;
-    return gguf_fail(err, GGUF_E_NONFINITE, t->source.path, (int64_t)t->source.off,
-                     "tensor '%s' is not finite at row %llu, column %llu", t->out.name.ptr,
-                     (unsigned long long)(c->row + at / t->n_cols),
-                     (unsigned long long)(at % t->n_cols));
-}
-
-static void measure(const float *values, const float *decoded, const float *imp, uint64_t n_rows,
-                    uint64_t n_cols, chunk_loss *loss) {
-    for (uint64_t r = 0; r < n_rows; r++)
-        for (uint64_t c = 0; c < n_cols; c++) {
-            double d = (double)values[r * n_cols + c] - decoded[r * n_cols + c];
-            double w = imp ? imp[c] : 1;
-            loss->squares += d * d;
-            loss->weighted += w * d * d;
-            loss->weights += w;
-        }
-}
-
-static gguf_code encode_rows(run *r, size_t index, const uint8_t *rows, worker_buffers *b,
-                             gguf_error *err) {
-    const chunk *c = &r->chunks[index];
-    const quant_plan_tensor *t = &r->plan->tensors[c->tensor];
-    const float *imp = importance_of(t, c);
-    gguf_error why = {0};
-    gguf_code code = quant_decode(t->source_type, rows, c->n_rows, t->n_cols, b->values, &why);
-    if (!code) transform_values(t, b->values, c->n_rows * t->n_cols);
-    if (!code)
-        code = quant_encode(t->out.type, b->values, c->n_rows, t->n_cols, imp, b->encoded, &why);
-    if (!code && r->losses) {
-        code = quant_decode(t->out.type, b->encoded, c->n_rows, t->n_cols, b->decoded, &why);
-        measure(b->values, b->decoded, imp, c->n_rows, t->n_cols, &r->losses[index]);
-    }
-    return code ? fail_tensor(t, c, &why, err) : GGUF_OK;
-}
-
 static gguf_code run_chunk(run *r, size_t index, worker_buffers *b, gguf_error *err) {
-    const chunk *c = &r->chunks[index];
+    const quant_piece *c = &r->chunks[index];
     const quant_plan_tensor *t = &r->plan->tensors[c->tensor];
-    gguf_code code = quant_source_read(t, c->row, c->n_rows, b->raw, b->moved, err);
-    if (code) return code;
-    const uint8_t *rows = transform_rows(t, c, b);
-    size_t row_bytes = quant_row_bytes(t->out.type, t->n_cols);
-    code = check_finite(t, c, rows, err);
-    if (!code && (t->source_type != t->out.type || has_arithmetic(t))) {
-        code = encode_rows(r, index, rows, b, err);
+    size_t n_bytes = c->n_rows * quant_row_bytes(t->out.type, t->n_cols);
+    const uint8_t *rows = NULL;
+    gguf_code code = quant_rows_read(t, c, b->raw, b->moved, &rows, err);
+    if (!code && !quant_rows_are_copied(t)) {
+        code = quant_rows_decode(t, c, rows, b->values, err);
+        if (!code)
+            code = quant_rows_encode(t, t->out.type, c, b->values, &r->opts->compensate,
+                                     b->compensate, b->encoded, b->decoded, &r->losses[index], err);
         rows = b->encoded;
     }
     if (code) return code;
-    return gguf_outfile_write(r->out, rows, c->n_rows * row_bytes,
-                              r->plan->header_bytes + t->out.data_off + c->row * row_bytes, err);
+    return quant_outputs_write(r->out, c, rows, n_bytes, &r->losses[index], err);
 }
 
 /* ---- all chunks -------------------------------------------------------------------------- */
@@ -239,19 +160,31 @@ static void record_failure(run *r, size_t index, const gguf_error *failure) {
     atomic_store(&r->stop, true);
 }
 
-static void record_progress(run *r, const chunk *c) {
+static void record_progress(run *r, const quant_piece *c) {
     const quant_plan_tensor *t = &r->plan->tensors[c->tensor];
     pthread_mutex_lock(&r->lock);
     r->done_bytes += c->n_rows * quant_row_bytes(t->out.type, t->n_cols);
-    if (r->opts->progress)
-        r->opts->progress(r->opts->progress_ctx, r->done_bytes, r->plan->data_bytes);
+    if (r->opts->progress) r->opts->progress(r->opts->progress_ctx, r->done_bytes, r->total_bytes);
     pthread_mutex_unlock(&r->lock);
 }
 
-static void chunk_task(void *ctx, size_t index, unsigned worker) {
+/* Whether an interrupted run wrote the chunk. */
+static void check_task(void *ctx, size_t task, unsigned worker) {
     run *r = ctx;
+    size_t index = r->first + task;
+    const quant_piece *c = &r->chunks[index];
+    const quant_plan_tensor *t = &r->plan->tensors[c->tensor];
+    size_t n_bytes = c->n_rows * quant_row_bytes(t->out.type, t->n_cols);
+    r->done[index] =
+        quant_outputs_has(r->out, c, r->buffers[worker].raw, n_bytes, &r->losses[index]);
+    if (r->done[index]) record_progress(r, c);
+}
+
+static void chunk_task(void *ctx, size_t task, unsigned worker) {
+    run *r = ctx;
+    size_t index = r->first + task;
     gguf_error failure = {0};
-    if (atomic_load(&r->stop)) return;
+    if (r->done[index] || atomic_load(&r->stop)) return;
     if (r->opts->cancel && atomic_load(r->opts->cancel))
         gguf_fail(&failure, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
     else
@@ -262,23 +195,25 @@ static void chunk_task(void *ctx, size_t index, unsigned worker) {
         record_progress(r, &r->chunks[index]);
 }
 
+/* The chunks of a tensor follow each other. */
 static void sum_losses(const run *r) {
-    for (size_t i = 0, c = 0; i < r->plan->n_tensors; i++) {
+    for (size_t c = 0; c < r->n_chunks;) {
+        uint32_t i = r->chunks[c].tensor;
         const quant_plan_tensor *t = &r->plan->tensors[i];
-        chunk_loss sum = {0};
+        quant_loss_sums sum = {0};
         for (; c < r->n_chunks && r->chunks[c].tensor == i; c++) {
             sum.squares += r->losses[c].squares;
             sum.weighted += r->losses[c].weighted;
             sum.weights += r->losses[c].weights;
         }
-        double n = (double)(t->n_rows * t->n_cols);
-        r->opts->loss[i].rmse = n > 0 ? sqrt(sum.squares / n) : 0;
+        r->opts->loss[i].rmse = sqrt(sum.squares / (double)(t->n_rows * t->n_cols));
         r->opts->loss[i].weighted_rmse = sum.weights > 0 ? sqrt(sum.weighted / sum.weights) : 0;
     }
 }
 
 static gguf_code alloc_buffers(run *r, gguf_error *err) {
     size_t n = (size_t)largest_chunk_elems(r->plan, chunk_elems(r->opts, r->n_workers));
+    size_t n_compensate = compensate_bytes(r->plan);
     r->buffers = calloc(r->n_workers, sizeof *r->buffers);
     if (!r->buffers) return no_memory(err);
     for (unsigned w = 0; w < r->n_workers; w++) {
@@ -288,8 +223,10 @@ static gguf_code alloc_buffers(run *r, gguf_error *err) {
         b->moved = malloc(n * 8 + 1);
         b->encoded = malloc(n * 4 + 1);
         b->values = malloc(n * 4 + 1);
-        b->decoded = r->losses ? malloc(n * 4 + 1) : NULL;
-        if (!b->raw || !b->moved || !b->encoded || !b->values || (r->losses && !b->decoded))
+        b->decoded = r->opts->loss ? malloc(n * 4 + 1) : NULL;
+        b->compensate = n_compensate ? malloc(n_compensate) : NULL;
+        if (!b->raw || !b->moved || !b->encoded || !b->values || (r->opts->loss && !b->decoded) ||
+            (n_compensate && !b->compensate))
             return no_memory(err);
     }
     return GGUF_OK;
@@ -302,32 +239,66 @@ static void free_run(run *r) {
         free(r->buffers[w].encoded);
         free(r->buffers[w].values);
         free(r->buffers[w].decoded);
+        free(r->buffers[w].compensate);
     }
     free(r->buffers);
     free(r->chunks);
     free(r->losses);
+    free(r->done);
     pthread_mutex_destroy(&r->lock);
-    gguf_outfile_discard(r->out);
+    quant_outputs_discard(r->out);
 }
 
-gguf_code quant_execute(const quant_plan *plan, const char *path, gguf_pool *pool,
+/* The chunks [r->first, r->first + n) of one stage. */
+static gguf_code run_stage(run *r, uint32_t stage, size_t n, gguf_pool *pool, gguf_error *err) {
+    bool needed = false;
+    gguf_pool_run(pool, n, check_task, r);
+    for (size_t i = 0; i < n; i++) needed = needed || !r->done[r->first + i];
+    if (r->opts->provide) {
+        gguf_code code = r->opts->provide(r->opts->provide_ctx, stage, needed, pool, err);
+        if (code) return code;
+    }
+    gguf_pool_run(pool, n, chunk_task, r);
+    if (r->failure.code && err && !err->code) *err = r->failure;
+    return r->failure.code;
+}
+
+static gguf_code run_all(run *r, gguf_pool *pool, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    for (uint32_t stage = 0, last = last_stage(r->plan); stage <= last && !code; stage++) {
+        size_t n = 0;
+        while (r->first + n < r->n_chunks &&
+               r->plan->tensors[r->chunks[r->first + n].tensor].stage == stage)
+            n++;
+        code = run_stage(r, stage, n, pool, err);
+        r->first += n;
+    }
+    return code;
+}
+
+static gguf_code seal(quant_plan *plan, const quant_execute_opts *opts, gguf_pool *pool,
+                      gguf_error *err) {
+    if (!opts->seal) return GGUF_OK;
+    gguf_code code = opts->seal(opts->seal_ctx, pool, err);
+    return code ? code : quant_plan_reencode(plan, err);
+}
+
+gguf_code quant_execute(quant_plan *plan, const char *path, gguf_pool *pool,
                         const quant_execute_opts *opts, gguf_error *err) {
-    run r = {.plan = plan, .opts = opts, .n_workers = gguf_pool_threads(pool)};
+    run r = {.plan = plan,
+             .opts = opts,
+             .n_workers = gguf_pool_threads(pool),
+             .total_bytes = quant_plan_data_bytes(plan)};
     pthread_mutex_init(&r.lock, NULL);
     gguf_code code = cut_plan(&r, err);
     if (!code) code = alloc_buffers(&r, err);
-    if (!code)
-        code = gguf_outfile_open(path, quant_plan_file_bytes(plan), opts->replace, &r.out, err);
-    if (!code) code = gguf_outfile_write(r.out, plan->header, plan->header_bytes, 0, err);
+    if (!code) code = quant_outputs_open(plan, path, opts, &r.out, err);
+    if (!code) code = run_all(&r, pool, err);
+    if (!code) code = seal(plan, opts, pool, err);
     if (!code) {
-        gguf_pool_run(pool, r.n_chunks, chunk_task, &r);
-        code = r.failure.code;
-        if (code && err && !err->code) *err = r.failure;
-    }
-    if (!code) {
-        gguf_outfile *out = r.out;
+        quant_outputs *out = r.out;
         r.out = NULL;
-        code = gguf_outfile_commit(out, err);
+        code = quant_outputs_commit(out, err);
     }
     if (!code && opts->loss) sum_losses(&r);
     free_run(&r);

@@ -78,6 +78,10 @@ typedef struct quant_coverage {
     const char *first_missing;   /* name in the plan, or NULL */
 } quant_coverage;
 
+/* Give every quantised tensor that has an entry its column importance.
+ * Errors: GGUF_E_SHAPE if an entry does not fit its tensor, GGUF_E_NOMEM. */
+gguf_code quant_plan_attach_importance(quant_plan *plan, const quant_imatrix *im, gguf_error *err);
+
 /* Give every quantised tensor of the plan its column importance and record the matrix in the
  * metadata (quantize.imatrix.*; `file` is stored without folders). Types are to be set before.
  * Errors: GGUF_E_SHAPE if an entry does not fit its tensor, GGUF_E_NOMEM. */

@@ -25,6 +25,17 @@ static gguf_code attach(quant_plan *plan, quant_plan_tensor *t, const quant_imat
     return GGUF_OK;
 }
 
+gguf_code quant_plan_attach_importance(quant_plan *plan, const quant_imatrix *im, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    for (size_t i = 0; i < plan->n_tensors && !code; i++) {
+        quant_plan_tensor *t = &plan->tensors[i];
+        const quant_imatrix_entry *entry =
+            is_quantised(t) ? quant_imatrix_find(im, t->out.name.ptr) : NULL;
+        if (entry) code = attach(plan, t, entry, err);
+    }
+    return code;
+}
+
 static void record(quant_plan *plan, const quant_imatrix *im, const char *file) {
     const quant_imatrix_info *info = quant_imatrix_info_of(im);
     const char *slash = strrchr(file, '/');

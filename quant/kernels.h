@@ -4,6 +4,7 @@
 #define QUANT_KERNELS_H
 
 #include "quant/cpu.h"
+#include "quant/panel.h"
 #include "quant/quant.h"
 
 /* What the operations need to know of a type. Offsets are bytes in a block. */
@@ -51,6 +52,8 @@ typedef struct quant_kernels {
     quant_act_fn *act[QUANT_N_ACTS];
     quant_beyond_fn *beyond;
     quant_masked_fn *masked;
+    quant_feedback_fn *feedback;
+    quant_descent_fn *descent;
 } quant_kernels;
 
 /* Every kernel of kernels.inc: quant_OPERATION_TYPE_ISA. */
@@ -65,12 +68,17 @@ typedef struct quant_kernels {
 #define SCAN(isa)                                                    \
     size_t quant_beyond_##isa(const void *x, size_t n, float limit); \
     size_t quant_masked_##isa(const void *x, size_t n, uint16_t mask);
+#define PANEL(isa)                                                                              \
+    void quant_feedback_panel_##isa(quant_panel *p, const float *u, size_t u_stride, float *e); \
+    void quant_descent_panel_##isa(quant_panel *p, const float *h, size_t h_stride, float *r,   \
+                                   float *change);
 #include "quant/kernels.inc"
 #undef ENCODE
 #undef DECODE
 #undef DOT
 #undef ACT
 #undef SCAN
+#undef PANEL
 
 /* The best kernels that need no more than `isa`, which must be supported. */
 void quant_kernels_fill(quant_isa isa, quant_kernels *table);

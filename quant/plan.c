@@ -1,5 +1,7 @@
 /* Building plans. */
 #include "quant/plan.h"
+#include "libgguf/checked.h"
+#include "libgguf/split.h"
 #include "quant/quant.h"
 #include "quant/source.h"
 
@@ -16,12 +18,19 @@ gguf_code quant_plan_init(quant_plan *plan, gguf_error *err) {
     return plan->meta ? GGUF_OK : no_memory(err);
 }
 
+static void free_shards(quant_plan *plan) {
+    for (uint32_t i = 0; i < plan->n_shards; i++) free(plan->shards[i].header);
+    free(plan->shards);
+    plan->shards = NULL;
+    plan->n_shards = 0;
+}
+
 void quant_plan_clear(quant_plan *plan) {
     gguf_meta_free(plan->meta);
     for (size_t i = 0; i < plan->n_owned; i++) free(plan->owned[i]);
     free(plan->owned);
     free(plan->tensors);
-    free(plan->header);
+    free_shards(plan);
     *plan = (quant_plan){0};
 }
 
@@ -84,27 +93,110 @@ static gguf_code check_tensor(const quant_plan_tensor *t, gguf_error *err) {
     return GGUF_OK;
 }
 
-gguf_code quant_plan_finish(quant_plan *plan, gguf_error *err) {
-    gguf_tensor *infos = calloc(plan->n_tensors ? plan->n_tensors : 1, sizeof *infos);
-    if (!infos) return no_memory(err);
-    gguf_code code = GGUF_OK;
-    for (size_t i = 0; i < plan->n_tensors && !code; i++) {
-        code = check_tensor(&plan->tensors[i], err);
-        infos[i] = plan->tensors[i].out;
+/* ---- spreading over files ---------------------------------------------------------------- */
+
+static int compare_shards(const void *a, const void *b) {
+    const quant_plan_tensor *x = a, *y = b;
+    if (x->out.shard != y->out.shard) return x->out.shard < y->out.shard ? -1 : 1;
+    return compare_tensors(a, b);
+}
+
+/* Give each tensor the number of its file; files hold consecutive tensors. */
+static void number_shards(quant_plan *plan) {
+    const gguf_split_opts limits = {.max_bytes = plan->split.max_bytes,
+                                    .max_tensors = plan->split.max_tensors};
+    uint64_t n_bytes = 0;
+    uint32_t shard = 0;
+    size_t n = 0;
+    if (plan->split.as_source) {
+        qsort(plan->tensors, plan->n_tensors, sizeof *plan->tensors, compare_shards);
+        return;
     }
-    if (!code) code = gguf_layout(infos, plan->n_tensors, plan->alignment, &plan->data_bytes, err);
-    for (size_t i = 0; i < plan->n_tensors && !code; i++) plan->tensors[i].out = infos[i];
-    size_t header_bytes = 0;
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        gguf_tensor *t = &plan->tensors[i].out;
+        uint64_t size = gguf_tensor_n_rows(t) * quant_row_bytes(t->type, t->dims[0]);
+        if (gguf_align_u64(size, plan->alignment, &size) &&
+            gguf_shard_is_full(&limits, n, n_bytes, size)) {
+            n_bytes = n = 0;
+            shard++;
+        }
+        t->shard = shard;
+        n_bytes += size;
+        n++;
+    }
+}
+
+static gguf_code make_shards(quant_plan *plan, gguf_error *err) {
+    free_shards(plan);
+    if (plan->n_tensors) number_shards(plan);
+    uint32_t n = plan->n_tensors ? plan->tensors[plan->n_tensors - 1].out.shard + 1 : 1;
+    plan->shards = calloc(n, sizeof *plan->shards);
+    if (!plan->shards) return no_memory(err);
+    plan->n_shards = n;
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        quant_shard *shard = &plan->shards[plan->tensors[i].out.shard];
+        if (shard->n_tensors++ == 0) shard->first = i;
+    }
+    return GGUF_OK;
+}
+
+static gguf_code encode_shard(quant_plan *plan, uint32_t no, gguf_tensor *infos, gguf_error *err) {
+    quant_shard *shard = &plan->shards[no];
+    gguf_meta *own = NULL;
+    uint8_t *header = NULL;
+    size_t n = 0;
+    gguf_code code = GGUF_OK;
+    for (size_t i = 0; i < shard->n_tensors; i++) infos[i] = plan->tensors[shard->first + i].out;
+    code = gguf_layout(infos, shard->n_tensors, plan->alignment, &shard->data_bytes, err);
+    for (size_t i = 0; i < shard->n_tensors; i++) plan->tensors[shard->first + i].out = infos[i];
+    if (!code && plan->n_shards > 1)
+        code = gguf_shard_meta(plan->meta, plan->alignment, plan->n_tensors, plan->n_shards, no,
+                               &own, err);
     if (!code)
-        code = gguf_header_encode(plan->meta, infos, plan->n_tensors, plan->alignment,
-                                  &plan->header, &header_bytes, err);
-    plan->header_bytes = header_bytes;
+        code = gguf_header_encode(own ? own : plan->meta, infos, shard->n_tensors, plan->alignment,
+                                  &header, &n, err);
+    gguf_meta_free(own);
+    free(shard->header);
+    shard->header = header;
+    shard->header_bytes = n;
+    return code;
+}
+
+static gguf_code encode_shards(quant_plan *plan, gguf_error *err) {
+    gguf_tensor *infos = calloc(plan->n_tensors + 1, sizeof *infos);
+    gguf_code code = infos ? GGUF_OK : no_memory(err);
+    for (uint32_t no = 0; no < plan->n_shards && !code; no++)
+        code = encode_shard(plan, no, infos, err);
     free(infos);
     return code;
 }
 
+gguf_code quant_plan_finish(quant_plan *plan, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    for (size_t i = 0; i < plan->n_tensors && !code; i++)
+        code = check_tensor(&plan->tensors[i], err);
+    if (!code) code = make_shards(plan, err);
+    return code ? code : encode_shards(plan, err);
+}
+
+gguf_code quant_plan_reencode(quant_plan *plan, gguf_error *err) {
+    uint64_t before = quant_plan_file_bytes(plan);
+    gguf_code code = encode_shards(plan, err);
+    if (!code && quant_plan_file_bytes(plan) != before)
+        code = gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "the header changed its length");
+    return code;
+}
+
+uint64_t quant_plan_data_bytes(const quant_plan *plan) {
+    uint64_t n_bytes = 0;
+    for (uint32_t i = 0; i < plan->n_shards; i++) n_bytes += plan->shards[i].data_bytes;
+    return n_bytes;
+}
+
 uint64_t quant_plan_file_bytes(const quant_plan *plan) {
-    return plan->header_bytes + plan->data_bytes;
+    uint64_t n_bytes = quant_plan_data_bytes(plan);
+    for (uint32_t i = 0; i < plan->n_shards; i++) n_bytes += plan->shards[i].header_bytes;
+    return n_bytes;
 }
 
 double quant_plan_bpw(const quant_plan *plan) {

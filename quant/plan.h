@@ -5,6 +5,7 @@
 
 #include "libgguf/gguf.h"
 #include "libgguf/pool.h"
+#include "quant/compensate.h"
 
 #include <stdatomic.h>
 
@@ -13,6 +14,7 @@ typedef struct quant_tags {
     const char *role; /* last part of the GGUF name, e.g. "attn_v"; "" = none */
     int32_t layer;    /* -1 = not part of a layer */
     bool keep;        /* never quantised: norms, biases, routers, small tables */
+    bool pinned;      /* the user chose its type */
     bool is_output;   /* the output projection, or the embedding that stands in for it */
 } quant_tags;
 
@@ -31,6 +33,38 @@ typedef struct quant_bytes {
     uint64_t n_bytes;
 } quant_bytes;
 
+/* A table of units of 4 bytes (or 1), rows of n_inner units behind one another. */
+typedef struct quant_grid {
+    quant_bytes bytes; /* n_bytes 0: absent */
+    uint64_t n_inner;
+} quant_grid;
+
+/* Unsigned integers of n_bits, packed without gaps, lowest bits first, into units along one axis of
+ * a matrix. */
+typedef struct quant_packed {
+    quant_grid grid;
+    unsigned n_bits;
+    unsigned unit_bytes;  /* 1 or 4 */
+    bool along_rows;      /* successive codes of a stream belong to successive rows, not columns */
+    bool stream_is_inner; /* the units of one stream lie behind one another */
+    bool pairs_interleaved; /* eight codes of 4 bits lie in the order 0 2 4 6 1 3 5 7 */
+    uint8_t flip;           /* bits to invert: 0x80 makes signed bytes unsigned */
+} quant_packed;
+
+/* Integers with a scale and a zero per row and group of columns: (code - zero) * scale. */
+typedef struct quant_affine {
+    uint64_t n_rows, n_cols; /* of the stored matrix */
+    quant_packed codes;
+    quant_packed zeros; /* [n_rows][n_groups]; absent: `zero` */
+    uint32_t zero;      /* added to the stored zeros, or the only one */
+    quant_grid scales;  /* of scale_type */
+    uint32_t scale_type;
+    bool groups_inner;    /* scales [n_rows][n_groups], not [n_groups][n_rows] */
+    bool one_scale;       /* for the whole matrix */
+    quant_bytes group_of; /* I32 [n_cols], or absent: column / group_cols */
+    uint64_t group_cols, n_groups;
+} quant_affine;
+
 /* A matrix as it is stored, whole or as part of a larger one. */
 typedef struct quant_source {
     const char *path; /* for errors; lives as long as the plan */
@@ -40,6 +74,8 @@ typedef struct quant_source {
     uint64_t n_bytes;
     uint64_t first;     /* element of the source at row 0, column 0 */
     quant_bytes scales; /* of a coding that has some; none = all ones */
+    const quant_affine
+        *affine; /* of QUANT_CODING_AFFINE, which has no bytes of its own; not owned */
 } quant_source;
 
 /* How numbers lie in a source; all but the first become source_type while they are read. */
@@ -49,7 +85,10 @@ typedef enum quant_coding {
     QUANT_CODING_E5M2,
     /* 32 elements in 16 bytes, neighbours in one byte, the first in its low half; scales are E8M0
      * bytes; becomes MXFP4, bit for bit. */
-    QUANT_CODING_MXFP4
+    QUANT_CODING_MXFP4,
+    QUANT_CODING_AFFINE, /* see quant_affine; becomes F32 */
+    /* Numbers that no kernel decodes: F64, I8 to I64, as scaling.type says; become F32. */
+    QUANT_CODING_NUMBER
 } quant_coding;
 
 /* Element (row, column) is number first + row * row_stride + column * col_stride of the source:
@@ -83,8 +122,10 @@ typedef struct quant_step {
 typedef struct quant_plan_tensor {
     gguf_tensor out; /* name, type, dims; data_off and n_bytes by quant_plan_finish */
     quant_tags tags;
-    quant_source source;       /* of all rows */
-    const quant_source *stack; /* [out.dims[2]] instead, one per matrix; not owned; or NULL */
+    quant_source source; /* of all rows */
+    /* [out.dims[2]] instead, one per matrix, or [out.dims[1]], one per vector; not owned; or NULL
+     */
+    const quant_source *stack;
     quant_coding coding;
     quant_view view;
     quant_scaling scaling;
@@ -93,7 +134,24 @@ typedef struct quant_plan_tensor {
     quant_step steps[QUANT_MAX_STEPS];
     uint32_t n_steps;
     const float *imp; /* [n_mats][n_cols] column importance, or NULL; not owned */
+    uint32_t stage;   /* tensors are executed in this order */
+    bool compensate;  /* rounded with feedback, where hessians has one when the stage begins */
+    const quant_hessian *const *hessians; /* [n_mats], any may be NULL; not owned */
 } quant_plan_tensor;
+
+/* One output file: tensors [first, first + n_tensors) of the plan. */
+typedef struct quant_shard {
+    size_t first, n_tensors;
+    uint8_t *header;
+    uint64_t header_bytes, data_bytes;
+} quant_shard;
+
+/* How tensors are spread over output files; zeros = one file. */
+typedef struct quant_split {
+    uint64_t max_bytes;   /* of tensor data in a file */
+    uint32_t max_tensors; /* in a file */
+    bool as_source;       /* as out.shard of each tensor says */
+} quant_split;
 
 typedef struct quant_plan {
     gguf_meta *meta; /* owned */
@@ -101,9 +159,10 @@ typedef struct quant_plan {
     size_t n_tensors, room;
     quant_model_tags model;
     uint32_t alignment;
-    uint64_t header_bytes, data_bytes; /* by quant_plan_finish */
-    uint8_t *header;                   /* by quant_plan_finish */
-    void **owned;                      /* memory that lives as long as the plan */
+    quant_split split;
+    quant_shard *shards; /* by quant_plan_finish, as out.shard and out.data_off are */
+    uint32_t n_shards;
+    void **owned; /* memory that lives as long as the plan */
     size_t n_owned;
 } quant_plan;
 
@@ -117,11 +176,21 @@ gguf_code quant_plan_add(quant_plan *plan, const quant_plan_tensor *tensor, gguf
 void *quant_plan_alloc(quant_plan *plan, size_t n_bytes);
 /* Sort by layer, then name, as other tools order their files. */
 void quant_plan_sort(quant_plan *plan);
-/* Check every tensor (source and output agree, types known), place them and encode the header.
- * Nothing of the plan may change afterwards. */
+/* Check every tensor (source and output agree, types known), spread them over the files, place them
+ * and encode the headers. What changes afterwards needs it once more. */
 gguf_code quant_plan_finish(quant_plan *plan, gguf_error *err);
 
-uint64_t quant_plan_file_bytes(const quant_plan *plan);
+/* Encode the headers again after values of metadata changed. Errors: GGUF_E_USAGE a header has
+ * another length now. */
+gguf_code quant_plan_reencode(quant_plan *plan, gguf_error *err);
+
+/* The name of one of n_shards files: `path` itself if there is one.
+ * Errors: GGUF_E_USAGE it does not fit into `room`. */
+gguf_code quant_shard_path(const char *path, uint32_t n_shards, uint32_t no, char *out, size_t room,
+                           gguf_error *err);
+
+uint64_t quant_plan_file_bytes(const quant_plan *plan); /* of all files */
+uint64_t quant_plan_data_bytes(const quant_plan *plan); /* of the tensors in them */
 /* 8 * tensor bytes / elements. */
 double quant_plan_bpw(const quant_plan *plan);
 
@@ -136,10 +205,20 @@ typedef struct quant_loss {
 typedef struct quant_execute_opts {
     uint64_t max_memory_bytes; /* for buffers; at least one row per thread is always used */
     bool replace;              /* an existing output */
+    bool resume; /* go on with what an interrupted run of the same plan left, and leave it so */
     const atomic_bool *cancel; /* polled; may be NULL */
     void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes); /* may be NULL */
     void *progress_ctx;
     quant_loss *loss; /* [n_tensors], filled if not NULL (costs a decode of every block) */
+    quant_compensate_opts compensate;
+    /* Called before each stage, in order: sets importance and Hessians of its tensors. `needed`:
+     * something of the stage is still to be written. May be NULL. */
+    gguf_code (*provide)(void *ctx, uint32_t stage, bool needed, gguf_pool *pool, gguf_error *err);
+    void *provide_ctx;
+    /* Called when all data is written: may change values of the plan's metadata that keep their
+     * length, such as hashes. May be NULL. */
+    gguf_code (*seal)(void *ctx, gguf_pool *pool, gguf_error *err);
+    void *seal_ctx;
 } quant_execute_opts;
 
 quant_execute_opts quant_execute_defaults(void);
@@ -148,10 +227,12 @@ quant_execute_opts quant_execute_defaults(void);
 uint64_t quant_execute_memory(const quant_plan *plan, const quant_execute_opts *opts,
                               unsigned n_threads);
 
-/* Write the plan's file. The bytes do not depend on the number of threads.
+/* Write the plan's file, or its shards: PATH without .gguf, then -0000N-of-0000M.gguf. The bytes do
+ * not depend on the number of threads, nor on interruptions.
  * Errors: of sources and of the output file, GGUF_E_NONFINITE, GGUF_E_CANCELLED, GGUF_E_NOMEM;
- * no output is left behind. */
-gguf_code quant_execute(const quant_plan *plan, const char *path, gguf_pool *pool,
+ * GGUF_E_CHECK if resume is set and what was left belongs to another plan. No output is left
+ * behind; with resume, PATH.part and its journal stay, also when the process is killed. */
+gguf_code quant_execute(quant_plan *plan, const char *path, gguf_pool *pool,
                         const quant_execute_opts *opts, gguf_error *err);
 
 #endif

@@ -21,7 +21,9 @@ typedef enum where_kind { WHERE_ALL, WHERE_FIRST, WHERE_FIRST_SHARE, WHERE_MORE 
 typedef struct rule {
     const char *roles[MAX_ROLES]; /* glob patterns */
     size_t n_roles;
-    bool output; /* only the output projection or its stand-in */
+    const char *name;                /* glob pattern of the tensor's name, or NULL */
+    int64_t first_layer, last_layer; /* -1 = any */
+    bool output;                     /* only the output projection or its stand-in */
     where_kind where;
     uint32_t where_n; /* first N, or first n/N */
     bool by_layer; /* position = layer of n_layers; else running number among the roles' tensors */
@@ -107,6 +109,27 @@ static gguf_code read_where(const gguf_yaml_doc *doc, const gguf_yaml *node, rul
     return GGUF_OK;
 }
 
+/* "5", "0-3" or "20-" (up to the last). */
+static gguf_code read_layers(const gguf_yaml_doc *doc, const gguf_yaml *node, rule *r,
+                             gguf_error *err) {
+    const char *text = gguf_yaml_text(node, "layers", NULL);
+    unsigned first = 0, last = 0;
+    int end = 0;
+    if (!text) return GGUF_OK;
+    if (sscanf(text, "%u-%u%n", &first, &last, &end) == 2 && !text[end]) {
+        r->last_layer = last;
+    } else if (sscanf(text, "%u-%n", &first, &end) == 1 && end && !text[end]) {
+        r->last_layer = INT32_MAX;
+    } else if (sscanf(text, "%u%n", &first, &end) == 1 && !text[end]) {
+        r->last_layer = first;
+    } else {
+        return gguf_yaml_fail(doc, gguf_yaml_get(node, "layers"), err,
+                              "layers is '%s', not 'N', 'A-B' or 'A-'", text);
+    }
+    r->first_layer = first;
+    return GGUF_OK;
+}
+
 static gguf_code check_fields(const gguf_yaml_doc *doc, const gguf_yaml *node,
                               const char *const *known, gguf_error *err) {
     if (node->kind != GGUF_YAML_MAP) return gguf_yaml_fail(doc, node, err, "a map is expected");
@@ -121,13 +144,15 @@ static gguf_code check_fields(const gguf_yaml_doc *doc, const gguf_yaml *node,
 
 static gguf_code read_rule(const gguf_yaml_doc *doc, const gguf_yaml *node, rule *r,
                            gguf_error *err) {
-    static const char *const fields[] = {"role",      "output",  "where",   "by",   "n_layers",
-                                         "n_experts", "min_gqa", "imatrix", "type", NULL};
+    static const char *const fields[] = {"name",    "role",    "layers",   "output",
+                                         "where",   "by",      "n_layers", "n_experts",
+                                         "min_gqa", "imatrix", "type",     NULL};
     bool imatrix = false;
-    *r = (rule){.imatrix = -1};
+    *r = (rule){.imatrix = -1, .first_layer = -1, .name = gguf_yaml_text(node, "name", NULL)};
     gguf_code code = check_fields(doc, node, fields, err);
     if (!code) code = read_type(doc, node, "type", &r->type, err);
     if (!code) code = read_roles(doc, node, r, err);
+    if (!code) code = read_layers(doc, node, r, err);
     if (!code) code = read_where(doc, node, r, err);
     if (!code) code = read_count(doc, node, "n_layers", &r->n_layers, err);
     if (!code) code = read_count(doc, node, "n_experts", &r->n_experts, err);
@@ -328,15 +353,26 @@ static bool rule_applies(const rule *r, const quant_plan *plan, size_t index, bo
     if (r->n_experts && r->n_experts != model->n_experts) return false;
     if (r->min_gqa && model->gqa < r->min_gqa) return false;
     if (r->imatrix >= 0 && r->imatrix != has_imatrix) return false;
-    return has_role(r, &plan->tensors[index].tags) && in_place(r, plan, index);
+    const quant_plan_tensor *t = &plan->tensors[index];
+    if (r->name && fnmatch(r->name, t->out.name.ptr, 0) != 0) return false;
+    if (r->first_layer >= 0 && (t->tags.layer < r->first_layer || t->tags.layer > r->last_layer))
+        return false;
+    return has_role(r, &t->tags) && in_place(r, plan, index);
 }
 
-static uint32_t choose_type(const quant_recipe *recipe, const quant_plan *plan, size_t index,
-                            bool has_imatrix) {
-    const char *name = plan->tensors[index].out.name.ptr;
+static const override *override_of(const quant_recipe *recipe, const char *name) {
     for (size_t i = 0; i < recipe->n_overrides; i++)
         if (regexec(&recipe->overrides[i].regex, name, 0, NULL, 0) == 0)
-            return recipe->overrides[i].type;
+            return &recipe->overrides[i];
+    return NULL;
+}
+
+static uint32_t choose_type(const quant_recipe *recipe, quant_plan *plan, size_t index,
+                            bool has_imatrix) {
+    quant_plan_tensor *t = &plan->tensors[index];
+    const override *forced = override_of(recipe, t->out.name.ptr);
+    t->tags.pinned = forced != NULL;
+    if (forced) return forced->type;
     for (size_t i = 0; i < recipe->n_rules; i++)
         if (rule_applies(&recipe->rules[i], plan, index, has_imatrix)) return recipe->rules[i].type;
     return recipe->default_type;

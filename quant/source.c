@@ -2,6 +2,7 @@
 #include "quant/source.h"
 
 #include "libgguf/map.h"
+#include "quant/affine.h"
 #include "quant/quant.h"
 
 #include <inttypes.h>
@@ -13,7 +14,8 @@
 #define MAX_SPREAD  8 /* bytes read per element that is kept */
 
 uint64_t quant_rows_per_matrix(const quant_plan_tensor *t) {
-    return t->out.n_dims > 2 ? t->out.dims[1] : t->n_rows;
+    if (t->out.n_dims > 2) return t->out.dims[1];
+    return t->stack ? 1 : t->n_rows; /* a stack of vectors */
 }
 
 static uint64_t stored_bytes(const quant_plan_tensor *t, uint64_t n_elems) {
@@ -21,6 +23,10 @@ static uint64_t stored_bytes(const quant_plan_tensor *t, uint64_t n_elems) {
     case QUANT_CODING_E4M3:
     case QUANT_CODING_E5M2:
         return n_elems;
+    case QUANT_CODING_AFFINE:
+        return 4 * n_elems;
+    case QUANT_CODING_NUMBER:
+        return quant_row_bytes(t->scaling.type, n_elems);
     case QUANT_CODING_MXFP4:
         return n_elems / 2;
     default:
@@ -63,14 +69,36 @@ static uint64_t scale_row(const quant_plan_tensor *t, uint64_t elem) {
 
 static bool scales_fit(const quant_plan_tensor *t, const quant_source *s, uint64_t n_rows) {
     quant_view v = view_of(t);
+    if (t->coding == QUANT_CODING_NUMBER) return true;
     if (t->coding == QUANT_CODING_PLAIN || !has_scales(s)) return t->coding != QUANT_CODING_MXFP4;
     if (!t->scaling.n_cols || !t->scaling.block_rows || !t->scaling.block_cols) return false;
     uint64_t last = s->first + (n_rows - 1) * v.row_stride + (t->n_cols - 1) * v.col_stride;
     return (scale_row(t, last) + 1) * scales_per_row(t) * scale_bytes(t) <= s->scales.n_bytes;
 }
 
+/* The view lies inside the matrix; its elements are numbered as in a plain one. */
+static gguf_code check_affine(const quant_plan_tensor *t, const quant_source *s, uint64_t n_rows,
+                              gguf_error *err) {
+    quant_view v = view_of(t);
+    gguf_code code = quant_affine_check(s->affine, t->out.name.ptr, s->path, err);
+    uint64_t n_cols = s->affine->n_cols;
+    bool transposed = v.row_stride < v.col_stride;
+    uint64_t rows, cols, end;
+    if (code) return code;
+    uint64_t across = transposed ? (n_rows - 1) * v.row_stride : (t->n_cols - 1) * v.col_stride;
+    if (!__builtin_mul_overflow(n_rows - 1, v.row_stride, &rows) &&
+        !__builtin_mul_overflow(t->n_cols - 1, v.col_stride, &cols) &&
+        !__builtin_add_overflow(rows, cols, &end) && !__builtin_add_overflow(end, s->first, &end) &&
+        end / n_cols < s->affine->n_rows && across < n_cols - s->first % n_cols &&
+        (transposed ? v.col_stride : v.row_stride) % n_cols == 0)
+        return GGUF_OK;
+    return gguf_fail(err, GGUF_E_SHAPE, s->path, (int64_t)s->off,
+                     "tensor '%s' is not inside its packed matrix", t->out.name.ptr);
+}
+
 static gguf_code check_one(const quant_plan_tensor *t, const quant_source *s, uint64_t n_rows,
                            gguf_error *err) {
+    if (t->coding == QUANT_CODING_AFFINE) return check_affine(t, s, n_rows, err);
     uint64_t needed = extent(t, s, n_rows);
     bool whole = !t->view.row_stride && s->first == 0;
     if (needed > s->n_bytes || (whole && needed != s->n_bytes))
@@ -88,6 +116,7 @@ static bool view_works(const quant_plan_tensor *t) {
     quant_view v = view_of(t);
     uint64_t inner = v.row_stride < v.col_stride ? v.row_stride : v.col_stride;
     if (v.col_stride == 1) return true;
+    if (t->coding == QUANT_CODING_AFFINE) return true;
     return t->coding != QUANT_CODING_MXFP4 && stored_bytes(t, 1) &&
            inner <= MAX_SPREAD / stored_bytes(t, 1);
 }
@@ -257,6 +286,50 @@ static gguf_code decode(const quant_plan_tensor *t, const quant_source *s, uint6
     return code;
 }
 
+/* ---- wide numbers and integers ------------------------------------------------------------- */
+
+static float number_at(uint32_t type, const uint8_t *src) {
+    double wide;
+    int64_t integer = 0;
+    size_t size = quant_row_bytes(type, 1);
+    if (type == GGUF_TYPE_F64) {
+        memcpy(&wide, src, sizeof wide);
+        return (float)wide;
+    }
+    for (size_t i = 0; i < size; i++) integer |= (int64_t)((uint64_t)src[i] << 8 * i);
+    if (size < 8 && src[size - 1] & 0x80) integer -= (int64_t)1 << 8 * size;
+    return (float)integer;
+}
+
+static void decode_numbers(const quant_plan_tensor *t, size_t n, const uint8_t *src, float *dst) {
+    size_t size = quant_row_bytes(t->scaling.type, 1);
+    for (size_t i = 0; i < n; i++) dst[i] = number_at(t->scaling.type, src + i * size);
+}
+
+/* ---- packed integers ---------------------------------------------------------------------- */
+
+/* Decode the rectangle of the stored matrix that holds the rows, then pick the elements. */
+static gguf_code read_affine(const quant_plan_tensor *t, const quant_source *s, uint64_t row,
+                             uint64_t n_rows, float *dst, gguf_error *err) {
+    quant_view v = view_of(t);
+    uint64_t width = s->affine->n_cols, first = s->first + row * v.row_stride;
+    uint64_t last = first + (n_rows - 1) * v.row_stride + (t->n_cols - 1) * v.col_stride;
+    uint64_t r0 = first / width, c0 = first % width;
+    uint64_t n_r = last / width + 1 - r0, n_c = last % width + 1 - c0;
+    if (n_r == n_rows && n_c == t->n_cols && v.col_stride == 1)
+        return quant_affine_read(s->affine, s->path, r0, n_r, c0, n_c, dst, err);
+    float *whole = malloc(n_r * n_c * sizeof *whole);
+    if (!whole) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    gguf_code code = quant_affine_read(s->affine, s->path, r0, n_r, c0, n_c, whole, err);
+    for (uint64_t r = 0; r < n_rows && !code; r++)
+        for (uint64_t c = 0; c < t->n_cols; c++) {
+            uint64_t elem = first + r * v.row_stride + c * v.col_stride;
+            dst[r * t->n_cols + c] = whole[(elem / width - r0) * n_c + elem % width - c0];
+        }
+    free(whole);
+    return code;
+}
+
 gguf_code quant_source_read(const quant_plan_tensor *t, uint64_t row, uint64_t n_rows, uint8_t *dst,
                             uint8_t *scratch, gguf_error *err) {
     const quant_source *s = &t->source;
@@ -265,6 +338,11 @@ gguf_code quant_source_read(const quant_plan_tensor *t, uint64_t row, uint64_t n
         row %= quant_rows_per_matrix(t);
     }
     if (t->coding == QUANT_CODING_PLAIN) return gather(t, s, row, n_rows, dst, scratch, err);
+    if (t->coding == QUANT_CODING_AFFINE)
+        return read_affine(t, s, row, n_rows, (float *)(void *)dst, err);
     gguf_code code = gather(t, s, row, n_rows, scratch, dst, err);
-    return code ? code : decode(t, s, row, n_rows, scratch, dst, err);
+    if (!code && t->coding == QUANT_CODING_NUMBER)
+        decode_numbers(t, n_rows * t->n_cols, scratch, (float *)(void *)dst);
+    if (code || t->coding == QUANT_CODING_NUMBER) return code;
+    return decode(t, s, row, n_rows, scratch, dst, err);
 }

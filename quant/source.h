@@ -2,6 +2,7 @@
 #ifndef QUANT_SOURCE_H
 #define QUANT_SOURCE_H
 
+#include "libgguf/hash.h"
 #include "quant/plan.h"
 
 /* A chunk never crosses from one matrix of a stack to the next; importance is per matrix. */
@@ -15,5 +16,12 @@ gguf_code quant_source_check(const quant_plan_tensor *t, gguf_error *err);
  *   dst, scratch  8 bytes per element of the rows each */
 gguf_code quant_source_read(const quant_plan_tensor *t, uint64_t row, uint64_t n_rows, uint8_t *dst,
                             uint8_t *scratch, gguf_error *err);
+
+/* XXH3 of the stored bytes that each tensor comes from.
+ *   hashes  [plan->n_tensors]
+ *   cancel  polled; may be NULL
+ * Errors: GGUF_E_IO, GGUF_E_NOMEM, GGUF_E_CANCELLED. */
+gguf_code quant_source_hashes(const quant_plan *plan, gguf_pool *pool, const atomic_bool *cancel,
+                              gguf_hash *hashes, gguf_error *err);
 
 #endif

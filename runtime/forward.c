@@ -45,7 +45,8 @@ void rt_session_multiply_heads(rt_session *session, const rt_weight *weight,
     const rt_product product = {.weight = weight->name,
                                 .rows = session->input,
                                 .n_rows = session->n_inputs / weight->n_mats,
-                                .n_cols = (size_t)weight->n_cols * weight->n_mats};
+                                .n_cols = (size_t)weight->n_cols * weight->n_mats,
+                                .n_heads = weight->n_mats};
     call_hook(session, &product);
     session->backend->ops->matmul_groups(session->backend, weight, groups, out, stride);
 }
@@ -195,5 +196,41 @@ gguf_code rt_forward(rt_session *session, size_t n_out, float *logits, gguf_erro
         if (code) return code;
     }
     if (n_out) forward_output(session, n_out, logits);
+    return GGUF_OK;
+}
+
+/* ---- layer by layer ---------------------------------------------------------------------- */
+
+static size_t stream_bytes(const rt_session *session, size_t n) {
+    return n * session->model->hparams.n_embd * sizeof(float);
+}
+
+gguf_code rt_session_embed(rt_session *session, const int32_t *tokens, size_t n, float *x,
+                           gguf_error *err) {
+    gguf_code code = rt_session_begin(session, tokens, n, err);
+    if (code) return code;
+    forward_input(session);
+    memcpy(x, session->buf.x, stream_bytes(session, n));
+    return GGUF_OK;
+}
+
+gguf_code rt_session_layer(rt_session *session, uint32_t layer, float *x, size_t n,
+                           gguf_error *err) {
+    gguf_code code = rt_session_begin(session, NULL, n, err);
+    if (code) return code;
+    memcpy(session->buf.x, x, stream_bytes(session, n));
+    fill_tables(session);
+    code = forward_layer(session, layer, err);
+    memcpy(x, session->buf.x, stream_bytes(session, n));
+    return code;
+}
+
+gguf_code rt_session_head(rt_session *session, const float *x, size_t n, float *logits,
+                          gguf_error *err) {
+    gguf_code code = rt_session_begin(session, NULL, n, err);
+    if (code) return code;
+    memcpy(session->buf.x, x, stream_bytes(session, n));
+    for (size_t i = 0; i < n; i++) session->buf.out_rows[i] = (uint32_t)i;
+    forward_output(session, n, logits);
     return GGUF_OK;
 }

@@ -205,12 +205,29 @@ typedef struct rt_product {
     uint32_t n_experts;
     const uint32_t *first, *routed;
     uint32_t n_share;
+    uint32_t n_heads; /* matrices of such a stack of heads; 0 for other weights */
 } rt_product;
 
 /* Called before each product with a weight of the model (not for the lookup of embeddings), once
  * per weight and batch, from the thread that called rt_session_eval. */
 typedef void (*rt_hook_fn)(void *ctx, const rt_product *product);
 void rt_session_set_hook(rt_session *session, rt_hook_fn fn, void *ctx); /* fn NULL: no hook */
+
+/* ---- layer by layer ----------------------------------------------------------------------------
+ *
+ * For calibration: the residual stream of a sequence that begins at position 0, moved through one
+ * layer at a time. n is at most n_batch and n_ctx. The hook is called as ever; sequences are
+ * forgotten. */
+
+/* x [n][n_embd]: what the first layer gets. */
+gguf_code rt_session_embed(rt_session *session, const int32_t *tokens, size_t n, float *x,
+                           gguf_error *err);
+/* Replace x by what the layer makes of it. */
+gguf_code rt_session_layer(rt_session *session, uint32_t layer, float *x, size_t n,
+                           gguf_error *err);
+/* logits [n][n_out] of the stream behind the last layer. */
+gguf_code rt_session_head(rt_session *session, const float *x, size_t n, float *logits,
+                          gguf_error *err);
 
 /* ---- embedding models ---------------------------------------------------------------------------
  */

@@ -277,7 +277,7 @@ static gguf_code fill_batch(evaluation *e, gguf_error *err) {
         code = rt_kv_reserve(&session->kv, RT_KV_WINDOW, span->seq, (uint32_t)n, err);
         add_chunks(e, span, pos, n);
         add_out_rows(e, span, n);
-        for (size_t i = 0; i < n; i++)
+        for (size_t i = 0; i < n && span->tokens; i++)
             session->buf.ids[session->batch.n + i] = span->tokens[e->done + i];
         session->batch.n += n;
         e->done += n;
@@ -325,4 +325,17 @@ gguf_code rt_session_eval(rt_session *session, const int32_t *tokens, size_t n, 
                           float *logits, gguf_error *err) {
     const rt_span span = {0, tokens, n, which};
     return rt_session_eval_spans(session, &span, 1, logits, err);
+}
+
+gguf_code rt_session_begin(rt_session *session, const int32_t *tokens, size_t n, gguf_error *err) {
+    const rt_span span = {0, tokens, n, RT_LOGITS_NONE};
+    evaluation e = {.session = session, .spans = &span, .n_spans = 1};
+    gguf_code code = GGUF_OK;
+    if (n == 0 || n > session->layout.n_batch || n > session->layout.n_ctx)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "%zu tokens do not fit into one batch", n);
+    rt_session_reset(session);
+    if (tokens) code = check_tokens(session, &span, err);
+    if (!code) code = reserve_all(&e, err);
+    return code ? code : fill_batch(&e, err);
 }

@@ -81,6 +81,10 @@ struct rt_session {
     void *hook_ctx;
 };
 
+/* Forget everything and make session->batch the first n <= n_batch tokens of sequence 0.
+ *   tokens  may be NULL: buf.ids is left as it is */
+gguf_code rt_session_begin(rt_session *session, const int32_t *tokens, size_t n, gguf_error *err);
+
 /* The layer's part of the KV cache. */
 rt_kv_layer rt_session_kv(const rt_session *session, uint32_t layer);
 

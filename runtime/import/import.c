@@ -58,6 +58,8 @@ static gguf_code set_class_defaults(rt_import *import, const char *hf_class, con
                                     gguf_error *err) {
     const gguf_yaml *entry = rt_arch_class(rt_arch_doc(import->arch), hf_class, model_type);
     const gguf_yaml *defaults = gguf_yaml_get(entry, "defaults");
+    const char *inner = gguf_yaml_text(entry, "config", NULL);
+    import->inner_config = inner ? json_object_get(import->config, inner) : NULL;
     import->class_defaults = json_object();
     for (const gguf_yaml *node = defaults ? defaults->first : NULL; node; node = node->next)
         if (json_object_set_new(import->class_defaults, node->key, json_of(node)) != 0)
@@ -77,11 +79,15 @@ static gguf_code load_config(rt_import *import, gguf_error *err) {
     return gguf_json_load(import->config_path, GGUF_JSON_WIDE_INTS, &import->config, err);
 }
 
+static const char *hf_class_of(const rt_import *import) {
+    const json_t *classes = json_object_get(import->config, "architectures");
+    return json_string_value(json_array_get(classes, 0));
+}
+
 static gguf_code open_config(rt_import *import, const char *arch_file, gguf_error *err) {
     gguf_code code = load_config(import, err);
     if (code) return code;
-    const json_t *classes = json_object_get(import->config, "architectures");
-    const char *hf_class = json_string_value(json_array_get(classes, 0));
+    const char *hf_class = hf_class_of(import);
     const char *model_type = json_string_value(json_object_get(import->config, "model_type"));
     if (!hf_class && !model_type)
         return gguf_fail(err, GGUF_E_MISSING, import->config_path, GGUF_NO_OFFSET,
@@ -119,6 +125,75 @@ static gguf_code import_bare_vocab(rt_import *import, gguf_error *err) {
     return code ? code : import_vocab(import, err);
 }
 
+/* ---- adapters ----------------------------------------------------------------------------- */
+
+static bool is_folder(const char *path) {
+    struct stat st;
+    return stat(path, &st) == 0 && S_ISDIR(st.st_mode);
+}
+
+/* The folder of the base model: what the user says, or what the adapter says if that is here. */
+static gguf_code find_base(const rt_import *import, const char *base, char **out, gguf_error *err) {
+    const char *name =
+        json_string_value(json_object_get(import->adapter, "base_model_name_or_path"));
+    *out = NULL;
+    if (base || (name && is_folder(name))) {
+        *out = strdup(base ? base : name);
+        return *out ? GGUF_OK : no_memory(err);
+    }
+    if (name && asprintf(out, "%s/%s", import->folder, name) < 0) return no_memory(err);
+    if (name && is_folder(*out)) return GGUF_OK;
+    free(*out);
+    *out = NULL;
+    return gguf_fail(
+        err, GGUF_E_MISSING, import->folder, GGUF_NO_OFFSET,
+        "an adapter needs its model's config.json; '%s' is not here, use --base FOLDER",
+        name ? name : "");
+}
+
+static gguf_code open_adapter_weights(rt_import *import, gguf_error *err) {
+    static const char *const names[] = {"adapter_model.safetensors", "adapter_model.bin"};
+    for (size_t i = 0; i < 2; i++) {
+        char *path = NULL;
+        if (asprintf(&path, "%s/%s", import->folder, names[i]) < 0) return no_memory(err);
+        bool found = access(path, F_OK) == 0;
+        gguf_code code = found ? gguf_checkpoint_open(path, &import->ckpt, err) : GGUF_OK;
+        free(path);
+        if (found) return code;
+    }
+    return gguf_fail(err, GGUF_E_MISSING, import->folder, GGUF_NO_OFFSET, "no %s and no %s here",
+                     names[0], names[1]);
+}
+
+static gguf_code import_adapter(rt_import *import, const rt_import_opts *opts, gguf_error *err) {
+    char *base = NULL;
+    gguf_code code = find_base(import, opts->base, &base, err);
+    if (code) return code;
+    free(import->config_path);
+    import->config_path = NULL;
+    if (asprintf(&import->config_path, "%s/config.json", base) < 0) code = no_memory(err);
+    free(base);
+    if (!code) code = open_config(import, opts->arch_file, err);
+    if (!code) code = rt_import_general(import, err);
+    if (!code) code = rt_import_keys(import, err);
+    if (!code) code = open_adapter_weights(import, err);
+    if (!code) code = rt_import_adapter(import, err);
+    if (!code) rt_import_describe(import);
+    gguf_meta_set_u32(import->plan.meta, "general.quantization_version", 2);
+    return code ? code : gguf_meta_status(import->plan.meta, err);
+}
+
+/* adapter_config.json tells an adapter's folder; *found says whether it is there. */
+static gguf_code load_adapter_config(rt_import *import, bool *found, gguf_error *err) {
+    char *path = NULL;
+    if (asprintf(&path, "%s/adapter_config.json", import->folder) < 0) return no_memory(err);
+    *found = access(path, F_OK) == 0;
+    gguf_code code =
+        *found ? gguf_json_load(path, GGUF_JSON_WIDE_INTS, &import->adapter, err) : GGUF_OK;
+    free(path);
+    return code;
+}
+
 /* path: NULL if the folder is in memory */
 static gguf_code import_checkpoint(rt_import *import, const char *path, const rt_import_opts *opts,
                                    gguf_error *err) {
@@ -133,14 +208,15 @@ static gguf_code import_checkpoint(rt_import *import, const char *path, const rt
     if (code && err && !err->code) *err = why;
     if (!code) code = rt_import_general(import, err);
     if (!code) code = rt_import_keys(import, err);
+    if (!code) code = rt_import_pooling(import, hf_class_of(import), err);
     if (!code && !opts->vocab_only) {
         code = path ? gguf_checkpoint_open(path, &import->ckpt, err)
                     : gguf_checkpoint_from_memory(import->memory, import->n_memory, &import->ckpt,
                                                   err);
         if (!code) code = rt_import_rope(import, err);
         if (!code) code = rt_import_tensors(import, err);
-        if (!code) rt_import_size_label(import);
     }
+    if (!code) rt_import_describe(import);
     gguf_meta_set_u32(import->plan.meta, "general.quantization_version", 2);
     if (!code) code = import_vocab(import, err);
     return code ? code : gguf_meta_status(import->plan.meta, err);
@@ -166,10 +242,12 @@ static gguf_code open_path(rt_import *import, const char *path, const rt_import_
     if (!S_ISDIR(st.st_mode) && is_gguf_file(path)) {
         code = gguf_file_open(path, GGUF_OPEN_DEFAULT, &import->gguf, err);
         if (!code) code = rt_import_gguf(import, err);
-    } else {
-        code = import_checkpoint(import, path, opts, err);
+        return code;
     }
-    return code;
+    bool adapter = false;
+    if (S_ISDIR(st.st_mode)) code = load_adapter_config(import, &adapter, err);
+    if (code) return code;
+    return adapter ? import_adapter(import, opts, err) : import_checkpoint(import, path, opts, err);
 }
 
 static gguf_code open_memory(rt_import *import, const rt_import_opts *opts, gguf_error *err) {
@@ -214,11 +292,14 @@ void rt_import_close(rt_import *import) {
     quant_plan_clear(&import->plan);
     json_decref(import->config);
     json_decref(import->class_defaults);
+    json_decref(import->adapter);
     rt_arch_close(import->arch);
     gguf_checkpoint_close(import->ckpt);
     gguf_file_close(import->gguf);
     for (size_t i = 0; i < import->n_warnings; i++) free(import->warnings[i]);
     free(import->warnings);
+    gguf_index_clear(&import->by_name);
+    free(import->names);
     free(import->used);
     free(import->architecture);
     free(import->config_path);
@@ -244,4 +325,12 @@ size_t rt_import_n_warnings(const rt_import *import) {
 
 const char *rt_import_warning(const rt_import *import, size_t i) {
     return import->warnings[i];
+}
+
+size_t rt_import_n_files(const rt_import *import) {
+    return import->ckpt && !import->memory ? gguf_checkpoint_n_files(import->ckpt) : 0;
+}
+
+const char *rt_import_file(const rt_import *import, size_t i) {
+    return gguf_checkpoint_file_path(import->ckpt, i);
 }

@@ -11,6 +11,7 @@ typedef struct rt_import rt_import;
 typedef struct rt_import_opts {
     const char *arch_file; /* description to use instead of the built-in ones, or NULL */
     bool vocab_only;       /* metadata and tokenizer, no tensors */
+    const char *base;      /* of an adapter: the folder of its model; NULL: as the adapter says */
 } rt_import_opts;
 
 /* Matrices keep the precision of their source, everything tagged `keep` becomes F32; a recipe may
@@ -29,6 +30,9 @@ void rt_import_close(rt_import *import); /* accepts NULL */
 quant_plan *rt_import_plan(rt_import *import);
 const char *rt_import_architecture(const rt_import *import);
 bool rt_import_is_gguf(const rt_import *import);
+/* The files that weights are read from; none for a GGUF file or a model in memory. */
+size_t rt_import_n_files(const rt_import *import);
+const char *rt_import_file(const rt_import *import, size_t i);
 /* Sentences for the user, e.g. about tensors that are not used. */
 size_t rt_import_n_warnings(const rt_import *import);
 const char *rt_import_warning(const rt_import *import, size_t i);

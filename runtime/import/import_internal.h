@@ -3,6 +3,7 @@
 #define RUNTIME_IMPORT_INTERNAL_H
 
 #include "libgguf/checkpoint.h"
+#include "libgguf/index.h"
 #include "libgguf/json.h"
 #include "runtime/arch.h"
 #include "runtime/import/import.h"
@@ -18,7 +19,12 @@ struct rt_import {
     char *architecture; /* the GGUF name */
     gguf_checkpoint *ckpt;
     gguf_file *gguf;
-    bool *used; /* [n checkpoint tensors] */
+    bool *used;         /* [n checkpoint tensors] */
+    const char **names; /* of the same, as the description calls them; owned by plan or ckpt */
+    gguf_index by_name;
+    const json_t *inner_config; /* of the text model in a larger one, or NULL */
+    json_t *adapter;            /* adapter_config.json, if this is an adapter of its base model */
+    bool is_embedding;          /* no head: a class without a task, or a folder with a pooling */
     char **warnings;
     size_t n_warnings;
 };
@@ -34,9 +40,10 @@ const json_t *rt_config_get(const rt_import *import, const char *path);
 /* The conditions `when` and `unless` of a node of the description hold. */
 bool rt_import_applies(const rt_import *import, const gguf_yaml *node);
 
-/* general.architecture, type and name; once the tensors are known, the size label. */
+/* general.architecture, type and the folder's name; once the tensors are known, what README.md,
+ * the generation's and the model's configuration and the names say about the model. */
 gguf_code rt_import_general(rt_import *import, gguf_error *err);
-void rt_import_size_label(rt_import *import);
+void rt_import_describe(rt_import *import);
 
 /* Set the metadata keys of the description from config.json. */
 gguf_code rt_import_keys(rt_import *import, gguf_error *err);
@@ -47,11 +54,63 @@ bool rt_import_key_u64(const rt_import *import, const char *key, uint64_t *out);
 gguf_code rt_import_eval(const rt_import *import, const gguf_yaml *node, uint64_t *out,
                          gguf_error *err);
 
+/* A tensor of the checkpoint as numbers: dimensions rows first, without the axis of packed bytes.
+ */
+typedef struct rt_stored {
+    const gguf_checkpoint_tensor *t;
+    const char *path;
+    uint32_t n_dims;
+    uint64_t dims[GGUF_CHECKPOINT_MAX_DIMS];
+    quant_coding coding;
+    uint32_t type;              /* GGUF type once read */
+    const quant_affine *affine; /* of QUANT_CODING_AFFINE */
+    uint32_t natural_type;      /* GGUF type that keeps what the coding holds */
+} rt_stored;
+
+/* Where the bytes of a tensor are. */
+quant_source rt_import_source(const rt_import *import, const gguf_checkpoint_tensor *src);
+/* A tensor by the name that the description uses, marked as used; NULL if it is not there. */
+const gguf_checkpoint_tensor *rt_import_find(rt_import *import, const char *name);
+
+/* `pattern` with {layer} and {expert} replaced. */
+void rt_import_expand(const char *pattern, uint64_t layer, uint64_t expert, char *out, size_t n);
+/* Give every tensor of the checkpoint the name that the description uses. */
+gguf_code rt_import_index_names(rt_import *import, gguf_error *err);
+/* Warn about tensors that nothing took: one by one, or as a part of the model. */
+void rt_import_report_unused(rt_import *import, uint64_t n_layers);
+
+/* Weights of a quantised checkpoint. Errors: GGUF_E_UNSUPPORTED with the method's name. */
+gguf_code rt_quantised_check(const rt_import *import, gguf_error *err);
+/* The tensor that holds a weight in packed form, or NULL. */
+const gguf_checkpoint_tensor *rt_quantised_find(rt_import *import, const char *name);
+/* Whether packed integers hold the weight; then *out says how they are read. */
+gguf_code rt_quantised_describe(rt_import *import, const gguf_checkpoint_tensor *t, rt_stored *out,
+                                bool *found, gguf_error *err);
+/* The block of a scale from the quantisation config; false if it says none. */
+bool rt_quantised_block(const rt_import *import, uint64_t *n_rows, uint64_t *n_cols);
+/* Scales of activations and caches, which weights do not need. */
+bool rt_quantised_ignores(const char *name);
+
+/* pooling_type, as the files of sentence-transformers say; sets is_embedding. */
+gguf_code rt_import_pooling(rt_import *import, const char *hf_class, gguf_error *err);
+
 /* RoPE scaling: keys and generated tensors. */
 gguf_code rt_import_rope(rt_import *import, gguf_error *err);
 
 /* All tensors of the description from the checkpoint. */
 gguf_code rt_import_tensors(rt_import *import, gguf_error *err);
+typedef gguf_code (*rt_import_visit)(rt_import *import, const gguf_yaml *node, uint64_t layer,
+                                     gguf_error *err);
+/* Call visit for every entry of `tensors` that applies, once per layer. */
+gguf_code rt_import_each(rt_import *import, rt_import_visit visit, gguf_error *err);
+/* Tag a tensor and append it; natural_type is what it becomes unless somebody asks for another. */
+gguf_code rt_import_add(rt_import *import, quant_plan_tensor *t, uint32_t natural_type,
+                        gguf_error *err);
+/* The steps of an entry: permuted heads, an added constant. */
+gguf_code rt_import_plan_steps(const rt_import *import, const gguf_yaml *node, quant_plan_tensor *t,
+                               gguf_error *err);
+/* All tensors of a LoRA adapter, from the open checkpoint; the base's keys are set and vanish. */
+gguf_code rt_import_adapter(rt_import *import, gguf_error *err);
 /* A generated F32 vector; values are copied. */
 gguf_code rt_import_add_vector(rt_import *import, const char *name, const float *values, size_t n,
                                gguf_error *err);

@@ -20,7 +20,8 @@ static const json_t *walk(const json_t *value, const char *path) {
 }
 
 const json_t *rt_config_get(const rt_import *import, const char *path) {
-    const json_t *value = walk(import->config, path);
+    const json_t *value = import->inner_config ? walk(import->inner_config, path) : NULL;
+    if (!value) value = walk(import->config, path);
     return value ? value : walk(import->class_defaults, path);
 }
 
@@ -171,6 +172,10 @@ static gguf_code set_value(rt_import *import, const char *key, const gguf_yaml *
     const gguf_yaml *map = gguf_yaml_get(node, "map");
     uint64_t number = 0;
     if (map) return set_mapped(import, key, map, value, name, err);
+    if (strcmp(type, "str") == 0 && json_is_string(value)) {
+        gguf_meta_set_str(import->plan.meta, key, gguf_str_of(json_string_value(value)));
+        return GGUF_OK;
+    }
     if (strcmp(type, "f32") == 0) return set_f32(import, key, node, value, name, err);
     if (strcmp(type, "layers") == 0) return set_layers(import, key, node, value, name, err);
     if (strcmp(type, "u32") == 0) {
@@ -198,6 +203,10 @@ static gguf_code set_default(rt_import *import, const char *key, const char *typ
     }
     if (strcmp(type, "bool") == 0 && gguf_yaml_bool(node, &flag)) {
         gguf_meta_set_bool(meta, key, flag);
+        return GGUF_OK;
+    }
+    if (strcmp(type, "str") == 0) {
+        gguf_meta_set_str(meta, key, gguf_str_of(node->text));
         return GGUF_OK;
     }
     if (strcmp(type, "u32") != 0)

@@ -11,7 +11,7 @@
 #define MAX_LAYERS 1024
 
 /* `pattern` with {layer} and {expert} replaced. */
-static void expand(const char *pattern, uint64_t layer, uint64_t expert, char *out, size_t n) {
+void rt_import_expand(const char *pattern, uint64_t layer, uint64_t expert, char *out, size_t n) {
     size_t len = 0;
     while (*pattern && len + 24 < n) {
         bool is_layer = strncmp(pattern, "{layer}", 7) == 0;
@@ -25,15 +25,14 @@ static void expand(const char *pattern, uint64_t layer, uint64_t expert, char *o
     out[len] = '\0';
 }
 
-static gguf_code add_tensor(rt_import *import, quant_plan_tensor *t, gguf_error *err) {
+gguf_code rt_import_add(rt_import *import, quant_plan_tensor *t, uint32_t natural_type,
+                        gguf_error *err) {
     gguf_code code = rt_tag_tensor(&import->plan, &t->out, &t->tags, err);
     if (code) return code;
     const gguf_type_layout *layout = gguf_type_layout_of(t->source_type);
     /* Blocks that arrive quantised stay as they are. */
     bool blocks = layout && layout->block_elems > 1;
-    t->out.type = t->tags.keep && !blocks ? GGUF_TYPE_F32 : t->source_type;
-    if (t->coding == QUANT_CODING_E4M3 || t->coding == QUANT_CODING_E5M2)
-        t->out.type = t->tags.keep ? GGUF_TYPE_F32 : GGUF_TYPE_BF16;
+    t->out.type = t->tags.keep && !blocks ? GGUF_TYPE_F32 : natural_type;
     t->tags.keep = t->tags.keep || blocks;
     return quant_plan_add(&import->plan, t, err);
 }
@@ -48,37 +47,33 @@ gguf_code rt_import_add_vector(rt_import *import, const char *name, const float 
                            .source_type = GGUF_TYPE_F32,
                            .n_rows = 1,
                            .n_cols = n};
-    return add_tensor(import, &t, err);
+    return rt_import_add(import, &t, GGUF_TYPE_F32, err);
 }
 
-/* A tensor of the checkpoint as numbers: dimensions rows first, without the axis of packed bytes.
- */
-typedef struct stored {
-    const gguf_checkpoint_tensor *t;
-    const char *path;
-    uint32_t n_dims;
-    uint64_t dims[GGUF_CHECKPOINT_MAX_DIMS];
-    quant_coding coding;
-    uint32_t type; /* GGUF type once read */
-} stored;
-
-static gguf_code describe(const rt_import *import, const gguf_yaml *node,
-                          const gguf_checkpoint_tensor *t, stored *out, gguf_error *err) {
-    bool mxfp4 = false;
-    *out = (stored){t, gguf_checkpoint_file_path(import->ckpt, t->file), t->n_dims, {0}, 0, 0};
+static gguf_code describe(rt_import *import, const gguf_yaml *node, const gguf_checkpoint_tensor *t,
+                          rt_stored *out, gguf_error *err) {
+    bool mxfp4 = false, packed = false;
+    *out = (rt_stored){
+        .t = t, .path = gguf_checkpoint_file_path(import->ckpt, t->file), .n_dims = t->n_dims};
     memcpy(out->dims, t->dims, sizeof t->dims);
+    gguf_code code = rt_quantised_describe(import, t, out, &packed, err);
+    if (code || packed) return code;
     gguf_yaml_bool(gguf_yaml_get(node, "mxfp4"), &mxfp4);
     if (mxfp4 && strcmp(t->dtype->name, "U8") == 0 && t->n_dims > 2 &&
         t->dims[t->n_dims - 1] == 16) {
         out->n_dims--;
         out->dims[out->n_dims - 1] *= 32;
         out->coding = QUANT_CODING_MXFP4;
-        out->type = GGUF_TYPE_MXFP4;
+        out->type = out->natural_type = GGUF_TYPE_MXFP4;
     } else if (strcmp(t->dtype->name, "F8_E4M3") == 0 || strcmp(t->dtype->name, "F8_E5M2") == 0) {
         out->coding = t->dtype->name[4] == '4' ? QUANT_CODING_E4M3 : QUANT_CODING_E5M2;
         out->type = GGUF_TYPE_F32;
+        out->natural_type = GGUF_TYPE_BF16;
     } else if (t->dtype->gguf_type >= 0 && quant_can_decode((uint32_t)t->dtype->gguf_type)) {
-        out->type = (uint32_t)t->dtype->gguf_type;
+        out->type = out->natural_type = (uint32_t)t->dtype->gguf_type;
+    } else if (t->dtype->gguf_type >= 0) {
+        out->coding = QUANT_CODING_NUMBER;
+        out->type = out->natural_type = GGUF_TYPE_F32;
     } else {
         return gguf_fail(err, GGUF_E_UNSUPPORTED, out->path, (int64_t)t->off,
                          "tensor '%s' has the dtype %s, which is not supported", t->name.ptr,
@@ -89,7 +84,7 @@ static gguf_code describe(const rt_import *import, const gguf_yaml *node,
                      "tensor '%s' has more than %d dimensions", t->name.ptr, GGUF_MAX_DIMS);
 }
 
-static gguf_code check_shape(const rt_import *import, const gguf_yaml *node, const stored *s,
+static gguf_code check_shape(const rt_import *import, const gguf_yaml *node, const rt_stored *s,
                              gguf_error *err) {
     const gguf_yaml *shape = gguf_yaml_get(node, "shape");
     if (!shape) return GGUF_OK;
@@ -130,8 +125,8 @@ static gguf_code plan_permutation(const rt_import *import, const gguf_yaml *head
     return GGUF_OK;
 }
 
-static gguf_code plan_steps(const rt_import *import, const gguf_yaml *node, quant_plan_tensor *t,
-                            gguf_error *err) {
+gguf_code rt_import_plan_steps(const rt_import *import, const gguf_yaml *node, quant_plan_tensor *t,
+                               gguf_error *err) {
     const gguf_yaml *heads = gguf_yaml_get(node, "permute_heads");
     const gguf_yaml *add = gguf_yaml_get(node, "add");
     uint64_t constant = 0;
@@ -143,7 +138,7 @@ static gguf_code plan_steps(const rt_import *import, const gguf_yaml *node, quan
 
 /* ---- scales ------------------------------------------------------------------------------ */
 
-static quant_source source_of(const rt_import *import, const gguf_checkpoint_tensor *src) {
+quant_source rt_import_source(const rt_import *import, const gguf_checkpoint_tensor *src) {
     const gguf_memory_file *memory = gguf_checkpoint_file_memory(import->ckpt, src->file);
     return (quant_source){.path = gguf_checkpoint_file_path(import->ckpt, src->file),
                           .fd = gguf_checkpoint_file_fd(import->ckpt, src->file),
@@ -152,18 +147,18 @@ static quant_source source_of(const rt_import *import, const gguf_checkpoint_ten
                           .n_bytes = src->n_bytes};
 }
 
-static const gguf_checkpoint_tensor *find_scales(rt_import *import, const stored *s) {
+static const gguf_checkpoint_tensor *find_scales(rt_import *import, const rt_stored *s) {
     static const char *const suffixes[] = {"_scale_inv", "_scale"};
     char name[MAX_NAME];
     const char *own = s->t->name.ptr, *blocks = strstr(own, "_blocks");
     const gguf_checkpoint_tensor *found = NULL;
     if (s->coding == QUANT_CODING_MXFP4 && blocks) {
         snprintf(name, sizeof name, "%.*s_scales", (int)(blocks - own), own);
-        return gguf_checkpoint_find(import->ckpt, name);
+        return rt_import_find(import, name);
     }
     for (size_t i = 0; i < 2 && !found && s->coding != QUANT_CODING_PLAIN; i++) {
         snprintf(name, sizeof name, "%s%s", own, suffixes[i]);
-        found = gguf_checkpoint_find(import->ckpt, name);
+        found = rt_import_find(import, name);
     }
     return found;
 }
@@ -175,9 +170,9 @@ static uint64_t n_elems_of(const gguf_checkpoint_tensor *t) {
 }
 
 /* The block of a scale: what the config says, a whole row, or the whole matrix. */
-static void scale_block(const rt_import *import, const stored *s, uint64_t n_scales,
+static void scale_block(const rt_import *import, const rt_stored *s, uint64_t n_scales,
                         quant_scaling *scaling) {
-    const json_t *size = rt_config_get(import, "quantization_config.weight_block_size");
+    uint64_t block_rows, block_cols;
     uint64_t n_rows = s->dims[s->n_dims - 2], n_cols = s->dims[s->n_dims - 1];
     scaling->n_cols = n_cols;
     scaling->block_rows = n_scales == n_rows ? 1 : n_rows;
@@ -185,13 +180,14 @@ static void scale_block(const rt_import *import, const stored *s, uint64_t n_sca
     if (s->coding == QUANT_CODING_MXFP4) {
         scaling->block_rows = 1;
         scaling->block_cols = 32;
-    } else if (json_array_size(size) == 2 && n_scales > 1) {
-        gguf_json_u64(json_array_get(size, 0), &scaling->block_rows);
-        gguf_json_u64(json_array_get(size, 1), &scaling->block_cols);
+    } else if (n_scales > 1 && n_scales != n_rows &&
+               rt_quantised_block(import, &block_rows, &block_cols)) {
+        scaling->block_rows = block_rows;
+        scaling->block_cols = block_cols;
     }
 }
 
-static gguf_code plan_scaling(rt_import *import, const stored *s, quant_plan_tensor *t,
+static gguf_code plan_scaling(rt_import *import, const rt_stored *s, quant_plan_tensor *t,
                               gguf_error *err) {
     const gguf_checkpoint_tensor *scales = find_scales(import, s);
     if (!scales && s->coding != QUANT_CODING_MXFP4) return GGUF_OK;
@@ -211,8 +207,7 @@ static gguf_code plan_scaling(rt_import *import, const stored *s, quant_plan_ten
         return gguf_fail(err, GGUF_E_SHAPE, gguf_checkpoint_file_path(import->ckpt, scales->file),
                          (int64_t)scales->off, "'%s' does not fit the shape of tensor '%s'",
                          scales->name.ptr, s->t->name.ptr);
-    import->used[scales - gguf_checkpoint_tensor_at(import->ckpt, 0)] = true;
-    quant_source stored_scales = source_of(import, scales);
+    quant_source stored_scales = rt_import_source(import, scales);
     t->source.scales = (quant_bytes){stored_scales.fd, stored_scales.off, stored_scales.memory,
                                      stored_scales.n_bytes};
     return GGUF_OK;
@@ -249,7 +244,7 @@ typedef struct parts {
     range rows, cols;
 } parts;
 
-static gguf_code read_parts(const rt_import *import, const gguf_yaml *node, const stored *s,
+static gguf_code read_parts(const rt_import *import, const gguf_yaml *node, const rt_stored *s,
                             parts *p, gguf_error *err) {
     const gguf_yaml *matrices = gguf_yaml_get(node, "matrices");
     gguf_code code = GGUF_OK;
@@ -286,8 +281,8 @@ static void take_matrix(const quant_source *whole, uint64_t m, uint64_t n, quant
     if (whole->scales.memory) out->scales.memory = (const char *)whole->scales.memory + skip_scales;
 }
 
-static gguf_code plan_view(rt_import *import, const stored *s, const parts *p, quant_plan_tensor *t,
-                           gguf_error *err) {
+static gguf_code plan_view(rt_import *import, const rt_stored *s, const parts *p,
+                           quant_plan_tensor *t, gguf_error *err) {
     uint64_t row_stride = p->n_cols * p->rows.step, col_stride = p->cols.step;
     uint64_t n_rows = p->rows.n, n_cols = p->cols.n;
     bool stacked = p->split || s->n_dims > 2;
@@ -322,25 +317,29 @@ static gguf_code plan_view(rt_import *import, const stored *s, const parts *p, q
 
 static gguf_code plan_source(rt_import *import, const gguf_yaml *node,
                              const gguf_checkpoint_tensor *src, quant_plan_tensor *t,
-                             gguf_error *err) {
-    stored s;
+                             uint32_t *natural_type, gguf_error *err) {
+    rt_stored s;
     parts p;
     gguf_code code = describe(import, node, src, &s, err);
     if (!code) code = check_shape(import, node, &s, err);
     if (code) return code;
-    t->source = source_of(import, src);
+    t->source = rt_import_source(import, src);
+    t->source.affine = s.affine;
     t->source_type = s.type;
     t->coding = s.coding;
+    *natural_type = s.natural_type;
     t->out.n_dims = s.n_dims;
     for (uint32_t i = 0; i < s.n_dims; i++) t->out.dims[i] = s.dims[s.n_dims - 1 - i];
     t->n_cols = t->out.dims[0];
     t->n_rows = gguf_tensor_n_rows(&t->out);
-    if (s.coding != QUANT_CODING_PLAIN) code = plan_scaling(import, &s, t, err);
+    bool blocks = s.coding == QUANT_CODING_E4M3 || s.coding == QUANT_CODING_E5M2 ||
+                  s.coding == QUANT_CODING_MXFP4;
+    if (s.coding == QUANT_CODING_NUMBER) t->scaling.type = (uint32_t)src->dtype->gguf_type;
+    if (blocks) code = plan_scaling(import, &s, t, err);
     if (!code && takes_parts(node) && n_elems_of(src) == 0)
         code = gguf_fail(err, GGUF_E_SHAPE, s.path, (int64_t)src->off, "tensor '%s' is empty",
                          src->name.ptr);
-    if (code || (!takes_parts(node) && (s.coding == QUANT_CODING_PLAIN || s.n_dims < 3)))
-        return code;
+    if (code || (!takes_parts(node) && (!blocks || s.n_dims < 3))) return code;
     code = read_parts(import, node, &s, &p, err);
     return code ? code : plan_view(import, &s, &p, t, err);
 }
@@ -353,15 +352,16 @@ static quant_plan_tensor empty_tensor(const char *gguf_name) {
 static gguf_code plan_tensor(rt_import *import, const gguf_yaml *node, const char *gguf_name,
                              const gguf_checkpoint_tensor *src, gguf_error *err) {
     quant_plan_tensor t = empty_tensor(gguf_name);
-    gguf_code code = plan_source(import, node, src, &t, err);
-    if (!code) code = plan_steps(import, node, &t, err);
-    return code ? code : add_tensor(import, &t, err);
+    uint32_t natural_type = GGUF_TYPE_F32;
+    gguf_code code = plan_source(import, node, src, &t, &natural_type, err);
+    if (!code) code = rt_import_plan_steps(import, node, &t, err);
+    return code ? code : rt_import_add(import, &t, natural_type, err);
 }
 
+/* The weight itself or its packed form. */
 static const gguf_checkpoint_tensor *find_source(rt_import *import, const char *name) {
-    const gguf_checkpoint_tensor *src = gguf_checkpoint_find(import->ckpt, name);
-    if (src) import->used[src - gguf_checkpoint_tensor_at(import->ckpt, 0)] = true;
-    return src;
+    const gguf_checkpoint_tensor *src = rt_import_find(import, name);
+    return src ? src : rt_quantised_find(import, name);
 }
 
 static gguf_code fail_missing(const rt_import *import, const char *name, gguf_error *err) {
@@ -373,18 +373,21 @@ static gguf_code fail_missing(const rt_import *import, const char *name, gguf_er
 static gguf_code plan_experts(rt_import *import, const gguf_yaml *node, uint64_t layer,
                               const char *gguf_name, uint64_t n_experts, gguf_error *err) {
     quant_plan_tensor t = empty_tensor(gguf_name), one;
+    uint32_t natural_type = GGUF_TYPE_F32;
     quant_source *stack = quant_plan_alloc(&import->plan, n_experts * sizeof *stack);
     gguf_code code = GGUF_OK;
     if (!stack) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     for (uint64_t e = 0; e < n_experts && !code; e++) {
         char name[MAX_NAME];
-        expand(gguf_yaml_text(node, "hf", ""), layer, e, name, sizeof name);
+        rt_import_expand(gguf_yaml_text(node, "hf", ""), layer, e, name, sizeof name);
         const gguf_checkpoint_tensor *src = find_source(import, name);
         one = empty_tensor(gguf_name);
-        code = src ? plan_source(import, node, src, &one, err) : fail_missing(import, name, err);
+        code = src ? plan_source(import, node, src, &one, &natural_type, err)
+                   : fail_missing(import, name, err);
         if (code) break;
         if (e == 0) t = one;
         if (one.source_type != t.source_type || one.coding != t.coding || one.stack ||
+            one.out.n_dims < 1 || one.out.n_dims > 2 || one.out.n_dims != t.out.n_dims ||
             one.n_rows != t.n_rows || one.n_cols != t.n_cols ||
             memcmp(&one.scaling, &t.scaling, sizeof t.scaling) != 0)
             code = gguf_fail(err, GGUF_E_SHAPE, one.source.path, (int64_t)one.source.off,
@@ -393,10 +396,9 @@ static gguf_code plan_experts(rt_import *import, const gguf_yaml *node, uint64_t
     }
     if (code) return code;
     t.stack = stack;
-    t.out.n_dims = 3;
-    t.out.dims[2] = n_experts;
+    t.out.dims[t.out.n_dims++] = n_experts;
     t.n_rows *= n_experts;
-    return add_tensor(import, &t, err);
+    return rt_import_add(import, &t, natural_type, err);
 }
 
 /* A head that shares the embedding is stored once. True: leave it out. */
@@ -410,6 +412,7 @@ static bool is_tied(rt_import *import, const gguf_yaml *node, const gguf_checkpo
                                   src->name.ptr, tied_to);
         return true;
     }
+    if (!src && import->is_embedding) return true;
     if (src || json_is_false(flag)) return false;
     rt_import_add_warning(import, "there is no '%s': it is taken as tied to %s",
                           gguf_yaml_text(node, "hf", ""), tied_to);
@@ -437,21 +440,23 @@ static gguf_code import_tensor(rt_import *import, const gguf_yaml *node, uint64_
     char hf[MAX_NAME], gguf[MAX_NAME];
     bool optional = false;
     uint64_t n_experts = 0;
-    expand(pattern, layer, 0, hf, sizeof hf);
-    expand(gguf_yaml_text(node, "gguf", ""), layer, 0, gguf, sizeof gguf);
-    const gguf_checkpoint_tensor *src = gguf_checkpoint_find(import->ckpt, hf);
-    if (src && is_planned(import, gguf)) return GGUF_OK;
-    if (src) find_source(import, hf);
+    rt_import_expand(pattern, layer, 0, hf, sizeof hf);
+    rt_import_expand(gguf_yaml_text(node, "gguf", ""), layer, 0, gguf, sizeof gguf);
+    if (is_planned(import, gguf)) return GGUF_OK;
+    const gguf_checkpoint_tensor *src = find_source(import, hf);
     if (is_tied(import, node, src)) return GGUF_OK;
-    bool stacked =
-        strstr(pattern, "{expert}") && rt_import_key_u64(import, "expert_count", &n_experts);
+    bool stacked = strstr(pattern, "{expert}") != NULL;
+    const gguf_yaml *count = gguf_yaml_get(node, "count");
+    gguf_code code = count ? rt_import_eval(import, count, &n_experts, err) : GGUF_OK;
+    if (code) return code;
+    if (stacked && !count) stacked = rt_import_key_u64(import, "expert_count", &n_experts);
     if (stacked && n_experts > gguf_checkpoint_n_tensors(import->ckpt))
         return gguf_fail(err, GGUF_E_LIMIT, import->config_path, GGUF_NO_OFFSET,
                          "%" PRIu64 " experts are more than the checkpoint has tensors", n_experts);
     if (src && stacked && n_experts) return plan_experts(import, node, layer, gguf, n_experts, err);
     if (src) return plan_tensor(import, node, gguf, src, err);
     gguf_yaml_bool(gguf_yaml_get(node, "optional"), &optional);
-    if (optional || is_planned(import, gguf) || has_alternative(import, node)) return GGUF_OK;
+    if (optional || has_alternative(import, node)) return GGUF_OK;
     return fail_missing(import, hf, err);
 }
 
@@ -470,40 +475,28 @@ static gguf_code layers_of(const rt_import *import, const gguf_yaml *node, uint6
     return code;
 }
 
-static bool is_ignored(const rt_import *import, const char *name, uint64_t n_layers) {
-    const gguf_yaml *list = gguf_yaml_get(gguf_yaml_root(rt_arch_doc(import->arch)), "ignore");
-    for (const gguf_yaml *node = list ? list->first : NULL; node; node = node->next)
-        for (uint64_t layer = 0; layer < n_layers; layer++) {
-            char pattern[MAX_NAME];
-            expand(node->text, layer, 0, pattern, sizeof pattern);
-            if (strcmp(pattern, name) == 0) return true;
-        }
-    return false;
-}
-
-static void report_unused(rt_import *import, uint64_t n_layers) {
-    for (size_t i = 0; i < gguf_checkpoint_n_tensors(import->ckpt); i++) {
-        const char *name = gguf_checkpoint_tensor_at(import->ckpt, i)->name.ptr;
-        if (!import->used[i] && !is_ignored(import, name, n_layers))
-            rt_import_add_warning(import, "tensor '%s' is not used by this architecture", name);
-    }
-}
-
-gguf_code rt_import_tensors(rt_import *import, gguf_error *err) {
+gguf_code rt_import_each(rt_import *import, rt_import_visit visit, gguf_error *err) {
     uint64_t n_layers = 0;
     if (!rt_import_key_u64(import, "block_count", &n_layers) || n_layers > MAX_LAYERS)
         return gguf_fail(err, GGUF_E_LIMIT, import->config_path, GGUF_NO_OFFSET,
                          "the number of layers is missing or over %d", MAX_LAYERS);
-    import->used = calloc(gguf_checkpoint_n_tensors(import->ckpt) + 1, sizeof *import->used);
-    if (!import->used) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     const gguf_yaml *list = gguf_yaml_get(gguf_yaml_root(rt_arch_doc(import->arch)), "tensors");
     gguf_code code = GGUF_OK;
     for (const gguf_yaml *node = list ? list->first : NULL; node && !code; node = node->next) {
         uint64_t first, end;
         code = layers_of(import, node, n_layers, &first, &end, err);
         for (uint64_t layer = first; layer < end && !code; layer++)
-            code = import_tensor(import, node, layer, err);
+            code = visit(import, node, layer, err);
     }
-    if (!code) report_unused(import, n_layers);
+    return code;
+}
+
+gguf_code rt_import_tensors(rt_import *import, gguf_error *err) {
+    uint64_t n_layers = 0;
+    gguf_code code = rt_quantised_check(import, err);
+    if (!code) code = rt_import_index_names(import, err);
+    if (!code) code = rt_import_each(import, import_tensor, err);
+    if (!code && rt_import_key_u64(import, "block_count", &n_layers))
+        rt_import_report_unused(import, n_layers);
     return code;
 }

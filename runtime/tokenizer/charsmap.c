@@ -39,12 +39,13 @@ static size_t children_of(size_t at, uint32_t unit) {
     return at ^ ((unit >> 10) << ((unit & (1u << 9)) >> 6));
 }
 
-gguf_str rt_charsmap_find(const rt_charsmap *map, const char *s, size_t n, size_t *used) {
+/* shortest: stop at the first key that is a prefix of the text, not at the last */
+static gguf_str find(const rt_charsmap *map, const char *s, size_t n, bool shortest, size_t *used) {
     gguf_str found = {NULL, 0};
     *used = 0;
     if (!map->n_units) return found;
     size_t at = children_of(0, map->units[0]);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && !(shortest && *used); i++) {
         at ^= (uint8_t)s[i];
         if (at >= map->n_units || (map->units[at] & 0x800000FFu) != (uint8_t)s[i]) break;
         uint32_t unit = map->units[at];
@@ -56,4 +57,13 @@ gguf_str rt_charsmap_find(const rt_charsmap *map, const char *s, size_t n, size_
         *used = i + 1;
     }
     return found;
+}
+
+gguf_str rt_charsmap_find(const rt_charsmap *map, const char *s, size_t n, size_t *used) {
+    return find(map, s, n, false, used);
+}
+
+gguf_str rt_charsmap_first(const rt_charsmap *map, const char *s, size_t n) {
+    size_t used;
+    return find(map, s, n, true, &used);
 }

@@ -14,14 +14,15 @@ bool rt_spec_bool(const json_t *spec, const char *key, bool fallback) {
     return json_is_boolean(value) ? json_is_true(value) : fallback;
 }
 
-static void copy_escaped(const json_t *literal, rt_pattern *out) {
-    const char *text = json_string_value(literal);
-    size_t n = json_string_length(literal), k = 0;
-    for (size_t i = 0; i < n; i++) {
-        if (text[i] && strchr("\\|*+?^$.[]{}()", text[i])) out->text[k++] = '\\';
-        out->text[k++] = text[i];
+gguf_code rt_spec_literal(const char *text, size_t len, rt_pattern *out, gguf_error *err) {
+    out->len = 0;
+    out->text = malloc(2 * len + 1);
+    if (!out->text) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] && strchr("\\|*+?^$.[]{}()", text[i])) out->text[out->len++] = '\\';
+        out->text[out->len++] = text[i];
     }
-    out->len = k;
+    return GGUF_OK;
 }
 
 gguf_code rt_spec_pattern(const json_t *spec, rt_pattern *out, gguf_error *err) {
@@ -31,13 +32,12 @@ gguf_code rt_spec_pattern(const json_t *spec, rt_pattern *out, gguf_error *err) 
     if (json_is_string(regex) == json_is_string(literal))
         return gguf_fail(err, GGUF_E_FORMAT, NULL, GGUF_NO_OFFSET,
                          "a 'pattern' that is neither a Regex nor a String");
-    size_t n = json_string_length(json_is_string(regex) ? regex : literal);
-    out->text = malloc(2 * n + 1);
+    if (json_is_string(literal))
+        return rt_spec_literal(json_string_value(literal), json_string_length(literal), out, err);
+    size_t n = json_string_length(regex);
+    out->text = malloc(n + 1);
     if (!out->text) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    memcpy(out->text, json_string_value(regex), n);
     out->len = n;
-    if (json_is_string(regex))
-        memcpy(out->text, json_string_value(regex), n);
-    else
-        copy_escaped(literal, out);
     return GGUF_OK;
 }

@@ -18,5 +18,7 @@ typedef struct rt_pattern {
 
 /* The member "pattern": {"Regex": ...} or {"String": ...}, the latter with operators escaped. */
 gguf_code rt_spec_pattern(const json_t *spec, rt_pattern *out, gguf_error *err);
+/* An expression that finds a text as it stands. */
+gguf_code rt_spec_literal(const char *text, size_t len, rt_pattern *out, gguf_error *err);
 
 #endif

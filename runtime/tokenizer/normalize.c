@@ -2,6 +2,7 @@
 #include "runtime/tokenizer/normalize.h"
 
 #include "runtime/tokenizer/json_spec.h"
+#include "runtime/tokenizer/tokenizer_internal.h"
 #include "runtime/tokenizer/uniset.h"
 #include "runtime/tokenizer/utf8.h"
 
@@ -19,7 +20,9 @@ typedef enum step_kind {
     STEP_PAD_CHINESE, /* spaces around Chinese characters */
     STEP_PREPEND,     /* `content` before a text that is not empty */
     STEP_REPLACE,     /* matches of `regex` become `content` */
-    STEP_STRIP        /* white space at the ends */
+    STEP_STRIP,       /* white space at the ends */
+    STEP_NMT,         /* drop control characters, turn odd white space into spaces */
+    STEP_CHARSMAP     /* SentencePiece's compiled map, as the original applies it */
 } step_kind;
 
 typedef struct step {
@@ -30,6 +33,7 @@ typedef struct step {
     char *content;
     size_t content_len;
     bool left, right;
+    rt_charsmap map;
 } step;
 
 struct rt_normalizer {
@@ -114,6 +118,40 @@ static gguf_code build_bert(rt_normalizer *nm, const json_t *spec, gguf_error *e
     return ok ? GGUF_OK : no_step(nm, err);
 }
 
+static int base64_digit(char c) {
+    static const char digits[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
+    const char *at = c ? strchr(digits, c) : NULL;
+    return at ? (int)(at - digits) : -1;
+}
+
+/* Bytes of a text in base 64, at most 3/4 of its length; 0 if a character is none of it. */
+static size_t decode_base64(const char *text, size_t len, uint8_t *out) {
+    size_t n = 0;
+    uint32_t bits = 0;
+    while (len && text[len - 1] == '=') len--;
+    for (size_t i = 0; i < len; i++) {
+        int digit = base64_digit(text[i]);
+        if (digit < 0) return 0;
+        bits = bits << 6 | (uint32_t)digit;
+        if (i % 4) out[n++] = (uint8_t)(bits >> (6 - 2 * (i % 4)));
+    }
+    return n;
+}
+
+static gguf_code build_precompiled(rt_normalizer *nm, const json_t *spec, gguf_error *err) {
+    const json_t *map = json_object_get(spec, "precompiled_charsmap");
+    size_t len = json_string_length(map);
+    step *s = add_step(nm, STEP_CHARSMAP, NULL);
+    if (!s) return no_step(nm, err);
+    if (len == 0) return GGUF_OK; /* an empty map changes nothing */
+    uint8_t *bytes = malloc(len);
+    if (!bytes) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    size_t n = decode_base64(json_string_value(map), len, bytes);
+    gguf_code code = rt_charsmap_read(bytes, n, &s->map, err);
+    free(bytes);
+    return code;
+}
+
 static gguf_code build(rt_normalizer *nm, const json_t *spec, unsigned depth, gguf_error *err);
 
 static gguf_code build_sequence(rt_normalizer *nm, const json_t *spec, unsigned depth,
@@ -139,6 +177,8 @@ static gguf_code build(rt_normalizer *nm, const json_t *spec, unsigned depth, gg
     if (strcmp(type, "Prepend") == 0) return build_prepend(nm, spec, err);
     if (strcmp(type, "Strip") == 0) return build_strip(nm, spec, err);
     if (strcmp(type, "BertNormalizer") == 0) return build_bert(nm, spec, err);
+    if (strcmp(type, "Precompiled") == 0) return build_precompiled(nm, spec, err);
+    if (strcmp(type, "Nmt") == 0) return add_step(nm, STEP_NMT, NULL) ? GGUF_OK : no_step(nm, err);
     if (strcmp(type, "Lowercase") == 0)
         return add_step(nm, STEP_LOWER, NULL) ? GGUF_OK : no_step(nm, err);
     if (strcmp(type, "StripAccents") == 0)
@@ -164,6 +204,7 @@ void rt_normalizer_free(rt_normalizer *nm) {
         rt_uniset_clear(&nm->steps[i].set);
         rt_regex_free(nm->steps[i].regex);
         free(nm->steps[i].content);
+        rt_charsmap_clear(&nm->steps[i].map);
     }
     free(nm);
 }
@@ -272,6 +313,52 @@ static void run_strip(const step *s, const uint8_t *text, size_t len, gguf_dynbu
     gguf_dynbuf_put(out, text + start, len - start);
 }
 
+/* The control characters and spaces that NMT preprocessing knows. */
+static void run_nmt(const uint8_t *text, size_t len, gguf_dynbuf *out) {
+    for (size_t i = 0, used; i < len; i += used) {
+        uint32_t c = rt_utf8_decode(text + i, len - i, &used);
+        bool dropped = (c >= 1 && c <= 8) || c == 0xB || (c >= 0xE && c <= 0x1F) || c == 0x7F ||
+                       c == 0x8F || c == 0x9F;
+        bool space = c == 9 || c == 0xA || c == 0xC || c == 0xD || c == 0x1680 ||
+                     (c >= 0x200B && c <= 0x200F) || c == 0x2028 || c == 0x2029 || c == 0x2581 ||
+                     c == 0xFEFF || c == 0xFFFD;
+        if (!dropped) put_char(out, space ? ' ' : c);
+    }
+}
+
+/* The end of the grapheme cluster that starts at i. */
+static size_t cluster_end(const uint8_t *text, size_t len, size_t i) {
+    utf8proc_int32_t state = 0;
+    size_t used;
+    uint32_t c = rt_utf8_decode(text + i, len - i, &used);
+    for (i += used; i < len; i += used) {
+        uint32_t next = rt_utf8_decode(text + i, len - i, &used);
+        if (utf8proc_grapheme_break_stateful((utf8proc_int32_t)c, (utf8proc_int32_t)next, &state))
+            break;
+        c = next;
+    }
+    return i;
+}
+
+static bool put_mapped(const rt_charsmap *map, const uint8_t *text, size_t n, gguf_dynbuf *out) {
+    gguf_str found = rt_charsmap_first(map, (const char *)text, n);
+    if (found.ptr) gguf_dynbuf_put(out, found.ptr, found.len);
+    return found.ptr != NULL;
+}
+
+/* A short cluster that starts with a key becomes that key's text as a whole; otherwise its
+ * characters do, one by one. So does the original, odd as it is. */
+static void run_charsmap(const step *s, const uint8_t *text, size_t len, gguf_dynbuf *out) {
+    for (size_t i = 0, end; i < len; i = end) {
+        end = cluster_end(text, len, i);
+        if (end - i < 6 && put_mapped(&s->map, text + i, end - i, out)) continue;
+        for (size_t k = i, used; k < end; k += used) {
+            rt_utf8_decode(text + k, end - k, &used);
+            if (!put_mapped(&s->map, text + k, used, out)) gguf_dynbuf_put(out, text + k, used);
+        }
+    }
+}
+
 static gguf_code run_step(const step *s, const gguf_dynbuf *text, gguf_dynbuf *out,
                           rt_regex_scratch *scratch, gguf_error *err) {
     if (!text->len) return GGUF_OK;
@@ -285,6 +372,12 @@ static gguf_code run_step(const step *s, const gguf_dynbuf *text, gguf_dynbuf *o
         break;
     case STEP_REPLACE:
         return run_replace(s, text, scratch, out, err);
+    case STEP_NMT:
+        run_nmt(text->data, text->len, out);
+        break;
+    case STEP_CHARSMAP:
+        run_charsmap(s, text->data, text->len, out);
+        break;
     case STEP_STRIP:
         run_strip(s, text->data, text->len, out);
         break;

@@ -3,6 +3,7 @@
 
 #include "runtime/tokenizer/json_spec.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -33,6 +34,7 @@ typedef struct step {
     bool spaces_to_meta;
     prefix_rule prefix;
     const char *prefix_text; /* NULL: none */
+    char *space;             /* what spaces become, if that is not U+2581 */
 } step;
 
 struct rt_pretokenizer {
@@ -97,15 +99,19 @@ static gguf_code build_byte_level(rt_pretokenizer *pre, const json_t *spec, gguf
 static gguf_code build_metaspace(rt_pretokenizer *pre, const json_t *spec, gguf_error *err) {
     const char *old = rt_spec_bool(spec, "add_prefix_space", true) ? "always" : "never";
     const char *scheme = rt_spec_text(spec, "prepend_scheme", old);
-    if (strcmp(rt_spec_text(spec, "replacement", META_SPACE), META_SPACE) != 0)
-        return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
-                         "a Metaspace replacement other than U+2581");
+    const char *space = rt_spec_text(spec, "replacement", META_SPACE);
     bool split = rt_spec_bool(spec, "split", true);
-    gguf_code code = add_step(pre, split ? META_SPACE : NULL, 3, BEHAVIOR_WITH_NEXT, false, err);
-    step *s = &pre->steps[pre->n_steps - 1];
+    rt_pattern pattern;
+    gguf_code code = rt_spec_literal(space, strlen(space), &pattern, err);
     if (code) return code;
+    code = add_step(pre, split ? pattern.text : NULL, pattern.len, BEHAVIOR_WITH_NEXT, false, err);
+    free(pattern.text);
+    if (code) return code;
+    step *s = &pre->steps[pre->n_steps - 1];
     s->spaces_to_meta = true;
     s->prefix_text = META_SPACE;
+    if (strcmp(space, META_SPACE) != 0) s->prefix_text = s->space = strdup(space);
+    if (!s->prefix_text) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     s->prefix = strcmp(scheme, "always") == 0  ? PREFIX_ALWAYS
                 : strcmp(scheme, "first") == 0 ? PREFIX_FIRST
                                                : PREFIX_NEVER;
@@ -121,6 +127,31 @@ static gguf_code build_punctuation(rt_pretokenizer *pre, const json_t *spec, ggu
     split_behavior behavior = BEHAVIOR_ISOLATED;
     gguf_code code = read_behavior(spec, "Isolated", &behavior, err);
     return code ? code : build_simple(pre, "\\p{BertPunct}", behavior, false, err);
+}
+
+/* Cut at one character, which is dropped. */
+static gguf_code build_delimiter(rt_pretokenizer *pre, const json_t *spec, gguf_error *err) {
+    const char *delimiter = rt_spec_text(spec, "delimiter", NULL);
+    rt_pattern pattern;
+    if (!delimiter || !*delimiter)
+        return gguf_fail(err, GGUF_E_FORMAT, NULL, GGUF_NO_OFFSET,
+                         "a CharDelimiterSplit without its 'delimiter'");
+    gguf_code code = rt_spec_literal(delimiter, strlen(delimiter), &pattern, err);
+    if (code) return code;
+    code = add_step(pre, pattern.text, pattern.len, BEHAVIOR_REMOVED, false, err);
+    free(pattern.text);
+    return code;
+}
+
+static gguf_code build_fixed_length(rt_pretokenizer *pre, const json_t *spec, gguf_error *err) {
+    const json_t *length = json_object_get(spec, "length");
+    char pattern[64];
+    double n = json_is_number(length) ? json_number_value(length) : 5;
+    if (!(n >= 1 && n <= 1000))
+        return gguf_fail(err, GGUF_E_FORMAT, NULL, GGUF_NO_OFFSET,
+                         "a FixedLength with a 'length' that is not 1 to 1000");
+    snprintf(pattern, sizeof pattern, "[\\s\\S]{1,%d}", (int)n);
+    return build_simple(pre, pattern, BEHAVIOR_ISOLATED, false, err);
 }
 
 static gguf_code build(rt_pretokenizer *pre, const json_t *spec, unsigned depth, gguf_error *err);
@@ -145,6 +176,8 @@ static gguf_code build(rt_pretokenizer *pre, const json_t *spec, unsigned depth,
     if (strcmp(type, "ByteLevel") == 0) return build_byte_level(pre, spec, err);
     if (strcmp(type, "Metaspace") == 0) return build_metaspace(pre, spec, err);
     if (strcmp(type, "Punctuation") == 0) return build_punctuation(pre, spec, err);
+    if (strcmp(type, "CharDelimiterSplit") == 0) return build_delimiter(pre, spec, err);
+    if (strcmp(type, "FixedLength") == 0) return build_fixed_length(pre, spec, err);
     if (strcmp(type, "WhitespaceSplit") == 0)
         return build_simple(pre, "\\s", BEHAVIOR_REMOVED, false, err);
     if (strcmp(type, "Whitespace") == 0)
@@ -179,6 +212,7 @@ void rt_pretokenizer_free(rt_pretokenizer *pre) {
     for (size_t i = 0; i < pre->n_steps; i++) {
         rt_regex_free(pre->steps[i].regex);
         free(pre->steps[i].pattern);
+        free(pre->steps[i].space);
     }
     free(pre);
 }
@@ -234,12 +268,13 @@ static bool wants_prefix(const step *s, const rt_pieces *pieces, size_t i) {
     return s->prefix == PREFIX_ALWAYS || (i == 0 && pieces->at_start);
 }
 
-static void copy_text(gguf_dynbuf *out, const char *text, size_t len, bool spaces_to_meta) {
+/* space: what spaces become, or NULL */
+static void copy_text(gguf_dynbuf *out, const char *text, size_t len, const char *space) {
     size_t done = 0;
-    for (size_t i = 0; spaces_to_meta && i < len; i++) {
+    for (size_t i = 0; space && i < len; i++) {
         if (text[i] != ' ') continue;
         gguf_dynbuf_put(out, text + done, i - done);
-        gguf_dynbuf_put_text(out, META_SPACE);
+        gguf_dynbuf_put_text(out, space);
         done = i + 1;
     }
     gguf_dynbuf_put(out, text + done, len - done);
@@ -257,7 +292,7 @@ static void rewrite(const step *s, rt_pieces *pieces) {
         bool has = len >= prefix_len && memcmp(text, s->prefix_text, prefix_len) == 0;
         if (s->spaces_to_meta && len && text[0] == ' ') has = true;
         if (wants_prefix(s, pieces, i) && !has) gguf_dynbuf_put_text(out, s->prefix_text);
-        copy_text(out, text, len, s->spaces_to_meta);
+        copy_text(out, text, len, s->spaces_to_meta ? s->prefix_text : NULL);
         *span = (rt_span){start, out->len, false};
     }
     gguf_dynbuf old = pieces->text;

@@ -206,6 +206,8 @@ gguf_code rt_charsmap_read(const uint8_t *data, size_t n, rt_charsmap *map, gguf
 void rt_charsmap_clear(rt_charsmap *map);
 /* The replacement of the longest key at s; *used is 0 if there is none. */
 gguf_str rt_charsmap_find(const rt_charsmap *map, const char *s, size_t n, size_t *used);
+/* The replacement of the shortest prefix of s; ptr NULL if there is none. */
+gguf_str rt_charsmap_first(const rt_charsmap *map, const char *s, size_t n);
 
 /* The byte-level alphabet of GPT-2 (byte_alphabet.c). */
 uint32_t rt_alphabet_char(uint8_t byte);

@@ -298,6 +298,31 @@ START_TEST(whole_models) {
 }
 END_TEST
 
+typedef struct folder_case {
+    const char *folder, *arch_file; /* one description is read, not all */
+} folder_case;
+
+static gguf_code import_folder(const void *input, gguf_error *err) {
+    const folder_case *f = input;
+    const rt_import_opts opts = {.arch_file = f->arch_file};
+    rt_import *import;
+    gguf_code code = rt_import_open(f->folder, &opts, &import, err);
+    if (code) return code;
+    code = quant_plan_finish(rt_import_plan(import), err);
+    rt_import_close(import);
+    return code;
+}
+
+/* An adapter; deflated shards and a model card; packed integers. */
+START_TEST(folders) {
+    static const folder_case cases[] = {
+        {TEST_DATA "/models/llama_lora", TEST_DATA "/../../configs/arch/llama.yaml"},
+        {TEST_DATA "/models/llama_tf4", TEST_DATA "/../../configs/arch/llama.yaml"},
+        {TEST_DATA "/models/gptq4", TEST_DATA "/../../configs/arch/qwen2.yaml"}};
+    torture("rt_import_open", import_folder, &cases[_i]);
+}
+END_TEST
+
 int main(void) {
     unit_alloc_hook_json();
     Suite *suite = suite_create("allocation failures");
@@ -308,6 +333,7 @@ int main(void) {
     tcase_add_test(c, importance_and_recipes);
     tcase_add_loop_test(c, tokenizers, 0, 6);
     tcase_add_test(c, whole_models);
+    tcase_add_loop_test(c, folders, 0, 3);
     suite_add_tcase(suite, c);
     return unit_run(suite);
 }

@@ -34,7 +34,7 @@ static void start_plan(quant_plan *plan) {
     gguf_meta_set_str(plan->meta, "general.architecture", gguf_str_of("test"));
 }
 
-static gguf_code execute(const quant_plan *plan, const char *path, unsigned n_threads,
+static gguf_code execute(quant_plan *plan, const char *path, unsigned n_threads,
                          uint64_t max_memory, gguf_error *err) {
     gguf_pool *pool;
     quant_execute_opts opts = quant_execute_defaults();
@@ -73,7 +73,7 @@ START_TEST(heads_are_permuted) {
 END_TEST
 
 /* Several tensors and types, one of them a stack of matrices with its own importance each. */
-static void build_mixed(quant_plan *plan, const float *imp) {
+static void build_unfinished(quant_plan *plan, const float *imp) {
     static const uint32_t types[] = {GGUF_TYPE_F32, GGUF_TYPE_F16, GGUF_TYPE_BF16, GGUF_TYPE_Q8_0,
                                      GGUF_TYPE_Q4_0};
     gguf_error err = {0};
@@ -88,6 +88,11 @@ static void build_mixed(quant_plan *plan, const float *imp) {
         t.imp = imp;
         unit_ok(quant_plan_add(plan, &t, &err), err);
     }
+}
+
+static void build_mixed(quant_plan *plan, const float *imp) {
+    gguf_error err = {0};
+    build_unfinished(plan, imp);
     unit_ok(quant_plan_finish(plan, &err), err);
 }
 
@@ -182,6 +187,167 @@ START_TEST(cancelled_runs_leave_no_output) {
     quant_plan_clear(&plan);
 }
 END_TEST
+
+/* ---- interrupted runs -------------------------------------------------------------------- */
+
+typedef struct interruption {
+    atomic_bool cancel;
+    uint64_t after_bytes;
+} interruption;
+
+static void interrupt(void *ctx, uint64_t done_bytes, uint64_t total_bytes) {
+    interruption *i = ctx;
+    (void)total_bytes;
+    if (done_bytes >= i->after_bytes) atomic_store(&i->cancel, true);
+}
+
+/* One run with --resume that is interrupted after some bytes; UINT64_MAX = never. */
+static gguf_code resume_run(quant_plan *plan, const char *path, uint64_t after_bytes,
+                            quant_loss *loss, gguf_error *err) {
+    gguf_pool *pool;
+    interruption i = {.after_bytes = after_bytes};
+    quant_execute_opts opts = quant_execute_defaults();
+    opts.max_memory_bytes = 64 << 10;
+    opts.resume = true;
+    opts.cancel = &i.cancel;
+    opts.progress = interrupt;
+    opts.progress_ctx = &i;
+    opts.loss = loss;
+    *err = (gguf_error){0};
+    unit_ok(gguf_pool_new(2, &pool, err), *err);
+    gguf_code code = quant_execute(plan, path, pool, &opts, err);
+    gguf_pool_free(pool);
+    return code;
+}
+
+static void part_paths(const char *path, char *part, char *journal) {
+    snprintf(part, 600, "%s.part", path);
+    snprintf(journal, 600, "%s.part.journal", path);
+}
+
+START_TEST(interrupted_runs_go_on) {
+    char part[600], journal[600];
+    quant_plan plan;
+    gguf_error err = {0};
+    quant_loss whole[5], pieces[5];
+    size_t n, n_expected;
+    build_mixed(&plan, NULL);
+    const char *path = unit_temp("resumed.gguf");
+    part_paths(path, part, journal);
+    unit_ok(resume_run(&plan, path, UINT64_MAX, whole, &err), err);
+    unsigned char *expected = unit_read(path, &n_expected);
+    unlink(path);
+    for (uint64_t after = 1000; after < quant_plan_data_bytes(&plan); after += 3000)
+        ck_assert_int_eq(resume_run(&plan, path, after, pieces, &err), GGUF_E_CANCELLED);
+    ck_assert_int_eq(access(part, F_OK), 0);
+    ck_assert_int_ne(access(path, F_OK), 0);
+    /* What a crash of the machine did to the data is found and written again. */
+    unsigned char *bytes = unit_read(part, &n);
+    bytes[n_expected - 100] ^= 1;
+    bytes[n_expected / 2] ^= 1;
+    unit_write(part, bytes, n);
+    free(bytes);
+    unit_ok(resume_run(&plan, path, UINT64_MAX, pieces, &err), err);
+    bytes = unit_read(path, &n);
+    ck_assert_uint_eq(n, n_expected);
+    ck_assert_mem_eq(bytes, expected, n);
+    ck_assert_mem_eq(pieces, whole, sizeof whole);
+    ck_assert_int_ne(access(journal, F_OK), 0);
+    free(bytes);
+    free(expected);
+    quant_plan_clear(&plan);
+    unlink(path);
+}
+END_TEST
+
+START_TEST(another_plan_does_not_go_on) {
+    char part[600], journal[600];
+    quant_plan plan, other;
+    gguf_error err = {0};
+    build_mixed(&plan, NULL);
+    const char *path = unit_temp("other.gguf");
+    part_paths(path, part, journal);
+    ck_assert_int_eq(resume_run(&plan, path, 1, NULL, &err), GGUF_E_CANCELLED);
+    quant_plan_clear(&plan);
+    start_plan(&other);
+    source[0] = 17;
+    quant_plan_tensor t = memory_tensor("t0.weight", GGUF_TYPE_F32);
+    unit_ok(quant_plan_add(&other, &t, &err), err);
+    unit_ok(quant_plan_finish(&other, &err), err);
+    unit_fails(resume_run(&other, path, UINT64_MAX, NULL, &err), GGUF_E_CHECK, "other inputs", err);
+    ck_assert_int_eq(access(part, F_OK), 0);
+    /* Without --resume it starts afresh. */
+    unit_ok(execute(&other, path, 1, 1 << 20, &err), err);
+    ck_assert_int_ne(access(part, F_OK), 0);
+    ck_assert_int_ne(access(journal, F_OK), 0);
+    quant_plan_clear(&other);
+    unlink(path);
+}
+END_TEST
+
+START_TEST(torn_journals_are_read_up_to_the_tear) {
+    char part[600], journal[600];
+    quant_plan plan;
+    gguf_error err = {0};
+    size_t n, n_expected;
+    build_mixed(&plan, NULL);
+    const char *path = unit_temp("torn.gguf");
+    part_paths(path, part, journal);
+    unit_ok(execute(&plan, path, 1, 1 << 20, &err), err);
+    unsigned char *expected = unit_read(path, &n_expected);
+    unlink(path);
+    ck_assert_int_eq(resume_run(&plan, path, 9000, NULL, &err), GGUF_E_CANCELLED);
+    unsigned char *bytes = unit_read(journal, &n);
+    unit_write(journal, bytes, n - 13);
+    free(bytes);
+    unit_ok(resume_run(&plan, path, UINT64_MAX, NULL, &err), err);
+    bytes = unit_read(path, &n);
+    ck_assert_uint_eq(n, n_expected);
+    ck_assert_mem_eq(bytes, expected, n);
+    free(bytes);
+    free(expected);
+    quant_plan_clear(&plan);
+    unlink(path);
+}
+END_TEST
+
+/* ---- several files ----------------------------------------------------------------------- */
+
+START_TEST(plans_are_split) {
+    quant_plan plan;
+    gguf_error err = {0};
+    gguf_file *whole, *split;
+    char first[600];
+    build_mixed(&plan, NULL);
+    const char *path = unit_temp("whole.gguf"), *parts = unit_temp("parts.gguf");
+    unit_ok(execute(&plan, path, 1, 1 << 20, &err), err);
+    quant_plan_clear(&plan);
+    build_unfinished(&plan, NULL);
+    plan.split.max_tensors = 2;
+    unit_ok(quant_plan_finish(&plan, &err), err);
+    ck_assert_uint_eq(plan.n_shards, 3);
+    unit_ok(execute(&plan, parts, 2, 1 << 20, &err), err);
+    unit_ok(quant_shard_path(parts, 3, 0, first, sizeof first, &err), err);
+    unit_ok(gguf_file_open(first, GGUF_OPEN_DEFAULT, &split, &err), err);
+    unit_ok(gguf_file_open(path, GGUF_OPEN_DEFAULT, &whole, &err), err);
+    ck_assert_uint_eq(gguf_file_n_tensors(split), gguf_file_n_tensors(whole));
+    for (size_t i = 0; i < gguf_file_n_tensors(whole); i++) {
+        const gguf_tensor *a = gguf_file_tensor(whole, i), *b = gguf_file_tensor(split, i);
+        ck_assert_uint_eq(b->shard, i / 2);
+        ck_assert_mem_eq(gguf_file_data(whole, a), gguf_file_data(split, b), a->n_bytes);
+    }
+    gguf_file_close(whole);
+    gguf_file_close(split);
+    for (uint32_t no = 0; no < 3; no++) {
+        unit_ok(quant_shard_path(parts, 3, no, first, sizeof first, &err), err);
+        unlink(first);
+    }
+    quant_plan_clear(&plan);
+    unlink(path);
+}
+END_TEST
+
+/* ---- checks ------------------------------------------------------------------------------ */
 
 START_TEST(plans_are_checked) {
     quant_plan plan;
@@ -370,6 +536,10 @@ int main(void) {
     tcase_add_test(tests, each_matrix_of_a_stack_has_its_importance);
     tcase_add_test(tests, failures_leave_no_output);
     tcase_add_test(tests, cancelled_runs_leave_no_output);
+    tcase_add_test(tests, interrupted_runs_go_on);
+    tcase_add_test(tests, another_plan_does_not_go_on);
+    tcase_add_test(tests, torn_journals_are_read_up_to_the_tear);
+    tcase_add_test(tests, plans_are_split);
     tcase_add_test(tests, plans_are_checked);
     tcase_add_test(tests, losses_are_measured);
     tcase_add_test(tests, stacks_are_transposed_and_split);

@@ -8,10 +8,16 @@
 #include <sys/stat.h>
 
 static const char *const fixtures[] = {
-    "bert",      "deepseek_v2", "deepseek_v3", "gemma2",        "gemma3",  "gpt_oss",
-    "granite",   "llama",       "llama3",      "mistral",       "mixtral", "gpt_oss_mxfp4",
-    "olmo2",     "phi3",        "qwen2",       "qwen2_moe",     "qwen3",   "qwen3_fp8",
-    "qwen3_moe", "smollm3",     "llama3_bin",  "qwen3_moe_wide"};
+    "bert", "deepseek_v2", "deepseek_v3", "gemma2", "gemma3", "gpt_oss", "granite", "llama",
+    "llama3", "mistral", "mixtral", "gpt_oss_mxfp4", "olmo2", "phi3", "qwen2", "qwen2_moe", "qwen3",
+    "qwen3_fp8", "qwen3_moe", "smollm3", "llama3_bin", "qwen3_moe_wide",
+    /* made by scripts/make_import_models.py */
+    "cohere2", "stablelm", "stablelm_parallel", "starcoder2", "olmoe", "ernie4_5", "exaone4",
+    "seed_oss", "glm4_moe", "deepseek_v3_mtp", "deepseek_yarn", "phi3_longrope", "llama_linear",
+    "llama_tf4", "gemma3_vision", "qwen3_embedding", "llama_embedding", "bert_sentence", "gptq4",
+    "gptq2", "gptq3", "gptq8", "awq", "ct_int4", "ct_int4_zero", "ct_int8_packed", "ct_int8",
+    "ct_fp8", "fp8_tensor", "fp8_e5m2", "deepseek_wide", "gemma2_wide", "llama_lora",
+    "deepseek_int4"};
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 
 /* Keys of ours, behind the architecture's name, that the other converter does not write. */
@@ -21,7 +27,7 @@ static const char *const own_keys[] = {
     "rope.freq_base",
     /* facts that it loses */
     "attention.sliding_window", "attention.sliding_window_pattern", "attention.scale",
-    "expert_weights_norm", "ggufkit.rope_layers", "ggufkit.yarn_truncate"};
+    "expert_weights_norm", "pooling_type", "ggufkit.rope_layers", "ggufkit.yarn_truncate"};
 
 static json_t *expected_of(const char *fixture) {
     gguf_error err = {0};
@@ -171,6 +177,110 @@ START_TEST(lost_facts_are_kept) {
                           &window) &&
               window == 16);
     gguf_file_close(file);
+}
+END_TEST
+
+/* ---- what is left out is said -------------------------------------------------------------- */
+
+static void check_warning(const char *fixture, const char *text) {
+    gguf_error err = {0};
+    rt_import *import;
+    char path[512];
+    bool found = false;
+    snprintf(path, sizeof path, "%s/models/%s", TEST_DATA, fixture);
+    unit_ok(rt_import_open(path, NULL, &import, &err), err);
+    for (size_t i = 0; i < rt_import_n_warnings(import); i++)
+        found = found || strstr(rt_import_warning(import, i), text);
+    ck_assert_msg(found, "%s: no warning says '%s'", fixture, text);
+    rt_import_close(import);
+}
+
+START_TEST(parts_are_left_out_with_a_word) {
+    check_warning("gemma3_vision", "tensors are left out: vision encoder");
+    check_warning("gemma3_vision", "tensors are left out: projector from vision to text");
+    check_warning("deepseek_v3_mtp", "tensors are left out: multi-token prediction");
+    check_warning("glm4_moe", "tensors are left out: multi-token prediction");
+}
+END_TEST
+
+static uint64_t number_of(const char *fixture, const char *key) {
+    uint64_t number = UINT64_MAX;
+    gguf_file *file = open_converted(fixture);
+    gguf_kv_u64(gguf_meta_find(gguf_file_meta(file), key), &number);
+    gguf_file_close(file);
+    return number;
+}
+
+START_TEST(pooling_is_kept) {
+    ck_assert_uint_eq(number_of("bert_sentence", "bert.pooling_type"), 1);
+    ck_assert_uint_eq(number_of("llama_embedding", "llama.pooling_type"), 1);
+    ck_assert_uint_eq(number_of("qwen3_embedding", "qwen3.pooling_type"), 3);
+}
+END_TEST
+
+static void check_refused(const char *fixture, const char *key, json_t *value, gguf_code code,
+                          const char *message);
+static void check_edited(const char *fixture, const char *file, const char *from, const char *to,
+                         gguf_code code, const char *message);
+
+/* ---- quantised checkpoints ------------------------------------------------------------------ */
+
+static void check_method(const char *method, const char *key, const char *value, gguf_code code,
+                         const char *message) {
+    check_refused("ct_int8", "quantization_config",
+                  json_pack("{s:s, s:s}", "quant_method", method, key, value), code, message);
+}
+
+START_TEST(unknown_methods_are_named) {
+    check_method("bitsandbytes", "x", "", GGUF_E_UNSUPPORTED, "'bitsandbytes'");
+    check_method("hqq", "x", "", GGUF_E_UNSUPPORTED, "'hqq'");
+    check_method("compressed-tensors", "format", "nvfp4-pack-quantized", GGUF_E_UNSUPPORTED,
+                 "in the form nvfp4-pack-quantized");
+    check_method("gptq", "checkpoint_format", "marlin", GGUF_E_UNSUPPORTED, "in the form marlin");
+    check_method("awq", "version", "gemv", GGUF_E_UNSUPPORTED, "in the form gemv");
+}
+END_TEST
+
+START_TEST(broken_packings_are_refused) {
+    check_edited("gptq4", "model.safetensors", "q_proj.scales", "q_proj.scalez", GGUF_E_MISSING,
+                 "its scales are missing");
+    check_edited("ct_int4", "model.safetensors", "v_proj.weight_shape", "v_proj.weight_shapz",
+                 GGUF_E_MISSING, "weight_shape is missing");
+    check_edited("awq", "model.safetensors", "q_proj.qzeros", "q_proj.qzeroz", GGUF_E_MISSING,
+                 "its zeros are missing");
+}
+END_TEST
+
+/* One row at a time, and all rows at once: the same file. */
+START_TEST(packed_rows_stream) {
+    static const char *const packed[] = {"gptq4", "gptq3", "awq", "ct_int4_zero", "ct_int8"};
+    for (size_t i = 0; i < sizeof packed / sizeof *packed; i++) {
+        size_t n[2];
+        unsigned char *bytes[2];
+        for (int small = 0; small < 2; small++) {
+            gguf_error err = {0};
+            rt_import *import;
+            gguf_pool *pool;
+            char path[512];
+            snprintf(path, sizeof path, "%s/models/%s", TEST_DATA, packed[i]);
+            unit_ok(rt_import_open(path, NULL, &import, &err), err);
+            quant_execute_opts opts = quant_execute_defaults();
+            opts.replace = true;
+            if (small) opts.max_memory_bytes = 1;
+            const char *out = unit_temp("stream.gguf");
+            unit_ok(gguf_pool_new(1, &pool, &err), err);
+            unit_ok(quant_plan_finish(rt_import_plan(import), &err), err);
+            unit_ok(quant_execute(rt_import_plan(import), out, pool, &opts, &err), err);
+            bytes[small] = unit_read(out, &n[small]);
+            unlink(out);
+            gguf_pool_free(pool);
+            rt_import_close(import);
+        }
+        ck_assert_uint_eq(n[0], n[1]);
+        ck_assert_mem_eq(bytes[0], bytes[1], n[0]);
+        free(bytes[0]);
+        free(bytes[1]);
+    }
 }
 END_TEST
 
@@ -336,6 +446,11 @@ int main(void) {
     tcase_add_loop_test(tests, tensors_are_as_expected, 0, N_FIXTURES);
     tcase_add_loop_test(tests, keys_are_as_expected, 0, N_FIXTURES);
     tcase_add_test(tests, lost_facts_are_kept);
+    tcase_add_test(tests, parts_are_left_out_with_a_word);
+    tcase_add_test(tests, pooling_is_kept);
+    tcase_add_test(tests, unknown_methods_are_named);
+    tcase_add_test(tests, broken_packings_are_refused);
+    tcase_add_test(tests, packed_rows_stream);
     tcase_add_test(tests, glm4_tensors_keep_their_rows);
     tcase_add_test(tests, broken_checkpoints_are_refused);
     tcase_add_test(tests, broken_weights_are_refused);

@@ -150,6 +150,13 @@ static const struct {
     {"llama3", "pre_tokenizer/pretokenizers/0/pattern/Regex", "\"a**+\"", GGUF_E_UNSUPPORTED, ""},
     {"llama3", "normalizer", "{\"type\": \"Foo\"}", GGUF_E_UNSUPPORTED, "'Foo'"},
     {"llama3", "normalizer", "{\"type\": \"Replace\"}", GGUF_E_FORMAT, "'content'"},
+    {"llama3", "normalizer", "{\"type\": \"Precompiled\", \"precompiled_charsmap\": \"A*\"}",
+     GGUF_E_FORMAT, "character map"},
+    {"llama3", "normalizer", "{\"type\": \"Precompiled\", \"precompiled_charsmap\": \"AAAA\"}",
+     GGUF_E_FORMAT, "character map"},
+    {"llama3", "pre_tokenizer", "{\"type\": \"CharDelimiterSplit\"}", GGUF_E_FORMAT, "'delimiter'"},
+    {"llama3", "pre_tokenizer", "{\"type\": \"FixedLength\", \"length\": 0}", GGUF_E_FORMAT,
+     "'length'"},
     {"llama3", "post_processor", "{\"type\": \"Foo\"}", GGUF_E_UNSUPPORTED, "'Foo'"},
     {"llama3", "post_processor/special_tokens/<|begin_of_text|>/ids", "[9999]", GGUF_E_FORMAT,
      "does not exist"},
@@ -189,6 +196,41 @@ START_TEST(test_prefixes_json) {
         ck_assert_ptr_nonnull(strstr(err.file, "tokenizer.json"));
     }
     free(bytes);
+}
+END_TEST
+
+/* ---- rarer parts of tokenizer.json --------------------------------------------------------- */
+
+static void check_part_case(const rt_tokenizer *tok, const char *name, const json_t *item) {
+    const json_t *text = json_object_get(item, "text"), *want = json_object_get(item, "ids");
+    rt_ids ids = {0};
+    unit_ok(rt_tokenize(tok, json_string_value(text), json_string_length(text), 0, &ids, &err),
+            err);
+    ck_assert_msg(ids.n == json_array_size(want), "%s: '%s': %zu ids", name,
+                  json_string_value(text), ids.n);
+    for (size_t i = 0; i < ids.n; i++)
+        ck_assert_msg(ids.data[i] == json_number_value(json_array_get(want, i)),
+                      "%s: '%s': id %zu is %d", name, json_string_value(text), i, ids.data[i]);
+    rt_ids_clear(&ids);
+}
+
+START_TEST(test_parts) {
+    json_t *list, *part, *item;
+    size_t p, i;
+    unit_ok(gguf_json_load(TEST_DATA "/tokenizers/parts.json", GGUF_JSON_EXACT_INTS, &list, &err),
+            err);
+    json_array_foreach(list, p, part) {
+        const char *name = json_string_value(json_object_get(part, "name"));
+        rt_tokenizer *tok = NULL;
+        put_json("tokenizer.json", json_object_get(part, "tokenizer"));
+        unit_ok(import(), err);
+        unit_ok(rt_tokenizer_new(meta, &tok, &err), err);
+        json_array_foreach(json_object_get(part, "cases"), i, item)
+            check_part_case(tok, name, item);
+        rt_tokenizer_free(tok);
+    }
+    ck_assert_uint_eq(p, 6);
+    json_decref(list);
 }
 END_TEST
 
@@ -472,6 +514,7 @@ int main(void) {
     tcase_add_checked_fixture(tc, NULL, import_end);
     tcase_add_loop_test(tc, test_changed_json, 0, N_CHANGES);
     tcase_add_test(tc, test_no_tokenizer);
+    tcase_add_test(tc, test_parts);
     tcase_add_test(tc, test_prefixes_json);
     tcase_add_loop_test(tc, test_prefixes_model, 0, 3);
     tcase_add_test(tc, test_flipped_model);

@@ -6,6 +6,7 @@
 #define TESTS_UNIT_UNIT_ALLOC_H
 
 #define PCRE2_CODE_UNIT_WIDTH 8
+#include <errno.h>
 #include <jansson.h>
 #include <malloc.h>
 #include <pcre2.h>
@@ -128,7 +129,9 @@ int __wrap_asprintf(char **out, const char *format, ...) {
 }
 
 char *__wrap_realpath(const char *path, char *out) {
-    return unit_alloc_fails(4096) ? NULL : unit_alloc_note(__real_realpath(path, out));
+    if (!unit_alloc_fails(4096)) return unit_alloc_note(__real_realpath(path, out));
+    errno = ENOMEM;
+    return NULL;
 }
 
 int __wrap_yaml_parser_initialize(yaml_parser_t *parser) {

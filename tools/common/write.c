@@ -1,20 +1,52 @@
 /* Setting types, then executing or printing a plan. */
 #include "tools/common/write.h"
+#include "libgguf/hash.h"
+#include "libgguf/outfile.h"
 #include "quant/quant.h"
+#include "quant/source.h"
+#include "tools/common/provenance.h"
 
 #include <inttypes.h>
+#include <libgen.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 write_opts write_opts_defaults(void) {
-    return (write_opts){.max_memory_bytes = quant_execute_defaults().max_memory_bytes};
+    return (write_opts){.max_memory_bytes = quant_execute_defaults().max_memory_bytes,
+                        .calibration = calibration_defaults()};
 }
 
 void write_opts_clear(write_opts *o) {
     free(o->tensor_types);
     o->tensor_types = NULL;
+}
+
+gguf_code write_opts_set(write_opts *o, int id, const char *arg, gguf_error *err) {
+    switch (id) {
+    case WRITE_OPT_IMATRIX:
+        o->imatrix_file = arg;
+        break;
+    case WRITE_OPT_RECIPE:
+        o->recipe_file = arg;
+        break;
+    case WRITE_OPT_DRY_RUN:
+        o->dry_run = true;
+        break;
+    case WRITE_OPT_RESUME:
+        o->resume = true;
+        break;
+    case WRITE_OPT_MAX_MEMORY:
+        return tool_parse_size("--max-memory", arg, &o->max_memory_bytes, err);
+    case WRITE_OPT_SPLIT_SIZE:
+        return tool_parse_size("--split-max-size", arg, &o->split.max_bytes, err);
+    case WRITE_OPT_SPLIT_TENSORS:
+        return tool_parse_u32("--split-max-tensors", arg, 1, INT32_MAX, &o->split.max_tensors, err);
+    default:
+        break;
+    }
+    return GGUF_OK;
 }
 
 gguf_code write_opts_add_tensor_type(write_opts *o, const char *text, gguf_error *err) {
@@ -29,6 +61,8 @@ void write_result_clear(write_result *result) {
     for (size_t i = 0; i < result->n_warnings; i++) free(result->warnings[i]);
     free(result->warnings);
     free(result->loss);
+    quant_allocation_clear(&result->allocation);
+    calibration_close(result->calibration);
     *result = (write_result){0};
 }
 
@@ -65,8 +99,13 @@ static gguf_code parse_type(const char *name, uint32_t *type, gguf_error *err) {
     return GGUF_OK;
 }
 
+static bool has_target(const write_opts *o) {
+    return o->target_bytes > 0 || o->target_bpw > 0;
+}
+
 static gguf_code open_recipe(const write_opts *o, quant_recipe **recipe, gguf_error *err) {
-    uint32_t type = 0;
+    uint32_t type = GGUF_TYPE_Q4_K;
+    if (has_target(o)) return quant_recipe_pure(type, recipe, err); /* types to start with */
     if (o->recipe_file) return quant_recipe_load(o->recipe_file, recipe, err);
     if (!o->pure) return quant_recipe_named(o->type, recipe, err);
     gguf_code code = parse_type(o->type, &type, err);
@@ -109,7 +148,7 @@ static gguf_code apply_recipe(tool *t, quant_plan *plan, const write_opts *o, wr
     if (code) return code;
     code = add_overrides(recipe, o, err);
     if (!code) code = quant_recipe_apply(recipe, plan, o->imatrix_file != NULL, &n_fallbacks, err);
-    if (!code && n_fallbacks)
+    if (!code && n_fallbacks && !has_target(o))
         write_result_warn(
             result, t,
             "%zu tensors got another type, because blocks of the recipe's type do not "
@@ -118,7 +157,8 @@ static gguf_code apply_recipe(tool *t, quant_plan *plan, const write_opts *o, wr
     if (!code && quant_recipe_file_type(recipe) >= 0)
         gguf_meta_set_u32(plan->meta, "general.file_type",
                           (uint32_t)quant_recipe_file_type(recipe));
-    snprintf(result->type_name, sizeof result->type_name, "%s", quant_recipe_name(recipe));
+    snprintf(result->type_name, sizeof result->type_name, "%s",
+             has_target(o) ? "mixed" : quant_recipe_name(recipe));
     quant_recipe_free(recipe);
     return code;
 }
@@ -172,22 +212,82 @@ static gguf_code add_importance(tool *t, quant_plan *plan, const write_opts *o,
     return code ? code : check_coverage(t, o, &coverage, result, err);
 }
 
-gguf_code write_prepare(tool *t, rt_import *import, const write_opts *o, write_result *result,
-                        gguf_error *err) {
-    quant_plan *plan = rt_import_plan(import);
+static quant_execute_opts execute_opts(tool *t, const write_opts *o, const write_result *result) {
+    quant_execute_opts opts = quant_execute_defaults();
+    opts.max_memory_bytes = o->max_memory_bytes;
+    opts.replace = t->force;
+    opts.resume = o->resume;
+    opts.cancel = &tool_cancelled;
+    opts.progress = tool_progress;
+    opts.progress_ctx = t;
+    opts.loss = result->loss;
+    return opts;
+}
+
+/* ---- types for a size -------------------------------------------------------------------- */
+
+static gguf_code allocate(tool *t, quant_plan *plan, const write_opts *o, write_result *result,
+                          gguf_error *err) {
+    gguf_pool *pool = NULL;
+    quant_execute_opts opts = execute_opts(t, o, result);
+    result->allocation.target_bytes = o->target_bytes;
+    result->allocation.target_bpw = o->target_bpw;
+    gguf_code code = gguf_pool_new(t->n_threads, &pool, err);
+    if (!code) code = quant_allocation_measure(&result->allocation, plan, pool, &opts, err);
+    if (!code) code = quant_allocation_solve(&result->allocation, plan, err);
+    gguf_pool_free(pool);
+    return code;
+}
+
+/* Which mistakes the options hold, before anything is read. */
+static gguf_code check_opts(const write_opts *o, gguf_error *err) {
+    const char *why = NULL;
+    if (o->require_imatrix && !o->imatrix_file) why = "--require-imatrix needs --imatrix";
+    if (o->target_bytes && o->target_bpw > 0)
+        why = "--target-size and --target-bpw exclude each other";
+    if (o->calibration.text && o->imatrix_file)
+        why = "--calibrate and --imatrix exclude each other";
+    if (has_target(o) && (o->pure || o->recipe_file))
+        why = "a target chooses the types itself; --pure and --recipe do not go with it";
+    return why ? gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s", why) : GGUF_OK;
+}
+
+/* Types are known, by a recipe or, with the importance that the text shows, by a target. */
+static gguf_code finish(tool *t, quant_plan *plan, const char *output, const write_opts *o,
+                        write_result *result, gguf_error *err) {
+    calibration *c = result->calibration;
     gguf_code code = GGUF_OK;
+    if (c && has_target(o)) code = calibration_importance(t, c, err);
+    if (!code)
+        code = has_target(o) ? allocate(t, plan, o, result, err) : quant_plan_finish(plan, err);
+    if (code || !c || o->dry_run) return code;
+    char *copy = strdup(output);
+    if (!copy) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    code = calibration_start(t, c, dirname(copy), err);
+    free(copy);
+    return code;
+}
+
+gguf_code write_prepare(tool *t, rt_import *import, const char *input, const char *output,
+                        const write_opts *o, write_result *result, gguf_error *err) {
+    quant_plan *plan = rt_import_plan(import);
+    gguf_code code = check_opts(o, err);
+    if (!code) code = provenance_set_sources(import, err);
+    if (code) return code;
     for (size_t i = 0; i < rt_import_n_warnings(import); i++)
         write_result_warn(result, t, "%s", rt_import_warning(import, i));
-    if (o->require_imatrix && !o->imatrix_file)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "--require-imatrix needs --imatrix");
-    if (o->type || o->recipe_file)
+    if (o->type || o->recipe_file || has_target(o))
         code = apply_recipe(t, plan, o, result, err);
     else
         describe_kept_types(plan, result);
     if (!code) gguf_meta_set_u32(plan->meta, "general.quantization_version", 2);
     if (!code && o->imatrix_file) code = add_importance(t, plan, o, result, err);
-    return code ? code : quant_plan_finish(plan, err);
+    if (!code && (o->type || o->recipe_file || has_target(o)))
+        code = provenance_set(plan->meta, result->type_name, o->imatrix_file, err);
+    plan->split = o->split;
+    if (!code && o->calibration.text && (has_target(o) || !o->dry_run))
+        code = calibration_open(input, &o->calibration, plan, &result->calibration, err);
+    return code ? code : finish(t, plan, output, o, result, err);
 }
 
 /* ---- running ----------------------------------------------------------------------------- */
@@ -207,6 +307,7 @@ static void print_plan(const tool *t, const quant_plan *plan, const write_opts *
                gguf_type_name(p->source_type), gguf_type_name(p->out.type),
                tool_size_text(p->out.n_bytes, size, sizeof size));
     }
+    if (plan->n_shards > 1) printf("%u files, ", plan->n_shards);
     printf("%zu tensors, %s (%.2f bits per weight), %s of buffers with %u threads\n",
            plan->n_tensors, tool_size_text(quant_plan_file_bytes(plan), size, sizeof size),
            quant_plan_bpw(plan),
@@ -214,20 +315,113 @@ static void print_plan(const tool *t, const quant_plan *plan, const write_opts *
            n_threads);
 }
 
+static void print_candidates(const quant_plan_tensor *p, const quant_tensor_candidates *c,
+                             double total) {
+    const quant_candidate *chosen = &c->list[c->chosen];
+    double n_elems = (double)gguf_tensor_n_elems(&p->out);
+    if (!c->n) {
+        printf("%-40s %-7s %6.2f   (fixed)\n", p->out.name.ptr, gguf_type_name(p->out.type),
+               8 * (double)p->out.n_bytes / n_elems);
+        return;
+    }
+    double damage = c->sensitivity * chosen->error;
+    printf("%-40s %-7s %6.2f %10.6f %12.4f %12.6f %6.1f%%", p->out.name.ptr,
+           gguf_type_name(chosen->type), 8 * (double)chosen->n_bytes / n_elems, chosen->error,
+           c->sensitivity, damage, total > 0 ? 100 * damage / total : 0);
+    if (c->chosen + 1 < c->n) {
+        const quant_candidate *next = &c->list[c->chosen + 1];
+        printf("  %s would save %.6f for %.1f KiB", gguf_type_name(next->type),
+               damage - c->sensitivity * next->error,
+               (double)(next->n_bytes - chosen->n_bytes) / 1024);
+    }
+    printf("\n");
+}
+
+/* Why each tensor has its type. */
+static void print_allocation(const quant_plan *plan, const quant_allocation *a) {
+    char size[32];
+    printf("%-40s %-7s %6s %10s %12s %12s %7s\n", "tensor", "type", "bpw", "error", "sensitivity",
+           "damage", "share");
+    for (size_t i = 0; i < plan->n_tensors; i++)
+        print_candidates(&plan->tensors[i], &a->tensors[i], a->result.damage);
+    printf("%zu tensors, %s (%.4f bits per weight); expected damage %.6f, no choice within this "
+           "size does less than %.6f\n",
+           plan->n_tensors, tool_size_text(quant_plan_file_bytes(plan), size, sizeof size),
+           quant_plan_bpw(plan), a->result.damage, a->result.bound);
+}
+
+/* Lines as gguf-inspect hash prints them; those of the sources are comments to it. */
+static gguf_code print_manifest(FILE *f, const quant_plan *plan, const gguf_hash *sources,
+                                const gguf_file *out, const gguf_hash *hashes,
+                                const gguf_hash *whole) {
+    for (size_t i = 0; i < plan->n_tensors; i++)
+        fprintf(f, "# source xxh3  %s  %s\n", sources[i].hex, plan->tensors[i].out.name.ptr);
+    for (size_t i = 0; i < gguf_file_n_tensors(out); i++) {
+        const gguf_tensor *t = gguf_file_tensor(out, i);
+        fprintf(f, "xxh3  %s  %s:%.*s\n", hashes[i].hex, gguf_file_path(out), (int)t->name.len,
+                t->name.ptr);
+    }
+    fprintf(f, "xxh3  %s  %s\n", whole->hex, gguf_file_path(out));
+    return fclose(f) == 0 ? GGUF_OK : GGUF_E_NOMEM;
+}
+
+static gguf_code save_manifest(const tool *t, const quant_plan *plan, const char *manifest,
+                               const gguf_file *out, gguf_pool *pool, gguf_error *err) {
+    size_t n = plan->n_tensors + 1, n_text = 0;
+    char *text = NULL;
+    gguf_hash whole, *hashes = calloc(n, sizeof *hashes), *sources = calloc(n, sizeof *sources);
+    FILE *f = open_memstream(&text, &n_text);
+    gguf_code code = GGUF_E_NOMEM;
+    if (!hashes || !sources || !f) {
+        gguf_fail(err, code, NULL, GGUF_NO_OFFSET, "out of memory");
+        if (f) fclose(f);
+        goto done;
+    }
+    code = quant_source_hashes(plan, pool, &tool_cancelled, sources, err);
+    if (!code)
+        code = gguf_hash_tensors(out, GGUF_HASH_XXH3, pool, &tool_cancelled, hashes, &whole, err);
+    if (code)
+        fclose(f);
+    else if ((code = print_manifest(f, plan, sources, out, hashes, &whole)))
+        gguf_fail(err, code, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!code) code = gguf_outfile_save(manifest, text, n_text, t->force, err);
+done:
+    free(text);
+    free(hashes);
+    free(sources);
+    return code;
+}
+
+static gguf_code write_manifest(const tool *t, const quant_plan *plan, const char *path,
+                                const char *manifest, gguf_pool *pool, gguf_error *err) {
+    gguf_file *out;
+    char first[4096];
+    gguf_code code = quant_shard_path(path, plan->n_shards, 0, first, sizeof first, err);
+    if (!code) code = gguf_file_open(first, GGUF_OPEN_DEFAULT, &out, err);
+    if (code) return code;
+    code = save_manifest(t, plan, manifest, out, pool, err);
+    gguf_file_close(out);
+    return code;
+}
+
 static gguf_code execute(tool *t, rt_import *import, const char *path, const write_opts *o,
                          write_result *result, gguf_error *err) {
-    const quant_plan *plan = rt_import_plan(import);
-    quant_execute_opts opts = quant_execute_defaults();
-    opts.max_memory_bytes = o->max_memory_bytes;
-    opts.replace = t->force;
-    opts.cancel = &tool_cancelled;
-    opts.progress = tool_progress;
-    opts.progress_ctx = t;
-    opts.loss = result->loss;
-    gguf_pool *pool;
-    gguf_code code = gguf_pool_new(t->n_threads, &pool, err);
-    if (code) return code;
-    code = quant_execute(plan, path, pool, &opts, err);
+    quant_plan *plan = rt_import_plan(import);
+    quant_execute_opts opts = execute_opts(t, o, result);
+    gguf_pool *pool = NULL;
+    gguf_code code =
+        o->manifest_file ? gguf_outfile_check(o->manifest_file, t->force, err) : GGUF_OK;
+    if (!code) code = gguf_pool_new(t->n_threads, &pool, err);
+    opts.seal = provenance_seal;
+    opts.seal_ctx = import;
+    if (result->calibration) calibration_provide(result->calibration, &opts);
+    if (!code) code = quant_execute(plan, path, pool, &opts, err);
+    if (!code && result->calibration && calibration_n_unseen(result->calibration))
+        write_result_warn(
+            result, t, "%zu matrices were met by too few tokens and are rounded without feedback",
+            calibration_n_unseen(result->calibration));
+    if (!code && o->manifest_file)
+        code = write_manifest(t, plan, path, o->manifest_file, pool, err);
     gguf_pool_free(pool);
     return code;
 }
@@ -235,6 +429,9 @@ static gguf_code execute(tool *t, rt_import *import, const char *path, const wri
 gguf_code write_run(tool *t, rt_import *import, const char *path, const write_opts *o,
                     write_result *result, gguf_error *err) {
     if (!o->dry_run) return execute(t, import, path, o, result, err);
-    if (!t->json) print_plan(t, rt_import_plan(import), o);
+    if (!t->json && has_target(o))
+        print_allocation(rt_import_plan(import), &result->allocation);
+    else if (!t->json)
+        print_plan(t, rt_import_plan(import), o);
     return GGUF_OK;
 }

@@ -1,7 +1,9 @@
 /* gguf-convert: a Hugging Face model in, a GGUF file out. */
 #include "runtime/arch.h"
+#include "tools/common/keyvalue.h"
 #include "tools/common/write.h"
 #include "tools/convert/check_tokenizer.h"
+#include "tools/convert/metadata.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,27 +12,26 @@
 
 enum {
     OPT_OUTTYPE = TOOL_LONG_ONLY,
-    OPT_IMATRIX,
-    OPT_RECIPE,
-    OPT_DRY_RUN,
-    OPT_MAX_MEMORY,
     OPT_VOCAB_ONLY,
     OPT_ARCH_FILE,
     OPT_LIST_ARCHS,
-    OPT_CHECK_TOKENIZER
+    OPT_CHECK_TOKENIZER,
+    OPT_METADATA,
+    OPT_OVERRIDE,
+    OPT_BASE
 };
 
 static const tool_option options[] = {
     {'o', "output", "OUT.gguf", "the file to write"},
     {OPT_OUTTYPE, "outtype", "TYPE",
      "auto (the source's precision), f32, f16, bf16, q8_0, Q4_K_M, ..."},
-    {OPT_IMATRIX, "imatrix", "FILE", "importance matrix for quantised types"},
-    {OPT_RECIPE, "recipe", "FILE", "a recipe of your own, in place of --outtype"},
     {OPT_VOCAB_ONLY, "vocab-only", NULL, "metadata and tokenizer, no tensors"},
     {OPT_CHECK_TOKENIZER, "check-tokenizer", "F.json",
      "compare token ids with a list of {text, ids}"},
-    {OPT_DRY_RUN, "dry-run", NULL, "print what would be written"},
-    {OPT_MAX_MEMORY, "max-memory", "SIZE", "bound of the buffers (256M)"},
+    {OPT_METADATA, "metadata", "F.yaml", "name, license, tags, ... and further keys"},
+    {OPT_OVERRIDE, "override", "KEY=TYPE:VALUE", "set a key (repeatable)"},
+    {OPT_BASE, "base", "FOLDER", "the model that a LoRA adapter belongs to"},
+    WRITE_OPTIONS,
     {OPT_ARCH_FILE, "arch-file", "F.yaml", "an architecture description of your own"},
     {OPT_LIST_ARCHS, "list-archs", NULL, "list the supported architectures"},
     {0},
@@ -39,9 +40,19 @@ static const tool_option options[] = {
 typedef struct convert_opts {
     write_opts write;
     rt_import_opts import;
-    const char *output, *check_file;
+    const char *output, *check_file, *metadata_file;
+    const char **overrides; /* [n_overrides] */
+    size_t n_overrides;
     bool list_archs;
 } convert_opts;
+
+static gguf_code add_override(convert_opts *o, const char *text, gguf_error *err) {
+    void *grown = realloc(o->overrides, (o->n_overrides + 1) * sizeof *o->overrides);
+    if (!grown) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    o->overrides = grown;
+    o->overrides[o->n_overrides++] = text;
+    return GGUF_OK;
+}
 
 static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err) {
     convert_opts *o = ctx;
@@ -52,17 +63,6 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     case OPT_OUTTYPE:
         o->write.type = strcasecmp(arg, "auto") == 0 ? NULL : arg;
         break;
-    case OPT_IMATRIX:
-        o->write.imatrix_file = arg;
-        break;
-    case OPT_RECIPE:
-        o->write.recipe_file = arg;
-        break;
-    case OPT_DRY_RUN:
-        o->write.dry_run = true;
-        break;
-    case OPT_MAX_MEMORY:
-        return tool_parse_size("--max-memory", arg, &o->write.max_memory_bytes, err);
     case OPT_VOCAB_ONLY:
         o->import.vocab_only = true;
         break;
@@ -75,8 +75,16 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     case OPT_CHECK_TOKENIZER:
         o->check_file = arg;
         break;
-    default:
+    case OPT_METADATA:
+        o->metadata_file = arg;
         break;
+    case OPT_OVERRIDE:
+        return add_override(o, arg, err);
+    case OPT_BASE:
+        o->import.base = arg;
+        break;
+    default:
+        return write_opts_set(&o->write, id, arg, err);
     }
     return GGUF_OK;
 }
@@ -145,6 +153,17 @@ static void print_result(tool *t, rt_import *import, const convert_opts *o,
     tool_print_json(root);
 }
 
+/* What the user says comes last. */
+static gguf_code set_metadata(rt_import *import, const convert_opts *o, gguf_error *err) {
+    gguf_meta *meta = rt_import_plan(import)->meta;
+    gguf_code code = GGUF_OK;
+    gguf_meta_set_str(meta, "ggufkit.tool", gguf_str_of("gguf-convert " GGUFKIT_VERSION));
+    if (o->metadata_file) code = metadata_load(o->metadata_file, meta, err);
+    for (size_t i = 0; i < o->n_overrides && !code; i++)
+        code = keyvalue_set(meta, o->overrides[i], err);
+    return code;
+}
+
 static gguf_code convert(tool *t, const convert_opts *o, gguf_error *err) {
     rt_import *import = NULL;
     write_result result = {0};
@@ -154,7 +173,8 @@ static gguf_code convert(tool *t, const convert_opts *o, gguf_error *err) {
     if (!code && rt_import_is_gguf(import))
         code = gguf_fail(err, GGUF_E_USAGE, t->args[0], GGUF_NO_OFFSET,
                          "this is a GGUF file already; gguf-quantize changes its types");
-    if (!code) code = write_prepare(t, import, &o->write, &result, err);
+    if (!code) code = set_metadata(import, o, err);
+    if (!code) code = write_prepare(t, import, t->args[0], o->output, &o->write, &result, err);
     if (!code) code = write_run(t, import, o->output, &o->write, &result, err);
     if (!code) print_result(t, import, o, &result);
     write_result_clear(&result);
@@ -184,5 +204,7 @@ int main(int argc, char **argv) {
         .set = set_option,
         .run = run,
         .ctx = &o};
-    return tool_main(&spec, argc, argv);
+    int status = tool_main(&spec, argc, argv);
+    free(o.overrides);
+    return status;
 }

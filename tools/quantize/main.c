@@ -8,21 +8,24 @@
 #include <strings.h>
 
 enum {
-    OPT_IMATRIX = TOOL_LONG_ONLY,
-    OPT_RECIPE,
-    OPT_TENSOR_TYPE,
+    OPT_TENSOR_TYPE = TOOL_LONG_ONLY,
     OPT_OUTPUT_TYPE,
     OPT_EMBEDDING_TYPE,
     OPT_PURE,
     OPT_ALLOW_REQUANTIZE,
     OPT_REQUIRE_IMATRIX,
-    OPT_DRY_RUN,
-    OPT_MAX_MEMORY
+    OPT_KEEP_SPLIT,
+    OPT_MANIFEST,
+    OPT_TARGET_SIZE,
+    OPT_TARGET_BPW,
+    OPT_CALIBRATE,
+    OPT_METHOD,
+    OPT_SAMPLES,
+    OPT_DAMP,
+    OPT_EFFORT
 };
 
 static const tool_option options[] = {
-    {OPT_IMATRIX, "imatrix", "FILE", "importance matrix (from gguf-imatrix)"},
-    {OPT_RECIPE, "recipe", "FILE", "a recipe of your own, in place of TYPE"},
     {OPT_TENSOR_TYPE, "tensor-type", "REGEX=TYPE",
      "type of the tensors whose name matches; repeatable"},
     {OPT_OUTPUT_TYPE, "output-tensor-type", "TYPE", "type of output.weight"},
@@ -30,8 +33,18 @@ static const tool_option options[] = {
     {OPT_PURE, "pure", NULL, "TYPE for every tensor that is quantised"},
     {OPT_ALLOW_REQUANTIZE, "allow-requantize", NULL, "take input that is quantised already"},
     {OPT_REQUIRE_IMATRIX, "require-imatrix", NULL, "exit 1 if a quantised tensor has no entry"},
-    {OPT_DRY_RUN, "dry-run", NULL, "print what would be written"},
-    {OPT_MAX_MEMORY, "max-memory", "SIZE", "bound of the buffers (256M)"},
+    {OPT_TARGET_SIZE, "target-size", "SIZE",
+     "choose types so that OUT has at most this size and the least expected damage"},
+    {OPT_TARGET_BPW, "target-bpw", "BITS", "the same for bits per weight"},
+    {OPT_CALIBRATE, "calibrate", "TEXT[.gz]",
+     "run IN over this text and let weights make up for each other's rounding"},
+    {OPT_METHOD, "method", "METHOD", "of --calibrate: compensate (default) or round"},
+    {OPT_SAMPLES, "samples", "N", "tokens of the text to use (16384)"},
+    {OPT_DAMP, "damp", "X", "added to the Hessian, as a share of its mean diagonal (0.05)"},
+    {OPT_EFFORT, "effort", "EFFORT", "of --calibrate: fast or best"},
+    {OPT_KEEP_SPLIT, "keep-split", NULL, "as many files as IN has, each with the same tensors"},
+    {OPT_MANIFEST, "manifest", "FILE", "write the XXH3 of every tensor, source and output"},
+    WRITE_OPTIONS,
     {0},
 };
 
@@ -40,15 +53,18 @@ typedef struct quantize_opts {
     bool allow_requantize;
 } quantize_opts;
 
+/* One of two words; *second says which. */
+static gguf_code set_choice(const char *option, const char *arg, const char *first,
+                            const char *other, bool *second, gguf_error *err) {
+    *second = strcmp(arg, other) == 0;
+    if (*second || strcmp(arg, first) == 0) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s takes %s or %s, not '%s'", option,
+                     first, other, arg);
+}
+
 static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err) {
     quantize_opts *o = ctx;
     switch (id) {
-    case OPT_IMATRIX:
-        o->write.imatrix_file = arg;
-        break;
-    case OPT_RECIPE:
-        o->write.recipe_file = arg;
-        break;
     case OPT_TENSOR_TYPE:
         return write_opts_add_tensor_type(&o->write, arg, err);
     case OPT_OUTPUT_TYPE:
@@ -66,13 +82,30 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     case OPT_REQUIRE_IMATRIX:
         o->write.require_imatrix = true;
         break;
-    case OPT_DRY_RUN:
-        o->write.dry_run = true;
+    case OPT_KEEP_SPLIT:
+        o->write.split.as_source = true;
         break;
-    case OPT_MAX_MEMORY:
-        return tool_parse_size("--max-memory", arg, &o->write.max_memory_bytes, err);
+    case OPT_CALIBRATE:
+        o->write.calibration.text = arg;
+        break;
+    case OPT_METHOD:
+        return set_choice("--method", arg, "compensate", "round", &o->write.calibration.round, err);
+    case OPT_EFFORT:
+        return set_choice("--effort", arg, "fast", "best", &o->write.calibration.best, err);
+    case OPT_SAMPLES:
+        return tool_parse_u32("--samples", arg, 1, UINT32_MAX, &o->write.calibration.n_samples,
+                              err);
+    case OPT_DAMP:
+        return tool_parse_real("--damp", arg, 0, 10, &o->write.calibration.damp, err);
+    case OPT_TARGET_SIZE:
+        return tool_parse_size("--target-size", arg, &o->write.target_bytes, err);
+    case OPT_TARGET_BPW:
+        return tool_parse_real("--target-bpw", arg, 0.1, 32, &o->write.target_bpw, err);
+    case OPT_MANIFEST:
+        o->write.manifest_file = arg;
+        break;
     default:
-        break;
+        return write_opts_set(&o->write, id, arg, err);
     }
     return GGUF_OK;
 }
@@ -104,6 +137,30 @@ static json_t *tensor_json(const quant_plan_tensor *t, const quant_loss *loss) {
     return row;
 }
 
+/* What every tensor would lose at every type that it could have got. */
+static json_t *allocation_json(const quant_plan *plan, const quant_allocation *a) {
+    json_t *tensors = json_array();
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        const quant_tensor_candidates *c = &a->tensors[i];
+        json_t *errors = json_object();
+        if (!c->n) {
+            json_decref(errors);
+            continue;
+        }
+        for (size_t k = 0; k < c->n; k++)
+            json_object_set_new(errors, gguf_type_name(c->list[k].type),
+                                tool_json_real(c->list[k].error));
+        const gguf_str *name = &plan->tensors[i].out.name;
+        json_array_append_new(tensors,
+                              json_pack("{s:o, s:s, s:o, s:o}", "name",
+                                        tool_json_bytes(name->ptr, name->len), "type",
+                                        gguf_type_name(c->list[c->chosen].type), "sensitivity",
+                                        tool_json_real(c->sensitivity), "errors", errors));
+    }
+    return json_pack("{s:o, s:o, s:o}", "expected_kld", tool_json_real(a->result.damage),
+                     "expected_kld_bound", tool_json_real(a->result.bound), "tensors", tensors);
+}
+
 static void print_result(tool *t, const quant_plan *plan, const char *const *args,
                          const write_opts *o, const write_result *result) {
     char size[32];
@@ -127,6 +184,8 @@ static void print_result(tool *t, const quant_plan *plan, const char *const *arg
     json_object_set_new(root, "bpw", tool_json_real(quant_plan_bpw(plan)));
     json_object_set_new(root, "seconds", tool_json_real(tool_elapsed_s(t)));
     json_object_set_new(root, "tensors", tensors);
+    if (result->allocation.tensors)
+        json_object_set_new(root, "allocation", allocation_json(plan, &result->allocation));
     json_object_set_new(root, "warnings", write_result_warnings(result));
     tool_print_json(root);
 }
@@ -136,8 +195,11 @@ static gguf_code quantize(tool *t, quantize_opts *o, gguf_error *err) {
     write_result result = {0};
     const char *type = t->n_args > 2 ? t->args[2] : NULL;
     o->write.type = type && strcasecmp(type, "COPY") == 0 ? NULL : type;
+    if (type && o->write.type && (o->write.target_bytes || o->write.target_bpw > 0) &&
+        strcasecmp(type, "AUTO") != 0)
+        write_result_warn(&result, t, "the target chooses the types; %s is not used", type);
     gguf_code code = rt_import_open(t->args[0], NULL, &import, err);
-    if (!code) code = write_prepare(t, import, &o->write, &result, err);
+    if (!code) code = write_prepare(t, import, t->args[0], t->args[1], &o->write, &result, err);
     if (!code && !o->allow_requantize)
         code = check_requantize(rt_import_plan(import), t->args[0], err);
     if (!code && t->json && !o->write.dry_run) {
@@ -155,7 +217,8 @@ static gguf_code quantize(tool *t, quantize_opts *o, gguf_error *err) {
 
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     quantize_opts *o = ctx;
-    if (t->n_args == 3 || (t->n_args == 2 && o->write.recipe_file)) return quantize(t, o, err);
+    bool types_follow = o->write.recipe_file || o->write.target_bytes || o->write.target_bpw > 0;
+    if (t->n_args == 3 || (t->n_args == 2 && types_follow)) return quantize(t, o, err);
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected IN OUT TYPE (see --help)");
 }
 
@@ -163,7 +226,8 @@ int main(int argc, char **argv) {
     quantize_opts o = {.write = write_opts_defaults()};
     const tool_spec spec = {
         .name = "gguf-quantize",
-        .usage = "IN.gguf OUT.gguf TYPE [options]\nIN.gguf OUT.gguf --recipe FILE [options]",
+        .usage = "IN.gguf OUT.gguf TYPE [options]\nIN.gguf OUT.gguf --recipe FILE [options]\n"
+                 "IN.gguf OUT.gguf --target-size SIZE [options]",
         .summary =
             "Quantise a model. TYPE: F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4_K_S Q4_K_M Q5_K_S "
             "Q5_K_M Q6_K COPY,\nor any tensor type with --pure.",

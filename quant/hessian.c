@@ -1,0 +1,144 @@
+/* Hessians by OpenBLAS: one thread per call, tiles of fixed size. */
+#include "quant/hessian.h"
+
+#include "libgguf/checked.h"
+
+#include <cblas.h>
+#include <math.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define TILE 256
+
+/* LAPACK, in OpenBLAS: Cholesky factor of a symmetric matrix, and the inverse from the factor. */
+void spotrf_(const char *uplo, const int *n, float *a, const int *lda, int *info);
+void spotri_(const char *uplo, const int *n, float *a, const int *lda, int *info);
+
+static void one_thread(void) {
+    openblas_set_num_threads(1);
+}
+
+/* Results must not depend on how many threads OpenBLAS would start; the pool is ours. */
+static void prepare_blas(void) {
+    static pthread_once_t once = PTHREAD_ONCE_INIT;
+    pthread_once(&once, one_thread);
+}
+
+static gguf_code no_memory(gguf_error *err) {
+    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+}
+
+gguf_code quant_hessian_new(size_t n, quant_hessian **out, gguf_error *err) {
+    uint64_t n_elems, n_bytes;
+    *out = NULL;
+    prepare_blas();
+    if (!gguf_mul_u64(n, n, &n_elems) || !gguf_mul_u64(n_elems, sizeof(float), &n_bytes) ||
+        n > INT32_MAX)
+        return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET, "a row of %zu columns", n);
+    quant_hessian *hessian = calloc(1, sizeof *hessian);
+    if (!hessian) return no_memory(err);
+    hessian->n = n;
+    hessian->h = calloc(n_elems, sizeof *hessian->h);
+    if (hessian->h) {
+        *out = hessian;
+        return GGUF_OK;
+    }
+    quant_hessian_free(hessian);
+    return no_memory(err);
+}
+
+void quant_hessian_free(quant_hessian *hessian) {
+    if (!hessian) return;
+    free(hessian->h);
+    free(hessian->u);
+    free(hessian);
+}
+
+/* ---- sums -------------------------------------------------------------------------------- */
+
+typedef struct add_job {
+    quant_hessian *hessian;
+    const float *rows;
+    size_t n_rows, n_tiles;
+} add_job;
+
+static size_t tile_width(const quant_hessian *hessian, size_t tile) {
+    size_t left = hessian->n - tile * TILE;
+    return left < TILE ? left : TILE;
+}
+
+/* Task = tile row * tiles + tile column; only the upper triangle is computed. */
+static void add_tile(void *ctx, size_t task, unsigned worker) {
+    const add_job *job = ctx;
+    quant_hessian *hessian = job->hessian;
+    size_t i = task / job->n_tiles, j = task % job->n_tiles, n = hessian->n;
+    (void)worker;
+    if (j < i) return;
+    cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)tile_width(hessian, i),
+                (int)tile_width(hessian, j), (int)job->n_rows, 1.0f, job->rows + i * TILE, (int)n,
+                job->rows + j * TILE, (int)n, 1.0f, hessian->h + i * TILE * n + j * TILE, (int)n);
+}
+
+void quant_hessian_add(quant_hessian *hessian, const float *rows, size_t n_rows, gguf_pool *pool) {
+    add_job job = {hessian, rows, n_rows, (hessian->n + TILE - 1) / TILE};
+    if (n_rows == 0) return;
+    hessian->n_samples += n_rows;
+    gguf_pool_run(pool, job.n_tiles * job.n_tiles, add_tile, &job);
+}
+
+/* ---- factors ----------------------------------------------------------------------------- */
+
+/* From upper sums to symmetric means; returns the mean of the diagonal. */
+static double make_means(quant_hessian *hessian) {
+    size_t n = hessian->n;
+    float factor = hessian->n_samples ? 1.0f / (float)hessian->n_samples : 0.0f;
+    double sum = 0;
+    for (size_t i = 0; i < n; i++) {
+        for (size_t j = i; j < n; j++)
+            hessian->h[j * n + i] = hessian->h[i * n + j] = hessian->h[i * n + j] * factor;
+        sum += (double)hessian->h[i * n + i];
+    }
+    return n ? sum / (double)n : 0;
+}
+
+/* u = upper Cholesky factor of the inverse. A row-major upper triangle is a lower one to LAPACK. */
+static bool factor_inverse(const quant_hessian *hessian, float *u) {
+    size_t n = hessian->n;
+    int size = (int)n, info = 0;
+    memcpy(u, hessian->h, n * n * sizeof *u);
+    spotrf_("L", &size, u, &size, &info);
+    if (info == 0) spotri_("L", &size, u, &size, &info);
+    if (info == 0) spotrf_("L", &size, u, &size, &info);
+    for (size_t i = 0; i < n && info == 0; i++)
+        if (!(u[i * n + i] > 0) || !isfinite(u[i * n + i])) info = 1;
+    return info == 0;
+}
+
+static void add_to_diagonal(quant_hessian *hessian, double amount) {
+    for (size_t i = 0; i < hessian->n; i++) hessian->h[i * hessian->n + i] += (float)amount;
+}
+
+gguf_code quant_hessian_factor(quant_hessian *hessian, double damp, gguf_error *err) {
+    size_t n = hessian->n;
+    double mean = make_means(hessian);
+    if (!isfinite(mean))
+        return gguf_fail(err, GGUF_E_NONFINITE, NULL, GGUF_NO_OFFSET, "the Hessian is not finite");
+    if (!(mean > 0)) mean = 1;
+    for (size_t i = 0; i < n; i++)
+        if (!(hessian->h[i * n + i] > 0)) hessian->h[i * n + i] = (float)mean;
+    free(hessian->u);
+    hessian->u = malloc(n * n * sizeof *hessian->u);
+    if (!hessian->u) return no_memory(err);
+    hessian->damp = damp;
+    add_to_diagonal(hessian, damp * mean);
+    while (!factor_inverse(hessian, hessian->u)) {
+        if (hessian->damp > 100)
+            return gguf_fail(err, GGUF_E_NONFINITE, NULL, GGUF_NO_OFFSET,
+                             "the Hessian cannot be inverted");
+        double more = hessian->damp > 0 ? 9 * hessian->damp : 1e-4;
+        add_to_diagonal(hessian, more * mean);
+        hessian->damp += more;
+    }
+    return GGUF_OK;
+}

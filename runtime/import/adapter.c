@@ -1,0 +1,144 @@
+/* LoRA adapters in PEFT's layout: for a weight X two tensors, X.lora_A [rank][n_in] and X.lora_B
+ * [n_out][rank]. B's rows move as those of the weight do. */
+#include "quant/quant.h"
+#include "runtime/import/import_internal.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_NAME 512
+
+typedef const gguf_checkpoint_tensor tensor;
+
+/* "model.layers.0.q_proj.weight" -> "model.layers.0.q_proj.lora_A.weight" */
+static tensor *find_half(rt_import *import, const char *weight, char half) {
+    char name[MAX_NAME + 16];
+    size_t n = strlen(weight), suffix = strlen(".weight");
+    if (n < suffix || strcmp(weight + n - suffix, ".weight") != 0) return NULL;
+    snprintf(name, sizeof name, "%.*s.lora_%c.weight", (int)(n - suffix), weight, half);
+    return rt_import_find(import, name);
+}
+
+static gguf_code fail(const rt_import *import, tensor *t, gguf_code code, const char *what,
+                      gguf_error *err) {
+    return gguf_fail(err, code, gguf_checkpoint_file_path(import->ckpt, t->file), (int64_t)t->off,
+                     "tensor '%s' %s", t->name.ptr, what);
+}
+
+static gguf_code plan_half(rt_import *import, const gguf_yaml *node, const char *gguf_name,
+                           tensor *src, char half, gguf_error *err) {
+    char name[MAX_NAME + 16];
+    if (src->n_dims != 2 || src->dtype->gguf_type < 0 ||
+        !quant_can_decode((uint32_t)src->dtype->gguf_type))
+        return fail(import, src, GGUF_E_UNSUPPORTED, "is no matrix of numbers", err);
+    snprintf(name, sizeof name, "%s.lora_%c", gguf_name, half);
+    quant_plan_tensor t = {
+        .out = {.name = gguf_str_of(name), .n_dims = 2, .dims = {src->dims[1], src->dims[0], 1, 1}},
+        .source = rt_import_source(import, src),
+        .source_type = (uint32_t)src->dtype->gguf_type,
+        .n_rows = src->dims[0],
+        .n_cols = src->dims[1]};
+    gguf_code code = half == 'b' ? rt_import_plan_steps(import, node, &t, err) : GGUF_OK;
+    return code ? code : rt_import_add(import, &t, GGUF_TYPE_F32, err);
+}
+
+/* A part of the weight, a stack or a transposed one has no such pair of factors. */
+static bool is_plain(const gguf_yaml *node) {
+    static const char *const others[] = {"rows", "columns", "matrices", "transpose", "mxfp4"};
+    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
+        if (gguf_yaml_get(node, others[i])) return false;
+    return !strstr(gguf_yaml_text(node, "hf", ""), "{expert}");
+}
+
+static gguf_code check_shape(const rt_import *import, const gguf_yaml *node, tensor *a, tensor *b,
+                             gguf_error *err) {
+    const gguf_yaml *shape = gguf_yaml_get(node, "shape");
+    uint64_t n_out = 0, n_in = 0;
+    if (!shape || shape->n_children != 2) return GGUF_OK;
+    gguf_code code = rt_import_eval(import, shape->first, &n_out, err);
+    if (!code) code = rt_import_eval(import, shape->first->next, &n_in, err);
+    if (code || (a->n_dims == 2 && b->n_dims == 2 && a->dims[1] == n_in && b->dims[0] == n_out &&
+                 a->dims[0] == b->dims[1]))
+        return code;
+    return fail(import, a, GGUF_E_SHAPE, "and its partner do not fit the base model's weight", err);
+}
+
+static gguf_code visit(rt_import *import, const gguf_yaml *node, uint64_t layer, gguf_error *err) {
+    char hf[MAX_NAME], gguf[MAX_NAME];
+    rt_import_expand(gguf_yaml_text(node, "hf", ""), layer, 0, hf, sizeof hf);
+    rt_import_expand(gguf_yaml_text(node, "gguf", ""), layer, 0, gguf, sizeof gguf);
+    tensor *a = find_half(import, hf, 'A'), *b = find_half(import, hf, 'B');
+    if (!a && !b) return GGUF_OK;
+    if (!a || !b) return fail(import, a ? a : b, GGUF_E_MISSING, "has no partner", err);
+    if (!is_plain(node))
+        return fail(import, a, GGUF_E_UNSUPPORTED,
+                    "adapts a weight that is cut or stacked in GGUF, which is not supported", err);
+    gguf_code code = check_shape(import, node, a, b, err);
+    if (!code) code = plan_half(import, node, gguf, a, 'a', err);
+    return code ? code : plan_half(import, node, gguf, b, 'b', err);
+}
+
+/* What would be lost would change what the adapter does. */
+static gguf_code check_complete(const rt_import *import, gguf_error *err) {
+    for (size_t i = 0; i < gguf_checkpoint_n_tensors(import->ckpt); i++)
+        if (!import->used[i])
+            return fail(import, gguf_checkpoint_tensor_at(import->ckpt, i), GGUF_E_UNSUPPORTED,
+                        "is no factor of a weight of the base model", err);
+    return GGUF_OK;
+}
+
+static gguf_code refuse(const rt_import *import, const char *what, const char *value,
+                        gguf_error *err) {
+    return gguf_fail(err, GGUF_E_UNSUPPORTED, import->folder, GGUF_NO_OFFSET,
+                     "adapter_config.json: %s%s%s is not supported", what, *value ? " " : "",
+                     value);
+}
+
+static gguf_code set_alpha(rt_import *import, gguf_error *err) {
+    const json_t *config = import->adapter, *alpha = json_object_get(config, "lora_alpha");
+    const json_t *rank = json_object_get(config, "r");
+    const char *type = json_string_value(json_object_get(config, "peft_type"));
+    const char *bias = json_string_value(json_object_get(config, "bias"));
+    if (type && strcmp(type, "LORA") != 0) return refuse(import, "peft_type", type, err);
+    if (json_is_true(json_object_get(config, "use_dora"))) return refuse(import, "DoRA", "", err);
+    if (bias && strcmp(bias, "none") != 0) return refuse(import, "bias", bias, err);
+    if (json_object_size(json_object_get(config, "alpha_pattern")))
+        return refuse(import, "an alpha of its own for single weights", "", err);
+    double value = json_number_value(alpha);
+    if (!json_is_number(alpha))
+        return gguf_fail(err, GGUF_E_MISSING, import->folder, GGUF_NO_OFFSET,
+                         "adapter_config.json has no number lora_alpha");
+    /* Readers divide by the rank, rank-stabilised adapters by its root. */
+    if (json_is_true(json_object_get(config, "use_rslora")) && json_number_value(rank) > 0) {
+        if (json_object_size(json_object_get(config, "rank_pattern")))
+            return refuse(import, "rslora with several ranks", "", err);
+        value *= sqrt(json_number_value(rank));
+    }
+    gguf_meta_set_str(import->plan.meta, "adapter.type", gguf_str_of("lora"));
+    gguf_meta_set_f32(import->plan.meta, "adapter.lora.alpha", (float)value);
+    return GGUF_OK;
+}
+
+/* The keys of the base model served for the shapes only. */
+static void drop_base_keys(rt_import *import) {
+    char prefix[MAX_NAME], key[MAX_NAME];
+    int n = snprintf(prefix, sizeof prefix, "%s.", import->architecture);
+    for (size_t i = gguf_meta_count(import->plan.meta); i > 0; i--) {
+        gguf_str name = gguf_meta_at(import->plan.meta, i - 1)->key;
+        if (name.len <= (size_t)n || memcmp(name.ptr, prefix, (size_t)n) != 0) continue;
+        snprintf(key, sizeof key, "%.*s", (int)name.len, name.ptr);
+        gguf_meta_unset(import->plan.meta, key);
+    }
+}
+
+gguf_code rt_import_adapter(rt_import *import, gguf_error *err) {
+    gguf_code code = set_alpha(import, err);
+    if (!code) code = rt_import_index_names(import, err);
+    if (!code) code = rt_import_each(import, visit, err);
+    if (!code) code = check_complete(import, err);
+    gguf_meta_set_str(import->plan.meta, "general.type", gguf_str_of("adapter"));
+    drop_base_keys(import);
+    return code;
+}

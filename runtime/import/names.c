@@ -1,0 +1,142 @@
+/* Names of a checkpoint's tensors: what the description calls them, which are left out. */
+#include "runtime/import/import_internal.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_NAME  512
+#define MAX_PARTS 32
+
+static bool starts_with(const char *name, const char *prefix) {
+    return strncmp(name, prefix, strlen(prefix)) == 0;
+}
+
+static bool ends_with(const char *name, const char *suffix) {
+    size_t n = strlen(name), m = strlen(suffix);
+    return n >= m && strcmp(name + n - m, suffix) == 0;
+}
+
+static const gguf_yaml *field(const rt_import *import, const char *name) {
+    const gguf_yaml *list = gguf_yaml_get(gguf_yaml_root(rt_arch_doc(import->arch)), name);
+    return list ? list->first : NULL;
+}
+
+/* ---- one name per tensor ------------------------------------------------------------------ */
+
+/* Apply one rule: a prefix or a suffix becomes another. */
+static void rename_one(const gguf_yaml *rule, char *name) {
+    const char *prefix = gguf_yaml_text(rule, "prefix", NULL),
+               *suffix = gguf_yaml_text(rule, "suffix", NULL),
+               *becomes = gguf_yaml_text(rule, "becomes", "");
+    char old[MAX_NAME];
+    snprintf(old, sizeof old, "%s", name);
+    if (prefix && starts_with(old, prefix))
+        snprintf(name, MAX_NAME, "%s%s", becomes, old + strlen(prefix));
+    else if (suffix && ends_with(old, suffix))
+        snprintf(name, MAX_NAME, "%.*s%s", (int)(strlen(old) - strlen(suffix)), old, becomes);
+}
+
+static const char adapter_prefix[] = "base_model.model.";
+
+/* The name after the rules of `names`, in the plan's memory; NULL when out of memory. */
+static const char *canonical(rt_import *import, const char *name) {
+    char text[MAX_NAME];
+    const gguf_yaml *rule = field(import, "names");
+    if ((!rule && !import->adapter) || strlen(name) >= MAX_NAME) return name;
+    bool outer = import->adapter && starts_with(name, adapter_prefix);
+    snprintf(text, sizeof text, "%s", name + (outer ? sizeof adapter_prefix - 1 : 0));
+    for (; rule; rule = rule->next) rename_one(rule, text);
+    if (strcmp(text, name) == 0) return name;
+    char *copy = quant_plan_alloc(&import->plan, strlen(text) + 1);
+    return copy ? memcpy(copy, text, strlen(text) + 1) : NULL;
+}
+
+gguf_code rt_import_index_names(rt_import *import, gguf_error *err) {
+    size_t n = gguf_checkpoint_n_tensors(import->ckpt);
+    import->used = calloc(n + 1, sizeof *import->used);
+    import->names = calloc(n + 1, sizeof *import->names);
+    if (!import->used || !import->names)
+        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    for (size_t i = 0; i < n; i++) {
+        const char *name = gguf_checkpoint_tensor_at(import->ckpt, i)->name.ptr;
+        uint32_t old;
+        import->names[i] = canonical(import, name);
+        if (!import->names[i] || gguf_index_put(&import->by_name, gguf_str_of(import->names[i]),
+                                                (uint32_t)i, &old) == GGUF_INDEX_NOMEM)
+            return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    }
+    return GGUF_OK;
+}
+
+const gguf_checkpoint_tensor *rt_import_find(rt_import *import, const char *name) {
+    uint32_t i;
+    if (!gguf_index_get(&import->by_name, gguf_str_of(name), &i)) return NULL;
+    import->used[i] = true;
+    return gguf_checkpoint_tensor_at(import->ckpt, i);
+}
+
+/* ---- what is left out --------------------------------------------------------------------- */
+
+static bool is_ignored(const rt_import *import, const char *name, uint64_t n_layers) {
+    if (rt_quantised_ignores(name)) return true;
+    for (const gguf_yaml *node = field(import, "ignore"); node; node = node->next)
+        for (uint64_t layer = 0; layer < n_layers; layer++) {
+            char pattern[MAX_NAME];
+            rt_import_expand(node->text, layer, 0, pattern, sizeof pattern);
+            size_t n = strlen(pattern);
+            if (n && pattern[n - 1] == '*' ? strncmp(pattern, name, n - 1) == 0
+                                           : strcmp(pattern, name) == 0)
+                return true;
+            if (!strstr(node->text, "{layer}")) break;
+        }
+    return false;
+}
+
+/* What a tensor that stands behind the last layer belongs to, or NULL. */
+static const char *further_layer(const rt_import *import, const char *name, uint64_t n_layers) {
+    uint64_t layer, n_draft = 0;
+    if (starts_with(name, "mtp.") || starts_with(name, "model.mtp_"))
+        return "multi-token prediction";
+    if (sscanf(name, "model.layers.%" SCNu64 ".", &layer) != 1 || layer < n_layers) return NULL;
+    bool draft = gguf_json_u64(rt_config_get(import, "num_nextn_predict_layers"), &n_draft);
+    return draft && n_draft ? "multi-token prediction" : "layers beyond those of the config";
+}
+
+/* The part of the model that is left out as a whole, or NULL. */
+static const char *part_of(const rt_import *import, const char *name, uint64_t n_layers) {
+    for (const gguf_yaml *rule = field(import, "leave_out"); rule; rule = rule->next)
+        if (starts_with(name, gguf_yaml_text(rule, "prefix", "?")))
+            return gguf_yaml_text(rule, "part", "");
+    return further_layer(import, name, n_layers);
+}
+
+typedef struct part_count {
+    const char *part;
+    size_t n;
+} part_count;
+
+static bool count_part(part_count *parts, const char *part) {
+    for (size_t i = 0; i < MAX_PARTS; i++) {
+        if (parts[i].part && strcmp(parts[i].part, part) != 0) continue;
+        parts[i].part = part;
+        parts[i].n++;
+        return true;
+    }
+    return false;
+}
+
+void rt_import_report_unused(rt_import *import, uint64_t n_layers) {
+    part_count parts[MAX_PARTS] = {{0}};
+    for (size_t i = 0; i < gguf_checkpoint_n_tensors(import->ckpt); i++) {
+        const char *name = import->names[i];
+        if (import->used[i] || is_ignored(import, name, n_layers)) continue;
+        const char *part = part_of(import, name, n_layers);
+        if (!part || !count_part(parts, part))
+            rt_import_add_warning(import, "tensor '%s' is not used by this architecture",
+                                  gguf_checkpoint_tensor_at(import->ckpt, i)->name.ptr);
+    }
+    for (size_t i = 0; i < MAX_PARTS && parts[i].part; i++)
+        rt_import_add_warning(import, "%zu tensors are left out: %s", parts[i].n, parts[i].part);
+}

@@ -1,0 +1,31 @@
+# --calibrate: less damage than rounding, the same bytes for any number of threads and after kill -9.
+gguf-convert "$DATA/demo-model" -o demo.gguf -q
+head -c 40000 "$DATA/demo-model/calib.txt" >calib.txt
+head -c 6000 "$DATA/demo-model/test.txt" >test.txt
+kld() {
+    gguf-bench quality "$1" -f test.txt --base demo.gguf --ctx 256 --json |
+        python3 -c 'import json, sys; print(json.load(sys.stdin)["kld_mean"])'
+}
+for type in Q2_K Q4_K_M; do
+    gguf-quantize demo.gguf round.gguf $type --calibrate calib.txt --method round --samples 2048 -q --force
+    gguf-quantize demo.gguf less.gguf $type --calibrate calib.txt --samples 2048 -q --force
+    python3 -c 'import sys; a, b = map(float, sys.argv[2:]); print(sys.argv[1], "below 0.7 of rounding:", a < 0.7 * b)' \
+        $type "$(kld less.gguf)" "$(kld round.gguf)"
+done
+gguf-inspect meta less.gguf | grep calibration
+gguf-quantize demo.gguf one.gguf Q4_K_M --calibrate calib.txt --samples 2048 -q -t 1
+cmp one.gguf less.gguf && echo "threads do not matter"
+gguf-quantize demo.gguf out.gguf Q4_K_M --calibrate calib.txt --samples 2048 -q --resume 2>/dev/null &
+run=$!
+sleep 1
+{ kill -9 $run; wait $run; } 2>/dev/null
+[ -f out.gguf ] || gguf-quantize demo.gguf out.gguf Q4_K_M --calibrate calib.txt --samples 2048 -q --resume
+cmp out.gguf less.gguf && echo "resumed: the same"
+gguf-quantize demo.gguf target.gguf --target-size 3M --calibrate calib.txt --samples 1024 -q
+[ "$(stat -c %s target.gguf)" -le $((3 << 20)) ] && echo "with a target: not above it"
+: >empty.txt
+t gguf-quantize demo.gguf no.gguf Q4_K_M --calibrate empty.txt -q
+t gguf-quantize demo.gguf no.gguf Q4_K_M --calibrate missing.txt -q
+t gguf-quantize demo.gguf no.gguf Q4_K_M --calibrate calib.txt --method gptq -q
+t gguf-quantize demo.gguf no.gguf Q4_K_M --calibrate calib.txt --imatrix x -q
+t ls

@@ -1,0 +1,223 @@
+/* Error compensation: lattices of every type, Hessians, and less loss than rounding. */
+#include "quant/compensate.h"
+#include "quant/kernels.h"
+#include "quant/lattice.h"
+#include "quant/quant.h"
+#include "tests/unit/unit.h"
+
+#include <math.h>
+
+#define N_ROWS 70 /* one panel and a part of one */
+#define N_COLS 512
+#define N_DATA 2000
+
+static const uint32_t types[] = {GGUF_TYPE_Q4_0, GGUF_TYPE_Q4_1, GGUF_TYPE_Q5_0,   GGUF_TYPE_Q5_1,
+                                 GGUF_TYPE_Q8_0, GGUF_TYPE_Q2_K, GGUF_TYPE_Q3_K,   GGUF_TYPE_Q4_K,
+                                 GGUF_TYPE_Q5_K, GGUF_TYPE_Q6_K, GGUF_TYPE_IQ4_NL, GGUF_TYPE_IQ4_XS,
+                                 GGUF_TYPE_MXFP4};
+#define N_TYPES (sizeof types / sizeof types[0])
+
+static uint32_t state = 7;
+static float weights[N_ROWS * N_COLS], inputs[N_DATA * N_COLS];
+
+static float next_normal(void) {
+    float sum = 0;
+    for (int i = 0; i < 12; i++) {
+        state = state * 1664525u + 1013904223u;
+        sum += (float)(state >> 8) / (float)(1 << 24);
+    }
+    return sum - 6;
+}
+
+/* Inputs whose columns are correlated and of different size, as activations are. */
+static void fill_data(void) {
+    for (size_t i = 0; i < N_ROWS * N_COLS; i++) weights[i] = 0.05f * next_normal();
+    for (size_t t = 0; t < N_DATA; t++) {
+        float common = next_normal(), *x = inputs + t * N_COLS;
+        for (size_t c = 0; c < N_COLS; c++) {
+            x[c] = next_normal() * (c % 37 == 0 ? 4 : 1) + common;
+            if (c) x[c] += 0.7f * x[c - 1];
+        }
+    }
+}
+
+static quant_hessian *make_hessian(size_t n_threads) {
+    quant_hessian *hessian;
+    gguf_pool *pool;
+    gguf_error err = {0};
+    unit_ok(gguf_pool_new((unsigned)n_threads, &pool, &err), err);
+    unit_ok(quant_hessian_new(N_COLS, &hessian, &err), err);
+    quant_hessian_add(hessian, inputs, N_DATA / 2, pool);
+    quant_hessian_add(hessian, inputs + N_DATA / 2 * N_COLS, N_DATA / 2, pool);
+    unit_ok(quant_hessian_factor(hessian, 0.01, &err), err);
+    gguf_pool_free(pool);
+    return hessian;
+}
+
+/* What a type's encoder wrote is taken apart and put together again. */
+START_TEST(blocks_survive_their_lattice) {
+    gguf_error err = {0};
+    static float values[N_COLS], numbers[N_COLS];
+    for (size_t k = 0; k < N_TYPES; k++) {
+        const quant_lattice *l = quant_lattice_of(types[k]);
+        size_t n_elems = (size_t)l->n_elems, row_bytes = quant_row_bytes(types[k], N_COLS);
+        uint8_t row[1024], again[1024];
+        unit_ok(quant_encode(types[k], weights, 1, N_COLS, NULL, row, &err), err);
+        unit_ok(quant_decode(types[k], row, 1, N_COLS, values, &err), err);
+        for (size_t b = 0; b < N_COLS / n_elems; b++) {
+            quant_steps t;
+            size_t block_bytes = quant_row_bytes(types[k], n_elems);
+            quant_lattice_read(types[k], row + b * block_bytes, &t);
+            for (size_t i = 0; i < n_elems; i++) {
+                size_t sub = i / (n_elems / (size_t)l->n_subs);
+                float step = t.d * t.s[sub], off = t.dmin * t.m[sub];
+                numbers[i] = step != 0 ? roundf((values[b * n_elems + i] + off) / step) : 0;
+            }
+            quant_lattice_write(types[k], &t, numbers, 1, again + b * block_bytes);
+        }
+        ck_assert_msg(memcmp(row, again, row_bytes) == 0, "%s", gguf_type_name(types[k]));
+    }
+}
+END_TEST
+
+/* A block of columns through feedback and descent; what changed is copied into out. */
+static void run_kernels(const quant_kernels *kernels, const quant_hessian *hessian,
+                        const quant_lattice *l, float *out) {
+    enum { N = 64 };
+    static float w[N * QUANT_PANEL], y[N * QUANT_PANEL], v[N * QUANT_PANEL], r[N * QUANT_PANEL];
+    static float e[N * QUANT_PANEL], sub[6][N / 16 * QUANT_PANEL];
+    quant_panel p = {l,      N,     l->n_elems / l->n_subs, w, y, v, sub[0], sub[1], sub[2], sub[3],
+                     sub[4], sub[5]};
+    for (size_t i = 0; i < sizeof w / sizeof *w; i++) {
+        w[i] = weights[i];
+        r[i] = 0.01f * weights[i + 1];
+    }
+    for (size_t i = 0; i < N / 16 * QUANT_PANEL; i++) {
+        sub[4][i] = 0.002f;
+        sub[5][i] = l->has_min ? 0.01f : 0;
+        sub[2][i] = 1 + (float)(i % 7);
+        sub[3][i] = (float)(i % 5);
+        sub[0][i] = sub[2][i] * sub[4][i];
+        sub[1][i] = sub[3][i] * sub[5][i];
+    }
+    kernels->feedback(&p, hessian->u, N_COLS, e);
+    memcpy(out, y, sizeof y);
+    kernels->descent(&p, hessian->h, N_COLS, r, e);
+    memcpy(out + sizeof y / sizeof *y, r, sizeof r);
+    memcpy(out + 2 * sizeof y / sizeof *y, sub[0], sizeof sub[0]);
+}
+
+START_TEST(every_instruction_set_gives_the_same) {
+    static float expected[3 * 64 * QUANT_PANEL], found[3 * 64 * QUANT_PANEL];
+    quant_hessian *hessian = make_hessian(1);
+    quant_kernels kernels;
+    for (size_t k = 0; k < N_TYPES; k++) {
+        const quant_lattice *l = quant_lattice_of(types[k]);
+        quant_kernels_fill(QUANT_ISA_SCALAR, &kernels);
+        run_kernels(&kernels, hessian, l, expected);
+        for (int isa = QUANT_ISA_SCALAR + 1; isa < QUANT_N_ISAS; isa++) {
+            if (!quant_isa_supported((quant_isa)isa)) continue;
+            quant_kernels_fill((quant_isa)isa, &kernels);
+            run_kernels(&kernels, hessian, l, found);
+            ck_assert_msg(memcmp(found, expected, sizeof found) == 0, "%s, %s",
+                          gguf_type_name(types[k]), quant_isa_text((quant_isa)isa));
+        }
+    }
+    quant_hessian_free(hessian);
+}
+END_TEST
+
+static double loss_of(uint32_t type, const quant_hessian *hessian, const void *rows) {
+    static float decoded[N_ROWS * N_COLS];
+    gguf_error err = {0};
+    unit_ok(quant_decode(type, rows, N_ROWS, N_COLS, decoded, &err), err);
+    return quant_hessian_loss(hessian, decoded, weights, N_ROWS);
+}
+
+START_TEST(compensation_loses_less) {
+    static uint8_t rounded[N_ROWS * N_COLS * 2], fed[N_ROWS * N_COLS * 2],
+        best[N_ROWS * N_COLS * 2];
+    float imp[N_COLS];
+    gguf_error err = {0};
+    quant_hessian *hessian = make_hessian(2);
+    void *scratch = malloc(quant_compensate_bytes(N_COLS));
+    ck_assert_ptr_nonnull(scratch);
+    for (size_t c = 0; c < N_COLS; c++) imp[c] = hessian->h[c * (N_COLS + 1)];
+    for (size_t k = 0; k < N_TYPES; k++) {
+        const char *name = gguf_type_name(types[k]);
+        ck_assert(quant_can_compensate(types[k], N_COLS));
+        unit_ok(quant_encode(types[k], weights, N_ROWS, N_COLS, imp, rounded, &err), err);
+        quant_compensate_opts opts = {.n_passes = 0};
+        quant_compensate(types[k], weights, N_ROWS, N_COLS, hessian, &opts, fed, scratch);
+        opts.n_passes = 4;
+        quant_compensate(types[k], weights, N_ROWS, N_COLS, hessian, &opts, best, scratch);
+        double plain = loss_of(types[k], hessian, rounded), once = loss_of(types[k], hessian, fed);
+        double often = loss_of(types[k], hessian, best);
+        ck_assert_msg(once < 0.6 * plain, "%s: %g of %g", name, once, plain);
+        ck_assert_msg(often < once, "%s: %g of %g", name, often, once);
+        if (getenv("VERBOSE"))
+            printf("%-7s feedback %.3f descent %.3f\n", name, once / plain, often / plain);
+    }
+    free(scratch);
+    quant_hessian_free(hessian);
+}
+END_TEST
+
+START_TEST(rows_do_not_depend_on_their_company) {
+    static uint8_t together[N_ROWS * N_COLS], apart[N_ROWS * N_COLS];
+    quant_hessian *hessian = make_hessian(1), *other = make_hessian(3);
+    void *scratch = malloc(quant_compensate_bytes(N_COLS));
+    quant_compensate_opts opts = {.n_passes = 2};
+    ck_assert_ptr_nonnull(scratch);
+    ck_assert_mem_eq(hessian->h, other->h, N_COLS * N_COLS * sizeof(float));
+    ck_assert_mem_eq(hessian->u, other->u, N_COLS * N_COLS * sizeof(float));
+    size_t row_bytes = quant_row_bytes(GGUF_TYPE_Q4_K, N_COLS);
+    quant_compensate(GGUF_TYPE_Q4_K, weights, N_ROWS, N_COLS, hessian, &opts, together, scratch);
+    for (size_t first = 0; first < N_ROWS; first += 33) {
+        size_t n = N_ROWS - first < 33 ? N_ROWS - first : 33;
+        quant_compensate(GGUF_TYPE_Q4_K, weights + first * N_COLS, n, N_COLS, other, &opts,
+                         apart + first * row_bytes, scratch);
+    }
+    ck_assert_mem_eq(together, apart, N_ROWS * row_bytes);
+    free(scratch);
+    quant_hessian_free(hessian);
+    quant_hessian_free(other);
+}
+END_TEST
+
+/* Fewer samples than columns, columns that are always 0: damping makes the factors exist. */
+START_TEST(singular_hessians_are_damped) {
+    gguf_error err = {0};
+    gguf_pool *pool;
+    quant_hessian *hessian;
+    static float few[3 * N_COLS];
+    for (size_t i = 0; i < 3 * N_COLS; i++) few[i] = i % N_COLS % 5 == 0 ? 0 : inputs[i];
+    unit_ok(gguf_pool_new(1, &pool, &err), err);
+    unit_ok(quant_hessian_new(N_COLS, &hessian, &err), err);
+    quant_hessian_add(hessian, few, 3, pool);
+    unit_ok(quant_hessian_factor(hessian, 0, &err), err);
+    ck_assert(hessian->damp > 0);
+    for (size_t i = 0; i < N_COLS; i++) ck_assert(hessian->u[i * (N_COLS + 1)] > 0);
+    quant_hessian_free(hessian);
+    unit_ok(quant_hessian_new(N_COLS, &hessian, &err), err);
+    few[7] = NAN;
+    quant_hessian_add(hessian, few, 3, pool);
+    unit_fails(quant_hessian_factor(hessian, 0.01, &err), GGUF_E_NONFINITE, "not finite", err);
+    quant_hessian_free(hessian);
+    gguf_pool_free(pool);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("compensate");
+    TCase *tests = tcase_create("compensate");
+    fill_data();
+    tcase_set_timeout(tests, 120);
+    tcase_add_test(tests, blocks_survive_their_lattice);
+    tcase_add_test(tests, every_instruction_set_gives_the_same);
+    tcase_add_test(tests, compensation_loses_less);
+    tcase_add_test(tests, rows_do_not_depend_on_their_company);
+    tcase_add_test(tests, singular_hessians_are_damped);
+    suite_add_tcase(suite, tests);
+    return unit_run(suite);
+}

@@ -1,0 +1,172 @@
+/* Stages of a calibrated plan: 0 what needs no inputs, 1 to n the layers, n + 1 the head. */
+#include "tools/common/calibration.h"
+
+#include "quant/compensate.h"
+#include "quant/imatrix.h"
+#include "quant/source.h"
+#include "runtime/hessians.h"
+#include "tools/common/text_tokens.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CHUNK_TOKENS 512
+#define MIN_TOKENS   16
+
+struct calibration {
+    calibration_opts opts;
+    quant_plan *plan;
+    rt_model *model;
+    rt_ids ids;
+    int32_t bos;
+    rt_hessians *hessians;
+    uint32_t n_layers;
+    size_t n_unseen;
+};
+
+calibration_opts calibration_defaults(void) {
+    return (calibration_opts){.n_samples = 16384, .damp = 0.05};
+}
+
+static gguf_code no_memory(gguf_error *err) {
+    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+}
+
+static rt_calibrate_opts calibrate_opts(const tool *t, const calibration *c) {
+    rt_calibrate_opts opts = rt_calibrate_defaults();
+    opts.n_ctx = c->opts.n_samples < CHUNK_TOKENS ? c->opts.n_samples : CHUNK_TOKENS;
+    opts.n_chunks = (c->opts.n_samples + opts.n_ctx - 1) / opts.n_ctx;
+    opts.n_threads = t->n_threads;
+    opts.bos = c->bos;
+    opts.cancel = &tool_cancelled;
+    return opts;
+}
+
+static bool is_quantised(const quant_plan_tensor *t) {
+    const gguf_type_layout *layout = gguf_type_layout_of(t->out.type);
+    return layout && layout->block_elems > 1 && t->out.type != t->source_type;
+}
+
+static uint64_t n_mats_of(const quant_plan_tensor *t) {
+    uint64_t rows = quant_rows_per_matrix(t);
+    return rows ? t->n_rows / rows : 0;
+}
+
+static void prepare_tensor(const calibration *c, quant_plan_tensor *t) {
+    t->stage = t->tags.layer >= 0 ? (uint32_t)t->tags.layer + 1
+                                  : (t->tags.is_output ? c->n_layers + 1 : 0);
+    t->compensate = !c->opts.round && t->stage > 0 && quant_can_compensate(t->out.type, t->n_cols);
+}
+
+static void record(const calibration *c, quant_plan *plan) {
+    const char *slash = strrchr(c->opts.text, '/');
+    size_t n_tokens = c->ids.n < c->opts.n_samples ? c->ids.n : c->opts.n_samples;
+    gguf_meta_set_str(plan->meta, "ggufkit.calibration.method",
+                      gguf_str_of(c->opts.round ? "round" : "compensate"));
+    gguf_meta_set_str(plan->meta, "ggufkit.calibration.dataset",
+                      gguf_str_of(slash ? slash + 1 : c->opts.text));
+    gguf_meta_set_u32(plan->meta, "ggufkit.calibration.tokens", (uint32_t)n_tokens);
+    gguf_meta_set_f32(plan->meta, "ggufkit.calibration.damp", (float)c->opts.damp);
+    gguf_meta_set_str(plan->meta, "ggufkit.calibration.effort",
+                      gguf_str_of(c->opts.best ? "best" : "fast"));
+}
+
+static gguf_code read_text(calibration *c, gguf_error *err) {
+    gguf_code code = text_tokens(c->model, c->opts.text, &c->ids, &c->bos, err);
+    if (!code && c->ids.n < MIN_TOKENS)
+        code = gguf_fail(err, GGUF_E_USAGE, c->opts.text, GGUF_NO_OFFSET,
+                         "%zu tokens are too few to calibrate with", c->ids.n);
+    return code;
+}
+
+gguf_code calibration_open(const char *path, const calibration_opts *opts, quant_plan *plan,
+                           calibration **out, gguf_error *err) {
+    *out = NULL;
+    calibration *c = calloc(1, sizeof *c);
+    if (!c) return no_memory(err);
+    *c = (calibration){.opts = *opts, .plan = plan, .n_layers = plan->model.n_layers, .bos = -1};
+    gguf_code code = rt_model_open(path, &c->model, err);
+    if (!code) code = read_text(c, err);
+    if (code) {
+        calibration_close(c);
+        return code;
+    }
+    record(c, plan);
+    *out = c;
+    return GGUF_OK;
+}
+
+gguf_code calibration_importance(tool *t, calibration *c, gguf_error *err) {
+    const rt_calibrate_opts opts = calibrate_opts(t, c);
+    quant_imatrix *im = quant_imatrix_new();
+    gguf_code code = im ? GGUF_OK : no_memory(err);
+    if (!code)
+        code = rt_calibrate_importance(c->model, c->ids.data, c->ids.n, &opts, im, NULL, err);
+    if (!code) code = quant_plan_attach_importance(c->plan, im, err);
+    quant_imatrix_free(im);
+    return code;
+}
+
+gguf_code calibration_start(tool *t, calibration *c, const char *folder, gguf_error *err) {
+    const rt_calibrate_opts opts = calibrate_opts(t, c);
+    for (size_t i = 0; i < c->plan->n_tensors; i++)
+        if (is_quantised(&c->plan->tensors[i])) prepare_tensor(c, &c->plan->tensors[i]);
+    return rt_hessians_new(c->model, c->ids.data, c->ids.n, &opts, folder, c->opts.damp,
+                           &c->hessians, err);
+}
+
+void calibration_close(calibration *c) {
+    if (!c) return;
+    rt_hessians_free(c->hessians);
+    rt_ids_clear(&c->ids);
+    rt_model_close(c->model);
+    free(c);
+}
+
+size_t calibration_n_unseen(const calibration *c) {
+    return c->n_unseen;
+}
+
+/* ---- stages ------------------------------------------------------------------------------ */
+
+/* Importance is the Hessian's diagonal; ones for a matrix without. */
+static void fill_importance(const quant_hessian *hessian, float *imp, size_t n_cols) {
+    for (size_t i = 0; i < n_cols; i++) imp[i] = hessian ? hessian->h[i * (n_cols + 1)] : 1.0f;
+}
+
+static gguf_code set_tensor(calibration *c, quant_plan_tensor *t, gguf_error *err) {
+    size_t n_mats = (size_t)n_mats_of(t), n_cols = (size_t)t->n_cols;
+    const quant_hessian **list = quant_plan_alloc(c->plan, n_mats * sizeof(quant_hessian *));
+    float *imp = quant_plan_alloc(c->plan, n_mats * n_cols * sizeof *imp);
+    if (!list || !imp) return no_memory(err);
+    for (size_t mat = 0; mat < n_mats; mat++) {
+        list[mat] = rt_hessians_find(c->hessians, t->out.name.ptr, mat);
+        if (list[mat] && list[mat]->n != n_cols) list[mat] = NULL;
+        c->n_unseen += list[mat] == NULL;
+        fill_importance(list[mat], imp + mat * n_cols, n_cols);
+    }
+    t->imp = imp;
+    t->hessians = t->compensate ? list : NULL;
+    return GGUF_OK;
+}
+
+static gguf_code provide(void *ctx, uint32_t stage, bool needed, gguf_pool *pool, gguf_error *err) {
+    calibration *c = ctx;
+    gguf_code code = GGUF_OK;
+    if (stage == 0) return GGUF_OK;
+    if (stage <= c->n_layers)
+        code = rt_hessians_next_layer(c->hessians, needed, pool, err);
+    else if (needed)
+        code = rt_hessians_head(c->hessians, pool, err);
+    for (size_t i = 0; i < c->plan->n_tensors && !code && needed; i++) {
+        quant_plan_tensor *t = &c->plan->tensors[i];
+        if (t->stage == stage && is_quantised(t)) code = set_tensor(c, t, err);
+    }
+    return code;
+}
+
+void calibration_provide(calibration *c, quant_execute_opts *opts) {
+    opts->provide = provide;
+    opts->provide_ctx = c;
+    opts->compensate.n_passes = c->opts.best ? 6 : 2;
+}

@@ -1,0 +1,40 @@
+/* Quantising with a calibration text: the model is run over it layer by layer, and the plan's
+ * matrices are rounded with what their inputs say. */
+#ifndef TOOLS_COMMON_CALIBRATION_H
+#define TOOLS_COMMON_CALIBRATION_H
+
+#include "quant/plan.h"
+#include "tools/common/tool.h"
+
+typedef struct calibration_opts {
+    const char *text;   /* file; NULL = no calibration */
+    bool round;         /* weighted rounding with the importance found, no feedback */
+    bool best;          /* effort */
+    uint32_t n_samples; /* tokens */
+    double damp;
+} calibration_opts;
+
+calibration_opts calibration_defaults(void);
+
+typedef struct calibration calibration;
+
+/* Open the model at `path`, read the text and record the calibration in the plan's metadata
+ * (ggufkit.calibration.*). Errors: GGUF_E_USAGE too little text. */
+gguf_code calibration_open(const char *path, const calibration_opts *opts, quant_plan *plan,
+                           calibration **out, gguf_error *err);
+void calibration_close(calibration *c); /* accepts NULL */
+
+/* Give the plan's quantised tensors the importance that the text shows, for choosing types. */
+gguf_code calibration_importance(tool *t, calibration *c, gguf_error *err);
+
+/* Types are set: give the plan its stages and start the walk through the layers.
+ *   folder  where activations lie that do not fit into memory */
+gguf_code calibration_start(tool *t, calibration *c, const char *folder, gguf_error *err);
+
+/* Set what quant_execute asks for. */
+void calibration_provide(calibration *c, quant_execute_opts *opts);
+
+/* Matrices that were rounded without a Hessian because too few tokens reached them. */
+size_t calibration_n_unseen(const calibration *c);
+
+#endif
