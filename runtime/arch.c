@@ -25,31 +25,87 @@ static const flag_name ropes[] = {
 static const flag_name activations[] = {{"silu", RT_ACT_SILU},
                                         {"gelu_tanh", RT_ACT_GELU_TANH},
                                         {"gelu_erf", RT_ACT_GELU_ERF},
+                                        {"relu_squared", RT_ACT_RELU_SQUARED},
+                                        {"swiglu_clamped", RT_ACT_SWIGLU_CLAMPED},
                                         {NULL, 0}};
+static const flag_name residuals[] = {{"sequential", false}, {"parallel", true}, {NULL, 0}};
+static const flag_name outputs[] = {{"logits", false}, {"hidden", true}, {NULL, 0}};
+static const flag_name embedding_scales[] = {{"none", false}, {"sqrt_width", true}, {NULL, 0}};
+static const flag_name logit_scales[] = {{"divide", false}, {"multiply", true}, {NULL, 0}};
+static const flag_name window_ropes[] = {{"same", false}, {"plain", true}, {NULL, 0}};
+static const flag_name rope_layers[] = {{"all", false}, {"windowed", true}, {NULL, 0}};
+static const flag_name gatings[] = {{"softmax", RT_GATING_SOFTMAX},
+                                    {"sigmoid", RT_GATING_SIGMOID},
+                                    {"softmax_selected", RT_GATING_SOFTMAX_SELECTED},
+                                    {NULL, 0}};
+static const flag_name switches[] = {{"false", false}, {"true", true}, {NULL, 0}};
 
-static gguf_code read_flag(const rt_arch *arch, const char *field, const flag_name *names,
-                           int *value, gguf_error *err) {
-    const gguf_yaml *compute = gguf_yaml_get(gguf_yaml_root(arch->doc), "compute");
-    const char *text = gguf_yaml_text(compute, field, "");
-    for (; names->name; names++) {
-        if (strcmp(names->name, text) != 0) continue;
-        *value = names->value;
-        return GGUF_OK;
+typedef struct flag_reader {
+    const rt_arch *arch;
+    const gguf_yaml *compute;
+    gguf_code code;
+    gguf_error *err;
+} flag_reader;
+
+/* absent NULL: the flag is needed. */
+static int read_flag(flag_reader *r, const char *field, const flag_name *names,
+                     const char *absent) {
+    const char *text = gguf_yaml_text(r->compute, field, absent ? absent : "");
+    for (; names->name; names++)
+        if (strcmp(names->name, text) == 0) return names->value;
+    if (!r->code)
+        r->code = gguf_yaml_fail(r->arch->doc, r->compute, r->err,
+                                 "compute.%s is '%s', which is not known", field, text);
+    return 0;
+}
+
+static uint32_t read_number(flag_reader *r, const char *field) {
+    const gguf_yaml *node = gguf_yaml_get(r->compute, field);
+    int64_t value = 0;
+    if (node && (!gguf_yaml_i64(node, &value) || value < 0 || value > UINT32_MAX) && !r->code)
+        r->code = gguf_yaml_fail(r->arch->doc, node, r->err, "compute.%s is no count", field);
+    return (uint32_t)value;
+}
+
+/* A flag that is misspelt would be another computation. */
+static void check_fields(flag_reader *r) {
+    static const char known[] =
+        " norm rope activation residual output embedding_scale logit_scale window_rope rope_layers "
+        "expert_weights_norm expert_gating window_period rope_period window_rope_base scores_by_width_layers "
+        "ffn_norm needs ";
+    char word[64];
+    for (const gguf_yaml *f = r->compute ? r->compute->first : NULL; f && !r->code; f = f->next) {
+        snprintf(word, sizeof word, " %s ", f->key);
+        if (!strstr(known, word))
+            r->code = gguf_yaml_fail(r->arch->doc, f, r->err, "compute.%s is not known", f->key);
     }
-    return gguf_yaml_fail(arch->doc, compute, err, "compute.%s is '%s', which is not known", field,
-                          text);
 }
 
 static gguf_code read_compute(rt_arch *arch, gguf_error *err) {
-    int norm = 0, rope = 0, activation = 0;
-    gguf_code code = read_flag(arch, "norm", norms, &norm, err);
-    if (!code) code = read_flag(arch, "rope", ropes, &rope, err);
-    if (!code) code = read_flag(arch, "activation", activations, &activation, err);
-    const gguf_yaml *needs =
-        gguf_yaml_get(gguf_yaml_get(gguf_yaml_root(arch->doc), "compute"), "needs");
-    arch->compute = (rt_arch_compute){(rt_norm)norm, (rt_rope)rope, (rt_activation)activation,
-                                      needs ? needs->first : NULL};
-    return code;
+    const gguf_yaml *compute = gguf_yaml_get(gguf_yaml_root(arch->doc), "compute");
+    const gguf_yaml *needs = gguf_yaml_get(compute, "needs");
+    flag_reader r = {.arch = arch, .compute = compute, .err = err};
+    check_fields(&r);
+    arch->compute = (rt_arch_compute){
+        .norm = (rt_norm)read_flag(&r, "norm", norms, NULL),
+        .rope = (rt_rope)read_flag(&r, "rope", ropes, NULL),
+        .activation = (rt_activation)read_flag(&r, "activation", activations, NULL),
+        .parallel = read_flag(&r, "residual", residuals, "sequential"),
+        .hidden_output = read_flag(&r, "output", outputs, "logits"),
+        .embeddings_by_width = read_flag(&r, "embedding_scale", embedding_scales, "none"),
+        .multiply_logits = read_flag(&r, "logit_scale", logit_scales, "divide"),
+        .plain_window_rope = read_flag(&r, "window_rope", window_ropes, "same"),
+        .rope_windowed = read_flag(&r, "rope_layers", rope_layers, "all"),
+        .norm_experts = read_flag(&r, "expert_weights_norm", switches, "false"),
+        .gating = (rt_gating)read_flag(&r, "expert_gating", gatings, "softmax"),
+        .window_period = read_number(&r, "window_period"),
+        .rope_period = read_number(&r, "rope_period"),
+        .window_rope_base = read_number(&r, "window_rope_base"),
+        .scores_by_width_layers = read_number(&r, "scores_by_width_layers"),
+        .ffn_norm = gguf_yaml_text(compute, "ffn_norm", "ffn_norm"),
+        .needs = needs ? needs->first : NULL,
+    };
+    return r.code;
 }
 
 static gguf_code open_doc(gguf_yaml_doc *doc, rt_arch **out, gguf_error *err) {

@@ -11,14 +11,43 @@ typedef enum rt_norm { RT_NORM_RMS, RT_NORM_LAYER } rt_norm;
 /* Which dimensions of a head rotate together: (2k, 2k+1) or (k, k + n_rot/2). */
 typedef enum rt_rope { RT_ROPE_NONE, RT_ROPE_ADJACENT, RT_ROPE_HALVES } rt_rope;
 
-typedef enum rt_activation { RT_ACT_SILU, RT_ACT_GELU_TANH, RT_ACT_GELU_ERF } rt_activation;
+/* What stands between the up and the down projection; with a gate, activation(gate) * up. */
+typedef enum rt_activation {
+    RT_ACT_SILU,
+    RT_ACT_GELU_TANH,
+    RT_ACT_GELU_ERF,
+    RT_ACT_RELU_SQUARED,
+    RT_ACT_SWIGLU_CLAMPED /* min(g, 7) sigmoid(1.702 g) (clamp(up, 7) + 1); needs a gate */
+} rt_activation;
 
-/* The shape of the computation, in flags. */
+/* How router logits become weights of experts. Values as in expert_gating_func. */
+typedef enum rt_gating {
+    RT_GATING_SOFTMAX = 1,
+    RT_GATING_SIGMOID = 2,
+    RT_GATING_SOFTMAX_SELECTED = 3 /* softmax over the selected logits alone */
+} rt_gating;
+
+/* The shape of the computation, in flags: what neither keys nor tensors of a file say.
+ * docs/runtime.md explains them. */
 typedef struct rt_arch_compute {
     rt_norm norm;
     rt_rope rope;
     rt_activation activation;
-    const gguf_yaml *needs; /* first of a list of named parts beyond these, or NULL */
+    bool parallel;             /* both blocks of a layer read its input */
+    bool hidden_output;        /* no logits: rows of the last layer */
+    bool embeddings_by_width;  /* embeddings are multiplied with sqrt(n_embd) */
+    bool multiply_logits;      /* logit_scale multiplies; otherwise it divides */
+    bool plain_window_rope;    /* layers with a window turn without scaling */
+    bool rope_windowed;        /* where some layers have a window, only those rotate */
+    bool norm_experts;         /* weights of experts sum to 1 unless the file says otherwise */
+    rt_gating gating;          /* unless the file says otherwise */
+    uint32_t window_period;    /* every such layer sees all; 0 = all have the window */
+    uint32_t rope_period;      /* every such layer does not rotate; 0 = all do */
+    uint32_t window_rope_base; /* of layers with a window; 0 = that of the others */
+    uint32_t scores_by_width_layers; /* with so many layers, scores are divided by
+                                        sqrt(n_embd / n_head) */
+    const char *ffn_norm;            /* the tensor that norms the feed-forward block's input */
+    const gguf_yaml *needs;          /* first of a list of named parts beyond these, or NULL */
 } rt_arch_compute;
 
 typedef struct rt_arch rt_arch;

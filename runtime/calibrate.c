@@ -14,32 +14,58 @@ rt_calibrate_opts rt_calibrate_defaults(void) {
     return (rt_calibrate_opts){.n_ctx = 512, .bos = -1};
 }
 
-static void add_squares(quant_imatrix_entry *entry, const float *rows, size_t n_rows) {
-    for (size_t r = 0; r < n_rows; r++) {
-        const float *row = rows + r * entry->n_cols;
-        for (size_t c = 0; c < entry->n_cols; c++) entry->sums[c] += (double)row[c] * row[c];
-    }
-    entry->counts[0] += (double)n_rows;
+static void add_row(double *sums, const float *row, size_t n_cols) {
+    for (size_t c = 0; c < n_cols; c++) sums[c] += (double)row[c] * row[c];
 }
 
-static void collect(void *ctx, gguf_str weight, const float *rows, size_t n_rows, size_t n_cols) {
+static void add_squares(quant_imatrix_entry *entry, const rt_product *p) {
+    if (p->n_experts == 0) {
+        for (size_t r = 0; r < p->n_rows; r++)
+            add_row(entry->sums, p->rows + r * p->n_cols, p->n_cols);
+        entry->counts[0] += (double)p->n_rows;
+        return;
+    }
+    for (uint32_t e = 0; e < p->n_experts; e++) {
+        for (uint32_t i = p->first[e]; i < p->first[e + 1]; i++)
+            add_row(entry->sums + e * p->n_cols, p->rows + p->routed[i] / p->n_share * p->n_cols,
+                    p->n_cols);
+        entry->counts[e] += (double)(p->first[e + 1] - p->first[e]);
+    }
+}
+
+static void collect(void *ctx, const rt_product *product) {
     collector *c = ctx;
+    gguf_str weight = product->weight;
     char name[GGUF_MAX_TENSOR_NAME + 1];
+    size_t n_mats = product->n_experts ? product->n_experts : 1;
     if (c->failure.code || weight.len >= sizeof name) return;
     memcpy(name, weight.ptr, weight.len);
     name[weight.len] = '\0';
-    quant_imatrix_entry *entry = quant_imatrix_entry_of(c->im, name, n_cols, 1);
+    quant_imatrix_entry *entry = quant_imatrix_entry_of(c->im, name, product->n_cols, n_mats);
     if (!entry) {
         gguf_fail(&c->failure, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "no entry for '%s'", name);
         return;
     }
-    add_squares(entry, rows, n_rows);
-    for (size_t i = 0; i < n_cols; i++)
+    add_squares(entry, product);
+    for (size_t i = 0; i < n_mats * product->n_cols; i++)
         if (!isfinite(entry->sums[i])) {
             gguf_fail(&c->failure, GGUF_E_NONFINITE, NULL, GGUF_NO_OFFSET,
                       "the inputs of '%s' are not finite", name);
             return;
         }
+}
+
+rt_expert_samples rt_calibrate_samples(const quant_imatrix *im) {
+    rt_expert_samples s = {0};
+    for (size_t i = 0; i < quant_imatrix_count(im); i++) {
+        const quant_imatrix_entry *e = quant_imatrix_at(im, i);
+        for (size_t m = 0; m < e->n_mats && e->n_mats > 1; m++) {
+            s.n_mats++;
+            s.n_unseen += e->counts[m] == 0;
+            s.n_few += e->counts[m] > 0 && e->counts[m] < RT_FEW_SAMPLES;
+        }
+    }
+    return s;
 }
 
 static gguf_code run_chunk(rt_session *session, collector *c, const int32_t *tokens, size_t n,

@@ -27,4 +27,11 @@ gguf_code rt_calibrate_importance(const rt_model *model, const int32_t *tokens, 
                                   const rt_calibrate_opts *opts, quant_imatrix *im,
                                   uint32_t *n_done, gguf_error *err);
 
+/* Matrices of experts, and how many of them saw too few rows for their importance to mean much. */
+enum { RT_FEW_SAMPLES = 32 };
+typedef struct rt_expert_samples {
+    size_t n_mats, n_unseen, n_few; /* n_few: 1 to RT_FEW_SAMPLES - 1 rows */
+} rt_expert_samples;
+rt_expert_samples rt_calibrate_samples(const quant_imatrix *im);
+
 #endif

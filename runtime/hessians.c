@@ -169,10 +169,15 @@ static entry *add_entry(rt_hessians *h, const char *name, size_t mat, uint64_t h
     return e;
 }
 
-static void collect(void *ctx, gguf_str weight, const float *rows, size_t n_rows, size_t n_cols) {
+/* Stacks of matrices are left to rounding. */
+static void collect(void *ctx, const rt_product *product) {
     rt_hessians *h = ctx;
+    gguf_str weight = product->weight;
+    const float *rows = product->rows;
+    size_t n_rows = product->n_rows, n_cols = product->n_cols;
     char name[GGUF_MAX_TENSOR_NAME + 1];
     if (h->failure.code || weight.len >= sizeof name || n_rows == 0) return;
+    if (product->n_experts || product->n_heads) return;
     memcpy(name, weight.ptr, weight.len);
     name[weight.len] = '\0';
     entry *e = find_entry(h, name, 0);

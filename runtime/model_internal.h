@@ -7,26 +7,52 @@
 
 /* The tensors of one layer. An optional tensor that the file does not have is zeroed. */
 typedef struct rt_layer {
-    const float *attn_norm, *ffn_norm; /* [n_embd] */
+    rt_scale attn_norm, attn_post_norm, attn_output_norm;
+    rt_scale ffn_norm, ffn_post_norm, layer_output_norm;
+    rt_scale q_norm, k_norm; /* of each head, or of all heads side by side */
     rt_weight attn_q, attn_k, attn_v, attn_output;
-    rt_weight ffn_gate, ffn_up, ffn_down;
+    const float *sinks; /* [n_head], or NULL */
+
+    /* Latent attention. */
+    rt_weight q_a, q_b, kv_a;
+    rt_scale q_a_norm, kv_a_norm;
+    rt_weight k_b,
+        v_b; /* a matrix per head: [n_latent][head_dim_plain], [head_dim_out][n_latent] */
+
+    rt_weight ffn_gate, ffn_up, ffn_down; /* no gate: the activation stands alone */
+
+    /* Experts, in place of a dense block where there is a router. */
+    rt_weight router, gate_exps, up_exps, down_exps;
+    const float *selection_bias; /* [n_expert], or NULL */
+    rt_weight gate_shared, up_shared, down_shared, shared_gate;
 } rt_layer;
+
+/* Which angles a layer turns by. */
+typedef enum rt_turn {
+    RT_TURN_USUAL,
+    RT_TURN_WINDOW, /* of layers with a window, where theirs differ */
+    RT_TURN_LONG,   /* in place of the usual ones in contexts longer than the original */
+    RT_N_TURNS
+} rt_turn;
 
 struct rt_model {
     gguf_file *file;
     rt_arch *arch;
     rt_hparams hparams;
-    rt_weight token_embd, output; /* output is token_embd where the file has no own one */
-    const float *output_norm;     /* [n_embd] */
-    const float *rope_factors;    /* [n_rot / 2], or NULL: the angle's divisors */
-    float *rope_freqs;            /* [n_rot / 2] radians per position */
-    float rope_magnitude;         /* of cosine and sine */
-    rt_layer *layers;             /* [n_layer] */
-    float *vectors;               /* owns all norms, biases and factors */
+    rt_weight token_embd, position_embd, token_types;
+    rt_weight output; /* token_embd where the file has no own one; none in an embedding model */
+    rt_weight cls, cls_output;
+    rt_scale token_embd_norm, output_norm;
+    const float *rope_factors; /* [n_rot / 2], or NULL: the angle's divisors */
+    const float *rope_factors_long, *rope_factors_short;
+    float *rope_freqs[RT_N_TURNS];    /* [n_rot / 2] radians per position; one allocation */
+    float rope_magnitude[RT_N_TURNS]; /* of cosine and sine */
+    rt_layer *layers;                 /* [n_layer] */
+    float *vectors;                   /* owns all norms, biases and factors */
 };
 
-/* Read the numbers of `architecture` from the file's keys, range-checked. */
-gguf_code rt_hparams_read(const gguf_file *file, const char *architecture, rt_hparams *hp,
+/* Read the numbers of `arch` from the file's keys, range-checked. */
+gguf_code rt_hparams_read(const gguf_file *file, const rt_arch *arch, rt_hparams *hp,
                           gguf_error *err);
 
 /* Find every tensor of the architecture, check its shape and fill the model's fields. */

@@ -237,6 +237,9 @@ static void summarise(meter *m, rt_quality *out) {
 static gguf_code check_input(const rt_model *model, const rt_model *base, size_t n_tokens,
                              const rt_quality_opts *opts, gguf_error *err) {
     uint32_t n_vocab = rt_model_hparams(model)->n_vocab, n_ctx = opts->session.n_ctx;
+    if (rt_model_is_embedder(model) || (base && rt_model_is_embedder(base)))
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
+                         "an embedding model predicts no tokens");
     if (n_ctx < 3 || n_tokens < n_ctx)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "%zu tokens do not fill one chunk of %" PRIu32 " (a chunk has at least 3)",

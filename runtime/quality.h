@@ -36,7 +36,8 @@ typedef struct rt_quality {
  *   base    NULL, or a model with the same vocabulary, run at the same time
  *   tokens  [n_tokens] without special tokens around them
  * Errors: of sessions; GGUF_E_USAGE (n_ctx, or less than one chunk of tokens), GGUF_E_SHAPE (the
- * vocabularies differ in size), GGUF_E_NONFINITE (a logit), GGUF_E_CANCELLED, GGUF_E_NOMEM. */
+ * vocabularies differ in size), GGUF_E_UNSUPPORTED (an embedding model), GGUF_E_NONFINITE (a
+ * logit), GGUF_E_CANCELLED, GGUF_E_NOMEM. */
 gguf_code rt_quality_measure(const rt_model *model, const rt_model *base, const int32_t *tokens,
                              size_t n_tokens, const rt_quality_opts *opts, rt_quality *out,
                              gguf_error *err);

@@ -20,20 +20,71 @@ typedef enum rt_rope_scaling {
     RT_ROPE_SCALING_YARN
 } rt_rope_scaling;
 
-/* The numbers of a model, checked: no count is zero and no product of them overflows. */
+/* What an embedding model makes of the rows of a text. Values as in pooling_type. */
+typedef enum rt_pooling {
+    RT_POOLING_NONE = 0,
+    RT_POOLING_MEAN = 1,
+    RT_POOLING_CLS = 2, /* the first row */
+    RT_POOLING_LAST = 3,
+    RT_POOLING_RANK = 4 /* scores of the first row */
+} rt_pooling;
+
+#define RT_MAX_LAYERS 1024
+
+/* A set of layers. */
+typedef struct rt_layers {
+    uint64_t words[RT_MAX_LAYERS / 64];
+} rt_layers;
+
+static inline bool rt_layers_has(const rt_layers *set, uint32_t layer) {
+    return set->words[layer / 64] >> layer % 64 & 1;
+}
+/* How many layers below `end` the set has. */
+uint32_t rt_layers_count(const rt_layers *set, uint32_t end);
+
+/* The numbers of a model, checked: no count that a size is made of is zero where the part exists,
+ * and no product of them overflows. */
 typedef struct rt_hparams {
     uint32_t n_vocab, n_ctx_train, n_layer, n_embd, n_ff;
     uint32_t n_head, n_head_kv;      /* n_head is a multiple of n_head_kv */
-    uint32_t head_dim_k, head_dim_v; /* of a query or key, of a value */
-    uint32_t n_rot;                  /* leading dimensions of a head that rotate; even */
-    uint32_t n_window;               /* key p is visible at t iff 0 <= t - p < n_window; 0 = all */
-    float norm_eps;                  /* inside the root of the RMS norm */
-    float rope_base;
+    uint32_t head_dim_k, head_dim_v; /* of a cached key and value; with n_latent, those that all
+                                        heads share: n_latent + n_rot and n_latent */
+    bool causal;                     /* a token sees none behind it */
+    bool parallel;                   /* both blocks of a layer read its input */
+    float norm_eps;                  /* inside the root of the norm */
+
+    /* Latent attention; n_latent 0 = none. The value of a token is the first part of its key. */
+    uint32_t n_latent, n_latent_q;         /* n_latent_q 0: queries are not compressed */
+    uint32_t head_dim_plain, head_dim_out; /* of a head: dimensions that do not rotate; value */
+
+    uint32_t n_window; /* key p is visible at t iff t - p < n_window; 0 = all */
+    rt_layers windowed, rotated;
+    float score_scale, score_cap, logit_cap; /* caps: 0 = none */
+    float qkv_clamp;                         /* 0 = none */
+    float embedding_scale, residual_scale, logit_factor;
+
+    uint32_t n_rot; /* dimensions of a head that rotate: the leading, with n_latent the trailing */
+    float rope_base, rope_base_window;
+    bool rope_plain_window; /* layers with a window turn without scaling */
     rt_rope_scaling rope_scaling;
     float rope_factor;      /* 1 without scaling */
-    float rope_attn_factor; /* yarn: multiplies 0.1 ln(rope_factor) + 1 */
+    float rope_attn_factor; /* multiplies cosine and sine, with yarn 0.1 ln(rope_factor) + 1 */
     float rope_beta_fast, rope_beta_slow;
-    uint32_t n_ctx_orig; /* yarn: context before scaling */
+    float rope_log_multiplier; /* yarn: 0 = none */
+    bool rope_truncate;        /* yarn: the ramp's bounds are whole pairs */
+    uint32_t n_ctx_orig;       /* context before scaling */
+
+    /* Experts; n_expert 0 = none. */
+    uint32_t n_expert, n_expert_used, n_expert_group, n_expert_group_used;
+    uint32_t n_ff_expert, n_ff_shared; /* n_ff_shared 0: no shared experts */
+    rt_gating gating;
+    bool norm_experts;
+    float expert_scale;
+
+    rt_pooling pooling;
+    uint32_t n_token_types, n_classes; /* of RT_POOLING_RANK */
+    uint32_t n_out;                    /* numbers per row that a session computes: logits, or
+                                          n_embd for an embedding model */
 } rt_hparams;
 
 typedef struct rt_model rt_model;
@@ -50,19 +101,24 @@ gguf_file *rt_model_file(const rt_model *model);           /* valid until close 
 const rt_hparams *rt_model_hparams(const rt_model *model); /* valid until close */
 const rt_arch *rt_model_arch(const rt_model *model);       /* valid until close */
 uint64_t rt_model_weights_bytes(const rt_model *model);    /* of all tensors in the file */
+/* Rows are hidden states, not logits. */
+bool rt_model_is_embedder(const rt_model *model);
 
 /* ---- sessions ----------------------------------------------------------------------------------
  */
 
 typedef struct rt_session_opts {
-    uint32_t n_ctx;     /* positions; 0 = the trained context */
-    uint32_t n_batch;   /* tokens computed at once */
+    uint32_t n_ctx;  /* positions of a sequence; 0 = the trained context */
+    uint32_t n_seqs; /* sequences; 0 = 1 */
+    uint32_t
+        n_kv_tokens;    /* that the KV cache holds of all sequences together; 0 = n_seqs * n_ctx */
+    uint32_t n_batch;   /* tokens computed at once; models that are not causal take n_ctx */
     uint32_t kv_type;   /* GGUF_TYPE_F32, F16, Q8_0 or Q4_0 */
     unsigned n_threads; /* 0 = gguf_usable_cores() */
     bool exact;         /* multiply with f32 activations whatever the weight's type */
 } rt_session_opts;
 
-rt_session_opts rt_session_defaults(void); /* 0, 512, F16, 0, false */
+rt_session_opts rt_session_defaults(void); /* n_batch 512, F16, the rest 0 */
 
 typedef struct rt_session rt_session;
 
@@ -74,39 +130,94 @@ gguf_code rt_session_new(const rt_model *model, const rt_session_opts *opts, rt_
                          gguf_error *err);
 void rt_session_free(rt_session *session); /* accepts NULL */
 
-/* Forget all tokens. */
+/* Forget all tokens of all sequences. */
 void rt_session_reset(rt_session *session);
-uint32_t rt_session_n_past(const rt_session *session); /* tokens so far = the next position */
+uint32_t
+rt_session_n_past(const rt_session *session); /* of sequence 0: rt_seq_n_past(session, 0) */
 uint32_t rt_session_n_ctx(const rt_session *session);
 
 typedef enum rt_logits {
     RT_LOGITS_NONE,
-    RT_LOGITS_LAST, /* of the last token: [n_vocab] */
-    RT_LOGITS_ALL   /* of every token: [n][n_vocab] */
+    RT_LOGITS_LAST, /* of the last token: [n_out] */
+    RT_LOGITS_ALL   /* of every token: [n][n_out] */
 } rt_logits;
 
-/* Append n tokens at the current position, n_batch at a time. Row t of the logits predicts the
- * token that follows tokens[t]. The numbers do not depend on the number of threads, nor on how the
- * tokens are divided into calls and batches.
- *   logits  as `which` says, owned by the caller; may be NULL for RT_LOGITS_NONE
- * Errors: GGUF_E_LIMIT more tokens than the context has room for (nothing is computed),
- * GGUF_E_USAGE a token id outside the vocabulary (nothing is computed), GGUF_E_NONFINITE a K or V
- * value that the KV type cannot hold. After an error the position is that of before the call. */
+/* Append n tokens to sequence 0, n_batch at a time. Row t of the logits predicts the token that
+ * follows tokens[t]; of an embedding model it is the last layer's state. The numbers do not depend
+ * on the number of threads, nor on how the tokens are divided into calls and batches, nor on other
+ * sequences. A model that is not causal takes whole sequences: one call after a reset.
+ *   logits  as `which` says, rows of rt_hparams.n_out, owned by the caller; may be NULL for
+ *           RT_LOGITS_NONE
+ * Errors: GGUF_E_LIMIT more tokens than the context or the cache has room for, GGUF_E_USAGE a token
+ * id outside the vocabulary (in both cases nothing is computed), GGUF_E_NONFINITE a K or V value
+ * that the KV type cannot hold; the sequence then ends before the batch with that value. */
 gguf_code rt_session_eval(rt_session *session, const int32_t *tokens, size_t n, rt_logits which,
                           float *logits, gguf_error *err);
 
+/* ---- several sequences --------------------------------------------------------------------------
+ */
+
+/* Tokens that continue a sequence. */
+typedef struct rt_span {
+    uint32_t seq;
+    const int32_t *tokens;
+    size_t n;
+    rt_logits which;
+} rt_span;
+
+/* Append to several sequences at once; their tokens share batches. A sequence occurs at most once.
+ *   logits  the rows of all spans, in order
+ * Errors: as rt_session_eval, and GGUF_E_USAGE for an unknown or repeated sequence. */
+gguf_code rt_session_eval_spans(rt_session *session, const rt_span *spans, size_t n_spans,
+                                float *logits, gguf_error *err);
+
+uint32_t rt_seq_n_past(const rt_session *session, uint32_t seq); /* the next position */
+/* Keep the first n tokens of a sequence. Errors: GGUF_E_USAGE, GGUF_E_LIMIT layers with a window no
+ * longer hold what position n would see (nothing changes; n = 0 always works). */
+gguf_code rt_seq_truncate(rt_session *session, uint32_t seq, uint32_t n, gguf_error *err);
+/* Let `to`, which loses its own tokens, begin with the first n tokens of `from`. They share the
+ * cache's pages until one of them writes. Errors: as rt_seq_truncate. */
+gguf_code rt_seq_share(rt_session *session, uint32_t from, uint32_t to, uint32_t n,
+                       gguf_error *err);
+
+/* Context shift, for a caller that asks for it: drop n tokens from position `first` on, and move
+ * the later ones up. Their keys are turned back, but all of them still carry what they saw of the
+ * dropped ones, so the numbers are not those of a sequence without them.
+ *   first, n  multiples of RT_PAGE_TOKENS, first + n <= n_past
+ * Errors: GGUF_E_USAGE; GGUF_E_UNSUPPORTED learned positions, or no causal order; GGUF_E_LIMIT no
+ * free page for one that is shared, or a window that would reach released pages; GGUF_E_NONFINITE.
+ * After the last two the sequence may have to be truncated to 0 before it is used again. */
+#define RT_PAGE_TOKENS 64
+gguf_code rt_seq_shift(rt_session *session, uint32_t seq, uint32_t first, uint32_t n,
+                       gguf_error *err);
+
+/* ---- what weights see ---------------------------------------------------------------------------
+ */
+
+/* A product with a weight of the model. */
+typedef struct rt_product {
+    gguf_str weight;   /* the tensor's GGUF name */
+    const float *rows; /* [n_rows][n_cols], one row per token; valid during the call */
+    size_t n_rows, n_cols;
+    /* A stack of experts: expert e multiplies rows routed[i] / n_share for first[e] <= i <
+     * first[e + 1]. NULL for other weights; a stack of one matrix per head has all heads' inputs
+     * side by side in a row. */
+    uint32_t n_experts;
+    const uint32_t *first, *routed;
+    uint32_t n_share;
+    uint32_t n_heads; /* matrices of such a stack of heads; 0 for other weights */
+} rt_product;
+
 /* Called before each product with a weight of the model (not for the lookup of embeddings), once
- * per weight and batch, from the thread that called rt_session_eval.
- *   weight  the tensor's GGUF name
- *   rows    [n_rows][n_cols], one row per token; valid during the call */
-typedef void (*rt_hook_fn)(void *ctx, gguf_str weight, const float *rows, size_t n_rows,
-                           size_t n_cols);
+ * per weight and batch, from the thread that called rt_session_eval. */
+typedef void (*rt_hook_fn)(void *ctx, const rt_product *product);
 void rt_session_set_hook(rt_session *session, rt_hook_fn fn, void *ctx); /* fn NULL: no hook */
 
 /* ---- layer by layer ----------------------------------------------------------------------------
  *
  * For calibration: the residual stream of a sequence that begins at position 0, moved through one
- * layer at a time. n is at most n_batch and n_ctx. The hook is called as ever. */
+ * layer at a time. n is at most n_batch and n_ctx. The hook is called as ever; sequences are
+ * forgotten. */
 
 /* x [n][n_embd]: what the first layer gets. */
 gguf_code rt_session_embed(rt_session *session, const int32_t *tokens, size_t n, float *x,
@@ -114,8 +225,18 @@ gguf_code rt_session_embed(rt_session *session, const int32_t *tokens, size_t n,
 /* Replace x by what the layer makes of it. */
 gguf_code rt_session_layer(rt_session *session, uint32_t layer, float *x, size_t n,
                            gguf_error *err);
-/* logits [n][n_vocab] of the stream behind the last layer. */
+/* logits [n][n_out] of the stream behind the last layer. */
 gguf_code rt_session_head(rt_session *session, const float *x, size_t n, float *logits,
                           gguf_error *err);
+
+/* ---- embedding models ---------------------------------------------------------------------------
+ */
+
+/* Pool the rows of a text as the model's pooling_type says.
+ *   rows  [n][n_embd], n > 0
+ *   out   [rt_pooled_size]
+ * Errors: GGUF_E_UNSUPPORTED the model has no pooling (RT_POOLING_NONE). */
+uint32_t rt_pooled_size(const rt_model *model);
+gguf_code rt_pool(const rt_model *model, const float *rows, size_t n, float *out, gguf_error *err);
 
 #endif

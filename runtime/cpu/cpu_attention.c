@@ -1,6 +1,6 @@
-/* The KV cache and attention. A task is one KV head and a few neighbouring tokens: each page of
- * keys and values is brought to f32 once and serves all query heads of the group and all tokens of
- * the task. Pages come in order, so a token's result does not depend on its neighbours. */
+/* The KV cache and attention. A unit of work is a chunk of tokens, one KV head and some of its
+ * query heads: each page of keys and values is brought to f32 once and serves all of them. Pages
+ * come in order, so a token's result does not depend on its neighbours. */
 #include "runtime/cpu/cpu_internal.h"
 
 #include <math.h>
@@ -8,7 +8,7 @@
 #include <string.h>
 
 enum {
-    TASK_TOKENS = 8,
+    UNIT_HEADS = 16,       /* query heads, at most */
     MIN_TASK_ELEMS = 65536 /* fewer elements of keys than this are not worth handing out */
 };
 
@@ -17,13 +17,14 @@ enum {
 
 typedef struct store_job {
     const rt_kv_layer *kv;
+    const rt_batch *batch;
     const float *k, *v;
-    uint32_t pos;
-    atomic_size_t failed; /* 1 + a row that could not be stored, or 0 */
+    atomic_size_t failed; /* 1 + a position that could not be stored, or 0 */
 } store_job;
 
-static uint8_t *kv_row(const rt_kv_layer *kv, uint32_t pos, uint64_t off, uint64_t row_bytes) {
-    uint64_t page = kv->pages[pos / RT_KV_PAGE_TOKENS];
+static uint8_t *kv_row(const rt_kv_layer *kv, const rt_chunk *chunk, uint32_t pos, uint64_t off,
+                       uint64_t row_bytes) {
+    uint64_t page = chunk->pages[kv->kv_class][pos / RT_KV_PAGE_TOKENS];
     return kv->base + page * kv->page_bytes + off + pos % RT_KV_PAGE_TOKENS * row_bytes;
 }
 
@@ -34,27 +35,42 @@ static bool store_row(uint32_t type, const float *src, size_t n_cols, uint8_t *d
     return true;
 }
 
-static void store_task(void *ctx, size_t t, unsigned worker) {
+static void store_task(void *ctx, size_t task, unsigned worker) {
     store_job *job = ctx;
     const rt_kv_layer *kv = job->kv;
-    uint32_t pos = job->pos + (uint32_t)t;
+    const rt_chunk *chunk = &job->batch->chunks[task];
     (void)worker;
-    bool ok = store_row(kv->type, job->k + t * kv->n_cols_k, kv->n_cols_k,
-                        kv_row(kv, pos, kv->k_off, kv->row_bytes_k)) &&
-              store_row(kv->type, job->v + t * kv->n_cols_v, kv->n_cols_v,
-                        kv_row(kv, pos, kv->v_off, kv->row_bytes_v));
-    if (!ok) atomic_store(&job->failed, t + 1);
+    for (uint32_t t = 0; t < chunk->n; t++) {
+        uint32_t pos = chunk->pos + t;
+        size_t row = chunk->row + t;
+        bool ok = store_row(kv->type, job->k + row * kv->n_cols_k, kv->n_cols_k,
+                            kv_row(kv, chunk, pos, kv->k_off, kv->row_bytes_k));
+        if (job->v && ok)
+            ok = store_row(kv->type, job->v + row * kv->n_cols_v, kv->n_cols_v,
+                           kv_row(kv, chunk, pos, kv->v_off, kv->row_bytes_v));
+        if (!ok) atomic_store(&job->failed, pos + (size_t)1);
+    }
 }
 
-gguf_code rt_cpu_kv_store(rt_backend *backend, const rt_kv_layer *kv, const float *k,
-                          const float *v, uint32_t pos, size_t n, gguf_error *err) {
-    store_job job = {.kv = kv, .k = k, .v = v, .pos = pos};
-    gguf_pool_run(rt_cpu_of(backend)->pool, n, store_task, &job);
+gguf_code rt_cpu_kv_store(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch,
+                          const float *k, const float *v, gguf_error *err) {
+    store_job job = {.kv = kv, .batch = batch, .k = k, .v = v};
+    gguf_pool_run(rt_cpu_of(backend)->pool, batch->n_chunks, store_task, &job);
     size_t failed = atomic_load(&job.failed);
     if (!failed) return GGUF_OK;
     return gguf_fail(err, GGUF_E_NONFINITE, NULL, GGUF_NO_OFFSET,
-                     "the keys or values of position %zu do not fit the KV type %s",
-                     pos + failed - 1, gguf_type_name(kv->type));
+                     "the keys or values of position %zu do not fit the KV type %s", failed - 1,
+                     gguf_type_name(kv->type));
+}
+
+void rt_cpu_kv_load(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch, float *k) {
+    (void)backend;
+    for (size_t c = 0; c < batch->n_chunks; c++) {
+        const rt_chunk *chunk = &batch->chunks[c];
+        for (uint32_t t = 0; t < chunk->n; t++)
+            quant_decode(kv->type, kv_row(kv, chunk, chunk->pos + t, kv->k_off, kv->row_bytes_k), 1,
+                         kv->n_cols_k, k + (size_t)(chunk->row + t) * kv->n_cols_k, NULL);
+    }
 }
 
 /* ---- attention ---------------------------------------------------------------------------------
@@ -64,22 +80,30 @@ typedef struct attention_job {
     const rt_cpu *cpu;
     const rt_attention *shape;
     const rt_kv_layer *kv;
+    const rt_batch *batch;
     const float *q;
     float *out;
-    uint32_t pos;
-    size_t n;
-    uint32_t group;    /* query heads per KV head */
-    uint32_t n_k, n_v; /* head dimensions, padded */
-    uint32_t task_heads;
+    uint32_t group;      /* query heads per KV head */
+    uint32_t unit_heads; /* query heads per unit */
+    uint32_t n_parts;    /* units per KV head */
+    uint32_t task_units; /* units of one chunk that make a task */
+    uint32_t n_k, n_v;   /* head dimensions, padded */
 } attention_job;
 
 /* A worker's scratch, in this order. */
 typedef struct attention_scratch {
     float *k, *v;      /* [RT_KV_PAGE_TOKENS][n_k], [..][n_v] */
-    float *q, *acc;    /* [TASK_TOKENS * group][n_k], [..][n_v] */
-    rt_softmax *state; /* [TASK_TOKENS * group] */
+    float *q, *acc;    /* [RT_CHUNK_TOKENS * unit_heads][n_k], [..][n_v] */
+    rt_softmax *state; /* [RT_CHUNK_TOKENS * unit_heads] */
     float *blocks;     /* whole blocks that cover one head's part of a row */
 } attention_scratch;
+
+/* Some query heads of one KV head, for one chunk. Query i is head `head + i % n_heads` of token
+ * `i / n_heads`. */
+typedef struct unit {
+    const rt_chunk *chunk;
+    uint32_t head_kv, head, n_heads;
+} unit;
 
 static uint32_t padded(uint32_t n) {
     return (uint32_t)rt_round_up(n, RT_LANES);
@@ -87,14 +111,16 @@ static uint32_t padded(uint32_t n) {
 
 uint64_t rt_cpu_attention_scratch(const rt_hparams *hp) {
     uint64_t n_k = padded(hp->head_dim_k), n_v = padded(hp->head_dim_v);
-    uint64_t n_rows = RT_KV_PAGE_TOKENS + (uint64_t)TASK_TOKENS * (hp->n_head / hp->n_head_kv);
+    uint32_t group = hp->n_head / hp->n_head_kv;
+    uint64_t n_rows = RT_KV_PAGE_TOKENS +
+                      UINT64_C(1) * RT_CHUNK_TOKENS * (group < UNIT_HEADS ? group : UNIT_HEADS);
     uint64_t n_floats = n_rows * (n_k + n_v + 2) + n_k + n_v + 64;
     return n_floats * sizeof(float);
 }
 
 static attention_scratch carve_scratch(const attention_job *job, unsigned worker) {
     attention_scratch s = {.k = rt_cpu_scratch(job->cpu, worker)};
-    size_t n_queries = (size_t)TASK_TOKENS * job->group;
+    size_t n_queries = (size_t)RT_CHUNK_TOKENS * job->unit_heads;
     s.v = s.k + (size_t)RT_KV_PAGE_TOKENS * job->n_k;
     s.q = s.v + (size_t)RT_KV_PAGE_TOKENS * job->n_v;
     s.acc = s.q + n_queries * job->n_k;
@@ -131,104 +157,140 @@ static void load_rows(const attention_job *job, const uint8_t *rows, uint64_t ro
     }
 }
 
-/* First position that `pos` sees. */
+/* The values of rows whose keys begin with them. */
+static void copy_values(const attention_job *job, const attention_scratch *s,
+                        const rt_kv_page *page) {
+    uint32_t dim = job->shape->head_dim_v;
+    for (uint32_t r = page->first; r < page->end; r++) {
+        float *dst = s->v + (size_t)r * job->n_v;
+        memcpy(dst, s->k + (size_t)r * job->n_k, dim * sizeof *dst);
+        memset(dst + dim, 0, (job->n_v - dim) * sizeof *dst);
+    }
+}
+
+/* First position that `pos` sees, and the end of those. */
 static uint32_t first_visible(const attention_job *job, uint32_t pos) {
     uint32_t window = job->shape->n_window;
     return window == 0 || pos < window ? 0 : pos - window + 1;
 }
 
-/* Bring all queries of the task forward by the page that starts at position `start`. */
-static void attend_page(const attention_job *job, const attention_scratch *s, uint32_t head,
-                        uint32_t pos, uint32_t n_tokens, uint32_t start) {
+static uint32_t end_visible(const attention_job *job, const rt_chunk *chunk, uint32_t t) {
+    return job->shape->causal ? chunk->pos + t + 1 : chunk->n_seen;
+}
+
+/* The visible rows of the page that starts at position `start`, as positions first .. end. */
+static bool clip(rt_kv_page *page, uint32_t start, uint32_t first, uint32_t end) {
+    if (end <= start || first >= start + RT_KV_PAGE_TOKENS) return false;
+    page->first = first > start ? first - start : 0;
+    page->end = end - start < RT_KV_PAGE_TOKENS ? end - start : RT_KV_PAGE_TOKENS;
+    return true;
+}
+
+static void load_page(const attention_job *job, const attention_scratch *s, const unit *u,
+                      uint32_t start, const rt_kv_page *page) {
     const rt_kv_layer *kv = job->kv;
     const rt_attention *shape = job->shape;
-    uint32_t last = pos + n_tokens, seen = first_visible(job, pos);
-    rt_kv_page page = {s->k, s->v, job->n_k, job->n_v, 0, RT_KV_PAGE_TOKENS, shape->scale};
-    if (seen > start) page.first = seen - start;
-    if (last - start < page.end) page.end = last - start;
-    load_rows(job, kv_row(kv, start, kv->k_off, 0), kv->row_bytes_k, head, shape->head_dim_k,
-              job->n_k, &page, s->blocks, s->k);
-    load_rows(job, kv_row(kv, start, kv->v_off, 0), kv->row_bytes_v, head, shape->head_dim_v,
-              job->n_v, &page, s->blocks, s->v);
-    for (uint32_t t = 0; t < n_tokens; t++) {
-        uint32_t from = first_visible(job, pos + t), end = pos + t + 1;
-        if (end <= start || from >= start + RT_KV_PAGE_TOKENS) continue;
-        page.first = from > start ? from - start : 0;
-        page.end = end - start < RT_KV_PAGE_TOKENS ? end - start : RT_KV_PAGE_TOKENS;
-        for (uint32_t g = t * job->group; g < (t + 1) * job->group; g++)
-            job->cpu->kernels->attend(&page, s->q + (size_t)g * job->n_k, &s->state[g],
-                                      s->acc + (size_t)g * job->n_v);
+    load_rows(job, kv_row(kv, u->chunk, start, kv->k_off, 0), kv->row_bytes_k, u->head_kv,
+              shape->head_dim_k, job->n_k, page, s->blocks, s->k);
+    if (kv->n_cols_v == 0)
+        copy_values(job, s, page);
+    else
+        load_rows(job, kv_row(kv, u->chunk, start, kv->v_off, 0), kv->row_bytes_v, u->head_kv,
+                  shape->head_dim_v, job->n_v, page, s->blocks, s->v);
+}
+
+/* Bring all queries of the unit forward by the page that starts at position `start`. */
+static void attend_page(const attention_job *job, const attention_scratch *s, const unit *u,
+                        uint32_t start) {
+    const rt_chunk *chunk = u->chunk;
+    rt_kv_page page = {s->k, s->v, job->n_k, job->n_v, 0, 0, job->shape->scale, job->shape->cap};
+    clip(&page, start, first_visible(job, chunk->pos), chunk->n_seen);
+    load_page(job, s, u, start, &page);
+    for (uint32_t t = 0; t < chunk->n; t++) {
+        if (!clip(&page, start, first_visible(job, chunk->pos + t), end_visible(job, chunk, t)))
+            continue;
+        for (uint32_t i = t * u->n_heads; i < (t + 1) * u->n_heads; i++)
+            job->cpu->kernels->attend(&page, s->q + (size_t)i * job->n_k, &s->state[i],
+                                      s->acc + (size_t)i * job->n_v);
     }
 }
 
-/* Query i of a task is head `i % group` of token `i / group`. */
-static size_t query_index(const attention_job *job, uint32_t head, size_t token, size_t i) {
-    return (token + i / job->group) * job->shape->n_head + head * job->group + i % job->group;
+static size_t query_index(const attention_job *job, const unit *u, size_t i) {
+    return (u->chunk->row + i / u->n_heads) * job->shape->n_head + u->head + i % u->n_heads;
 }
 
-static void start_queries(const attention_job *job, const attention_scratch *s, uint32_t head,
-                          size_t token, size_t n_queries) {
+/* A sink is a key that was seen already, and has no value. */
+static void start_queries(const attention_job *job, const attention_scratch *s, const unit *u) {
     uint32_t dim = job->shape->head_dim_k;
+    size_t n_queries = (size_t)u->chunk->n * u->n_heads;
+    const float *sinks = job->shape->sinks;
     memset(s->q, 0, n_queries * job->n_k * sizeof *s->q);
     memset(s->acc, 0, n_queries * job->n_v * sizeof *s->acc);
     for (size_t i = 0; i < n_queries; i++) {
-        s->state[i] = (rt_softmax){-INFINITY, 0};
-        memcpy(s->q + i * job->n_k, job->q + query_index(job, head, token, i) * dim,
-               dim * sizeof *s->q);
+        s->state[i] =
+            sinks ? (rt_softmax){sinks[u->head + i % u->n_heads], 1} : (rt_softmax){-INFINITY, 0};
+        memcpy(s->q + i * job->n_k, job->q + query_index(job, u, i) * dim, dim * sizeof *s->q);
     }
 }
 
-static void finish_queries(const attention_job *job, const attention_scratch *s, uint32_t head,
-                           size_t token, size_t n_queries) {
+static void finish_queries(const attention_job *job, const attention_scratch *s, const unit *u) {
     uint32_t dim = job->shape->head_dim_v;
-    for (size_t i = 0; i < n_queries; i++) {
+    for (size_t i = 0; i < (size_t)u->chunk->n * u->n_heads; i++) {
         const float *acc = s->acc + i * job->n_v;
-        float *out = job->out + query_index(job, head, token, i) * dim;
+        float *out = job->out + query_index(job, u, i) * dim;
         float scale = 1.0f / s->state[i].sum;
         for (uint32_t d = 0; d < dim; d++) out[d] = acc[d] * scale;
     }
 }
 
-static void attend_head(const attention_job *job, const attention_scratch *s, uint32_t head,
-                        size_t token, uint32_t n_tokens) {
-    uint32_t pos = job->pos + (uint32_t)token;
-    uint32_t start = first_visible(job, pos) / RT_KV_PAGE_TOKENS * RT_KV_PAGE_TOKENS;
-    start_queries(job, s, head, token, (size_t)n_tokens * job->group);
-    for (; start < pos + n_tokens; start += RT_KV_PAGE_TOKENS)
-        attend_page(job, s, head, pos, n_tokens, start);
-    finish_queries(job, s, head, token, (size_t)n_tokens * job->group);
+static void attend_unit(const attention_job *job, const attention_scratch *s, const unit *u) {
+    uint32_t start = first_visible(job, u->chunk->pos) / RT_KV_PAGE_TOKENS * RT_KV_PAGE_TOKENS;
+    start_queries(job, s, u);
+    for (; start < u->chunk->n_seen; start += RT_KV_PAGE_TOKENS) attend_page(job, s, u, start);
+    finish_queries(job, s, u);
+}
+
+static uint32_t units_per_chunk(const attention_job *job) {
+    return job->shape->n_head_kv * job->n_parts;
 }
 
 static void attention_task(void *ctx, size_t task, unsigned worker) {
     const attention_job *job = ctx;
     attention_scratch s = carve_scratch(job, worker);
-    uint32_t n_heads = job->shape->n_head_kv;
-    uint32_t tasks = (n_heads + job->task_heads - 1) / job->task_heads;
-    uint32_t head = (uint32_t)(task % tasks) * job->task_heads, end = head + job->task_heads;
-    size_t token = task / tasks * TASK_TOKENS;
-    uint32_t n_tokens = job->n - token < TASK_TOKENS ? (uint32_t)(job->n - token) : TASK_TOKENS;
-    for (; head < end && head < n_heads; head++) attend_head(job, &s, head, token, n_tokens);
+    uint32_t n_units = units_per_chunk(job);
+    uint32_t tasks = (n_units + job->task_units - 1) / job->task_units;
+    uint32_t index = (uint32_t)(task % tasks) * job->task_units, end = index + job->task_units;
+    for (; index < end && index < n_units; index++) {
+        unit u = {.chunk = &job->batch->chunks[task / tasks], .head_kv = index / job->n_parts};
+        uint32_t first = index % job->n_parts * job->unit_heads, left = job->group - first;
+        u.head = u.head_kv * job->group + first;
+        u.n_heads = left < job->unit_heads ? left : job->unit_heads;
+        attend_unit(job, &s, &u);
+    }
 }
 
-/* As many heads as make a task worth its call. */
-static uint32_t heads_per_task(const attention_job *job) {
-    size_t tokens = job->n < TASK_TOKENS ? job->n : TASK_TOKENS;
-    size_t elems = (job->pos + job->n) * tokens * job->group * job->n_k;
-    uint32_t heads = (uint32_t)(MIN_TASK_ELEMS / elems + 1);
-    return heads < job->shape->n_head_kv ? heads : job->shape->n_head_kv;
+/* As many units as make a task worth its call. */
+static uint32_t units_per_task(const attention_job *job) {
+    size_t n_seen = 1;
+    for (size_t c = 0; c < job->batch->n_chunks; c++)
+        if (job->batch->chunks[c].n_seen > n_seen) n_seen = job->batch->chunks[c].n_seen;
+    size_t tokens = job->batch->n < RT_CHUNK_TOKENS ? job->batch->n : RT_CHUNK_TOKENS;
+    size_t elems = n_seen * tokens * job->unit_heads * job->n_k;
+    uint32_t units = (uint32_t)(MIN_TASK_ELEMS / elems + 1);
+    return units < units_per_chunk(job) ? units : units_per_chunk(job);
 }
 
 void rt_cpu_attention(rt_backend *backend, const rt_attention *attention, const rt_kv_layer *kv,
-                      const float *q, uint32_t pos, size_t n, float *out) {
-    attention_job job = {.cpu = rt_cpu_of(backend), .shape = attention, .kv = kv, .q = q};
+                      const rt_batch *batch, const float *q, float *out) {
+    attention_job job = {.cpu = rt_cpu_of(backend), .shape = attention, .kv = kv, .batch = batch};
+    job.q = q;
     job.out = out;
-    job.pos = pos;
-    job.n = n;
     job.group = attention->n_head / attention->n_head_kv;
+    job.unit_heads = job.group < UNIT_HEADS ? job.group : UNIT_HEADS;
+    job.n_parts = (job.group + job.unit_heads - 1) / job.unit_heads;
     job.n_k = padded(attention->head_dim_k);
     job.n_v = padded(attention->head_dim_v);
-    job.task_heads = heads_per_task(&job);
-    size_t n_chunks = (n + TASK_TOKENS - 1) / TASK_TOKENS;
-    size_t n_tasks = (attention->n_head_kv + job.task_heads - 1) / job.task_heads;
-    gguf_pool_run(job.cpu->pool, n_chunks * n_tasks, attention_task, &job);
+    job.task_units = units_per_task(&job);
+    size_t n_tasks = (units_per_chunk(&job) + job.task_units - 1) / job.task_units;
+    gguf_pool_run(job.cpu->pool, batch->n_chunks * n_tasks, attention_task, &job);
 }

@@ -7,25 +7,40 @@
 enum {
     TILE_ROWS = 64,          /* of the weight, at most, in one tile */
     TILE_TOKENS = 64,        /* results that wait in scratch to be turned over */
+    GATHER_TOKENS = 16,      /* the same with inputs that must be brought together */
     TASKS_PER_WORKER = 4,    /* so that a slow core does not hold up the others */
     MIN_TASK_ELEMS = 131072, /* fewer products than this are not worth handing out */
     ENCODE_ROWS = 4
 };
 
-uint64_t rt_cpu_matmul_scratch(void) {
-    return (uint64_t)TILE_ROWS * TILE_TOKENS * sizeof(float);
-}
-
 static uint64_t max_u64(uint64_t a, uint64_t b) {
     return a > b ? a : b;
 }
 
+/* Of n rows, in the larger of both encodings. */
+static uint64_t encoded_bytes(uint64_t n, uint64_t n_cols) {
+    uint64_t q8 = quant_act_row_bytes(QUANT_ACT_Q8, rt_round_up(n_cols, 32));
+    uint64_t q8_k = quant_act_row_bytes(QUANT_ACT_Q8_K, rt_round_up(n_cols, 256));
+    return n * max_u64(q8, q8_k);
+}
+
 uint64_t rt_cpu_acts_bytes(const rt_hparams *hp, uint32_t n_batch) {
-    uint64_t cols = max_u64(hp->n_embd, hp->n_ff);
-    cols = max_u64(cols, (uint64_t)hp->n_head * hp->head_dim_v);
-    uint64_t q8 = quant_act_row_bytes(QUANT_ACT_Q8, rt_round_up(cols, 32));
-    uint64_t q8_k = quant_act_row_bytes(QUANT_ACT_Q8_K, rt_round_up(cols, 256));
-    return n_batch * max_u64(q8, q8_k);
+    uint64_t cols =
+        max_u64(max_u64(hp->n_embd, hp->n_ff), max_u64(hp->n_ff_shared, hp->n_latent_q));
+    uint32_t head_dim_out = hp->n_latent ? hp->head_dim_out : hp->head_dim_v;
+    uint64_t n_bytes = encoded_bytes(n_batch, max_u64(cols, (uint64_t)hp->n_head * head_dim_out));
+    uint64_t experts = encoded_bytes((uint64_t)n_batch * hp->n_expert_used, hp->n_ff_expert);
+    uint64_t heads =
+        encoded_bytes((uint64_t)n_batch * hp->n_head, max_u64(hp->head_dim_plain, hp->n_latent));
+    return max_u64(n_bytes, max_u64(experts, hp->n_latent ? heads : 0));
+}
+
+/* The tile, and behind it the inputs of a tile of a group; f32 is the widest form of those. */
+uint64_t rt_cpu_matmul_scratch(const rt_hparams *hp) {
+    uint64_t cols = hp->n_expert ? max_u64(hp->n_embd, hp->n_ff_expert) : 0;
+    if (hp->n_latent) cols = max_u64(cols, max_u64(hp->head_dim_plain, hp->n_latent));
+    uint64_t gathered = cols ? max_u64(cols * sizeof(float), encoded_bytes(1, cols)) : 0;
+    return (uint64_t)TILE_ROWS * TILE_TOKENS * sizeof(float) + GATHER_TOKENS * gathered;
 }
 
 /* ---- input -------------------------------------------------------------------------------------
@@ -69,64 +84,137 @@ typedef struct product {
     const uint8_t *acts;
     size_t n_acts, act_bytes; /* of one row of acts */
     size_t task_rows;
-    float *out; /* [n_acts][weight->n_rows] */
+    float *out; /* rows `stride` apart */
+    size_t stride;
+    const rt_groups *groups; /* NULL: one matrix for all rows */
+    size_t row_tasks;        /* of one matrix */
 } product;
 
-static void multiply(const product *p, size_t row, size_t n_rows, size_t token, size_t n_tokens,
-                     float *out, size_t stride) {
+/* Rows of one matrix, and the tokens that it multiplies: output rows first .. first + n_tokens, or
+ * those that `rows` lists. */
+typedef struct tile_job {
+    uint32_t mat;
+    size_t row, n_rows;
+    size_t first, n_tokens;
+    const uint32_t *rows;
+} tile_job;
+
+static void multiply(const product *p, const tile_job *t, const void *acts, float *out) {
     const rt_weight *w = p->weight;
-    const uint8_t *rows = (const uint8_t *)w->data + row * w->row_bytes;
-    const void *acts = p->acts + token * p->act_bytes;
+    const uint8_t *rows = (const uint8_t *)w->data + t->mat * w->mat_bytes + t->row * w->row_bytes;
     if (p->cpu->exact)
-        quant_matmul_f32(w->type, rows, n_rows, w->n_cols, acts, n_tokens, out, stride);
+        quant_matmul_f32(w->type, rows, t->n_rows, w->n_cols, acts, t->n_tokens, out, t->n_tokens);
     else
-        quant_matmul(w->type, rows, n_rows, w->n_cols, acts, n_tokens, out, stride);
+        quant_matmul(w->type, rows, t->n_rows, w->n_cols, acts, t->n_tokens, out, t->n_tokens);
 }
 
-/* out[token + t][row + r] = tile[r][t] + bias[row + r] */
-static void turn_over(const product *p, const float *tile, size_t row, size_t n_rows, size_t token,
-                      size_t n_tokens) {
+/* out[token][row + r] = tile[r][token] + bias[row + r] */
+static void turn_over(const product *p, const tile_job *t, const float *tile) {
     const float *bias = p->weight->bias;
-    for (size_t t = 0; t < n_tokens; t++) {
-        float *out = p->out + (token + t) * p->weight->n_rows + row;
-        for (size_t r = 0; r < n_rows; r++) out[r] = tile[r * n_tokens + t];
-        for (size_t r = 0; bias && r < n_rows; r++) out[r] += bias[row + r];
+    if (bias) bias += (size_t)t->mat * p->weight->bias_stride + t->row;
+    for (size_t i = 0; i < t->n_tokens; i++) {
+        size_t token = t->rows ? t->rows[i] : t->first + i;
+        float *out = p->out + token * p->stride + t->row;
+        for (size_t r = 0; r < t->n_rows; r++) out[r] = tile[r * t->n_tokens + i];
+        for (size_t r = 0; bias && r < t->n_rows; r++) out[r] += bias[r];
     }
+}
+
+/* The inputs of a tile, next to one another. */
+static const void *gather(const product *p, const tile_job *t, uint8_t *scratch) {
+    uint32_t share = p->groups->n_share;
+    if (t->n_tokens == 1) return p->acts + t->rows[0] / share * p->act_bytes;
+    for (size_t i = 0; i < t->n_tokens; i++)
+        memcpy(scratch + i * p->act_bytes, p->acts + t->rows[i] / share * p->act_bytes,
+               p->act_bytes);
+    return scratch;
 }
 
 /* Rows of one task, at most TILE_ROWS, times all tokens. */
 static void product_rows(const product *p, size_t row, size_t n_rows, float *tile) {
     for (size_t token = 0; token < p->n_acts; token += TILE_TOKENS) {
-        size_t n = p->n_acts - token < TILE_TOKENS ? p->n_acts - token : TILE_TOKENS;
-        multiply(p, row, n_rows, token, n, tile, n);
-        turn_over(p, tile, row, n_rows, token, n);
+        size_t left = p->n_acts - token;
+        tile_job t = {.row = row, .n_rows = n_rows, .first = token};
+        t.n_tokens = left < TILE_TOKENS ? left : TILE_TOKENS;
+        multiply(p, &t, p->acts + token * p->act_bytes, tile);
+        turn_over(p, &t, tile);
     }
+}
+
+/* The same for one matrix of a stack and the rows that are routed to it. */
+static void group_rows(const product *p, uint32_t mat, size_t row, size_t n_rows, float *tile) {
+    const rt_groups *groups = p->groups;
+    uint8_t *gathered = (uint8_t *)(tile + TILE_ROWS * TILE_TOKENS);
+    for (uint32_t i = groups->first[mat]; i < groups->first[mat + 1]; i += GATHER_TOKENS) {
+        uint32_t left = groups->first[mat + 1] - i;
+        tile_job t = {.mat = mat, .row = row, .n_rows = n_rows, .rows = groups->rows + i};
+        t.n_tokens = left < GATHER_TOKENS ? left : GATHER_TOKENS;
+        multiply(p, &t, gather(p, &t, gathered), tile);
+        turn_over(p, &t, tile);
+    }
+}
+
+static bool has_rows(const rt_groups *groups, uint32_t mat) {
+    return groups->first[mat + 1] > groups->first[mat];
+}
+
+/* The matrix that has rows, after n others that have. */
+static uint32_t nth_used(const rt_groups *groups, size_t n) {
+    uint32_t mat = 0;
+    for (;; mat++)
+        if (has_rows(groups, mat) && n-- == 0) return mat;
 }
 
 static void product_task(void *ctx, size_t task, unsigned worker) {
     const product *p = ctx;
-    size_t row = task * p->task_rows, end = row + p->task_rows;
+    float *tile = rt_cpu_scratch(p->cpu, worker);
+    uint32_t mat = p->groups ? nth_used(p->groups, task / p->row_tasks) : 0;
+    size_t row = task % p->row_tasks * p->task_rows, end = row + p->task_rows;
     if (end > p->weight->n_rows) end = p->weight->n_rows;
-    for (; row < end; row += TILE_ROWS)
-        product_rows(p, row, end - row < TILE_ROWS ? end - row : TILE_ROWS,
-                     rt_cpu_scratch(p->cpu, worker));
+    for (; row < end; row += TILE_ROWS) {
+        size_t n_rows = end - row < TILE_ROWS ? end - row : TILE_ROWS;
+        if (p->groups)
+            group_rows(p, mat, row, n_rows, tile);
+        else
+            product_rows(p, row, n_rows, tile);
+    }
 }
 
 /* Rows per task: few enough that all workers stay busy, enough that a task is worth its call. */
-static size_t rows_per_task(const rt_cpu *cpu, const rt_weight *weight) {
+static size_t rows_per_task(const rt_cpu *cpu, const rt_weight *weight, size_t n_tokens) {
     size_t n_tasks = (size_t)gguf_pool_threads(cpu->pool) * TASKS_PER_WORKER;
     size_t rows = (weight->n_rows + n_tasks - 1) / n_tasks;
-    size_t least = MIN_TASK_ELEMS / (weight->n_cols * cpu->n_inputs) + 1;
+    size_t least = MIN_TASK_ELEMS / (weight->n_cols * n_tokens) + 1;
     return rows > least ? rows : least;
+}
+
+static product start_product(rt_cpu *cpu, const rt_weight *weight, float *out, size_t stride) {
+    quant_act act = cpu->exact ? QUANT_ACT_NONE : quant_act_of(weight->type);
+    product p = {.cpu = cpu, .weight = weight, .n_acts = cpu->n_inputs, .out = out};
+    p.stride = stride;
+    p.acts = input_as(cpu, act);
+    p.act_bytes = act == QUANT_ACT_NONE ? weight->n_cols * sizeof(float)
+                                        : quant_act_row_bytes(act, weight->n_cols);
+    return p;
 }
 
 void rt_cpu_matmul(rt_backend *backend, const rt_weight *weight, float *out) {
     rt_cpu *cpu = rt_cpu_of(backend);
-    quant_act act = cpu->exact ? QUANT_ACT_NONE : quant_act_of(weight->type);
-    product p = {.cpu = cpu, .weight = weight, .n_acts = cpu->n_inputs, .out = out};
-    p.acts = input_as(cpu, act);
-    p.act_bytes = act == QUANT_ACT_NONE ? weight->n_cols * sizeof(float)
-                                        : quant_act_row_bytes(act, weight->n_cols);
-    p.task_rows = rows_per_task(cpu, weight);
-    gguf_pool_run(cpu->pool, (weight->n_rows + p.task_rows - 1) / p.task_rows, product_task, &p);
+    product p = start_product(cpu, weight, out, weight->n_rows);
+    p.task_rows = rows_per_task(cpu, weight, cpu->n_inputs);
+    p.row_tasks = (weight->n_rows + p.task_rows - 1) / p.task_rows;
+    gguf_pool_run(cpu->pool, p.row_tasks, product_task, &p);
+}
+
+void rt_cpu_matmul_groups(rt_backend *backend, const rt_weight *weight, const rt_groups *groups,
+                          float *out, size_t stride) {
+    rt_cpu *cpu = rt_cpu_of(backend);
+    product p = start_product(cpu, weight, out, stride);
+    p.groups = groups;
+    size_t n_used = 0;
+    for (uint32_t mat = 0; mat < groups->n_mats; mat++) n_used += has_rows(groups, mat);
+    if (n_used == 0) return;
+    p.task_rows = rows_per_task(cpu, weight, groups->first[groups->n_mats] / n_used);
+    p.row_tasks = (weight->n_rows + p.task_rows - 1) / p.task_rows;
+    gguf_pool_run(cpu->pool, n_used * p.row_tasks, product_task, &p);
 }

@@ -18,16 +18,20 @@ typedef struct rt_kv_page {
     const float *k, *v;  /* [RT_KV_PAGE_TOKENS][n_k], [RT_KV_PAGE_TOKENS][n_v] */
     uint32_t n_k, n_v;   /* multiples of RT_LANES */
     uint32_t first, end; /* visible rows */
-    float scale;
+    float scale, cap;    /* cap 0 = none */
 } rt_kv_page;
 
 typedef struct rt_cpu_kernels {
     /* out = x / sqrt(mean(x^2) + eps) * weight; out may be x */
     void (*norm_rms)(const float *x, const float *weight, float eps, size_t n, float *out);
-    /* x += y */
-    void (*add)(float *x, const float *y, size_t n);
-    /* gate = gate / (1 + exp(-gate)) * up */
-    void (*silu_gated)(float *gate, const float *up, size_t n);
+    /* out = (x - mean(x)) / sqrt(variance(x) + eps) * weight; out may be x */
+    void (*norm_layer)(const float *x, const float *weight, float eps, size_t n, float *out);
+    /* x += factor * y */
+    void (*add)(float *x, const float *y, float factor, size_t n);
+    /* gate = activation(gate) * up; up NULL: activation(gate) */
+    void (*activate)(rt_activation activation, float *gate, const float *up, size_t n);
+    /* x = cap * tanh(x / cap) */
+    void (*soft_cap)(float *x, float cap, size_t n);
     /* out = half-precision values, all finite */
     void (*load_f16)(const void *src, size_t n, float *out);
     /* Online softmax: bring the state and acc [n_v] forward by one page.

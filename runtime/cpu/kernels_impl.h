@@ -97,21 +97,115 @@ static void norm_rms(const float *x, const float *weight, float eps, size_t n, f
     for (i = 0; i < n; i++) out[i] = x[i] * scale * weight[i];
 }
 
-static void add(float *x, const float *y, size_t n) {
-    for (size_t i = 0; i < n; i++) x[i] += y[i];
+static void norm_layer(const float *x, const float *weight, float eps, size_t n, float *out) {
+    v8f sum = {0}, squares = {0};
+    size_t i;
+    for (i = 0; i + RT_LANES <= n; i += RT_LANES) sum += load8(x + i);
+    float mean = sum_lanes(sum + load_part(x + i, n - i)) / (float)n;
+    for (i = 0; i + RT_LANES <= n; i += RT_LANES) {
+        v8f d = load8(x + i) - SPLAT(mean);
+        squares += d * d;
+    }
+    v8f rest = {0};
+    for (size_t j = 0; i + j < n; j++) rest[j] = x[i + j] - mean;
+    squares += rest * rest;
+    float scale = 1.0f / sqrtf(sum_lanes(squares) / (float)n + eps);
+    for (i = 0; i < n; i++) out[i] = (x[i] - mean) * scale * weight[i];
+}
+
+static void add(float *x, const float *y, float factor, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] += factor * y[i];
+}
+
+/* ---- activations --------------------------------------------------------------------------------
+ */
+
+/* 1 - 2 / (e^2x + 1): exact to 1e-7, not in relation to small results. */
+static inline v8f tanh8(v8f x) {
+    return SPLAT(1.0f) - SPLAT(2.0f) / (exp8(x + x) + SPLAT(1.0f));
 }
 
 static inline v8f silu8(v8f x) {
     return x / (SPLAT(1.0f) + exp8(-x));
 }
 
-static void silu_gated(float *gate, const float *up, size_t n) {
+/* x (1 + tanh u) / 2 = x / (1 + e^-2u) */
+static inline v8f gelu_tanh8(v8f x) {
+    v8f u = SPLAT(0.79788456f) * (x + SPLAT(0.044715f) * x * x * x);
+    return x / (SPLAT(1.0f) + exp8(-(u + u)));
+}
+
+/* x (1 + erf(x / sqrt 2)) / 2 by Abramowitz and Stegun 7.1.26, off by 1.5e-7 at most. */
+static inline v8f gelu_erf8(v8f x) {
+    v8f z = x * SPLAT(0.70710678f), size = select8(z < SPLAT(0.0f), -z, z);
+    v8f t = SPLAT(1.0f) / (SPLAT(1.0f) + SPLAT(0.3275911f) * size);
+    v8f sum = SPLAT(1.061405429f);
+    sum = sum * t + SPLAT(-1.453152027f);
+    sum = sum * t + SPLAT(1.421413741f);
+    sum = sum * t + SPLAT(-0.284496736f);
+    sum = sum * t + SPLAT(0.254829592f);
+    v8f erf = SPLAT(1.0f) - sum * t * exp8(-(size * size));
+    erf = select8(z < SPLAT(0.0f), -erf, erf);
+    return SPLAT(0.5f) * x * (SPLAT(1.0f) + erf);
+}
+
+static inline v8f relu_squared8(v8f x) {
+    v8f positive = max8(x, SPLAT(0.0f));
+    return positive * positive;
+}
+
+/* gpt-oss: min(g, 7) sigmoid(1.702 g); `up` gets its part from clamp_up8. */
+static inline v8f swiglu_clamped8(v8f x) {
+    v8f g = select8(x < SPLAT(7.0f), x, SPLAT(7.0f));
+    return g / (SPLAT(1.0f) + exp8(SPLAT(-1.702f) * g));
+}
+
+static inline v8f clamp_up8(v8f up) {
+    up = select8(up < SPLAT(7.0f), up, SPLAT(7.0f));
+    return max8(up, SPLAT(-7.0f)) + SPLAT(1.0f);
+}
+
+static inline v8f same8(v8f up) {
+    return up;
+}
+
+#define ACTIVATE(name, fn, fn_up)                                             \
+    static void name(float *gate, const float *up, size_t n) {                \
+        size_t i;                                                             \
+        for (i = 0; i + RT_LANES <= n; i += RT_LANES) {                       \
+            v8f factor = up ? fn_up(load8(up + i)) : SPLAT(1.0f);             \
+            store8(gate + i, fn(load8(gate + i)) * factor);                   \
+        }                                                                     \
+        v8f factor = up ? fn_up(load_part(up + i, n - i)) : SPLAT(1.0f);      \
+        store_part(gate + i, fn(load_part(gate + i, n - i)) * factor, n - i); \
+    }
+
+ACTIVATE(activate_silu, silu8, same8)
+ACTIVATE(activate_gelu_tanh, gelu_tanh8, same8)
+ACTIVATE(activate_gelu_erf, gelu_erf8, same8)
+ACTIVATE(activate_relu_squared, relu_squared8, same8)
+ACTIVATE(activate_swiglu_clamped, swiglu_clamped8, clamp_up8)
+
+static void activate(rt_activation activation, float *gate, const float *up, size_t n) {
+    static void (*const kinds[])(float *, const float *, size_t) = {
+        [RT_ACT_SILU] = activate_silu,
+        [RT_ACT_GELU_TANH] = activate_gelu_tanh,
+        [RT_ACT_GELU_ERF] = activate_gelu_erf,
+        [RT_ACT_RELU_SQUARED] = activate_relu_squared,
+        [RT_ACT_SWIGLU_CLAMPED] = activate_swiglu_clamped,
+    };
+    kinds[activation](gate, up, n);
+}
+
+static void soft_cap(float *x, float cap, size_t n) {
     size_t i;
     for (i = 0; i + RT_LANES <= n; i += RT_LANES)
-        store8(gate + i, silu8(load8(gate + i)) * load8(up + i));
-    v8f rest = silu8(load_part(gate + i, n - i)) * load_part(up + i, n - i);
-    store_part(gate + i, rest, n - i);
+        store8(x + i, tanh8(load8(x + i) / SPLAT(cap)) * SPLAT(cap));
+    store_part(x + i, tanh8(load_part(x + i, n - i) / SPLAT(cap)) * SPLAT(cap), n - i);
 }
+
+/* ---- attention ----------------------------------------------------------------------------------
+ */
 
 /* Shifting the half's bits under the float's exponent leaves a value that is 2^-112 of it. */
 static inline v8f halves_to_floats(v8h half) {
@@ -140,7 +234,8 @@ static inline v8f score8(const rt_kv_page *page, const float *q, const float *k)
         v8f qd = load8(q + d);
         for (int i = 0; i < RT_LANES; i++) sums[i] += qd * load8(k + (size_t)i * page->n_k + d);
     }
-    return sum_each(sums) * SPLAT(page->scale);
+    v8f scores = sum_each(sums) * SPLAT(page->scale);
+    return page->cap == 0 ? scores : tanh8(scores / SPLAT(page->cap)) * SPLAT(page->cap);
 }
 
 /* -infinity outside the visible rows; `key` is the row of lane 0. */
@@ -191,4 +286,4 @@ static void attend(const rt_kv_page *page, const float *q, rt_softmax *state, fl
     accumulate(page, weights, keep, acc);
 }
 
-const rt_cpu_kernels RT_KERNELS = {norm_rms, add, silu_gated, load_f16, attend};
+const rt_cpu_kernels RT_KERNELS = {norm_rms, norm_layer, add, activate, soft_cap, load_f16, attend};

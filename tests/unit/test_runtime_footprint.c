@@ -20,6 +20,7 @@ static const rt_session_opts variants[] = {
     {.n_ctx = 1, .n_batch = 1, .kv_type = GGUF_TYPE_F32, .n_threads = 1},
     {.n_ctx = 65, .n_batch = 512, .kv_type = GGUF_TYPE_Q8_0, .n_threads = 3},
     {.n_ctx = 4096, .n_batch = 64, .kv_type = GGUF_TYPE_Q4_0, .n_threads = 1, .exact = true},
+    {.n_ctx = 128, .n_seqs = 5, .n_kv_tokens = 300, .n_batch = 7, .kv_type = GGUF_TYPE_F16},
 };
 
 /* aligned_alloc rounds up to the alignment, malloc to its own. */
@@ -29,15 +30,18 @@ static void check_block(void *block, uint64_t n_bytes) {
     ck_assert_uint_lt(usable, n_bytes + 8192);
 }
 
-START_TEST(allocated_is_predicted) {
+static const char *const families[] = {"models/mistral", "models/gemma3", "models/deepseek_v3",
+                                       "models/bert"};
+
+static void check_allocation(const char *folder, const rt_session_opts *opts) {
     gguf_error err = {0};
     rt_footprint footprint;
     rt_session *session;
-    rt_model *model = unit_model("models/mistral", GGUF_TYPE_F32);
+    rt_model *model = unit_model(folder, GGUF_TYPE_F32);
     const rt_hparams *hp = rt_model_hparams(model);
-    unit_ok(rt_footprint_of(hp, &variants[_i], 1000, 0, &footprint, &err), err);
-    unit_ok(rt_session_new(model, &variants[_i], &session, &err), err);
-    check_block(session->kv, footprint.kv_bytes);
+    unit_ok(rt_footprint_of(hp, opts, 1000, 0, &footprint, &err), err);
+    unit_ok(rt_session_new(model, opts, &session, &err), err);
+    check_block(session->kv_bytes, footprint.kv_bytes);
     check_block(session->compute, footprint.compute_bytes);
     ck_assert_uint_eq(footprint.weights_bytes, 1000);
     ck_assert_uint_eq(footprint.total_bytes, 1000 + footprint.kv_bytes + footprint.compute_bytes +
@@ -45,9 +49,55 @@ START_TEST(allocated_is_predicted) {
     rt_session_free(session);
     rt_model_close(model);
 }
+
+START_TEST(allocated_is_predicted) {
+    for (size_t i = 0; i < sizeof families / sizeof families[0]; i++) {
+        bool learned = strcmp(families[i], "models/bert") == 0;
+        if (!learned || variants[_i].n_ctx <= 128) check_allocation(families[i], &variants[_i]);
+    }
+}
 END_TEST
 
-/* By hand: 2 KV heads of 48 in F16, three layers, whole pages of 64 tokens. */
+static uint64_t kv_bytes_of(const rt_model *model, const rt_session_opts *opts) {
+    gguf_error err = {0};
+    rt_footprint footprint;
+    unit_ok(rt_footprint_of(rt_model_hparams(model), opts, 0, 0, &footprint, &err), err);
+    return footprint.kv_bytes;
+}
+
+/* By hand: one row of 48 + 16 numbers per token and layer, whatever the number of heads. */
+START_TEST(size_of_a_latent_cache) {
+    rt_model *model = unit_model("models/deepseek_v3", GGUF_TYPE_F32);
+    rt_session_opts opts = rt_session_defaults();
+    opts.n_ctx = 128;
+    ck_assert_uint_eq(kv_bytes_of(model, &opts), 128 * 3 * 64 * 2);
+    opts.kv_type = GGUF_TYPE_Q8_0;
+    ck_assert_uint_eq(kv_bytes_of(model, &opts), 128 * 3 * 68);
+    rt_model_close(model);
+}
+END_TEST
+
+/* Two of three layers see 16 tokens: they need no more pages in a longer context. Two KV heads of
+ * 48 for K and for V. */
+START_TEST(size_of_a_windowed_cache) {
+    rt_model *model = unit_model("models/gemma3", GGUF_TYPE_F32);
+    rt_session_opts opts = rt_session_defaults();
+    const uint64_t page = UINT64_C(64) * 2 * (2 * 48 * 2);
+    opts.n_batch = 64;
+    opts.n_ctx = 64;
+    ck_assert_uint_eq(kv_bytes_of(model, &opts), 3 * page);
+    opts.n_ctx = 1024;
+    ck_assert_uint_eq(kv_bytes_of(model, &opts), 16 * page + 2 * 5 * page);
+    opts.n_ctx = 4096;
+    ck_assert_uint_eq(kv_bytes_of(model, &opts), 64 * page + 2 * 5 * page);
+    opts.n_seqs = 4;
+    opts.n_kv_tokens = 4096;
+    ck_assert_uint_eq(kv_bytes_of(model, &opts), 64 * page + 2 * (4 * 3 + 2) * page);
+    rt_model_close(model);
+}
+END_TEST
+
+/* By hand: 2 KV heads of 48 in F16, three layers with a window of 16, whole pages of 64 tokens. */
 START_TEST(size_of_the_cache) {
     gguf_error err = {0};
     rt_footprint footprint;
@@ -141,8 +191,10 @@ int main(void) {
     Suite *suite = suite_create("runtime_footprint");
     TCase *tc = tcase_create("footprint");
     tcase_set_timeout(tc, 300);
-    tcase_add_loop_test(tc, allocated_is_predicted, 0, 4);
+    tcase_add_loop_test(tc, allocated_is_predicted, 0, 5);
     tcase_add_test(tc, size_of_the_cache);
+    tcase_add_test(tc, size_of_a_latent_cache);
+    tcase_add_test(tc, size_of_a_windowed_cache);
     tcase_add_test(tc, unfit_blocks);
     tcase_add_test(tc, resident_weights);
 #ifndef SANITIZED

@@ -41,7 +41,7 @@ START_TEST(norm_and_sums) {
             variants[v]->norm_rms(x, w, 1e-5f, n, out[v]);
             ck_assert(out[v][n] == 77);
             check_close(out[v], expected, n, 1e-6);
-            variants[v]->add(out[v], x, n);
+            variants[v]->add(out[v], x, 1, n);
         }
         ck_assert_mem_eq(out[0], out[1], n * sizeof(float));
     }
@@ -65,11 +65,86 @@ START_TEST(silu) {
         }
         for (int v = 0; v < 2; v++) {
             gate[v][n] = 77;
-            variants[v]->silu_gated(gate[v], up, n);
+            variants[v]->activate(RT_ACT_SILU, gate[v], up, n);
             ck_assert(gate[v][n] == 77);
             check_close(gate[v], expected, n, 5e-7);
         }
         ck_assert_mem_eq(gate[0], gate[1], n * sizeof(float));
+    }
+}
+END_TEST
+
+static double activation_of(rt_activation kind, double x) {
+    switch (kind) {
+    case RT_ACT_SILU:
+        return x / (1 + exp(-x));
+    case RT_ACT_GELU_TANH:
+        return 0.5 * x * (1 + tanh(sqrt(2 / M_PI) * (x + 0.044715 * x * x * x)));
+    case RT_ACT_GELU_ERF:
+        return 0.5 * x * (1 + erf(x / sqrt(2)));
+    case RT_ACT_RELU_SQUARED:
+        return x > 0 ? x * x : 0;
+    default:
+        return fmin(x, 7) / (1 + exp(-1.702 * fmin(x, 7)));
+    }
+}
+
+/* With a gate and without. */
+START_TEST(activations) {
+    const rt_cpu_kernels *variants[] = {&rt_cpu_kernels_generic, rt_cpu_kernels_get()};
+    float x[MAX_N], up[MAX_N], out[2][MAX_N + 1];
+    double expected[MAX_N];
+    static const float scales[] = {1e-6f, 1, 4, 30, 1e4f};
+    for (size_t round = 0; round < 300; round++) {
+        rt_activation kind = (rt_activation)(round % 5);
+        size_t n = 1 + round % MAX_N;
+        bool gated = round % 2 == 0;
+        fill(up, n, 10);
+        fill(x, n, scales[round / 5 % 5]);
+        for (size_t i = 0; i < n; i++) {
+            double u = (double)up[i];
+            if (kind == RT_ACT_SWIGLU_CLAMPED) u = fmax(fmin(u, 7), -7) + 1;
+            expected[i] = activation_of(kind, (double)x[i]) * (gated ? u : 1);
+        }
+        for (int v = 0; v < 2; v++) {
+            memcpy(out[v], x, n * sizeof *x);
+            out[v][n] = 77;
+            variants[v]->activate(kind, out[v], gated ? up : NULL, n);
+            ck_assert(out[v][n] == 77);
+            check_close(out[v], expected, n, 4e-6);
+        }
+        ck_assert_mem_eq(out[0], out[1], n * sizeof(float));
+    }
+}
+END_TEST
+
+START_TEST(layer_norm_and_soft_cap) {
+    const rt_cpu_kernels *variants[] = {&rt_cpu_kernels_generic, rt_cpu_kernels_get()};
+    float x[MAX_N], w[MAX_N], out[2][MAX_N + 1];
+    double expected[MAX_N];
+    for (size_t n = 1; n <= MAX_N; n++) {
+        double mean = 0, squares = 0;
+        fill(x, n, 10);
+        fill(w, n, 2);
+        for (size_t i = 0; i < n; i++) mean += (double)x[i] / (double)n;
+        for (size_t i = 0; i < n; i++) squares += ((double)x[i] - mean) * ((double)x[i] - mean);
+        for (size_t i = 0; i < n; i++)
+            expected[i] = ((double)x[i] - mean) / sqrt(squares / (double)n + 1e-2) * (double)w[i];
+        for (int v = 0; v < 2; v++) {
+            out[v][n] = 77;
+            variants[v]->norm_layer(x, w, 1e-2f, n, out[v]);
+            ck_assert(out[v][n] == 77);
+            check_close(out[v], expected, n, 2e-5);
+        }
+        ck_assert_mem_eq(out[0], out[1], n * sizeof(float));
+        fill(x, n, n % 2 ? 200 : 1);
+        for (size_t i = 0; i < n; i++) expected[i] = 30 * tanh((double)x[i] / 30);
+        for (int v = 0; v < 2; v++) {
+            memcpy(out[v], x, n * sizeof *x);
+            variants[v]->soft_cap(out[v], 30, n);
+            check_close(out[v], expected, n, 6e-6);
+        }
+        ck_assert_mem_eq(out[0], out[1], n * sizeof(float));
     }
 }
 END_TEST
@@ -100,6 +175,7 @@ enum { N_PAGES = 3, N_KEYS = N_PAGES * RT_KV_PAGE_TOKENS, MAX_DIM = 48 };
 
 typedef struct attention_case {
     uint32_t n_k, n_v, first, end; /* visible keys of all pages */
+    float cap, sink;               /* sink: -INFINITY = none */
     float k[N_KEYS * MAX_DIM], v[N_KEYS * MAX_DIM], q[MAX_DIM];
 } attention_case;
 
@@ -108,9 +184,11 @@ static void plain_attention(const attention_case *c, float scale, double *out) {
     for (uint32_t p = c->first; p < c->end; p++) {
         double score = 0;
         for (uint32_t d = 0; d < c->n_k; d++) score += (double)c->q[d] * c->k[p * c->n_k + d];
-        weights[p] = score * scale;
+        weights[p] = c->cap == 0 ? score * scale : c->cap * tanh(score * scale / c->cap);
         max = fmax(max, weights[p]);
     }
+    max = fmax(max, c->sink);
+    sum = exp(c->sink - max);
     for (uint32_t p = c->first; p < c->end; p++) sum += exp(weights[p] - max);
     for (uint32_t d = 0; d < c->n_v; d++) {
         out[d] = 0;
@@ -121,7 +199,7 @@ static void plain_attention(const attention_case *c, float scale, double *out) {
 
 static void paged_attention(const rt_cpu_kernels *kernels, const attention_case *c, float scale,
                             float *out) {
-    rt_softmax state = {-INFINITY, 0};
+    rt_softmax state = {c->sink, c->sink == -INFINITY ? 0 : 1};
     float acc[MAX_DIM] = {0};
     for (uint32_t start = 0; start < c->end; start += RT_KV_PAGE_TOKENS) {
         if (c->first >= start + RT_KV_PAGE_TOKENS) continue;
@@ -131,7 +209,8 @@ static void paged_attention(const rt_cpu_kernels *kernels, const attention_case 
                            c->n_v,
                            0,
                            RT_KV_PAGE_TOKENS,
-                           scale};
+                           scale,
+                           c->cap};
         if (c->first > start) page.first = c->first - start;
         if (c->end - start < page.end) page.end = c->end - start;
         kernels->attend(&page, c->q, &state, acc);
@@ -149,6 +228,8 @@ START_TEST(attention) {
         c.n_v = dims[round / 5 % 5];
         c.end = 1 + round * 37 % N_KEYS;
         c.first = round % 3 == 0 ? 0 : round * 11 % c.end;
+        c.cap = round % 4 == 1 ? 5 : 0;
+        c.sink = round % 2 ? random_float() * 3 : -INFINITY;
         fill(c.k, N_KEYS * MAX_DIM, 2);
         fill(c.v, N_KEYS * MAX_DIM, 1);
         fill(c.q, MAX_DIM, round % 7 == 0 ? 200 : 3);
@@ -167,6 +248,8 @@ int main(void) {
     tcase_set_timeout(tc, 120);
     tcase_add_test(tc, norm_and_sums);
     tcase_add_test(tc, silu);
+    tcase_add_test(tc, activations);
+    tcase_add_test(tc, layer_norm_and_soft_cap);
     tcase_add_test(tc, all_finite_halves);
     tcase_add_test(tc, attention);
     suite_add_tcase(suite, tc);

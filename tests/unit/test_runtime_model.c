@@ -55,8 +55,9 @@ static void write_variant(const gguf_file *file, const change *c, const char *pa
     gguf_meta_free(meta);
 }
 
-static gguf_code open_variant(const change *c, rt_model **model, gguf_error *err) {
-    const char *source = unit_convert("models/llama3", GGUF_TYPE_F32);
+static gguf_code open_variant(const char *folder, const change *c, rt_model **model,
+                              gguf_error *err) {
+    const char *source = unit_convert(folder, GGUF_TYPE_F32);
     const char *path = unit_temp("variant.gguf");
     gguf_file *file;
     unit_ok(gguf_file_open(source, GGUF_OPEN_DEFAULT, &file, err), *err);
@@ -101,7 +102,7 @@ EDIT(minus_eps, gguf_meta_set_f32(meta, "llama.attention.layer_norm_rms_epsilon"
 EDIT(zero_base, gguf_meta_set_f32(meta, "llama.rope.freq_base", 0))
 EDIT(infinite_base, gguf_meta_set_f32(meta, "llama.rope.freq_base", INFINITY))
 EDIT(zero_factor, gguf_meta_set_f32(meta, "llama.rope.scaling.factor", 0))
-EDIT(odd_scaling, gguf_meta_set_str(meta, "llama.rope.scaling.type", gguf_str_of("longrope")))
+EDIT(odd_scaling, gguf_meta_set_str(meta, "llama.rope.scaling.type", gguf_str_of("dynamic")))
 EDIT(experts, gguf_meta_set_u32(meta, "llama.expert_count", 8))
 EDIT(other_vocab, gguf_meta_set_u32(meta, "llama.vocab_size", 600))
 EDIT(zero_vocab, gguf_meta_set_u32(meta, "llama.vocab_size", 0))
@@ -143,7 +144,7 @@ static const struct {
     {{.edit = infinite_base}, GGUF_E_LIMIT, "'llama.rope.freq_base'"},
     {{.edit = zero_factor}, GGUF_E_LIMIT, "'llama.rope.scaling.factor'"},
     {{.edit = odd_scaling}, GGUF_E_UNSUPPORTED, "'llama.rope.scaling.type'"},
-    {{.edit = experts}, GGUF_E_UNSUPPORTED, "'llama.expert_count'"},
+    {{.edit = experts}, GGUF_E_MISSING, "'llama.expert_used_count' is missing"},
     {{.edit = other_vocab}, GGUF_E_SHAPE, "the model's keys say 64 x 600"},
     {{.edit = zero_vocab}, GGUF_E_LIMIT, "'llama.vocab_size'"},
     {{.tensor = "output_norm.weight", .drop = true}, GGUF_E_MISSING, "'output_norm.weight'"},
@@ -151,9 +152,9 @@ static const struct {
     {{.tensor = "blk.2.ffn_up.weight", .new_name = "blk.2.ffn_upp.weight"},
      GGUF_E_MISSING,
      "'blk.2.ffn_up.weight'"},
-    {{.tensor = "rope_freqs.weight", .new_name = "blk.0.attn_q_norm.weight"},
+    {{.tensor = "rope_freqs.weight", .new_name = "blk.0.attn_q_nom.weight"},
      GGUF_E_UNSUPPORTED,
-     "'blk.0.attn_q_norm.weight'"},
+     "'blk.0.attn_q_nom.weight'"},
     {{.tensor = "blk.1.ffn_down.weight", .add_rows = 1}, GGUF_E_SHAPE, "128 x 65 x 1 x 1"},
     {{.tensor = "blk.1.attn_norm.weight", .add_cols = -1}, GGUF_E_SHAPE, "63 x 1 x 1 x 1"},
     {{.tensor = "rope_freqs.weight", .add_cols = 8}, GGUF_E_SHAPE, "'rope_freqs.weight'"},
@@ -162,8 +163,61 @@ static const struct {
 START_TEST(broken_models) {
     gguf_error err = {0};
     rt_model *model;
-    unit_fails(open_variant(&broken[_i].change, &model, &err), broken[_i].code, broken[_i].text,
-               err);
+    unit_fails(open_variant("models/llama3", &broken[_i].change, &model, &err), broken[_i].code,
+               broken[_i].text, err);
+    ck_assert_ptr_null(model);
+}
+END_TEST
+
+#define V3 "deepseek2."
+
+EDIT(many_used, gguf_meta_set_u32(meta, V3 "expert_used_count", 9))
+EDIT(no_used, gguf_meta_set_u32(meta, V3 "expert_used_count", 0))
+EDIT(uneven_groups, gguf_meta_set_u32(meta, V3 "expert_group_count", 3))
+EDIT(few_in_groups, gguf_meta_set_u32(meta, V3 "expert_group_used_count", 1))
+EDIT(odd_gating, gguf_meta_set_u32(meta, V3 "expert_gating_func", 7))
+EDIT(other_experts, gguf_meta_set_u32(meta, V3 "expert_count", 16))
+EDIT(other_latent, gguf_meta_set_u32(meta, V3 "attention.kv_lora_rank", 40))
+EDIT(narrow_heads, gguf_meta_set_u32(meta, V3 "attention.key_length_mla", 16))
+EDIT(huge_latent, gguf_meta_set_u32(meta, V3 "attention.kv_lora_rank", UINT32_MAX))
+EDIT(text_norm, gguf_meta_set_str(meta, V3 "expert_weights_norm", gguf_str_of("yes")))
+
+static void short_pattern(gguf_meta *meta) {
+    const uint8_t flags[] = {1, 0};
+    gguf_meta_set_u32(meta, V3 "attention.sliding_window", 16);
+    gguf_meta_set_array(meta, V3 "attention.sliding_window_pattern", GGUF_VALUE_BOOL, 2, flags);
+}
+
+static const struct {
+    change change;
+    gguf_code code;
+    const char *text;
+} broken_experts[] = {
+    {{.edit = many_used}, GGUF_E_LIMIT, "'deepseek2.expert_used_count' is outside 1 to 8"},
+    {{.edit = no_used}, GGUF_E_LIMIT, "'deepseek2.expert_used_count'"},
+    {{.edit = uneven_groups}, GGUF_E_LIMIT, "does not divide the number of experts"},
+    {{.edit = few_in_groups}, GGUF_E_LIMIT, "leaves too few experts"},
+    {{.edit = odd_gating}, GGUF_E_LIMIT, "'deepseek2.expert_gating_func'"},
+    {{.edit = other_experts}, GGUF_E_SHAPE, "'blk.1.ffn_gate_inp.weight'"},
+    {{.edit = other_latent}, GGUF_E_LIMIT, "does not agree with the latent rank"},
+    {{.edit = narrow_heads}, GGUF_E_LIMIT, "'deepseek2.attention.key_length_mla'"},
+    {{.edit = huge_latent}, GGUF_E_LIMIT, "'deepseek2.attention.kv_lora_rank'"},
+    {{.edit = text_norm}, GGUF_E_TYPE, "'deepseek2.expert_weights_norm' is no flag"},
+    {{.edit = short_pattern}, GGUF_E_TYPE, "has not one flag for every layer"},
+    {{.tensor = "blk.1.ffn_up_exps.weight", .drop = true},
+     GGUF_E_MISSING,
+     "'blk.1.ffn_up_exps.weight'"},
+    {{.tensor = "blk.0.attn_k_b.weight", .add_rows = 1}, GGUF_E_SHAPE, "'blk.0.attn_k_b.weight'"},
+    {{.tensor = "blk.0.attn_norm.weight", .drop = true},
+     GGUF_E_MISSING,
+     "'blk.0.attn_norm.weight'"},
+};
+
+START_TEST(broken_expert_models) {
+    gguf_error err = {0};
+    rt_model *model;
+    unit_fails(open_variant("models/deepseek_v3", &broken_experts[_i].change, &model, &err),
+               broken_experts[_i].code, broken_experts[_i].text, err);
     ck_assert_ptr_null(model);
 }
 END_TEST
@@ -173,7 +227,8 @@ START_TEST(zero_rope_factors) {
     gguf_error err = {0};
     rt_model *model;
     change c = {0};
-    unit_fails(open_variant(&c, &model, &err), GGUF_E_NONFINITE, "RoPE frequency", err);
+    unit_fails(open_variant("models/llama3", &c, &model, &err), GGUF_E_NONFINITE, "RoPE frequency",
+               err);
 }
 END_TEST
 
@@ -201,6 +256,53 @@ START_TEST(numbers_of_a_model) {
 }
 END_TEST
 
+/* ---- descriptions -------------------------------------------------------------------------------
+ */
+
+static gguf_code parse_compute(const char *flags, rt_arch **arch, gguf_error *err) {
+    char text[512];
+    int len = snprintf(text, sizeof text,
+                       "architecture: test\ncompute:\n  norm: rms\n  rope: halves\n%s", flags);
+    return rt_arch_parse(text, (size_t)len, "test.yaml", arch, err);
+}
+
+START_TEST(flags_of_a_description) {
+    gguf_error err = {0};
+    rt_arch *arch;
+    unit_ok(parse_compute("  activation: relu_squared\n  residual: parallel\n  window_period: 4\n"
+                          "  ffn_norm: post_attention_norm\n",
+                          &arch, &err),
+            err);
+    const rt_arch_compute *c = rt_arch_compute_of(arch);
+    ck_assert(c->parallel && !c->hidden_output && c->gating == RT_GATING_SOFTMAX);
+    ck_assert_int_eq(c->activation, RT_ACT_RELU_SQUARED);
+    ck_assert_uint_eq(c->window_period, 4);
+    ck_assert_str_eq(c->ffn_norm, "post_attention_norm");
+    rt_arch_close(arch);
+}
+END_TEST
+
+static const struct {
+    const char *flags, *message;
+} bad_flags[] = {
+    {"", "compute.activation is ''"},
+    {"  activation: swish\n", "compute.activation is 'swish', which is not known"},
+    {"  activation: silu\n  residual: both\n", "compute.residual is 'both'"},
+    {"  activation: silu\n  paralel: true\n", "compute.paralel is not known"},
+    {"  activation: silu\n  window_period: -1\n", "compute.window_period is no count"},
+};
+
+START_TEST(bad_flags_are_refused) {
+    for (size_t i = 0; i < sizeof bad_flags / sizeof bad_flags[0]; i++) {
+        gguf_error err = {0};
+        rt_arch *arch;
+        unit_fails(parse_compute(bad_flags[i].flags, &arch, &err), GGUF_E_FORMAT,
+                   bad_flags[i].message, err);
+        ck_assert_ptr_null(arch);
+    }
+}
+END_TEST
+
 START_TEST(absent_file) {
     gguf_error err = {0};
     rt_model *model;
@@ -214,8 +316,12 @@ int main(void) {
     Suite *suite = suite_create("runtime_model");
     TCase *tc = tcase_create("model");
     tcase_add_loop_test(tc, broken_models, 0, (int)(sizeof broken / sizeof broken[0]));
+    tcase_add_loop_test(tc, broken_expert_models, 0,
+                        (int)(sizeof broken_experts / sizeof broken_experts[0]));
     tcase_add_test(tc, zero_rope_factors);
     tcase_add_test(tc, numbers_of_a_model);
+    tcase_add_test(tc, flags_of_a_description);
+    tcase_add_test(tc, bad_flags_are_refused);
     tcase_add_test(tc, absent_file);
     suite_add_tcase(suite, tc);
     return unit_run(suite);

@@ -205,15 +205,18 @@ static gguf_code measure(const bench_opts *o, const char *path, bench_record *r,
     size_t n_tokens = (size_t)r->n_depth + r->n_prompt + r->n_gen;
     gguf_code code = rt_model_open(path, &model, err);
     if (code) return code;
-    uint32_t n_vocab = rt_model_hparams(model)->n_vocab;
+    uint32_t n_vocab = rt_model_hparams(model)->n_vocab, n_out = rt_model_hparams(model)->n_out;
     rt_session_opts opts = rt_session_defaults();
     opts.n_ctx = (uint32_t)n_tokens;
     opts.n_batch = o->n_batch;
     opts.n_threads = r->n_threads;
     opts.kv_type = o->kv_type;
-    code = rt_session_new(model, &opts, &session, err);
+    if (!rt_model_hparams(model)->causal && (r->n_gen || r->n_depth))
+        code = gguf_fail(err, GGUF_E_USAGE, path, GGUF_NO_OFFSET,
+                         "the model takes whole texts and generates none: -n 0, without -d");
+    if (!code) code = rt_session_new(model, &opts, &session, err);
     tokens = calloc(n_tokens, sizeof *tokens);
-    logits = malloc(n_vocab * sizeof *logits);
+    logits = malloc(n_out * sizeof *logits);
     times.repetition_s = calloc(r->repetitions + 1, sizeof(double));
     times.token_s = calloc((size_t)(r->repetitions + 1) * r->n_gen + 1, sizeof(double));
     if (!code && (!tokens || !logits || !times.repetition_s || !times.token_s))

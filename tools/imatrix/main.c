@@ -142,6 +142,12 @@ static void count_tokens(void *ctx, uint64_t done, uint64_t total) {
 static void print_result(tool *t, const imatrix_opts *o, const quant_imatrix *im, uint32_t n_chunks,
                          uint32_t chunk_tokens) {
     double seconds = tool_elapsed_s(t), n_tokens = (double)n_chunks * chunk_tokens;
+    rt_expert_samples samples = rt_calibrate_samples(im);
+    if (samples.n_unseen + samples.n_few)
+        tool_note(t,
+                  "of %zu matrices of experts %zu saw no token and %zu fewer than %d: more text "
+                  "would tell more about them",
+                  samples.n_mats, samples.n_unseen, samples.n_few, RT_FEW_SAMPLES);
     if (!t->json) {
         tool_note(t, "%s: %zu entries from %u chunks of %u tokens, %.1f s (%.0f tokens/s)",
                   o->output, quant_imatrix_count(im), n_chunks, chunk_tokens, seconds,
@@ -153,6 +159,9 @@ static void print_result(tool *t, const imatrix_opts *o, const quant_imatrix *im
     json_object_set_new(root, "n_entries", json_integer((json_int_t)quant_imatrix_count(im)));
     json_object_set_new(root, "n_chunks", json_integer(n_chunks));
     json_object_set_new(root, "chunk_tokens", json_integer(chunk_tokens));
+    json_object_set_new(root, "n_expert_mats", json_integer((json_int_t)samples.n_mats));
+    json_object_set_new(root, "n_unseen_mats", json_integer((json_int_t)samples.n_unseen));
+    json_object_set_new(root, "n_few_mats", json_integer((json_int_t)samples.n_few));
     json_object_set_new(root, "seconds", tool_json_real(seconds));
     json_object_set_new(root, "tokens_per_s", tool_json_real(n_tokens / seconds));
     tool_print_json(root);

@@ -65,20 +65,20 @@ static rt_session_opts session_opts(const tool *t, const run_opts *o, size_t n_n
 
 gguf_code run_logits(tool *t, const run_opts *o, const rt_model *model, gguf_error *err) {
     uint32_t *tokens = NULL;
-    size_t n = 0, n_vocab = rt_model_hparams(model)->n_vocab;
+    size_t n = 0, n_out = rt_model_hparams(model)->n_out;
     gguf_code code = tool_parse_u32_list("--tokens", o->tokens, INT32_MAX, &tokens, &n, err);
     if (code) return code;
     rt_session *session = NULL;
     rt_session_opts opts = session_opts(t, o, n);
-    float *logits = malloc(n * n_vocab * sizeof *logits);
+    float *logits = malloc(n * n_out * sizeof *logits);
     code = logits ? rt_session_new(model, &opts, &session, err)
                   : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     /* Same representation: ids are below 2^31. */
     if (!code)
         code = rt_session_eval(session, (const int32_t *)tokens, n, RT_LOGITS_ALL, logits, err);
-    const uint64_t dims[2] = {n, n_vocab};
-    if (!code)
-        code = gguf_safetensors_save_f32(o->logits, "logits", dims, 2, logits, t->force, err);
+    const uint64_t dims[2] = {n, n_out};
+    const char *name = rt_model_is_embedder(model) ? "hidden" : "logits";
+    if (!code) code = gguf_safetensors_save_f32(o->logits, name, dims, 2, logits, t->force, err);
     rt_session_free(session);
     free(logits);
     free(tokens);
@@ -177,6 +177,11 @@ gguf_code run_complete(tool *t, const run_opts *o, const rt_model *model, gguf_e
     rt_ids prompt = {0};
     rt_tokenizer *tok = NULL;
     completion c = {0};
+    if (rt_model_is_embedder(model))
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, gguf_file_path(rt_model_file(model)),
+                         GGUF_NO_OFFSET,
+                         "an embedding model completes no text (--tokens and "
+                         "--logits write its hidden states)");
     gguf_code code = rt_tokenizer_new(gguf_file_meta(rt_model_file(model)), &tok, err);
     if (!code) code = read_ids(o, tok, &prompt, err);
     if (!code) {

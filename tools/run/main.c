@@ -35,7 +35,8 @@ static const tool_option options[] = {
     {OPT_NO_SPECIAL, "no-special", NULL, "without the tokens that the tokenizer adds itself"},
     {OPT_NO_PARSE_SPECIAL, "no-parse-special", NULL, "special tokens in the text are plain text"},
     {OPT_TOKENS, "tokens", "ID,ID,...", "run the model on these tokens"},
-    {OPT_LOGITS, "logits", "F.safetensors", "write their logits, F32 [n_tokens, n_vocab]"},
+    {OPT_LOGITS, "logits", "F.safetensors",
+     "write their logits, or an embedding model's hidden states"},
     {OPT_EXACT, "exact", NULL, "multiply in f32 throughout, whatever the weights' types"},
     {0},
 };
