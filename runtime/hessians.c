@@ -13,6 +13,7 @@
 #include <unistd.h>
 
 #define MAX_STREAM_BYTES  ((size_t)512 << 20) /* in memory; more lies in a file */
+#define MAX_HESSIAN_BYTES ((uint64_t)2 << 30) /* of one layer; what does not fit is rounded */
 #define MIN_SAMPLES_SHARE 4                   /* samples * this >= columns */
 
 /* What one weight multiplies. Weights with the same inputs share a Hessian: the first one's. */
@@ -35,6 +36,7 @@ struct rt_hessians {
     uint32_t next_layer;
     entry *entries;
     size_t n_entries;
+    uint64_t hessian_bytes;
     bool first_chunk; /* entries are found in it */
     gguf_pool *pool;  /* during a layer */
     gguf_error failure;
@@ -123,6 +125,7 @@ static void free_entries(rt_hessians *h) {
     free(h->entries);
     h->entries = NULL;
     h->n_entries = 0;
+    h->hessian_bytes = 0;
 }
 
 void rt_hessians_free(rt_hessians *h) {
@@ -169,22 +172,68 @@ static entry *add_entry(rt_hessians *h, const char *name, size_t mat, uint64_t h
     return e;
 }
 
-/* Stacks of matrices are left to rounding. */
-static void collect(void *ctx, const rt_product *product) {
+/* The entry of a matrix; new ones are made in the first chunk, as long as there is memory. */
+static quant_hessian *hessian_for(rt_hessians *h, const char *name, size_t mat, uint64_t hash,
+                                  size_t n_cols) {
+    entry *e = find_entry(h, name, mat);
+    if (!e && h->first_chunk) {
+        uint64_t n_bytes = 2 * (uint64_t)n_cols * n_cols * sizeof(float); /* with the factor */
+        if (h->hessian_bytes + n_bytes > MAX_HESSIAN_BYTES) return NULL;
+        e = add_entry(h, name, mat, hash, n_cols, &h->failure);
+        if (e && e->hessian) h->hessian_bytes += n_bytes;
+    }
+    return e ? e->hessian : NULL;
+}
+
+/* The rows that one matrix of a stack multiplies: those routed to an expert, or one head's columns.
+ * Returns their number. */
+static size_t gather(const rt_product *p, size_t mat, size_t n_cols, float *out) {
+    size_t first = p->n_experts ? p->first[mat] : 0;
+    size_t n = p->n_experts ? p->first[mat + 1] - first : p->n_rows;
+    for (size_t i = 0; i < n; i++) {
+        size_t row = p->n_experts ? p->routed[first + i] / p->n_share : i;
+        size_t col = p->n_experts ? 0 : mat * n_cols;
+        memcpy(out + i * n_cols, p->rows + row * p->n_cols + col, n_cols * sizeof *out);
+    }
+    return n;
+}
+
+/* Only asked for where entries are made. */
+static uint64_t hash_inputs(const rt_hessians *h, const rt_product *p) {
+    size_t n_bytes = p->n_rows * p->n_cols * sizeof *p->rows;
+    return h->first_chunk ? gguf_xxh3(p->rows, n_bytes, p->n_experts) : 0;
+}
+
+static void collect_stack(rt_hessians *h, const rt_product *p, const char *name) {
+    size_t n_mats = p->n_experts ? p->n_experts : p->n_heads;
+    size_t n_cols = p->n_experts ? p->n_cols : p->n_cols / n_mats;
+    uint64_t hash = hash_inputs(h, p);
+    size_t most = p->n_rows * (p->n_share ? p->n_share : 1);
+    float *rows = malloc(most * n_cols * sizeof *rows);
+    if (!rows) {
+        no_memory(&h->failure);
+        return;
+    }
+    for (size_t mat = 0; mat < n_mats && !h->failure.code; mat++) {
+        quant_hessian *hessian =
+            hessian_for(h, name, mat, gguf_xxh3(&mat, sizeof mat, hash), n_cols);
+        if (hessian) quant_hessian_add(hessian, rows, gather(p, mat, n_cols, rows), h->pool);
+    }
+    free(rows);
+}
+
+static void collect(void *ctx, const rt_product *p) {
     rt_hessians *h = ctx;
-    gguf_str weight = product->weight;
-    const float *rows = product->rows;
-    size_t n_rows = product->n_rows, n_cols = product->n_cols;
     char name[GGUF_MAX_TENSOR_NAME + 1];
-    if (h->failure.code || weight.len >= sizeof name || n_rows == 0) return;
-    if (product->n_experts || product->n_heads) return;
-    memcpy(name, weight.ptr, weight.len);
-    name[weight.len] = '\0';
-    entry *e = find_entry(h, name, 0);
-    if (!e && h->first_chunk)
-        e = add_entry(h, name, 0, gguf_xxh3(rows, n_rows * n_cols * sizeof *rows, 0), n_cols,
-                      &h->failure);
-    if (e && e->hessian) quant_hessian_add(e->hessian, rows, n_rows, h->pool);
+    if (h->failure.code || p->weight.len >= sizeof name || p->n_rows == 0) return;
+    memcpy(name, p->weight.ptr, p->weight.len);
+    name[p->weight.len] = '\0';
+    if (p->n_experts || p->n_heads) {
+        collect_stack(h, p, name);
+        return;
+    }
+    quant_hessian *hessian = hessian_for(h, name, 0, hash_inputs(h, p), p->n_cols);
+    if (hessian) quant_hessian_add(hessian, p->rows, p->n_rows, h->pool);
 }
 
 /* ---- factors ----------------------------------------------------------------------------- */

@@ -23,9 +23,20 @@ sleep 1
 cmp out.gguf less.gguf && echo "resumed: the same"
 gguf-quantize demo.gguf target.gguf --target-size 3M --calibrate calib.txt --samples 1024 -q
 [ "$(stat -c %s target.gguf)" -le $((3 << 20)) ] && echo "with a target: not above it"
+# Experts with the tokens routed to them, latent attention with a matrix per head.
+for model in qwen3_moe_wide deepseek_wide; do
+    gguf-convert "$DATA/models/$model" -o wide.gguf -q --force
+    for method in round compensate; do
+        gguf-quantize wide.gguf $method.gguf Q4_K_M --calibrate calib.txt --samples 2048 --method $method -q --force
+        gguf-bench quality $method.gguf -f test.txt --base wide.gguf --ctx 128 --json >$method.json
+    done
+    python3 -c 'import json, sys
+a, b = (json.load(open(f))["kld_mean"] for f in ("compensate.json", "round.json"))
+print(sys.argv[1], "below rounding:", a < 0.9 * b)' $model
+done
 : >empty.txt
 t gguf-quantize demo.gguf no.gguf Q4_K_M --calibrate empty.txt -q
 t gguf-quantize demo.gguf no.gguf Q4_K_M --calibrate missing.txt -q
 t gguf-quantize demo.gguf no.gguf Q4_K_M --calibrate calib.txt --method gptq -q
 t gguf-quantize demo.gguf no.gguf Q4_K_M --calibrate calib.txt --imatrix x -q
-t ls
+t ls *.gguf
