@@ -3,7 +3,7 @@
 #ifndef TOOLS_COMMON_CALIBRATION_H
 #define TOOLS_COMMON_CALIBRATION_H
 
-#include "quant/plan.h"
+#include "quant/allocate.h"
 #include "tools/common/tool.h"
 
 typedef struct calibration_opts {
@@ -26,6 +26,11 @@ void calibration_close(calibration *c); /* accepts NULL */
 
 /* Give the plan's quantised tensors the importance that the text shows, for choosing types. */
 gguf_code calibration_importance(tool *t, calibration *c, gguf_error *err);
+
+/* Measure on the model how sensitive it is to each tensor of the allocation, as far as the limit of
+ * rt_probe_defaults goes; tensors between measured layers get what lies between. */
+gguf_code calibration_sensitivities(tool *t, calibration *c, quant_allocation *allocation,
+                                    gguf_error *err);
 
 /* Types are set: give the plan its stages and start the walk through the layers.
  *   folder  where activations lie that do not fit into memory */

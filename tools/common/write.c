@@ -234,6 +234,8 @@ static gguf_code allocate(tool *t, quant_plan *plan, const write_opts *o, write_
     result->allocation.target_bpw = o->target_bpw;
     gguf_code code = gguf_pool_new(t->n_threads, &pool, err);
     if (!code) code = quant_allocation_measure(&result->allocation, plan, pool, &opts, err);
+    if (!code && result->calibration)
+        code = calibration_sensitivities(t, result->calibration, &result->allocation, err);
     if (!code) code = quant_allocation_solve(&result->allocation, plan, err);
     gguf_pool_free(pool);
     return code;
