@@ -5,12 +5,16 @@
 #include "quant/imatrix.h"
 #include "quant/source.h"
 #include "runtime/hessians.h"
+#include "runtime/import/import.h"
 #include "runtime/sensitivity.h"
 #include "tools/common/text_tokens.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #define CHUNK_TOKENS 512
 #define MIN_TOKENS   16
@@ -81,13 +85,44 @@ static gguf_code read_text(calibration *c, gguf_error *err) {
     return code;
 }
 
-gguf_code calibration_open(const char *path, const calibration_opts *opts, quant_plan *plan,
-                           calibration **out, gguf_error *err) {
+/* A Hugging Face folder is converted first; the file lives as long as the model is open. */
+static gguf_code convert_folder(tool *t, const char *folder, const char *file, rt_model **model,
+                                gguf_error *err) {
+    rt_import *import = NULL;
+    gguf_pool *pool = NULL;
+    quant_execute_opts opts = quant_execute_defaults();
+    opts.replace = true;
+    opts.cancel = &tool_cancelled;
+    gguf_code code = rt_import_open(folder, NULL, &import, err);
+    if (!code) code = quant_plan_finish(rt_import_plan(import), err);
+    if (!code) code = gguf_pool_new(t->n_threads, &pool, err);
+    if (!code) code = quant_execute(rt_import_plan(import), file, pool, &opts, err);
+    gguf_pool_free(pool);
+    rt_import_close(import);
+    if (code) return code;
+    code = rt_model_open(file, model, err);
+    unlink(file);
+    return code;
+}
+
+static gguf_code open_model(tool *t, const char *path, const char *output, rt_model **model,
+                            gguf_error *err) {
+    struct stat st;
+    char file[4096];
+    if (stat(path, &st) != 0 || !S_ISDIR(st.st_mode)) return rt_model_open(path, model, err);
+    if ((size_t)snprintf(file, sizeof file, "%s.calibration", output) >= sizeof file)
+        return gguf_fail(err, GGUF_E_USAGE, output, GGUF_NO_OFFSET, "the name is too long");
+    return convert_folder(t, path, file, model, err);
+}
+
+gguf_code calibration_open(tool *t, const char *path, const char *output,
+                           const calibration_opts *opts, quant_plan *plan, calibration **out,
+                           gguf_error *err) {
     *out = NULL;
     calibration *c = calloc(1, sizeof *c);
     if (!c) return no_memory(err);
     *c = (calibration){.opts = *opts, .plan = plan, .n_layers = plan->model.n_layers, .bos = -1};
-    gguf_code code = rt_model_open(path, &c->model, err);
+    gguf_code code = open_model(t, path, output, &c->model, err);
     if (!code) code = read_text(c, err);
     if (code) {
         calibration_close(c);

@@ -19,9 +19,11 @@ calibration_opts calibration_defaults(void);
 typedef struct calibration calibration;
 
 /* Open the model at `path`, read the text and record the calibration in the plan's metadata
- * (ggufkit.calibration.*). Errors: GGUF_E_USAGE too little text. */
-gguf_code calibration_open(const char *path, const calibration_opts *opts, quant_plan *plan,
-                           calibration **out, gguf_error *err);
+ * (ggufkit.calibration.*). A Hugging Face folder is converted to `output`.calibration meanwhile.
+ * Errors: GGUF_E_USAGE too little text. */
+gguf_code calibration_open(tool *t, const char *path, const char *output,
+                           const calibration_opts *opts, quant_plan *plan, calibration **out,
+                           gguf_error *err);
 void calibration_close(calibration *c); /* accepts NULL */
 
 /* Give the plan's quantised tensors the importance that the text shows, for choosing types. */

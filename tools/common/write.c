@@ -288,7 +288,7 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
         code = provenance_set(plan->meta, result->type_name, o->imatrix_file, err);
     plan->split = o->split;
     if (!code && o->calibration.text && (has_target(o) || !o->dry_run))
-        code = calibration_open(input, &o->calibration, plan, &result->calibration, err);
+        code = calibration_open(t, input, output, &o->calibration, plan, &result->calibration, err);
     return code ? code : finish(t, plan, output, o, result, err);
 }
 

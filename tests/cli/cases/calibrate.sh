@@ -23,6 +23,8 @@ sleep 1
 cmp out.gguf less.gguf && echo "resumed: the same"
 gguf-quantize demo.gguf target.gguf --target-size 3M --calibrate calib.txt --samples 1024 -q
 [ "$(stat -c %s target.gguf)" -le $((3 << 20)) ] && echo "with a target: not above it"
+gguf-quantize "$DATA/demo-model" folder.gguf Q4_K_M --calibrate calib.txt --samples 2048 -q
+gguf-inspect diff folder.gguf less.gguf | grep -v source
 # Experts with the tokens routed to them, latent attention with a matrix per head.
 for model in qwen3_moe_wide deepseek_wide; do
     gguf-convert "$DATA/models/$model" -o wide.gguf -q --force
