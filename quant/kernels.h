@@ -14,6 +14,7 @@ typedef struct quant_traits {
     uint8_t n_f16;       /* how many f16 scales and minimums a block has */
     uint8_t f16_off[2];  /* where */
     bool has_e8m0;       /* byte 0 is a power of two; 255 is its NaN */
+    bool has_spread_f16; /* IQ1_M: one f16 in the upper bits of four numbers */
     uint16_t exponent16; /* exponent bits of a 16-bit float type, otherwise 0 */
 } quant_traits;
 

@@ -22,6 +22,10 @@ static void dot_row(quant_dot_fn *dot, const void *weight, size_t n_cols, const 
 void quant_matmul(uint32_t type, const void *weight, size_t n_rows, size_t n_cols, const void *acts,
                   size_t n_acts, float *out, size_t out_stride) {
     quant_dot_fn *dot = quant_kernels_active()->dot[type];
+    if (!dot) {
+        quant_matmul_f32(type, weight, n_rows, n_cols, acts, n_acts, out, out_stride);
+        return;
+    }
     size_t row_bytes = quant_row_bytes(type, n_cols);
     size_t act_bytes = quant_act_row_bytes(quant_act_of(type), n_cols);
     for (size_t t = 0; t < n_acts; t += TILE_ACTS) {
