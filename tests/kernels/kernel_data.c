@@ -57,6 +57,12 @@ float rng_normal(rng *r) {
     return sum;
 }
 
+/* Without the fraction; the detour keeps compilers from rounding in floats, which gives -0. */
+static float whole_number(float x) {
+    volatile int whole = (int)x;
+    return (float)whole;
+}
+
 static float pattern_number(rng *r, pattern p, float most) {
     float x = rng_normal(r);
     switch (p) {
@@ -71,7 +77,7 @@ static float pattern_number(rng *r, pattern p, float most) {
     case PATTERN_NEGATIVE:
         return -fabsf(x) - 0.5f;
     case PATTERN_INTEGERS:
-        return (float)(int)(x * 4);
+        return whole_number(x * 4);
     case PATTERN_TINY:
         return x * 1e-7f;
     case PATTERN_DENORMALS:
