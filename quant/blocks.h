@@ -105,6 +105,73 @@ typedef struct QUANT_PACKED block_iq4_xs {
     uint8_t qs[128];
 } block_iq4_xs;
 
+/* ---- super-blocks of 256, read only; d is f16 -------------------------------------------------
+ *
+ * A word of the codebooks in codebooks.h gives the magnitudes of 8 elements (IQ1, IQ2) or 4 (IQ3).
+ * Seven sign bits stand for eight: the eighth makes their number even. */
+
+/* 8 sub-blocks of 32, 4 uint16 each: 4 word numbers of 8 bits, then 4 times seven sign bits and the
+ * scale S in 4 bits; y = d (S + 1/2) / 4 word */
+typedef struct QUANT_PACKED block_iq2_xxs {
+    uint16_t d;
+    uint32_t qs[16];
+} block_iq2_xxs;
+
+/* 16 sub-blocks of 16 with 4-bit S; a group: word number in 9 bits, seven sign bits */
+typedef struct QUANT_PACKED block_iq2_xs {
+    uint16_t d;
+    uint16_t qs[32];
+    uint8_t scales[8];
+} block_iq2_xs;
+
+/* The same with two more bits of the word number in qh, and all signs */
+typedef struct QUANT_PACKED block_iq2_s {
+    uint16_t d;
+    uint8_t qs[32], signs[32], qh[8], scales[8];
+} block_iq2_s;
+
+/* 8 sub-blocks of 32: 8 word numbers, and in `signs` 4 times seven sign bits and 4-bit S;
+ * y = d (S + 1/2) / 2 word */
+typedef struct QUANT_PACKED block_iq3_xxs {
+    uint16_t d;
+    uint8_t qs[64];
+    uint32_t signs[8];
+} block_iq3_xxs;
+
+/* 8 sub-blocks of 32 with 4-bit S; a ninth bit of each word number in qh; y = d (2 S + 1) word */
+typedef struct QUANT_PACKED block_iq3_s {
+    uint16_t d;
+    uint8_t qs[64], qh[8], signs[32], scales[4];
+} block_iq3_s;
+
+/* 8 sub-blocks of 32: qh has 4 times three upper bits of the word numbers, 3-bit S, and the sign of
+ * the shift; y = d (2 S + 1) (word + shift / 8) */
+typedef struct QUANT_PACKED block_iq1_s {
+    uint16_t d;
+    uint8_t qs[32];
+    uint16_t qh[8];
+} block_iq1_s;
+
+/* The same with 16 scales of 3 bits, four in each uint16, whose upper four bits together are d; a
+ * nibble of qh per group: three upper bits of the word number and the sign of the shift */
+typedef struct QUANT_PACKED block_iq1_m {
+    uint8_t qs[32], qh[16];
+    uint16_t scales[4];
+} block_iq1_m;
+
+/* y = d (t - 1), t ternary: byte q stands for the fraction q / 256, whose ternary digits are 5 (in
+ * qh 4) elements, 32, 16 or 4 apart */
+typedef struct QUANT_PACKED block_tq1_0 {
+    uint8_t qs[48], qh[4];
+    uint16_t d;
+} block_tq1_0;
+
+/* y = d (q - 1), codes as in Q2_K */
+typedef struct QUANT_PACKED block_tq2_0 {
+    uint8_t qs[64];
+    uint16_t d;
+} block_tq2_0;
+
 /* ---- activations (in memory only) -------------------------------------------------------- */
 
 /* y = d q; s = d * sum of q */
@@ -133,6 +200,15 @@ _Static_assert(sizeof(block_q4_k) == 144, "Q4_K");
 _Static_assert(sizeof(block_q5_k) == 176, "Q5_K");
 _Static_assert(sizeof(block_q6_k) == 210, "Q6_K");
 _Static_assert(sizeof(block_iq4_xs) == 136, "IQ4_XS");
+_Static_assert(sizeof(block_iq2_xxs) == 66, "IQ2_XXS");
+_Static_assert(sizeof(block_iq2_xs) == 74, "IQ2_XS");
+_Static_assert(sizeof(block_iq2_s) == 82, "IQ2_S");
+_Static_assert(sizeof(block_iq3_xxs) == 98, "IQ3_XXS");
+_Static_assert(sizeof(block_iq3_s) == 110, "IQ3_S");
+_Static_assert(sizeof(block_iq1_s) == 50, "IQ1_S");
+_Static_assert(sizeof(block_iq1_m) == 56, "IQ1_M");
+_Static_assert(sizeof(block_tq1_0) == 54, "TQ1_0");
+_Static_assert(sizeof(block_tq2_0) == 66, "TQ2_0");
 _Static_assert(sizeof(block_act_q8) == 40, "activations per 32");
 _Static_assert(sizeof(block_act_q8_k) == 292, "activations per 256");
 

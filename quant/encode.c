@@ -1,8 +1,10 @@
 /* Public encode, decode and finiteness check: argument checks and loops over rows. */
 #include "quant/blocks.h"
 #include "quant/kernels.h"
+#include "quant/unpack.h"
 
 #include <float.h>
+#include <math.h>
 #include <string.h>
 
 static gguf_code check_shape(uint32_t type, bool supported, const char *verb, size_t n_cols,
@@ -76,6 +78,7 @@ static bool f16_finite(const uint8_t *p) {
 
 static bool block_finite(const quant_traits *t, const uint8_t *block) {
     if (t->has_e8m0 && block[0] == 255) return false;
+    if (t->has_spread_f16 && !isfinite(quant_iq1_m_scale((const block_iq1_m *)block))) return false;
     for (unsigned i = 0; i < t->n_f16; i++)
         if (!f16_finite(block + t->f16_off[i])) return false;
     return true;

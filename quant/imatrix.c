@@ -93,6 +93,13 @@ void quant_imatrix_means(const quant_imatrix_entry *entry, float *means) {
     }
 }
 
+void quant_imatrix_round(quant_imatrix *im) {
+    for (size_t k = 0; k < im->n_entries; k++) {
+        quant_imatrix_entry *e = &im->entries[k];
+        for (size_t i = 0; i < e->n_cols * e->n_mats; i++) e->sums[i] = (float)e->sums[i];
+    }
+}
+
 const quant_imatrix_info *quant_imatrix_info_of(const quant_imatrix *im) {
     return &im->info;
 }

@@ -57,6 +57,10 @@ gguf_code quant_imatrix_load_dat(const char *path, quant_imatrix **out, gguf_err
 gguf_code quant_imatrix_save_dat(const quant_imatrix *im, const char *path, bool replace,
                                  gguf_error *err);
 
+/* Round the sums to what a file holds: a collection that goes on from the saved file then gives the
+ * same bytes as one that goes on in memory. */
+void quant_imatrix_round(quant_imatrix *im);
+
 /* Add the sums and counts of `from`; entries that only it has are copied.
  * Errors: GGUF_E_SHAPE an entry has another shape, GGUF_E_NOMEM. */
 gguf_code quant_imatrix_merge(quant_imatrix *into, const quant_imatrix *from, gguf_error *err);
@@ -66,10 +70,28 @@ typedef struct quant_imatrix_stats {
     double energy; /* sum of the mean squares */
     double mean, max, deviation;
     double entropy;       /* bits; log2(columns) if all count the same */
+    double z_density;     /* share of columns more than a deviation from the mean */
     double active_share;  /* columns with at least a hundred-thousandth of the mean */
     size_t n_unseen_mats; /* matrices without a row */
+    size_t n_rare_mats;   /* matrices with rows, but fewer than a tenth of the mean */
 } quant_imatrix_stats;
 quant_imatrix_stats quant_imatrix_stats_of(const quant_imatrix_entry *entry);
+
+typedef enum quant_imatrix_samples {
+    QUANT_IMATRIX_UNSEEN,
+    QUANT_IMATRIX_RARE,
+    QUANT_IMATRIX_ENOUGH
+} quant_imatrix_samples;
+/* Whether one matrix of a stack saw enough rows. */
+quant_imatrix_samples quant_imatrix_samples_of(const quant_imatrix_entry *entry, size_t mat);
+
+/* The same weight one layer before ("blk.2.x" for "blk.3.x"), or NULL. */
+const quant_imatrix_entry *quant_imatrix_layer_before(const quant_imatrix *im,
+                                                      const quant_imatrix_entry *entry);
+
+/* Cosine of the angle between the mean squares of two entries; NaN if their shapes differ or one is
+ * all zeros. */
+double quant_imatrix_cosine(const quant_imatrix_entry *a, const quant_imatrix_entry *b);
 
 /* ---- importance in plans ----------------------------------------------------------------- */
 

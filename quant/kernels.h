@@ -14,15 +14,17 @@ typedef struct quant_traits {
     uint8_t n_f16;       /* how many f16 scales and minimums a block has */
     uint8_t f16_off[2];  /* where */
     bool has_e8m0;       /* byte 0 is a power of two; 255 is its NaN */
+    bool has_spread_f16; /* IQ1_M: one f16 in the upper bits of four numbers */
     uint16_t exponent16; /* exponent bits of a 16-bit float type, otherwise 0 */
 } quant_traits;
 
 /* NULL if the type is unknown to quant. */
 const quant_traits *quant_traits_of(uint32_t type);
 
-#define QUANT_N_TYPES  43 /* type numbers are below */
-#define QUANT_N_ACTS   3
-#define QUANT_DOT_ACTS 4 /* most activation rows of one call of a dot kernel */
+#define QUANT_N_TYPES   43 /* type numbers are below */
+#define QUANT_N_ACTS    3
+#define QUANT_TILE_ROWS 4 /* weight rows of one call of a tile kernel */
+#define QUANT_DOT_ACTS  4 /* most activation rows of one call of a dot kernel */
 
 /* One row: src [n_cols] finite, imp [n_cols] or NULL, dst quant_row_bytes. */
 typedef void quant_encode_fn(const float *src, size_t n_cols, const float *imp, void *dst);
@@ -34,6 +36,11 @@ typedef void quant_decode_fn(const void *src, size_t n_cols, float *dst);
  * A result does not depend on n_acts. */
 typedef void quant_dot_fn(const void *weight, size_t n_cols, const void *acts, size_t act_bytes,
                           size_t n_acts, float *out);
+
+/* The same for QUANT_TILE_ROWS weight rows, row_bytes apart: out[r * out_stride + t]. Each result
+ * is that of the dot kernel. */
+typedef void quant_tile_fn(const void *weight, size_t row_bytes, size_t n_cols, const void *acts,
+                           size_t act_bytes, size_t n_acts, float *out, size_t out_stride);
 
 /* One row of activations: src [n_cols], dst quant_act_row_bytes. */
 typedef void quant_act_fn(const float *src, size_t n_cols, void *dst);
@@ -49,6 +56,7 @@ typedef struct quant_kernels {
     quant_encode_fn *encode[QUANT_N_TYPES]; /* NULL = unsupported, here and below */
     quant_decode_fn *decode[QUANT_N_TYPES];
     quant_dot_fn *dot[QUANT_N_TYPES];
+    quant_tile_fn *tile[QUANT_N_TYPES];
     quant_act_fn *act[QUANT_N_ACTS];
     quant_beyond_fn *beyond;
     quant_masked_fn *masked;
@@ -64,6 +72,10 @@ typedef struct quant_kernels {
 #define DOT(type, name, isa)                                                           \
     void quant_dot_##name##_##isa(const void *weight, size_t n_cols, const void *acts, \
                                   size_t act_bytes, size_t n_acts, float *out);
+#define TILE(type, name, isa)                                                                     \
+    void quant_tile_##name##_##isa(const void *weight, size_t row_bytes, size_t n_cols,           \
+                                   const void *acts, size_t act_bytes, size_t n_acts, float *out, \
+                                   size_t out_stride);
 #define ACT(act, name, isa) void quant_act_##name##_##isa(const float *, size_t n_cols, void *dst);
 #define SCAN(isa)                                                    \
     size_t quant_beyond_##isa(const void *x, size_t n, float limit); \
@@ -76,6 +88,7 @@ typedef struct quant_kernels {
 #undef ENCODE
 #undef DECODE
 #undef DOT
+#undef TILE
 #undef ACT
 #undef SCAN
 #undef PANEL

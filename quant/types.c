@@ -26,6 +26,16 @@ static const quant_traits traits[QUANT_N_TYPES] = {
     [GGUF_TYPE_IQ4_NL] = {.max_abs = QUANT_F16_MAX * 113, .act = QUANT_ACT_Q8, F16_AT(0)},
     [GGUF_TYPE_IQ4_XS] = {.max_abs = QUANT_F16_MAX * 32 * 113, .act = QUANT_ACT_Q8_K, F16_AT(0)},
     [GGUF_TYPE_MXFP4] = {.max_abs = 0x1.8p127f, .act = QUANT_ACT_Q8, .has_e8m0 = true},
+    /* Types that are only read multiply with f32 activations. */
+    [GGUF_TYPE_IQ2_XXS] = {.max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ2_XS] = {.max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ2_S] = {.max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ3_XXS] = {.max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ3_S] = {.max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ1_S] = {.max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ1_M] = {.max_abs = FLT_MAX, .has_spread_f16 = true},
+    [GGUF_TYPE_TQ1_0] = {.max_abs = FLT_MAX, F16_AT(52)},
+    [GGUF_TYPE_TQ2_0] = {.max_abs = FLT_MAX, F16_AT(64)},
 };
 
 const quant_traits *quant_traits_of(uint32_t type) {

@@ -90,4 +90,10 @@ static inline void unpack_scales_iq4_xs(const block_iq4_xs *b, int8_t s[8]) {
     }
 }
 
+static inline float quant_iq1_m_scale(const block_iq1_m *b) {
+    uint32_t d = 0;
+    for (int j = 0; j < 4; j++) d |= (uint32_t)(b->scales[j] >> 12) << 4 * j;
+    return quant_f16_to_f32((uint16_t)d);
+}
+
 #endif

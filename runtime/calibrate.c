@@ -98,7 +98,8 @@ gguf_code rt_calibrate_importance(const rt_model *model, const int32_t *tokens, 
     gguf_code code = chunk ? rt_session_new(model, &session_opts, &session, err)
                            : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     if (!code) rt_session_set_hook(session, collect, &c);
-    for (size_t i = 0; i < n_chunks && !code; i++) {
+    if (n_done) *n_done = opts->n_skip;
+    for (size_t i = opts->n_skip; i < n_chunks && !code; i++) {
         if (opts->cancel && atomic_load(opts->cancel))
             code = gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
         else
@@ -106,6 +107,8 @@ gguf_code rt_calibrate_importance(const rt_model *model, const int32_t *tokens, 
         if (!code && opts->progress)
             opts->progress(opts->progress_ctx, (i + 1) * n_ctx, n_chunks * n_ctx);
         if (!code && n_done) *n_done = (uint32_t)i + 1;
+        if (!code && opts->chunk_done)
+            code = opts->chunk_done(opts->chunk_ctx, (uint32_t)i + 1, err);
     }
     rt_session_free(session);
     free(chunk);

@@ -10,17 +10,22 @@
 typedef struct rt_calibrate_opts {
     uint32_t n_ctx;    /* tokens of a chunk (512) */
     uint32_t n_chunks; /* at most; 0 = all */
+    uint32_t n_skip;   /* chunks at the start that `im` has already; they count in n_chunks */
     unsigned n_threads;
     int32_t bos;               /* replaces the first token of each chunk; -1 = none */
     const atomic_bool *cancel; /* may be NULL */
     void (*progress)(void *ctx, uint64_t done_tokens, uint64_t total_tokens); /* may be NULL */
     void *progress_ctx;
+    /* After each chunk, n_done with those before; its failure ends the run. May be NULL. */
+    gguf_code (*chunk_done)(void *ctx, uint32_t n_done, gguf_error *err);
+    void *chunk_ctx;
 } rt_calibrate_opts;
 
 rt_calibrate_opts rt_calibrate_defaults(void);
 
 /* Add the squares of every weight's inputs to `im`, chunk by chunk of n_ctx tokens; an incomplete
- * last chunk is left out unless it is the only one. n_done  chunks that were run; may be NULL
+ * last chunk is left out unless it is the only one. n_done  chunks in `im`; may be
+ * NULL
  * Errors: of sessions; GGUF_E_USAGE no tokens; GGUF_E_NONFINITE an input overflows;
  * GGUF_E_CANCELLED; GGUF_E_NOMEM. The result does not depend on the number of threads. */
 gguf_code rt_calibrate_importance(const rt_model *model, const int32_t *tokens, size_t n_tokens,

@@ -16,6 +16,8 @@ TYPES = {
     "Q4_0": [0], "Q4_1": [0, 2], "Q5_0": [0], "Q5_1": [0, 2], "Q8_0": [0],
     "Q4_K": [0, 2], "Q5_K": [0, 2], "Q6_K": [208],
     "Q2_K": [80, 82], "Q3_K": [108], "IQ4_NL": [0], "IQ4_XS": [0], "MXFP4": [],
+    "IQ1_S": [0], "IQ1_M": [], "IQ2_XXS": [0], "IQ2_XS": [0], "IQ2_S": [0], "IQ3_XXS": [0], "IQ3_S": [0],
+    "TQ1_0": [52], "TQ2_0": [64],
 }
 N_ELEMENTS = 1024
 
@@ -32,6 +34,8 @@ def make_blocks(name, offsets, rng):
     for offset in offsets:
         scales = (rng.standard_normal(n_blocks) * 10.0 ** rng.integers(-7, 3, n_blocks)).astype(np.float16)
         blocks[:, offset:offset + 2] = scales.view(np.uint8).reshape(n_blocks, 2)
+    if name == "IQ1_M":  # exponent bits of the f16 that four numbers share; not all of them set
+        blocks[:, 53] &= 0x3F
     if name == "MXFP4":
         blocks[:, 0] = rng.integers(0, 250, n_blocks)
     return blocks.reshape(-1)

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
 # Install what is missing, build everything and run every test. Ends with a summary; exit 0 if all passed.
-# usage: scripts/test.sh [STEP...]   steps: style release sanitize threads oracle (default: these), fuzz
+# usage: scripts/test.sh [STEP...]   steps: style release cross sanitize threads oracle (default: these), fuzz
 set -euo pipefail
 cd "$(dirname "$0")/.."
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(style release sanitize threads oracle)
+[ ${#steps[@]} -gt 0 ] || steps=(style release cross sanitize threads oracle)
 scripts/install_deps.sh --tests
 jobs=$(nproc)
 scratch=$(mktemp -d)
@@ -33,6 +33,10 @@ release() {
     run_ctest build
     # The kernels again with fewer and fewer instruction sets; long tests that none of them changes are left out.
     for isa in avx2 scalar; do GGUF_ISA=$isa run_ctest build -LE slow; done
+}
+# The NEON kernels under an emulator.
+cross() {
+    tests/kernels/cross/run.sh build/cross
 }
 sanitize() {
     build build-asan -DCMAKE_C_COMPILER=clang -DGGUFKIT_SANITIZE=address,undefined

@@ -1,8 +1,9 @@
 /* AVX2 products of float weights and of plain blocks. */
 #include "quant/kernels.h"
+#include "quant/x86/float_tile.h"
 #include "quant/x86/plain_avx2.h"
 
-/* ---- float weights: 4 sums of 8 lanes, column c in lane c % 8 of sum c / 8 % 4 ----------- */
+/* ---- float weights: a sum of 8 lanes per product ------------------------------------------ */
 
 typedef __m256 load8_fn(const uint8_t *p); /* 8 weights */
 
@@ -25,46 +26,59 @@ static ALWAYS_INLINE __m256 load_tail(const uint8_t *p, size_t n_bytes, size_t n
     return load(buffer);
 }
 
-static ALWAYS_INLINE void dot_floats(const uint8_t *w, size_t n_bytes, load8_fn *load,
-                                     size_t n_cols, const uint8_t *acts, size_t act_bytes,
-                                     size_t n_acts, float *out) {
-    __m256 sum[2][4];
-    for (size_t t = 0; t < n_acts; t++)
-        for (int k = 0; k < 4; k++) sum[t][k] = _mm256_setzero_ps();
-    size_t i = 0;
-    for (; i + 32 <= n_cols; i += 32)
-        for (int k = 0; k < 4; k++) {
-            __m256 x = load(w + (i + 8 * (size_t)k) * n_bytes);
-            for (size_t t = 0; t < n_acts; t++) {
-                __m256 a = load8_f32(acts + t * act_bytes + (i + 8 * (size_t)k) * sizeof(float));
-                sum[t][k] = _mm256_fmadd_ps(x, a, sum[t][k]);
-            }
-        }
-    for (int k = 0; i < n_cols; k++, i += 8) {
-        size_t n = n_cols - i < 8 ? n_cols - i : 8;
-        __m256 x = load_tail(w + i * n_bytes, n_bytes, n, load);
-        for (size_t t = 0; t < n_acts; t++) {
-            __m256 a = load_tail(acts + t * act_bytes + i * 4, 4, n, load8_f32);
-            sum[t][0] = _mm256_fmadd_ps(x, a, sum[t][0]);
-        }
+/* Add the products of 8 columns from column i on, or of the last n, to sum[row][activation]. */
+static ALWAYS_INLINE void add_columns(const float_tile *m, size_t n_bytes, load8_fn *load, size_t i,
+                                      size_t n, size_t n_rows, size_t n_acts,
+                                      __m256 sum[QUANT_TILE_ROWS][2]) {
+    __m256 a[2];
+#pragma GCC unroll 4
+    for (size_t t = 0; t < n_acts; t++) {
+        const uint8_t *p = m->acts + t * m->act_bytes + i * sizeof(float);
+        a[t] = n < 8 ? load_tail(p, sizeof(float), n, load8_f32) : load8_f32(p);
     }
-    for (size_t t = 0; t < n_acts; t++)
-        out[t] = sum_lanes(_mm256_add_ps(_mm256_add_ps(sum[t][0], sum[t][1]),
-                                         _mm256_add_ps(sum[t][2], sum[t][3])));
+#pragma GCC unroll 4
+    for (size_t r = 0; r < n_rows; r++) {
+        const uint8_t *p = m->weight + r * m->row_bytes + i * n_bytes;
+        __m256 x = n < 8 ? load_tail(p, n_bytes, n, load) : load(p);
+#pragma GCC unroll 4
+        for (size_t t = 0; t < n_acts; t++) sum[r][t] = _mm256_fmadd_ps(x, a[t], sum[r][t]);
+    }
 }
 
-/* Activations in pairs: more would not leave enough registers. */
-#define FLOAT_DOT(type, n_bytes)                                                             \
-    void quant_dot_##type##_avx2(DOT_ARGS) {                                                 \
-        const uint8_t *a = acts;                                                             \
-        for (; n_acts >= 2; n_acts -= 2, a += 2 * act_bytes, out += 2)                       \
-            dot_floats(weight, n_bytes, load8_##type, n_cols, a, act_bytes, 2, out);         \
-        if (n_acts) dot_floats(weight, n_bytes, load8_##type, n_cols, a, act_bytes, 1, out); \
-    }
+/* Column c goes to lane c % 8; at most two activations, for more would not leave enough registers.
+ */
+static ALWAYS_INLINE void tile_pair(const float_tile *m, size_t n_bytes, load8_fn *load,
+                                    size_t n_rows, size_t n_acts) {
+    __m256 sum[QUANT_TILE_ROWS][2];
+#pragma GCC unroll 4
+    for (size_t r = 0; r < n_rows; r++)
+#pragma GCC unroll 4
+        for (size_t t = 0; t < n_acts; t++) sum[r][t] = _mm256_setzero_ps();
+    size_t i = 0;
+    for (; i + 8 <= m->n_cols; i += 8) add_columns(m, n_bytes, load, i, 8, n_rows, n_acts, sum);
+    if (i < m->n_cols) add_columns(m, n_bytes, load, i, m->n_cols - i, n_rows, n_acts, sum);
+#pragma GCC unroll 4
+    for (size_t r = 0; r < n_rows; r++)
+#pragma GCC unroll 4
+        for (size_t t = 0; t < n_acts; t++) m->out[r * m->out_stride + t] = sum_lanes(sum[r][t]);
+}
 
-FLOAT_DOT(f32, 4)
-FLOAT_DOT(f16, 2)
-FLOAT_DOT(bf16, 2)
+static ALWAYS_INLINE void tile_floats(const float_tile *m, size_t n_bytes, load8_fn *load,
+                                      size_t n_rows, size_t n_acts) {
+    float_tile pair = *m;
+    for (; n_acts >= 2; n_acts -= 2) {
+        tile_pair(&pair, n_bytes, load, n_rows, 2);
+        pair.acts += 2 * pair.act_bytes;
+        pair.out += 2;
+    }
+    if (n_acts) tile_pair(&pair, n_bytes, load, n_rows, 1);
+}
+
+#define FLOAT_TILE(name, n_bytes) DEFINE_FLOAT_TILE(name, n_bytes, load8_##name, avx2)
+
+FLOAT_TILE(f32, 4)
+FLOAT_TILE(f16, 2)
+FLOAT_TILE(bf16, 2)
 
 /* ---- plain blocks ------------------------------------------------------------------------ */
 

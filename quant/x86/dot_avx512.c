@@ -1,8 +1,10 @@
 /* AVX-512 products of float weights, and of plain blocks with VNNI. */
 #include "quant/kernels.h"
+#include "quant/x86/float_tile.h"
 #include "quant/x86/plain_avx2.h"
 
-/* ---- float weights: 4 sums of 16 lanes --------------------------------------------------- */
+/* ---- float weights: a sum of 16 lanes per product
+ * --------------------------------------------------- */
 
 typedef __m512 load16_fn(__mmask16 mask, const uint8_t *p); /* 16 weights; 0 where not in mask */
 
@@ -19,45 +21,47 @@ static ALWAYS_INLINE __m512 load16_bf16(__mmask16 mask, const uint8_t *p) {
     return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
 }
 
-/* Add the products of up to 16 columns from column i on. */
-static ALWAYS_INLINE void add_columns(const uint8_t *w, size_t n_bytes, load16_fn *load, size_t i,
-                                      __mmask16 mask, const uint8_t *acts, size_t act_bytes,
-                                      size_t n_acts, __m512 *sum, size_t sum_stride) {
-    __m512 x = load(mask, w + i * n_bytes);
+/* Add the products of up to 16 columns from column i on to sum[row][activation]. */
+static ALWAYS_INLINE void add_columns(const float_tile *m, size_t n_bytes, load16_fn *load,
+                                      size_t i, __mmask16 mask, size_t n_rows, size_t n_acts,
+                                      __m512 sum[QUANT_TILE_ROWS][QUANT_DOT_ACTS]) {
+    __m512 x[QUANT_TILE_ROWS];
+#pragma GCC unroll 4
+    for (size_t r = 0; r < n_rows; r++)
+        x[r] = load(mask, m->weight + r * m->row_bytes + i * n_bytes);
+#pragma GCC unroll 4
     for (size_t t = 0; t < n_acts; t++) {
-        __m512 a = load16_f32(mask, acts + t * act_bytes + i * sizeof(float));
-        sum[t * sum_stride] = _mm512_fmadd_ps(x, a, sum[t * sum_stride]);
+        __m512 a = load16_f32(mask, m->acts + t * m->act_bytes + i * sizeof(float));
+#pragma GCC unroll 4
+        for (size_t r = 0; r < n_rows; r++) sum[r][t] = _mm512_fmadd_ps(x[r], a, sum[r][t]);
     }
 }
 
-static ALWAYS_INLINE void dot_floats(const uint8_t *w, size_t n_bytes, load16_fn *load,
-                                     size_t n_cols, const uint8_t *acts, size_t act_bytes,
-                                     size_t n_acts, float *out) {
-    __m512 sum[QUANT_DOT_ACTS][4];
-    for (size_t t = 0; t < n_acts; t++)
-        for (int k = 0; k < 4; k++) sum[t][k] = _mm512_setzero_ps();
+/* Column c goes to lane c % 16. */
+static ALWAYS_INLINE void tile_floats(const float_tile *m, size_t n_bytes, load16_fn *load,
+                                      size_t n_rows, size_t n_acts) {
+    __m512 sum[QUANT_TILE_ROWS][QUANT_DOT_ACTS];
+#pragma GCC unroll 4
+    for (size_t r = 0; r < n_rows; r++)
+#pragma GCC unroll 4
+        for (size_t t = 0; t < n_acts; t++) sum[r][t] = _mm512_setzero_ps();
     size_t i = 0;
-    for (; i + 64 <= n_cols; i += 64)
-        for (size_t k = 0; k < 4; k++)
-            add_columns(w, n_bytes, load, i + 16 * k, 0xFFFF, acts, act_bytes, n_acts, &sum[0][k],
-                        4);
-    for (; i < n_cols; i += 16) {
-        __mmask16 mask = n_cols - i < 16 ? (__mmask16)((1u << (n_cols - i)) - 1) : 0xFFFF;
-        add_columns(w, n_bytes, load, i, mask, acts, act_bytes, n_acts, &sum[0][0], 4);
-    }
-    for (size_t t = 0; t < n_acts; t++)
-        out[t] = _mm512_reduce_add_ps(_mm512_add_ps(_mm512_add_ps(sum[t][0], sum[t][1]),
-                                                    _mm512_add_ps(sum[t][2], sum[t][3])));
+    for (; i + 16 <= m->n_cols; i += 16)
+        add_columns(m, n_bytes, load, i, 0xFFFF, n_rows, n_acts, sum);
+    if (i < m->n_cols)
+        add_columns(m, n_bytes, load, i, (__mmask16)((1u << (m->n_cols - i)) - 1), n_rows, n_acts,
+                    sum);
+#pragma GCC unroll 4
+    for (size_t r = 0; r < n_rows; r++)
+#pragma GCC unroll 4
+        for (size_t t = 0; t < n_acts; t++)
+            m->out[r * m->out_stride + t] = _mm512_reduce_add_ps(sum[r][t]);
 }
 
-#define FLOAT_DOT(type, n_bytes)                               \
-    void quant_dot_##type##_avx512(DOT_ARGS) {                 \
-        FOR_N_ACTS(dot_floats, weight, n_bytes, load16_##type) \
-    }
-
-FLOAT_DOT(f32, 4)
-FLOAT_DOT(f16, 2)
-FLOAT_DOT(bf16, 2)
+#define FLOAT_TILE(name, n_bytes) DEFINE_FLOAT_TILE(name, n_bytes, load16_##name, avx512)
+FLOAT_TILE(f32, 4)
+FLOAT_TILE(f16, 2)
+FLOAT_TILE(bf16, 2)
 
 /* ---- plain blocks ------------------------------------------------------------------------ */
 

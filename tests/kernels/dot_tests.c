@@ -161,7 +161,7 @@ END_TEST
 /* ---- public functions -------------------------------------------------------------------- */
 
 START_TEST(matmul_does_not_depend_on_grouping) {
-    enum { N_COLS = 512, N_ROWS = 3 };
+    enum { N_COLS = 512, N_ROWS = 7 };
     uint32_t type = all_types[_i];
     rng r = {test_seed};
     static uint8_t matrix[N_ROWS * N_COLS * 4];

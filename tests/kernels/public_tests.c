@@ -4,6 +4,7 @@
 #include "tests/kernels/kernel_data.h"
 
 #include <math.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,9 +117,37 @@ START_TEST(scans_find_the_first_bad_number) {
     spoil_and_find(GGUF_TYPE_F32, 0, 4, &f32);
     spoil_and_find(GGUF_TYPE_F16, 0, 2, &f16);
     spoil_and_find(GGUF_TYPE_BF16, 0, 2, &bf16);
-    for (size_t i = 0; i < n_all_types; i++)
+    static const uint16_t iq1_m[] = {0xC000, 0x7000};
+    spoil_and_find(GGUF_TYPE_IQ1_M, offsetof(block_iq1_m, scales) + 4, sizeof iq1_m, iq1_m);
+    for (size_t i = 0; i < n_read_types; i++)
         for (unsigned k = 0; k < quant_traits_of(all_types[i])->n_f16; k++)
             spoil_and_find(all_types[i], quant_traits_of(all_types[i])->f16_off[k], 2, &f16);
+}
+END_TEST
+
+/* Without a kernel of its own a type is decoded and multiplied with f32 activations. */
+START_TEST(types_that_are_only_read_multiply) {
+    enum { N_ROWS = 5, N_COLS = 512, N_ACTS = 3 };
+    static float w[N_ROWS * N_COLS], a[N_ACTS * N_COLS], y[N_ROWS * N_ACTS];
+    rng r = {test_seed};
+    for (size_t i = n_all_types; i < n_read_types; i++) {
+        uint32_t type = all_types[i];
+        ck_assert(!quant_can_encode(type) && quant_act_of(type) == QUANT_ACT_NONE);
+        fill_blocks(&r, type, out, N_ROWS * quant_row_bytes(type, N_COLS));
+        if (quant_find_nonfinite(type, out, N_ROWS, N_COLS) < N_ROWS * N_COLS) continue;
+        fill_pattern(&r, PATTERN_NORMAL, 0, a, N_ACTS * N_COLS);
+        quant_decode(type, out, N_ROWS, N_COLS, w, NULL);
+        quant_matmul(type, out, N_ROWS, N_COLS, a, N_ACTS, y, N_ACTS);
+        for (size_t k = 0; k < N_ROWS * N_ACTS; k++) {
+            double sum = 0, size = 0;
+            for (size_t c = 0; c < N_COLS; c++) {
+                double p = (double)w[k / N_ACTS * N_COLS + c] * (double)a[k % N_ACTS * N_COLS + c];
+                sum += p;
+                size += fabs(p);
+            }
+            ck_assert_double_le(fabs((double)y[k] - sum), 1e-6 * size);
+        }
+    }
 }
 END_TEST
 
@@ -189,6 +218,7 @@ TCase *public_tests(void) {
     tcase_add_test(tests, importances_are_checked);
     tcase_add_test(tests, importances_of_zero_count_as_none);
     tcase_add_test(tests, scans_find_the_first_bad_number);
+    tcase_add_test(tests, types_that_are_only_read_multiply);
     tcase_add_test(tests, scans_agree_in_every_set);
     tcase_add_test(tests, f16_rounds_to_nearest_even);
     tcase_add_test(tests, environment_chooses_the_set);

@@ -61,6 +61,33 @@ START_TEST(legacy_format_keeps_the_means) {
 }
 END_TEST
 
+START_TEST(layers_and_experts_are_compared) {
+    quant_imatrix *im = quant_imatrix_new();
+    const quant_imatrix_entry *none = quant_imatrix_entry_of(im, "blk.0.ffn_up.weight", 2, 4);
+    quant_imatrix_entry_of(im, "blk.9.ffn_up.weight", 2, 4)->sums[0] = 3;
+    quant_imatrix_entry *e = quant_imatrix_entry_of(im, "blk.10.ffn_up.weight", 2, 4);
+    const double counts[4] = {100, 0, 2, 98};
+    memcpy(e->counts, counts, sizeof counts);
+    e->sums[0] = 300; /* means 3 4, - -, 0 0, 0 0 */
+    e->sums[1] = 400;
+    ck_assert_int_eq(quant_imatrix_samples_of(e, 0), QUANT_IMATRIX_ENOUGH);
+    ck_assert_int_eq(quant_imatrix_samples_of(e, 1), QUANT_IMATRIX_UNSEEN);
+    ck_assert_int_eq(quant_imatrix_samples_of(e, 2), QUANT_IMATRIX_RARE);
+    quant_imatrix_stats s = quant_imatrix_stats_of(e);
+    ck_assert(s.n_unseen_mats == 1 && s.n_rare_mats == 1);
+    ck_assert_double_eq_tol(s.z_density, 2.0 / 6, 1e-12);
+    quant_imatrix_entry *before = quant_imatrix_entry_of(im, "blk.9.ffn_up.weight", 2, 4);
+    before->counts[0] = 1; /* means 3 0 */
+    e = quant_imatrix_entry_of(im, "blk.10.ffn_up.weight", 2, 4);
+    ck_assert_ptr_eq(quant_imatrix_layer_before(im, e), before);
+    ck_assert_double_eq_tol(quant_imatrix_cosine(before, e), 0.6, 1e-12);
+    none = quant_imatrix_find(im, "blk.0.ffn_up.weight");
+    ck_assert_ptr_null(quant_imatrix_layer_before(im, none));
+    ck_assert(isnan(quant_imatrix_cosine(none, e)));
+    quant_imatrix_free(im);
+}
+END_TEST
+
 START_TEST(every_prefix_of_a_legacy_file_is_refused) {
     gguf_error err = {0};
     quant_imatrix *im = sample(), *read;
@@ -127,6 +154,7 @@ int main(void) {
     TCase *tests = tcase_create("imatrix");
     tcase_add_test(tests, gguf_format_keeps_everything);
     tcase_add_test(tests, legacy_format_keeps_the_means);
+    tcase_add_test(tests, layers_and_experts_are_compared);
     tcase_add_test(tests, every_prefix_of_a_legacy_file_is_refused);
     tcase_add_test(tests, merging_adds_up);
     tcase_add_test(tests, statistics_of_an_entry);

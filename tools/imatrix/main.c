@@ -2,12 +2,22 @@
 #include "libgguf/outfile.h"
 #include "runtime/calibrate.h"
 #include "tools/common/text_tokens.h"
-#include "tools/common/tool.h"
+#include "tools/imatrix/show.h"
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
-enum { OPT_CTX = TOOL_LONG_ONLY, OPT_CHUNKS, OPT_FORMAT, OPT_MERGE, OPT_SHOW };
+enum {
+    OPT_CTX = TOOL_LONG_ONLY,
+    OPT_CHUNKS,
+    OPT_FORMAT,
+    OPT_MERGE,
+    OPT_SHOW,
+    OPT_PLOT,
+    OPT_SAVE_EVERY,
+    OPT_RESUME
+};
 
 static const tool_option options[] = {
     {'f', "file", "TEXT[.gz]", "the calibration text"},
@@ -17,13 +27,16 @@ static const tool_option options[] = {
     {OPT_FORMAT, "format", "FORMAT", "gguf, or dat for the legacy binary file (gguf)"},
     {OPT_MERGE, "merge", NULL, "add existing matrices up instead of running a model"},
     {OPT_SHOW, "show", "FILE", "print statistics of a matrix"},
+    {OPT_PLOT, "plot", "OUT.svg", "with --show: draw them by layer"},
+    {OPT_SAVE_EVERY, "save-every", "N", "write the output after every N chunks"},
+    {OPT_RESUME, "resume", NULL, "go on from the chunks that the output has"},
     {0},
 };
 
 typedef struct imatrix_opts {
-    const char *text, *output, *show;
-    uint32_t n_ctx, n_chunks;
-    bool dat, merge;
+    const char *text, *output, *show, *plot;
+    uint32_t n_ctx, n_chunks, save_every;
+    bool dat, merge, resume;
 } imatrix_opts;
 
 static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err) {
@@ -50,65 +63,27 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     case OPT_SHOW:
         o->show = arg;
         break;
+    case OPT_PLOT:
+        o->plot = arg;
+        break;
+    case OPT_SAVE_EVERY:
+        return tool_parse_u32("--save-every", arg, 1, UINT32_MAX, &o->save_every, err);
+    case OPT_RESUME:
+        o->resume = true;
+        break;
     default:
         break;
     }
     return GGUF_OK;
 }
 
-static gguf_code save(const tool *t, const imatrix_opts *o, const quant_imatrix *im,
+static gguf_code save(const imatrix_opts *o, const quant_imatrix *im, bool replace,
                       gguf_error *err) {
-    return o->dat ? quant_imatrix_save_dat(im, o->output, t->force, err)
-                  : quant_imatrix_save(im, o->output, t->force, err);
+    return o->dat ? quant_imatrix_save_dat(im, o->output, replace, err)
+                  : quant_imatrix_save(im, o->output, replace, err);
 }
 
 /* ---- existing matrices ------------------------------------------------------------------- */
-
-static json_t *stats_json(const quant_imatrix_entry *e, const quant_imatrix_stats *s) {
-    json_t *row =
-        json_pack("{s:o, s:I, s:I, s:I}", "name", tool_json_bytes(e->name, strlen(e->name)),
-                  "n_cols", (json_int_t)e->n_cols, "n_mats", (json_int_t)e->n_mats, "n_unseen_mats",
-                  (json_int_t)s->n_unseen_mats);
-    json_object_set_new(row, "energy", tool_json_real(s->energy));
-    json_object_set_new(row, "mean", tool_json_real(s->mean));
-    json_object_set_new(row, "max", tool_json_real(s->max));
-    json_object_set_new(row, "deviation", tool_json_real(s->deviation));
-    json_object_set_new(row, "entropy", tool_json_real(s->entropy));
-    json_object_set_new(row, "active_share", tool_json_real(s->active_share));
-    return row;
-}
-
-static void print_row(const quant_imatrix_entry *e, const quant_imatrix_stats *s) {
-    char name[1100];
-    printf("%-36s %8zu %12.5g %12.5g %12.5g %8.3f %7.2f%%%s\n",
-           tool_escape(e->name, strlen(e->name), name, sizeof name), e->n_cols, s->energy, s->mean,
-           s->max, s->entropy, 100 * s->active_share, s->n_unseen_mats ? " (unseen experts)" : "");
-}
-
-static void print_stats(const tool *t, const quant_imatrix *im) {
-    json_t *list = t->json ? json_array() : NULL;
-    if (!list)
-        printf("%-36s %8s %12s %12s %12s %8s %8s\n", "tensor", "columns", "energy", "mean", "max",
-               "entropy", "active");
-    for (size_t i = 0; i < quant_imatrix_count(im); i++) {
-        const quant_imatrix_entry *e = quant_imatrix_at(im, i);
-        quant_imatrix_stats s = quant_imatrix_stats_of(e);
-        if (list)
-            json_array_append_new(list, stats_json(e, &s));
-        else
-            print_row(e, &s);
-    }
-    if (list) tool_print_json(json_pack("{s:o}", "tensors", list));
-}
-
-static gguf_code show(const tool *t, const imatrix_opts *o, gguf_error *err) {
-    quant_imatrix *im;
-    gguf_code code = quant_imatrix_load(o->show, &im, err);
-    if (code) return code;
-    print_stats(t, im);
-    quant_imatrix_free(im);
-    return GGUF_OK;
-}
 
 static gguf_code merge(tool *t, const imatrix_opts *o, gguf_error *err) {
     quant_imatrix *sum = quant_imatrix_new(), *im;
@@ -120,7 +95,7 @@ static gguf_code merge(tool *t, const imatrix_opts *o, gguf_error *err) {
         code = quant_imatrix_merge(sum, im, err);
         quant_imatrix_free(im);
     }
-    if (!code) code = save(t, o, sum, err);
+    if (!code) code = save(o, sum, t->force, err);
     if (!code)
         tool_note(t, "%s: %zu entries from %d matrices", o->output, quant_imatrix_count(sum),
                   t->n_args);
@@ -167,37 +142,101 @@ static void print_result(tool *t, const imatrix_opts *o, const quant_imatrix *im
     tool_print_json(root);
 }
 
-static gguf_code calibrate(tool *t, const imatrix_opts *o, const rt_model *model, const rt_ids *ids,
-                           int32_t bos, gguf_error *err) {
-    const char *slash = strrchr(o->text, '/');
-    uint32_t n_done = 0, chunk_tokens = o->n_ctx < ids->n ? o->n_ctx : (uint32_t)ids->n;
-    quant_imatrix *im = quant_imatrix_new();
-    if (!im) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+/* ---- collecting -------------------------------------------------------------------------- */
+
+typedef struct collection {
+    tool *t;
+    const imatrix_opts *o;
+    quant_imatrix *im;
+    const char *dataset;
+    uint32_t n_done, chunk_tokens;
+    bool written; /* the output is this run's */
+} collection;
+
+static gguf_code write_output(collection *c, gguf_error *err) {
+    gguf_code code = quant_imatrix_set_info(c->im, c->dataset, c->n_done, c->chunk_tokens, err);
+    if (!code) code = save(c->o, c->im, c->t->force || c->written, err);
+    c->written = c->written || !code;
+    return code;
+}
+
+static gguf_code chunk_done(void *ctx, uint32_t n_done, gguf_error *err) {
+    collection *c = ctx;
+    c->n_done = n_done;
+    if (!c->o->save_every || n_done % c->o->save_every != 0) return GGUF_OK;
+    quant_imatrix_round(c->im);
+    return write_output(c, err);
+}
+
+/* Take over what an output of the same text has; none is a start from the beginning. */
+static gguf_code take_over(collection *c, gguf_error *err) {
+    quant_imatrix *im;
+    if (access(c->o->output, F_OK) != 0) return GGUF_OK;
+    gguf_code code = quant_imatrix_load(c->o->output, &im, err);
+    if (code) return code;
+    const quant_imatrix_info *info = quant_imatrix_info_of(im);
+    if (strcmp(info->dataset, c->dataset) != 0 || info->chunk_tokens != c->chunk_tokens) {
+        quant_imatrix_free(im);
+        return gguf_fail(err, GGUF_E_USAGE, c->o->output, GGUF_NO_OFFSET,
+                         "is of another text or chunk length; --resume cannot go on from it");
+    }
+    c->n_done = info->n_chunks;
+    c->written = true;
+    quant_imatrix_free(c->im);
+    c->im = im;
+    tool_note(c->t, "%s has %u chunks; going on from there", c->o->output, c->n_done);
+    return GGUF_OK;
+}
+
+static gguf_code collect(collection *c, const rt_model *model, const rt_ids *ids, int32_t bos,
+                         gguf_error *err) {
     rt_calibrate_opts opts = rt_calibrate_defaults();
-    opts.n_ctx = o->n_ctx;
-    opts.n_chunks = o->n_chunks;
-    opts.n_threads = t->n_threads;
+    opts.n_ctx = c->o->n_ctx;
+    opts.n_chunks = c->o->n_chunks;
+    opts.n_skip = c->n_done;
+    opts.n_threads = c->t->n_threads;
     opts.bos = bos;
     opts.cancel = &tool_cancelled;
     opts.progress = count_tokens;
-    opts.progress_ctx = t;
-    gguf_code code = rt_calibrate_importance(model, ids->data, ids->n, &opts, im, &n_done, err);
-    if (!code)
-        code = quant_imatrix_set_info(im, slash ? slash + 1 : o->text, n_done, chunk_tokens, err);
-    if (!code) code = save(t, o, im, err);
-    if (!code) print_result(t, o, im, n_done, chunk_tokens);
-    quant_imatrix_free(im);
+    opts.progress_ctx = c->t;
+    opts.chunk_done = chunk_done;
+    opts.chunk_ctx = c;
+    gguf_code code =
+        rt_calibrate_importance(model, ids->data, ids->n, &opts, c->im, &c->n_done, err);
+    return code ? code : write_output(c, err);
+}
+
+static gguf_code calibrate(tool *t, const imatrix_opts *o, const rt_model *model, const rt_ids *ids,
+                           int32_t bos, gguf_error *err) {
+    const char *slash = strrchr(o->text, '/');
+    collection c = {.t = t, .o = o, .im = quant_imatrix_new()};
+    c.dataset = slash ? slash + 1 : o->text;
+    c.chunk_tokens = o->n_ctx < ids->n ? o->n_ctx : (uint32_t)ids->n;
+    if (!c.im) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    gguf_code code = o->resume ? take_over(&c, err) : GGUF_OK;
+    uint32_t n_before = c.n_done;
+    if (!code) code = collect(&c, model, ids, bos, err);
+    if (!code) print_result(t, o, c.im, c.n_done - n_before, c.chunk_tokens);
+    quant_imatrix_free(c.im);
     return code;
+}
+
+/* Options that do not go together. */
+static gguf_code check_options(const tool *t, const imatrix_opts *o, gguf_error *err) {
+    if (t->n_args != 1 || !o->text || !o->output || o->merge || o->show || o->plot)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "expected MODEL -f TEXT -o OUT.gguf (see --help)");
+    if (o->dat && (o->resume || o->save_every))
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "--save-every and --resume need --format gguf");
+    return gguf_outfile_check(o->output, t->force || o->resume, err);
 }
 
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     const imatrix_opts *o = ctx;
-    if (o->show && t->n_args == 0) return show(t, o, err);
+    if (o->show && t->n_args == 0) return show_matrix(t, o->show, o->plot, err);
     if (o->merge && t->n_args > 0 && o->output) return merge(t, o, err);
-    if (t->n_args != 1 || !o->text || !o->output || o->merge || o->show)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "expected MODEL -f TEXT -o OUT.gguf (see --help)");
-    gguf_code code = gguf_outfile_check(o->output, t->force, err);
+    gguf_code code = check_options(t, o, err);
     if (code) return code;
     rt_model *model = NULL;
     rt_ids ids = {0};
@@ -215,7 +254,7 @@ int main(int argc, char **argv) {
     const tool_spec spec = {
         .name = "gguf-imatrix",
         .usage =
-            "MODEL.gguf -f TEXT[.gz] -o OUT.gguf [options]\n--merge A B... -o OUT.gguf\n--show FILE",
+            "MODEL.gguf -f TEXT[.gz] -o OUT.gguf [options]\n--merge A B... -o OUT.gguf\n--show FILE [--plot OUT.svg]",
         .summary = "Measure which columns of a model's weights matter, for gguf-quantize "
                    "--imatrix.",
         .options = options,

@@ -1,0 +1,6 @@
+/* NEON encoders: the scalar ones with more lanes. */
+#include "quant/arm/lanes_neon.h"
+#include "quant/blocks.h"
+#include "quant/kernels.h"
+
+#include "quant/encode.inc"

@@ -1,0 +1,16 @@
+# Importance matrices: saved on the way, resumed with the same bytes, shown, drawn; compressed text.
+gguf-convert "$DATA/demo-model" -o demo.gguf -q
+head -c 12000 "$DATA/demo-model/calib.txt" >calib.txt
+gguf-imatrix demo.gguf -f calib.txt -o whole.gguf --ctx 128 --chunks 6 --save-every 2 -q
+gguf-imatrix demo.gguf -f calib.txt -o part.gguf --ctx 128 --chunks 4 --save-every 2 -q
+gguf-imatrix demo.gguf -f calib.txt -o part.gguf --ctx 128 --chunks 6 --save-every 2 --resume
+cmp whole.gguf part.gguf && echo "resumed: same bytes"
+mkdir packed && gzip -c calib.txt >packed/calib.txt
+gguf-imatrix demo.gguf -f packed/calib.txt -o packed.gguf --ctx 128 --chunks 6 --save-every 2 -q
+cmp whole.gguf packed.gguf && echo "compressed text: same bytes"
+t gguf-imatrix demo.gguf -f calib.txt -o part.gguf --ctx 64 --resume
+t gguf-imatrix demo.gguf -f calib.txt -o part.dat --format dat --resume
+t gguf-imatrix demo.gguf -f calib.txt -o whole.gguf
+gguf-imatrix --show whole.gguf --plot plot.svg | cut -c1-36 | grep -c blk
+grep -c '<polyline' plot.svg
+gguf-imatrix --show whole.gguf --json | jq -c '.tensors[0] | keys'
