@@ -230,8 +230,13 @@ static tpl_args behind(const tpl_args *args, size_t n) {
     return out;
 }
 
+/* As in Jinja, what counts as false has no items: none too. */
+static tpl_list items_if_any(tpl_eval *ev, tpl_value v) {
+    return tpl_truth(v) ? tpl_items(ev, v) : (tpl_list){0};
+}
+
 static tpl_value f_map(tpl_eval *ev, tpl_value self, const tpl_args *args) {
-    tpl_list items = tpl_items(ev, self);
+    tpl_list items = items_if_any(ev, self);
     tpl_value out = tpl_list_new(ev, TPL_ITER);
     const tpl_value *path = args->named ? tpl_get_str(args->named, gguf_str_of("attribute")) : NULL;
     const tpl_value *otherwise = path ? tpl_get_str(args->named, gguf_str_of("default")) : NULL;
@@ -250,7 +255,7 @@ static tpl_value f_map(tpl_eval *ev, tpl_value self, const tpl_args *args) {
 /* Keep the items, or those with an attribute, for which a test gives `wanted`. */
 static tpl_value chosen(tpl_eval *ev, tpl_value self, const tpl_args *args, bool by_attribute,
                         bool wanted) {
-    tpl_list items = tpl_items(ev, self);
+    tpl_list items = items_if_any(ev, self);
     tpl_value out = tpl_list_new(ev, TPL_ITER);
     size_t skip = by_attribute;
     tpl_args rest = behind(args, skip + 1);

@@ -52,6 +52,7 @@ static const struct {
      "[ a ][A]"},
     {"{{ 3|string + 'x' }}{{ '3'|int + 1 }}{{ 'q'|int(9) }}{{ '1.5'|float }}{{ 2.5|round }}{{ -3|abs }}",
      "3x491.52.03"},
+    {"{{ none|map('upper')|list }}{{ none|selectattr('a')|list }}", "[][]"},
     {"{{ strftime_now('%Y-%m-%d') }}", "2001-02-03"},
 };
 
