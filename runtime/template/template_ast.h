@@ -3,8 +3,8 @@
  * White space follows what chat templates are written for: the newline behind a statement or a
  * comment and the indentation before it are dropped, `-` strips further, `+` keeps, and one newline
  * at the end of the source is ignored. Text nodes are already stripped.
- * Limits: 1 MiB of source, 200 levels of nesting, 2000 operators in one tag. Nothing is evaluated
- * here. */
+ * Limits: 1 MiB of source, 200 levels of nesting, 2000 operators in one tag. template.h evaluates
+ * them. */
 #ifndef RUNTIME_TEMPLATE_TEMPLATE_AST_H
 #define RUNTIME_TEMPLATE_TEMPLATE_AST_H
 

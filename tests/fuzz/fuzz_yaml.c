@@ -39,11 +39,13 @@ static void make_plan(quant_plan *plan, gguf_error *err) {
     quant_plan_init(plan, err);
     plan->model = (quant_model_tags){2, 4, 4};
     for (size_t i = 0; i < sizeof tensors / sizeof tensors[0]; i++) {
-        quant_plan_tensor t = {
-            .out = {.name = gguf_str_of(tensors[i].name),
-                    .n_dims = 2,
-                    .dims = {tensors[i].n_cols, 2, 1, 1}},
-            .tags = {tensors[i].role, tensors[i].layer, tensors[i].keep, tensors[i].is_output}};
+        quant_plan_tensor t = {.out = {.name = gguf_str_of(tensors[i].name),
+                                       .n_dims = 2,
+                                       .dims = {tensors[i].n_cols, 2, 1, 1}},
+                               .tags = {.role = tensors[i].role,
+                                        .layer = tensors[i].layer,
+                                        .keep = tensors[i].keep,
+                                        .is_output = tensors[i].is_output}};
         quant_plan_add(plan, &t, err);
     }
 }

@@ -17,7 +17,9 @@ enum {
     OPT_NO_PARSE_SPECIAL,
     OPT_TOKENS,
     OPT_LOGITS,
-    OPT_EXACT
+    OPT_EXACT,
+    OPT_RENDER,
+    OPT_TEMPLATE
 };
 
 static const tool_option options[] = {
@@ -37,6 +39,8 @@ static const tool_option options[] = {
     {OPT_TOKENS, "tokens", "ID,ID,...", "run the model on these tokens"},
     {OPT_LOGITS, "logits", "F.safetensors",
      "write their logits, or an embedding model's hidden states"},
+    {OPT_TEMPLATE, "template", "F.jinja", "chat template in place of the model's"},
+    {OPT_RENDER, "render", "F.json", "print the prompt that the chat template makes of it"},
     {OPT_EXACT, "exact", NULL, "multiply in f32 throughout, whatever the weights' types"},
     {0},
 };
@@ -93,6 +97,12 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     case OPT_LOGITS:
         o->logits = arg;
         break;
+    case OPT_RENDER:
+        o->render = arg;
+        break;
+    case OPT_TEMPLATE:
+        o->template_file = arg;
+        break;
     case OPT_EXACT:
         o->exact = true;
         break;
@@ -104,13 +114,14 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
 
 static gguf_code check_usage(const tool *t, const run_opts *o, gguf_error *err) {
     const char *what = NULL;
-    if (t->n_args != 1)
+    bool without_model = o->render && o->template_file && t->n_args == 0;
+    if (t->n_args != 1 && !without_model)
         what = "expected one MODEL (see --help)";
     else if (o->tokens && !o->logits)
         what = "--tokens needs --logits F.safetensors";
     else if (o->logits && !o->tokens)
         what = "--logits needs --tokens";
-    else if (!o->tokens && !o->prompt == !o->file)
+    else if (!o->tokens && !o->render && !o->prompt == !o->file)
         what = "expected one of -p TEXT and -f FILE (see --help)";
     return what ? gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s", what) : GGUF_OK;
 }
@@ -129,6 +140,7 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     if (o->kv_type == UINT32_MAX) o->kv_type = o->exact ? GGUF_TYPE_F32 : GGUF_TYPE_F16;
     gguf_code code = check_usage(t, o, err);
     if (code) return code;
+    if (o->render) return run_render(t, o, err);
     if (o->tokenize) return run_file(t, o, err);
     rt_model *model;
     code = rt_model_open(t->args[0], &model, err);
@@ -143,7 +155,8 @@ int main(int argc, char **argv) {
     const tool_spec spec = {
         .name = "gguf-run",
         .usage = "MODEL -p TEXT [-n N] [options]\nMODEL --tokenize -f FILE [--json]\n"
-                 "MODEL --tokens ID,ID,... --logits F.safetensors",
+                 "MODEL --tokens ID,ID,... --logits F.safetensors\n"
+                 "MODEL --render F.json\n--template F.jinja --render F.json",
         .summary =
             "Run a GGUF model on the processor: complete a text, show token ids, write logits.",
         .options = options,

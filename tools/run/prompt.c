@@ -1,0 +1,102 @@
+/* Chat templates of models and files, and --render. */
+#include "tools/run/prompt.h"
+
+#include "libgguf/json.h"
+#include "libgguf/map.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static void name_file(gguf_error *err, const char *file) {
+    if (err && !err->file[0]) snprintf(err->file, sizeof err->file, "%s", file);
+}
+
+static gguf_code template_of_file(const char *file, rt_template **out, gguf_error *err) {
+    char *text;
+    size_t n;
+    gguf_code code = gguf_read_text(file, &text, &n, err);
+    if (code) return code;
+    code = rt_template_parse((gguf_str){text, n}, out, err);
+    free(text);
+    if (code) name_file(err, file);
+    return code;
+}
+
+gguf_code prompt_template(const char *file, const gguf_meta *meta, const char *model,
+                          rt_template **out, gguf_error *err) {
+    gguf_str source;
+    if (file) return template_of_file(file, out, err);
+    if (!gguf_kv_str(gguf_meta_find(meta, "tokenizer.chat_template"), &source))
+        return gguf_fail(err, GGUF_E_MISSING, model, GGUF_NO_OFFSET,
+                         "the model has no chat template (tokenizer.chat_template); --template "
+                         "F.jinja gives one");
+    return rt_template_parse(source, out, err);
+}
+
+gguf_code prompt_add_tokens(json_t *variables, const gguf_meta *meta, gguf_error *err) {
+    static const struct {
+        const char *name;
+        rt_special which;
+    } tokens[] = {{"bos_token", RT_SPECIAL_BOS},       {"eos_token", RT_SPECIAL_EOS},
+                  {"unk_token", RT_SPECIAL_UNKNOWN},   {"pad_token", RT_SPECIAL_PADDING},
+                  {"sep_token", RT_SPECIAL_SEPARATOR}, {"mask_token", RT_SPECIAL_MASK}};
+    rt_tokenizer *tok;
+    gguf_code code = rt_tokenizer_new(meta, &tok, err);
+    if (code) return code;
+    for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++) {
+        int32_t id = rt_tokenizer_special(tok, tokens[i].which);
+        if (id < 0 || json_object_get(variables, tokens[i].name)) continue;
+        gguf_str piece = rt_token_piece(tok, id);
+        json_object_set_new(variables, tokens[i].name, json_stringn(piece.ptr, piece.len));
+    }
+    rt_tokenizer_free(tok);
+    return GGUF_OK;
+}
+
+gguf_code prompt_render(const rt_template *tpl, const json_t *variables, char **out, size_t *len,
+                        gguf_error *err) {
+    struct tm now;
+    time_t seconds = time(NULL);
+    localtime_r(&seconds, &now);
+    return rt_template_render(tpl, variables, &(rt_template_opts){.now = &now}, out, len, err);
+}
+
+/* ---- --render ---------------------------------------------------------------------------- */
+
+static gguf_code print_prompt(const tool *t, const rt_template *tpl, const json_t *variables,
+                              gguf_error *err) {
+    char *text;
+    size_t len;
+    gguf_code code = prompt_render(tpl, variables, &text, &len, err);
+    if (code) return code;
+    if (t->json)
+        tool_print_json(json_pack("{s:o}", "prompt", tool_json_bytes(text, len)));
+    else
+        fwrite(text, 1, len, stdout);
+    free(text);
+    return GGUF_OK;
+}
+
+gguf_code run_render(tool *t, const run_opts *o, gguf_error *err) {
+    gguf_file *file = NULL;
+    rt_template *tpl = NULL;
+    json_t *variables = NULL;
+    const char *model = t->n_args ? t->args[0] : NULL;
+    gguf_code code = gguf_json_load(o->render, GGUF_JSON_EXACT_INTS, &variables, err);
+    if (!code && !json_is_object(variables))
+        code = gguf_fail(err, GGUF_E_FORMAT, o->render, GGUF_NO_OFFSET, "expected an object");
+    if (!code && model) code = gguf_file_open(model, GGUF_OPEN_ANY_TYPE, &file, err);
+    const gguf_meta *meta = file ? gguf_file_meta(file) : NULL;
+    if (!code && meta) code = prompt_add_tokens(variables, meta, err);
+    if (!code) code = prompt_template(o->template_file, meta, model, &tpl, err);
+    if (!code) {
+        code = print_prompt(t, tpl, variables, err);
+        if (code && o->template_file) name_file(err, o->template_file);
+    }
+    rt_template_free(tpl);
+    json_decref(variables);
+    if (file) gguf_file_close(file);
+    return code;
+}
