@@ -137,11 +137,11 @@ START_TEST(types_that_are_only_read_multiply) {
         if (quant_find_nonfinite(type, out, N_ROWS, N_COLS) < N_ROWS * N_COLS) continue;
         fill_pattern(&r, PATTERN_NORMAL, 0, a, N_ACTS * N_COLS);
         quant_decode(type, out, N_ROWS, N_COLS, w, NULL);
-        quant_matmul(type, out, N_ROWS, N_COLS, a, N_ACTS, y, N_ACTS);
+        quant_matmul(type, out, N_ROWS, N_COLS, a, N_ACTS, y, N_ROWS);
         for (size_t k = 0; k < N_ROWS * N_ACTS; k++) {
             double sum = 0, size = 0;
             for (size_t c = 0; c < N_COLS; c++) {
-                double p = (double)w[k / N_ACTS * N_COLS + c] * (double)a[k % N_ACTS * N_COLS + c];
+                double p = (double)w[k % N_ROWS * N_COLS + c] * (double)a[k / N_ROWS * N_COLS + c];
                 sum += p;
                 size += fabs(p);
             }
