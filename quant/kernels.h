@@ -6,6 +6,7 @@
 #include "quant/cpu.h"
 #include "quant/panel.h"
 #include "quant/quant.h"
+#include "quant/strip.h"
 
 /* What the operations need to know of a type. Offsets are bytes in a block. */
 typedef struct quant_traits {
@@ -23,8 +24,7 @@ const quant_traits *quant_traits_of(uint32_t type);
 
 #define QUANT_N_TYPES    43 /* type numbers are below */
 #define QUANT_N_ACTS     3
-#define QUANT_TILE_ROWS  4 /* weight rows of one call of a tile kernel */
-#define QUANT_DOT_ACTS   4 /* most activation rows of one call of a dot or tile kernel */
+#define QUANT_DOT_ACTS   4 /* most activation rows of one call of a dot kernel */
 #define QUANT_FLOAT_ROWS 6 /* most rows of one call of a float kernel */
 #define QUANT_FLOAT_ACTS 4 /* most activation rows of one call of a float kernel */
 
@@ -39,10 +39,15 @@ typedef void quant_decode_fn(const void *src, size_t n_cols, float *dst);
 typedef void quant_dot_fn(const void *weight, size_t n_cols, const void *acts, size_t act_bytes,
                           size_t n_acts, float *out);
 
-/* The same for QUANT_TILE_ROWS weight rows, row_bytes apart: out[t * out_stride + r]. Each result
- * is that of the dot kernel. */
-typedef void quant_tile_fn(const void *weight, size_t row_bytes, size_t n_cols, const void *acts,
-                           size_t act_bytes, size_t n_acts, float *out, size_t out_stride);
+/* n_cols <= QUANT_STRIP_COLS columns of QUANT_STRIP_ROWS rows, row_bytes apart, as a strip. */
+typedef void quant_strip_fn(const void *weight, size_t row_bytes, size_t n_cols, quant_strip *out);
+
+/* The strip's products with n_acts <= QUANT_STRIP_ACTS activations; out[t * out_stride + r], to
+ * whose contents they are added if so said. What all strips of a row give is the dot kernel's
+ * result. */
+typedef void quant_strip_mul_fn(const quant_strip *strip, size_t n_cols, const void *acts,
+                                size_t act_bytes, size_t n_acts, float *out, size_t out_stride,
+                                bool add);
 
 /* A few rows of f32, f16 or bf16 and a few activation rows of f32. */
 typedef struct quant_floats {
@@ -72,7 +77,8 @@ typedef struct quant_kernels {
     quant_encode_fn *encode[QUANT_N_TYPES]; /* NULL = unsupported, here and below */
     quant_decode_fn *decode[QUANT_N_TYPES];
     quant_dot_fn *dot[QUANT_N_TYPES];
-    quant_tile_fn *tile[QUANT_N_TYPES];
+    quant_strip_fn *strip[QUANT_N_TYPES];
+    quant_strip_mul_fn *strip_mul[QUANT_N_TYPES];
     quant_floats_fn *floats[QUANT_N_TYPES]; /* F32, and maybe other floats */
     quant_act_fn *act[QUANT_N_ACTS];
     quant_beyond_fn *beyond;
@@ -89,10 +95,12 @@ typedef struct quant_kernels {
 #define DOT(type, name, isa)                                                           \
     void quant_dot_##name##_##isa(const void *weight, size_t n_cols, const void *acts, \
                                   size_t act_bytes, size_t n_acts, float *out);
-#define TILE(type, name, isa)                                                                     \
-    void quant_tile_##name##_##isa(const void *weight, size_t row_bytes, size_t n_cols,           \
-                                   const void *acts, size_t act_bytes, size_t n_acts, float *out, \
-                                   size_t out_stride);
+#define STRIP(type, name, isa)                                                                     \
+    void quant_strip_##name##_##isa(const void *weight, size_t row_bytes, size_t n_cols,           \
+                                    quant_strip *out);                                             \
+    void quant_strip_mul_##name##_##isa(const quant_strip *strip, size_t n_cols, const void *acts, \
+                                        size_t act_bytes, size_t n_acts, float *out,               \
+                                        size_t out_stride, bool add);
 #define FLOATS(type, name, isa) void quant_floats_##name##_##isa(const quant_floats *m);
 #define ACT(act, name, isa)     void quant_act_##name##_##isa(const float *, size_t n_cols, void *dst);
 #define SCAN(isa)                                                    \
@@ -106,7 +114,7 @@ typedef struct quant_kernels {
 #undef ENCODE
 #undef DECODE
 #undef DOT
-#undef TILE
+#undef STRIP
 #undef FLOATS
 #undef ACT
 #undef SCAN

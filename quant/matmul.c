@@ -4,7 +4,8 @@
 
 #include <string.h>
 
-#define PIECE (size_t)1024 /* columns unpacked at once; they stay in the nearest cache */
+#define PIECE          (size_t)1024 /* columns unpacked at once; they stay in the nearest cache */
+#define MIN_STRIP_ACTS 6            /* fewer are not worth a strip */
 #define PANEL_ROW                                                                   \
     (PIECE + 16) /* floats from row to row: rows of a power of two share cache sets \
                   */
@@ -24,31 +25,42 @@ typedef struct product {
 
 /* ---- 8-bit activations ------------------------------------------------------------------- */
 
-/* Row r times activations t .. t + n_acts. */
-static void multiply_row(const product *p, size_t r, size_t t, size_t n_acts) {
-    float part[QUANT_DOT_ACTS];
-    p->kernels->dot[p->type](p->weight + r * p->row_bytes, p->n_cols, p->acts + t * p->act_bytes,
-                             p->act_bytes, n_acts, part);
-    for (size_t i = 0; i < n_acts; i++) p->out[(t + i) * p->out_stride + r] = part[i];
-}
-
-/* As many rows from row r on as a kernel takes; returns how many. */
-static size_t multiply_rows(const product *p, size_t r, size_t n_rows, size_t t, size_t n_acts) {
-    quant_tile_fn *tile = p->kernels->tile[p->type];
-    if (!tile || n_rows < QUANT_TILE_ROWS) {
-        multiply_row(p, r, t, n_acts);
-        return 1;
+/* Rows first .. n_rows one after the other, as memory likes it; a few activations stay in the
+ * nearest cache while they pass. */
+static void multiply_rows(const product *p, size_t first, size_t n_rows) {
+    for (size_t t = 0; t < p->n_acts; t += QUANT_DOT_ACTS) {
+        size_t n = min_size(QUANT_DOT_ACTS, p->n_acts - t);
+        for (size_t r = first; r < n_rows; r++) {
+            float part[QUANT_DOT_ACTS];
+            p->kernels->dot[p->type](p->weight + r * p->row_bytes, p->n_cols,
+                                     p->acts + t * p->act_bytes, p->act_bytes, n, part);
+            for (size_t i = 0; i < n; i++) p->out[(t + i) * p->out_stride + r] = part[i];
+        }
     }
-    tile(p->weight + r * p->row_bytes, p->row_bytes, p->n_cols, p->acts + t * p->act_bytes,
-         p->act_bytes, n_acts, p->out + t * p->out_stride + r, p->out_stride);
-    return QUANT_TILE_ROWS;
 }
 
-/* A few activations stay in the nearest cache while the weights pass. */
-static void multiply_blocks(const product *p, size_t n_rows) {
-    for (size_t t = 0; t < p->n_acts; t += QUANT_DOT_ACTS)
-        for (size_t r = 0; r < n_rows;)
-            r += multiply_rows(p, r, n_rows - r, t, min_size(QUANT_DOT_ACTS, p->n_acts - t));
+/* Rows of one strip times all activations. */
+static void multiply_strip(const product *p, size_t r, quant_strip *strip) {
+    quant_act act = quant_act_of(p->type);
+    for (size_t c = 0; c < p->n_cols; c += PIECE) {
+        size_t n_cols = min_size(PIECE, p->n_cols - c);
+        const uint8_t *acts = p->acts + quant_act_row_bytes(act, c);
+        p->kernels->strip[p->type](p->weight + r * p->row_bytes + quant_row_bytes(p->type, c),
+                                   p->row_bytes, n_cols, strip);
+        for (size_t t = 0; t < p->n_acts; t += QUANT_STRIP_ACTS)
+            p->kernels->strip_mul[p->type](strip, n_cols, acts + t * p->act_bytes, p->act_bytes,
+                                           min_size(QUANT_STRIP_ACTS, p->n_acts - t),
+                                           p->out + t * p->out_stride + r, p->out_stride, c > 0);
+    }
+}
+
+/* Returns how many rows were done. */
+static size_t multiply_strips(const product *p, size_t n_rows) {
+    quant_strip strip;
+    size_t r = 0;
+    if (!p->kernels->strip[p->type] || p->n_acts < MIN_STRIP_ACTS) return 0;
+    for (; r + QUANT_STRIP_ROWS <= n_rows; r += QUANT_STRIP_ROWS) multiply_strip(p, r, &strip);
+    return r;
 }
 
 void quant_matmul(uint32_t type, const void *weight, size_t n_rows, size_t n_cols, const void *acts,
@@ -64,7 +76,7 @@ void quant_matmul(uint32_t type, const void *weight, size_t n_rows, size_t n_col
     p.act_bytes = quant_act_row_bytes(quant_act_of(type), n_cols);
     p.out = out;
     p.out_stride = out_stride;
-    multiply_blocks(&p, n_rows);
+    multiply_rows(&p, multiply_strips(&p, n_rows), n_rows);
 }
 
 /* ---- f32 activations --------------------------------------------------------------------- */

@@ -15,8 +15,8 @@
 /* Activations for integer dot products: 8-bit blocks made by quant_act_encode. */
 typedef enum quant_act {
     QUANT_ACT_NONE, /* the type multiplies with f32 activations */
-    QUANT_ACT_Q8,   /* per 32: f32 scale, f32 scale * sum, i8[32] */
-    QUANT_ACT_Q8_K  /* per 256: f32 scale, i8[256], i16 sums of 16 */
+    QUANT_ACT_Q8,   /* 8-bit codes with scales per 32 */
+    QUANT_ACT_Q8_K  /* the same with scales per 256 */
 } quant_act;
 
 bool quant_can_encode(uint32_t type);

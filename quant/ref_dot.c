@@ -32,10 +32,15 @@ static int sum_codes(const int8_t *codes, int n) {
 }
 
 void quant_act_q8_scalar(const float *src, size_t n_cols, void *dst) {
-    block_act_q8 *b = dst;
-    for (size_t i = 0; i < n_cols; i += QUANT_BLOCK, b++) {
-        b->d = encode_codes(src + i, QUANT_BLOCK, b->qs);
-        b->s = b->d * (float)sum_codes(b->qs, QUANT_BLOCK);
+    block_act_q8 *chunk = dst;
+    memset(chunk, 0, quant_act_row_bytes(QUANT_ACT_Q8, n_cols));
+    for (size_t i = 0; i < n_cols / QUANT_BLOCK; i++) {
+        block_act_q8 *b = chunk + i / 8;
+        size_t k = i % 8;
+        b->d[k] = encode_codes(src + i * QUANT_BLOCK, QUANT_BLOCK, b->qs[k]);
+        int sum = sum_codes(b->qs[k], QUANT_BLOCK);
+        b->s[k] = b->d[k] * (float)sum;
+        b->shift[k] = -128 * sum;
     }
 }
 
@@ -86,10 +91,10 @@ static inline void dot_plain(const uint8_t *w, size_t block_bytes, plain_fn *unp
         plain p;
         unpack(w + i * block_bytes, &p);
         for (size_t t = 0; t < n_acts; t++) {
-            const block_act_q8 *a = (const block_act_q8 *)(acts + t * act_bytes) + i;
+            const block_act_q8 *a = (const block_act_q8 *)(acts + t * act_bytes) + i / 8;
             int sum = 0;
-            for (int l = 0; l < QUANT_BLOCK; l++) sum += p.q[l] * a->qs[l];
-            out[t] += p.d * a->d * (float)sum + p.m * a->s;
+            for (int l = 0; l < QUANT_BLOCK; l++) sum += p.q[l] * a->qs[i % 8][l];
+            out[t] += p.d * a->d[i % 8] * (float)sum + p.m * a->s[i % 8];
         }
     }
 }

@@ -53,8 +53,8 @@ END_TEST
 static void decode_act(quant_act act, const uint8_t *row, size_t n_cols, float *out) {
     for (size_t i = 0; i < n_cols; i++) {
         if (act == QUANT_ACT_Q8) {
-            const block_act_q8 *b = (const block_act_q8 *)row + i / 32;
-            out[i] = b->d * (float)b->qs[i % 32];
+            const block_act_q8 *b = (const block_act_q8 *)row + i / 256;
+            out[i] = b->d[i % 256 / 32] * (float)b->qs[i % 256 / 32][i % 32];
         } else if (act == QUANT_ACT_Q8_K) {
             const block_act_q8_k *b = (const block_act_q8_k *)row + i / 256;
             out[i] = b->d * (float)b->qs[i % 256];
@@ -199,38 +199,6 @@ START_TEST(float_products_are_near_the_exact_ones) {
 }
 END_TEST
 
-/* Kernels of several rows against those of one. */
-static void check_tile(const quant_kernels *k, uint32_t type, size_t n_cols, size_t n_acts) {
-    enum { STRIDE = QUANT_TILE_ROWS + 1 };
-    size_t row_bytes = quant_row_bytes(type, n_cols);
-    size_t act_bytes = quant_act_row_bytes(quant_act_of(type), n_cols);
-    guarded w = guarded_new(QUANT_TILE_ROWS * row_bytes, n_acts % 2);
-    float out[QUANT_DOT_ACTS][STRIDE], expected[QUANT_DOT_ACTS];
-    for (size_t r = 0; r < QUANT_TILE_ROWS; r++) /* rows that differ */
-        quant_encode(type, inputs[r], 1, n_cols, NULL, w.data + r * row_bytes, NULL);
-    k->tile[type](w.data, row_bytes, n_cols, act_rows, act_bytes, n_acts, out[0], STRIDE);
-    for (size_t r = 0; r < QUANT_TILE_ROWS; r++) {
-        k->dot[type](w.data + r * row_bytes, n_cols, act_rows, act_bytes, n_acts, expected);
-        for (size_t t = 0; t < n_acts; t++)
-            ck_assert_mem_eq(&expected[t], &out[t][r], sizeof expected[t]);
-    }
-    guarded_free(&w);
-}
-
-START_TEST(tiles_are_the_products_of_their_rows) {
-    uint32_t type = all_types[_i];
-    rng r = {test_seed + (uint64_t)_i};
-    size_t block = gguf_type_layout_of(type)->block_elems;
-    quant_kernels k;
-    FOR_EACH_ISA(isa, k)
-    for (size_t n_acts = 1; n_acts <= QUANT_DOT_ACTS && k.tile[type]; n_acts++) {
-        size_t n_cols = block * (1 + rng_next(&r) % (MAX_COLS / block));
-        make_rows(&r, type, n_cols);
-        check_tile(&k, type, n_cols, n_acts);
-    }
-}
-END_TEST
-
 /* ---- public functions -------------------------------------------------------------------- */
 
 START_TEST(matmul_does_not_depend_on_grouping) {
@@ -281,7 +249,6 @@ TCase *dot_tests(void) {
     tcase_add_test(tests, activations_without_numbers_do_no_harm);
     tcase_add_loop_test(tests, products_are_near_the_exact_ones, 0, (int)n_all_types);
     tcase_add_test(tests, float_products_are_near_the_exact_ones);
-    tcase_add_loop_test(tests, tiles_are_the_products_of_their_rows, 0, (int)n_all_types);
     tcase_add_loop_test(tests, matmul_does_not_depend_on_grouping, 0, (int)n_all_types);
     tcase_add_loop_test(tests, reference_products_are_near_the_exact_ones, 0, (int)n_all_types);
     return tests;
