@@ -47,6 +47,7 @@ void quant_act_q8_scalar(const float *src, size_t n_cols, void *dst) {
 void quant_act_q8_k_scalar(const float *src, size_t n_cols, void *dst) {
     block_act_q8_k *b = dst;
     for (size_t i = 0; i < n_cols; i += QUANT_SUPER, b++) {
+        memset(b, 0, sizeof *b);
         b->d = encode_codes(src + i, QUANT_SUPER, b->qs);
         for (int j = 0; j < 16; j++) b->sums[j] = (int16_t)sum_codes(b->qs + 16 * j, 16);
     }

@@ -47,7 +47,7 @@ static ALWAYS_INLINE void sum_codes(__m256i codes, int16_t sums[2]) {
 void quant_act_q8_avx2(const float *src, size_t n_cols, void *dst) {
     block_act_q8 *chunk = dst;
     size_t n_blocks = n_cols / QUANT_BLOCK;
-    if (n_blocks % 8) memset(chunk + n_blocks / 8, 0, sizeof *chunk);
+    memset(chunk, 0, quant_act_row_bytes(QUANT_ACT_Q8, n_cols));
     for (size_t i = 0; i < n_blocks; i++, src += QUANT_BLOCK) {
         block_act_q8 *b = chunk + i / 8;
         size_t k = i % 8;
@@ -64,6 +64,7 @@ void quant_act_q8_avx2(const float *src, size_t n_cols, void *dst) {
 void quant_act_q8_k_avx2(const float *src, size_t n_cols, void *dst) {
     block_act_q8_k *b = dst;
     for (size_t i = 0; i < n_cols; i += QUANT_SUPER, b++) {
+        memset(b, 0, sizeof *b);
         b->d = greatest_abs(src + i, QUANT_SUPER) / 127.0f;
         float inv = quant_inverse(b->d);
         for (size_t j = 0; j < 8; j++) {

@@ -16,8 +16,8 @@ START_TEST(sizes_follow_the_layout) {
     ck_assert_uint_eq(quant_row_bytes(GGUF_TYPE_Q4_K, 512), 288);
     ck_assert_uint_eq(quant_row_bytes(GGUF_TYPE_Q4_K, 500), 0);
     ck_assert_uint_eq(quant_row_bytes(9999, 256), 0);
-    ck_assert_uint_eq(quant_act_row_bytes(QUANT_ACT_Q8, 64), 352);
-    ck_assert_uint_eq(quant_act_row_bytes(QUANT_ACT_Q8_K, 512), 584);
+    ck_assert_uint_eq(quant_act_row_bytes(QUANT_ACT_Q8, 64), 384);
+    ck_assert_uint_eq(quant_act_row_bytes(QUANT_ACT_Q8_K, 512), 640);
     ck_assert_uint_eq(quant_act_row_bytes(QUANT_ACT_NONE, 3), 12);
     ck_assert(quant_can_encode(GGUF_TYPE_Q4_K) && !quant_can_encode(9999));
     ck_assert(quant_can_decode(GGUF_TYPE_Q4_K) && !quant_can_decode(9999));
