@@ -55,9 +55,9 @@ static gguf_code prompt_ids(chat *c, rt_ids *ids, gguf_error *err) {
     if (!code && ids->n >= n_ctx)
         code = gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "the conversation takes %zu tokens, the context holds %" PRIu32
-                         ": %s/undo or /clear make room, --ctx N makes it larger (the model was "
+                         ": /undo or /clear make room; --ctx N makes it larger%s (the model was "
                          "trained with %" PRIu32 ")",
-                         ids->n, n_ctx, c->o->shift ? "" : "--shift leaves out what is old, ",
+                         ids->n, n_ctx, c->o->shift ? "" : ", --shift leaves out what is old",
                          rt_model_hparams(c->generator.model)->n_ctx_train);
     return code;
 }
@@ -212,9 +212,7 @@ static void greet(chat *c, const rt_model *model) {
     char text[128] = "the model";
     if (gguf_kv_str(gguf_meta_find(gguf_file_meta(rt_model_file(model)), "general.name"), &name))
         tool_escape(name.ptr, name.len, text, sizeof text);
-    if (c->conversation.plain)
-        tool_note(c->t, "the model has no chat template: it gets a plain transcript of User and "
-                        "Assistant (--template F.jinja gives one)");
+    if (c->conversation.plain) conversation_note_plain(c->t);
     if (!c->terminal) return;
     tool_note(c->t, "%s, context of %" PRIu32 " tokens; /help lists the commands, Ctrl-D leaves",
               text, rt_session_n_ctx(c->generator.session));

@@ -62,7 +62,11 @@ static gguf_code do_save(chat *c, const char *arg, gguf_error *err) {
     if (strncmp(arg, "-f ", 3) == 0) arg += 3;
     while (*arg == ' ') arg++;
     if (!*arg) return usage(err, "/save takes a file (-f FILE replaces it)");
-    gguf_code code = conversation_save(&c->conversation, arg, replace, err);
+    gguf_error own = {0};
+    gguf_code code = conversation_save(&c->conversation, arg, replace, &own);
+    if (code == GGUF_E_EXISTS)
+        return gguf_fail(err, code, arg, GGUF_NO_OFFSET, "the file exists; /save -f replaces it");
+    if (code) *err = own;
     if (!code) tool_note(c->t, "%zu messages in %s", conversation_n(&c->conversation), arg);
     return code;
 }

@@ -125,7 +125,10 @@ static gguf_code prompt_ids(tool *t, run_opts *o, const gguf_meta *meta, const r
     if (o->chat) {
         code = conversation_open(&c, o, meta, tok, err);
         if (!code) code = message_ids(o, &c, text, n, ids, err);
-        if (c.plain) o->stops[o->n_stops++] = CONVERSATION_PLAIN_STOP;
+        if (!code && c.plain) {
+            conversation_note_plain(t);
+            o->stops[o->n_stops++] = CONVERSATION_PLAIN_STOP;
+        }
         conversation_close(&c);
     } else {
         unsigned flags = (o->no_special ? 0 : RT_TOKENIZE_ADD_SPECIAL) |

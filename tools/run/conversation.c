@@ -14,6 +14,11 @@ static const char plain_template[] =
     "{% for m in messages %}{% if m.role == 'user' %}User: {% elif m.role == 'assistant' %}"
     "Assistant: {% endif %}{{ m.content }}\n{% endfor %}Assistant:";
 
+void conversation_note_plain(tool *t) {
+    tool_note(t, "the model has no chat template: it gets a plain transcript of User and Assistant "
+                 "(--template F.jinja gives one)");
+}
+
 /* ---- messages ---------------------------------------------------------------------------- */
 
 static json_t *message_of(const char *role, const char *text, size_t n) {

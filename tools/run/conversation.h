@@ -13,8 +13,9 @@ typedef struct conversation {
     size_t n_left_out; /* messages behind the system message that the model does not see */
 } conversation;
 
-/* The text that ends an answer where there is no template. */
+/* The text that ends an answer where there is no template, and a note that there is none. */
 #define CONVERSATION_PLAIN_STOP "\nUser:"
+void conversation_note_plain(tool *t);
 
 /* Begin with the template and the system message that the options say.
  * Errors: those of the files and of the template. Close also after a failure. */

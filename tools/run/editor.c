@@ -26,6 +26,7 @@ void editor_remember(editor *e, const char *message) {
 #include "tools/common/tool.h"
 #include "tools/run/signals.h"
 
+#include <fcntl.h>
 #include <histedit.h>
 #include <langinfo.h>
 #include <locale.h>
@@ -35,13 +36,14 @@ void editor_remember(editor *e, const char *message) {
 #include <unistd.h>
 #include <wchar.h>
 
-#define N_HISTORY   1000
+#define N_HISTORY         1000
+#define MAX_HISTORY_BYTES 16384 /* of an entry; longer messages are not kept */
 
 /* What a terminal sends around pasted text once it is asked to. */
-#define PASTE_ON    "\033[?2004h"
-#define PASTE_OFF   "\033[?2004l"
-#define PASTE_BEGIN "\033[200~"
-#define PASTE_END   L"\033[201~"
+#define PASTE_ON          "\033[?2004h"
+#define PASTE_OFF         "\033[?2004l"
+#define PASTE_BEGIN       "\033[200~"
+#define PASTE_END         L"\033[201~"
 
 struct editor {
     EditLine *el;
@@ -198,7 +200,53 @@ static void bind_keys(EditLine *el) {
         el_set(el, EL_BIND, keys[i][0], keys[i][1], NULL);
 }
 
-/* ---- history ----------------------------------------------------------------------------- */
+/* ---- history -----------------------------------------------------------------------------
+ * A text file with an entry a line, newlines as \n and backslashes as \\; the newest come last. */
+
+static void write_entry(FILE *file, const char *entry) {
+    for (const char *p = entry; *p; p++) {
+        if (*p == '\n' || *p == '\\') putc('\\', file);
+        putc(*p == '\n' ? 'n' : *p, file);
+    }
+    putc('\n', file);
+}
+
+/* Turn a line of the file into an entry, in its place. */
+static void decode_entry(char *line) {
+    char *to = line;
+    for (const char *p = line; *p && *p != '\n'; p++) {
+        bool escaped = *p == '\\' && p[1] && p[1] != '\n';
+        if (escaped) p++;
+        *to++ = escaped && *p == 'n' ? '\n' : *p;
+    }
+    *to = '\0';
+}
+
+/* A long file keeps what fits into the history. */
+static void shorten_file(editor *e) {
+    HistEvent event;
+    FILE *file = fopen(e->file, "we");
+    if (!file) return;
+    for (int more = history(e->history, &event, H_LAST); more >= 0;
+         more = history(e->history, &event, H_PREV))
+        write_entry(file, event.str);
+    fclose(file);
+}
+
+static void load_file(editor *e) {
+    HistEvent event;
+    FILE *file = fopen(e->file, "re");
+    char *line = NULL;
+    size_t room = 0, n = 0;
+    if (!file) return;
+    for (; getline(&line, &room, file) > 0; n++) {
+        decode_entry(line);
+        if (*line) history(e->history, &event, H_ENTER, line);
+    }
+    free(line);
+    fclose(file);
+    if (n > 2 * N_HISTORY) shorten_file(e);
+}
 
 static void open_history(editor *e, const char *file) {
     HistEvent event;
@@ -208,30 +256,22 @@ static void open_history(editor *e, const char *file) {
     history(e->history, &event, H_SETUNIQUE, 1);
     el_set(e->el, EL_HIST, history, e->history);
     e->file = file ? strdup(file) : NULL;
-    if (!file || access(file, F_OK) != 0) return;
-    int n = history(e->history, &event, H_LOAD, file);
-    if (n < 0) {
-        fprintf(stderr, "%s is no history of this program: it is left alone\n", file);
-        free(e->file);
-        e->file = NULL;
-    } else if (n > 2 * N_HISTORY) {
-        history(e->history, &event, H_SAVE, file);
-    }
+    if (e->file) load_file(e);
 }
 
-/* Only the new entry is written, so that two chats do not lose each other's lines. */
-static void append_to_file(editor *e) {
-    HistEvent event;
-    FILE *file = e->file ? fopen(e->file, "ae") : NULL;
-    if (!file) return;
-    fseek(file, 0, SEEK_END);
-    history(e->history, &event, H_NSAVE_FP, (size_t)1, file);
-    fclose(file);
-}
-
+/* The file is appended to, so that two chats at once do not lose each other's lines. */
 void editor_remember(editor *e, const char *message) {
     HistEvent event;
-    if (e->history && history(e->history, &event, H_ENTER, message) > 0) append_to_file(e);
+    bool added = e->history && strlen(message) <= MAX_HISTORY_BYTES &&
+                 history(e->history, &event, H_ENTER, message) > 0;
+    int fd = added && e->file ? open(e->file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;
+    FILE *file = fd < 0 ? NULL : fdopen(fd, "a");
+    if (file) {
+        write_entry(file, message);
+        fclose(file);
+    } else if (fd >= 0) {
+        close(fd);
+    }
 }
 
 /* ---- lines ------------------------------------------------------------------------------- */
@@ -282,6 +322,7 @@ input_status editor_line(editor *e, const char *prompt, gguf_dynbuf *out, bool *
     e->prompt = prompt;
     e->at_end = e->interrupted = false;
     ask_for_paste_marks(true);
+    el_set(e->el, EL_PREP_TERM, 1); /* before the prompt: what is typed behind it is echoed once */
     const char *line = el_gets(e->el, &n);
     ask_for_paste_marks(false);
     if (e->interrupted) {
