@@ -10,6 +10,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#define MIN_PROGRESS 256 /* tokens of a prompt; shorter ones are read at once */
+
 /* ---- answers ----------------------------------------------------------------------------- */
 
 typedef struct display {
@@ -32,8 +34,8 @@ static void show(void *ctx, gguf_str text) {
 static void show_progress(void *ctx, size_t n_done, size_t n_total) {
     display *d = ctx;
     clear_progress(d);
-    if (!d->chat->terminal || !d->chat->t->show_progress || n_done == 0 || n_done == n_total)
-        return;
+    bool wanted = d->chat->terminal && d->chat->t->show_progress;
+    if (!wanted || n_done == n_total || n_total < MIN_PROGRESS) return;
     fprintf(stderr, "reading: %zu of %zu tokens", n_done, n_total);
     fflush(stderr);
     d->progress_shown = true;

@@ -106,9 +106,10 @@ static gguf_code do_stats(chat *c, const char *arg, gguf_error *err) {
         size_t n_new = a->n_prompt - a->n_reused;
         printf("prompt          %zu tokens, %zu of them from the cache\n", a->n_prompt,
                a->n_reused);
-        printf("first token     %.2f s", a->first_s);
-        if (a->prompt_s > 0) printf(" (%.1f tokens/s)", (double)n_new / a->prompt_s);
-        printf("\nanswer          %zu tokens", a->ids.n);
+        if (a->first_s > 0)
+            printf("first token     %.2f s (%.1f tokens/s)\n", a->first_s,
+                   (double)n_new / a->prompt_s);
+        printf("answer          %zu tokens", a->ids.n);
         if (a->generation_s > 0) printf(" (%.1f tokens/s)", (double)a->ids.n / a->generation_s);
         printf("; %s\n", generate_finish_name(a->finish));
     }

@@ -49,7 +49,7 @@ void run_print_text(gguf_str text) {
     for (size_t i = 0; i < text.len;) {
         const unsigned char *p = (const unsigned char *)text.ptr + i;
         size_t n = tool_utf8_len(text.ptr + i, text.len - i);
-        bool control = (p[0] < 0x20 && p[0] != '\n' && p[0] != '\t') || p[0] == 0x7F ||
+        bool control = n == 0 || (p[0] < 0x20 && p[0] != '\n' && p[0] != '\t') || p[0] == 0x7F ||
                        (n == 2 && p[0] == 0xC2 && p[1] < 0xA0);
         if (n == 0) n = 1;
         if (control && !plain)

@@ -104,6 +104,7 @@ void text_stream_end(text_stream *s) {
 
 gguf_str text_stream_take(text_stream *s, bool ended) {
     size_t end = s->text.len - (ended || s->stopped ? 0 : held_back(s));
+    if (end == s->n_taken) return (gguf_str){"", 0};
     gguf_str part = {(const char *)s->text.data + s->n_taken, end - s->n_taken};
     s->n_taken = end;
     return part;
