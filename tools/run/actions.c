@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-static unsigned tokenize_flags(const run_opts *o) {
+unsigned run_tokenize_flags(const run_opts *o) {
     return (o->no_special ? 0 : RT_TOKENIZE_ADD_SPECIAL) |
            (o->no_parse_special ? 0 : RT_TOKENIZE_PARSE_SPECIAL);
 }
@@ -18,7 +18,7 @@ static gguf_code read_ids(const run_opts *o, const rt_tokenizer *tok, rt_ids *id
     size_t n;
     gguf_code code = run_read_prompt(o, &text, &n, err);
     if (code) return code;
-    code = rt_tokenize(tok, text, n, tokenize_flags(o), ids, err);
+    code = rt_tokenize(tok, text, n, run_tokenize_flags(o), ids, err);
     free(text);
     return code;
 }

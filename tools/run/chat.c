@@ -28,6 +28,7 @@ static void show(void *ctx, gguf_str text) {
     display *d = ctx;
     clear_progress(d);
     run_print_text(text);
+    if (ferror(stdout)) atomic_store(&signals_interrupted, true);
     d->at_line_start = text.ptr[text.len - 1] == '\n';
 }
 
@@ -64,23 +65,6 @@ static gguf_code prompt_ids(chat *c, rt_ids *ids, gguf_error *err) {
     return code;
 }
 
-static void report(chat *c, const answer *a) {
-    if (a->finish == GENERATE_INTERRUPTED && c->terminal) tool_note(c->t, "stopped");
-    if (a->n_shifted)
-        tool_note(c->t, "the context was full: the oldest %" PRIu32 " tokens were dropped",
-                  a->n_shifted);
-    if (a->context_full)
-        tool_warn(c->t,
-                  "the context of %" PRIu32 " tokens is full, the answer ends here: /undo or "
-                  "/clear make room, --ctx N makes it larger, --shift goes on without what is old",
-                  rt_session_n_ctx(c->generator.session));
-    if (c->t->verbose)
-        tool_note(c->t,
-                  "prompt %zu tokens (%zu from the cache) in %.2f s, answer %zu tokens in "
-                  "%.2f s",
-                  a->n_prompt, a->n_reused, a->prompt_s, a->ids.n, a->generation_s);
-}
-
 static gguf_code generate(chat *c, const rt_ids *prompt, gguf_error *err) {
     display d = {.chat = c, .at_line_start = true};
     const generate_opts opts = {.n_predict = c->settings.n_predict,
@@ -111,8 +95,11 @@ gguf_code chat_answer(chat *c, gguf_error *err) {
     const gguf_dynbuf *text = &c->last.text.text;
     bool begun = c->last.finish != GENERATE_INTERRUPTED || text->len > 0;
     if (begun) conversation_add(&c->conversation, "assistant", (const char *)text->data, text->len);
-    report(c, &c->last);
+    if (c->last.finish == GENERATE_INTERRUPTED && c->terminal) tool_note(c->t, "stopped");
+    run_report(c->t, &c->generator, &c->last);
     bool interrupted = signals_take();
+    if (ferror(stdout)) c->leave = true; /* nobody reads on */
+    if (c->leave) return GGUF_OK;
     if (atomic_load(&tool_cancelled) || (interrupted && !c->terminal)) return GGUF_E_CANCELLED;
     return GGUF_OK;
 }
@@ -137,14 +124,6 @@ static gguf_code take_message(chat *c, const gguf_dynbuf *message, gguf_error *e
     if (!conversation_last_is(&c->conversation, "assistant"))
         conversation_drop_last(&c->conversation);
     return code;
-}
-
-/* An error that the chat goes on after. */
-static void print_error(const chat *c, const gguf_error *err) {
-    char file[600], message[2400];
-    tool_escape(err->file, strlen(err->file), file, sizeof file);
-    tool_escape(err->message, strlen(err->message), message, sizeof message);
-    fprintf(stderr, "%s: %s%s%s\n", c->t->spec->name, file, *file ? ": " : "", message);
 }
 
 /* Ctrl-C at the prompt: the second one in a row leaves. */
@@ -179,7 +158,7 @@ static gguf_code talk(chat *c, gguf_error *err) {
                                "a message may have %zu MiB at most", INPUT_MAX_BYTES >> 20)
                    : take_message(c, &message, &own);
         if (code && own.code && c->terminal && status != INPUT_FAILED) {
-            print_error(c, &own);
+            tool_print_error(c->t, &own);
             code = GGUF_OK;
         } else if (code && own.code) {
             *err = own;

@@ -1,7 +1,6 @@
 /* One answer, to a text that is continued or to one message of a conversation. */
 #include "libgguf/map.h"
 #include "tools/run/conversation.h"
-#include "tools/run/generate.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -86,18 +85,20 @@ static void print_answer_json(const run_opts *o, const answer *a) {
     tool_print_json(root);
 }
 
-static void report(tool *t, const answer *a) {
+void run_report(tool *t, const generator *g, const answer *a) {
     if (a->n_shifted)
         tool_note(t, "the context was full: the oldest %" PRIu32 " tokens were dropped",
                   a->n_shifted);
     if (a->context_full)
         tool_warn(t,
-                  "the context of %zu tokens is full: the text ends here (--ctx N makes it "
-                  "larger, --shift goes on without its older half)",
-                  a->n_prompt + a->ids.n - 1);
+                  "the context of %" PRIu32 " tokens is full: the text ends here (--ctx N makes "
+                  "it larger, --shift goes on without what is old)",
+                  rt_session_n_ctx(g->session));
     if (t->verbose)
-        tool_note(t, "prompt %zu tokens in %.2f s, answer %zu tokens in %.2f s (%s)", a->n_prompt,
-                  a->prompt_s, a->ids.n, a->generation_s, generate_finish_name(a->finish));
+        tool_note(
+            t, "prompt %zu tokens (%zu from the cache) in %.2f s, answer %zu tokens in %.2f s (%s)",
+            a->n_prompt, a->n_reused, a->prompt_s, a->ids.n, a->generation_s,
+            generate_finish_name(a->finish));
 }
 
 /* ---- completing -------------------------------------------------------------------------- */
@@ -105,6 +106,7 @@ static void report(tool *t, const answer *a) {
 static void show(void *ctx, gguf_str text) {
     (void)ctx;
     run_print_text(text);
+    if (ferror(stdout)) atomic_store(&tool_cancelled, true); /* nobody reads on */
 }
 
 /* The message's ids, behind a system message if there is one. */
@@ -131,9 +133,7 @@ static gguf_code prompt_ids(tool *t, run_opts *o, const gguf_meta *meta, const r
         }
         conversation_close(&c);
     } else {
-        unsigned flags = (o->no_special ? 0 : RT_TOKENIZE_ADD_SPECIAL) |
-                         (o->no_parse_special ? 0 : RT_TOKENIZE_PARSE_SPECIAL);
-        code = rt_tokenize(tok, text, n, flags, ids, err);
+        code = rt_tokenize(tok, text, n, run_tokenize_flags(o), ids, err);
         if (!code && !t->json && !o->file && ids->n) run_print_text((gguf_str){text, n});
     }
     free(text);
@@ -159,9 +159,9 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, const rt_model *model
     if (!code) code = generator_answer(&g, prompt, &opts, &a, err);
     if (!code && t->json) print_answer_json(o, &a);
     if (!t->json && a.n_prompt) printf("\n");
-    if (!code) report(t, &a);
+    if (!code) run_report(t, &g, &a);
     /* What there is was printed; the status tells the rest. */
-    if (!code && a.finish == GENERATE_INTERRUPTED) code = GGUF_E_CANCELLED;
+    if (!code && a.finish == GENERATE_INTERRUPTED && !ferror(stdout)) code = GGUF_E_CANCELLED;
     answer_clear(&a);
     generator_clear(&g);
     return code;

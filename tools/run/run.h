@@ -4,6 +4,7 @@
 
 #include "runtime/runtime.h"
 #include "tools/common/tool.h"
+#include "tools/run/generate.h"
 #include "tools/run/settings.h"
 
 #define RUN_MAX_STOPS 16
@@ -39,6 +40,8 @@ gguf_code run_render(tool *t, const run_opts *o, gguf_error *err);
 /* The text of -p or -f; *out is malloc'ed. */
 gguf_code run_read_prompt(const run_opts *o, char **out, size_t *n, gguf_error *err);
 
+unsigned run_tokenize_flags(const run_opts *o);
+
 /*   n_ctx  if --ctx does not say */
 rt_session_opts run_session_opts(const tool *t, const run_opts *o, uint32_t n_ctx);
 
@@ -48,7 +51,10 @@ uint32_t run_chat_ctx(const rt_model *model);
 /* Errors: GGUF_E_UNSUPPORTED an embedding model. */
 gguf_code run_check_generates(const rt_model *model, gguf_error *err);
 
-/* Print text of the model; on a terminal, control characters as \xNN. */
+/* Notes on an answer: what the context lost, with -v the times. */
+void run_report(tool *t, const generator *g, const answer *a);
+
+/* Print text of the model; on a terminal, control characters as \xNN, and what is no UTF-8. */
 void run_print_text(gguf_str text);
 
 #endif
