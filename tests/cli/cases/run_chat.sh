@@ -32,6 +32,18 @@ t gguf-run demo.gguf --chat -p "Who is there?" -n 8 --temp 0
 t gguf-run demo.gguf --chat -p "Who is there?" -n 8 --temp 0 --template chatml.jinja --system "Be brief." -q
 echo "Who is there?" | t gguf-run demo.gguf --chat -p - -n 8 --temp 0 --template chatml.jinja --system "Be brief."
 answer demo.gguf --chat -p "Who is there?" -n 8 --temp 0 --template chatml.jinja
+# Templates may write the begin token themselves; it comes once.
+for begin in "" "{{ bos_token }}"; do
+    (echo -n "$begin"; cat chatml.jinja) >begin.jinja
+    answer demo.gguf --chat -p "Who is there?" -n 0 --template begin.jinja
+done
+printf '{{ greeting }} {{ messages[0].content }}' >variables.jinja
+answer demo.gguf --chat -p "there" -n 4 --temp 0 --template variables.jinja --template-vars '{"greeting": "Who is"}'
+answer demo.gguf -p "Who is there" -n 4 --temp 0
+# What the model recommends counts where nothing else was said.
+cp demo.gguf advice.gguf
+gguf-edit set advice.gguf general.sampling.temp=f32:0.25 general.sampling.top_k=i32:7 general.sampling.top_p=f32:3 2>/dev/null
+echo /set | t gguf-run advice.gguf --top-k 9 -q
 # A chat; nobody types: no prompt, no editing, the first error ends it.
 cat >lines <<'LINES'
 What is the world?
@@ -99,6 +111,12 @@ t gguf-run demo.gguf -p "" -n 2 --temp 0
 t gguf-run demo.gguf --tokenize
 gguf-convert "$DATA/models/qwen3_embedding" -o embedding.gguf -q
 t gguf-run embedding.gguf </dev/null
+# A chat that waits for its next line ends at once.
+sleep 5 | gguf-run demo.gguf -q &
+sleep 1
+kill -INT $!
+wait $!
+echo "interrupted: $?"
 # Ctrl-C: what there is, and status 130.
 gguf-run demo.gguf -p "And" -n 1000000 --ctx 50000 --temp 0 --json >interrupted.json &
 sleep 1
