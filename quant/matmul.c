@@ -1,5 +1,6 @@
 /* Products of weight rows with activation rows: loops around the kernels. A result's sum has one
  * order, however many rows and activations there are. */
+#include "quant/blocks.h"
 #include "quant/kernels.h"
 
 #include <string.h>
@@ -40,13 +41,41 @@ static void multiply_rows(const product *p, size_t n_rows) {
     }
 }
 
+static bool is_float(uint32_t type) {
+    return type == GGUF_TYPE_F32 || type == GGUF_TYPE_F16 || type == GGUF_TYPE_BF16;
+}
+
+/* The type that a strip has: float weights that meet 8-bit activations become Q8_0. */
+static uint32_t strip_type(const product *p) {
+    return p->act == QUANT_ACT_Q8 && is_float(p->type) ? GGUF_TYPE_Q8_0 : p->type;
+}
+
+/* Columns c .. c + n_cols of rows r .. r + n_rows. */
+static void make_strip(const product *p, size_t r, size_t n_rows, size_t c, size_t n_cols,
+                       quant_strip *strip) {
+    uint8_t blocks[QUANT_STRIP_ROWS * QUANT_STRIP_COLS / QUANT_BLOCK * sizeof(block_q8_0)];
+    const quant_kernels *k = p->kernels;
+    const uint8_t *at = p->weight + r * p->row_bytes + quant_row_bytes(p->type, c);
+    size_t block_bytes = quant_row_bytes(GGUF_TYPE_Q8_0, n_cols);
+    if (strip_type(p) == p->type) {
+        k->strip[p->type](at, p->row_bytes, n_rows, n_cols, strip);
+        return;
+    }
+    for (size_t i = 0; i < n_rows; i++) {
+        float row[PIECE];
+        k->decode[p->type](at + i * p->row_bytes, n_cols, row);
+        k->encode[GGUF_TYPE_Q8_0](row, n_cols, NULL, blocks + i * block_bytes);
+    }
+    k->strip[GGUF_TYPE_Q8_0](blocks, block_bytes, n_rows, n_cols, strip);
+}
+
 /* Columns of a strip times a few activations, to rows r .. r + n_rows of the result. */
 static void multiply_strip(const product *p, const quant_strip *strip, size_t c, size_t r,
                            size_t n_rows, size_t t) {
     float tile[QUANT_STRIP_ACTS * QUANT_STRIP_ROWS], *out = p->out + t * p->out_stride + r;
     const uint8_t *acts = p->acts + t * p->act_bytes + quant_act_row_bytes(p->act, c);
     size_t n_cols = min_size(PIECE, p->n_cols - c), n = min_size(QUANT_STRIP_ACTS, p->n_acts - t);
-    quant_strip_mul_fn *multiply = p->kernels->strip_mul[p->type];
+    quant_strip_mul_fn *multiply = p->kernels->strip_mul[strip_type(p)];
     if (n_rows == QUANT_STRIP_ROWS) {
         multiply(strip, n_cols, acts, p->act_bytes, n, out, p->out_stride, c > 0);
         return;
@@ -63,9 +92,8 @@ static void multiply_strips(const product *p, size_t n_rows) {
     quant_strip strip;
     for (size_t r = 0; r < n_rows; r += QUANT_STRIP_ROWS)
         for (size_t c = 0; c < p->n_cols; c += PIECE) {
-            const uint8_t *at = p->weight + r * p->row_bytes + quant_row_bytes(p->type, c);
             size_t n = min_size(QUANT_STRIP_ROWS, n_rows - r);
-            p->kernels->strip[p->type](at, p->row_bytes, n, min_size(PIECE, p->n_cols - c), &strip);
+            make_strip(p, r, n, c, min_size(PIECE, p->n_cols - c), &strip);
             for (size_t t = 0; t < p->n_acts; t += QUANT_STRIP_ACTS)
                 multiply_strip(p, &strip, c, r, n, t);
         }
@@ -114,11 +142,13 @@ static void multiply_floats(const product *p, size_t n_rows) {
 
 /* ---- either ------------------------------------------------------------------------------ */
 
-bool quant_can_multiply(uint32_t type, quant_act act) {
+bool quant_can_multiply(uint32_t type, quant_act act, size_t n_cols) {
     const quant_kernels *k = quant_kernels_active();
-    if (act == QUANT_ACT_NONE) return quant_can_decode(type);
+    if (!quant_can_decode(type)) return false;
+    if (act == QUANT_ACT_NONE || act == quant_act_of(type)) return true;
     if (act == QUANT_ACT_BF16) return type == GGUF_TYPE_BF16 && k->strip[type];
-    return quant_can_decode(type) && act == quant_act_of(type);
+    return act == QUANT_ACT_Q8 && is_float(type) && n_cols % QUANT_BLOCK == 0 &&
+           k->strip[GGUF_TYPE_Q8_0];
 }
 
 void quant_matmul(uint32_t type, quant_act act, const void *weight, size_t n_rows, size_t n_cols,
@@ -133,7 +163,7 @@ void quant_matmul(uint32_t type, quant_act act, const void *weight, size_t n_row
     p.out_stride = out_stride;
     if (act == QUANT_ACT_NONE)
         multiply_floats(&p, n_rows);
-    else if (p.kernels->strip[type] && (n_acts >= MIN_STRIP_ACTS || act == QUANT_ACT_BF16))
+    else if (!p.kernels->dot[type] || (p.kernels->strip[type] && n_acts >= MIN_STRIP_ACTS))
         multiply_strips(&p, n_rows);
     else
         multiply_rows(&p, n_rows);

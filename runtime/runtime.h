@@ -109,6 +109,15 @@ bool rt_model_is_embedder(const rt_model *model);
 /* ---- sessions ----------------------------------------------------------------------------------
  */
 
+/* The form of activations in products. The last two are for many tokens at once, where the
+ * processor is fast at them; other products are as by default. */
+typedef enum rt_precision {
+    RT_PRECISION_DEFAULT, /* 8 bits with weights in blocks, f32 with float weights */
+    RT_PRECISION_F32,     /* f32 always */
+    RT_PRECISION_BF16,    /* BF16 with BF16 weights: relative error 2^-9 of each activation */
+    RT_PRECISION_Q8       /* 8 bits with float weights too, which then count as Q8_0 */
+} rt_precision;
+
 typedef struct rt_session_opts {
     uint32_t n_ctx;  /* positions of a sequence; 0 = the trained context */
     uint32_t n_seqs; /* sequences; 0 = 1 */
@@ -117,9 +126,7 @@ typedef struct rt_session_opts {
     uint32_t n_batch;   /* tokens computed at once; models that are not causal take n_ctx */
     uint32_t kv_type;   /* GGUF_TYPE_F32, F16, Q8_0 or Q4_0 */
     unsigned n_threads; /* 0 = gguf_usable_cores() */
-    bool exact;         /* multiply with f32 activations whatever the weight's type */
-    bool bf16;          /* multiply BF16 weights with BF16 activations where the processor does that
-                           (relative error 2^-9 each) and 8 tokens or more come together */
+    rt_precision precision;
     const atomic_bool *cancel; /* polled before each layer; may be NULL */
 } rt_session_opts;
 

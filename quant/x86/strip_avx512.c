@@ -25,9 +25,9 @@ static ALWAYS_INLINE void make_supers(const uint8_t *w, size_t row_bytes, size_t
             s->d[r] = p.d;
             s->dmin[r] = p.dmin;
         }
-        turn(codes, QUANT_SUPER / 4, s->codes);
-        turn(scales, 16, s->scales);
-        turn(mins, 8, s->mins);
+        turn(codes, QUANT_SUPER / 4, QUANT_SUPER / 4, s->codes);
+        turn(scales, 16, 16, s->scales);
+        turn(mins, 8, 8, s->mins);
     }
 }
 
@@ -44,7 +44,7 @@ static ALWAYS_INLINE void make_plains(const uint8_t *w, size_t row_bytes, size_t
             s->d[r] = p.d;
             s->m[r] = has_min ? p.m : 0.0f;
         }
-        turn(codes, QUANT_BLOCK / 4, s->codes);
+        turn(codes, QUANT_BLOCK / 4, QUANT_BLOCK / 4, s->codes);
     }
 }
 

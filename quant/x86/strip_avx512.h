@@ -15,12 +15,13 @@ static ALWAYS_INLINE const uint8_t *strip_row(const uint8_t *weight, size_t row_
     return weight + (r < n_rows ? r : n_rows - 1) * row_bytes;
 }
 
-/* to[c][row] = from[row][c] for n columns of 32 bits; n a multiple of 8 */
-static ALWAYS_INLINE void turn(const void *from, size_t n, void *to) {
+/* to[c][row] = from[row][c] for n columns of 32 bits, rows `stride` of those apart; n a multiple
+ * of 8 */
+static ALWAYS_INLINE void turn(const void *from, size_t stride, size_t n, void *to) {
     for (size_t c = 0; c < n; c += 8)
         for (size_t r = 0; r < ROWS; r += 8) {
             __m256 columns[8];
-            transpose_8x8((const float *)from + r * n + c, (int)n, columns);
+            transpose_8x8((const float *)from + r * stride + c, (int)stride, columns);
             for (size_t j = 0; j < 8; j++)
                 _mm256_storeu_ps((float *)to + (c + j) * ROWS + r, columns[j]);
         }

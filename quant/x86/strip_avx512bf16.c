@@ -7,12 +7,17 @@ void quant_strip_bf16_avx512bf16(const void *weight, size_t row_bytes, size_t n_
                                  quant_strip *out) {
     uint16_t rows[QUANT_STRIP_ROWS][16];
     for (size_t c = 0; c < n_cols; c += 16) {
+        if (n_rows == QUANT_STRIP_ROWS && c + 16 <= n_cols && row_bytes % sizeof(float) == 0) {
+            turn((const uint8_t *)weight + c * sizeof rows[0][0], row_bytes / sizeof(float), 8,
+                 out->pairs[c / 2]);
+            continue;
+        }
         size_t n = n_cols - c < 16 ? n_cols - c : 16;
         memset(rows, 0, sizeof rows);
         for (size_t r = 0; r < QUANT_STRIP_ROWS; r++)
             memcpy(rows[r], strip_row(weight, row_bytes, n_rows, r) + c * sizeof rows[0][0],
                    n * sizeof rows[0][0]);
-        turn(rows, 8, out->pairs[c / 2]);
+        turn(rows, 8, 8, out->pairs[c / 2]);
     }
 }
 

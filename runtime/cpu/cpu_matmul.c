@@ -11,7 +11,7 @@ enum {
     TASKS_PER_WORKER = 4,    /* so that a slow core does not hold up the others */
     MIN_TASK_ELEMS = 131072, /* fewer products than this are not worth handing out */
     ENCODE_ROWS = 4,
-    MIN_BF16_TOKENS = 8 /* fewer wait for memory and gain nothing */
+    MIN_FAST_TOKENS = 8 /* fewer wait for memory and gain nothing */
 };
 
 static uint64_t max_u64(uint64_t a, uint64_t b) {
@@ -193,16 +193,20 @@ static size_t rows_per_task(const rt_cpu *cpu, const rt_weight *weight, size_t n
 }
 
 /* The form in which a weight multiplies the input. */
-static quant_act act_for(const rt_cpu *cpu, uint32_t type) {
+static quant_act act_for(const rt_cpu *cpu, const rt_weight *weight) {
+    static const quant_act fast[] = {
+        [RT_PRECISION_BF16] = QUANT_ACT_BF16, [RT_PRECISION_Q8] = QUANT_ACT_Q8};
+    quant_act act = quant_act_of(weight->type);
     if (cpu->precision == RT_PRECISION_F32) return QUANT_ACT_NONE;
-    bool bf16 = cpu->precision == RT_PRECISION_BF16 && cpu->n_inputs >= MIN_BF16_TOKENS;
-    return bf16 && quant_can_multiply(type, QUANT_ACT_BF16) ? QUANT_ACT_BF16 : quant_act_of(type);
+    if (cpu->precision == RT_PRECISION_DEFAULT || cpu->n_inputs < MIN_FAST_TOKENS) return act;
+    quant_act wish = fast[cpu->precision];
+    return quant_can_multiply(weight->type, wish, weight->n_cols) ? wish : act;
 }
 
 static product start_product(rt_cpu *cpu, const rt_weight *weight, float *out, size_t stride) {
     product p = {.cpu = cpu, .weight = weight, .n_acts = cpu->n_inputs, .out = out};
     p.stride = stride;
-    p.act = act_for(cpu, weight->type);
+    p.act = act_for(cpu, weight);
     p.acts = input_as(cpu, p.act);
     p.act_bytes = quant_act_row_bytes(p.act, weight->n_cols);
     return p;

@@ -19,7 +19,11 @@ static const rt_session_opts variants[] = {
     {.n_ctx = 0, .n_batch = 512, .kv_type = GGUF_TYPE_F16, .n_threads = 2},
     {.n_ctx = 1, .n_batch = 1, .kv_type = GGUF_TYPE_F32, .n_threads = 1},
     {.n_ctx = 65, .n_batch = 512, .kv_type = GGUF_TYPE_Q8_0, .n_threads = 3},
-    {.n_ctx = 4096, .n_batch = 64, .kv_type = GGUF_TYPE_Q4_0, .n_threads = 1, .exact = true},
+    {.n_ctx = 4096,
+     .n_batch = 64,
+     .kv_type = GGUF_TYPE_Q4_0,
+     .n_threads = 1,
+     .precision = RT_PRECISION_F32},
     {.n_ctx = 128, .n_seqs = 5, .n_kv_tokens = 300, .n_batch = 7, .kv_type = GGUF_TYPE_F16},
 };
 

@@ -6,7 +6,7 @@ static rt_session_opts exact_opts(void) {
     rt_session_opts opts = rt_session_defaults();
     opts.kv_type = GGUF_TYPE_F32;
     opts.n_threads = 2;
-    opts.exact = true;
+    opts.precision = RT_PRECISION_F32;
     return opts;
 }
 
@@ -122,7 +122,7 @@ static void check_independence(const char *folder, uint32_t type, uint32_t kv_ty
     rt_model *model = unit_model(folder, type);
     rt_session_opts opts = exact_opts();
     opts.kv_type = kv_type;
-    opts.exact = exact;
+    opts.precision = exact ? RT_PRECISION_F32 : RT_PRECISION_DEFAULT;
     opts.n_threads = 1;
     float *expected = unit_logits(model, &opts, ref.tokens, ref.n);
     for (size_t i = 0; i < sizeof batches / sizeof batches[0]; i++) {

@@ -17,7 +17,7 @@ enum {
     OPT_PLOT,
     OPT_SAVE_EVERY,
     OPT_RESUME,
-    OPT_BF16
+    OPT_PRECISION
 };
 
 static const tool_option options[] = {
@@ -31,16 +31,29 @@ static const tool_option options[] = {
     {OPT_PLOT, "plot", "OUT.svg", "with --show: draw them by layer"},
     {OPT_SAVE_EVERY, "save-every", "N", "write the output after every N chunks"},
     {OPT_RESUME, "resume", NULL, "go on from the chunks that the output has"},
-    {OPT_BF16, "bf16", NULL,
-     "multiply BF16 weights in BF16 where the processor can: faster, less exact"},
+    {OPT_PRECISION, "precision", "FORM",
+     "of products with float weights: f32 (default), or faster bf16 or q8"},
     {0},
 };
 
 typedef struct imatrix_opts {
     const char *text, *output, *show, *plot;
     uint32_t n_ctx, n_chunks, save_every;
-    bool dat, merge, resume, bf16;
+    bool dat, merge, resume;
+    rt_precision precision;
 } imatrix_opts;
+
+static gguf_code set_precision(const char *arg, rt_precision *out, gguf_error *err) {
+    static const char *const names[] = {
+        [RT_PRECISION_F32] = "f32", [RT_PRECISION_BF16] = "bf16", [RT_PRECISION_Q8] = "q8"};
+    for (int i = RT_PRECISION_F32; i <= RT_PRECISION_Q8; i++)
+        if (strcmp(arg, names[i]) == 0) {
+            *out = i == RT_PRECISION_F32 ? RT_PRECISION_DEFAULT : (rt_precision)i;
+            return GGUF_OK;
+        }
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     "--precision takes f32, bf16 or q8, not '%s'", arg);
+}
 
 static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err) {
     imatrix_opts *o = ctx;
@@ -74,9 +87,8 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     case OPT_RESUME:
         o->resume = true;
         break;
-    case OPT_BF16:
-        o->bf16 = true;
-        break;
+    case OPT_PRECISION:
+        return set_precision(arg, &o->precision, err);
     default:
         break;
     }
@@ -198,7 +210,7 @@ static gguf_code collect(collection *c, const rt_model *model, const rt_ids *ids
                          gguf_error *err) {
     rt_calibrate_opts opts = rt_calibrate_defaults();
     opts.n_ctx = c->o->n_ctx;
-    opts.bf16 = c->o->bf16;
+    opts.precision = c->o->precision;
     opts.n_chunks = c->o->n_chunks;
     opts.n_skip = c->n_done;
     opts.n_threads = c->t->n_threads;
