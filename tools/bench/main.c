@@ -13,6 +13,8 @@ enum {
     OPT_MAX_RSS,
     OPT_PLOT,
     OPT_REPORT,
+    OPT_FAIL,
+    OPT_SIGNIFICANCE,
     OPT_BASE,
     OPT_CTX,
     OPT_CHUNKS
@@ -32,6 +34,8 @@ static const tool_option options[] = {
     {OPT_MAX_RSS, "max-rss", "SIZE", "exit 1 if more memory is resident"},
     {OPT_PLOT, "plot", "F.svg", "draw the speeds"},
     {OPT_REPORT, "report", "F.html", "write a page with machine, table and pictures"},
+    {OPT_FAIL, "fail-on-regression", NULL, "compare: exit 1 if B is significantly slower"},
+    {OPT_SIGNIFICANCE, "significance", "P", "compare: how unlikely chance must be (0.05)"},
     {'f', "file", "TEXT[.gz]", "quality: the text to score"},
     {OPT_BASE, "base", "MODEL", "quality: the model to compare with"},
     {OPT_CTX, "ctx", "N", "quality: tokens of a chunk (512)"},
@@ -96,6 +100,11 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     case OPT_REPORT:
         o->report = arg;
         break;
+    case OPT_FAIL:
+        o->fail_on_regression = true;
+        break;
+    case OPT_SIGNIFICANCE:
+        return tool_parse_real("--significance", arg, 0, 1, &o->significance, err);
     case 'f':
         o->text = arg;
         break;
@@ -120,20 +129,28 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
                              "expected quality MODEL -f TEXT (see --help)");
         return bench_quality(t, o, t->args[1], err);
     }
+    if (t->n_args > 0 && strcmp(t->args[0], "compare") == 0) {
+        if (t->n_args != 3)
+            return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                             "expected compare A.json B.json (see --help)");
+        return bench_compare(t, o, t->args[1], t->args[2], err);
+    }
     return bench_speed(t, o, err);
 }
 
-static const char *const verb_names[] = {"quality", NULL};
+static const char *const verb_names[] = {"compare", "quality", NULL};
 
 int main(int argc, char **argv) {
     bench_opts o = {.repetitions = 5,
                     .n_batch = 512,
                     .kv_type = GGUF_TYPE_F16,
                     .format = "table",
+                    .significance = 0.05,
                     .n_ctx = 512};
     const tool_spec spec = {
         .name = "gguf-bench",
-        .usage = "MODEL... [options]\nquality MODEL -f TEXT [--base MODEL] [options]",
+        .usage =
+            "MODEL... [options]\ncompare A.json B.json [options]\nquality MODEL -f TEXT [--base MODEL] [options]",
         .summary = "Measure speed and memory of models, or how well one predicts a text.",
         .options = options,
         .set = set_option,
