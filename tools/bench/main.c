@@ -16,6 +16,8 @@ enum {
     OPT_FAIL,
     OPT_SIGNIFICANCE,
     OPT_BASE,
+    OPT_SAVE_BASE,
+    OPT_CHOICES,
     OPT_CTX,
     OPT_CHUNKS
 };
@@ -37,7 +39,9 @@ static const tool_option options[] = {
     {OPT_FAIL, "fail-on-regression", NULL, "compare: exit 1 if B is significantly slower"},
     {OPT_SIGNIFICANCE, "significance", "P", "compare: how unlikely chance must be (0.05)"},
     {'f', "file", "TEXT[.gz]", "quality: the text to score"},
-    {OPT_BASE, "base", "MODEL", "quality: the model to compare with"},
+    {OPT_BASE, "base", "REF", "quality: a model, or a saved base, to compare with"},
+    {OPT_SAVE_BASE, "save-base", "F", "quality: save the model's predictions as a small base"},
+    {OPT_CHOICES, "choices", "F.jsonl", "quality: multiple-choice questions to answer"},
     {OPT_CTX, "ctx", "N", "quality: tokens of a chunk (512)"},
     {OPT_CHUNKS, "chunks", "N", "quality: use at most N chunks"},
     {0},
@@ -111,6 +115,12 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     case OPT_BASE:
         o->base = arg;
         break;
+    case OPT_SAVE_BASE:
+        o->save_base = arg;
+        break;
+    case OPT_CHOICES:
+        o->choices = arg;
+        break;
     case OPT_CTX:
         return tool_parse_u32("--ctx", arg, 3, 1u << 20, &o->n_ctx, err);
     case OPT_CHUNKS:
@@ -124,9 +134,9 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     bench_opts *o = ctx;
     if (t->n_args > 0 && strcmp(t->args[0], "quality") == 0) {
-        if (t->n_args != 2 || !o->text)
+        if (t->n_args != 2 || (!o->text && (!o->choices || o->base || o->save_base)))
             return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                             "expected quality MODEL -f TEXT (see --help)");
+                             "expected quality MODEL -f TEXT, or --choices F.jsonl (see --help)");
         return bench_quality(t, o, t->args[1], err);
     }
     if (t->n_args > 0 && strcmp(t->args[0], "compare") == 0) {
@@ -150,7 +160,7 @@ int main(int argc, char **argv) {
     const tool_spec spec = {
         .name = "gguf-bench",
         .usage =
-            "MODEL... [options]\ncompare A.json B.json [options]\nquality MODEL -f TEXT [--base MODEL] [options]",
+            "MODEL... [options]\ncompare A.json B.json [options]\nquality MODEL -f TEXT [--base REF] [--choices F.jsonl] [options]",
         .summary = "Measure speed and memory of models, or how well one predicts a text.",
         .options = options,
         .set = set_option,
