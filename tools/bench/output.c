@@ -124,7 +124,7 @@ void bench_fill_cells(const bench_record *r, char cells[BENCH_COLUMNS][BENCH_CEL
 
 /* Text in a field of so many characters: names at its left, numbers at its right. */
 static void put_cell(const char *text, int column) {
-    static const int widths[BENCH_COLUMNS] = {24, 12, 10, 14, 18, 8, 8, 8, 10, 10, 7, 10};
+    static const int widths[BENCH_COLUMNS] = {24, 16, 10, 14, 18, 8, 8, 8, 10, 10, 7, 10};
     int n = 0;
     for (const char *p = text; *p; p++) n += (*p & 0xC0) != 0x80;
     int pad = n < widths[column] ? widths[column] - n : 0;
