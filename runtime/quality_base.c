@@ -29,6 +29,10 @@ enum {
     HEAVY = 4 /* times t */
 };
 
+/* Smaller probabilities count as none: what they would add to a divergence is as small. */
+static const double least_p = 1e-30;
+static const float least_ln_p = -100; /* that a row may have */
+
 static const char magic[4] = {'G', 'K', 'Q', 'B'};
 
 /* The head of a row, as stored. */
@@ -210,7 +214,10 @@ static double least_of_sample(const rt_distribution *d, const double *p, selecto
 
 void rt_base_put_row(const rt_base_layout *l, const rt_distribution *d, int32_t target,
                      uint64_t number, double *p, uint8_t *row) {
-    for (uint32_t i = 0; i < d->n; i++) p[i] = exp(rt_ln_p(d, i));
+    for (uint32_t i = 0; i < d->n; i++) {
+        p[i] = exp(rt_ln_p(d, i));
+        if (p[i] < least_p) p[i] = 0;
+    }
     selector s = {threshold_of(p, d->n, l->n_entries), random_start(number)};
     double most = rt_ln_p(d, d->top);
     row_head h = {.nll = (float)-rt_ln_p(d, (uint32_t)target),
@@ -312,7 +319,7 @@ static const char *row_fault(const rt_base_layout *l, const uint8_t *row) {
     if (h.n_used > l->n_entries) return "more entries than a row has room for";
     if (h.top >= l->n_vocab) return "a token outside the vocabulary";
     if (!(h.nll >= 0) || !isfinite(h.nll) || !(h.threshold >= 0) || !(h.threshold <= 1) ||
-        !(h.step >= 0) || !isfinite(h.step) || !(h.ln_max <= 1e-3f) || !isfinite(h.ln_max))
+        !(h.step >= 0) || !(h.ln_max <= 1e-3f) || !(h.ln_max - MAX_CODE * h.step >= least_ln_p))
         return "a number out of range";
     for (uint32_t i = 0, before = 0; i < h.n_used; i++) {
         uint32_t id = get_id(l, row, i);

@@ -86,17 +86,18 @@ START_TEST(sizes) {
 }
 END_TEST
 
-/* Certain tokens and nothing else: one that has everything, and all alike. */
+/* One token that has everything, or next to it, and all alike. */
 START_TEST(extremes) {
     static float p_logits[1000], q_logits[1000];
     static double room[1000];
     static uint8_t row[8192];
     rt_base_layout layout = rt_base_layout_of(1000);
     rt_token_score score;
-    for (int round = 0; round < 2; round++) {
+    static const float highest[] = {2000, 730, 60, 0};
+    for (size_t round = 0; round < 4; round++) {
         for (uint32_t i = 0; i < 1000; i++) {
-            p_logits[i] = round == 0 && i == 5 ? 2000.0f : 0.0f;
-            q_logits[i] = round == 0 && i == 5 ? 3.0f : 0.0f;
+            p_logits[i] = i == 5 ? highest[round] : 0;
+            q_logits[i] = i == 5 ? highest[round] / 100 : 0;
         }
         rt_distribution p = rt_distribution_of(p_logits, 1000);
         rt_distribution q = rt_distribution_of(q_logits, 1000);
