@@ -17,6 +17,7 @@ t gguf-bench m.gguf -p 4 -n 0 -r 1 -q --plot missing/p.svg
 bench m.gguf -p 4 -n 2 -d 0,8 --plot p.svg --report p.html >/dev/null
 echo "exit $?: $(grep -c '<polyline' p.svg) curves, $(grep -c '<rect' p.svg) bars, $(grep -c '<tr><td>' p.html) rows"
 t gguf-bench m.gguf -p 4 -n 0 -r 1 -q --plot p.svg
+t gguf-bench m.gguf --plot p.png
 # Thresholds.
 gguf-bench m.gguf -p 4 -n 2 -r 1 -q -o csv --min-tg 1e9 --min-pp 1e9 --max-rss 1K 2>&1 >/dev/null | grep missed | sed -E 's/[0-9.]+ tokens/N tokens/; s/[0-9.]+ MiB/N MiB/'
 echo "exit ${PIPESTATUS[0]}"
