@@ -44,7 +44,8 @@ typedef struct bench_printer {
 
 /* Errors: GGUF_E_USAGE an unknown format. */
 gguf_code bench_printer_start(bench_printer *printer, const char *format, gguf_error *err);
-void bench_print(bench_printer *printer, const bench_record *record);
+/* Errors: GGUF_E_IO; a reader that left is none. */
+gguf_code bench_print(bench_printer *printer, const bench_record *record, gguf_error *err);
 /* Also after a failure: what was printed becomes a whole document. */
 void bench_printer_end(bench_printer *printer);
 

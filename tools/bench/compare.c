@@ -11,6 +11,7 @@
 #include <string.h>
 
 #define MAX_RECORD_BYTES ((size_t)64 << 20)
+#define MAX_SETTINGS     10000
 
 /* What a measurement was set to. Records of one file that agree in all of it are one sample. */
 typedef struct setting {
@@ -93,6 +94,9 @@ static gguf_code add_record(sample_list *list, const json_t *object, gguf_error 
                          "no record of gguf-bench: it has no samples_ts");
     setting set = setting_of(object);
     sample *s = sample_of(list, &set);
+    if (list->n > MAX_SETTINGS)
+        return gguf_fail(err, GGUF_E_LIMIT, list->path, GGUF_NO_OFFSET,
+                         "more than %d different settings", MAX_SETTINGS);
     void *grown = s ? realloc(s->rates, (s->n + n) * sizeof *s->rates) : NULL;
     if (!grown) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     s->rates = grown;

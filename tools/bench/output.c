@@ -1,6 +1,7 @@
 /* Records as table, Markdown, JSON, JSON lines, CSV or SQL, one by one as they come. */
 #include "tools/bench/bench.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
 #include <stdio.h>
@@ -181,11 +182,15 @@ gguf_code bench_printer_start(bench_printer *printer, const char *format, gguf_e
                      "-o takes table, md, json, jsonl, csv or sql, not '%s'", format);
 }
 
-void bench_print(bench_printer *printer, const bench_record *record) {
+gguf_code bench_print(bench_printer *printer, const bench_record *record, gguf_error *err) {
     bool first = printer->n_printed++ == 0;
+    errno = 0;
     if (first) printer->format->begin();
     printer->format->print(record, first);
-    fflush(stdout);
+    bool lost = fflush(stdout) != 0 || ferror(stdout);
+    if (!lost || errno == EPIPE) return GGUF_OK; /* a reader may leave early */
+    return gguf_fail(err, GGUF_E_IO, NULL, GGUF_NO_OFFSET, "cannot write to standard output: %s",
+                     strerror(errno));
 }
 
 void bench_printer_end(bench_printer *printer) {

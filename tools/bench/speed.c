@@ -72,7 +72,8 @@ static void show_progress(speed_run *s) {
 }
 
 static gguf_code measure_case(speed_run *s, const bench_case *c, gguf_error *err) {
-    if (c->n_prompt + c->n_gen == 0) return GGUF_OK;
+    /* Nobody reads any more. */
+    if (c->n_prompt + c->n_gen == 0 || ferror(stdout)) return GGUF_OK;
     void *grown = realloc(s->records, (s->n + 1) * sizeof *s->records);
     if (!grown) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     s->records = grown;
@@ -82,9 +83,8 @@ static gguf_code measure_case(speed_run *s, const bench_case *c, gguf_error *err
     if (code) return code;
     s->n++;
     if (s->t->progress_shown) fprintf(stderr, "\r\033[K");
-    if (!s->t->json) bench_print(&s->printer, record);
     warn_of_noise(s->t, record);
-    return GGUF_OK;
+    return s->t->json ? GGUF_OK : bench_print(&s->printer, record, err);
 }
 
 static gguf_code measure_model(speed_run *s, const char *path, gguf_error *err) {
@@ -201,7 +201,8 @@ gguf_code bench_speed(tool *t, bench_opts *o, gguf_error *err) {
         show_machine(t, &s.machine);
         code = measure_all(&s, err);
         /* With --json stdout has one document, which may be an error: nothing before the end. */
-        for (size_t i = 0; t->json && !code && i < s.n; i++) bench_print(&s.printer, &s.records[i]);
+        for (size_t i = 0; t->json && !code && i < s.n; i++)
+            code = bench_print(&s.printer, &s.records[i], err);
         bench_printer_end(&s.printer);
     }
     if (!code && o->plot) code = bench_write_plot(t, o->plot, s.records, s.n, err);

@@ -51,6 +51,11 @@ echo '[{"samples_ts": [1, 0]}]' >zero.json
 echo '{"samples_ts": [1]' >broken.json
 for file in empty other zero broken missing; do t gguf-bench compare a.jsonl $file.json; done
 t gguf-bench compare a.jsonl
+# A reader that leaves ends the run; a full disk is an error.
+bench m.gguf -p 4,5,6,7,8 -n 0 -o jsonl | head -n 1 | jq .n_prompt
+echo "exit ${PIPESTATUS[0]}"
+bench m.gguf -p 4 -n 0 -o csv >/dev/full
+echo "exit $?"
 # Ctrl-C: what was measured so far is a whole document.
 gguf-convert "$DATA/demo-model" -o demo.gguf -q
 gguf-bench demo.gguf -p 4 -n 2000 -d 0,500,1000,2000 -r 1000 -t 1 -q -o json >cut.json 2>err &
