@@ -23,6 +23,9 @@ typedef struct bench_machine {
  *   root  "" for this machine, or a folder that holds copies of proc/ and sys/ */
 void bench_machine_describe(const char *root, bench_machine *out);
 
+/* Bytes per second that n_threads reach when they read memory far larger than the caches. */
+gguf_code bench_bandwidth(unsigned n_threads, double *bytes_per_s, gguf_error *err);
+
 /* Fill in what n_threads reach: reading memory far larger than the caches, multiplying and adding
  * floats, and 8-bit integers into 32 bits, in registers, with the instruction set that the kernels
  * use. Takes about half a second. */

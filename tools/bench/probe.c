@@ -233,12 +233,21 @@ static gguf_code probe_arithmetic(gguf_pool *pool, bench_machine *out, gguf_erro
     return GGUF_OK;
 }
 
-gguf_code bench_machine_probe(unsigned n_threads, bench_machine *out, gguf_error *err) {
+gguf_code bench_bandwidth(unsigned n_threads, double *bytes_per_s, gguf_error *err) {
     gguf_pool *pool;
     gguf_code code = gguf_pool_new(n_threads, &pool, err);
     if (code) return code;
-    code = probe_memory(pool, &out->bandwidth_bytes_per_s, err);
-    if (!code) code = probe_arithmetic(pool, out, err);
+    code = probe_memory(pool, bytes_per_s, err);
+    gguf_pool_free(pool);
+    return code;
+}
+
+gguf_code bench_machine_probe(unsigned n_threads, bench_machine *out, gguf_error *err) {
+    gguf_pool *pool;
+    gguf_code code = bench_bandwidth(n_threads, &out->bandwidth_bytes_per_s, err);
+    if (!code) code = gguf_pool_new(n_threads, &pool, err);
+    if (code) return code;
+    code = probe_arithmetic(pool, out, err);
     gguf_pool_free(pool);
     return code;
 }
