@@ -440,6 +440,36 @@ def imatrix_dat_seeds(rng):
     yield "huge", struct.pack("<ii", 1, 1) + b"a" + struct.pack("<ii", 1, 0x7FFFFFFF)
 
 
+# ---- saved bases of gguf-bench quality; the target puts the hash right ------------------------------
+def quality_base_seeds(rng):
+    def base(rows, n_vocab=100, n_ctx=32, bos=1, n_entries=4, version=1, n_rows=None):
+        head = struct.pack("<4sIQQQIIiI", b"GKQB", version, 0, rng.getrandbits(64), len(rows) if n_rows is None else n_rows,
+                           n_vocab, n_ctx, bos, n_entries)
+        return head + bytes(16) + b"".join(rows)
+
+    def row(entries, nll=1.0, top=3, threshold=0.1, ln_max=-0.5, step=1e-4, n_used=None, n_entries=4, id_bits=7):
+        head = struct.pack("<fIIfff", nll, top, len(entries) if n_used is None else n_used, threshold, ln_max, step)
+        padded = entries + [(0, 0)] * (n_entries - len(entries))
+        ids = sum(token << id_bits * i for i, (token, _) in enumerate(padded))
+        return head + b"".join(struct.pack("<H", code) for _, code in padded) + ids.to_bytes((n_entries * id_bits + 7) // 8, "little")
+
+    plain = row([(3, 0), (17, 4000), (50, 65535), (99, 12)])
+    yield "one", base([plain])
+    yield "three", base([plain, row([(3, 0)]), row([], threshold=0.0)])
+    yield "order", base([row([(17, 0), (3, 1)])])
+    yield "outside", base([row([(3, 0), (120, 1)])])
+    yield "top", base([row([(3, 0)], top=100)])
+    yield "used", base([row([(3, 0)], n_used=5)])
+    yield "nan", base([row([(3, 0)], threshold=float("nan"))])
+    yield "step", base([row([(3, 9)], step=1e30)])
+    yield "most", base([row([(3, 0)], ln_max=80.0)])
+    yield "version", base([plain], version=2)
+    yield "rows", base([plain], n_rows=1 << 60)
+    yield "vocabulary", base([plain], n_vocab=0xFFFFFFFF)
+    yield "entries", base([plain], n_entries=0)
+    yield "bos", base([plain], bos=-2)
+
+
 # ---- whole files: byte order, changes, shards -----------------------------------------------------
 def swap_seeds(rng):
     for name, data in gguf_seeds(rng):
@@ -538,6 +568,7 @@ DICTIONARIES = {
               b"ctorch._utils\n_rebuild_parameter\n", b"ccollections\nOrderedDict\n", b"storage", b"\x8a\x08", b"\x95", b"u.",
               b"\xff\xff\xff\xff", MARK],
     "imatrix_dat": [b"a.weight", le("i", 1), le("i", -1), le("i", 0x7FFFFFFF), le("f", float("nan")), le("f", -1.0)],
+    "quality_base": [b"GKQB", le("I", 1), le("I", 0xFFFFFFFF), le("f", float("nan")), le("f", float("inf")), le("f", 1e30)],
     "template": [b"{%", b"%}", b"{{", b"}}", b"{#", b"#}", b"-%}", b"{%-", b"{%+", b"for ", b" in ", b"endfor", b"if ", b"elif ",
                  b"else", b"endif", b"set ", b"endset", b"macro ", b"endmacro", b"call", b"endcall", b"filter ", b"endfilter",
                  b"raw", b"endraw", b"generation", b"endgeneration", b"break", b"continue", b"recursive", b" is not ", b"not ",
@@ -554,7 +585,8 @@ for _name in FOR_GGUF[1:]:
     DICTIONARIES[_name] = [*DICTIONARIES["gguf"], MARK]
 
 SEEDS = {"gguf": gguf_seeds, "verify": verify_seeds, "swap": swap_seeds, "edit": edit_seeds, "shards": shards_seeds,
-         "torch": torch_seeds, "imatrix_dat": imatrix_dat_seeds, "template": template_seeds, "imatrix": imatrix_seeds, "tokenizer_gguf": tokenizer_gguf_seeds,
+         "torch": torch_seeds, "imatrix_dat": imatrix_dat_seeds, "quality_base": quality_base_seeds,
+         "template": template_seeds, "imatrix": imatrix_seeds, "tokenizer_gguf": tokenizer_gguf_seeds,
          "safetensors": safetensors_seeds, "tokenizer_json": tokenizer_json_seeds,
          "tokenizer_model": tokenizer_model_seeds, "yaml": yaml_seeds, "import": import_seeds}
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every JSON document of gguf-inspect and gguf-run against its schema in docs/schemas. usage: check_schemas.py BUILD DATA"""
+"""Every JSON document of gguf-inspect, gguf-bench and gguf-run against its schema in docs/schemas. usage: check_schemas.py BUILD DATA"""
 import json
 import pathlib
 import subprocess
@@ -46,6 +46,21 @@ with tempfile.TemporaryDirectory() as temporary:
     check(folder, "inspect-diff", 1, "diff", "a.gguf", "b.gguf", "--values")
     check(folder, "inspect-report", 0, "report", "a.gguf", "-o", "r.html")
     check(folder, "error", 4, "cut.gguf")
+    (folder / "text.txt").write_text("And God said, Let there be light: and there was light. " * 40)
+    (folder / "c.jsonl").write_text('{"context": "And", "choices": ["God said", "said God"], "label": 0}\n' * 2)
+    bench = {"tool": "gguf-bench"}
+    check(folder, "bench", 0, "a.gguf", "-p", "4", "-n", "3", "--pg", "2,2", "-d", "0,5", "-r", "2", **bench)
+    check(folder, "bench", 0, "a.gguf", "-p", "4", "-n", "0", "-r", "1", **bench)
+    for name, repetitions in (("s.json", 3), ("t.json", 1)):
+        command = [BUILD / "gguf-bench", "a.gguf", "-p", "4", "-n", "2", "-r", str(repetitions), "-o", "json", "-q"]
+        (folder / name).write_bytes(subprocess.check_output(command, cwd=folder))
+    check(folder, "bench-compare", 0, "compare", "s.json", "s.json", **bench)
+    check(folder, "bench-compare", 0, "compare", "s.json", "t.json", **bench)
+    quality = ("quality", "b.gguf", "-f", "text.txt", "--ctx", "32")
+    check(folder, "bench-quality", 0, *quality, **bench)
+    check(folder, "bench-quality", 0, *quality, "--base", "a.gguf", "--choices", "c.jsonl", **bench)
+    check(folder, "bench-quality", 0, "quality", "b.gguf", "--choices", "c.jsonl", **bench)
+    check(folder, "error", 4, "cut.gguf", **bench)
     for args in (["-p", "x"], ["-p", "x", "--chat"], ["-p", "x", "-n", "0"], ["-p", "x", "--seed", "random", "-n", "40"]):
         check(folder, "run", 0, "a.gguf", *args, tool="gguf-run")
     check(folder, "run-tokenize", 0, "a.gguf", "--tokenize", "-p", "some words", tool="gguf-run")

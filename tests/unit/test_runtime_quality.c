@@ -1,4 +1,5 @@
 /* Perplexity and divergence: against sums over plain logits, and of a model against itself. */
+#include "runtime/choices.h"
 #include "runtime/quality.h"
 #include "unit_model.h"
 
@@ -112,6 +113,43 @@ START_TEST(divergence_of_a_coarser_model) {
 }
 END_TEST
 
+/* Choices that share five tokens, of different lengths, one of which starts late. */
+START_TEST(choices) {
+    gguf_error err = {0};
+    int32_t tokens[N_TOKENS], rows[3][60];
+    static const size_t lengths[] = {8, 60, 9}, first[] = {5, 5, 7};
+    rt_choice list[3];
+    double ln_ps[3];
+    rt_quality_opts opts = small_opts();
+    rt_session *session;
+    opts.session.n_ctx = 64;
+    rt_session_opts two = opts.session;
+    two.n_seqs = 2;
+    fill_tokens(tokens);
+    rt_model *model = unit_model("models/llama", GGUF_TYPE_BF16);
+    uint32_t n_vocab = rt_model_hparams(model)->n_vocab;
+    for (size_t c = 0; c < 3; c++) {
+        for (size_t i = 0; i < lengths[c]; i++) rows[c][i] = tokens[i < 5 ? i : i + c + 1];
+        list[c] = (rt_choice){rows[c], lengths[c], first[c]};
+    }
+    unit_ok(rt_session_new(model, &two, &session, &err), err);
+    unit_ok(rt_choices_score(session, list, 3, ln_ps, &err), err);
+    for (size_t c = 0; c < 3; c++) {
+        double sum = 0;
+        float *logits = unit_logits(model, &opts.session, rows[c], lengths[c]);
+        for (size_t i = first[c]; i < lengths[c]; i++)
+            sum += ln_p(logits + (i - 1) * n_vocab, n_vocab, rows[c][i]);
+        ck_assert_double_eq_tol(ln_ps[c] / sum, 1, 1e-9);
+        free(logits);
+    }
+    list[1].first = lengths[1];
+    unit_fails(rt_choices_score(session, list, 3, ln_ps, &err), GGUF_E_USAGE,
+               "choice 1 of 60 tokens cannot start at 60", err);
+    rt_session_free(session);
+    rt_model_close(model);
+}
+END_TEST
+
 static void count_and_cancel(void *ctx, uint64_t done, uint64_t total, double ppl) {
     ck_assert_uint_le(done, total);
     ck_assert_uint_eq(total, 2 * N_CTX);
@@ -146,6 +184,7 @@ int main(void) {
     tcase_add_test(tc, perplexity);
     tcase_add_test(tc, model_against_itself);
     tcase_add_test(tc, divergence_of_a_coarser_model);
+    tcase_add_test(tc, choices);
     tcase_add_test(tc, errors);
     suite_add_tcase(suite, tc);
     return unit_run(suite);

@@ -3,45 +3,71 @@
 #define TOOLS_BENCH_BENCH_H
 
 #include "runtime/runtime.h"
+#include "tools/bench/record.h"
 #include "tools/common/tool.h"
+
+#include <stdio.h>
 
 typedef struct bench_opts {
     /* speed */
-    uint32_t *prompts, *gens, *depths;
-    size_t n_prompts, n_gens, n_depths;
+    uint32_t *prompts, *gens, *depths, *pairs; /* pairs: prompt, generation, ... */
+    size_t n_prompts, n_gens, n_depths, n_pairs;
     uint32_t repetitions, n_batch, kv_type;
-    const char *format; /* table, md, json, jsonl, csv, sql */
+    const char *format;    /* table, md, json, jsonl, csv, sql */
+    double min_tg, min_pp; /* 0 = none */
+    uint64_t max_rss_bytes;
+    const char *plot, *report;
+    /* compare */
+    double significance;
+    bool fail_on_regression;
     /* quality */
-    const char *text, *base;
+    const char *text, *base, *save_base, *choices;
     uint32_t n_ctx, n_chunks;
 } bench_opts;
 
-/* One measurement: a prompt of n_prompt tokens, or n_gen generated tokens, behind n_depth tokens.
- */
-typedef struct bench_record {
-    char model_filename[256], model_type[64], type_k[16], isa[16];
-    uint64_t model_size, model_n_params; /* bytes of tensors, elements */
-    uint32_t n_threads, n_batch, n_prompt, n_gen, n_depth, repetitions;
-    double avg_ns, stddev_ns, avg_ts, stddev_ts; /* of one repetition; tokens per second */
-    double ttft_s, itl_p50_s, itl_p99_s;         /* NaN where it has no meaning */
-    uint64_t peak_rss_bytes, predicted_rss_bytes;
-    uint64_t peak_device_bytes, predicted_device_bytes; /* 0: no device is used */
-    double bandwidth_share;                             /* NaN for prompts */
-} bench_record;
+/* One combination to measure. */
+typedef struct bench_case {
+    const char *path;
+    uint32_t n_prompt, n_gen, n_depth;
+} bench_case;
 
 /* Measure one combination in a process of its own, so that the peak memory is its own.
- *   bandwidth  bytes per second that a plain read reaches with the same threads */
-gguf_code bench_measure(tool *t, const bench_opts *o, const char *path, uint32_t n_prompt,
-                        uint32_t n_gen, uint32_t n_depth, double bandwidth, bench_record *record,
+ *   machine  described and probed */
+gguf_code bench_measure(const tool *t, const bench_opts *o, const bench_case *which,
+                        const bench_machine *machine, bench_record *record, gguf_error *err);
+
+/* Prints records one by one as they come. */
+typedef struct bench_printer {
+    const struct bench_format *format;
+    size_t n_printed;
+} bench_printer;
+
+/* Errors: GGUF_E_USAGE an unknown format. */
+gguf_code bench_printer_start(bench_printer *printer, const char *format, gguf_error *err);
+/* Errors: GGUF_E_IO; a reader that left is none. */
+gguf_code bench_print(bench_printer *printer, const bench_record *record, gguf_error *err);
+/* Also after a failure: what was printed becomes a whole document. */
+void bench_printer_end(bench_printer *printer);
+
+/* A record as the cells of a table. */
+enum { BENCH_COLUMNS = 12, BENCH_CELL = 96 };
+extern const char *const bench_headings[BENCH_COLUMNS];
+void bench_fill_cells(const bench_record *record, char cells[BENCH_COLUMNS][BENCH_CELL]);
+
+/* Pictures and a page of records. */
+gguf_code bench_write_plot(const tool *t, const char *path, const bench_record *records, size_t n,
+                           gguf_error *err);
+gguf_code bench_write_report(const tool *t, const char *path, const bench_record *records, size_t n,
+                             gguf_error *err);
+
+/* The verbs. */
+gguf_code bench_speed(tool *t, bench_opts *o, gguf_error *err);
+gguf_code bench_compare(tool *t, const bench_opts *o, const char *path_a, const char *path_b,
                         gguf_error *err);
-
-/* Bytes per second that n_threads reach when they read memory far larger than the caches. */
-gguf_code bench_bandwidth(unsigned n_threads, double *bytes_per_s, gguf_error *err);
-
-/* Print records in the format of the options, as llama-bench names the fields. */
-gguf_code bench_print(const bench_record *records, size_t n, const char *format, gguf_error *err);
-
-/* gguf-bench quality MODEL */
 gguf_code bench_quality(tool *t, const bench_opts *o, const char *path, gguf_error *err);
+/* The part of quality that scores multiple-choice questions; adds its results to `json` or prints
+ * them. */
+gguf_code bench_choices(tool *t, const bench_opts *o, const rt_model *model, json_t *json,
+                        gguf_error *err);
 
 #endif

@@ -1,98 +1,50 @@
-/* Records as table, Markdown, JSON, JSON lines, CSV or SQL. One list of fields serves all. */
+/* Records as table, Markdown, JSON, JSON lines, CSV or SQL, one by one as they come. */
 #include "tools/bench/bench.h"
 
+#include <errno.h>
 #include <inttypes.h>
 #include <math.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
-typedef enum field_kind { FIELD_TEXT, FIELD_U32, FIELD_U64, FIELD_REAL } field_kind;
-
-typedef struct field {
+struct bench_format {
     const char *name;
-    field_kind kind;
-    size_t off;
-} field;
-
-#define FIELD(kind, name) \
-    { #name, kind, offsetof(bench_record, name) }
-
-static const field fields[] = {
-    FIELD(FIELD_TEXT, model_filename),
-    FIELD(FIELD_TEXT, model_type),
-    FIELD(FIELD_U64, model_size),
-    FIELD(FIELD_U64, model_n_params),
-    FIELD(FIELD_TEXT, isa),
-    FIELD(FIELD_U32, n_threads),
-    FIELD(FIELD_U32, n_batch),
-    FIELD(FIELD_TEXT, type_k),
-    FIELD(FIELD_U32, n_prompt),
-    FIELD(FIELD_U32, n_gen),
-    FIELD(FIELD_U32, n_depth),
-    FIELD(FIELD_U32, repetitions),
-    FIELD(FIELD_REAL, avg_ns),
-    FIELD(FIELD_REAL, stddev_ns),
-    FIELD(FIELD_REAL, avg_ts),
-    FIELD(FIELD_REAL, stddev_ts),
-    FIELD(FIELD_REAL, ttft_s),
-    FIELD(FIELD_REAL, itl_p50_s),
-    FIELD(FIELD_REAL, itl_p99_s),
-    FIELD(FIELD_U64, peak_rss_bytes),
-    FIELD(FIELD_U64, predicted_rss_bytes),
-    FIELD(FIELD_U64, peak_device_bytes),
-    FIELD(FIELD_U64, predicted_device_bytes),
-    FIELD(FIELD_REAL, bandwidth_share),
+    void (*begin)(void);
+    void (*print)(const bench_record *record, bool first);
+    void (*end)(void);
 };
 
-#define N_FIELDS (sizeof fields / sizeof fields[0])
+static void nothing(void) {}
 
-static json_t *field_json(const bench_record *r, const field *f) {
-    const char *at = (const char *)r + f->off;
-    uint32_t u32;
-    uint64_t u64;
-    double real;
-    switch (f->kind) {
-    case FIELD_TEXT:
-        return tool_json_bytes(at, strlen(at));
-    case FIELD_U32:
-        memcpy(&u32, at, sizeof u32);
-        return json_integer(u32);
-    case FIELD_U64:
-        memcpy(&u64, at, sizeof u64);
-        return json_integer((json_int_t)u64);
-    case FIELD_REAL:
-        break;
-    }
-    memcpy(&real, at, sizeof real);
-    return isnan(real) ? json_null() : tool_json_real(real);
+/* ---- JSON -------------------------------------------------------------------------------- */
+
+static void dump(const bench_record *record, size_t flags) {
+    json_t *object = bench_record_json(record);
+    json_dumpf(object, stdout, flags | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(12));
+    json_decref(object);
 }
 
-static json_t *record_json(const bench_record *r) {
-    json_t *object = json_object();
-    for (size_t i = 0; i < N_FIELDS; i++)
-        json_object_set_new(object, fields[i].name, field_json(r, &fields[i]));
-    return object;
+static void print_json(const bench_record *record, bool first) {
+    printf("%s\n", first ? "[" : ",");
+    dump(record, JSON_INDENT(2));
 }
 
-static void print_json(const bench_record *records, size_t n) {
-    json_t *list = json_array();
-    for (size_t i = 0; i < n; i++) json_array_append_new(list, record_json(&records[i]));
-    tool_print_json(list);
+static void end_json(void) {
+    printf("\n]\n");
 }
 
-static void print_jsonl(const bench_record *records, size_t n) {
-    for (size_t i = 0; i < n; i++) {
-        json_t *object = record_json(&records[i]);
-        json_dumpf(object, stdout, JSON_COMPACT | JSON_PRESERVE_ORDER | JSON_REAL_PRECISION(12));
-        putchar('\n');
-        json_decref(object);
-    }
+static void print_jsonl(const bench_record *record, bool first) {
+    (void)first;
+    dump(record, JSON_COMPACT);
+    putchar('\n');
 }
+
+/* ---- CSV and SQL ------------------------------------------------------------------------- */
 
 /* A value with its quotes doubled, between `quote`s if it is text; "" or NULL where it has none. */
-static void print_value(const bench_record *r, const field *f, char quote, const char *absent) {
-    json_t *value = field_json(r, f);
+static void print_value(const bench_record *r, const bench_field *f, char quote,
+                        const char *absent) {
+    json_t *value = bench_field_json(r, f);
     if (json_is_string(value)) {
         putchar(quote);
         for (const char *p = json_string_value(value); *p; p++) {
@@ -110,77 +62,137 @@ static void print_value(const bench_record *r, const field *f, char quote, const
     json_decref(value);
 }
 
-static void print_csv(const bench_record *records, size_t n) {
-    for (size_t i = 0; i < N_FIELDS; i++) printf("%s%s", i ? "," : "", fields[i].name);
+static void begin_csv(void) {
+    for (size_t i = 0; i < bench_n_fields; i++) printf("%s%s", i ? "," : "", bench_fields[i].name);
     printf("\n");
-    for (size_t k = 0; k < n; k++) {
-        for (size_t i = 0; i < N_FIELDS; i++) {
-            if (i) putchar(',');
-            print_value(&records[k], &fields[i], '"', "");
-        }
-        printf("\n");
-    }
 }
 
-static void print_sql(const bench_record *records, size_t n) {
+static void print_csv(const bench_record *record, bool first) {
+    (void)first;
+    for (size_t i = 0; i < bench_n_fields; i++) {
+        if (i) putchar(',');
+        print_value(record, &bench_fields[i], '"', "");
+    }
+    printf("\n");
+}
+
+static void begin_sql(void) {
     static const char *const types[] = {"TEXT", "INTEGER", "INTEGER", "REAL"};
     printf("CREATE TABLE IF NOT EXISTS gguf_bench (\n");
-    for (size_t i = 0; i < N_FIELDS; i++)
-        printf("  %s %s%s\n", fields[i].name, types[fields[i].kind], i + 1 < N_FIELDS ? "," : "");
+    for (size_t i = 0; i < bench_n_fields; i++)
+        printf("  %s %s%s\n", bench_fields[i].name, types[bench_fields[i].kind],
+               i + 1 < bench_n_fields ? "," : "");
     printf(");\n");
-    for (size_t k = 0; k < n; k++) {
-        printf("INSERT INTO gguf_bench VALUES (");
-        for (size_t i = 0; i < N_FIELDS; i++) {
-            if (i) printf(", ");
-            print_value(&records[k], &fields[i], '\'', "NULL");
-        }
-        printf(");\n");
+}
+
+static void print_sql(const bench_record *record, bool first) {
+    (void)first;
+    printf("INSERT INTO gguf_bench VALUES (");
+    for (size_t i = 0; i < bench_n_fields; i++) {
+        if (i) printf(", ");
+        print_value(record, &bench_fields[i], '\'', "NULL");
     }
+    printf(");\n");
 }
 
-static void print_rows(const bench_record *records, size_t n, bool markdown) {
-    const char *row = markdown ? "| %s | %s | %s | %s | %s | %s | %s | %s | %s |\n"
-                               : "%-24s %-12s %10s %10s %18s %9s %9s %10s %10s\n";
-    printf(row, "model", "type", "size", "test", "t/s", "p50 ms", "p99 ms", "peak", "predicted");
-    if (markdown) printf("|---|---|--:|--:|--:|--:|--:|--:|--:|\n");
-    for (size_t i = 0; i < n; i++) {
-        const bench_record *r = &records[i];
-        char size[32], test[64], rate[64], p50[32] = "-", p99[32] = "-", peak[32], predicted[32];
-        char depth[32] = "";
-        if (r->n_depth) snprintf(depth, sizeof depth, "@%" PRIu32, r->n_depth);
-        snprintf(test, sizeof test, "%s%" PRIu32 "%s", r->n_prompt ? "pp" : "tg",
-                 r->n_prompt ? r->n_prompt : r->n_gen, depth);
-        snprintf(rate, sizeof rate, "%.2f ± %.2f", r->avg_ts, r->stddev_ts);
-        if (r->n_gen) {
-            snprintf(p50, sizeof p50, "%.2f", r->itl_p50_s * 1e3);
-            snprintf(p99, sizeof p99, "%.2f", r->itl_p99_s * 1e3);
-        }
-        printf(row, r->model_filename, r->model_type,
-               tool_size_text(r->model_size, size, sizeof size), test, rate, p50, p99,
-               tool_size_text(r->peak_rss_bytes, peak, sizeof peak),
-               tool_size_text(r->predicted_rss_bytes, predicted, sizeof predicted));
+/* ---- tables ------------------------------------------------------------------------------ */
+
+const char *const bench_headings[BENCH_COLUMNS] = {
+    "model",  "type",   "size", "test",      "t/s ± 95 %", "TTFT s",
+    "p50 ms", "p99 ms", "peak", "predicted", "memory",     "arithmetic"};
+
+/* A number, or a dash where there is none. */
+static void put_number(char *cell, double value, int n_digits, const char *unit) {
+    snprintf(cell, BENCH_CELL, "-");
+    if (!isnan(value)) snprintf(cell, BENCH_CELL, "%.*f%s", n_digits, value, unit);
+}
+
+void bench_fill_cells(const bench_record *r, char cells[BENCH_COLUMNS][BENCH_CELL]) {
+    snprintf(cells[0], BENCH_CELL, "%.90s", r->model_filename);
+    snprintf(cells[1], BENCH_CELL, "%s", r->model_type);
+    tool_size_text(r->model_size, cells[2], BENCH_CELL);
+    bench_test_name(r, cells[3], BENCH_CELL);
+    snprintf(cells[4], BENCH_CELL, "%.2f", r->avg_ts);
+    if (!isnan(r->ci95_ts)) snprintf(cells[4], BENCH_CELL, "%.2f ± %.2f", r->avg_ts, r->ci95_ts);
+    put_number(cells[5], r->ttft_s, 3, "");
+    put_number(cells[6], r->itl_p50_s * 1e3, 2, "");
+    put_number(cells[7], r->itl_p99_s * 1e3, 2, "");
+    tool_size_text(r->peak_rss_bytes, cells[8], BENCH_CELL);
+    tool_size_text(r->predicted_rss_bytes, cells[9], BENCH_CELL);
+    put_number(cells[10], 100 * r->bandwidth_share, 0, " %");
+    put_number(cells[11], 100 * r->arithmetic_share, 0, " %");
+}
+
+/* Text in a field of so many characters: names at its left, numbers at its right. */
+static void put_cell(const char *text, int column) {
+    static const int widths[BENCH_COLUMNS] = {24, 16, 10, 14, 18, 8, 8, 8, 10, 10, 7, 10};
+    int n = 0;
+    for (const char *p = text; *p; p++) n += (*p & 0xC0) != 0x80;
+    int pad = n < widths[column] ? widths[column] - n : 0;
+    if (column < 2)
+        printf("%s%*s ", text, pad, "");
+    else
+        printf("%*s%s%s", pad, "", text, column + 1 < BENCH_COLUMNS ? " " : "\n");
+}
+
+static void begin_table(void) {
+    for (int i = 0; i < BENCH_COLUMNS; i++) put_cell(bench_headings[i], i);
+}
+
+static void print_table(const bench_record *record, bool first) {
+    char cells[BENCH_COLUMNS][BENCH_CELL];
+    (void)first;
+    bench_fill_cells(record, cells);
+    for (int i = 0; i < BENCH_COLUMNS; i++) put_cell(cells[i], i);
+}
+
+static void begin_markdown(void) {
+    for (int i = 0; i < BENCH_COLUMNS; i++) printf("| %s ", bench_headings[i]);
+    printf("|\n");
+    for (int i = 0; i < BENCH_COLUMNS; i++) printf(i < 2 ? "|---" : "|--:");
+    printf("|\n");
+}
+
+static void print_markdown(const bench_record *record, bool first) {
+    char cells[BENCH_COLUMNS][BENCH_CELL];
+    (void)first;
+    bench_fill_cells(record, cells);
+    for (int i = 0; i < BENCH_COLUMNS; i++) {
+        printf("| ");
+        for (const char *p = cells[i]; *p; p++) printf(*p == '|' ? "\\|" : "%c", *p);
+        printf(" ");
     }
+    printf("|\n");
 }
 
-static void print_table(const bench_record *records, size_t n) {
-    print_rows(records, n, false);
-}
+/* ---- the printer ------------------------------------------------------------------------- */
 
-static void print_markdown(const bench_record *records, size_t n) {
-    print_rows(records, n, true);
-}
-
-gguf_code bench_print(const bench_record *records, size_t n, const char *format, gguf_error *err) {
-    static const struct {
-        const char *name;
-        void (*print)(const bench_record *records, size_t n);
-    } formats[] = {{"table", print_table}, {"md", print_markdown}, {"json", print_json},
-                   {"jsonl", print_jsonl}, {"csv", print_csv},     {"sql", print_sql}};
-    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++) {
-        if (strcmp(formats[i].name, format) != 0) continue;
-        if (records) formats[i].print(records, n);
-        return GGUF_OK;
-    }
+gguf_code bench_printer_start(bench_printer *printer, const char *format, gguf_error *err) {
+    static const struct bench_format formats[] = {{"table", begin_table, print_table, nothing},
+                                                  {"md", begin_markdown, print_markdown, nothing},
+                                                  {"json", nothing, print_json, end_json},
+                                                  {"jsonl", nothing, print_jsonl, nothing},
+                                                  {"csv", begin_csv, print_csv, nothing},
+                                                  {"sql", begin_sql, print_sql, nothing}};
+    *printer = (bench_printer){0};
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
+        if (strcmp(formats[i].name, format) == 0) printer->format = &formats[i];
+    if (printer->format) return GGUF_OK;
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                      "-o takes table, md, json, jsonl, csv or sql, not '%s'", format);
+}
+
+gguf_code bench_print(bench_printer *printer, const bench_record *record, gguf_error *err) {
+    bool first = printer->n_printed++ == 0;
+    errno = 0;
+    if (first) printer->format->begin();
+    printer->format->print(record, first);
+    bool lost = fflush(stdout) != 0 || ferror(stdout);
+    if (!lost || errno == EPIPE) return GGUF_OK; /* a reader may leave early */
+    return gguf_fail(err, GGUF_E_IO, NULL, GGUF_NO_OFFSET, "cannot write to standard output: %s",
+                     strerror(errno));
+}
+
+void bench_printer_end(bench_printer *printer) {
+    if (printer->n_printed) printer->format->end();
 }

@@ -1,300 +1,213 @@
-/* Measuring speed and memory. */
+/* Measuring speed: the machine, every combination, thresholds, pictures. */
+#include "libgguf/outfile.h"
 #include "libgguf/pool.h"
-#include "quant/quant.h"
-#include "quant/recipe.h"
-#include "runtime/footprint.h"
 #include "tools/bench/bench.h"
+#include "tools/bench/child.h"
 
-#include <errno.h>
-#include <math.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/resource.h>
-#include <sys/wait.h>
-#include <unistd.h>
+#include <strings.h>
 
-/* ---- memory bandwidth -------------------------------------------------------------------- */
+/* ---- the machine ------------------------------------------------------------------------- */
 
-#define READ_BYTES  ((size_t)256 << 20)
-#define READ_ROUNDS 4
-
-typedef struct read_job {
-    const uint64_t *words;
-    size_t n_words, n_parts;
-    uint64_t *sums;
-} read_job;
-
-static void read_part(void *ctx, size_t part, unsigned worker) {
-    read_job *job = ctx;
-    (void)worker;
-    size_t begin = job->n_words / job->n_parts * part, n = job->n_words / job->n_parts;
-    uint64_t sums[8] = {0};
-    for (size_t i = 0; i < n; i += 8)
-        for (size_t k = 0; k < 8; k++) sums[k] += job->words[begin + i + k];
-    for (size_t k = 0; k < 8; k++) job->sums[part] += sums[k];
-}
-
-gguf_code bench_bandwidth(unsigned n_threads, double *bytes_per_s, gguf_error *err) {
-    gguf_pool *pool = NULL;
-    size_t n_parts = n_threads;
-    uint64_t *sums = calloc(n_parts, sizeof *sums);
-    uint64_t *words = malloc(READ_BYTES);
-    gguf_code code = sums && words
-                         ? gguf_pool_new(n_threads, &pool, err)
-                         : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-    double best = INFINITY;
-    if (!code) {
-        memset(words, 1, READ_BYTES);
-        read_job job = {words, READ_BYTES / sizeof *words / (8 * n_parts) * (8 * n_parts), n_parts,
-                        sums};
-        for (int round = 0; round < READ_ROUNDS; round++) {
-            double start = tool_now_s();
-            gguf_pool_run(pool, n_parts, read_part, &job);
-            double seconds = tool_now_s() - start;
-            if (seconds < best) best = seconds;
-        }
-        *bytes_per_s = (double)READ_BYTES / best;
-    }
-    gguf_pool_free(pool);
-    free(words);
-    free(sums);
-    return code;
-}
-
-/* ---- one combination --------------------------------------------------------------------- */
-
-typedef struct timings {
-    double *repetition_s; /* [repetitions] */
-    double *token_s;      /* [repetitions * n_gen] */
-    size_t n_tokens;
-} timings;
-
-/* Tokens without meaning, the same in every run. */
-static void fill_tokens(int32_t *tokens, size_t n, uint32_t n_vocab) {
-    uint64_t state = 1;
-    for (size_t i = 0; i < n; i++) {
-        state = state * 6364136223846793005u + 1442695040888963407u;
-        tokens[i] = (int32_t)((state >> 33) % n_vocab);
-    }
-}
-
-static gguf_code run_prompt(rt_session *session, const int32_t *tokens, uint32_t n, float *logits,
-                            double *seconds, gguf_error *err) {
-    double start = tool_now_s();
-    gguf_code code = rt_session_eval(session, tokens, n, RT_LOGITS_LAST, logits, err);
-    *seconds = tool_now_s() - start;
-    return code;
-}
-
-static gguf_code run_generation(rt_session *session, const int32_t *tokens, uint32_t n,
-                                float *logits, timings *times, double *seconds, gguf_error *err) {
-    double start = tool_now_s(), last = start;
+/* In a child, so that the memory it takes is not inherited by the measurements. Broken models are
+ * refused here, before anything is measured. */
+static gguf_code look_at_machine(void *ctx, void *result, gguf_error *err) {
+    const tool *t = ctx;
     gguf_code code = GGUF_OK;
-    for (uint32_t i = 0; i < n && !code; i++) {
-        code = rt_session_eval(session, tokens + i, 1, RT_LOGITS_LAST, logits, err);
-        double now = tool_now_s();
-        times->token_s[times->n_tokens++] = now - last;
-        last = now;
+    for (int i = 0; i < t->n_args && !code; i++) {
+        rt_model *model = NULL;
+        code = rt_model_open(t->args[i], &model, err);
+        rt_model_close(model);
     }
-    *seconds = last - start;
-    return code;
+    bench_machine_describe("", result);
+    return code ? code : bench_machine_probe(t->n_threads, result, err);
 }
 
-static gguf_code repeat(const bench_record *r, rt_session *session, const int32_t *tokens,
-                        float *logits, timings *times, gguf_error *err) {
-    gguf_code code = GGUF_OK;
-    /* The first round only warms up: pages are read, clocks rise. */
-    for (uint32_t i = 0; i <= r->repetitions && !code; i++) {
-        double seconds = 0;
-        rt_session_reset(session);
-        if (i == 1) times->n_tokens = 0;
-        if (r->n_depth)
-            code = rt_session_eval(session, tokens, r->n_depth, RT_LOGITS_NONE, NULL, err);
-        if (code) break;
-        code = r->n_prompt
-                   ? run_prompt(session, tokens, r->n_prompt, logits, &seconds, err)
-                   : run_generation(session, tokens, r->n_gen, logits, times, &seconds, err);
-        if (i) times->repetition_s[i - 1] = seconds;
-        if (!code && atomic_load(&tool_cancelled))
-            code = gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
-    }
-    return code;
+static void show_machine(tool *t, const bench_machine *m) {
+    char l3[32], memory[32];
+    tool_note(t, "%s, %" PRIu32 " cores, L3 %s, %s of memory, %s%s", m->cpu_info, m->n_cores,
+              tool_size_text(m->l3_bytes, l3, sizeof l3),
+              tool_size_text(m->memory_bytes, memory, sizeof memory), m->kernel,
+              strstr(m->cpu_flags, "hypervisor") ? ", virtual" : "");
+    tool_note(t, "%u threads read %.1f GB/s and compute %.0f GFLOP/s, %.0f GOP/s of 8 bits",
+              t->n_threads, m->bandwidth_bytes_per_s * 1e-9, m->peak_f32_ops_per_s * 1e-9,
+              m->peak_i8_ops_per_s * 1e-9);
 }
 
-/* ---- statistics -------------------------------------------------------------------------- */
+/* ---- combinations ------------------------------------------------------------------------ */
 
-static int compare_doubles(const void *a, const void *b) {
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
+typedef struct speed_run {
+    tool *t;
+    const bench_opts *opts;
+    bench_machine machine;
+    bench_printer printer;
+    bench_record *records;
+    size_t n, n_cases, n_started;
+} speed_run;
+
+/* What makes the numbers doubtful. */
+static void warn_of_noise(tool *t, const bench_record *r) {
+    char test[96];
+    bench_test_name(r, test, sizeof test);
+    if (r->other_load_cores > 0.1)
+        tool_warn(t, "%s %s: other work took %.1f cores meanwhile", r->model_filename, test,
+                  r->other_load_cores);
+    if (r->freq_max_hz > 1.1 * r->freq_min_hz)
+        tool_warn(t, "%s %s: the clock went from %.2f to %.2f GHz", r->model_filename, test,
+                  r->freq_min_hz * 1e-9, r->freq_max_hz * 1e-9);
+    if (r->stddev_ts > 0.1 * r->avg_ts)
+        tool_warn(t, "%s %s: the repetitions differ by %.0f %% (standard deviation)",
+                  r->model_filename, test, 100 * r->stddev_ts / r->avg_ts);
 }
 
-static double percentile(double *sorted, size_t n, double share) {
-    return n ? sorted[(size_t)ceil(share * (double)n) - 1] : NAN;
+static void show_progress(speed_run *s) {
+    s->n_started++;
+    if (!s->t->show_progress) return;
+    s->t->progress_shown = true;
+    fprintf(stderr, "\r\033[K%zu of %zu, %.0f s", s->n_started, s->n_cases, tool_elapsed_s(s->t));
+    fflush(stderr);
 }
 
-static void mean_and_deviation(const double *values, size_t n, double *mean, double *deviation) {
-    double sum = 0, squares = 0;
-    for (size_t i = 0; i < n; i++) sum += values[i];
-    *mean = sum / (double)n;
-    for (size_t i = 0; i < n; i++) squares += (values[i] - *mean) * (values[i] - *mean);
-    *deviation = n > 1 ? sqrt(squares / (double)(n - 1)) : 0;
-}
-
-static void summarise(bench_record *r, timings *times) {
-    double rates[1000];
-    size_t n = r->repetitions;
-    double n_tokens = r->n_prompt + r->n_gen;
-    for (size_t i = 0; i < n; i++) rates[i] = n_tokens / times->repetition_s[i];
-    mean_and_deviation(rates, n, &r->avg_ts, &r->stddev_ts);
-    mean_and_deviation(times->repetition_s, n, &r->avg_ns, &r->stddev_ns);
-    qsort(times->token_s, times->n_tokens, sizeof *times->token_s, compare_doubles);
-    r->itl_p50_s = percentile(times->token_s, times->n_tokens, 0.5);
-    r->itl_p99_s = percentile(times->token_s, times->n_tokens, 0.99);
-    r->ttft_s = r->n_prompt ? r->avg_ns : NAN;
-    r->avg_ns *= 1e9;
-    r->stddev_ns *= 1e9;
-}
-
-/* ---- facts ------------------------------------------------------------------------------- */
-
-/* Bytes of weights that one generated token reads: all but the embedding, of which it reads one
- * row, unless the embedding is the output projection too. */
-static double bytes_per_token(const gguf_file *file) {
-    bool tied = !gguf_file_find_tensor(file, "output.weight");
-    double n_bytes = 0;
-    for (size_t i = 0; i < gguf_file_n_tensors(file); i++) {
-        const gguf_tensor *t = gguf_file_tensor(file, i);
-        if (tied || !gguf_str_eq(t->name, "token_embd.weight")) n_bytes += (double)t->n_bytes;
-    }
-    return n_bytes;
-}
-
-static void describe_model(const rt_model *model, const char *path, bench_record *r) {
-    const gguf_file *file = rt_model_file(model);
-    const char *slash = strrchr(path, '/');
-    uint64_t file_type = UINT64_MAX;
-    snprintf(r->model_filename, sizeof r->model_filename, "%.255s", slash ? slash + 1 : path);
-    for (size_t i = 0; i < gguf_file_n_tensors(file); i++) {
-        r->model_size += gguf_file_tensor(file, i)->n_bytes;
-        r->model_n_params += gguf_tensor_n_elems(gguf_file_tensor(file, i));
-    }
-    gguf_kv_u64(gguf_meta_find(gguf_file_meta(file), "general.file_type"), &file_type);
-    const char *type = quant_recipe_of_file_type(file_type);
-    snprintf(r->model_type, sizeof r->model_type, "%.40s %s", rt_arch_name(rt_model_arch(model)),
-             type ? type : "mixed");
-    snprintf(r->isa, sizeof r->isa, "%s", quant_isa_name());
-}
-
-static gguf_code predict(const rt_model *model, const rt_session_opts *opts, bench_record *r,
-                         gguf_error *err) {
-    rt_footprint footprint;
-    /* No tokenizer is built here. */
-    gguf_code code = rt_footprint_of_model(model, opts, false, &footprint, err);
-    r->predicted_rss_bytes = footprint.total_bytes;
-    return code;
-}
-
-static gguf_code measure(const bench_opts *o, const char *path, bench_record *r, double bandwidth,
-                         gguf_error *err) {
-    rt_model *model = NULL;
-    rt_session *session = NULL;
-    int32_t *tokens = NULL;
-    float *logits = NULL;
-    timings times = {0};
-    size_t n_tokens = (size_t)r->n_depth + r->n_prompt + r->n_gen;
-    gguf_code code = rt_model_open(path, &model, err);
+static gguf_code measure_case(speed_run *s, const bench_case *c, gguf_error *err) {
+    /* Nobody reads any more. */
+    if (c->n_prompt + c->n_gen == 0 || ferror(stdout)) return GGUF_OK;
+    void *grown = realloc(s->records, (s->n + 1) * sizeof *s->records);
+    if (!grown) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    s->records = grown;
+    show_progress(s);
+    bench_record *record = &s->records[s->n];
+    gguf_code code = bench_measure(s->t, s->opts, c, &s->machine, record, err);
     if (code) return code;
-    uint32_t n_vocab = rt_model_hparams(model)->n_vocab, n_out = rt_model_hparams(model)->n_out;
-    rt_session_opts opts = rt_session_defaults();
-    opts.n_ctx = (uint32_t)n_tokens;
-    opts.n_batch = o->n_batch;
-    opts.n_threads = r->n_threads;
-    opts.kv_type = o->kv_type;
-    if (!rt_model_hparams(model)->causal && (r->n_gen || r->n_depth))
-        code = gguf_fail(err, GGUF_E_USAGE, path, GGUF_NO_OFFSET,
-                         "the model takes whole texts and generates none: -n 0, without -d");
-    if (!code) code = rt_session_new(model, &opts, &session, err);
-    tokens = calloc(n_tokens, sizeof *tokens);
-    logits = malloc(n_out * sizeof *logits);
-    times.repetition_s = calloc(r->repetitions + 1, sizeof(double));
-    times.token_s = calloc((size_t)(r->repetitions + 1) * r->n_gen + 1, sizeof(double));
-    if (!code && (!tokens || !logits || !times.repetition_s || !times.token_s))
-        code = gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-    if (!code) {
-        fill_tokens(tokens, n_tokens, n_vocab);
-        code = repeat(r, session, tokens, logits, &times, err);
+    s->n++;
+    if (s->t->progress_shown) fprintf(stderr, "\r\033[K");
+    warn_of_noise(s->t, record);
+    return s->t->json ? GGUF_OK : bench_print(&s->printer, record, err);
+}
+
+static gguf_code measure_model(speed_run *s, const char *path, gguf_error *err) {
+    const bench_opts *o = s->opts;
+    gguf_code code = GGUF_OK;
+    for (size_t d = 0; d < o->n_depths && !code; d++) {
+        uint32_t depth = o->depths[d];
+        for (size_t i = 0; i < o->n_prompts && !code; i++)
+            code = measure_case(s, &(bench_case){path, o->prompts[i], 0, depth}, err);
+        for (size_t i = 0; i < o->n_gens && !code; i++)
+            code = measure_case(s, &(bench_case){path, 0, o->gens[i], depth}, err);
+        for (size_t i = 0; i < o->n_pairs && !code; i += 2)
+            code = measure_case(s, &(bench_case){path, o->pairs[i], o->pairs[i + 1], depth}, err);
     }
-    if (!code) {
-        describe_model(model, path, r);
-        summarise(r, &times);
-        r->bandwidth_share =
-            r->n_gen ? bytes_per_token(rt_model_file(model)) / r->itl_p50_s / bandwidth : NAN;
-        code = predict(model, &opts, r, err);
-    }
-    free(times.repetition_s);
-    free(times.token_s);
-    free(logits);
-    free(tokens);
-    rt_session_free(session);
-    rt_model_close(model);
     return code;
 }
 
-/* ---- a process of its own ---------------------------------------------------------------- */
-
-typedef struct child_result {
-    gguf_error err;
-    bench_record record;
-} child_result;
-
-static void run_child(const bench_opts *o, const char *path, double bandwidth, child_result *result,
-                      int fd) {
-    struct rusage usage;
-    measure(o, path, &result->record, bandwidth, &result->err);
-    if (getrusage(RUSAGE_SELF, &usage) == 0)
-        result->record.peak_rss_bytes = (uint64_t)usage.ru_maxrss * 1024;
-    ssize_t n = write(fd, result, sizeof *result);
-    _exit(n == (ssize_t)sizeof *result ? 0 : 1);
+static gguf_code measure_all(speed_run *s, gguf_error *err) {
+    const bench_opts *o = s->opts;
+    gguf_code code = GGUF_OK;
+    size_t of_depth = o->n_prompts + o->n_gens + o->n_pairs / 2;
+    s->n_cases = (size_t)s->t->n_args * o->n_depths * of_depth;
+    for (int i = 0; i < s->t->n_args && !code; i++) code = measure_model(s, s->t->args[i], err);
+    return code;
 }
 
-static bool read_result(int fd, child_result *result) {
-    size_t done = 0;
-    while (done < sizeof *result) {
-        ssize_t n = read(fd, (char *)result + done, sizeof *result - done);
-        if (n < 0 && errno == EINTR) continue;
-        if (n <= 0) return false;
-        done += (size_t)n;
-    }
-    return true;
+/* ---- thresholds -------------------------------------------------------------------------- */
+
+static bool is_generation(const bench_record *r) {
+    return r->n_gen && !r->n_prompt;
 }
 
-gguf_code bench_measure(tool *t, const bench_opts *o, const char *path, uint32_t n_prompt,
-                        uint32_t n_gen, uint32_t n_depth, double bandwidth, bench_record *record,
-                        gguf_error *err) {
-    child_result result = {.record = {.n_threads = t->n_threads,
-                                      .n_batch = o->n_batch,
-                                      .n_prompt = n_prompt,
-                                      .n_gen = n_gen,
-                                      .n_depth = n_depth,
-                                      .repetitions = o->repetitions}};
-    int fds[2];
-    snprintf(result.record.type_k, sizeof result.record.type_k, "%s", gguf_type_name(o->kv_type));
-    fflush(stdout);
-    if (pipe(fds) != 0)
-        return gguf_fail(err, GGUF_E_IO, NULL, GGUF_NO_OFFSET, "no pipe: %s", strerror(errno));
-    pid_t child = fork();
-    if (child == 0) {
-        close(fds[0]);
-        run_child(o, path, bandwidth, &result, fds[1]);
+static bool is_prompt(const bench_record *r) {
+    return r->n_prompt && !r->n_gen;
+}
+
+/* One line for every threshold that a record misses; whether there was one. */
+static bool report_misses(const tool *t, const bench_opts *o, const bench_record *r) {
+    char test[96], rss[32], limit[32];
+    double least = is_generation(r) ? o->min_tg : is_prompt(r) ? o->min_pp : 0;
+    bool slow = least > 0 && !(r->avg_ts >= least);
+    bool large = o->max_rss_bytes && r->peak_rss_bytes > o->max_rss_bytes;
+    bench_test_name(r, test, sizeof test);
+    if (slow)
+        fprintf(stderr, "%s: missed: %s %s: %.2f tokens/s, less than %.2f\n", t->spec->name,
+                r->model_filename, test, r->avg_ts, least);
+    if (large)
+        fprintf(stderr, "%s: missed: %s %s: %s resident, more than %s\n", t->spec->name,
+                r->model_filename, test, tool_size_text(r->peak_rss_bytes, rss, sizeof rss),
+                tool_size_text(o->max_rss_bytes, limit, sizeof limit));
+    return slow || large;
+}
+
+static gguf_code check_thresholds(const speed_run *s) {
+    bool missed = false;
+    for (size_t i = 0; i < s->n; i++) missed |= report_misses(s->t, s->opts, &s->records[i]);
+    return missed ? GGUF_E_CHECK : GGUF_OK;
+}
+
+static bool any_positive(const uint32_t *list, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (list[i]) return true;
+    return false;
+}
+
+/* ---- the verb ---------------------------------------------------------------------------- */
+
+static gguf_code set_list(const char *name, const char *text, uint32_t **list, size_t *n,
+                          gguf_error *err) {
+    return tool_parse_u32_list(name, text, 1u << 30, list, n, err);
+}
+
+/* Give the lists that were not set their usual values; pairs alone are enough. */
+static gguf_code set_defaults(bench_opts *o, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    if (!o->prompts && !o->n_pairs) code = set_list("-p", "512", &o->prompts, &o->n_prompts, err);
+    if (!code && !o->gens && !o->n_pairs) code = set_list("-n", "128", &o->gens, &o->n_gens, err);
+    if (!code && !o->depths) code = set_list("-d", "0", &o->depths, &o->n_depths, err);
+    return code;
+}
+
+/* Everything that can be refused before the work starts. */
+static gguf_code check_call(const speed_run *s, gguf_error *err) {
+    const bench_opts *o = s->opts;
+    bool prompts = any_positive(o->prompts, o->n_prompts), gens = any_positive(o->gens, o->n_gens);
+    if (!prompts && !gens && !any_positive(o->pairs, o->n_pairs))
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "nothing to measure: every -p and -n is 0");
+    if ((o->min_tg > 0 && !gens) || (o->min_pp > 0 && !prompts))
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s needs a measurement with %s",
+                         o->min_tg > 0 && !gens ? "--min-tg" : "--min-pp",
+                         o->min_tg > 0 && !gens ? "-n" : "-p");
+    const char *slash = o->plot ? strrchr(o->plot, '/') : NULL;
+    const char *end = o->plot ? strrchr(slash ? slash : o->plot, '.') : NULL;
+    if (end && strcasecmp(end, ".svg") != 0)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "--plot writes SVG, not '%s'",
+                         end);
+    gguf_code code = GGUF_OK;
+    if (o->plot) code = gguf_outfile_check(o->plot, s->t->force, err);
+    if (!code && o->report) code = gguf_outfile_check(o->report, s->t->force, err);
+    return code;
+}
+
+gguf_code bench_speed(tool *t, bench_opts *o, gguf_error *err) {
+    speed_run s = {.t = t, .opts = o};
+    if (t->n_args == 0)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected MODEL (see --help)");
+    if (!t->n_threads) t->n_threads = gguf_usable_cores();
+    gguf_code code = set_defaults(o, err);
+    if (!code) code = bench_printer_start(&s.printer, t->json ? "json" : o->format, err);
+    if (!code) code = check_call(&s, err);
+    if (!code) code = bench_in_child(look_at_machine, t, &s.machine, sizeof s.machine, err);
+    if (!code) {
+        show_machine(t, &s.machine);
+        code = measure_all(&s, err);
+        /* With --json stdout has one document, which may be an error: nothing before the end. */
+        for (size_t i = 0; t->json && !code && i < s.n; i++)
+            code = bench_print(&s.printer, &s.records[i], err);
+        bench_printer_end(&s.printer);
     }
-    close(fds[1]);
-    bool complete = child > 0 && read_result(fds[0], &result);
-    close(fds[0]);
-    if (child > 0) waitpid(child, NULL, 0);
-    if (!complete)
-        return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "the measuring process ended early");
-    *record = result.record;
-    if (result.err.code && err) *err = result.err;
-    return result.err.code;
+    if (!code && o->plot) code = bench_write_plot(t, o->plot, s.records, s.n, err);
+    if (!code && o->report) code = bench_write_report(t, o->report, s.records, s.n, err);
+    if (!code) code = check_thresholds(&s);
+    free(s.records);
+    return code;
 }

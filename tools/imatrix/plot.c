@@ -1,4 +1,5 @@
 /* Statistics of an importance matrix over the layers, as SVG. */
+#include "tools/common/page.h"
 #include "tools/imatrix/show.h"
 
 #include <math.h>
@@ -71,15 +72,6 @@ static void range_of(const chart *c, double *lo, double *hi) {
     if (!(*hi > *lo)) *lo -= 0.5, *hi = *lo + 1;
 }
 
-static void put_name(FILE *f, const char *name) {
-    for (; *name; name++)
-        if (*name == '&' || *name == '<' || *name == '>' || (unsigned char)*name < 0x20 ||
-            (unsigned char)*name > 0x7E)
-            fputc('?', f);
-        else
-            fputc(*name, f);
-}
-
 static void put_curve(FILE *f, const chart *c, size_t k, double lo, double hi) {
     double step = c->n_layers > 1 ? (WIDTH - LEFT - 180) / (double)(c->n_layers - 1) : 0;
     double hue = 360.0 * (double)k / (double)c->n_curves;
@@ -90,7 +82,7 @@ static void put_curve(FILE *f, const chart *c, size_t k, double lo, double hi) {
                     HEIGHT - 30 - (c->curves[k].value[i] - lo) / (hi - lo) * (HEIGHT - 60));
     fprintf(f, "\"/><text x=\"%.0f\" y=\"%.0f\" fill=\"hsl(%.0f 65%% 42%%)\">", WIDTH - 170,
             30 + 12 * (double)k, hue);
-    put_name(f, c->curves[k].kind);
+    tool_xml_text(f, c->curves[k].kind, strlen(c->curves[k].kind));
     fprintf(f, "</text>\n");
 }
 

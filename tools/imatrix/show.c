@@ -1,6 +1,6 @@
 /* Statistics of an importance matrix as table and JSON. */
 #include "tools/imatrix/show.h"
-#include "libgguf/outfile.h"
+#include "tools/common/page.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -76,18 +76,8 @@ static void print_table(const quant_imatrix *im) {
     for (size_t i = 0; i < quant_imatrix_count(im); i++) print_row(im, quant_imatrix_at(im, i));
 }
 
-static gguf_code write_plot(const tool *t, const quant_imatrix *im, const char *path,
-                            gguf_error *err) {
-    char *text = NULL;
-    size_t n = 0;
-    FILE *f = open_memstream(&text, &n);
-    if (f) show_plot(f, im);
-    bool ok = f && !ferror(f);
-    if (f && fclose(f) != 0) ok = false;
-    gguf_code code = ok ? gguf_outfile_save(path, text, n, t->force, err)
-                        : gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
-    free(text);
-    return code;
+static void write_plot(FILE *f, const void *ctx) {
+    show_plot(f, ctx);
 }
 
 gguf_code show_matrix(const tool *t, const char *path, const char *plot, gguf_error *err) {
@@ -98,7 +88,7 @@ gguf_code show_matrix(const tool *t, const char *path, const char *plot, gguf_er
         print_json(im);
     else
         print_table(im);
-    if (plot) code = write_plot(t, im, plot, err);
+    if (plot) code = tool_save_page(t, plot, write_plot, im, err);
     quant_imatrix_free(im);
     return code;
 }

@@ -1,4 +1,5 @@
 /* report: one HTML page that needs nothing else. */
+#include "tools/common/page.h"
 #include "tools/inspect/stats.h"
 
 #include <inttypes.h>
@@ -27,7 +28,7 @@ typedef struct page {
 } page;
 
 static void put_text(FILE *f, const char *text) {
-    inspect_xml_text(f, text, strlen(text));
+    tool_xml_text(f, text, strlen(text));
 }
 
 /* The page does not say in which folder the file lay. */
@@ -80,7 +81,7 @@ static void put_tensors(FILE *f, const inspect_stats_list *list) {
     for (size_t i = 0; i < list->n; i++) {
         const gguf_tensor *t = list->rows[i].tensor;
         fprintf(f, "<tr><td>");
-        inspect_xml_text(f, t->name.ptr, t->name.len);
+        tool_xml_text(f, t->name.ptr, t->name.len);
         fprintf(f, "</td><td>%s</td><td>%s</td><td class=\"n\">%s</td>", gguf_type_name(t->type),
                 inspect_shape(t, shape, sizeof shape),
                 tool_size_text(t->n_bytes, size, sizeof size));
@@ -104,7 +105,7 @@ static void put_plots(FILE *f, const inspect_stats_list *list) {
         fprintf(f, "<figure><svg width=\"220\" height=\"90\">");
         inspect_svg_histogram(f, &list->rows[i], 220, 90);
         fprintf(f, "</svg><figcaption>");
-        inspect_xml_text(f, list->rows[i].tensor->name.ptr, list->rows[i].tensor->name.len);
+        tool_xml_text(f, list->rows[i].tensor->name.ptr, list->rows[i].tensor->name.len);
         fprintf(f, "</figcaption></figure>\n");
     }
     fprintf(f, "</div>\n");
@@ -122,9 +123,9 @@ static void put_metadata(FILE *f, const gguf_file *file) {
         inspect_print_kv_value(value, kv, 8);
         fclose(value);
         fprintf(f, "<tr><td>");
-        inspect_xml_text(f, kv->key.ptr, kv->key.len);
+        tool_xml_text(f, kv->key.ptr, kv->key.len);
         fprintf(f, "</td><td>");
-        inspect_xml_text(f, text, n);
+        tool_xml_text(f, text, n);
         fprintf(f, "</td></tr>\n");
         free(text);
         text = NULL;
@@ -136,7 +137,7 @@ static void put_template(FILE *f, const gguf_file *file) {
     gguf_str s;
     if (!gguf_kv_str(gguf_meta_find(gguf_file_meta(file), "tokenizer.chat_template"), &s)) return;
     fprintf(f, "<h2>Chat template</h2>\n<pre>");
-    inspect_xml_text(f, s.ptr, s.len);
+    tool_xml_text(f, s.ptr, s.len);
     fprintf(f, "</pre>\n");
 }
 
@@ -164,7 +165,7 @@ static gguf_code write_report(const inspect_call *c, const gguf_file *file) {
     inspect_stats_list list;
     gguf_code code = inspect_stats_measure(c, file, &list);
     page p = {file, &list, inspect_facts_of(file)};
-    if (!code) code = inspect_save_stream(c, c->o->output, write_page, &p);
+    if (!code) code = tool_save_page(c->t, c->o->output, write_page, &p, c->err);
     inspect_stats_clear(&list);
     if (code || !c->t->json) return code;
     json_out j = {.file = stdout};

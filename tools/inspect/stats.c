@@ -1,6 +1,7 @@
 /* stats: what the weights of each tensor and layer look like. */
 #include "tools/inspect/stats.h"
 #include "libgguf/outfile.h"
+#include "tools/common/page.h"
 #include "tools/common/pager.h"
 
 #include <inttypes.h>
@@ -187,21 +188,6 @@ gguf_code inspect_check_output(const inspect_call *c, const char *path) {
                      "the output exists; --force replaces it");
 }
 
-gguf_code inspect_save_stream(const inspect_call *c, const char *path, inspect_write_fn fn,
-                              const void *ctx) {
-    char *text = NULL;
-    size_t n = 0;
-    FILE *f = open_memstream(&text, &n);
-    if (!f) return gguf_fail(c->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-    fn(f, ctx);
-    bool failed = ferror(f) != 0;
-    failed = fclose(f) != 0 || failed;
-    gguf_code code = failed ? gguf_fail(c->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory")
-                            : gguf_outfile_save(path, text, n, c->t->force, c->err);
-    free(text);
-    return code;
-}
-
 static void write_plot(FILE *f, const void *ctx) {
     inspect_svg_page(f, ctx);
 }
@@ -213,7 +199,7 @@ gguf_code inspect_stats(const inspect_call *c) {
     if (code) return code;
     code = inspect_check_output(c, c->o->plot);
     if (!code) code = inspect_stats_measure(c, file, &list);
-    if (!code && c->o->plot) code = inspect_save_stream(c, c->o->plot, write_plot, &list);
+    if (!code && c->o->plot) code = tool_save_page(c->t, c->o->plot, write_plot, &list, c->err);
     if (!code) c->t->json ? json_list(file, &list) : print_list(&list);
     inspect_stats_clear(&list);
     gguf_file_close(file);

@@ -28,14 +28,8 @@ void inspect_stats_clear(inspect_stats_list *list);
 void inspect_svg_histogram(FILE *f, const inspect_stats_row *row, double width, double height);
 void inspect_svg_layers(FILE *f, const inspect_stats_list *list, double width, double height);
 void inspect_svg_page(FILE *f, const inspect_stats_list *list); /* a document of its own */
-/* Text with the characters that mean something in XML escaped. */
-void inspect_xml_text(FILE *f, const char *bytes, size_t n);
 
 /* Refuse an output that exists before the work starts (unless --force). */
 gguf_code inspect_check_output(const inspect_call *c, const char *path);
-/* Write an output file whole, from what fn prints. */
-typedef void (*inspect_write_fn)(FILE *f, const void *ctx);
-gguf_code inspect_save_stream(const inspect_call *c, const char *path, inspect_write_fn fn,
-                              const void *ctx);
 
 #endif

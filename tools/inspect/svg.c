@@ -1,22 +1,9 @@
 /* Histograms and curves as SVG. */
+#include "tools/common/page.h"
 #include "tools/inspect/stats.h"
 
 #include <math.h>
 #include <string.h>
-
-void inspect_xml_text(FILE *f, const char *bytes, size_t n) {
-    for (size_t i = 0; i < n;) {
-        size_t step = tool_utf8_len(bytes + i, n - i);
-        unsigned char c = (unsigned char)bytes[i];
-        if (c == '&' || c == '<' || c == '>' || c == '"')
-            fprintf(f, "&#%d;", c);
-        else if (step == 0 || (c < 0x20 && c != '\n' && c != '\t') || c == 0x7F)
-            fputs("\xEF\xBF\xBD", f);
-        else
-            fwrite(bytes + i, 1, step, f);
-        i += step ? step : 1;
-    }
-}
 
 static double top_count(const quant_stats *s) {
     uint64_t top = 1;
@@ -82,7 +69,7 @@ static void put_cell(FILE *f, const inspect_stats_row *row, size_t place, double
     fprintf(f, "<g transform=\"translate(%.0f %.0f)\"><text class=\"name\" y=\"10\">",
             10 + (double)(place % COLUMNS) * CELL_WIDTH,
             top + (double)(place / COLUMNS) * CELL_HEIGHT);
-    inspect_xml_text(f, row->tensor->name.ptr, row->tensor->name.len);
+    tool_xml_text(f, row->tensor->name.ptr, row->tensor->name.len);
     fprintf(f, "</text><g transform=\"translate(0 14)\">");
     inspect_svg_histogram(f, row, CELL_WIDTH - 20, CELL_HEIGHT - 30);
     fprintf(f, "</g></g>\n");

@@ -1,0 +1,57 @@
+# gguf-bench quality: two models at once, a saved base, positions, multiple choice.
+gguf-convert "$DATA/demo-model" -o base.gguf -q
+gguf-quantize base.gguf q.gguf Q4_0 -q
+head -c 20000 "$DATA/demo-model/test.txt" >test.txt
+quality() {
+    gguf-bench quality "$@" -f test.txt --ctx 128 --chunks 12 -q
+}
+quality q.gguf --base base.gguf --json >two.json
+quality base.gguf --save-base f.base --json | jq -c keys
+quality q.gguf --base f.base --json >saved.json
+jq -c 'keys' two.json
+# The saved base gives what the model gives, within its sampling error.
+jq -n -c --slurpfile a two.json --slurpfile b saved.json '$a[0] as $a | $b[0] as $b |
+    [($b.kld_mean / $a.kld_mean - 1 | fabs < 0.05), ($b.top1_agreement == $a.top1_agreement), ($b.ppl == $a.ppl),
+     ($b.base_ppl / $a.base_ppl - 1 | fabs < 1e-6), ($b.delta_p_rms / $a.delta_p_rms - 1 | fabs < 1e-5),
+     ($a.kld_mean > 0), ($a.n_tokens == 756), ($a.n_chunks == 12)]'
+jq -c '.positions | length, .[0].first, .[7].last, all(.kld_stderr > 0 and .ppl_stderr > 0)' two.json
+quality q.gguf --base f.base -v | sed -E 's/[0-9]+\.[0-9]+/N/g'
+# Refused.
+t gguf-bench quality base.gguf -f test.txt --save-base f.base
+t gguf-bench quality q.gguf -f test.txt --ctx 256 --base f.base
+t gguf-bench quality q.gguf -f "$DATA/demo-model/calib.txt" --ctx 128 --base f.base
+head -c 1000 f.base >cut.base
+t gguf-bench quality q.gguf -f test.txt --ctx 128 --base cut.base
+: >empty.base
+t gguf-bench quality q.gguf -f test.txt --base empty.base
+t gguf-bench quality q.gguf -f test.txt --base test.txt
+t gguf-bench quality q.gguf -f test.txt --base missing.base
+: >empty.txt
+t gguf-bench quality q.gguf -f empty.txt
+t gguf-bench quality q.gguf --base base.gguf --choices x
+ls *.base*
+# Multiple choice: texts of the training data against shuffled ones.
+cat >c.jsonl <<'J'
+{"context": "And the LORD spake unto", "choices": ["Moses, saying,", "saying, Moses", "unto and the"], "label": 0}
+{"query": "In the beginning God created the", "choices": ["and created God the", "heaven and the earth"], "label": 1}
+{"ctx": "And God said, Let there be", "endings": ["light: and there was light", "was there and light light:"], "label": "0"}
+
+{"context": "", "choices": ["unto the the", "And the LORD"], "gold": 1}
+J
+t gguf-bench quality base.gguf --choices c.jsonl
+t gguf-bench quality base.gguf --choices c.jsonl --json
+quality base.gguf --choices c.jsonl --json | jq -c keys
+refuse() {
+    echo "$1" >bad.jsonl
+    t gguf-bench quality base.gguf --choices bad.jsonl
+}
+refuse '{"context": "x", "choices": ["a"], "label": 0}'
+refuse '{"context": "x", "choices": ["a", ""], "label": 0}'
+refuse '{"context": "x", "choices": ["a", 5], "label": 0}'
+refuse '{"context": "x", "choices": ["a", "\u0000"], "label": 0}'
+refuse '{"context": "x", "choices": ["a", "b"], "label": 2}'
+refuse '{"context": "x", "choices": ["a", "b"], "label": "one"}'
+refuse '{"choices": ["a", "b"], "label": 0}'
+refuse '{"context": "x"'
+refuse '[]'
+refuse ''
