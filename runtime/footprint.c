@@ -195,7 +195,10 @@ gguf_code rt_footprint_of(const rt_hparams *hp, const rt_session_opts *opts, uin
     gguf_code code = rt_layout_make(hp, opts ? opts : &defaults, &layout, err);
     if (code) return code;
     out->kv_bytes = layout.kv_bytes;
+    out->full_tokens = (uint64_t)layout.pools[RT_KV_FULL].n_pages * RT_KV_PAGE_TOKENS;
+    out->window_tokens = (uint64_t)layout.pools[RT_KV_WINDOW].n_pages * RT_KV_PAGE_TOKENS;
     out->compute_bytes = layout.compute_bytes;
+    out->activation_bytes = layout.work;
     out->overhead_bytes =
         base_bytes + layout.n_threads * thread_bytes + tokenizer_share * n_meta_bytes;
     return sum_up(out, err);

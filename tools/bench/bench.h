@@ -41,6 +41,9 @@ gguf_code bench_bandwidth(unsigned n_threads, double *bytes_per_s, gguf_error *e
 /* Print records in the format of the options, as llama-bench names the fields. */
 gguf_code bench_print(const bench_record *records, size_t n, const char *format, gguf_error *err);
 
+/* gguf-bench fit MODEL: a command of its own, with its own options; argv[0] is "fit". */
+int bench_fit_main(int argc, char **argv);
+
 /* gguf-bench quality MODEL */
 gguf_code bench_quality(tool *t, const bench_opts *o, const char *path, gguf_error *err);
 

@@ -129,9 +129,10 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     return bench_speed(t, o, err);
 }
 
-static const char *const verb_names[] = {"quality", NULL};
+static const char *const verb_names[] = {"fit", "quality", NULL};
 
 int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "fit") == 0) return bench_fit_main(argc - 1, argv + 1);
     bench_opts o = {.repetitions = 5,
                     .n_batch = 512,
                     .kv_type = GGUF_TYPE_F16,
@@ -139,7 +140,8 @@ int main(int argc, char **argv) {
                     .n_ctx = 512};
     const tool_spec spec = {
         .name = "gguf-bench",
-        .usage = "MODEL... [options]\nquality MODEL -f TEXT [--base MODEL] [options]",
+        .usage =
+            "MODEL... [options]\nfit MODEL [options] (see fit --help)\nquality MODEL -f TEXT [--base MODEL] [options]",
         .summary = "Measure speed and memory of models, or how well one predicts a text.",
         .options = options,
         .set = set_option,
