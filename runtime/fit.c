@@ -16,6 +16,10 @@ static bool ends_with(const char *text, const char *end) {
     return n >= m && strcmp(text + n - m, end) == 0;
 }
 
+static bool is_table(const quant_plan_tensor *t) {
+    return t->tags.role && strcmp(t->tags.role, "token_embd") == 0 && !t->tags.is_output;
+}
+
 static void count_active(const quant_plan_tensor *t, uint64_t n_bytes, rt_fit_weights *out) {
     double n_elems = (double)gguf_tensor_n_elems(&t->out);
     const char *role = t->tags.role ? t->tags.role : "";
@@ -46,6 +50,7 @@ gguf_code rt_fit_weigh(const quant_plan *plan, uint32_t n_layer, rt_fit_weights 
             code = gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET, "the weights are too large");
         if (code) break;
         count_active(t, n_bytes, out);
+        if (is_table(t)) out->table_bytes = n_bytes;
         if (t->tags.layer >= 0 && (uint32_t)t->tags.layer < n_layer)
             out->layer_bytes[t->tags.layer] += n_bytes;
     }
@@ -90,10 +95,9 @@ static gguf_code too_large(gguf_error *err) {
 
 /* A GPU needs no work space of processor threads, but makes the logits of a whole batch; code,
  * tokenizer and stacks are on the other side. */
-static void adapt_to_device(const rt_device *device, const rt_fit_model *model,
-                            const rt_session_opts *opts, rt_footprint *f) {
+static void adapt_to_device(const rt_device *device, const rt_fit_model *model, rt_footprint *f) {
     if (device->kind == RT_DEVICE_CPU) return;
-    f->compute_bytes = f->activation_bytes + (uint64_t)opts->n_batch * model->hp.n_out * 4;
+    f->compute_bytes = f->activation_bytes + (uint64_t)f->n_batch * model->hp.n_out * 4;
     if (device->kind == RT_DEVICE_GPU) f->overhead_bytes = gpu_context_bytes;
 }
 
@@ -103,7 +107,7 @@ static gguf_code footprint_on(const rt_device *device, const rt_fit_model *model
     gguf_code code =
         rt_footprint_of(&model->hp, opts, weights->n_bytes, model->n_meta_bytes, f, err);
     if (code) return code;
-    adapt_to_device(device, model, opts, f);
+    adapt_to_device(device, model, f);
     f->kv_bytes = 0;
     f->total_bytes = f->weights_bytes;
     for (uint32_t i = 0; i < model->hp.n_layer; i++)
@@ -204,16 +208,22 @@ static double ops_of_token(const rt_fit_model *model, const rt_fit_weights *weig
 
 /* What starting the kernels of a layer costs on anything but a processor: an RTX 4090 generates 762
  * tokens per second with a model of 22 layers (geerlingguy/ai-benchmarks #43), not the 1000 of its
- * bandwidth. */
-static const double layer_start_s = 15e-6;
+ * bandwidth. Routing to experts costs more: an RTX 5090 makes 273 tokens per second with Gemma 4
+ * 26B-A4B (ggml-org/llama.cpp #29152), not 440. */
+static const double layer_start_s = 15e-6, routing_start_s = 50e-6;
+/* The products of a batch with experts are many and small: an RTX 3090 reaches half of its usual
+ * arithmetic with DeepSeek V2 Lite (ggml-org/llama.cpp #15525). */
+static const double expert_arithmetic = 0.5;
 
 /* Seconds of a step that reads so many bytes and computes so much, whatever takes longer. NaN: the
  * bandwidth is unknown. */
-static double step_seconds(const rt_device *device, double n_bytes, double n_ops, double n_layers) {
+static double step_seconds(const rt_device *device, const rt_hparams *hp, double n_bytes,
+                           double n_ops, double n_layers) {
+    double share = device->arithmetic_share * (hp->n_expert ? expert_arithmetic : 1);
     double reading = n_bytes / (device->bytes_per_s * device->bandwidth_share);
-    double computing =
-        device->flop_per_s > 0 ? n_ops / (device->flop_per_s * device->arithmetic_share) : 0;
-    double starting = device->kind == RT_DEVICE_CPU ? 0 : n_layers * layer_start_s;
+    double computing = device->flop_per_s > 0 ? n_ops / (device->flop_per_s * share) : 0;
+    double starting = n_layers * (layer_start_s + (hp->n_expert ? routing_start_s : 0));
+    if (device->kind == RT_DEVICE_CPU) starting = 0;
     return device->bytes_per_s > 0 ? fmax(reading, computing) + starting : NAN;
 }
 
@@ -221,8 +231,7 @@ static void expect_rates(const rt_device *device, const rt_fit_model *model,
                          const rt_fit_weights *weights, const rt_session_opts *opts,
                          double held_share, rt_fit *fit) {
     const rt_hparams *hp = &model->hp;
-    double n_seqs = n_seqs_of(opts), n_batch = fmin(opts->n_batch, n_seqs * fit->n_ctx);
-    if (!hp->causal && n_batch < fit->n_ctx) n_batch = fit->n_ctx;
+    double n_seqs = n_seqs_of(opts), n_batch = fit->footprint.n_batch;
     double held = fit->fits ? 1 : held_share;
     fit->token_ops = ops_of_token(model, weights, fit->n_ctx);
     fit->step_bytes = weights->active_bytes + experts_read(hp, n_seqs) * weights->expert_bytes +
@@ -230,13 +239,13 @@ static void expect_rates(const rt_device *device, const rt_fit_model *model,
     fit->tg_per_s = fit->pp_per_s = NAN;
     bool beside = device->kind == RT_DEVICE_GPU; /* the rest can run on the processor */
     if (hp->causal && (fit->fits || beside))
-        fit->tg_per_s = n_seqs / (step_seconds(device, held * fit->step_bytes,
+        fit->tg_per_s = n_seqs / (step_seconds(device, hp, held * fit->step_bytes,
                                                n_seqs * fit->token_ops, fit->device_layers) +
                                   (1 - held) * fit->step_bytes / rt_fit_host_rate());
     if (!fit->fits || device->flop_per_s <= 0) return;
     double batch_bytes = weights->active_bytes + experts_read(hp, n_batch) * weights->expert_bytes;
     fit->pp_per_s =
-        n_batch / step_seconds(device, batch_bytes, n_batch * fit->token_ops, hp->n_layer);
+        n_batch / step_seconds(device, hp, batch_bytes, n_batch * fit->token_ops, hp->n_layer);
 }
 
 gguf_code rt_fit_on(const rt_device *device, const rt_fit_model *model,
@@ -247,6 +256,9 @@ gguf_code rt_fit_on(const rt_device *device, const rt_fit_model *model,
                     .n_ctx = opts->n_ctx ? opts->n_ctx : model->hp.n_ctx_train};
     gguf_code code = footprint_on(device, model, weights, opts, &out->footprint, err);
     if (code) return code;
+    if (device->kind == RT_DEVICE_CPU)
+        out->rss_bytes = out->footprint.total_bytes - weights->table_bytes +
+                         rt_footprint_looked_up(weights->table_bytes, out->n_ctx);
     out->fits = out->footprint.total_bytes <= out->room_bytes;
     out->max_ctx = max_ctx_on(device, model, weights, opts);
     out->device_layers =

@@ -45,6 +45,7 @@ void rt_fit_model_clear(rt_fit_model *model); /* accepts a zeroed one */
 /* Sizes of a model's weights, as the types of a plan say. */
 typedef struct rt_fit_weights {
     uint64_t n_bytes, n_elems;
+    uint64_t table_bytes;  /* of an embedding that is not the output too */
     uint64_t *layer_bytes; /* [n_layer] */
     /* What each generated token reads and multiplies whatever the routing, and the experts all
      * together. An embedding that is not the output gives one row: nothing here. */
@@ -62,9 +63,11 @@ void rt_fit_weights_clear(rt_fit_weights *weights); /* accepts a zeroed one */
 
 typedef struct rt_fit {
     rt_footprint footprint; /* compute and overhead are the device's */
-    uint64_t room_bytes;    /* of the device's memory, what a model can have */
-    uint32_t n_ctx;         /* of each sequence */
-    uint32_t max_ctx;       /* the largest context that fits, at most the trained one; 0 = none */
+    uint64_t rss_bytes;  /* on a processor: the total without rows of the embedding that stay in the
+                            file because no token asks for them; 0 elsewhere */
+    uint64_t room_bytes; /* of the device's memory, what a model can have */
+    uint32_t n_ctx;      /* of each sequence */
+    uint32_t max_ctx;    /* the largest context that fits, at most the trained one; 0 = none */
     uint32_t device_layers; /* of n_layer, with their KV cache; all if everything fits */
     bool fits;
     /* Tokens of all sequences together, with caches half full; NaN: unknown. Layers that a GPU has

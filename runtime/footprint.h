@@ -12,6 +12,7 @@ typedef struct rt_footprint {
     uint64_t kv_bytes;         /* the KV cache of n_ctx tokens, in whole pages */
     uint64_t full_tokens;      /* of all sequences, room in a layer that sees the whole context */
     uint64_t window_tokens;    /* the same of a layer with a window; 0 if there is none */
+    uint32_t n_batch;          /* tokens computed at once, at most what the context holds */
     uint64_t compute_bytes;    /* activations and working memory */
     uint64_t activation_bytes; /* of them what any backend needs, without the CPU's work space */
     uint64_t overhead_bytes; /* estimate: code, libraries, tokenizer, thread stacks, small copies */
@@ -26,6 +27,9 @@ typedef struct rt_footprint {
  * Errors: GGUF_E_USAGE, GGUF_E_SHAPE (as rt_session_new), GGUF_E_LIMIT (the sum overflows). */
 gguf_code rt_footprint_of(const rt_hparams *hp, const rt_session_opts *opts, uint64_t weights_bytes,
                           uint64_t n_meta_bytes, rt_footprint *out, gguf_error *err);
+
+/* Of a table of table_bytes in a mapped file, what n lookups at random places make resident. */
+uint64_t rt_footprint_looked_up(uint64_t table_bytes, uint32_t n);
 
 /* The footprint of a session of an open model: the peak resident memory that a process will reach.
  * Rows of an embedding that is not the output too are mapped as tokens ask for them; the part that

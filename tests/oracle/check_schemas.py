@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every JSON document of gguf-inspect against its schema in docs/schemas. usage: check_schemas.py BUILD DATA"""
+"""JSON documents of gguf-inspect and of gguf-bench fit against their schemas in docs/schemas. usage: check_schemas.py BUILD DATA"""
 import json
 import pathlib
 import subprocess
@@ -12,8 +12,8 @@ BUILD, DATA = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).res
 SCHEMAS = pathlib.Path(__file__).resolve().parent.parent.parent / "docs" / "schemas"
 
 
-def check(folder, schema, status, *args):
-    command = [BUILD / "gguf-inspect", *args, "--json"]
+def check(folder, schema, status, *args, tool="gguf-inspect"):
+    command = [BUILD / tool, *args, "--json"]
     result = subprocess.run(command, capture_output=True, cwd=folder)
     if result.returncode != status:
         sys.exit(f"{args}: exit {result.returncode}: {result.stderr.decode()}")
@@ -43,3 +43,7 @@ with tempfile.TemporaryDirectory() as temporary:
     check(folder, "inspect-diff", 1, "diff", "a.gguf", "b.gguf", "--values")
     check(folder, "inspect-report", 0, "report", "a.gguf", "-o", "r.html")
     check(folder, "error", 4, "cut.gguf")
+    check(folder, "bench-fit", 0, "fit", "b.gguf", "--vram", "1G", tool="gguf-bench")
+    check(folder, "bench-fit", 0, "fit", "b.gguf", tool="gguf-bench")
+    check(folder, "bench-fit", 1, "fit", "b.gguf", "--vram", "100M", tool="gguf-bench")
+    check(folder, "bench-fit", 0, "fit", str(DATA / "models" / "deepseek_v3"), "--device", "9950X", tool="gguf-bench")

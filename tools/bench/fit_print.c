@@ -37,6 +37,10 @@ static void set_text(json_t *object, const char *name, const char *text) {
     json_object_set_new(object, name, text ? tool_json_bytes(text, strlen(text)) : json_null());
 }
 
+static void set_size_or_null(json_t *object, const char *name, uint64_t value) {
+    json_object_set_new(object, name, value ? json_integer((json_int_t)value) : json_null());
+}
+
 static void set_rate(json_t *object, const char *name, double rate) {
     json_object_set_new(object, name, isfinite(rate) ? tool_json_real(rate) : json_null());
 }
@@ -110,6 +114,7 @@ static json_t *row_json(const fit_report *r, const fit_row *row) {
     set_rate(object, "flop_per_s", d->flop_per_s > 0 ? d->flop_per_s : NAN);
     set_rate(object, "int8_op_per_s", d->int_op_per_s > 0 ? d->int_op_per_s : NAN);
     set_fit(object, &row->fit);
+    set_size_or_null(object, "predicted_rss_bytes", row->fit.rss_bytes);
     set_text(object, "best_type", row->best);
     json_object_set_new(object, "caches", caches_json(r, &row->fit.footprint));
     if (r->n == 1) json_object_set_new(object, "types", types_json(r, row));
@@ -157,6 +162,21 @@ static void print_devices(const fit_report *r) {
     }
 }
 
+static void print_best(const fit_report *r, const fit_row *row) {
+    if (row->best) {
+        printf("best that fits: %s\n", row->best);
+        return;
+    }
+    printf("nothing fits with this context");
+    for (size_t i = 0; i < r->model->n_types; i++)
+        if (row->types[i].max_ctx) {
+            printf("; %s does with up to %" PRIu32 " tokens", r->model->types[i].name,
+                   row->types[i].max_ctx);
+            break;
+        }
+    printf("\n");
+}
+
 static void print_types(const fit_report *r, const fit_row *row) {
     printf("\n%-10s %10s %10s %5s %9s %8s %8s %8s\n", "type", "bits", "needed", "fits", "max ctx",
            "layers", "tg t/s", "pp t/s");
@@ -166,10 +186,7 @@ static void print_types(const fit_report *r, const fit_row *row) {
         snprintf(bits, sizeof bits, "%.2f", bits_per_weight(&type->weights));
         print_row(type->name, 10, bits, &row->types[i], r->model->model.hp.n_layer, "");
     }
-    if (row->best)
-        printf("best that fits: %s\n", row->best);
-    else
-        printf("nothing fits with this context\n");
+    print_best(r, row);
 }
 
 /* ---- the account of one device ------------------------------------------------------------------
@@ -214,17 +231,20 @@ static void print_memory(const fit_report *r, const fit_row *row) {
     snprintf(why, sizeof why, "%s, %.2f bits per weight", r->model->chosen->name,
              bits_per_weight(&r->model->chosen->weights));
     print_size("weights", f->weights_bytes, why);
-    snprintf(why, sizeof why, "%" PRIu32 " of %" PRIu32 " tokens in %s, whole pages of %d",
+    snprintf(why, sizeof why, "%" PRIu32 " x %" PRIu32 " tokens in %s, whole pages of %d",
              r->opts.n_seqs ? r->opts.n_seqs : 1, row->fit.n_ctx, gguf_type_name(r->opts.kv_type),
              RT_PAGE_TOKENS);
     print_size("KV cache", f->kv_bytes, why);
     print_caches(r, f);
-    snprintf(why, sizeof why, "activations of a batch of %" PRIu32 " tokens%s", r->opts.n_batch,
+    snprintf(why, sizeof why, "activations of a batch of %" PRIu32 " tokens%s", f->n_batch,
              row->device->kind == RT_DEVICE_CPU ? " and work space of the threads"
                                                 : " and their logits");
     print_size("compute", f->compute_bytes, why);
     print_size("overhead", f->overhead_bytes, overhead_text(r, row->device));
     print_size("total", f->total_bytes, row->fit.fits ? "fits" : "does not fit");
+    if (row->fit.rss_bytes)
+        print_size("resident", row->fit.rss_bytes,
+                   "of it, since the file is mapped: rows of the embedding come as tokens ask");
     snprintf(why, sizeof why, "%.0f %% of the memory", 100 * row->device->usable);
     print_size("room", row->fit.room_bytes, why);
 }
@@ -234,8 +254,9 @@ static void explain_rates(const fit_report *r, const fit_row *row) {
     const rt_fit *fit = &row->fit;
     const rt_hparams *hp = &r->model->model.hp;
     if (hp->n_expert)
-        printf("  a token uses %" PRIu32 " of %" PRIu32 " experts\n", hp->n_expert_used,
-               hp->n_expert);
+        printf("  a token uses %" PRIu32 " of %" PRIu32
+               " experts: prompts reach half of the arithmetic\n",
+               hp->n_expert_used, hp->n_expert);
     if (d->bytes_per_s > 0)
         printf("  generation reads %.3f GB per step, caches half full, at %.0f %% of %.0f GB/s\n",
                fit->step_bytes / 1e9, 100 * d->bandwidth_share, d->bytes_per_s / 1e9);
