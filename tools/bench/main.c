@@ -120,6 +120,9 @@ static gguf_code bench_speed(tool *t, bench_opts *o, gguf_error *err) {
 
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     bench_opts *o = ctx;
+    if (t->n_args > 0 && strcmp(t->args[0], "fit") == 0)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "fit comes first: gguf-bench fit MODEL [options]");
     if (t->n_args > 0 && strcmp(t->args[0], "quality") == 0) {
         if (t->n_args != 2 || !o->text)
             return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,

@@ -46,6 +46,7 @@ t gguf-bench fit latent.gguf --vram 1G --device 4090
 
 # What is not a model, or not enough of one.
 t gguf-bench fit
+t gguf-bench -q fit latent.gguf
 t gguf-bench fit missing.gguf --vram 1G
 echo '{}' >empty.json
 t gguf-bench fit empty.json --vram 1G
