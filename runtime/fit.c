@@ -215,13 +215,20 @@ static const double layer_start_s = 15e-6, routing_start_s = 50e-6;
  * arithmetic with DeepSeek V2 Lite (ggml-org/llama.cpp #15525). */
 static const double expert_arithmetic = 0.5;
 
+/* Arithmetic that a step of n tokens reaches. */
+static double flop_rate(const rt_device *device, const rt_hparams *hp, double n_tokens) {
+    bool vector = n_tokens < 2 && device->vector_flop_per_s > 0;
+    double share = device->arithmetic_share * (hp->n_expert && !vector ? expert_arithmetic : 1);
+    return share * (vector ? device->vector_flop_per_s : device->flop_per_s);
+}
+
 /* Seconds of a step that reads so many bytes and computes so much, whatever takes longer. NaN: the
  * bandwidth is unknown. */
 static double step_seconds(const rt_device *device, const rt_hparams *hp, double n_bytes,
-                           double n_ops, double n_layers) {
-    double share = device->arithmetic_share * (hp->n_expert ? expert_arithmetic : 1);
+                           double n_tokens, double token_ops, double n_layers) {
+    double rate = flop_rate(device, hp, n_tokens);
     double reading = n_bytes / (device->bytes_per_s * device->bandwidth_share);
-    double computing = device->flop_per_s > 0 ? n_ops / (device->flop_per_s * share) : 0;
+    double computing = rate > 0 ? n_tokens * token_ops / rate : 0;
     double starting = n_layers * (layer_start_s + (hp->n_expert ? routing_start_s : 0));
     if (device->kind == RT_DEVICE_CPU) starting = 0;
     return device->bytes_per_s > 0 ? fmax(reading, computing) + starting : NAN;
@@ -239,13 +246,13 @@ static void expect_rates(const rt_device *device, const rt_fit_model *model,
     fit->tg_per_s = fit->pp_per_s = NAN;
     bool beside = device->kind == RT_DEVICE_GPU; /* the rest can run on the processor */
     if (hp->causal && (fit->fits || beside))
-        fit->tg_per_s = n_seqs / (step_seconds(device, hp, held * fit->step_bytes,
-                                               n_seqs * fit->token_ops, fit->device_layers) +
+        fit->tg_per_s = n_seqs / (step_seconds(device, hp, held * fit->step_bytes, n_seqs,
+                                               fit->token_ops, fit->device_layers) +
                                   (1 - held) * fit->step_bytes / rt_fit_host_rate());
     if (!fit->fits || device->flop_per_s <= 0) return;
     double batch_bytes = weights->active_bytes + experts_read(hp, n_batch) * weights->expert_bytes;
     fit->pp_per_s =
-        n_batch / step_seconds(device, hp, batch_bytes, n_batch * fit->token_ops, hp->n_layer);
+        n_batch / step_seconds(device, hp, batch_bytes, n_batch, fit->token_ops, hp->n_layer);
 }
 
 gguf_code rt_fit_on(const rt_device *device, const rt_fit_model *model,

@@ -339,6 +339,24 @@ START_TEST(experts_are_read_as_they_are_used) {
 }
 END_TEST
 
+/* Where the products with one vector are slower than the memory, they set the pace of one sequence.
+ */
+START_TEST(slow_kernels_set_the_pace) {
+    sized s = size_config(known[0].config);
+    rt_device device = card(UINT64_C(24) << 30);
+    rt_session_opts one = opts_of(8192), two = opts_of(8192);
+    two.n_seqs = 2;
+    double before = fit_of(&s, &device, &one).tg_per_s;
+    double two_before = fit_of(&s, &device, &two).tg_per_s;
+    device.vector_flop_per_s = 1e11;
+    rt_fit fit = fit_of(&s, &device, &one);
+    double expected = device.arithmetic_share * 1e11 / fit.token_ops;
+    ck_assert(fit.tg_per_s < before / 2 && fabs(fit.tg_per_s / expected - 1) < 0.01);
+    ck_assert(fit_of(&s, &device, &two).tg_per_s == two_before);
+    clear(&s);
+}
+END_TEST
+
 /* ---- devices ------------------------------------------------------------------------------------
  */
 
@@ -451,6 +469,7 @@ int main(void) {
     tcase_add_test(tcase, the_largest_context_just_fits);
     tcase_add_test(tcase, layers_that_do_not_fit_slow_it_down);
     tcase_add_test(tcase, experts_are_read_as_they_are_used);
+    tcase_add_test(tcase, slow_kernels_set_the_pace);
     tcase_add_test(tcase, the_catalogue_is_sound);
     tcase_add_test(tcase, devices_answer_to_parts_of_their_names);
     tcase_add_test(tcase, a_miss_has_a_nearest_name);

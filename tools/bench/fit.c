@@ -10,7 +10,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <unistd.h>
 
 enum {
     OPT_VRAM = TOOL_LONG_ONLY,
@@ -175,25 +174,6 @@ static void close_model(fit_model *m) {
 /* ---- devices ------------------------------------------------------------------------------------
  */
 
-/* What a container allows, or all there is. */
-static uint64_t machine_memory(void) {
-    uint64_t all = (uint64_t)sysconf(_SC_PHYS_PAGES) * (uint64_t)sysconf(_SC_PAGESIZE);
-    unsigned long long limit = 0;
-    FILE *f = fopen("/sys/fs/cgroup/memory.max", "r");
-    bool limited = f && fscanf(f, "%llu", &limit) == 1 && limit && limit < all;
-    if (f) fclose(f);
-    return limited ? limit : all;
-}
-
-/* This machine, with the bandwidth that a plain read reaches: inference reaches 0.8 of that. */
-static gguf_code add_machine(rt_devices *devices, unsigned n_threads, gguf_error *err) {
-    rt_device device = rt_device_usual(RT_DEVICE_CPU, machine_memory());
-    snprintf(device.name, sizeof device.name, "this machine");
-    device.bandwidth_share = 0.8;
-    gguf_code code = bench_bandwidth(n_threads, &device.bytes_per_s, err);
-    return code ? code : rt_devices_add(devices, &device, err);
-}
-
 static gguf_code add_vram(rt_devices *devices, uint64_t vram, gguf_error *err) {
     rt_device device = rt_device_usual(RT_DEVICE_GPU, vram);
     char size[32];
@@ -217,7 +197,7 @@ static gguf_code choose_devices(tool *t, const fit_opts *o, rt_devices *devices,
         o->hardware ? rt_devices_load(devices, o->hardware, err) : rt_devices_builtin(devices, err);
     bool machine = !o->hardware && (!o->device || strcasecmp(o->device, "this machine") == 0);
     if (!code && machine)
-        code = add_machine(devices, t->n_threads ? t->n_threads : gguf_usable_cores(), err);
+        code = fit_add_machine(devices, t->n_threads ? t->n_threads : gguf_usable_cores(), err);
     return !code && o->device ? select_device(devices, o->device, err) : code;
 }
 

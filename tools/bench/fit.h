@@ -45,6 +45,9 @@ typedef struct fit_report {
     bool explain;
 } fit_report;
 
+/* Append this machine, measured with so many threads. Errors: GGUF_E_NOMEM. */
+gguf_code fit_add_machine(rt_devices *devices, unsigned n_threads, gguf_error *err);
+
 void fit_print_json(const fit_report *report);
 void fit_print_text(const fit_report *report);
 

@@ -264,8 +264,11 @@ static void explain_rates(const fit_report *r, const fit_row *row) {
         printf("  layers that do not fit run from the host's memory at %.0f GB/s\n",
                rt_fit_host_rate() / 1e9);
     if (d->flop_per_s > 0)
-        printf("  a prompt costs %.2f GFLOP per token, at %.0f %% of %.1f TFLOPS\n",
+        printf("  a prompt costs %.2f GFLOP per token, at %.0f %% of %.2f TFLOPS\n",
                fit->token_ops / 1e9, 100 * d->arithmetic_share, d->flop_per_s / 1e12);
+    if (d->vector_flop_per_s > 0)
+        printf("  generation computes as much, at %.0f %% of %.3f TFLOPS; the slower counts\n",
+               100 * d->arithmetic_share, d->vector_flop_per_s / 1e12);
     if (d->bytes_per_s <= 0) printf("  no rates are known, so no speed is expected\n");
 }
 
