@@ -172,19 +172,23 @@ typedef struct QUANT_PACKED block_tq2_0 {
     uint16_t d;
 } block_tq2_0;
 
-/* ---- activations (in memory only) -------------------------------------------------------- */
+/* ---- activations (in memory only; whole cache lines) ------------------------------------- */
 
-/* y = d q; s = d * sum of q */
+/* 8 blocks of 32, the last ones of a row all zero if it has no more: y = d[b] q; s = d * sum of q;
+ * shift = -128 * sum of q, what weight codes that are stored with 128 more need */
 typedef struct QUANT_PACKED block_act_q8 {
-    float d, s;
-    int8_t qs[32];
+    int8_t qs[8][32];
+    float d[8], s[8];
+    int32_t shift[8];
+    uint8_t unused[32];
 } block_act_q8;
 
 /* y = d q; sums[j] is the sum of qs[16 j .. 16 j + 15] */
 typedef struct QUANT_PACKED block_act_q8_k {
-    float d;
     int8_t qs[256];
     int16_t sums[16];
+    float d;
+    uint8_t unused[28];
 } block_act_q8_k;
 
 _Static_assert(sizeof(block_q4_0) == 18, "Q4_0");
@@ -209,7 +213,7 @@ _Static_assert(sizeof(block_iq1_s) == 50, "IQ1_S");
 _Static_assert(sizeof(block_iq1_m) == 56, "IQ1_M");
 _Static_assert(sizeof(block_tq1_0) == 54, "TQ1_0");
 _Static_assert(sizeof(block_tq2_0) == 66, "TQ2_0");
-_Static_assert(sizeof(block_act_q8) == 40, "activations per 32");
-_Static_assert(sizeof(block_act_q8_k) == 292, "activations per 256");
+_Static_assert(sizeof(block_act_q8) == 384, "activations per 8 blocks");
+_Static_assert(sizeof(block_act_q8_k) == 320, "activations per 256");
 
 #endif

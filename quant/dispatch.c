@@ -14,8 +14,12 @@
     if (ISA_##isa <= limit) table->decode[GGUF_TYPE_##type] = quant_decode_##name##_##isa;
 #define DOT(type, name, isa) \
     if (ISA_##isa <= limit) table->dot[GGUF_TYPE_##type] = quant_dot_##name##_##isa;
-#define TILE(type, name, isa) \
-    if (ISA_##isa <= limit) table->tile[GGUF_TYPE_##type] = quant_tile_##name##_##isa;
+#define STRIP(type, name, isa)                                       \
+    if (ISA_##isa <= limit)                                          \
+        table->strip[GGUF_TYPE_##type] = quant_strip_##name##_##isa, \
+        table->strip_mul[GGUF_TYPE_##type] = quant_strip_mul_##name##_##isa;
+#define FLOATS(type, name, isa) \
+    if (ISA_##isa <= limit) table->floats[GGUF_TYPE_##type] = quant_floats_##name##_##isa;
 #define ACT(kind, name, isa) \
     if (ISA_##isa <= limit) table->act[QUANT_ACT_##kind] = quant_act_##name##_##isa;
 #define SCAN(isa) \

@@ -6,6 +6,7 @@
 #include "quant/cpu.h"
 #include "quant/panel.h"
 #include "quant/quant.h"
+#include "quant/strip.h"
 
 /* What the operations need to know of a type. Offsets are bytes in a block. */
 typedef struct quant_traits {
@@ -21,10 +22,11 @@ typedef struct quant_traits {
 /* NULL if the type is unknown to quant. */
 const quant_traits *quant_traits_of(uint32_t type);
 
-#define QUANT_N_TYPES   43 /* type numbers are below */
-#define QUANT_N_ACTS    3
-#define QUANT_TILE_ROWS 4 /* weight rows of one call of a tile kernel */
-#define QUANT_DOT_ACTS  4 /* most activation rows of one call of a dot kernel */
+#define QUANT_N_TYPES    43 /* type numbers are below */
+#define QUANT_N_ACTS     3
+#define QUANT_DOT_ACTS   4 /* most activation rows of one call of a dot kernel */
+#define QUANT_FLOAT_ROWS 6 /* most rows of one call of a float kernel */
+#define QUANT_FLOAT_ACTS 4 /* most activation rows of one call of a float kernel */
 
 /* One row: src [n_cols] finite, imp [n_cols] or NULL, dst quant_row_bytes. */
 typedef void quant_encode_fn(const float *src, size_t n_cols, const float *imp, void *dst);
@@ -37,10 +39,29 @@ typedef void quant_decode_fn(const void *src, size_t n_cols, float *dst);
 typedef void quant_dot_fn(const void *weight, size_t n_cols, const void *acts, size_t act_bytes,
                           size_t n_acts, float *out);
 
-/* The same for QUANT_TILE_ROWS weight rows, row_bytes apart: out[r * out_stride + t]. Each result
- * is that of the dot kernel. */
-typedef void quant_tile_fn(const void *weight, size_t row_bytes, size_t n_cols, const void *acts,
-                           size_t act_bytes, size_t n_acts, float *out, size_t out_stride);
+/* n_cols <= QUANT_STRIP_COLS columns of QUANT_STRIP_ROWS rows, row_bytes apart, as a strip. */
+typedef void quant_strip_fn(const void *weight, size_t row_bytes, size_t n_cols, quant_strip *out);
+
+/* The strip's products with n_acts <= QUANT_STRIP_ACTS activations; out[t * out_stride + r], to
+ * whose contents they are added if so said. What all strips of a row give is the dot kernel's
+ * result. */
+typedef void quant_strip_mul_fn(const quant_strip *strip, size_t n_cols, const void *acts,
+                                size_t act_bytes, size_t n_acts, float *out, size_t out_stride,
+                                bool add);
+
+/* A few rows of f32, f16 or bf16 and a few activation rows of f32. */
+typedef struct quant_floats {
+    const uint8_t *rows, *acts;
+    size_t row_bytes, act_bytes; /* from row to row */
+    size_t n_rows, n_acts;       /* at most QUANT_FLOAT_ROWS, QUANT_FLOAT_ACTS */
+    size_t n_cols;
+    float *out; /* [n_acts][n_rows], out_stride apart */
+    size_t out_stride;
+    bool add; /* to what `out` has */
+} quant_floats;
+
+/* Their products. A result does not depend on n_rows or n_acts. */
+typedef void quant_floats_fn(const quant_floats *m);
 
 /* One row of activations: src [n_cols], dst quant_act_row_bytes. */
 typedef void quant_act_fn(const float *src, size_t n_cols, void *dst);
@@ -56,7 +77,9 @@ typedef struct quant_kernels {
     quant_encode_fn *encode[QUANT_N_TYPES]; /* NULL = unsupported, here and below */
     quant_decode_fn *decode[QUANT_N_TYPES];
     quant_dot_fn *dot[QUANT_N_TYPES];
-    quant_tile_fn *tile[QUANT_N_TYPES];
+    quant_strip_fn *strip[QUANT_N_TYPES];
+    quant_strip_mul_fn *strip_mul[QUANT_N_TYPES];
+    quant_floats_fn *floats[QUANT_N_TYPES]; /* F32, and maybe other floats */
     quant_act_fn *act[QUANT_N_ACTS];
     quant_beyond_fn *beyond;
     quant_masked_fn *masked;
@@ -72,11 +95,14 @@ typedef struct quant_kernels {
 #define DOT(type, name, isa)                                                           \
     void quant_dot_##name##_##isa(const void *weight, size_t n_cols, const void *acts, \
                                   size_t act_bytes, size_t n_acts, float *out);
-#define TILE(type, name, isa)                                                                     \
-    void quant_tile_##name##_##isa(const void *weight, size_t row_bytes, size_t n_cols,           \
-                                   const void *acts, size_t act_bytes, size_t n_acts, float *out, \
-                                   size_t out_stride);
-#define ACT(act, name, isa) void quant_act_##name##_##isa(const float *, size_t n_cols, void *dst);
+#define STRIP(type, name, isa)                                                                     \
+    void quant_strip_##name##_##isa(const void *weight, size_t row_bytes, size_t n_cols,           \
+                                    quant_strip *out);                                             \
+    void quant_strip_mul_##name##_##isa(const quant_strip *strip, size_t n_cols, const void *acts, \
+                                        size_t act_bytes, size_t n_acts, float *out,               \
+                                        size_t out_stride, bool add);
+#define FLOATS(type, name, isa) void quant_floats_##name##_##isa(const quant_floats *m);
+#define ACT(act, name, isa)     void quant_act_##name##_##isa(const float *, size_t n_cols, void *dst);
 #define SCAN(isa)                                                    \
     size_t quant_beyond_##isa(const void *x, size_t n, float limit); \
     size_t quant_masked_##isa(const void *x, size_t n, uint16_t mask);
@@ -88,7 +114,8 @@ typedef struct quant_kernels {
 #undef ENCODE
 #undef DECODE
 #undef DOT
-#undef TILE
+#undef STRIP
+#undef FLOATS
 #undef ACT
 #undef SCAN
 #undef PANEL

@@ -1,91 +1,132 @@
-/* Products of weight rows with activation rows: loops around the dot kernels, blocked so that a few
- * activation rows stay in the nearest cache while the weights pass. */
+/* Products of weight rows with activation rows: loops around the kernels. A result's sum has one
+ * order, however many rows and activations there are. */
 #include "quant/kernels.h"
 
 #include <string.h>
 
-#define TILE_ACTS 16           /* activation rows that stay while all weight rows pass */
-#define PIECE     (size_t)1024 /* columns decoded at once */
+#define PIECE          (size_t)1024 /* columns unpacked at once; they stay in the nearest cache */
+#define MIN_STRIP_ACTS 6            /* fewer are not worth a strip */
+#define PANEL_ROW                                                                   \
+    (PIECE + 16) /* floats from row to row: rows of a power of two share cache sets \
+                  */
 
 static size_t min_size(size_t a, size_t b) {
     return a < b ? a : b;
 }
 
-/* A block of weight rows and of activation rows, and where their products go. */
-typedef struct block_product {
+typedef struct product {
     const quant_kernels *kernels;
     uint32_t type;
     const uint8_t *weight, *acts;
-    size_t n_rows, n_acts, n_cols, row_bytes, act_bytes, out_stride;
+    size_t n_cols, n_acts, row_bytes, act_bytes;
     float *out;
-} block_product;
+    size_t out_stride;
+} product;
 
-/* Row r times activations t to t + n_acts; returns how many rows were done. */
-static size_t multiply_rows(const block_product *p, size_t r, size_t t, size_t n_acts) {
-    const uint8_t *weight = p->weight + r * p->row_bytes, *acts = p->acts + t * p->act_bytes;
-    float *out = p->out + r * p->out_stride + t;
-    quant_tile_fn *tile = p->kernels->tile[p->type];
-    if (tile && p->n_rows - r >= QUANT_TILE_ROWS) {
-        tile(weight, p->row_bytes, p->n_cols, acts, p->act_bytes, n_acts, out, p->out_stride);
-        return QUANT_TILE_ROWS;
+/* ---- 8-bit activations ------------------------------------------------------------------- */
+
+/* Rows first .. n_rows one after the other, as memory likes it; a few activations stay in the
+ * nearest cache while they pass. */
+static void multiply_rows(const product *p, size_t first, size_t n_rows) {
+    for (size_t t = 0; t < p->n_acts; t += QUANT_DOT_ACTS) {
+        size_t n = min_size(QUANT_DOT_ACTS, p->n_acts - t);
+        for (size_t r = first; r < n_rows; r++) {
+            float part[QUANT_DOT_ACTS];
+            p->kernels->dot[p->type](p->weight + r * p->row_bytes, p->n_cols,
+                                     p->acts + t * p->act_bytes, p->act_bytes, n, part);
+            for (size_t i = 0; i < n; i++) p->out[(t + i) * p->out_stride + r] = part[i];
+        }
     }
-    p->kernels->dot[p->type](weight, p->n_cols, acts, p->act_bytes, n_acts, out);
-    return 1;
 }
 
-/* All rows, a few at a time times all activations. */
-static void multiply_block(const block_product *p) {
-    for (size_t r = 0, n = 0; r < p->n_rows; r += n)
-        for (size_t t = 0; t < p->n_acts; t += QUANT_DOT_ACTS)
-            n = multiply_rows(p, r, t, min_size(QUANT_DOT_ACTS, p->n_acts - t));
+/* Rows of one strip times all activations. */
+static void multiply_strip(const product *p, size_t r, quant_strip *strip) {
+    quant_act act = quant_act_of(p->type);
+    for (size_t c = 0; c < p->n_cols; c += PIECE) {
+        size_t n_cols = min_size(PIECE, p->n_cols - c);
+        const uint8_t *acts = p->acts + quant_act_row_bytes(act, c);
+        p->kernels->strip[p->type](p->weight + r * p->row_bytes + quant_row_bytes(p->type, c),
+                                   p->row_bytes, n_cols, strip);
+        for (size_t t = 0; t < p->n_acts; t += QUANT_STRIP_ACTS)
+            p->kernels->strip_mul[p->type](strip, n_cols, acts + t * p->act_bytes, p->act_bytes,
+                                           min_size(QUANT_STRIP_ACTS, p->n_acts - t),
+                                           p->out + t * p->out_stride + r, p->out_stride, c > 0);
+    }
+}
+
+/* Returns how many rows were done. */
+static size_t multiply_strips(const product *p, size_t n_rows) {
+    quant_strip strip;
+    size_t r = 0;
+    if (!p->kernels->strip[p->type] || p->n_acts < MIN_STRIP_ACTS) return 0;
+    for (; r + QUANT_STRIP_ROWS <= n_rows; r += QUANT_STRIP_ROWS) multiply_strip(p, r, &strip);
+    return r;
 }
 
 void quant_matmul(uint32_t type, const void *weight, size_t n_rows, size_t n_cols, const void *acts,
                   size_t n_acts, float *out, size_t out_stride) {
-    block_product p = {.kernels = quant_kernels_active(), .type = type, .weight = weight};
+    product p = {.kernels = quant_kernels_active(), .type = type, .weight = weight, .acts = acts};
     if (!p.kernels->dot[type]) {
         quant_matmul_f32(type, weight, n_rows, n_cols, acts, n_acts, out, out_stride);
         return;
     }
-    p.n_rows = n_rows;
     p.n_cols = n_cols;
+    p.n_acts = n_acts;
     p.row_bytes = quant_row_bytes(type, n_cols);
     p.act_bytes = quant_act_row_bytes(quant_act_of(type), n_cols);
+    p.out = out;
     p.out_stride = out_stride;
-    for (size_t t = 0; t < n_acts; t += TILE_ACTS) {
-        p.acts = (const uint8_t *)acts + t * p.act_bytes;
-        p.n_acts = min_size(TILE_ACTS, n_acts - t);
-        p.out = out + t;
-        multiply_block(&p);
-    }
+    multiply_rows(&p, multiply_strips(&p, n_rows), n_rows);
 }
 
-/* Add the products of one decoded piece of a row to out[0 .. n_acts). */
-static void add_piece(quant_dot_fn *dot, const float *piece, size_t n, const float *acts,
-                      size_t act_stride, size_t n_acts, float *out) {
-    for (size_t t = 0; t < n_acts; t += QUANT_DOT_ACTS) {
-        float part[QUANT_DOT_ACTS];
-        size_t n_part = min_size(QUANT_DOT_ACTS, n_acts - t);
-        dot(piece, n, acts + t * act_stride, act_stride * sizeof(float), n_part, part);
-        for (size_t i = 0; i < n_part; i++) out[t + i] += part[i];
+/* ---- f32 activations --------------------------------------------------------------------- */
+
+/* Columns c .. c + m->n_cols of a few rows as a kernel takes them. Few activations wait for memory
+ * and take float weights as they are; for many, decoding them once pays. */
+static quant_floats_fn *load_panel(const product *p, size_t r, size_t c, float *panel,
+                                   quant_floats *m) {
+    const uint8_t *row = p->weight + r * p->row_bytes + quant_row_bytes(p->type, c);
+    bool direct = p->type == GGUF_TYPE_F32 || p->n_acts < QUANT_FLOAT_ACTS;
+    if (direct && p->kernels->floats[p->type]) {
+        m->rows = row;
+        m->row_bytes = p->row_bytes;
+        return p->kernels->floats[p->type];
+    }
+    for (size_t i = 0; i < m->n_rows; i++)
+        p->kernels->decode[p->type](row + i * p->row_bytes, m->n_cols, panel + i * PANEL_ROW);
+    m->rows = (const uint8_t *)panel;
+    m->row_bytes = PANEL_ROW * sizeof *panel;
+    return p->kernels->floats[GGUF_TYPE_F32];
+}
+
+/* A piece of a few rows times all activations. */
+static void multiply_piece(const product *p, size_t r, size_t n_rows, size_t c, float *panel) {
+    quant_floats m = {.act_bytes = p->act_bytes, .out_stride = p->out_stride, .add = c > 0};
+    m.n_rows = n_rows;
+    m.n_cols = min_size(PIECE, p->n_cols - c);
+    quant_floats_fn *kernel = load_panel(p, r, c, panel, &m);
+    for (size_t t = 0; t < p->n_acts; t += QUANT_FLOAT_ACTS) {
+        m.acts = p->acts + t * p->act_bytes + c * sizeof(float);
+        m.n_acts = min_size(QUANT_FLOAT_ACTS, p->n_acts - t);
+        m.out = p->out + t * p->out_stride + r;
+        kernel(&m);
     }
 }
 
 void quant_matmul_f32(uint32_t type, const void *weight, size_t n_rows, size_t n_cols,
                       const float *acts, size_t n_acts, float *out, size_t out_stride) {
-    const quant_kernels *k = quant_kernels_active();
-    size_t row_bytes = quant_row_bytes(type, n_cols);
-    for (size_t r = 0; r < n_rows; r++) {
-        const uint8_t *row = (const uint8_t *)weight + r * row_bytes;
-        memset(out + r * out_stride, 0, n_acts * sizeof *out);
-        for (size_t c = 0; c < n_cols; c += PIECE) {
-            float piece[PIECE];
-            size_t n = min_size(PIECE, n_cols - c);
-            k->decode[type](row + quant_row_bytes(type, c), n, piece);
-            add_piece(k->dot[GGUF_TYPE_F32], piece, n, acts + c, n_cols, n_acts,
-                      out + r * out_stride);
-        }
-    }
+    float panel[QUANT_FLOAT_ROWS * PANEL_ROW];
+    product p = {.kernels = quant_kernels_active(), .type = type, .weight = weight};
+    p.acts = (const uint8_t *)acts;
+    p.n_cols = n_cols;
+    p.n_acts = n_acts;
+    p.row_bytes = quant_row_bytes(type, n_cols);
+    p.act_bytes = n_cols * sizeof(float);
+    p.out = out;
+    p.out_stride = out_stride;
+    for (size_t r = 0; r < n_rows; r += QUANT_FLOAT_ROWS)
+        for (size_t c = 0; c < n_cols; c += PIECE)
+            multiply_piece(&p, r, min_size(QUANT_FLOAT_ROWS, n_rows - r), c, panel);
 }
 
 void quant_act_encode(quant_act act, const float *src, size_t n_cols, void *dst) {

@@ -15,8 +15,8 @@
 /* Activations for integer dot products: 8-bit blocks made by quant_act_encode. */
 typedef enum quant_act {
     QUANT_ACT_NONE, /* the type multiplies with f32 activations */
-    QUANT_ACT_Q8,   /* per 32: f32 scale, f32 scale * sum, i8[32] */
-    QUANT_ACT_Q8_K  /* per 256: f32 scale, i8[256], i16 sums of 16 */
+    QUANT_ACT_Q8,   /* 8-bit codes with scales per 32 */
+    QUANT_ACT_Q8_K  /* the same with scales per 256 */
 } quant_act;
 
 bool quant_can_encode(uint32_t type);
@@ -52,7 +52,7 @@ size_t quant_find_nonfinite(uint32_t type, const void *src, size_t n_rows, size_
 /* Encode one row of activations. n_cols must be a multiple of the block of `act` (32 or 256). */
 void quant_act_encode(quant_act act, const float *src, size_t n_cols, void *dst);
 
-/* out[r * out_stride + t] = sum_c weight[r][c] * act[t][c] for n_rows rows and n_acts activations.
+/* out[t * out_stride + r] = sum_c weight[r][c] * act[t][c] for n_rows rows and n_acts activations.
  *   weight  n_rows rows of `type`, row_bytes = quant_row_bytes(type, n_cols)
  *   acts    n_acts rows, quant_act_row_bytes(quant_act_of(type), n_cols) apart; for QUANT_ACT_NONE
  *           f32 [n_acts][n_cols]

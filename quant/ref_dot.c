@@ -32,24 +32,28 @@ static int sum_codes(const int8_t *codes, int n) {
 }
 
 void quant_act_q8_scalar(const float *src, size_t n_cols, void *dst) {
-    block_act_q8 *b = dst;
-    for (size_t i = 0; i < n_cols; i += QUANT_BLOCK, b++) {
-        b->d = encode_codes(src + i, QUANT_BLOCK, b->qs);
-        b->s = b->d * (float)sum_codes(b->qs, QUANT_BLOCK);
+    block_act_q8 *chunk = dst;
+    memset(chunk, 0, quant_act_row_bytes(QUANT_ACT_Q8, n_cols));
+    for (size_t i = 0; i < n_cols / QUANT_BLOCK; i++) {
+        block_act_q8 *b = chunk + i / 8;
+        size_t k = i % 8;
+        b->d[k] = encode_codes(src + i * QUANT_BLOCK, QUANT_BLOCK, b->qs[k]);
+        int sum = sum_codes(b->qs[k], QUANT_BLOCK);
+        b->s[k] = b->d[k] * (float)sum;
+        b->shift[k] = -128 * sum;
     }
 }
 
 void quant_act_q8_k_scalar(const float *src, size_t n_cols, void *dst) {
     block_act_q8_k *b = dst;
     for (size_t i = 0; i < n_cols; i += QUANT_SUPER, b++) {
+        memset(b, 0, sizeof *b);
         b->d = encode_codes(src + i, QUANT_SUPER, b->qs);
         for (int j = 0; j < 16; j++) b->sums[j] = (int16_t)sum_codes(b->qs + 16 * j, 16);
     }
 }
 
-/* ---- float weights ----------------------------------------------------------------------- */
-
-typedef float load_fn(const uint8_t *p);
+/* ---- floats ------------------------------------------------------------------------------ */
 
 static float load_f32(const uint8_t *p) {
     float x;
@@ -57,39 +61,19 @@ static float load_f32(const uint8_t *p) {
     return x;
 }
 
-static float load_f16(const uint8_t *p) {
-    uint16_t h;
-    memcpy(&h, p, sizeof h);
-    return quant_f16_to_f32(h);
-}
-
-static float load_bf16(const uint8_t *p) {
-    uint16_t h;
-    memcpy(&h, p, sizeof h);
-    return quant_bf16_to_f32(h);
-}
-
-static inline void dot_floats(const uint8_t *w, size_t n_bytes, load_fn *load, size_t n_cols,
-                              const uint8_t *acts, size_t act_bytes, size_t n_acts, float *out) {
-    for (size_t t = 0; t < n_acts; t++) {
-        out[t] = 0.0f;
-        for (size_t i = 0; i < n_cols; i++)
-            out[t] += load(w + n_bytes * i) * load_f32(acts + t * act_bytes + sizeof(float) * i);
-    }
+void quant_floats_f32_scalar(const quant_floats *m) {
+    for (size_t t = 0; t < m->n_acts; t++)
+        for (size_t r = 0; r < m->n_rows; r++) {
+            const uint8_t *row = m->rows + r * m->row_bytes, *act = m->acts + t * m->act_bytes;
+            float sum = 0.0f, *out = m->out + t * m->out_stride + r;
+            for (size_t i = 0; i < m->n_cols; i++)
+                sum += load_f32(row + sizeof sum * i) * load_f32(act + sizeof sum * i);
+            *out = sum + (m->add ? *out : 0.0f);
+        }
 }
 
 #define DOT_ARGS \
     const void *weight, size_t n_cols, const void *acts, size_t act_bytes, size_t n_acts, float *out
-
-void quant_dot_f32_scalar(DOT_ARGS) {
-    dot_floats(weight, 4, load_f32, n_cols, acts, act_bytes, n_acts, out);
-}
-void quant_dot_f16_scalar(DOT_ARGS) {
-    dot_floats(weight, 2, load_f16, n_cols, acts, act_bytes, n_acts, out);
-}
-void quant_dot_bf16_scalar(DOT_ARGS) {
-    dot_floats(weight, 2, load_bf16, n_cols, acts, act_bytes, n_acts, out);
-}
 
 /* ---- plain blocks ------------------------------------------------------------------------ */
 
@@ -108,10 +92,10 @@ static inline void dot_plain(const uint8_t *w, size_t block_bytes, plain_fn *unp
         plain p;
         unpack(w + i * block_bytes, &p);
         for (size_t t = 0; t < n_acts; t++) {
-            const block_act_q8 *a = (const block_act_q8 *)(acts + t * act_bytes) + i;
+            const block_act_q8 *a = (const block_act_q8 *)(acts + t * act_bytes) + i / 8;
             int sum = 0;
-            for (int l = 0; l < QUANT_BLOCK; l++) sum += p.q[l] * a->qs[l];
-            out[t] += p.d * a->d * (float)sum + p.m * a->s;
+            for (int l = 0; l < QUANT_BLOCK; l++) sum += p.q[l] * a->qs[i % 8][l];
+            out[t] += p.d * a->d[i % 8] * (float)sum + p.m * a->s[i % 8];
         }
     }
 }

@@ -64,7 +64,7 @@ quant_act quant_act_of(uint32_t type) {
 size_t quant_act_row_bytes(quant_act act, size_t n_cols) {
     switch (act) {
     case QUANT_ACT_Q8:
-        return n_cols / QUANT_BLOCK * sizeof(block_act_q8);
+        return (n_cols + QUANT_SUPER - 1) / QUANT_SUPER * sizeof(block_act_q8);
     case QUANT_ACT_Q8_K:
         return n_cols / QUANT_SUPER * sizeof(block_act_q8_k);
     default:

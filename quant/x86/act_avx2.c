@@ -45,20 +45,26 @@ static ALWAYS_INLINE void sum_codes(__m256i codes, int16_t sums[2]) {
 }
 
 void quant_act_q8_avx2(const float *src, size_t n_cols, void *dst) {
-    block_act_q8 *b = dst;
-    for (size_t i = 0; i < n_cols; i += QUANT_BLOCK, b++) {
+    block_act_q8 *chunk = dst;
+    size_t n_blocks = n_cols / QUANT_BLOCK;
+    memset(chunk, 0, quant_act_row_bytes(QUANT_ACT_Q8, n_cols));
+    for (size_t i = 0; i < n_blocks; i++, src += QUANT_BLOCK) {
+        block_act_q8 *b = chunk + i / 8;
+        size_t k = i % 8;
         int16_t sums[2];
-        b->d = greatest_abs(src + i, QUANT_BLOCK) / 127.0f;
-        __m256i codes = codes32(src + i, quant_inverse(b->d));
-        _mm256_storeu_si256((__m256i *)(void *)b->qs, codes);
+        b->d[k] = greatest_abs(src, QUANT_BLOCK) / 127.0f;
+        __m256i codes = codes32(src, quant_inverse(b->d[k]));
+        _mm256_storeu_si256((__m256i *)(void *)b->qs[k], codes);
         sum_codes(codes, sums);
-        b->s = b->d * (float)(sums[0] + sums[1]);
+        b->s[k] = b->d[k] * (float)(sums[0] + sums[1]);
+        b->shift[k] = -128 * (sums[0] + sums[1]);
     }
 }
 
 void quant_act_q8_k_avx2(const float *src, size_t n_cols, void *dst) {
     block_act_q8_k *b = dst;
     for (size_t i = 0; i < n_cols; i += QUANT_SUPER, b++) {
+        memset(b, 0, sizeof *b);
         b->d = greatest_abs(src + i, QUANT_SUPER) / 127.0f;
         float inv = quant_inverse(b->d);
         for (size_t j = 0; j < 8; j++) {

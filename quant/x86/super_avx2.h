@@ -137,4 +137,14 @@ static ALWAYS_INLINE super super_iq4_xs(const void *block) {
     return p;
 }
 
+/* The same with codes that are 128 more. */
+static ALWAYS_INLINE super super_iq4_xs_shifted(const void *block) {
+    super p = super_iq4_xs(block);
+    __m256i low = _mm256_unpacklo_epi16(p.s, p.s), high = _mm256_unpackhi_epi16(p.s, p.s);
+    p.m = _mm256_slli_epi16(_mm256_permute2x128_si256(low, high, 0x20), 7);
+    p.dmin = p.d;
+    for (int j = 0; j < 8; j++) p.q[j] = _mm256_xor_si256(p.q[j], _mm256_set1_epi8((char)128));
+    return p;
+}
+
 #endif

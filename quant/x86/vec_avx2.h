@@ -29,6 +29,28 @@
         break;                                              \
     }
 
+/* Call multiply(part, ..., n_rows, n_acts), n_rows being QUANT_FLOAT_ROWS or 1 and n_acts `most` or
+ * 1, as constants, until all is done. */
+#define FLOATS_BY_SHAPE(m, multiply, most, ...)                      \
+    for (size_t t_ = 0, n_; t_ < (m)->n_acts; t_ += n_) {            \
+        quant_floats part_ = *(m);                                   \
+        n_ = (m)->n_acts - t_ >= (most) ? (most) : 1;                \
+        part_.acts += t_ * part_.act_bytes;                          \
+        part_.out += t_ * part_.out_stride;                          \
+        if (part_.n_rows == QUANT_FLOAT_ROWS && n_ == (most))        \
+            multiply(&part_, __VA_ARGS__, QUANT_FLOAT_ROWS, (most)); \
+        else if (part_.n_rows == QUANT_FLOAT_ROWS)                   \
+            multiply(&part_, __VA_ARGS__, QUANT_FLOAT_ROWS, 1);      \
+        else                                                         \
+            for (size_t r_ = 0; r_ < (m)->n_rows;                    \
+                 r_++, part_.rows += part_.row_bytes, part_.out++) { \
+                if (n_ == (most))                                    \
+                    multiply(&part_, __VA_ARGS__, 1, (most));        \
+                else                                                 \
+                    multiply(&part_, __VA_ARGS__, 1, 1);             \
+            }                                                        \
+    }
+
 static ALWAYS_INLINE __m128i load_128(const void *p) {
     return _mm_loadu_si128(p);
 }

@@ -5,9 +5,9 @@
 #include <string.h>
 
 enum {
-    TILE_ROWS = 64,          /* of the weight, at most, in one tile */
-    TILE_TOKENS = 64,        /* results that wait in scratch to be turned over */
-    GATHER_TOKENS = 16,      /* the same with inputs that must be brought together */
+    ROW_STEP = 96,           /* tasks have whole multiples: kernels take rows by 4, 6 and 16 */
+    GATHER_ROWS = 96,        /* results that wait in scratch to be brought to their rows, */
+    GATHER_TOKENS = 16,      /* and the inputs brought together for them */
     TASKS_PER_WORKER = 4,    /* so that a slow core does not hold up the others */
     MIN_TASK_ELEMS = 131072, /* fewer products than this are not worth handing out */
     ENCODE_ROWS = 4
@@ -35,12 +35,13 @@ uint64_t rt_cpu_acts_bytes(const rt_hparams *hp, uint32_t n_batch) {
     return max_u64(n_bytes, max_u64(experts, hp->n_latent ? heads : 0));
 }
 
-/* The tile, and behind it the inputs of a tile of a group; f32 is the widest form of those. */
+/* The results and, behind them, the inputs of a tile of a group; f32 is the widest form of those.
+ */
 uint64_t rt_cpu_matmul_scratch(const rt_hparams *hp) {
     uint64_t cols = hp->n_expert ? max_u64(hp->n_embd, hp->n_ff_expert) : 0;
     if (hp->n_latent) cols = max_u64(cols, max_u64(hp->head_dim_plain, hp->n_latent));
     uint64_t gathered = cols ? max_u64(cols * sizeof(float), encoded_bytes(1, cols)) : 0;
-    return (uint64_t)TILE_ROWS * TILE_TOKENS * sizeof(float) + GATHER_TOKENS * gathered;
+    return GATHER_TOKENS * (GATHER_ROWS * sizeof(float) + gathered);
 }
 
 /* ---- input -------------------------------------------------------------------------------------
@@ -90,67 +91,72 @@ typedef struct product {
     size_t row_tasks;        /* of one matrix */
 } product;
 
-/* Rows of one matrix, and the tokens that it multiplies: output rows first .. first + n_tokens, or
- * those that `rows` lists. */
+/* Rows of one matrix of the stack. */
+static const uint8_t *rows_of(const product *p, uint32_t mat, size_t row) {
+    return (const uint8_t *)p->weight->data + mat * p->weight->mat_bytes +
+           row * p->weight->row_bytes;
+}
+
+static void multiply(const product *p, const uint8_t *rows, size_t n_rows, const void *acts,
+                     size_t n_tokens, float *out, size_t stride) {
+    const rt_weight *w = p->weight;
+    if (p->cpu->exact)
+        quant_matmul_f32(w->type, rows, n_rows, w->n_cols, acts, n_tokens, out, stride);
+    else
+        quant_matmul(w->type, rows, n_rows, w->n_cols, acts, n_tokens, out, stride);
+}
+
+static void add_bias(const product *p, uint32_t mat, size_t row, size_t n_rows, float *out) {
+    const float *bias = p->weight->bias;
+    if (!bias) return;
+    bias += (size_t)mat * p->weight->bias_stride + row;
+    for (size_t r = 0; r < n_rows; r++) out[r] += bias[r];
+}
+
+/* Rows of one task times all tokens. */
+static void product_rows(const product *p, size_t row, size_t n_rows) {
+    float *out = p->out + row;
+    multiply(p, rows_of(p, 0, row), n_rows, p->acts, p->n_acts, out, p->stride);
+    for (size_t t = 0; t < p->n_acts; t++) add_bias(p, 0, row, n_rows, out + t * p->stride);
+}
+
+/* A tile of a group: some rows of a matrix and the tokens that are routed to it. */
 typedef struct tile_job {
     uint32_t mat;
-    size_t row, n_rows;
-    size_t first, n_tokens;
-    const uint32_t *rows;
+    size_t row, n_rows, n_tokens;
+    const uint32_t *tokens; /* output rows */
 } tile_job;
-
-static void multiply(const product *p, const tile_job *t, const void *acts, float *out) {
-    const rt_weight *w = p->weight;
-    const uint8_t *rows = (const uint8_t *)w->data + t->mat * w->mat_bytes + t->row * w->row_bytes;
-    if (p->cpu->exact)
-        quant_matmul_f32(w->type, rows, t->n_rows, w->n_cols, acts, t->n_tokens, out, t->n_tokens);
-    else
-        quant_matmul(w->type, rows, t->n_rows, w->n_cols, acts, t->n_tokens, out, t->n_tokens);
-}
-
-/* out[token][row + r] = tile[r][token] + bias[row + r] */
-static void turn_over(const product *p, const tile_job *t, const float *tile) {
-    const float *bias = p->weight->bias;
-    if (bias) bias += (size_t)t->mat * p->weight->bias_stride + t->row;
-    for (size_t i = 0; i < t->n_tokens; i++) {
-        size_t token = t->rows ? t->rows[i] : t->first + i;
-        float *out = p->out + token * p->stride + t->row;
-        for (size_t r = 0; r < t->n_rows; r++) out[r] = tile[r * t->n_tokens + i];
-        for (size_t r = 0; bias && r < t->n_rows; r++) out[r] += bias[r];
-    }
-}
 
 /* The inputs of a tile, next to one another. */
 static const void *gather(const product *p, const tile_job *t, uint8_t *scratch) {
     uint32_t share = p->groups->n_share;
-    if (t->n_tokens == 1) return p->acts + t->rows[0] / share * p->act_bytes;
+    if (t->n_tokens == 1) return p->acts + t->tokens[0] / share * p->act_bytes;
     for (size_t i = 0; i < t->n_tokens; i++)
-        memcpy(scratch + i * p->act_bytes, p->acts + t->rows[i] / share * p->act_bytes,
+        memcpy(scratch + i * p->act_bytes, p->acts + t->tokens[i] / share * p->act_bytes,
                p->act_bytes);
     return scratch;
 }
 
-/* Rows of one task, at most TILE_ROWS, times all tokens. */
-static void product_rows(const product *p, size_t row, size_t n_rows, float *tile) {
-    for (size_t token = 0; token < p->n_acts; token += TILE_TOKENS) {
-        size_t left = p->n_acts - token;
-        tile_job t = {.row = row, .n_rows = n_rows, .first = token};
-        t.n_tokens = left < TILE_TOKENS ? left : TILE_TOKENS;
-        multiply(p, &t, p->acts + token * p->act_bytes, tile);
-        turn_over(p, &t, tile);
+/* The results of a tile to their rows. */
+static void scatter(const product *p, const tile_job *t, const float *tile) {
+    for (size_t i = 0; i < t->n_tokens; i++) {
+        float *out = p->out + t->tokens[i] * p->stride + t->row;
+        memcpy(out, tile + i * t->n_rows, t->n_rows * sizeof *out);
+        add_bias(p, t->mat, t->row, t->n_rows, out);
     }
 }
 
-/* The same for one matrix of a stack and the rows that are routed to it. */
+/* Rows of one matrix of a stack times the tokens that are routed to it. */
 static void group_rows(const product *p, uint32_t mat, size_t row, size_t n_rows, float *tile) {
     const rt_groups *groups = p->groups;
-    uint8_t *gathered = (uint8_t *)(tile + TILE_ROWS * TILE_TOKENS);
+    uint8_t *gathered = (uint8_t *)(tile + GATHER_ROWS * GATHER_TOKENS);
     for (uint32_t i = groups->first[mat]; i < groups->first[mat + 1]; i += GATHER_TOKENS) {
         uint32_t left = groups->first[mat + 1] - i;
-        tile_job t = {.mat = mat, .row = row, .n_rows = n_rows, .rows = groups->rows + i};
+        tile_job t = {.mat = mat, .row = row, .n_rows = n_rows, .tokens = groups->rows + i};
         t.n_tokens = left < GATHER_TOKENS ? left : GATHER_TOKENS;
-        multiply(p, &t, gather(p, &t, gathered), tile);
-        turn_over(p, &t, tile);
+        multiply(p, rows_of(p, mat, row), n_rows, gather(p, &t, gathered), t.n_tokens, tile,
+                 n_rows);
+        scatter(p, &t, tile);
     }
 }
 
@@ -167,17 +173,16 @@ static uint32_t nth_used(const rt_groups *groups, size_t n) {
 
 static void product_task(void *ctx, size_t task, unsigned worker) {
     const product *p = ctx;
-    float *tile = rt_cpu_scratch(p->cpu, worker);
-    uint32_t mat = p->groups ? nth_used(p->groups, task / p->row_tasks) : 0;
     size_t row = task % p->row_tasks * p->task_rows, end = row + p->task_rows;
     if (end > p->weight->n_rows) end = p->weight->n_rows;
-    for (; row < end; row += TILE_ROWS) {
-        size_t n_rows = end - row < TILE_ROWS ? end - row : TILE_ROWS;
-        if (p->groups)
-            group_rows(p, mat, row, n_rows, tile);
-        else
-            product_rows(p, row, n_rows, tile);
+    if (!p->groups) {
+        product_rows(p, row, end - row);
+        return;
     }
+    float *tile = rt_cpu_scratch(p->cpu, worker);
+    uint32_t mat = nth_used(p->groups, task / p->row_tasks);
+    for (; row < end; row += GATHER_ROWS)
+        group_rows(p, mat, row, end - row < GATHER_ROWS ? end - row : GATHER_ROWS, tile);
 }
 
 /* Rows per task: few enough that all workers stay busy, enough that a task is worth its call. */
@@ -185,7 +190,7 @@ static size_t rows_per_task(const rt_cpu *cpu, const rt_weight *weight, size_t n
     size_t n_tasks = (size_t)gguf_pool_threads(cpu->pool) * TASKS_PER_WORKER;
     size_t rows = (weight->n_rows + n_tasks - 1) / n_tasks;
     size_t least = MIN_TASK_ELEMS / (weight->n_cols * n_tokens) + 1;
-    return rows > least ? rows : least;
+    return rt_round_up(rows > least ? rows : least, rows > ROW_STEP ? ROW_STEP : 4);
 }
 
 static product start_product(rt_cpu *cpu, const rt_weight *weight, float *out, size_t stride) {

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #define MAX_COLS 2304
-#define MAX_ACTS 9
+#define MAX_ACTS 21
 
 static uint8_t weight_row[MAX_COLS * 4], act_rows[MAX_ACTS * MAX_COLS * 4];
 static float weights[MAX_COLS], inputs[MAX_ACTS][MAX_COLS], acts[MAX_ACTS][MAX_COLS];
@@ -53,8 +53,8 @@ END_TEST
 static void decode_act(quant_act act, const uint8_t *row, size_t n_cols, float *out) {
     for (size_t i = 0; i < n_cols; i++) {
         if (act == QUANT_ACT_Q8) {
-            const block_act_q8 *b = (const block_act_q8 *)row + i / 32;
-            out[i] = b->d * (float)b->qs[i % 32];
+            const block_act_q8 *b = (const block_act_q8 *)row + i / 256;
+            out[i] = b->d[i % 256 / 32] * (float)b->qs[i % 256 / 32][i % 32];
         } else if (act == QUANT_ACT_Q8_K) {
             const block_act_q8_k *b = (const block_act_q8_k *)row + i / 256;
             out[i] = b->d * (float)b->qs[i % 256];
@@ -126,18 +126,20 @@ static void dot_guarded(const quant_kernels *k, uint32_t type, size_t n_cols, si
     guarded_free(&o);
 }
 
+static void check_near(uint32_t type, quant_isa isa, size_t n_cols, const float *x, float y) {
+    product p = exact_product(weights, x, n_cols);
+    double error = fabs((double)y - p.value), bound = product_bound(p, n_cols);
+    ck_assert_msg(error <= bound, "%s %s, %zu columns: %g, expected %g; error %g > %g",
+                  gguf_type_name(type), quant_isa_text(isa), n_cols, (double)y, p.value, error,
+                  bound);
+}
+
 static void check_dots(uint32_t type, size_t n_cols) {
     quant_kernels k;
     FOR_EACH_ISA(isa, k) {
         float all[QUANT_DOT_ACTS];
         dot_guarded(&k, type, n_cols, QUANT_DOT_ACTS, true, all);
-        for (size_t t = 0; t < QUANT_DOT_ACTS; t++) {
-            product p = exact_product(weights, acts[t], n_cols);
-            double error = fabs((double)all[t] - p.value), bound = product_bound(p, n_cols);
-            ck_assert_msg(error <= bound, "%s %s, %zu columns: %g, expected %g; error %g > %g",
-                          gguf_type_name(type), quant_isa_text(isa), n_cols, (double)all[t],
-                          p.value, error, bound);
-        }
+        for (size_t t = 0; t < QUANT_DOT_ACTS; t++) check_near(type, isa, n_cols, acts[t], all[t]);
         for (size_t n_acts = 1; n_acts < QUANT_DOT_ACTS; n_acts++) {
             float some[QUANT_DOT_ACTS];
             dot_guarded(&k, type, n_cols, n_acts, n_acts % 2, some);
@@ -148,12 +150,51 @@ static void check_dots(uint32_t type, size_t n_cols) {
 
 START_TEST(products_are_near_the_exact_ones) {
     uint32_t type = all_types[_i];
+    if (quant_act_of(type) == QUANT_ACT_NONE) return;
     rng r = {test_seed + (uint64_t)_i};
     size_t block = gguf_type_layout_of(type)->block_elems;
     for (int round = 0; round < 30; round++) {
-        size_t n_cols = block * (1 + rng_next(&r) % (MAX_COLS / (block == 1 ? 8 : block)));
+        size_t n_cols = block * (1 + rng_next(&r) % (MAX_COLS / block));
         make_rows(&r, type, n_cols);
         check_dots(type, n_cols);
+    }
+}
+END_TEST
+
+/* All rows of a float product are the same row here. */
+static void check_floats(quant_isa isa, const quant_kernels *k, size_t n_cols, size_t n_rows,
+                         size_t n_acts) {
+    static float rows[QUANT_FLOAT_ROWS][MAX_COLS + 3];
+    float out[QUANT_FLOAT_ACTS][QUANT_FLOAT_ROWS], alone;
+    for (size_t r = 0; r < n_rows; r++) memcpy(rows[r], weights, n_cols * sizeof(float));
+    quant_floats m = {.rows = (const uint8_t *)rows, .acts = act_rows, .row_bytes = sizeof rows[0]};
+    m.act_bytes = n_cols * sizeof(float);
+    m.n_rows = n_rows;
+    m.n_acts = n_acts;
+    m.n_cols = n_cols;
+    m.out = out[0];
+    m.out_stride = QUANT_FLOAT_ROWS;
+    for (int pass = 0; pass < 2; pass++, m.add = true) k->floats[GGUF_TYPE_F32](&m);
+    for (size_t t = 0; t < n_acts; t++) {
+        quant_floats one = {.rows = m.rows, .acts = m.acts + t * m.act_bytes, .n_cols = n_cols};
+        one.n_rows = one.n_acts = 1;
+        one.out = &alone;
+        k->floats[GGUF_TYPE_F32](&one);
+        check_near(GGUF_TYPE_F32, isa, n_cols, acts[t], alone);
+        alone += alone;
+        for (size_t r = 0; r < n_rows; r++) ck_assert_mem_eq(&alone, &out[t][r], sizeof alone);
+    }
+}
+
+START_TEST(float_products_are_near_the_exact_ones) {
+    rng r = {test_seed};
+    quant_kernels k;
+    for (int round = 0; round < 30; round++) {
+        size_t n_cols = 1 + rng_next(&r) % (MAX_COLS / 8);
+        make_rows(&r, GGUF_TYPE_F32, n_cols);
+        FOR_EACH_ISA(isa, k)
+        for (size_t n = 1; n <= QUANT_FLOAT_ROWS; n++)
+            check_floats(isa, &k, n_cols, n, 1 + rng_next(&r) % QUANT_FLOAT_ACTS);
     }
 }
 END_TEST
@@ -161,11 +202,11 @@ END_TEST
 /* ---- public functions -------------------------------------------------------------------- */
 
 START_TEST(matmul_does_not_depend_on_grouping) {
-    enum { N_COLS = 512, N_ROWS = 7 };
+    enum { N_COLS = 2304, N_ROWS = 23 };
     uint32_t type = all_types[_i];
     rng r = {test_seed};
     static uint8_t matrix[N_ROWS * N_COLS * 4];
-    float one[N_ROWS][MAX_ACTS], many[N_ROWS][MAX_ACTS + 2];
+    float one[MAX_ACTS][N_ROWS], many[MAX_ACTS][N_ROWS + 2];
     size_t row_bytes = quant_row_bytes(type, N_COLS);
     size_t act_bytes = quant_act_row_bytes(quant_act_of(type), N_COLS);
     for (int row = 0; row < N_ROWS; row++) {
@@ -175,10 +216,9 @@ START_TEST(matmul_does_not_depend_on_grouping) {
     for (size_t row = 0; row < N_ROWS; row++)
         for (size_t t = 0; t < MAX_ACTS; t++)
             quant_matmul(type, matrix + row * row_bytes, 1, N_COLS, act_rows + t * act_bytes, 1,
-                         &one[row][t], 1);
-    quant_matmul(type, matrix, N_ROWS, N_COLS, act_rows, MAX_ACTS, many[0], MAX_ACTS + 2);
-    for (size_t row = 0; row < N_ROWS; row++)
-        ck_assert_mem_eq(one[row], many[row], sizeof one[row]);
+                         &one[t][row], 1);
+    quant_matmul(type, matrix, N_ROWS, N_COLS, act_rows, MAX_ACTS, many[0], N_ROWS + 2);
+    for (size_t t = 0; t < MAX_ACTS; t++) ck_assert_mem_eq(one[t], many[t], sizeof one[t]);
 }
 END_TEST
 
@@ -191,7 +231,7 @@ START_TEST(reference_products_are_near_the_exact_ones) {
         static float rows[MAX_ACTS * MAX_COLS];
         for (size_t t = 0; t < MAX_ACTS; t++)
             memcpy(rows + t * n_cols, inputs[t], n_cols * sizeof(float));
-        quant_matmul_f32(type, weight_row, 1, n_cols, rows, MAX_ACTS, out, MAX_ACTS);
+        quant_matmul_f32(type, weight_row, 1, n_cols, rows, MAX_ACTS, out, 1);
         for (size_t t = 0; t < MAX_ACTS; t++) {
             product p = exact_product(weights, inputs[t], n_cols);
             ck_assert(fabs((double)out[t] - p.value) <= product_bound(p, n_cols));
@@ -208,6 +248,7 @@ TCase *dot_tests(void) {
     tcase_add_test(tests, activations_are_the_same_in_every_set);
     tcase_add_test(tests, activations_without_numbers_do_no_harm);
     tcase_add_loop_test(tests, products_are_near_the_exact_ones, 0, (int)n_all_types);
+    tcase_add_test(tests, float_products_are_near_the_exact_ones);
     tcase_add_loop_test(tests, matmul_does_not_depend_on_grouping, 0, (int)n_all_types);
     tcase_add_loop_test(tests, reference_products_are_near_the_exact_ones, 0, (int)n_all_types);
     return tests;

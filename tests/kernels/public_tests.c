@@ -16,8 +16,8 @@ START_TEST(sizes_follow_the_layout) {
     ck_assert_uint_eq(quant_row_bytes(GGUF_TYPE_Q4_K, 512), 288);
     ck_assert_uint_eq(quant_row_bytes(GGUF_TYPE_Q4_K, 500), 0);
     ck_assert_uint_eq(quant_row_bytes(9999, 256), 0);
-    ck_assert_uint_eq(quant_act_row_bytes(QUANT_ACT_Q8, 64), 80);
-    ck_assert_uint_eq(quant_act_row_bytes(QUANT_ACT_Q8_K, 512), 584);
+    ck_assert_uint_eq(quant_act_row_bytes(QUANT_ACT_Q8, 64), 384);
+    ck_assert_uint_eq(quant_act_row_bytes(QUANT_ACT_Q8_K, 512), 640);
     ck_assert_uint_eq(quant_act_row_bytes(QUANT_ACT_NONE, 3), 12);
     ck_assert(quant_can_encode(GGUF_TYPE_Q4_K) && !quant_can_encode(9999));
     ck_assert(quant_can_decode(GGUF_TYPE_Q4_K) && !quant_can_decode(9999));
@@ -137,11 +137,11 @@ START_TEST(types_that_are_only_read_multiply) {
         if (quant_find_nonfinite(type, out, N_ROWS, N_COLS) < N_ROWS * N_COLS) continue;
         fill_pattern(&r, PATTERN_NORMAL, 0, a, N_ACTS * N_COLS);
         quant_decode(type, out, N_ROWS, N_COLS, w, NULL);
-        quant_matmul(type, out, N_ROWS, N_COLS, a, N_ACTS, y, N_ACTS);
+        quant_matmul(type, out, N_ROWS, N_COLS, a, N_ACTS, y, N_ROWS);
         for (size_t k = 0; k < N_ROWS * N_ACTS; k++) {
             double sum = 0, size = 0;
             for (size_t c = 0; c < N_COLS; c++) {
-                double p = (double)w[k / N_ACTS * N_COLS + c] * (double)a[k % N_ACTS * N_COLS + c];
+                double p = (double)w[k % N_ROWS * N_COLS + c] * (double)a[k / N_ROWS * N_COLS + c];
                 sum += p;
                 size += fabs(p);
             }

@@ -1,0 +1,237 @@
+/* AVX-512 strips: lane r of a vector belongs to row r, so nothing is added across lanes. Sums have
+ * the order of the dot kernels. */
+#include "quant/kernels.h"
+#include "quant/x86/plain_avx2.h"
+#include "quant/x86/super_avx2.h"
+#include "quant/x86/transpose_avx2.h"
+
+#define ROWS QUANT_STRIP_ROWS
+#define ACTS QUANT_STRIP_ACTS
+
+/* ---- making ------------------------------------------------------------------------------ */
+
+/* to[c][row] = from[row][c] for n columns of 32 bits; n a multiple of 8 */
+static ALWAYS_INLINE void turn(const void *from, size_t n, void *to) {
+    for (size_t c = 0; c < n; c += 8)
+        for (size_t r = 0; r < ROWS; r += 8) {
+            __m256 columns[8];
+            transpose_8x8((const float *)from + r * n + c, (int)n, columns);
+            for (size_t j = 0; j < 8; j++)
+                _mm256_storeu_ps((float *)to + (c + j) * ROWS + r, columns[j]);
+        }
+}
+
+/* Scales come as those of even sub-blocks, then those of odd ones. */
+static ALWAYS_INLINE void make_supers(const uint8_t *w, size_t row_bytes, size_t block_bytes,
+                                      super_fn *unpack, size_t n_cols, quant_strip *out) {
+    for (size_t b = 0; b < n_cols / QUANT_SUPER; b++) {
+        strip_super *s = &out->supers[b];
+        uint8_t codes[ROWS][QUANT_SUPER];
+        int32_t scales[ROWS][16];
+        int16_t mins[ROWS][16];
+        for (size_t r = 0; r < ROWS; r++) {
+            super p = unpack(w + r * row_bytes + b * block_bytes);
+            for (int j = 0; j < 8; j++)
+                _mm256_storeu_si256((__m256i *)(void *)(codes[r] + 32 * j), p.q[j]);
+            _mm512_storeu_si512(scales[r], _mm512_cvtepi16_epi32(p.s));
+            _mm256_storeu_si256((__m256i *)(void *)mins[r], p.m);
+            s->d[r] = p.d;
+            s->dmin[r] = p.dmin;
+        }
+        turn(codes, QUANT_SUPER / 4, s->codes);
+        turn(scales, 16, s->scales);
+        turn(mins, 8, s->mins);
+    }
+}
+
+static ALWAYS_INLINE void make_plains(const uint8_t *w, size_t row_bytes, size_t block_bytes,
+                                      plain_fn *unpack, int shift, bool has_min, size_t n_cols,
+                                      quant_strip *out) {
+    for (size_t b = 0; b < n_cols / QUANT_BLOCK; b++) {
+        strip_plain *s = &out->plains[b];
+        uint8_t codes[ROWS][QUANT_BLOCK];
+        for (size_t r = 0; r < ROWS; r++) {
+            plain p = unpack(w + r * row_bytes + b * block_bytes);
+            __m256i q = _mm256_add_epi8(p.q, _mm256_set1_epi8((char)shift));
+            _mm256_storeu_si256((__m256i *)(void *)codes[r], q);
+            s->d[r] = p.d;
+            s->m[r] = has_min ? p.m : 0.0f;
+        }
+        turn(codes, QUANT_BLOCK / 4, s->codes);
+    }
+}
+
+/* ---- multiplying ------------------------------------------------------------------------- */
+
+/* Four columns of an activation, for every row. */
+static ALWAYS_INLINE __m512i spread(const void *p) {
+    int32_t four;
+    memcpy(&four, p, sizeof four);
+    return _mm512_set1_epi32(four);
+}
+
+static ALWAYS_INLINE void clear(__m512 sum[ACTS], size_t n) {
+#pragma GCC unroll 8
+    for (size_t t = 0; t < n; t++) sum[t] = _mm512_setzero_ps();
+}
+
+static ALWAYS_INLINE void store_sums(float *out, size_t stride, size_t n, bool add,
+                                     const __m512 sum[ACTS]) {
+#pragma GCC unroll 8
+    for (size_t t = 0; t < n; t++) {
+        __m512 before = add ? _mm512_loadu_ps(out + t * stride) : _mm512_setzero_ps();
+        _mm512_storeu_ps(out + t * stride, _mm512_add_ps(before, sum[t]));
+    }
+}
+
+/* dot[t] += codes of n_groups groups of four columns times those of the activations. */
+static ALWAYS_INLINE void add_codes(const uint8_t (*codes)[ROWS * 4], size_t n_groups,
+                                    const int8_t *acts, size_t act_bytes, size_t n,
+                                    __m512i dot[ACTS]) {
+#pragma GCC unroll 8
+    for (size_t g = 0; g < n_groups; g++) {
+        __m512i q = _mm512_load_si512(codes[g]);
+#pragma GCC unroll 8
+        for (size_t t = 0; t < n; t++)
+            dot[t] = _mm512_dpbusd_epi32(dot[t], q, spread(acts + t * act_bytes + 4 * g));
+    }
+}
+
+/* Scale of sub-block j of n in the order of make_supers. */
+static ALWAYS_INLINE size_t scale_index(size_t j, size_t n) {
+    return n == 16 ? j % 2 * 8 + j / 2 : j;
+}
+
+static ALWAYS_INLINE void add_super(const strip_super *s, size_t n_subs, const uint8_t *acts,
+                                    size_t act_bytes, size_t n, __m512 sum[ACTS]) {
+    const block_act_q8_k *a = (const block_act_q8_k *)acts;
+    __m512i dot[ACTS];
+#pragma GCC unroll 8
+    for (size_t t = 0; t < n; t++) dot[t] = _mm512_setzero_si512();
+    for (size_t j = 0; j < n_subs; j++) {
+        __m512i part[ACTS], scale = _mm512_load_si512(s->scales[scale_index(j, n_subs)]);
+        size_t n_groups = QUANT_SUPER / 4 / n_subs;
+#pragma GCC unroll 8
+        for (size_t t = 0; t < n; t++) part[t] = _mm512_setzero_si512();
+        add_codes(s->codes + j * n_groups, n_groups, a->qs + 4 * j * n_groups, act_bytes, n, part);
+#pragma GCC unroll 8
+        for (size_t t = 0; t < n; t++)
+            dot[t] = _mm512_add_epi32(dot[t], _mm512_mullo_epi32(part[t], scale));
+    }
+    __m512 d = _mm512_load_ps(s->d), dmin = _mm512_load_ps(s->dmin);
+#pragma GCC unroll 8
+    for (size_t t = 0; t < n; t++) {
+        const block_act_q8_k *at = (const block_act_q8_k *)(acts + t * act_bytes);
+        __m512i mins = _mm512_setzero_si512();
+#pragma GCC unroll 8
+        for (size_t j = 0; j < 8; j++)
+            mins =
+                _mm512_dpwssd_epi32(mins, _mm512_load_si512(s->mins[j]), spread(at->sums + 2 * j));
+        __m512 scale = _mm512_set1_ps(at->d);
+        __m512 part = _mm512_mul_ps(_mm512_mul_ps(d, scale), _mm512_cvtepi32_ps(dot[t]));
+        part = _mm512_fnmadd_ps(_mm512_mul_ps(dmin, scale), _mm512_cvtepi32_ps(mins), part);
+        sum[t] = _mm512_add_ps(sum[t], part);
+    }
+}
+
+static ALWAYS_INLINE void multiply_supers(const quant_strip *strip, size_t n_subs, size_t n_cols,
+                                          const uint8_t *acts, size_t act_bytes, size_t n,
+                                          float *out, size_t stride, bool add) {
+    __m512 sum[ACTS];
+    clear(sum, n);
+    for (size_t b = 0; b < n_cols / QUANT_SUPER; b++, acts += sizeof(block_act_q8_k))
+        add_super(&strip->supers[b], n_subs, acts, act_bytes, n, sum);
+    store_sums(out, stride, n, add, sum);
+}
+
+/* Block k of eight. */
+static ALWAYS_INLINE void add_plain(const strip_plain *s, bool has_min, const uint8_t *acts,
+                                    size_t k, size_t act_bytes, size_t n, __m512 sum[ACTS]) {
+    __m512 d = _mm512_load_ps(s->d), m = _mm512_load_ps(s->m);
+    __m512i dot[ACTS];
+#pragma GCC unroll 8
+    for (size_t t = 0; t < n; t++) {
+        const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
+        dot[t] = has_min ? _mm512_setzero_si512() : spread(&at->shift[k]);
+    }
+    add_codes(s->codes, QUANT_BLOCK / 4, ((const block_act_q8 *)acts)->qs[k], act_bytes, n, dot);
+#pragma GCC unroll 8
+    for (size_t t = 0; t < n; t++) {
+        const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
+        __m512 scale = _mm512_mul_ps(d, _mm512_set1_ps(at->d[k]));
+        sum[t] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(dot[t]), sum[t]);
+        if (has_min) sum[t] = _mm512_fmadd_ps(m, _mm512_set1_ps(at->s[k]), sum[t]);
+    }
+}
+
+/* Every eighth block, and so eight times: the dot kernel has a lane for each. */
+static ALWAYS_INLINE void multiply_plains(const quant_strip *strip, bool has_min, size_t n_cols,
+                                          const uint8_t *acts, size_t act_bytes, size_t n,
+                                          float *out, size_t stride, bool add) {
+    __m512 sum[ACTS], part[ACTS];
+    clear(sum, n);
+    for (size_t k = 0; k < 8; k++) {
+        clear(part, n);
+        for (size_t b = k; b < n_cols / QUANT_BLOCK; b += 8)
+            add_plain(&strip->plains[b], has_min, acts + b / 8 * sizeof(block_act_q8), k, act_bytes,
+                      n, part);
+#pragma GCC unroll 8
+        for (size_t t = 0; t < n; t++) sum[t] = _mm512_add_ps(sum[t], part[t]);
+    }
+    store_sums(out, stride, n, add, sum);
+}
+
+/* Eight activations together, what is left one by one. */
+#define MULTIPLY(body, arg)                                                                 \
+    for (size_t t = 0; t < n_acts;) {                                                       \
+        const uint8_t *rows = (const uint8_t *)acts + t * act_bytes;                        \
+        if (n_acts - t == ACTS) {                                                           \
+            body(strip, arg, n_cols, rows, act_bytes, ACTS, out + t * stride, stride, add); \
+            t += ACTS;                                                                      \
+        } else {                                                                            \
+            body(strip, arg, n_cols, rows, act_bytes, 1, out + t * stride, stride, add);    \
+            t++;                                                                            \
+        }                                                                                   \
+    }
+
+#define MULTIPLY_ARGS                                                                           \
+    const quant_strip *strip, size_t n_cols, const void *acts, size_t act_bytes, size_t n_acts, \
+        float *out, size_t stride, bool add
+
+static void multiply_supers_32(MULTIPLY_ARGS) {
+    MULTIPLY(multiply_supers, 8)
+}
+
+static void multiply_supers_16(MULTIPLY_ARGS) {
+    MULTIPLY(multiply_supers, 16)
+}
+
+static void multiply_shifted(MULTIPLY_ARGS) {
+    MULTIPLY(multiply_plains, false)
+}
+
+static void multiply_plain(MULTIPLY_ARGS){MULTIPLY(multiply_plains, true)}
+
+#define STRIP(type, multiply, make, ...)                                                  \
+    void quant_strip_##type##_avx512(const void *weight, size_t row_bytes, size_t n_cols, \
+                                     quant_strip *out) {                                  \
+        make(weight, row_bytes, sizeof(block_##type), __VA_ARGS__, n_cols, out);          \
+    }                                                                                     \
+    void quant_strip_mul_##type##_avx512(MULTIPLY_ARGS) {                                 \
+        multiply(strip, n_cols, acts, act_bytes, n_acts, out, stride, add);               \
+    }
+
+STRIP(q4_0, multiply_shifted, make_plains, plain_q4_0, 120, false)
+    STRIP(q4_1, multiply_plain, make_plains, plain_q4_1, 0, true)
+        STRIP(q5_0, multiply_shifted, make_plains, plain_q5_0, 112, false)
+            STRIP(q5_1, multiply_plain, make_plains, plain_q5_1, 0, true)
+                STRIP(q8_0, multiply_shifted, make_plains, plain_q8_0, 128, false)
+                    STRIP(iq4_nl, multiply_shifted, make_plains, plain_iq4_nl, 128, false)
+                        STRIP(mxfp4, multiply_shifted, make_plains, plain_mxfp4, 128, false)
+                            STRIP(q2_k, multiply_supers_16, make_supers, super_q2_k)
+                                STRIP(q3_k, multiply_supers_16, make_supers, super_q3_k)
+                                    STRIP(q4_k, multiply_supers_32, make_supers, super_q4_k)
+                                        STRIP(q5_k, multiply_supers_32, make_supers, super_q5_k)
+                                            STRIP(q6_k, multiply_supers_16, make_supers, super_q6_k)
+                                                STRIP(iq4_xs, multiply_supers_32, make_supers,
+                                                      super_iq4_xs_shifted)
