@@ -23,6 +23,8 @@ const char *quant_isa_text(quant_isa isa) {
 #define LEAF7_EBX_AVX512 (1u << 16 | 1u << 17 | 1u << 30 | 1u << 31) /* F DQ BW VL */
 #define LEAF7_ECX_AVX512 (1u << 11)                                  /* VNNI */
 
+#define LEAF7_1_EAX_BF16 (1u << 5)
+
 static bool has(uint32_t value, uint32_t bits) {
     return (value & bits) == bits;
 }
@@ -47,6 +49,11 @@ static quant_isa best_x86(void) {
 
 bool quant_isa_supported(quant_isa isa) {
     return isa <= best_x86();
+}
+
+bool quant_bf16_supported(void) {
+    uint32_t eax, ebx, ecx, edx;
+    return __get_cpuid_count(7, 1, &eax, &ebx, &ecx, &edx) && has(eax, LEAF7_1_EAX_BF16);
 }
 
 #elif defined(__aarch64__)

@@ -17,6 +17,10 @@ const char *quant_isa_text(quant_isa isa); /* "scalar", "avx2", "avx512", "neon"
 /* Processor and operating system (saved registers) support it. */
 bool quant_isa_supported(quant_isa isa);
 
+/* The processor multiplies pairs of BF16 (AVX512_BF16); asked for only where QUANT_ISA_AVX512 is
+ * supported. */
+bool quant_bf16_supported(void);
+
 /* The set to use: the one that GGUF_ISA names in the environment if it is supported here; otherwise
  * (unset, unknown or unsupported) the best supported one. */
 quant_isa quant_isa_choose(void);

@@ -14,6 +14,9 @@
     if (ISA_##isa <= limit) table->decode[GGUF_TYPE_##type] = quant_decode_##name##_##isa;
 #define DOT(type, name, isa) \
     if (ISA_##isa <= limit) table->dot[GGUF_TYPE_##type] = quant_dot_##name##_##isa;
+#define HAS_avx512bf16 quant_bf16_supported()
+#define HAS_avx512     true
+#define ISA_avx512bf16 QUANT_ISA_AVX512
 #define STRIP(type, name, isa)                                       \
     if (ISA_##isa <= limit)                                          \
         table->strip[GGUF_TYPE_##type] = quant_strip_##name##_##isa, \

@@ -39,8 +39,10 @@ typedef void quant_decode_fn(const void *src, size_t n_cols, float *dst);
 typedef void quant_dot_fn(const void *weight, size_t n_cols, const void *acts, size_t act_bytes,
                           size_t n_acts, float *out);
 
-/* n_cols <= QUANT_STRIP_COLS columns of QUANT_STRIP_ROWS rows, row_bytes apart, as a strip. */
-typedef void quant_strip_fn(const void *weight, size_t row_bytes, size_t n_cols, quant_strip *out);
+/* n_cols <= QUANT_STRIP_COLS columns of n_rows <= QUANT_STRIP_ROWS rows, row_bytes apart, as a
+ * strip. What it has in place of further rows does not matter. */
+typedef void quant_strip_fn(const void *weight, size_t row_bytes, size_t n_rows, size_t n_cols,
+                            quant_strip *out);
 
 /* The strip's products with n_acts <= QUANT_STRIP_ACTS activations; out[t * out_stride + r], to
  * whose contents they are added if so said. What all strips of a row give is the dot kernel's
@@ -96,8 +98,8 @@ typedef struct quant_kernels {
     void quant_dot_##name##_##isa(const void *weight, size_t n_cols, const void *acts, \
                                   size_t act_bytes, size_t n_acts, float *out);
 #define STRIP(type, name, isa)                                                                     \
-    void quant_strip_##name##_##isa(const void *weight, size_t row_bytes, size_t n_cols,           \
-                                    quant_strip *out);                                             \
+    void quant_strip_##name##_##isa(const void *weight, size_t row_bytes, size_t n_rows,           \
+                                    size_t n_cols, quant_strip *out);                              \
     void quant_strip_mul_##name##_##isa(const quant_strip *strip, size_t n_cols, const void *acts, \
                                         size_t act_bytes, size_t n_acts, float *out,               \
                                         size_t out_stride, bool add);

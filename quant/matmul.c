@@ -17,6 +17,7 @@ static size_t min_size(size_t a, size_t b) {
 typedef struct product {
     const quant_kernels *kernels;
     uint32_t type;
+    quant_act act;
     const uint8_t *weight, *acts;
     size_t n_cols, n_acts, row_bytes, act_bytes;
     float *out;
@@ -25,12 +26,12 @@ typedef struct product {
 
 /* ---- 8-bit activations ------------------------------------------------------------------- */
 
-/* Rows first .. n_rows one after the other, as memory likes it; a few activations stay in the
+/* Rows one after the other, as memory likes it; a few activations stay in the
  * nearest cache while they pass. */
-static void multiply_rows(const product *p, size_t first, size_t n_rows) {
+static void multiply_rows(const product *p, size_t n_rows) {
     for (size_t t = 0; t < p->n_acts; t += QUANT_DOT_ACTS) {
         size_t n = min_size(QUANT_DOT_ACTS, p->n_acts - t);
-        for (size_t r = first; r < n_rows; r++) {
+        for (size_t r = 0; r < n_rows; r++) {
             float part[QUANT_DOT_ACTS];
             p->kernels->dot[p->type](p->weight + r * p->row_bytes, p->n_cols,
                                      p->acts + t * p->act_bytes, p->act_bytes, n, part);
@@ -39,44 +40,35 @@ static void multiply_rows(const product *p, size_t first, size_t n_rows) {
     }
 }
 
-/* Rows of one strip times all activations. */
-static void multiply_strip(const product *p, size_t r, quant_strip *strip) {
-    quant_act act = quant_act_of(p->type);
-    for (size_t c = 0; c < p->n_cols; c += PIECE) {
-        size_t n_cols = min_size(PIECE, p->n_cols - c);
-        const uint8_t *acts = p->acts + quant_act_row_bytes(act, c);
-        p->kernels->strip[p->type](p->weight + r * p->row_bytes + quant_row_bytes(p->type, c),
-                                   p->row_bytes, n_cols, strip);
-        for (size_t t = 0; t < p->n_acts; t += QUANT_STRIP_ACTS)
-            p->kernels->strip_mul[p->type](strip, n_cols, acts + t * p->act_bytes, p->act_bytes,
-                                           min_size(QUANT_STRIP_ACTS, p->n_acts - t),
-                                           p->out + t * p->out_stride + r, p->out_stride, c > 0);
-    }
-}
-
-/* Returns how many rows were done. */
-static size_t multiply_strips(const product *p, size_t n_rows) {
-    quant_strip strip;
-    size_t r = 0;
-    if (!p->kernels->strip[p->type] || p->n_acts < MIN_STRIP_ACTS) return 0;
-    for (; r + QUANT_STRIP_ROWS <= n_rows; r += QUANT_STRIP_ROWS) multiply_strip(p, r, &strip);
-    return r;
-}
-
-void quant_matmul(uint32_t type, const void *weight, size_t n_rows, size_t n_cols, const void *acts,
-                  size_t n_acts, float *out, size_t out_stride) {
-    product p = {.kernels = quant_kernels_active(), .type = type, .weight = weight, .acts = acts};
-    if (!p.kernels->dot[type]) {
-        quant_matmul_f32(type, weight, n_rows, n_cols, acts, n_acts, out, out_stride);
+/* Columns of a strip times a few activations, to rows r .. r + n_rows of the result. */
+static void multiply_strip(const product *p, const quant_strip *strip, size_t c, size_t r,
+                           size_t n_rows, size_t t) {
+    float tile[QUANT_STRIP_ACTS * QUANT_STRIP_ROWS], *out = p->out + t * p->out_stride + r;
+    const uint8_t *acts = p->acts + t * p->act_bytes + quant_act_row_bytes(p->act, c);
+    size_t n_cols = min_size(PIECE, p->n_cols - c), n = min_size(QUANT_STRIP_ACTS, p->n_acts - t);
+    quant_strip_mul_fn *multiply = p->kernels->strip_mul[p->type];
+    if (n_rows == QUANT_STRIP_ROWS) {
+        multiply(strip, n_cols, acts, p->act_bytes, n, out, p->out_stride, c > 0);
         return;
     }
-    p.n_cols = n_cols;
-    p.n_acts = n_acts;
-    p.row_bytes = quant_row_bytes(type, n_cols);
-    p.act_bytes = quant_act_row_bytes(quant_act_of(type), n_cols);
-    p.out = out;
-    p.out_stride = out_stride;
-    multiply_rows(&p, multiply_strips(&p, n_rows), n_rows);
+    multiply(strip, n_cols, acts, p->act_bytes, n, tile, QUANT_STRIP_ROWS, false);
+    for (size_t i = 0; i < n; i++)
+        for (size_t k = 0; k < n_rows; k++)
+            out[i * p->out_stride + k] =
+                (c > 0 ? out[i * p->out_stride + k] : 0.0f) + tile[i * QUANT_STRIP_ROWS + k];
+}
+
+/* Strip after strip times all activations. */
+static void multiply_strips(const product *p, size_t n_rows) {
+    quant_strip strip;
+    for (size_t r = 0; r < n_rows; r += QUANT_STRIP_ROWS)
+        for (size_t c = 0; c < p->n_cols; c += PIECE) {
+            const uint8_t *at = p->weight + r * p->row_bytes + quant_row_bytes(p->type, c);
+            size_t n = min_size(QUANT_STRIP_ROWS, n_rows - r);
+            p->kernels->strip[p->type](at, p->row_bytes, n, min_size(PIECE, p->n_cols - c), &strip);
+            for (size_t t = 0; t < p->n_acts; t += QUANT_STRIP_ACTS)
+                multiply_strip(p, &strip, c, r, n, t);
+        }
 }
 
 /* ---- f32 activations --------------------------------------------------------------------- */
@@ -113,22 +105,44 @@ static void multiply_piece(const product *p, size_t r, size_t n_rows, size_t c, 
     }
 }
 
-void quant_matmul_f32(uint32_t type, const void *weight, size_t n_rows, size_t n_cols,
-                      const float *acts, size_t n_acts, float *out, size_t out_stride) {
+static void multiply_floats(const product *p, size_t n_rows) {
     float panel[QUANT_FLOAT_ROWS * PANEL_ROW];
-    product p = {.kernels = quant_kernels_active(), .type = type, .weight = weight};
-    p.acts = (const uint8_t *)acts;
+    for (size_t r = 0; r < n_rows; r += QUANT_FLOAT_ROWS)
+        for (size_t c = 0; c < p->n_cols; c += PIECE)
+            multiply_piece(p, r, min_size(QUANT_FLOAT_ROWS, n_rows - r), c, panel);
+}
+
+/* ---- either ------------------------------------------------------------------------------ */
+
+bool quant_can_multiply(uint32_t type, quant_act act) {
+    const quant_kernels *k = quant_kernels_active();
+    if (act == QUANT_ACT_NONE) return quant_can_decode(type);
+    if (act == QUANT_ACT_BF16) return type == GGUF_TYPE_BF16 && k->strip[type];
+    return quant_can_decode(type) && act == quant_act_of(type);
+}
+
+void quant_matmul(uint32_t type, quant_act act, const void *weight, size_t n_rows, size_t n_cols,
+                  const void *acts, size_t n_acts, float *out, size_t out_stride) {
+    product p = {.kernels = quant_kernels_active(), .type = type, .act = act, .weight = weight};
+    p.acts = acts;
     p.n_cols = n_cols;
     p.n_acts = n_acts;
     p.row_bytes = quant_row_bytes(type, n_cols);
-    p.act_bytes = n_cols * sizeof(float);
+    p.act_bytes = quant_act_row_bytes(act, n_cols);
     p.out = out;
     p.out_stride = out_stride;
-    for (size_t r = 0; r < n_rows; r += QUANT_FLOAT_ROWS)
-        for (size_t c = 0; c < n_cols; c += PIECE)
-            multiply_piece(&p, r, min_size(QUANT_FLOAT_ROWS, n_rows - r), c, panel);
+    if (act == QUANT_ACT_NONE)
+        multiply_floats(&p, n_rows);
+    else if (p.kernels->strip[type] && (n_acts >= MIN_STRIP_ACTS || act == QUANT_ACT_BF16))
+        multiply_strips(&p, n_rows);
+    else
+        multiply_rows(&p, n_rows);
 }
 
 void quant_act_encode(quant_act act, const float *src, size_t n_cols, void *dst) {
-    quant_kernels_active()->act[act](src, n_cols, dst);
+    const quant_kernels *k = quant_kernels_active();
+    if (act == QUANT_ACT_BF16)
+        k->encode[GGUF_TYPE_BF16](src, n_cols, NULL, dst);
+    else
+        k->act[act](src, n_cols, dst);
 }

@@ -16,7 +16,9 @@
 typedef enum quant_act {
     QUANT_ACT_NONE, /* the type multiplies with f32 activations */
     QUANT_ACT_Q8,   /* 8-bit codes with scales per 32 */
-    QUANT_ACT_Q8_K  /* the same with scales per 256 */
+    QUANT_ACT_Q8_K, /* the same with scales per 256 */
+    QUANT_ACT_BF16  /* for BF16 weights where the processor multiplies those; half the work of
+                       f32, relative error 2^-9 of each activation */
 } quant_act;
 
 bool quant_can_encode(uint32_t type);
@@ -52,17 +54,18 @@ size_t quant_find_nonfinite(uint32_t type, const void *src, size_t n_rows, size_
 /* Encode one row of activations. n_cols must be a multiple of the block of `act` (32 or 256). */
 void quant_act_encode(quant_act act, const float *src, size_t n_cols, void *dst);
 
+/* Whether quant_matmul takes weights of `type` with activations in the form `act`: QUANT_ACT_NONE
+ * with every type that can be decoded, quant_act_of(type), and perhaps QUANT_ACT_BF16. */
+bool quant_can_multiply(uint32_t type, quant_act act);
+
 /* out[t * out_stride + r] = sum_c weight[r][c] * act[t][c] for n_rows rows and n_acts activations.
  *   weight  n_rows rows of `type`, row_bytes = quant_row_bytes(type, n_cols)
- *   acts    n_acts rows, quant_act_row_bytes(quant_act_of(type), n_cols) apart; for QUANT_ACT_NONE
- *           f32 [n_acts][n_cols]
- * The sum's order depends only on type, n_cols and instruction set, never on n_rows or n_acts. */
-void quant_matmul(uint32_t type, const void *weight, size_t n_rows, size_t n_cols, const void *acts,
-                  size_t n_acts, float *out, size_t out_stride);
-
-/* Exact-as-possible product with f32 activations for any decodable type (reference mode). */
-void quant_matmul_f32(uint32_t type, const void *weight, size_t n_rows, size_t n_cols,
-                      const float *acts, size_t n_acts, float *out, size_t out_stride);
+ *   act     for which quant_can_multiply
+ *   acts    n_acts rows, quant_act_row_bytes(act, n_cols) apart; for QUANT_ACT_NONE f32
+ * The sum's order depends only on type, act, n_cols and instruction set, never on n_rows or
+ * n_acts. */
+void quant_matmul(uint32_t type, quant_act act, const void *weight, size_t n_rows, size_t n_cols,
+                  const void *acts, size_t n_acts, float *out, size_t out_stride);
 
 /* Name of the instruction set in use: "scalar", "avx2", "avx512", "neon". */
 const char *quant_isa_name(void);

@@ -27,9 +27,11 @@ typedef struct strip_plain {
     float d[QUANT_STRIP_ROWS], m[QUANT_STRIP_ROWS];
 } strip_plain;
 
+/* BF16: a pair of columns of each row in `pairs`. */
 typedef union quant_strip {
     strip_super supers[QUANT_STRIP_COLS / QUANT_SUPER];
     strip_plain plains[QUANT_STRIP_COLS / QUANT_BLOCK];
+    uint16_t pairs[QUANT_STRIP_COLS / 2][QUANT_STRIP_ROWS * 2];
 } __attribute__((aligned(64))) quant_strip;
 
 #endif

@@ -67,6 +67,8 @@ size_t quant_act_row_bytes(quant_act act, size_t n_cols) {
         return (n_cols + QUANT_SUPER - 1) / QUANT_SUPER * sizeof(block_act_q8);
     case QUANT_ACT_Q8_K:
         return n_cols / QUANT_SUPER * sizeof(block_act_q8_k);
+    case QUANT_ACT_BF16:
+        return n_cols * sizeof(uint16_t);
     default:
         return n_cols * sizeof(float);
     }

@@ -133,9 +133,16 @@ struct rt_backend {
 /* Bytes of working memory that a backend needs, carved from the session's compute arena. */
 uint64_t rt_cpu_work_bytes(const rt_hparams *hp, uint32_t n_batch, unsigned n_threads);
 
+/* The form of activations in products. */
+typedef enum rt_precision {
+    RT_PRECISION_DEFAULT, /* 8 bits for blocks, f32 for floats */
+    RT_PRECISION_F32,     /* always f32 */
+    RT_PRECISION_BF16     /* the default, but BF16 for BF16 weights */
+} rt_precision;
+
 /* The CPU backend. `work` is rt_cpu_work_bytes bytes, 64-aligned; pool and work must outlive it.
  * Errors: GGUF_E_NOMEM. */
-gguf_code rt_cpu_new(const rt_hparams *hp, uint32_t n_batch, bool exact, gguf_pool *pool,
-                     void *work, rt_backend **out, gguf_error *err);
+gguf_code rt_cpu_new(const rt_hparams *hp, uint32_t n_batch, rt_precision precision,
+                     gguf_pool *pool, void *work, rt_backend **out, gguf_error *err);
 
 #endif

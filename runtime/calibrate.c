@@ -91,6 +91,7 @@ gguf_code rt_calibrate_importance(const rt_model *model, const int32_t *tokens, 
     rt_session_opts session_opts = rt_session_defaults();
     session_opts.n_ctx = (uint32_t)n_ctx;
     session_opts.n_threads = opts->n_threads;
+    session_opts.bf16 = opts->bf16;
     session_opts.kv_type = GGUF_TYPE_F32;
     collector c = {.im = im};
     rt_session *session = NULL;

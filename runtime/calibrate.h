@@ -11,6 +11,7 @@ typedef struct rt_calibrate_opts {
     uint32_t n_ctx;    /* tokens of a chunk (512) */
     uint32_t n_chunks; /* at most; 0 = all */
     uint32_t n_skip;   /* chunks at the start that `im` has already; they count in n_chunks */
+    bool bf16; /* see rt_session_opts */
     unsigned n_threads;
     int32_t bos;               /* replaces the first token of each chunk; -1 = none */
     const atomic_bool *cancel; /* may be NULL */

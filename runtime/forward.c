@@ -191,7 +191,10 @@ static void forward_output(rt_session *session, size_t n_out, float *logits) {
 gguf_code rt_forward(rt_session *session, size_t n_out, float *logits, gguf_error *err) {
     forward_input(session);
     fill_tables(session);
+    const atomic_bool *cancel = session->opts.cancel;
     for (uint32_t layer = 0; layer < session->model->hparams.n_layer; layer++) {
+        if (cancel && atomic_load(cancel))
+            return gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
         gguf_code code = forward_layer(session, layer, err);
         if (code) return code;
     }

@@ -21,7 +21,7 @@ static void mean(const float *rows, size_t n, size_t n_cols, float *out) {
 }
 
 static void multiply(const rt_weight *w, const float *x, float *out) {
-    quant_matmul_f32(w->type, w->data, w->n_rows, w->n_cols, x, 1, out, w->n_rows);
+    quant_matmul(w->type, QUANT_ACT_NONE, w->data, w->n_rows, w->n_cols, x, 1, out, w->n_rows);
     for (uint32_t r = 0; r < w->n_rows && w->bias; r++) out[r] += w->bias[r];
 }
 

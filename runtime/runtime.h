@@ -9,6 +9,8 @@
 #include "libgguf/gguf.h"
 #include "runtime/arch.h"
 
+#include <stdatomic.h>
+
 typedef struct rt_tokenizer rt_tokenizer; /* runtime/tokenizer/tokenizer.h */
 
 /* ---- models ------------------------------------------------------------------------------------
@@ -116,6 +118,9 @@ typedef struct rt_session_opts {
     uint32_t kv_type;   /* GGUF_TYPE_F32, F16, Q8_0 or Q4_0 */
     unsigned n_threads; /* 0 = gguf_usable_cores() */
     bool exact;         /* multiply with f32 activations whatever the weight's type */
+    bool bf16;          /* multiply BF16 weights with BF16 activations where the processor does that
+                           (relative error 2^-9 each) and 8 tokens or more come together */
+    const atomic_bool *cancel; /* polled before each layer; may be NULL */
 } rt_session_opts;
 
 rt_session_opts rt_session_defaults(void); /* n_batch 512, F16, the rest 0 */
@@ -150,7 +155,7 @@ typedef enum rt_logits {
  *           RT_LOGITS_NONE
  * Errors: GGUF_E_LIMIT more tokens than the context or the cache has room for, GGUF_E_USAGE a token
  * id outside the vocabulary (in both cases nothing is computed), GGUF_E_NONFINITE a K or V value
- * that the KV type cannot hold; the sequence then ends before the batch with that value. */
+ * that the KV type cannot hold, GGUF_E_CANCELLED; the sequence then ends before the batch. */
 gguf_code rt_session_eval(rt_session *session, const int32_t *tokens, size_t n, rt_logits which,
                           float *logits, gguf_error *err);
 

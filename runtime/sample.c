@@ -4,6 +4,7 @@
 #include <math.h>
 #include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 typedef struct candidate {
     float logit;
@@ -16,6 +17,12 @@ struct rt_sampler {
     uint32_t n_vocab;
     candidate *heap; /* [n_vocab]: the n_heap first are the heap, the last ones were taken */
     size_t n_heap;
+
+    /* Only with a repetition penalty. */
+    float *adjusted;     /* [n_vocab] */
+    int32_t *taken;      /* [repeat_last_n]: a ring */
+    uint64_t n_taken;    /* since the last rt_sampler_forget */
+    bool *was_penalised; /* [n_vocab]: all false between calls */
 };
 
 /* ---- random numbers -----------------------------------------------------------------------------
@@ -124,7 +131,7 @@ static int32_t most_likely(const float *logits, uint32_t n_vocab) {
     return best;
 }
 
-int32_t rt_sampler_next(rt_sampler *s, const float *logits) {
+static int32_t choose(rt_sampler *s, const float *logits) {
     if (s->opts.temp == 0) return most_likely(logits, s->n_vocab);
     fill_heap(s, logits);
     if (s->n_heap == 0) return -1;
@@ -132,33 +139,90 @@ int32_t rt_sampler_next(rt_sampler *s, const float *logits) {
     return draw(s, s->heap + n_all - n, n);
 }
 
+/* The logits with the penalty, each token once however often it was taken. */
+static const float *penalise(rt_sampler *s, const float *logits) {
+    uint32_t room = s->opts.repeat_last_n;
+    uint32_t n = s->n_taken < room ? (uint32_t)s->n_taken : room;
+    memcpy(s->adjusted, logits, s->n_vocab * sizeof *logits);
+    for (uint32_t i = 0; i < n; i++) {
+        int32_t id = s->taken[i];
+        if (s->was_penalised[id]) continue;
+        s->was_penalised[id] = true;
+        float *logit = &s->adjusted[id];
+        *logit = *logit > 0 ? *logit / s->opts.repeat_penalty : *logit * s->opts.repeat_penalty;
+    }
+    for (uint32_t i = 0; i < n; i++) s->was_penalised[s->taken[i]] = false;
+    return s->adjusted;
+}
+
+int32_t rt_sampler_next(rt_sampler *s, const float *logits) {
+    if (!s->taken) return choose(s, logits);
+    int32_t id = choose(s, penalise(s, logits));
+    if (id >= 0) s->taken[s->n_taken++ % s->opts.repeat_last_n] = id;
+    return id;
+}
+
+void rt_sampler_forget(rt_sampler *s) {
+    s->n_taken = 0;
+}
+
 /* ---- the sampler --------------------------------------------------------------------------------
  */
 
 rt_sampler_opts rt_sampler_defaults(void) {
-    return (rt_sampler_opts){.temp = 0.8f, .top_k = 40, .top_p = 0.95f, .min_p = 0.05f};
+    return (rt_sampler_opts){.temp = 0.8f,
+                             .top_k = 40,
+                             .top_p = 0.95f,
+                             .min_p = 0.05f,
+                             .repeat_penalty = 1,
+                             .repeat_last_n = 64};
 }
 
 static bool is_share(float x) {
     return x >= 0 && x <= 1;
 }
 
-gguf_code rt_sampler_new(const rt_sampler_opts *opts, uint32_t n_vocab, rt_sampler **out,
-                         gguf_error *err) {
-    *out = NULL;
-    if (!(opts->temp >= 0) || isinf(opts->temp) || !is_share(opts->top_p) || !is_share(opts->min_p))
+static bool is_size(float x) {
+    return x >= 0 && !isinf(x);
+}
+
+static gguf_code check_opts(const rt_sampler_opts *o, gguf_error *err) {
+    if (!is_size(o->temp) || !is_share(o->top_p) || !is_share(o->min_p))
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "temperature %g, top-p %g, min-p %g: the first must be at least 0, the "
                          "others between 0 and 1",
-                         (double)opts->temp, (double)opts->top_p, (double)opts->min_p);
+                         (double)o->temp, (double)o->top_p, (double)o->min_p);
+    if (!is_size(o->repeat_penalty) || o->repeat_last_n > RT_MAX_REPEAT)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "repetition penalty %g over %u tokens: it must be at least 0, over at "
+                         "most %d tokens",
+                         (double)o->repeat_penalty, (unsigned)o->repeat_last_n, RT_MAX_REPEAT);
+    return GGUF_OK;
+}
+
+static bool allocate_penalty(rt_sampler *s) {
+    float penalty = s->opts.repeat_penalty;
+    if (penalty == 0 || penalty == 1 || s->opts.repeat_last_n == 0) return true;
+    s->adjusted = malloc((s->n_vocab + (size_t)1) * sizeof *s->adjusted);
+    s->taken = malloc(s->opts.repeat_last_n * sizeof *s->taken);
+    s->was_penalised = calloc(s->n_vocab + (size_t)1, sizeof *s->was_penalised);
+    return s->adjusted && s->taken && s->was_penalised;
+}
+
+gguf_code rt_sampler_new(const rt_sampler_opts *opts, uint32_t n_vocab, rt_sampler **out,
+                         gguf_error *err) {
+    *out = NULL;
+    gguf_code code = check_opts(opts, err);
+    if (code) return code;
     rt_sampler *s = calloc(1, sizeof *s);
-    candidate *heap = malloc((n_vocab + (size_t)1) * sizeof *heap);
-    if (!s || !heap) {
-        free(s);
-        free(heap);
+    if (s) {
+        *s = (rt_sampler){.opts = *opts, .n_vocab = n_vocab};
+        s->heap = malloc((n_vocab + (size_t)1) * sizeof *s->heap);
+    }
+    if (!s || !s->heap || !allocate_penalty(s)) {
+        rt_sampler_free(s);
         return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     }
-    *s = (rt_sampler){.opts = *opts, .n_vocab = n_vocab, .heap = heap};
     seed_random(&s->random, opts->seed);
     *out = s;
     return GGUF_OK;
@@ -167,5 +231,8 @@ gguf_code rt_sampler_new(const rt_sampler_opts *opts, uint32_t n_vocab, rt_sampl
 void rt_sampler_free(rt_sampler *sampler) {
     if (!sampler) return;
     free(sampler->heap);
+    free(sampler->adjusted);
+    free(sampler->taken);
+    free(sampler->was_penalised);
     free(sampler);
 }

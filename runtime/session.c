@@ -74,6 +74,11 @@ static void place_cache(rt_session *session) {
     rt_kv_clear(kv);
 }
 
+static rt_precision precision_of(const rt_session_opts *opts) {
+    if (opts->exact) return RT_PRECISION_F32;
+    return opts->bf16 ? RT_PRECISION_BF16 : RT_PRECISION_DEFAULT;
+}
+
 static gguf_code allocate_all(rt_session *session, gguf_error *err) {
     const rt_layout *l = &session->layout;
     gguf_code code = allocate(l->kv_bytes, &session->kv_bytes, err);
@@ -82,8 +87,8 @@ static gguf_code allocate_all(rt_session *session, gguf_error *err) {
     if (code) return code;
     place_buffers(session);
     place_cache(session);
-    return rt_cpu_new(&session->model->hparams, l->n_batch, session->opts.exact, session->pool,
-                      session->compute + l->work, &session->backend, err);
+    return rt_cpu_new(&session->model->hparams, l->n_batch, precision_of(&session->opts),
+                      session->pool, session->compute + l->work, &session->backend, err);
 }
 
 static gguf_code check_positions(const rt_session *session, gguf_error *err) {

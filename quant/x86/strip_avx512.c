@@ -1,36 +1,23 @@
 /* AVX-512 strips: lane r of a vector belongs to row r, so nothing is added across lanes. Sums have
  * the order of the dot kernels. */
+#include "quant/x86/strip_avx512.h"
 #include "quant/kernels.h"
 #include "quant/x86/plain_avx2.h"
 #include "quant/x86/super_avx2.h"
-#include "quant/x86/transpose_avx2.h"
-
-#define ROWS QUANT_STRIP_ROWS
-#define ACTS QUANT_STRIP_ACTS
 
 /* ---- making ------------------------------------------------------------------------------ */
 
-/* to[c][row] = from[row][c] for n columns of 32 bits; n a multiple of 8 */
-static ALWAYS_INLINE void turn(const void *from, size_t n, void *to) {
-    for (size_t c = 0; c < n; c += 8)
-        for (size_t r = 0; r < ROWS; r += 8) {
-            __m256 columns[8];
-            transpose_8x8((const float *)from + r * n + c, (int)n, columns);
-            for (size_t j = 0; j < 8; j++)
-                _mm256_storeu_ps((float *)to + (c + j) * ROWS + r, columns[j]);
-        }
-}
-
 /* Scales come as those of even sub-blocks, then those of odd ones. */
-static ALWAYS_INLINE void make_supers(const uint8_t *w, size_t row_bytes, size_t block_bytes,
-                                      super_fn *unpack, size_t n_cols, quant_strip *out) {
+static ALWAYS_INLINE void make_supers(const uint8_t *w, size_t row_bytes, size_t n_rows,
+                                      size_t block_bytes, super_fn *unpack, size_t n_cols,
+                                      quant_strip *out) {
     for (size_t b = 0; b < n_cols / QUANT_SUPER; b++) {
         strip_super *s = &out->supers[b];
         uint8_t codes[ROWS][QUANT_SUPER];
         int32_t scales[ROWS][16];
         int16_t mins[ROWS][16];
         for (size_t r = 0; r < ROWS; r++) {
-            super p = unpack(w + r * row_bytes + b * block_bytes);
+            super p = unpack(strip_row(w, row_bytes, n_rows, r) + b * block_bytes);
             for (int j = 0; j < 8; j++)
                 _mm256_storeu_si256((__m256i *)(void *)(codes[r] + 32 * j), p.q[j]);
             _mm512_storeu_si512(scales[r], _mm512_cvtepi16_epi32(p.s));
@@ -44,14 +31,14 @@ static ALWAYS_INLINE void make_supers(const uint8_t *w, size_t row_bytes, size_t
     }
 }
 
-static ALWAYS_INLINE void make_plains(const uint8_t *w, size_t row_bytes, size_t block_bytes,
-                                      plain_fn *unpack, int shift, bool has_min, size_t n_cols,
-                                      quant_strip *out) {
+static ALWAYS_INLINE void make_plains(const uint8_t *w, size_t row_bytes, size_t n_rows,
+                                      size_t block_bytes, plain_fn *unpack, int shift, bool has_min,
+                                      size_t n_cols, quant_strip *out) {
     for (size_t b = 0; b < n_cols / QUANT_BLOCK; b++) {
         strip_plain *s = &out->plains[b];
         uint8_t codes[ROWS][QUANT_BLOCK];
         for (size_t r = 0; r < ROWS; r++) {
-            plain p = unpack(w + r * row_bytes + b * block_bytes);
+            plain p = unpack(strip_row(w, row_bytes, n_rows, r) + b * block_bytes);
             __m256i q = _mm256_add_epi8(p.q, _mm256_set1_epi8((char)shift));
             _mm256_storeu_si256((__m256i *)(void *)codes[r], q);
             s->d[r] = p.d;
@@ -62,27 +49,6 @@ static ALWAYS_INLINE void make_plains(const uint8_t *w, size_t row_bytes, size_t
 }
 
 /* ---- multiplying ------------------------------------------------------------------------- */
-
-/* Four columns of an activation, for every row. */
-static ALWAYS_INLINE __m512i spread(const void *p) {
-    int32_t four;
-    memcpy(&four, p, sizeof four);
-    return _mm512_set1_epi32(four);
-}
-
-static ALWAYS_INLINE void clear(__m512 sum[ACTS], size_t n) {
-#pragma GCC unroll 8
-    for (size_t t = 0; t < n; t++) sum[t] = _mm512_setzero_ps();
-}
-
-static ALWAYS_INLINE void store_sums(float *out, size_t stride, size_t n, bool add,
-                                     const __m512 sum[ACTS]) {
-#pragma GCC unroll 8
-    for (size_t t = 0; t < n; t++) {
-        __m512 before = add ? _mm512_loadu_ps(out + t * stride) : _mm512_setzero_ps();
-        _mm512_storeu_ps(out + t * stride, _mm512_add_ps(before, sum[t]));
-    }
-}
 
 /* dot[t] += codes of n_groups groups of four columns times those of the activations. */
 static ALWAYS_INLINE void add_codes(const uint8_t (*codes)[ROWS * 4], size_t n_groups,
@@ -134,7 +100,7 @@ static ALWAYS_INLINE void add_super(const strip_super *s, size_t n_subs, const u
     }
 }
 
-static ALWAYS_INLINE void multiply_supers(const quant_strip *strip, size_t n_subs, size_t n_cols,
+static ALWAYS_INLINE void multiply_supers(size_t n_subs, const quant_strip *strip, size_t n_cols,
                                           const uint8_t *acts, size_t act_bytes, size_t n,
                                           float *out, size_t stride, bool add) {
     __m512 sum[ACTS];
@@ -165,7 +131,7 @@ static ALWAYS_INLINE void add_plain(const strip_plain *s, bool has_min, const ui
 }
 
 /* Every eighth block, and so eight times: the dot kernel has a lane for each. */
-static ALWAYS_INLINE void multiply_plains(const quant_strip *strip, bool has_min, size_t n_cols,
+static ALWAYS_INLINE void multiply_plains(bool has_min, const quant_strip *strip, size_t n_cols,
                                           const uint8_t *acts, size_t act_bytes, size_t n,
                                           float *out, size_t stride, bool add) {
     __m512 sum[ACTS], part[ACTS];
@@ -180,23 +146,6 @@ static ALWAYS_INLINE void multiply_plains(const quant_strip *strip, bool has_min
     }
     store_sums(out, stride, n, add, sum);
 }
-
-/* Eight activations together, what is left one by one. */
-#define MULTIPLY(body, arg)                                                                 \
-    for (size_t t = 0; t < n_acts;) {                                                       \
-        const uint8_t *rows = (const uint8_t *)acts + t * act_bytes;                        \
-        if (n_acts - t == ACTS) {                                                           \
-            body(strip, arg, n_cols, rows, act_bytes, ACTS, out + t * stride, stride, add); \
-            t += ACTS;                                                                      \
-        } else {                                                                            \
-            body(strip, arg, n_cols, rows, act_bytes, 1, out + t * stride, stride, add);    \
-            t++;                                                                            \
-        }                                                                                   \
-    }
-
-#define MULTIPLY_ARGS                                                                           \
-    const quant_strip *strip, size_t n_cols, const void *acts, size_t act_bytes, size_t n_acts, \
-        float *out, size_t stride, bool add
 
 static void multiply_supers_32(MULTIPLY_ARGS) {
     MULTIPLY(multiply_supers, 8)
@@ -213,9 +162,9 @@ static void multiply_shifted(MULTIPLY_ARGS) {
 static void multiply_plain(MULTIPLY_ARGS){MULTIPLY(multiply_plains, true)}
 
 #define STRIP(type, multiply, make, ...)                                                  \
-    void quant_strip_##type##_avx512(const void *weight, size_t row_bytes, size_t n_cols, \
-                                     quant_strip *out) {                                  \
-        make(weight, row_bytes, sizeof(block_##type), __VA_ARGS__, n_cols, out);          \
+    void quant_strip_##type##_avx512(const void *weight, size_t row_bytes, size_t n_rows, \
+                                     size_t n_cols, quant_strip *out) {                   \
+        make(weight, row_bytes, n_rows, sizeof(block_##type), __VA_ARGS__, n_cols, out);  \
     }                                                                                     \
     void quant_strip_mul_##type##_avx512(MULTIPLY_ARGS) {                                 \
         multiply(strip, n_cols, acts, act_bytes, n_acts, out, stride, add);               \

@@ -37,15 +37,15 @@ uint64_t rt_cpu_work_bytes(const rt_hparams *hp, uint32_t n_batch, unsigned n_th
     return rt_round_up(rt_cpu_acts_bytes(hp, n_batch), 64) + n_threads * scratch_bytes(hp);
 }
 
-gguf_code rt_cpu_new(const rt_hparams *hp, uint32_t n_batch, bool exact, gguf_pool *pool,
-                     void *work, rt_backend **out, gguf_error *err) {
+gguf_code rt_cpu_new(const rt_hparams *hp, uint32_t n_batch, rt_precision precision,
+                     gguf_pool *pool, void *work, rt_backend **out, gguf_error *err) {
     rt_cpu *cpu = calloc(1, sizeof *cpu);
     *out = NULL;
     if (!cpu) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     cpu->base.ops = &cpu_ops;
     cpu->kernels = rt_cpu_kernels_get();
     cpu->pool = pool;
-    cpu->exact = exact;
+    cpu->precision = precision;
     cpu->acts = work;
     cpu->scratch = (uint8_t *)work + rt_round_up(rt_cpu_acts_bytes(hp, n_batch), 64);
     cpu->scratch_bytes = scratch_bytes(hp);

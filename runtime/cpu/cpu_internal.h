@@ -9,7 +9,7 @@ typedef struct rt_cpu {
     rt_backend base;
     const rt_cpu_kernels *kernels;
     gguf_pool *pool;
-    bool exact;
+    rt_precision precision;
     const float *input; /* [n_inputs][n_input_cols] */
     size_t n_inputs, n_input_cols;
     quant_act encoded;    /* what `acts` holds of the input; QUANT_ACT_NONE = nothing */

@@ -10,18 +10,19 @@ enum {
     GATHER_TOKENS = 16,      /* and the inputs brought together for them */
     TASKS_PER_WORKER = 4,    /* so that a slow core does not hold up the others */
     MIN_TASK_ELEMS = 131072, /* fewer products than this are not worth handing out */
-    ENCODE_ROWS = 4
+    ENCODE_ROWS = 4,
+    MIN_BF16_TOKENS = 8 /* fewer wait for memory and gain nothing */
 };
 
 static uint64_t max_u64(uint64_t a, uint64_t b) {
     return a > b ? a : b;
 }
 
-/* Of n rows, in the larger of both encodings. */
+/* Of n rows, in the largest of the encodings. */
 static uint64_t encoded_bytes(uint64_t n, uint64_t n_cols) {
     uint64_t q8 = quant_act_row_bytes(QUANT_ACT_Q8, rt_round_up(n_cols, 32));
     uint64_t q8_k = quant_act_row_bytes(QUANT_ACT_Q8_K, rt_round_up(n_cols, 256));
-    return n * max_u64(q8, q8_k);
+    return n * max_u64(max_u64(q8, q8_k), quant_act_row_bytes(QUANT_ACT_BF16, n_cols));
 }
 
 uint64_t rt_cpu_acts_bytes(const rt_hparams *hp, uint32_t n_batch) {
@@ -82,6 +83,7 @@ static const void *input_as(rt_cpu *cpu, quant_act act) {
 typedef struct product {
     const rt_cpu *cpu;
     const rt_weight *weight;
+    quant_act act;
     const uint8_t *acts;
     size_t n_acts, act_bytes; /* of one row of acts */
     size_t task_rows;
@@ -100,10 +102,7 @@ static const uint8_t *rows_of(const product *p, uint32_t mat, size_t row) {
 static void multiply(const product *p, const uint8_t *rows, size_t n_rows, const void *acts,
                      size_t n_tokens, float *out, size_t stride) {
     const rt_weight *w = p->weight;
-    if (p->cpu->exact)
-        quant_matmul_f32(w->type, rows, n_rows, w->n_cols, acts, n_tokens, out, stride);
-    else
-        quant_matmul(w->type, rows, n_rows, w->n_cols, acts, n_tokens, out, stride);
+    quant_matmul(w->type, p->act, rows, n_rows, w->n_cols, acts, n_tokens, out, stride);
 }
 
 static void add_bias(const product *p, uint32_t mat, size_t row, size_t n_rows, float *out) {
@@ -193,13 +192,19 @@ static size_t rows_per_task(const rt_cpu *cpu, const rt_weight *weight, size_t n
     return rt_round_up(rows > least ? rows : least, rows > ROW_STEP ? ROW_STEP : 4);
 }
 
+/* The form in which a weight multiplies the input. */
+static quant_act act_for(const rt_cpu *cpu, uint32_t type) {
+    if (cpu->precision == RT_PRECISION_F32) return QUANT_ACT_NONE;
+    bool bf16 = cpu->precision == RT_PRECISION_BF16 && cpu->n_inputs >= MIN_BF16_TOKENS;
+    return bf16 && quant_can_multiply(type, QUANT_ACT_BF16) ? QUANT_ACT_BF16 : quant_act_of(type);
+}
+
 static product start_product(rt_cpu *cpu, const rt_weight *weight, float *out, size_t stride) {
-    quant_act act = cpu->exact ? QUANT_ACT_NONE : quant_act_of(weight->type);
     product p = {.cpu = cpu, .weight = weight, .n_acts = cpu->n_inputs, .out = out};
     p.stride = stride;
-    p.acts = input_as(cpu, act);
-    p.act_bytes = act == QUANT_ACT_NONE ? weight->n_cols * sizeof(float)
-                                        : quant_act_row_bytes(act, weight->n_cols);
+    p.act = act_for(cpu, weight->type);
+    p.acts = input_as(cpu, p.act);
+    p.act_bytes = quant_act_row_bytes(p.act, weight->n_cols);
     return p;
 }
 

@@ -15,7 +15,7 @@ cd "$scratch" || exit 1
 
 # Times, rates and folders differ from run to run.
 neutral() {
-    sed -E -e "s#$DATA#DATA#g; s#$scratch/##g" -e 's/[0-9]+\.[0-9] s\b/N s/g; s/\([0-9]+ tokens\/s\)/(N tokens\/s)/'
+    sed -E -e "s#$DATA#DATA#g; s#$scratch/##g" -e 's/[0-9]+\.[0-9]+ s\b/N s/g; s/\([0-9.]+ tokens\/s\)/(N tokens\/s)/'
 }
 t() {
     echo "\$ $*"

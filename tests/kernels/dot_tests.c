@@ -4,6 +4,7 @@
 #include "tests/kernels/kernel_data.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 #define MAX_COLS 2304
@@ -215,10 +216,40 @@ START_TEST(matmul_does_not_depend_on_grouping) {
     }
     for (size_t row = 0; row < N_ROWS; row++)
         for (size_t t = 0; t < MAX_ACTS; t++)
-            quant_matmul(type, matrix + row * row_bytes, 1, N_COLS, act_rows + t * act_bytes, 1,
-                         &one[t][row], 1);
-    quant_matmul(type, matrix, N_ROWS, N_COLS, act_rows, MAX_ACTS, many[0], N_ROWS + 2);
+            quant_matmul(type, quant_act_of(type), matrix + row * row_bytes, 1, N_COLS,
+                         act_rows + t * act_bytes, 1, &one[t][row], 1);
+    quant_matmul(type, quant_act_of(type), matrix, N_ROWS, N_COLS, act_rows, MAX_ACTS, many[0],
+                 N_ROWS + 2);
     for (size_t t = 0; t < MAX_ACTS; t++) ck_assert_mem_eq(one[t], many[t], sizeof one[t]);
+}
+END_TEST
+
+/* BF16 activations are rounded; what then is summed is exact but for the additions. */
+START_TEST(bf16_products_are_near_the_exact_ones) {
+    enum { N_ROWS = 19, N_ACTS = 11 };
+    static uint8_t matrix[N_ROWS * MAX_COLS * 2], coded[N_ACTS * MAX_COLS * 2];
+    static float out[N_ACTS][N_ROWS + 1], alone;
+    rng r = {test_seed};
+    if (!quant_can_multiply(GGUF_TYPE_BF16, QUANT_ACT_BF16)) {
+        printf("skipped: products of BF16, not supported here\n");
+        return;
+    }
+    for (size_t n_cols = 1; n_cols <= MAX_COLS; n_cols = n_cols * 3 + 1) {
+        make_rows(&r, GGUF_TYPE_BF16, n_cols);
+        for (size_t k = 0; k < N_ROWS; k++) memcpy(matrix + k * n_cols * 2, weight_row, n_cols * 2);
+        for (size_t t = 0; t < N_ACTS; t++)
+            quant_act_encode(QUANT_ACT_BF16, inputs[t], n_cols, coded + t * n_cols * 2);
+        quant_matmul(GGUF_TYPE_BF16, QUANT_ACT_BF16, matrix, N_ROWS, n_cols, coded, N_ACTS, out[0],
+                     N_ROWS + 1);
+        for (size_t t = 0; t < N_ACTS; t++) {
+            quant_decode(GGUF_TYPE_BF16, coded + t * n_cols * 2, 1, n_cols, acts[t], NULL);
+            product p = exact_product(weights, acts[t], n_cols);
+            ck_assert(fabs((double)out[t][0] - p.value) <= product_bound(p, n_cols));
+            quant_matmul(GGUF_TYPE_BF16, QUANT_ACT_BF16, matrix, 1, n_cols, coded + t * n_cols * 2,
+                         1, &alone, 1);
+            for (size_t k = 0; k < N_ROWS; k++) ck_assert_mem_eq(&out[t][k], &alone, sizeof alone);
+        }
+    }
 }
 END_TEST
 
@@ -231,11 +262,12 @@ START_TEST(reference_products_are_near_the_exact_ones) {
         static float rows[MAX_ACTS * MAX_COLS];
         for (size_t t = 0; t < MAX_ACTS; t++)
             memcpy(rows + t * n_cols, inputs[t], n_cols * sizeof(float));
-        quant_matmul_f32(type, weight_row, 1, n_cols, rows, MAX_ACTS, out, 1);
+        quant_matmul(type, QUANT_ACT_NONE, weight_row, 1, n_cols, rows, MAX_ACTS, out, 1);
         for (size_t t = 0; t < MAX_ACTS; t++) {
             product p = exact_product(weights, inputs[t], n_cols);
             ck_assert(fabs((double)out[t] - p.value) <= product_bound(p, n_cols));
-            quant_matmul_f32(type, weight_row, 1, n_cols, rows + t * n_cols, 1, &again, 1);
+            quant_matmul(type, QUANT_ACT_NONE, weight_row, 1, n_cols, rows + t * n_cols, 1, &again,
+                         1);
             ck_assert_mem_eq(&again, &out[t], sizeof again);
         }
     }
@@ -250,6 +282,7 @@ TCase *dot_tests(void) {
     tcase_add_loop_test(tests, products_are_near_the_exact_ones, 0, (int)n_all_types);
     tcase_add_test(tests, float_products_are_near_the_exact_ones);
     tcase_add_loop_test(tests, matmul_does_not_depend_on_grouping, 0, (int)n_all_types);
+    tcase_add_test(tests, bf16_products_are_near_the_exact_ones);
     tcase_add_loop_test(tests, reference_products_are_near_the_exact_ones, 0, (int)n_all_types);
     return tests;
 }

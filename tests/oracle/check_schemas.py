@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
-"""JSON documents of gguf-inspect and of gguf-bench fit against their schemas in docs/schemas. usage: check_schemas.py BUILD DATA"""
+"""JSON documents of gguf-inspect, gguf-run and gguf-bench fit against their schemas in docs/schemas.
+usage: check_schemas.py BUILD DATA"""
 import json
 import pathlib
 import subprocess
@@ -12,13 +13,16 @@ BUILD, DATA = pathlib.Path(sys.argv[1]).resolve(), pathlib.Path(sys.argv[2]).res
 SCHEMAS = pathlib.Path(__file__).resolve().parent.parent.parent / "docs" / "schemas"
 
 
+def validate(schema, text):
+    jsonschema.Draft202012Validator(json.loads((SCHEMAS / f"{schema}.json").read_text())).validate(json.loads(text))
+
+
 def check(folder, schema, status, *args, tool="gguf-inspect"):
     command = [BUILD / tool, *args, "--json"]
     result = subprocess.run(command, capture_output=True, cwd=folder)
     if result.returncode != status:
         sys.exit(f"{args}: exit {result.returncode}: {result.stderr.decode()}")
-    document = json.loads(result.stdout.decode("utf-8"))
-    jsonschema.Draft202012Validator(json.loads((SCHEMAS / f"{schema}.json").read_text())).validate(document)
+    validate(schema, result.stdout.decode("utf-8"))
     print(f"{schema}: {' '.join(args)}")
 
 
@@ -43,6 +47,14 @@ with tempfile.TemporaryDirectory() as temporary:
     check(folder, "inspect-diff", 1, "diff", "a.gguf", "b.gguf", "--values")
     check(folder, "inspect-report", 0, "report", "a.gguf", "-o", "r.html")
     check(folder, "error", 4, "cut.gguf")
+    for args in (["-p", "x"], ["-p", "x", "--chat"], ["-p", "x", "-n", "0"], ["-p", "x", "--seed", "random", "-n", "40"]):
+        check(folder, "run", 0, "a.gguf", *args, tool="gguf-run")
+    check(folder, "run-tokenize", 0, "a.gguf", "--tokenize", "-p", "some words", tool="gguf-run")
+    chat = subprocess.run([BUILD / "gguf-run", "a.gguf", "-n", "3"], input=b"Hello\n/save m.json\n", capture_output=True, cwd=folder)
+    validate("run-messages", (folder / "m.json").read_text())
+    (folder / "t.jinja").write_text("{{ messages[0].content }}")
+    check(folder, "run-render", 0, "--template", "t.jinja", "--render", "m.json", tool="gguf-run")
+    check(folder, "error", 2, "a.gguf", "-p", "x", "--top-p", "2", tool="gguf-run")
     check(folder, "bench-fit", 0, "fit", "b.gguf", "--vram", "1G", tool="gguf-bench")
     check(folder, "bench-fit", 0, "fit", "b.gguf", tool="gguf-bench")
     check(folder, "bench-fit", 1, "fit", "b.gguf", "--vram", "100M", tool="gguf-bench")

@@ -303,6 +303,26 @@ START_TEST(refused_shifts) {
 }
 END_TEST
 
+/* ---- cancelling ---------------------------------------------------------------------------- */
+
+/* A cancelled evaluation leaves the sequence before its batch, and does no harm to the next one. */
+START_TEST(cancelled) {
+    gguf_error err = {0};
+    atomic_bool cancel = false;
+    rt_session_opts opts = cache_opts(1);
+    opts.cancel = &cancel;
+    fixture f = open_fixture(families[_i], &opts);
+    extend(&f, 0, 9);
+    atomic_store(&cancel, true);
+    unit_fails(rt_session_eval(f.session, f.ref.tokens + 9, 20, RT_LOGITS_NONE, NULL, &err),
+               GGUF_E_CANCELLED, "interrupted", err);
+    ck_assert_uint_eq(rt_session_n_past(f.session), 9);
+    atomic_store(&cancel, false);
+    extend(&f, 0, f.ref.n - 9);
+    close_fixture(&f);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("runtime_cache");
     TCase *tc = tcase_create("cache");
@@ -316,6 +336,7 @@ int main(void) {
     tcase_add_test(tc, windows_never_run_out);
     tcase_add_loop_test(tc, shift_moves_keys, 0, 4);
     tcase_add_test(tc, refused_shifts);
+    tcase_add_loop_test(tc, cancelled, 0, 5);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }

@@ -120,6 +120,46 @@ START_TEST(same_seed_same_tokens) {
 }
 END_TEST
 
+/* Greedy: the penalty makes the second best the best, once for each token that was taken lately. */
+START_TEST(repetition_penalty) {
+    const float logits[N_VOCAB] = {4, 3, 2.5f, -1, -9, -9, -9, -9};
+    rt_sampler_opts opts = {.top_p = 1, .repeat_penalty = 2, .repeat_last_n = 2};
+    rt_sampler *sampler = sampler_of(opts);
+    static const int32_t expected[] = {0, 1, 2, 0, 1, 2};
+    for (int i = 0; i < 6; i++) ck_assert_int_eq(rt_sampler_next(sampler, logits), expected[i]);
+    rt_sampler_forget(sampler);
+    ck_assert_int_eq(rt_sampler_next(sampler, logits), 0);
+    rt_sampler_free(sampler);
+    opts.repeat_penalty = 1;
+    sampler = sampler_of(opts);
+    for (int i = 0; i < 4; i++) ck_assert_int_eq(rt_sampler_next(sampler, logits), 0);
+    rt_sampler_free(sampler);
+}
+END_TEST
+
+/* Negative logits become smaller too. */
+START_TEST(penalty_of_negative_logits) {
+    const float logits[N_VOCAB] = {-1, -1.5f, -8, -8, -8, -8, -8, -8};
+    rt_sampler *sampler =
+        sampler_of((rt_sampler_opts){.top_p = 1, .repeat_penalty = 2, .repeat_last_n = 8});
+    ck_assert_int_eq(rt_sampler_next(sampler, logits), 0);
+    ck_assert_int_eq(rt_sampler_next(sampler, logits), 1);
+    ck_assert_int_eq(rt_sampler_next(sampler, logits), 0);
+    rt_sampler_free(sampler);
+}
+END_TEST
+
+START_TEST(bad_penalties) {
+    static const rt_sampler_opts bad[] = {
+        {.repeat_penalty = -1}, {.repeat_penalty = NAN}, {.repeat_last_n = RT_MAX_REPEAT + 1}};
+    for (size_t i = 0; i < sizeof bad / sizeof bad[0]; i++) {
+        gguf_error err = {0};
+        rt_sampler *sampler;
+        unit_fails(rt_sampler_new(&bad[i], N_VOCAB, &sampler, &err), GGUF_E_USAGE, "penalty", err);
+    }
+}
+END_TEST
+
 START_TEST(bad_options) {
     static const rt_sampler_opts bad[] = {
         {.temp = -1, .top_p = 1},
@@ -148,6 +188,9 @@ int main(void) {
     tcase_add_loop_test(tc, filter_sizes, 0, (int)(sizeof filters / sizeof filters[0]));
     tcase_add_test(tc, greedy);
     tcase_add_test(tc, same_seed_same_tokens);
+    tcase_add_test(tc, repetition_penalty);
+    tcase_add_test(tc, penalty_of_negative_logits);
+    tcase_add_test(tc, bad_penalties);
     tcase_add_test(tc, bad_options);
     suite_add_tcase(suite, tc);
     return unit_run(suite);

@@ -7,6 +7,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <unistd.h>
 
 /* What a container allows, or all there is. */
@@ -28,7 +29,8 @@ static double product_rate(const void *rows, const void *acts, size_t n_acts, fl
         size_t n_calls = 0;
         double start = tool_now_s(), seconds;
         do {
-            quant_matmul(GGUF_TYPE_Q4_K, rows, N_ROWS, N_COLS, acts, n_acts, out, MAX_ACTS);
+            quant_matmul(GGUF_TYPE_Q4_K, quant_act_of(GGUF_TYPE_Q4_K), rows, N_ROWS, N_COLS, acts,
+                         n_acts, out, N_ROWS);
             n_calls++;
         } while ((seconds = tool_now_s() - start) < 2e-3);
         double rate = 2.0 * N_COLS * N_ROWS * (double)(n_acts * n_calls) / seconds;
@@ -40,10 +42,11 @@ static double product_rate(const void *rows, const void *acts, size_t n_acts, fl
 static gguf_code measure_kernels(unsigned n_threads, rt_device *device, gguf_error *err) {
     size_t act_bytes = quant_act_row_bytes(quant_act_of(GGUF_TYPE_Q4_K), N_COLS);
     void *rows = calloc(N_ROWS, quant_row_bytes(GGUF_TYPE_Q4_K, N_COLS));
-    void *acts = calloc(MAX_ACTS, act_bytes);
+    void *acts = aligned_alloc(64, (MAX_ACTS * act_bytes + 63) / 64 * 64);
     float *out = calloc(N_ROWS * MAX_ACTS, sizeof *out);
     gguf_code code = GGUF_OK;
     if (rows && acts && out) {
+        memset(acts, 0, MAX_ACTS * act_bytes);
         device->vector_flop_per_s = n_threads * product_rate(rows, acts, 1, out);
         device->flop_per_s = n_threads * product_rate(rows, acts, MAX_ACTS, out);
     } else {

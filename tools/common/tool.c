@@ -183,7 +183,7 @@ static void clear_progress(tool *t) {
     t->progress_shown = false;
 }
 
-static void print_error(const tool *t, const gguf_error *err) {
+void tool_print_error(const tool *t, const gguf_error *err) {
     char file[600], message[2400];
     tool_escape(err->file, strlen(err->file), file, sizeof file);
     tool_escape(err->message, strlen(err->message), message, sizeof message);
@@ -207,7 +207,7 @@ static void print_json_error(const gguf_error *err) {
 int tool_end(tool *t, gguf_code code, const gguf_error *err) {
     clear_progress(t);
     if (code && err && err->code) {
-        print_error(t, err);
+        tool_print_error(t, err);
         if (t->json) print_json_error(err);
     }
     bool flushed = fflush(stdout) == 0;

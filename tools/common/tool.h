@@ -62,6 +62,9 @@ bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *stat
 /* Print the error, if any, in the form of the contract, and return the exit status. */
 int tool_end(tool *t, gguf_code code, const gguf_error *err);
 
+/* The error line alone, for who goes on after an error. */
+void tool_print_error(const tool *t, const gguf_error *err);
+
 /* Set by SIGINT and SIGTERM. */
 extern atomic_bool tool_cancelled;
 

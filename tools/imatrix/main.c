@@ -16,7 +16,8 @@ enum {
     OPT_SHOW,
     OPT_PLOT,
     OPT_SAVE_EVERY,
-    OPT_RESUME
+    OPT_RESUME,
+    OPT_BF16
 };
 
 static const tool_option options[] = {
@@ -30,13 +31,15 @@ static const tool_option options[] = {
     {OPT_PLOT, "plot", "OUT.svg", "with --show: draw them by layer"},
     {OPT_SAVE_EVERY, "save-every", "N", "write the output after every N chunks"},
     {OPT_RESUME, "resume", NULL, "go on from the chunks that the output has"},
+    {OPT_BF16, "bf16", NULL,
+     "multiply BF16 weights in BF16 where the processor can: faster, less exact"},
     {0},
 };
 
 typedef struct imatrix_opts {
     const char *text, *output, *show, *plot;
     uint32_t n_ctx, n_chunks, save_every;
-    bool dat, merge, resume;
+    bool dat, merge, resume, bf16;
 } imatrix_opts;
 
 static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err) {
@@ -70,6 +73,9 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         return tool_parse_u32("--save-every", arg, 1, UINT32_MAX, &o->save_every, err);
     case OPT_RESUME:
         o->resume = true;
+        break;
+    case OPT_BF16:
+        o->bf16 = true;
         break;
     default:
         break;
@@ -192,6 +198,7 @@ static gguf_code collect(collection *c, const rt_model *model, const rt_ids *ids
                          gguf_error *err) {
     rt_calibrate_opts opts = rt_calibrate_defaults();
     opts.n_ctx = c->o->n_ctx;
+    opts.bf16 = c->o->bf16;
     opts.n_chunks = c->o->n_chunks;
     opts.n_skip = c->n_done;
     opts.n_threads = c->t->n_threads;

@@ -1,17 +1,19 @@
-/* gguf-run: complete a text, show token ids, write logits. */
+/* gguf-run: chat, complete a text, show token ids, write logits. */
 #include "tools/run/run.h"
 
 #include <stdio.h>
 #include <string.h>
 
 enum {
-    OPT_CTX = TOOL_LONG_ONLY,
+    OPT_CHAT = TOOL_LONG_ONLY,
+    OPT_SYSTEM,
+    OPT_SYSTEM_FILE,
+    OPT_CTX,
+    OPT_SHIFT,
     OPT_KV_TYPE,
-    OPT_TEMP,
-    OPT_TOP_K,
-    OPT_TOP_P,
-    OPT_MIN_P,
-    OPT_SEED,
+    OPT_STOP,
+    OPT_SHOW_SPECIAL,
+    OPT_NO_HISTORY,
     OPT_TOKENIZE,
     OPT_NO_SPECIAL,
     OPT_NO_PARSE_SPECIAL,
@@ -19,110 +21,132 @@ enum {
     OPT_LOGITS,
     OPT_EXACT,
     OPT_RENDER,
-    OPT_TEMPLATE
+    OPT_TEMPLATE,
+    OPT_TEMPLATE_VARS,
+    OPT_SETTING /* and behind it: taken by settings_set under their names */
 };
 
 static const tool_option options[] = {
-    {'p', "prompt", "TEXT", "the text to complete or to tokenize"},
+    {'p', "prompt", "TEXT", "the text to complete, to answer or to tokenize; - reads stdin"},
     {'f', "file", "FILE", "read it from a file (plain or .gz)"},
-    {'n', "n-predict", "N", "tokens to generate (128)"},
-    {OPT_CTX, "ctx", "N", "context in tokens (default: what prompt and answer need)"},
+    {OPT_CHAT, "chat", NULL, "the text is a message: answer it with the chat template"},
+    {OPT_SYSTEM, "system", "TEXT", "system message of the chat"},
+    {OPT_SYSTEM_FILE, "system-file", "FILE", "read it from a file"},
+    {OPT_TEMPLATE, "template", "F.jinja", "chat template in place of the model's"},
+    {OPT_TEMPLATE_VARS, "template-vars", "JSON", "variables of the chat template, as an object"},
+    {'n', "n-predict", "N", "tokens to generate (128; in a chat until the model ends)"},
+    {OPT_STOP, "stop", "TEXT", "end the answer before this text; may be repeated"},
+    {OPT_CTX, "ctx", "N", "context in tokens (what text and answer need; chat: up to 8192)"},
+    {OPT_SHIFT, "shift", NULL, "a full context goes on without its oldest tokens"},
     {OPT_KV_TYPE, "kv-type", "TYPE", "f32, f16, q8_0 or q4_0 (f16; f32 with --exact)"},
-    {OPT_TEMP, "temp", "X", "temperature; 0 takes the most likely token (0.8)"},
-    {OPT_TOP_K, "top-k", "N", "choose among the N most likely tokens; 0 = all (40)"},
-    {OPT_TOP_P, "top-p", "X", "choose among the tokens that reach this probability (0.95)"},
-    {OPT_MIN_P, "min-p", "X", "leave out tokens below this share of the most likely one (0.05)"},
-    {OPT_SEED, "seed", "N", "seed of the random choice (0)"},
+    {OPT_SETTING, "temp", "X", "temperature; 0 takes the most likely token (0.8)"},
+    {OPT_SETTING + 1, "top-k", "N", "choose among the N most likely tokens; 0 = all (40)"},
+    {OPT_SETTING + 2, "top-p", "X", "choose among the tokens that reach this probability (0.95)"},
+    {OPT_SETTING + 3, "min-p", "X",
+     "leave out tokens below this share of the most likely one (0.05)"},
+    {OPT_SETTING + 4, "repeat-penalty", "X", "make tokens less likely that came lately (1 = not)"},
+    {OPT_SETTING + 5, "repeat-last-n", "N", "tokens of the answer that count as lately (64)"},
+    {OPT_SETTING + 6, "seed", "N", "seed of the random choice, or random (0)"},
+    {OPT_SHOW_SPECIAL, "show-special", NULL, "show special tokens of the answer"},
+    {OPT_NO_HISTORY, "no-history", NULL, "do not keep the lines typed in the chat"},
     {OPT_TOKENIZE, "tokenize", NULL, "print the token ids of the text"},
     {OPT_NO_SPECIAL, "no-special", NULL, "without the tokens that the tokenizer adds itself"},
     {OPT_NO_PARSE_SPECIAL, "no-parse-special", NULL, "special tokens in the text are plain text"},
     {OPT_TOKENS, "tokens", "ID,ID,...", "run the model on these tokens"},
     {OPT_LOGITS, "logits", "F.safetensors",
      "write their logits, or an embedding model's hidden states"},
-    {OPT_TEMPLATE, "template", "F.jinja", "chat template in place of the model's"},
     {OPT_RENDER, "render", "F.json", "print the prompt that the chat template makes of it"},
     {OPT_EXACT, "exact", NULL, "multiply in f32 throughout, whatever the weights' types"},
     {0},
 };
 
-static gguf_code set_real(const char *name, const char *arg, double max, float *out,
-                          gguf_error *err) {
-    double value = 0;
-    gguf_code code = tool_parse_real(name, arg, 0, max, &value, err);
-    *out = (float)value;
-    return code;
+static gguf_code add_stop(run_opts *o, const char *text, gguf_error *err) {
+    if (*text == '\0')
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "--stop takes a text, not ''");
+    /* One place is left for the stop text of a chat without template. */
+    if (o->n_stops == RUN_MAX_STOPS - 1)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "--stop can be given %d times",
+                         RUN_MAX_STOPS - 1);
+    o->stops[o->n_stops++] = text;
+    return GGUF_OK;
+}
+
+static gguf_code set_setting(run_opts *o, int id, const char *arg, gguf_error *err) {
+    char label[32];
+    if (id == 'n') return settings_set(&o->settings, "n", "-n", arg, NULL, err);
+    for (const tool_option *option = options; option->name; option++) {
+        if (option->id != id) continue;
+        snprintf(label, sizeof label, "--%s", option->name);
+        return settings_set(&o->settings, option->name, label, arg, NULL, err);
+    }
+    return GGUF_OK;
 }
 
 static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err) {
     run_opts *o = ctx;
-    uint32_t seed = 0;
-    gguf_code code = GGUF_OK;
-    switch (id) {
-    case 'p':
-        o->prompt = arg;
-        break;
-    case 'f':
-        o->file = arg;
-        break;
-    case 'n':
-        return tool_parse_u32("-n", arg, 0, 1u << 30, &o->n_predict, err);
-    case OPT_CTX:
-        return tool_parse_u32("--ctx", arg, 1, 1u << 30, &o->n_ctx, err);
-    case OPT_KV_TYPE:
-        return tool_parse_kv_type(arg, &o->kv_type, err);
-    case OPT_TEMP:
-        return set_real("--temp", arg, 100, &o->sampler.temp, err);
-    case OPT_TOP_K:
-        return tool_parse_u32("--top-k", arg, 0, UINT32_MAX, &o->sampler.top_k, err);
-    case OPT_TOP_P:
-        return set_real("--top-p", arg, 1, &o->sampler.top_p, err);
-    case OPT_MIN_P:
-        return set_real("--min-p", arg, 1, &o->sampler.min_p, err);
-    case OPT_SEED:
-        code = tool_parse_u32("--seed", arg, 0, UINT32_MAX, &seed, err);
-        o->sampler.seed = seed;
-        return code;
-    case OPT_TOKENIZE:
-        o->tokenize = true;
-        break;
-    case OPT_NO_SPECIAL:
-        o->no_special = true;
-        break;
-    case OPT_NO_PARSE_SPECIAL:
-        o->no_parse_special = true;
-        break;
-    case OPT_TOKENS:
-        o->tokens = arg;
-        break;
-    case OPT_LOGITS:
-        o->logits = arg;
-        break;
-    case OPT_RENDER:
-        o->render = arg;
-        break;
-    case OPT_TEMPLATE:
-        o->template_file = arg;
-        break;
-    case OPT_EXACT:
-        o->exact = true;
-        break;
-    default:
-        break;
+    const struct {
+        int id;
+        bool *flag;
+        const char **text;
+    } plain[] = {
+        {'p', NULL, &o->prompt},
+        {'f', NULL, &o->file},
+        {OPT_CHAT, &o->chat, NULL},
+        {OPT_SYSTEM, NULL, &o->system},
+        {OPT_SYSTEM_FILE, NULL, &o->system_file},
+        {OPT_TEMPLATE, NULL, &o->template_file},
+        {OPT_TEMPLATE_VARS, NULL, &o->template_vars},
+        {OPT_SHIFT, &o->shift, NULL},
+        {OPT_SHOW_SPECIAL, &o->show_special, NULL},
+        {OPT_NO_HISTORY, &o->no_history, NULL},
+        {OPT_TOKENIZE, &o->tokenize, NULL},
+        {OPT_NO_SPECIAL, &o->no_special, NULL},
+        {OPT_NO_PARSE_SPECIAL, &o->no_parse_special, NULL},
+        {OPT_TOKENS, NULL, &o->tokens},
+        {OPT_LOGITS, NULL, &o->logits},
+        {OPT_RENDER, NULL, &o->render},
+        {OPT_EXACT, &o->exact, NULL},
+    };
+    for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
+        if (plain[i].id != id) continue;
+        if (plain[i].flag) *plain[i].flag = true;
+        if (plain[i].text) *plain[i].text = arg;
+        return GGUF_OK;
     }
-    return GGUF_OK;
+    if (id == OPT_CTX) return tool_parse_u32("--ctx", arg, 1, 1u << 30, &o->n_ctx, err);
+    if (id == OPT_KV_TYPE) return tool_parse_kv_type(arg, &o->kv_type, err);
+    if (id == OPT_STOP) return add_stop(o, arg, err);
+    return set_setting(o, id, arg, err);
+}
+
+/* A chat, that is: messages come from standard input. */
+static bool is_chat(const run_opts *o) {
+    return !o->prompt && !o->file && !o->tokens && !o->render && !o->tokenize;
 }
 
 static gguf_code check_usage(const tool *t, const run_opts *o, gguf_error *err) {
     const char *what = NULL;
     bool without_model = o->render && o->template_file && t->n_args == 0;
+    bool talks = is_chat(o) || o->chat;
     if (t->n_args != 1 && !without_model)
         what = "expected one MODEL (see --help)";
     else if (o->tokens && !o->logits)
         what = "--tokens needs --logits F.safetensors";
     else if (o->logits && !o->tokens)
         what = "--logits needs --tokens";
-    else if (!o->tokens && !o->render && !o->prompt == !o->file)
+    else if (o->prompt && o->file)
         what = "expected one of -p TEXT and -f FILE (see --help)";
+    else if (o->tokenize && !o->prompt && !o->file)
+        what = "--tokenize needs -p TEXT or -f FILE";
+    else if (is_chat(o) && t->json)
+        what = "--json needs -p TEXT or -f FILE: a chat has no single result";
+    else if (o->system && o->system_file)
+        what = "expected one of --system and --system-file";
+    else if (!talks && (o->system || o->system_file))
+        what = "--system is for chats: without --chat, -p and -f complete a text";
+    else if (talks && (o->no_special || o->no_parse_special))
+        what = "--no-special and --no-parse-special are not for chats: a chat template is made of "
+               "special tokens";
     return what ? gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s", what) : GGUF_OK;
 }
 
@@ -145,20 +169,26 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     rt_model *model;
     code = rt_model_open(t->args[0], &model, err);
     if (code) return code;
-    code = o->tokens ? run_logits(t, o, model, err) : run_complete(t, o, model, err);
+    if (atomic_load(&tool_cancelled))
+        code = gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
+    else if (o->tokens)
+        code = run_logits(t, o, model, err);
+    else
+        code = is_chat(o) ? run_chat(t, o, model, err) : run_complete(t, o, model, err);
     rt_model_close(model);
     return code;
 }
 
 int main(int argc, char **argv) {
-    run_opts o = {.n_predict = 128, .kv_type = UINT32_MAX, .sampler = rt_sampler_defaults()};
+    run_opts o = {.kv_type = UINT32_MAX, .settings = settings_defaults()};
     const tool_spec spec = {
         .name = "gguf-run",
-        .usage = "MODEL -p TEXT [-n N] [options]\nMODEL --tokenize -f FILE [--json]\n"
+        .usage = "MODEL [--system TEXT] [options]\nMODEL -p TEXT [-n N] [--chat] [options]\n"
+                 "MODEL --tokenize -f FILE [--json]\n"
                  "MODEL --tokens ID,ID,... --logits F.safetensors\n"
                  "MODEL --render F.json\n--template F.jinja --render F.json",
         .summary =
-            "Run a GGUF model on the processor: complete a text, show token ids, write logits.",
+            "Run a GGUF model on the processor: chat, complete a text, show token ids, write logits.",
         .options = options,
         .set = set_option,
         .run = run,

@@ -35,22 +35,26 @@ gguf_code prompt_template(const char *file, const gguf_meta *meta, const char *m
     return rt_template_parse(source, out, err);
 }
 
-gguf_code prompt_add_tokens(json_t *variables, const gguf_meta *meta, gguf_error *err) {
+void prompt_add_tokens(json_t *variables, const rt_tokenizer *tok) {
     static const struct {
         const char *name;
         rt_special which;
     } tokens[] = {{"bos_token", RT_SPECIAL_BOS},       {"eos_token", RT_SPECIAL_EOS},
                   {"unk_token", RT_SPECIAL_UNKNOWN},   {"pad_token", RT_SPECIAL_PADDING},
                   {"sep_token", RT_SPECIAL_SEPARATOR}, {"mask_token", RT_SPECIAL_MASK}};
-    rt_tokenizer *tok;
-    gguf_code code = rt_tokenizer_new(meta, &tok, err);
-    if (code) return code;
     for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++) {
         int32_t id = rt_tokenizer_special(tok, tokens[i].which);
         if (id < 0 || json_object_get(variables, tokens[i].name)) continue;
         gguf_str piece = rt_token_piece(tok, id);
         json_object_set_new(variables, tokens[i].name, json_stringn(piece.ptr, piece.len));
     }
+}
+
+static gguf_code add_tokens_of_model(json_t *variables, const gguf_meta *meta, gguf_error *err) {
+    rt_tokenizer *tok;
+    gguf_code code = rt_tokenizer_new(meta, &tok, err);
+    if (code) return code;
+    prompt_add_tokens(variables, tok);
     rt_tokenizer_free(tok);
     return GGUF_OK;
 }
@@ -89,7 +93,7 @@ gguf_code run_render(tool *t, const run_opts *o, gguf_error *err) {
         code = gguf_fail(err, GGUF_E_FORMAT, o->render, GGUF_NO_OFFSET, "expected an object");
     if (!code && model) code = gguf_file_open(model, GGUF_OPEN_ANY_TYPE, &file, err);
     const gguf_meta *meta = file ? gguf_file_meta(file) : NULL;
-    if (!code && meta) code = prompt_add_tokens(variables, meta, err);
+    if (!code && meta) code = add_tokens_of_model(variables, meta, err);
     if (!code) code = prompt_template(o->template_file, meta, model, &tpl, err);
     if (!code) {
         code = print_prompt(t, tpl, variables, err);

@@ -3,20 +3,29 @@
 #define TOOLS_RUN_RUN_H
 
 #include "runtime/runtime.h"
-#include "runtime/sample.h"
 #include "tools/common/tool.h"
+#include "tools/run/generate.h"
+#include "tools/run/settings.h"
+
+#define RUN_MAX_STOPS 16
 
 typedef struct run_opts {
-    const char *prompt, *file;
-    uint32_t n_predict, n_ctx;
-    uint32_t kv_type;
-    rt_sampler_opts sampler;
+    const char *prompt, *file; /* what to complete; "-" is standard input */
+    bool chat;                 /* it is one message of a conversation */
+    settings settings;
+    uint32_t n_ctx, kv_type;
+    const char *stops[RUN_MAX_STOPS];
+    size_t n_stops;
+    bool show_special, shift, no_history;
     bool tokenize, no_special, no_parse_special, exact;
     const char *tokens, *logits;
-    const char *render, *template_file;
+    const char *render, *template_file, *template_vars;
+    const char *system, *system_file;
 } run_opts;
 
-/* Complete the prompt, streaming to stdout. */
+/* Talk: lines of standard input are messages. */
+gguf_code run_chat(tool *t, const run_opts *o, const rt_model *model, gguf_error *err);
+/* Complete the prompt, or answer it as a message, streaming to stdout. */
 gguf_code run_complete(tool *t, const run_opts *o, const rt_model *model, gguf_error *err);
 /* Print the token ids of a text. */
 gguf_code run_tokenize(tool *t, const run_opts *o, const gguf_meta *meta, gguf_error *err);
@@ -25,5 +34,27 @@ gguf_code run_logits(tool *t, const run_opts *o, const rt_model *model, gguf_err
 
 /* Print the prompt that the chat template makes of a conversation in a JSON file. */
 gguf_code run_render(tool *t, const run_opts *o, gguf_error *err);
+
+/* ---- shared by them ---------------------------------------------------------------------- */
+
+/* The text of -p or -f; *out is malloc'ed. */
+gguf_code run_read_prompt(const run_opts *o, char **out, size_t *n, gguf_error *err);
+
+unsigned run_tokenize_flags(const run_opts *o);
+
+/*   n_ctx  if --ctx does not say */
+rt_session_opts run_session_opts(const tool *t, const run_opts *o, uint32_t n_ctx);
+
+/* The context of a conversation if --ctx does not say. */
+uint32_t run_chat_ctx(const rt_model *model);
+
+/* Errors: GGUF_E_UNSUPPORTED an embedding model. */
+gguf_code run_check_generates(const rt_model *model, gguf_error *err);
+
+/* Notes on an answer: what the context lost, with -v the times. */
+void run_report(tool *t, const generator *g, const answer *a);
+
+/* Print text of the model; on a terminal, control characters as \xNN, and what is no UTF-8. */
+void run_print_text(gguf_str text);
 
 #endif

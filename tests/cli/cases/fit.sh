@@ -28,6 +28,12 @@ for recipe in F32 F16 BF16 Q8_0 Q6_K Q5_K_M Q5_K_S Q5_1 Q5_0 Q4_K_M Q4_K_S Q4_1 
     [ "$(sizes as.gguf)" = "$(sizes latent --type $recipe)" ] || echo "$recipe: another size"
 done
 
+# This machine: measured, so only what does not depend on it.
+gguf-bench fit latent.gguf --device "This Machine" --json | python3 -c '
+import json, sys
+d = json.load(sys.stdin)["devices"][0]
+print(d["device"], d["fits"], d["expected_tg_per_s"] > 0, d["expected_pp_per_s"] > 0, d["predicted_rss_bytes"] <= d["total_bytes"])'
+
 # Devices of one's own; names; a device that is too small.
 cat >mine.yaml <<'YAML'
 kind: unified

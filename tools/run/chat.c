@@ -1,0 +1,242 @@
+/* The loop of a chat: a message in, an answer out. */
+#include "tools/run/chat.h"
+#include "tools/run/signals.h"
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#define MIN_PROGRESS 256 /* tokens of a prompt; shorter ones are read at once */
+
+/* ---- answers ----------------------------------------------------------------------------- */
+
+typedef struct display {
+    chat *chat;
+    bool at_line_start, progress_shown;
+} display;
+
+static void clear_progress(display *d) {
+    if (d->progress_shown) fputs("\r\033[K", stderr);
+    d->progress_shown = false;
+}
+
+static void show(void *ctx, gguf_str text) {
+    display *d = ctx;
+    clear_progress(d);
+    run_print_text(text);
+    if (ferror(stdout)) atomic_store(&signals_interrupted, true);
+    d->at_line_start = text.ptr[text.len - 1] == '\n';
+}
+
+static void show_progress(void *ctx, size_t n_done, size_t n_total) {
+    display *d = ctx;
+    clear_progress(d);
+    bool wanted = d->chat->terminal && d->chat->t->show_progress;
+    if (!wanted || n_done == n_total || n_total < MIN_PROGRESS) return;
+    fprintf(stderr, "reading: %zu of %zu tokens", n_done, n_total);
+    fflush(stderr);
+    d->progress_shown = true;
+}
+
+/* The prompt, with --shift without its oldest messages where it would take more than three quarters
+ * of the context. */
+static gguf_code prompt_ids(chat *c, rt_ids *ids, gguf_error *err) {
+    conversation *talk = &c->conversation;
+    uint32_t n_ctx = rt_session_n_ctx(c->generator.session);
+    size_t left_out = talk->n_left_out;
+    gguf_code code = conversation_ids(talk, ids, err);
+    while (!code && c->o->shift && ids->n > n_ctx / 4 * 3 && conversation_leave_out(talk)) {
+        ids->n = 0;
+        code = conversation_ids(talk, ids, err);
+    }
+    if (!code && talk->n_left_out > left_out)
+        tool_note(c->t, "the model no longer sees the oldest %zu messages", talk->n_left_out);
+    if (!code && ids->n >= n_ctx)
+        code = gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "the conversation takes %zu tokens, the context holds %" PRIu32
+                         ": /undo or /clear make room; --ctx N makes it larger%s (the model was "
+                         "trained with %" PRIu32 ")",
+                         ids->n, n_ctx, c->o->shift ? "" : ", --shift leaves out what is old",
+                         rt_model_hparams(c->generator.model)->n_ctx_train);
+    return code;
+}
+
+static gguf_code generate(chat *c, const rt_ids *prompt, gguf_error *err) {
+    display d = {.chat = c, .at_line_start = true};
+    const generate_opts opts = {.n_predict = c->settings.n_predict,
+                                .stops = c->stops,
+                                .n_stops = c->n_stops,
+                                .show_special = c->o->show_special,
+                                .trim = true,
+                                .shift = c->o->shift,
+                                .show = show,
+                                .progress = show_progress,
+                                .ctx = &d};
+    answer_clear(&c->last);
+    gguf_code code = generator_answer(&c->generator, prompt, &opts, &c->last, err);
+    clear_progress(&d);
+    c->answered = !code;
+    if (!d.at_line_start || (!code && !c->terminal)) printf("\n");
+    fflush(stdout);
+    return code;
+}
+
+gguf_code chat_answer(chat *c, gguf_error *err) {
+    rt_ids ids = {0};
+    signals_take();
+    gguf_code code = prompt_ids(c, &ids, err);
+    if (!code) code = generate(c, &ids, err);
+    rt_ids_clear(&ids);
+    if (code) return code;
+    const gguf_dynbuf *text = &c->last.text.text;
+    bool begun = c->last.finish != GENERATE_INTERRUPTED || text->len > 0;
+    if (begun) conversation_add(&c->conversation, "assistant", (const char *)text->data, text->len);
+    if (c->last.finish == GENERATE_INTERRUPTED && c->terminal) tool_note(c->t, "stopped");
+    run_report(c->t, &c->generator, &c->last);
+    bool interrupted = signals_take();
+    if (ferror(stdout)) c->leave = true; /* nobody reads on */
+    if (c->leave) return GGUF_OK;
+    if (atomic_load(&tool_cancelled) || (interrupted && !c->terminal)) return GGUF_E_CANCELLED;
+    return GGUF_OK;
+}
+
+/* ---- messages ---------------------------------------------------------------------------- */
+
+static bool is_blank(const gguf_dynbuf *text) {
+    for (size_t i = 0; i < text->len; i++)
+        if (!strchr(" \t\r\n", text->data[i]) || text->data[i] == '\0') return false;
+    return true;
+}
+
+static gguf_code take_message(chat *c, const gguf_dynbuf *message, gguf_error *err) {
+    const char *text = (const char *)message->data;
+    size_t n = message->len;
+    if (is_blank(message)) return GGUF_OK;
+    if (text[0] == '/' && text[1] != '/') return chat_command(c, text, err);
+    if (text[0] == '/') text++, n--;
+    conversation_add(&c->conversation, "user", text, n);
+    gguf_code code = chat_answer(c, err);
+    /* What got no answer was not said. */
+    if (!conversation_last_is(&c->conversation, "assistant"))
+        conversation_drop_last(&c->conversation);
+    return code;
+}
+
+/* Ctrl-C at the prompt: the second one in a row leaves. */
+static gguf_code interrupted_prompt(chat *c, unsigned *n_in_a_row) {
+    signals_take();
+    if (c->terminal) printf("\n");
+    *n_in_a_row = input_was_typing(c->input) ? 0 : *n_in_a_row + 1;
+    if (!c->terminal || *n_in_a_row == 2 || atomic_load(&tool_cancelled)) return GGUF_E_CANCELLED;
+    if (*n_in_a_row == 1) tool_note(c->t, "Ctrl-C again leaves, as does Ctrl-D or /exit");
+    return GGUF_OK;
+}
+
+static gguf_code talk(chat *c, gguf_error *err) {
+    gguf_dynbuf message;
+    gguf_code code = GGUF_OK;
+    unsigned n_interrupts = 0;
+    gguf_dynbuf_init(&message, INPUT_MAX_BYTES);
+    while (!c->leave && !code) {
+        input_status status = input_read(c->input, &message);
+        gguf_error own = {0};
+        if (status == INPUT_END) {
+            if (c->terminal) printf("\n");
+            break;
+        }
+        if (status == INPUT_INTERRUPTED) {
+            code = interrupted_prompt(c, &n_interrupts);
+            continue;
+        }
+        n_interrupts = 0;
+        code = status == INPUT_FAILED
+                   ? gguf_fail(&own, message.code, NULL, GGUF_NO_OFFSET,
+                               "a message may have %zu MiB at most", INPUT_MAX_BYTES >> 20)
+                   : take_message(c, &message, &own);
+        if (code && own.code && c->terminal && status != INPUT_FAILED) {
+            tool_print_error(c->t, &own);
+            code = GGUF_OK;
+        } else if (code && own.code) {
+            *err = own;
+        }
+    }
+    gguf_dynbuf_clear(&message);
+    return code;
+}
+
+/* ---- opening ----------------------------------------------------------------------------- */
+
+/* $XDG_STATE_HOME/ggufkit/history, its folder made; false: there is no place for it. */
+static bool history_file(char *path, size_t room) {
+    const char *state = getenv("XDG_STATE_HOME"), *home = getenv("HOME");
+    int n = -1;
+    if (state && *state == '/')
+        n = snprintf(path, room, "%s/ggufkit/history", state);
+    else if (home && *home == '/')
+        n = snprintf(path, room, "%s/.local/state/ggufkit/history", home);
+    if (n < 0 || (size_t)n >= room) return false;
+    for (char *slash = strchr(path + 1, '/'); slash; slash = strchr(slash + 1, '/')) {
+        *slash = '\0';
+        bool there = mkdir(path, 0700) == 0 || errno == EEXIST;
+        *slash = '/';
+        if (!there) return false;
+    }
+    return true;
+}
+
+static void greet(chat *c, const rt_model *model) {
+    gguf_str name;
+    char text[128] = "the model";
+    if (gguf_kv_str(gguf_meta_find(gguf_file_meta(rt_model_file(model)), "general.name"), &name))
+        tool_escape(name.ptr, name.len, text, sizeof text);
+    if (c->conversation.plain) conversation_note_plain(c->t);
+    if (!c->terminal) return;
+    tool_note(c->t, "%s, context of %" PRIu32 " tokens; /help lists the commands, Ctrl-D leaves",
+              text, rt_session_n_ctx(c->generator.session));
+    uint32_t n_ctx_train = rt_model_hparams(model)->n_ctx_train;
+    if (c->o->n_ctx > n_ctx_train && n_ctx_train)
+        tool_warn(c->t, "the model was trained with a context of %" PRIu32 " tokens", n_ctx_train);
+}
+
+static gguf_code open_chat(chat *c, const rt_model *model, const rt_tokenizer *tok,
+                           gguf_error *err) {
+    const gguf_meta *meta = gguf_file_meta(rt_model_file(model));
+    rt_session_opts session = run_session_opts(c->t, c->o, run_chat_ctx(model));
+    char history[4096];
+    session.cancel = &signals_interrupted;
+    settings_of_model(&c->settings, meta);
+    gguf_code code = conversation_open(&c->conversation, c->o, meta, tok, err);
+    if (!code)
+        code = generator_init(&c->generator, model, tok, &session, &c->settings.sampler, err);
+    if (code) return code;
+    memcpy(c->stops, c->o->stops, sizeof c->stops);
+    c->n_stops = c->o->n_stops;
+    if (c->conversation.plain) c->stops[c->n_stops++] = CONVERSATION_PLAIN_STOP;
+    bool keep = c->terminal && !c->o->no_history && history_file(history, sizeof history);
+    c->input = input_open(c->terminal, keep ? history : NULL, chat_commands);
+    if (!c->input || !signals_start())
+        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (atomic_load(&tool_cancelled)) return GGUF_E_CANCELLED; /* while loading */
+    greet(c, model);
+    return GGUF_OK;
+}
+
+gguf_code run_chat(tool *t, const run_opts *o, const rt_model *model, gguf_error *err) {
+    chat c = {.t = t, .o = o, .settings = o->settings};
+    rt_tokenizer *tok = NULL;
+    c.terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
+    gguf_code code = run_check_generates(model, err);
+    if (!code) code = rt_tokenizer_new(gguf_file_meta(rt_model_file(model)), &tok, err);
+    if (!code) code = open_chat(&c, model, tok, err);
+    if (!code) code = talk(&c, err);
+    answer_clear(&c.last);
+    input_close(c.input);
+    generator_clear(&c.generator);
+    conversation_close(&c.conversation);
+    rt_tokenizer_free(tok);
+    return code;
+}

@@ -1,0 +1,185 @@
+/* One answer, to a text that is continued or to one message of a conversation. */
+#include "libgguf/map.h"
+#include "tools/run/conversation.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define DEFAULT_PREDICT 128
+#define CHAT_CTX        8192
+
+/* ---- shared ------------------------------------------------------------------------------ */
+
+gguf_code run_read_prompt(const run_opts *o, char **out, size_t *n, gguf_error *err) {
+    const char *file = o->file ? o->file : strcmp(o->prompt, "-") == 0 ? "-" : NULL;
+    if (file) return gguf_read_text(strcmp(file, "-") == 0 ? "/dev/stdin" : file, out, n, err);
+    *out = strdup(o->prompt);
+    *n = strlen(o->prompt);
+    return *out ? GGUF_OK : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+}
+
+rt_session_opts run_session_opts(const tool *t, const run_opts *o, uint32_t n_ctx) {
+    rt_session_opts opts = rt_session_defaults();
+    opts.n_ctx = o->n_ctx ? o->n_ctx : n_ctx;
+    opts.kv_type = o->kv_type;
+    opts.n_threads = t->n_threads;
+    opts.exact = o->exact;
+    opts.cancel = &tool_cancelled;
+    return opts;
+}
+
+uint32_t run_chat_ctx(const rt_model *model) {
+    uint32_t n_ctx_train = rt_model_hparams(model)->n_ctx_train;
+    return n_ctx_train > 0 && n_ctx_train < CHAT_CTX ? n_ctx_train : CHAT_CTX;
+}
+
+gguf_code run_check_generates(const rt_model *model, gguf_error *err) {
+    if (!rt_model_is_embedder(model)) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_UNSUPPORTED, gguf_file_path(rt_model_file(model)), GGUF_NO_OFFSET,
+                     "an embedding model completes no text (--tokens and "
+                     "--logits write its hidden states)");
+}
+
+void run_print_text(gguf_str text) {
+    bool plain = !isatty(STDOUT_FILENO);
+    for (size_t i = 0; i < text.len;) {
+        const unsigned char *p = (const unsigned char *)text.ptr + i;
+        size_t n = tool_utf8_len(text.ptr + i, text.len - i);
+        bool control = n == 0 || (p[0] < 0x20 && p[0] != '\n' && p[0] != '\t') || p[0] == 0x7F ||
+                       (n == 2 && p[0] == 0xC2 && p[1] < 0xA0);
+        if (n == 0) n = 1;
+        if (control && !plain)
+            printf("\\x%02x", p[n - 1]);
+        else
+            fwrite(p, 1, n, stdout);
+        i += n;
+    }
+    fflush(stdout);
+}
+
+/* ---- the result -------------------------------------------------------------------------- */
+
+static double rate(size_t n, double seconds) {
+    return seconds > 0 ? (double)n / seconds : 0;
+}
+
+static void print_answer_json(const run_opts *o, const answer *a) {
+    const gguf_dynbuf *text = &a->text.text;
+    json_t *root = json_object(), *ids = json_array();
+    for (size_t i = 0; i < a->ids.n; i++) json_array_append_new(ids, json_integer(a->ids.data[i]));
+    json_object_set_new(root, "text", tool_json_bytes((const char *)text->data, text->len));
+    if (a->text.invalid_utf8) json_object_set_new(root, "invalid_utf8", json_true());
+    json_object_set_new(root, "ids", ids);
+    json_object_set_new(root, "finish_reason", json_string(generate_finish_name(a->finish)));
+    json_object_set_new(root, "seed", json_integer((json_int_t)o->settings.sampler.seed));
+    json_object_set_new(root, "n_prompt", json_integer((json_int_t)a->n_prompt));
+    json_object_set_new(root, "n_generated", json_integer((json_int_t)a->ids.n));
+    json_object_set_new(root, "prompt_s", tool_json_real(a->prompt_s));
+    json_object_set_new(root, "ttft_s", tool_json_real(a->first_s));
+    json_object_set_new(root, "generation_s", tool_json_real(a->generation_s));
+    json_object_set_new(root, "prompt_per_s", tool_json_real(rate(a->n_prompt, a->prompt_s)));
+    json_object_set_new(root, "generation_per_s", tool_json_real(rate(a->ids.n, a->generation_s)));
+    tool_print_json(root);
+}
+
+void run_report(tool *t, const generator *g, const answer *a) {
+    if (a->n_shifted)
+        tool_note(t, "the context was full: the oldest %" PRIu32 " tokens were dropped",
+                  a->n_shifted);
+    if (a->context_full)
+        tool_warn(t,
+                  "the context of %" PRIu32 " tokens is full: the text ends here (--ctx N makes "
+                  "it larger, --shift goes on without what is old)",
+                  rt_session_n_ctx(g->session));
+    if (t->verbose)
+        tool_note(
+            t, "prompt %zu tokens (%zu from the cache) in %.2f s, answer %zu tokens in %.2f s (%s)",
+            a->n_prompt, a->n_reused, a->prompt_s, a->ids.n, a->generation_s,
+            generate_finish_name(a->finish));
+}
+
+/* ---- completing -------------------------------------------------------------------------- */
+
+static void show(void *ctx, gguf_str text) {
+    (void)ctx;
+    run_print_text(text);
+    if (ferror(stdout)) atomic_store(&tool_cancelled, true); /* nobody reads on */
+}
+
+/* The message's ids, behind a system message if there is one. */
+static gguf_code message_ids(const run_opts *o, conversation *c, const char *text, size_t n,
+                             rt_ids *ids, gguf_error *err) {
+    bool from_file = o->file || strcmp(o->prompt, "-") == 0;
+    conversation_add(c, "user", text, from_file && n && text[n - 1] == '\n' ? n - 1 : n);
+    return conversation_ids(c, ids, err);
+}
+
+static gguf_code prompt_ids(tool *t, run_opts *o, const gguf_meta *meta, const rt_tokenizer *tok,
+                            rt_ids *ids, gguf_error *err) {
+    char *text;
+    size_t n;
+    conversation c;
+    gguf_code code = run_read_prompt(o, &text, &n, err);
+    if (code) return code;
+    if (o->chat) {
+        code = conversation_open(&c, o, meta, tok, err);
+        if (!code) code = message_ids(o, &c, text, n, ids, err);
+        if (!code && c.plain) {
+            conversation_note_plain(t);
+            o->stops[o->n_stops++] = CONVERSATION_PLAIN_STOP;
+        }
+        conversation_close(&c);
+    } else {
+        code = rt_tokenize(tok, text, n, run_tokenize_flags(o), ids, err);
+        if (!code && !t->json && !o->file && ids->n) run_print_text((gguf_str){text, n});
+    }
+    free(text);
+    return code;
+}
+
+static gguf_code answer_prompt(tool *t, const run_opts *o, const rt_model *model,
+                               const rt_tokenizer *tok, const rt_ids *prompt, gguf_error *err) {
+    uint64_t needed = prompt->n + (uint64_t)o->settings.n_predict;
+    bool open_end = o->settings.n_predict == GENERATE_NO_LIMIT;
+    rt_session_opts session = run_session_opts(
+        t, o, open_end || needed > UINT32_MAX ? run_chat_ctx(model) : (uint32_t)needed);
+    const generate_opts opts = {.n_predict = o->settings.n_predict,
+                                .stops = o->stops,
+                                .n_stops = o->n_stops,
+                                .show_special = o->show_special,
+                                .trim = o->chat,
+                                .shift = o->shift,
+                                .show = t->json ? NULL : show};
+    generator g;
+    answer a = {0};
+    gguf_code code = generator_init(&g, model, tok, &session, &o->settings.sampler, err);
+    if (!code) code = generator_answer(&g, prompt, &opts, &a, err);
+    if (!code && t->json) print_answer_json(o, &a);
+    if (!t->json && a.n_prompt) printf("\n");
+    if (!code) run_report(t, &g, &a);
+    /* What there is was printed; the status tells the rest. */
+    if (!code && a.finish == GENERATE_INTERRUPTED && !ferror(stdout)) code = GGUF_E_CANCELLED;
+    answer_clear(&a);
+    generator_clear(&g);
+    return code;
+}
+
+gguf_code run_complete(tool *t, const run_opts *opts, const rt_model *model, gguf_error *err) {
+    const gguf_meta *meta = gguf_file_meta(rt_model_file(model));
+    run_opts o = *opts;
+    rt_ids prompt = {0};
+    rt_tokenizer *tok = NULL;
+    settings_of_model(&o.settings, meta);
+    if (o.settings.n_predict == GENERATE_NO_LIMIT && !o.chat)
+        o.settings.n_predict = DEFAULT_PREDICT;
+    gguf_code code = run_check_generates(model, err);
+    if (!code) code = rt_tokenizer_new(meta, &tok, err);
+    if (!code) code = prompt_ids(t, &o, meta, tok, &prompt, err);
+    if (!code) code = answer_prompt(t, &o, model, tok, &prompt, err);
+    rt_ids_clear(&prompt);
+    rt_tokenizer_free(tok);
+    return code;
+}

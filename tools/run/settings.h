@@ -1,0 +1,32 @@
+/* The numbers that shape an answer: options of the command line, /set in a chat, the model's own
+ * recommendation. */
+#ifndef TOOLS_RUN_SETTINGS_H
+#define TOOLS_RUN_SETTINGS_H
+
+#include "libgguf/gguf.h"
+#include "runtime/sample.h"
+
+#include <stdbool.h>
+
+typedef struct settings {
+    rt_sampler_opts sampler;
+    uint32_t n_predict; /* GENERATE_NO_LIMIT = until the model ends */
+    unsigned given;     /* a bit for each setting that was set */
+} settings;
+
+settings settings_defaults(void);
+
+/* Set one by its name without dashes ("top-k", "n"); names that are not settings are not touched.
+ *   label  what errors call it
+ *   known  may be NULL
+ * Errors: GGUF_E_USAGE the value is none, or out of range. */
+gguf_code settings_set(settings *s, const char *name, const char *label, const char *value,
+                       bool *known, gguf_error *err);
+
+/* Take what the model recommends (general.sampling.*) for what was not set. */
+void settings_of_model(settings *s, const gguf_meta *meta);
+
+/* Print all, one a line. */
+void settings_print(const settings *s);
+
+#endif
