@@ -195,14 +195,18 @@ gguf_code rt_footprint_of(const rt_hparams *hp, const rt_session_opts *opts, uin
     gguf_code code = rt_layout_make(hp, opts ? opts : &defaults, &layout, err);
     if (code) return code;
     out->kv_bytes = layout.kv_bytes;
+    out->full_tokens = (uint64_t)layout.pools[RT_KV_FULL].n_pages * RT_KV_PAGE_TOKENS;
+    out->window_tokens = (uint64_t)layout.pools[RT_KV_WINDOW].n_pages * RT_KV_PAGE_TOKENS;
+    out->n_batch = layout.n_batch;
     out->compute_bytes = layout.compute_bytes;
+    out->activation_bytes = layout.work;
     out->overhead_bytes =
         base_bytes + layout.n_threads * thread_bytes + tokenizer_share * n_meta_bytes;
     return sum_up(out, err);
 }
 
-/* The part of a table that n lookups at random places make resident. */
-static uint64_t looked_up_bytes(uint64_t table_bytes, uint32_t n) {
+uint64_t rt_footprint_looked_up(uint64_t table_bytes, uint32_t n) {
+    if (table_bytes == 0) return 0;
     double share = 1 - exp(-(double)n * (double)lookup_bytes / (double)table_bytes);
     return (uint64_t)(share * (double)table_bytes);
 }
@@ -217,7 +221,7 @@ gguf_code rt_footprint_of_model(const rt_model *model, const rt_session_opts *op
     if (code) return code;
     if (embd->data != model->output.data) {
         uint64_t table_bytes = embd->n_rows * embd->row_bytes;
-        out->resident_bytes -= table_bytes - looked_up_bytes(table_bytes, n_ctx);
+        out->resident_bytes -= table_bytes - rt_footprint_looked_up(table_bytes, n_ctx);
     }
     if (!tokenizer) out->overhead_bytes += n_meta_bytes; /* checked when the file was opened */
     return sum_up(out, err);

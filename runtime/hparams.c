@@ -1,5 +1,6 @@
 /* The numbers of a model, read from its keys. Files are untrusted: everything is range-checked, so
  * that later code may divide and multiply. */
+#include "runtime/footprint.h"
 #include "runtime/model_internal.h"
 
 #include <inttypes.h>
@@ -21,7 +22,7 @@ enum {
 
 /* Reads one key after another; the first failure sticks. */
 typedef struct key_reader {
-    const gguf_file *file;
+    const rt_model_facts *facts;
     const rt_arch_compute *compute;
     const char *architecture;
     gguf_code code;
@@ -31,12 +32,12 @@ typedef struct key_reader {
 
 static const gguf_kv *find_key(key_reader *r, const char *name) {
     snprintf(r->key, sizeof r->key, "%s.%s", r->architecture, name);
-    return r->code ? NULL : gguf_meta_find(gguf_file_meta(r->file), r->key);
+    return r->code ? NULL : gguf_meta_find(r->facts->meta, r->key);
 }
 
 static void fail_key(key_reader *r, gguf_code code, const gguf_kv *kv, const char *what) {
     if (r->code) return;
-    r->code = gguf_fail(r->err, code, gguf_file_path(r->file), kv ? kv->off : GGUF_NO_OFFSET,
+    r->code = gguf_fail(r->err, code, r->facts->path, kv ? kv->off : GGUF_NO_OFFSET,
                         "the key '%s' %s", r->key, what);
 }
 
@@ -281,17 +282,10 @@ static void read_experts(key_reader *r, rt_hparams *hp) {
 /* ---- input and output ---------------------------------------------------------------------------
  */
 
-static uint64_t rows_of(const key_reader *r, const char *tensor, uint64_t absent) {
-    const gguf_tensor *t = gguf_file_find_tensor(r->file, tensor);
-    return t ? t->dims[1] : absent;
-}
-
 /* The rows of the embedding; the key, where there is one, must agree. */
 static void read_ends(key_reader *r, rt_hparams *hp) {
-    uint64_t n_rows = rows_of(r, "token_embd.weight", 1); /* its absence is reported later */
-    hp->n_vocab = read_count(r, "vocab_size", n_rows, 1, MAX_VOCAB);
-    uint64_t n_types = rows_of(r, "token_types.weight", 1);
-    uint64_t n_classes = rows_of(r, "cls.output.weight", rows_of(r, "cls.weight", 1));
+    hp->n_vocab = read_count(r, "vocab_size", r->facts->n_embeddings, 1, MAX_VOCAB);
+    uint64_t n_types = r->facts->n_token_types, n_classes = r->facts->n_classes;
     hp->n_token_types = (uint32_t)(n_types < MAX_TOKEN_TYPES ? n_types : MAX_TOKEN_TYPES);
     hp->n_classes = (uint32_t)(n_classes < MAX_WIDTH ? n_classes : MAX_WIDTH);
     hp->pooling = (rt_pooling)read_count(r, "pooling_type", RT_POOLING_NONE, RT_POOLING_NONE,
@@ -300,9 +294,9 @@ static void read_ends(key_reader *r, rt_hparams *hp) {
     hp->n_out = hidden ? hp->n_embd : hp->n_vocab;
 }
 
-gguf_code rt_hparams_read(const gguf_file *file, const rt_arch *arch, rt_hparams *hp,
+gguf_code rt_hparams_read(const rt_model_facts *facts, const rt_arch *arch, rt_hparams *hp,
                           gguf_error *err) {
-    key_reader r = {.file = file,
+    key_reader r = {.facts = facts,
                     .compute = rt_arch_compute_of(arch),
                     .architecture = rt_arch_name(arch),
                     .err = err};
@@ -315,4 +309,34 @@ gguf_code rt_hparams_read(const gguf_file *file, const rt_arch *arch, rt_hparams
     read_experts(&r, hp);
     read_ends(&r, hp);
     return r.code;
+}
+
+/* ---- where the keys and tables are --------------------------------------------------------------
+ */
+
+static void see_tensor(rt_model_facts *facts, const gguf_tensor *t) {
+    if (gguf_str_eq(t->name, "token_embd.weight")) facts->n_embeddings = t->dims[1];
+    if (gguf_str_eq(t->name, "token_types.weight")) facts->n_token_types = t->dims[1];
+    bool is_output = gguf_str_eq(t->name, "cls.output.weight");
+    if (is_output || (gguf_str_eq(t->name, "cls.weight") && !facts->has_cls_output))
+        facts->n_classes = t->dims[1];
+    facts->has_cls_output |= is_output;
+}
+
+rt_model_facts rt_facts_of_file(const gguf_file *file) {
+    rt_model_facts facts = {gguf_file_meta(file), gguf_file_path(file), 1, 1, 1, false};
+    for (size_t i = 0; i < gguf_file_n_tensors(file); i++)
+        see_tensor(&facts, gguf_file_tensor(file, i));
+    return facts;
+}
+
+gguf_code rt_hparams_of_plan(const quant_plan *plan, const char *architecture, const char *path,
+                             rt_hparams *hp, gguf_error *err) {
+    rt_model_facts facts = {plan->meta, path, 1, 1, 1, false};
+    rt_arch *arch = NULL;
+    for (size_t i = 0; i < plan->n_tensors; i++) see_tensor(&facts, &plan->tensors[i].out);
+    gguf_code code = rt_arch_open(gguf_str_of(architecture), NULL, &arch, err);
+    if (!code) code = rt_hparams_read(&facts, arch, hp, err);
+    rt_arch_close(arch);
+    return code;
 }

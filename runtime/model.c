@@ -32,7 +32,10 @@ gguf_code rt_model_open(const char *path, rt_model **out, gguf_error *err) {
     gguf_code code = gguf_file_open(path, GGUF_OPEN_DEFAULT, &model->file, err);
     if (!code) code = open_arch(model, err);
     if (!code) code = check_compute(model, err);
-    if (!code) code = rt_hparams_read(model->file, model->arch, &model->hparams, err);
+    if (!code) {
+        rt_model_facts facts = rt_facts_of_file(model->file);
+        code = rt_hparams_read(&facts, model->arch, &model->hparams, err);
+    }
     if (!code) code = rt_model_bind(model, err);
     if (!code) code = rt_model_rope(model, err);
     if (code)

@@ -51,8 +51,19 @@ struct rt_model {
     float *vectors;                   /* owns all norms, biases and factors */
 };
 
-/* Read the numbers of `arch` from the file's keys, range-checked. */
-gguf_code rt_hparams_read(const gguf_file *file, const rt_arch *arch, rt_hparams *hp,
+/* What the numbers of a model are read from. Rows of a table that is absent count as 1; its absence
+ * is reported when tensors are bound. */
+typedef struct rt_model_facts {
+    const gguf_meta *meta;
+    const char *path; /* for errors */
+    uint64_t n_embeddings, n_token_types, n_classes;
+    bool has_cls_output; /* n_classes are its rows, not those of cls.weight */
+} rt_model_facts;
+
+rt_model_facts rt_facts_of_file(const gguf_file *file);
+
+/* Read the numbers of `arch` from the keys, range-checked. */
+gguf_code rt_hparams_read(const rt_model_facts *facts, const rt_arch *arch, rt_hparams *hp,
                           gguf_error *err);
 
 /* Find every tensor of the architecture, check its shape and fill the model's fields. */

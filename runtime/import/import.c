@@ -31,8 +31,14 @@ void rt_import_add_warning(rt_import *import, const char *format, ...) {
     import->warnings[import->n_warnings++] = text;
 }
 
+static bool ends_with(const char *text, const char *end) {
+    size_t n = strlen(text), m = strlen(end);
+    return n >= m && strcmp(text + n - m, end) == 0;
+}
+
 /* The folder that holds config and tokenizer: the path itself or, for a file, where it lies. */
 static gguf_code set_folder(rt_import *import, const char *path, bool is_folder, gguf_error *err) {
+    bool is_config = !is_folder && ends_with(path, ".json");
     if (is_folder) {
         import->folder = strdup(path);
     } else {
@@ -40,7 +46,8 @@ static gguf_code set_folder(rt_import *import, const char *path, bool is_folder,
         import->folder = copy ? strdup(dirname(copy)) : NULL;
         free(copy);
     }
-    if (!import->folder || asprintf(&import->config_path, "%s/config.json", import->folder) < 0)
+    if (!import->folder || asprintf(&import->config_path, "%s%s", is_config ? path : import->folder,
+                                    is_config ? "" : "/config.json") < 0)
         return no_memory(err);
     return GGUF_OK;
 }
@@ -195,6 +202,28 @@ static gguf_code load_adapter_config(rt_import *import, bool *found, gguf_error 
 }
 
 /* path: NULL if the folder is in memory */
+static gguf_code open_weights(rt_import *import, const char *path, const rt_import_opts *opts,
+                              gguf_error *err) {
+    gguf_error why = {0};
+    if (path && opts->shapes_suffice && ends_with(path, ".json")) return GGUF_OK;
+    gguf_code code =
+        path ? gguf_checkpoint_open(path, &import->ckpt, &why)
+             : gguf_checkpoint_from_memory(import->memory, import->n_memory, &import->ckpt, &why);
+    if (code == GGUF_E_MISSING && opts->shapes_suffice) return GGUF_OK;
+    if (code && err && !err->code) *err = why;
+    return code;
+}
+
+/* Sizes can do without a tokenizer. */
+static gguf_code import_vocab_if_any(rt_import *import, gguf_error *err) {
+    gguf_error why = {0};
+    gguf_code code = import_vocab(import, &why);
+    if (code == GGUF_E_MISSING) return GGUF_OK;
+    if (code && err && !err->code) *err = why;
+    return code;
+}
+
+/* path: NULL if the folder is in memory */
 static gguf_code import_checkpoint(rt_import *import, const char *path, const rt_import_opts *opts,
                                    gguf_error *err) {
     if (opts->vocab_only && path && access(import->config_path, F_OK) != 0)
@@ -210,15 +239,14 @@ static gguf_code import_checkpoint(rt_import *import, const char *path, const rt
     if (!code) code = rt_import_keys(import, err);
     if (!code) code = rt_import_pooling(import, hf_class_of(import), err);
     if (!code && !opts->vocab_only) {
-        code = path ? gguf_checkpoint_open(path, &import->ckpt, err)
-                    : gguf_checkpoint_from_memory(import->memory, import->n_memory, &import->ckpt,
-                                                  err);
+        code = open_weights(import, path, opts, err);
         if (!code) code = rt_import_rope(import, err);
         if (!code) code = rt_import_tensors(import, err);
     }
     if (!code) rt_import_describe(import);
     gguf_meta_set_u32(import->plan.meta, "general.quantization_version", 2);
-    if (!code) code = import_vocab(import, err);
+    if (!code)
+        code = opts->shapes_suffice ? import_vocab_if_any(import, err) : import_vocab(import, err);
     return code ? code : gguf_meta_status(import->plan.meta, err);
 }
 
@@ -313,6 +341,10 @@ quant_plan *rt_import_plan(rt_import *import) {
 
 const char *rt_import_architecture(const rt_import *import) {
     return import->architecture;
+}
+
+bool rt_import_is_shapes(const rt_import *import) {
+    return !import->gguf && !import->ckpt;
 }
 
 bool rt_import_is_gguf(const rt_import *import) {

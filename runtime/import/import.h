@@ -11,6 +11,9 @@ typedef struct rt_import rt_import;
 typedef struct rt_import_opts {
     const char *arch_file; /* description to use instead of the built-in ones, or NULL */
     bool vocab_only;       /* metadata and tokenizer, no tensors */
+    /* Weights and tokenizer may be absent, and `path` may be a config.json alone: then the plan has
+     * the names, shapes and types of the tensors, and can be sized but not executed. */
+    bool shapes_suffice;
     const char *base;      /* of an adapter: the folder of its model; NULL: as the adapter says */
 } rt_import_opts;
 
@@ -30,6 +33,8 @@ void rt_import_close(rt_import *import); /* accepts NULL */
 quant_plan *rt_import_plan(rt_import *import);
 const char *rt_import_architecture(const rt_import *import);
 bool rt_import_is_gguf(const rt_import *import);
+/* The weights are not there: shapes are those that config.json implies. */
+bool rt_import_is_shapes(const rt_import *import);
 /* The files that weights are read from; none for a GGUF file or a model in memory. */
 size_t rt_import_n_files(const rt_import *import);
 const char *rt_import_file(const rt_import *import, size_t i);

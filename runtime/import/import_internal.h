@@ -17,7 +17,7 @@ struct rt_import {
     json_t *config, *class_defaults; /* the second: what the class takes for granted */
     rt_arch *arch;
     char *architecture; /* the GGUF name */
-    gguf_checkpoint *ckpt;
+    gguf_checkpoint *ckpt; /* NULL: a GGUF file, or there is config.json only */
     gguf_file *gguf;
     bool *used;         /* [n checkpoint tensors] */
     const char **names; /* of the same, as the description calls them; owned by plan or ckpt */
@@ -111,6 +111,10 @@ gguf_code rt_import_plan_steps(const rt_import *import, const gguf_yaml *node, q
                                gguf_error *err);
 /* All tensors of a LoRA adapter, from the open checkpoint; the base's keys are set and vanish. */
 gguf_code rt_import_adapter(rt_import *import, gguf_error *err);
+/* The tensor of an entry as config.json implies it, where there is no checkpoint. Errors:
+ * GGUF_E_FORMAT (the entry has no shape), GGUF_E_SHAPE. */
+gguf_code rt_import_shape(rt_import *import, const gguf_yaml *node, const char *gguf_name,
+                          gguf_error *err);
 /* A generated F32 vector; values are copied. */
 gguf_code rt_import_add_vector(rt_import *import, const char *name, const float *values, size_t n,
                                gguf_error *err);

@@ -443,8 +443,9 @@ static gguf_code import_tensor(rt_import *import, const gguf_yaml *node, uint64_
     rt_import_expand(pattern, layer, 0, hf, sizeof hf);
     rt_import_expand(gguf_yaml_text(node, "gguf", ""), layer, 0, gguf, sizeof gguf);
     if (is_planned(import, gguf)) return GGUF_OK;
-    const gguf_checkpoint_tensor *src = find_source(import, hf);
+    const gguf_checkpoint_tensor *src = import->ckpt ? find_source(import, hf) : NULL;
     if (is_tied(import, node, src)) return GGUF_OK;
+    if (!import->ckpt) return rt_import_shape(import, node, gguf, err);
     bool stacked = strstr(pattern, "{expert}") != NULL;
     const gguf_yaml *count = gguf_yaml_get(node, "count");
     gguf_code code = count ? rt_import_eval(import, count, &n_experts, err) : GGUF_OK;
@@ -494,9 +495,9 @@ gguf_code rt_import_each(rt_import *import, rt_import_visit visit, gguf_error *e
 gguf_code rt_import_tensors(rt_import *import, gguf_error *err) {
     uint64_t n_layers = 0;
     gguf_code code = rt_quantised_check(import, err);
-    if (!code) code = rt_import_index_names(import, err);
+    if (!code && import->ckpt) code = rt_import_index_names(import, err);
     if (!code) code = rt_import_each(import, import_tensor, err);
-    if (!code && rt_import_key_u64(import, "block_count", &n_layers))
+    if (!code && import->ckpt && rt_import_key_u64(import, "block_count", &n_layers))
         rt_import_report_unused(import, n_layers);
     return code;
 }

@@ -2,7 +2,7 @@
  * second part of fuzz_split); the weights and the tokenizer are fixed. */
 #include "tests/fuzz/fuzz.h"
 
-#include "runtime/import/import.h"
+#include "runtime/fit.h"
 
 #include <stdio.h>
 #include <sys/mman.h>
@@ -75,6 +75,28 @@ static const char *description(const uint8_t *text, size_t n) {
     return written ? path : NULL;
 }
 
+/* The config alone: shapes, and what they need. */
+static void size_config(const gguf_memory_file *config, rt_import_opts opts) {
+    gguf_error err = {0};
+    rt_import *import;
+    rt_fit_model model = {0};
+    rt_fit_weights weights = {0};
+    rt_session_opts session = rt_session_defaults();
+    rt_device device = rt_device_usual(RT_DEVICE_GPU, UINT64_C(1) << 34);
+    rt_fit fit;
+    opts.shapes_suffice = true;
+    gguf_code code = rt_import_from_memory(config, 1, &opts, &import, &err);
+    fuzz_check_error(code, &err);
+    if (code) return;
+    code = rt_fit_describe(import, "config.json", &model, &err);
+    if (!code) code = rt_fit_weigh(rt_import_plan(import), model.hp.n_layer, &weights, &err);
+    if (!code) code = rt_fit_on(&device, &model, &weights, &session, &fit, &err);
+    fuzz_check_error(code, &err);
+    rt_fit_weights_clear(&weights);
+    rt_fit_model_clear(&model);
+    rt_import_close(import);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     const uint8_t *parts[2];
     size_t sizes[2];
@@ -85,6 +107,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     rt_import_opts opts = {.arch_file = n > 1 ? description(parts[1], sizes[1]) : NULL};
     gguf_error err = {0};
     rt_import *import;
+    size_config(files, opts);
     gguf_code code = rt_import_from_memory(files, 3, &opts, &import, &err);
     fuzz_check_error(code, &err);
     if (code) return 0;

@@ -69,3 +69,7 @@ with tempfile.TemporaryDirectory() as temporary:
     (folder / "t.jinja").write_text("{{ messages[0].content }}")
     check(folder, "run-render", 0, "--template", "t.jinja", "--render", "m.json", tool="gguf-run")
     check(folder, "error", 2, "a.gguf", "-p", "x", "--top-p", "2", tool="gguf-run")
+    check(folder, "bench-fit", 0, "fit", "b.gguf", "--vram", "1G", tool="gguf-bench")
+    check(folder, "bench-fit", 0, "fit", "b.gguf", tool="gguf-bench")
+    check(folder, "bench-fit", 1, "fit", "b.gguf", "--vram", "100M", tool="gguf-bench")
+    check(folder, "bench-fit", 0, "fit", str(DATA / "models" / "deepseek_v3"), "--device", "9950X", tool="gguf-bench")

@@ -8,7 +8,7 @@
 #include "libgguf/yaml.h"
 #include "quant/imatrix.h"
 #include "quant/recipe.h"
-#include "runtime/import/import.h"
+#include "runtime/fit.h"
 #include "runtime/tokenizer/tokenizer.h"
 
 typedef gguf_code (*scenario)(const void *input, gguf_error *err);
@@ -298,6 +298,42 @@ START_TEST(whole_models) {
 }
 END_TEST
 
+/* A config without weights and tokenizer. */
+static gguf_code size_config(const void *input, gguf_error *err) {
+    const rt_import_opts opts = {.shapes_suffice = true};
+    rt_import *import;
+    rt_fit_model model = {0};
+    rt_fit_weights weights = {0};
+    gguf_code code = rt_import_from_memory(input, 1, &opts, &import, err);
+    if (code) return code;
+    code = rt_fit_describe(import, "config.json", &model, err);
+    if (!code) code = rt_fit_weigh(rt_import_plan(import), model.hp.n_layer, &weights, err);
+    rt_fit_weights_clear(&weights);
+    rt_fit_model_clear(&model);
+    rt_import_close(import);
+    return code;
+}
+
+static gguf_code read_devices(const void *input, gguf_error *err) {
+    rt_devices devices = {0};
+    gguf_code code = rt_devices_parse(&devices, input, strlen(input), "mine.yaml", err);
+    rt_devices_clear(&devices);
+    return code;
+}
+
+START_TEST(sizes) {
+    static const char config[] =
+        "{\"architectures\":[\"LlamaForCausalLM\"],\"hidden_size\":8,\"intermediate_size\":16,"
+        "\"num_hidden_layers\":1,\"num_attention_heads\":2,\"num_key_value_heads\":1,"
+        "\"vocab_size\":7,\"max_position_embeddings\":64,\"rms_norm_eps\":1e-5}";
+    const gguf_memory_file file = {"config.json", config, sizeof config - 1};
+    torture("config.json alone", size_config, &file);
+    torture(
+        "devices", read_devices,
+        "kind: gpu\nsource: s\ndevices:\n  - {name: a, memory_gib: 1, bandwidth_gb_per_s: 1}\n");
+}
+END_TEST
+
 typedef struct folder_case {
     const char *folder, *arch_file; /* one description is read, not all */
 } folder_case;
@@ -333,6 +369,7 @@ int main(void) {
     tcase_add_test(c, importance_and_recipes);
     tcase_add_loop_test(c, tokenizers, 0, 6);
     tcase_add_test(c, whole_models);
+    tcase_add_test(c, sizes);
     tcase_add_loop_test(c, folders, 0, 3);
     suite_add_tcase(suite, c);
     return unit_run(suite);

@@ -70,4 +70,7 @@ gguf_code bench_quality(tool *t, const bench_opts *o, const char *path, gguf_err
 gguf_code bench_choices(tool *t, const bench_opts *o, const rt_model *model, json_t *json,
                         gguf_error *err);
 
+/* gguf-bench fit MODEL: a command of its own, with its own options; argv[0] is "fit". */
+int bench_fit_main(int argc, char **argv);
+
 #endif

@@ -133,6 +133,9 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
 
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     bench_opts *o = ctx;
+    if (t->n_args > 0 && strcmp(t->args[0], "fit") == 0)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "fit comes first: gguf-bench fit MODEL [options]");
     if (t->n_args > 0 && strcmp(t->args[0], "quality") == 0) {
         if (t->n_args != 2 || (!o->text && (!o->choices || o->base || o->save_base)))
             return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
@@ -148,9 +151,10 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     return bench_speed(t, o, err);
 }
 
-static const char *const verb_names[] = {"compare", "quality", NULL};
+static const char *const verb_names[] = {"compare", "fit", "quality", NULL};
 
 int main(int argc, char **argv) {
+    if (argc > 1 && strcmp(argv[1], "fit") == 0) return bench_fit_main(argc - 1, argv + 1);
     bench_opts o = {.repetitions = 5,
                     .n_batch = 512,
                     .kv_type = GGUF_TYPE_F16,
@@ -160,7 +164,7 @@ int main(int argc, char **argv) {
     const tool_spec spec = {
         .name = "gguf-bench",
         .usage =
-            "MODEL... [options]\ncompare A.json B.json [options]\nquality MODEL -f TEXT [--base REF] [--choices F.jsonl] [options]",
+            "MODEL... [options]\ncompare A.json B.json [options]\nfit MODEL [options] (see fit --help)\nquality MODEL -f TEXT [--base REF] [--choices F.jsonl] [options]",
         .summary = "Measure speed and memory of models, or how well one predicts a text.",
         .options = options,
         .set = set_option,

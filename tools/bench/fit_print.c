@@ -1,0 +1,305 @@
+/* What gguf-bench fit prints: a table, the account of one device, JSON. */
+#include "tools/bench/fit.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+/* Layers that remember alike. */
+typedef struct cache_group {
+    uint32_t n_layers;
+    uint64_t n_bytes;
+} cache_group;
+
+static void group_layers(const fit_report *r, const rt_footprint *f,
+                         cache_group groups[RT_N_CACHE_KINDS]) {
+    const rt_fit_model *model = &r->model->model;
+    for (uint32_t i = 0; i < model->hp.n_layer; i++) {
+        cache_group *group = &groups[model->layers[i].cache];
+        group->n_layers++;
+        group->n_bytes += rt_fit_layer_bytes(model, &r->opts, f, i);
+    }
+}
+
+static double bits_per_weight(const rt_fit_weights *weights) {
+    return weights->n_elems ? 8 * (double)weights->n_bytes / (double)weights->n_elems : 0;
+}
+
+/* ---- JSON ---------------------------------------------------------------------------------------
+ */
+
+static void set_size(json_t *object, const char *name, uint64_t value) {
+    json_object_set_new(object, name, json_integer((json_int_t)value));
+}
+
+static void set_text(json_t *object, const char *name, const char *text) {
+    json_object_set_new(object, name, text ? tool_json_bytes(text, strlen(text)) : json_null());
+}
+
+static void set_size_or_null(json_t *object, const char *name, uint64_t value) {
+    json_object_set_new(object, name, value ? json_integer((json_int_t)value) : json_null());
+}
+
+static void set_rate(json_t *object, const char *name, double rate) {
+    json_object_set_new(object, name, isfinite(rate) ? tool_json_real(rate) : json_null());
+}
+
+/* The fields of the contract. */
+static void set_fit(json_t *object, const rt_fit *fit) {
+    const rt_footprint *f = &fit->footprint;
+    set_size(object, "weights_bytes", f->weights_bytes);
+    set_size(object, "kv_bytes", f->kv_bytes);
+    set_size(object, "compute_bytes", f->compute_bytes);
+    set_size(object, "overhead_bytes", f->overhead_bytes);
+    set_size(object, "total_bytes", f->total_bytes);
+    json_object_set_new(object, "fits", json_boolean(fit->fits));
+    set_size(object, "max_ctx", fit->max_ctx);
+    set_size(object, "device_layers", fit->device_layers);
+    set_rate(object, "expected_tg_per_s", fit->tg_per_s);
+    set_rate(object, "expected_pp_per_s", fit->pp_per_s);
+}
+
+static json_t *caches_json(const fit_report *r, const rt_footprint *f) {
+    cache_group groups[RT_N_CACHE_KINDS] = {{0}};
+    json_t *list = json_array();
+    group_layers(r, f, groups);
+    for (int kind = 0; kind < RT_N_CACHE_KINDS; kind++) {
+        if (!groups[kind].n_layers) continue;
+        json_t *object = json_object();
+        set_text(object, "kind", rt_cache_kind_name((rt_cache_kind)kind));
+        set_size(object, "n_layers", groups[kind].n_layers);
+        set_size(object, "kv_bytes", groups[kind].n_bytes);
+        json_array_append_new(list, object);
+    }
+    return list;
+}
+
+static json_t *model_json(const fit_report *r) {
+    const fit_model *m = r->model;
+    json_t *object = json_object();
+    set_text(object, "architecture", rt_import_architecture(m->import));
+    json_object_set_new(object, "runs_here", json_boolean(m->model.runs_here));
+    set_text(object, "type", m->chosen->name);
+    set_size(object, "n_params", m->chosen->weights.n_elems);
+    set_size(object, "n_layers", m->model.hp.n_layer);
+    set_size(object, "trained_ctx", m->model.hp.n_ctx_train);
+    set_size(object, "ctx", r->opts.n_ctx);
+    set_text(object, "kv_type", gguf_type_name(r->opts.kv_type));
+    set_size(object, "parallel", r->opts.n_seqs ? r->opts.n_seqs : 1);
+    set_size(object, "batch", r->opts.n_batch);
+    return object;
+}
+
+static json_t *types_json(const fit_report *r, const fit_row *row) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < r->model->n_types; i++) {
+        json_t *object = json_object();
+        set_text(object, "type", r->model->types[i].name);
+        json_object_set_new(object, "bits_per_weight",
+                            tool_json_real(bits_per_weight(&r->model->types[i].weights)));
+        set_fit(object, &row->types[i]);
+        json_array_append_new(list, object);
+    }
+    return list;
+}
+
+static json_t *row_json(const fit_report *r, const fit_row *row) {
+    json_t *object = json_object();
+    const rt_device *d = row->device;
+    set_text(object, "device", d->name);
+    set_size(object, "memory_bytes", d->memory_bytes);
+    set_size(object, "usable_bytes", row->fit.room_bytes);
+    set_rate(object, "memory_bytes_per_s", d->bytes_per_s > 0 ? d->bytes_per_s : NAN);
+    set_rate(object, "flop_per_s", d->flop_per_s > 0 ? d->flop_per_s : NAN);
+    set_rate(object, "int8_op_per_s", d->int_op_per_s > 0 ? d->int_op_per_s : NAN);
+    set_fit(object, &row->fit);
+    set_size_or_null(object, "predicted_rss_bytes", row->fit.rss_bytes);
+    set_text(object, "best_type", row->best);
+    json_object_set_new(object, "caches", caches_json(r, &row->fit.footprint));
+    if (r->n == 1) json_object_set_new(object, "types", types_json(r, row));
+    return object;
+}
+
+void fit_print_json(const fit_report *r) {
+    json_t *root = json_object(), *list = json_array();
+    for (size_t i = 0; i < r->n; i++) json_array_append_new(list, row_json(r, &r->rows[i]));
+    json_object_set_new(root, "model", model_json(r));
+    json_object_set_new(root, "devices", list);
+    tool_print_json(root);
+}
+
+/* ---- tables -------------------------------------------------------------------------------------
+ */
+
+static const char *rate_text(double rate, char *out, size_t room) {
+    if (isfinite(rate))
+        snprintf(out, room, rate < 100 ? "%.1f" : "%.0f", rate);
+    else
+        snprintf(out, room, "-");
+    return out;
+}
+
+static void print_row(const char *name, int width, const char *first, const rt_fit *fit,
+                      uint32_t n_layers, const char *last) {
+    char needed[32], layers[32], tg[32], pp[32];
+    snprintf(layers, sizeof layers, "%" PRIu32 "/%" PRIu32, fit->device_layers, n_layers);
+    printf("%-*s %10s %10s %5s %9" PRIu32 " %8s %8s %8s%s%s\n", width, name, first,
+           tool_size_text(fit->footprint.total_bytes, needed, sizeof needed),
+           fit->fits ? "yes" : "no", fit->max_ctx, layers, rate_text(fit->tg_per_s, tg, sizeof tg),
+           rate_text(fit->pp_per_s, pp, sizeof pp), *last ? "  " : "", last);
+}
+
+static void print_devices(const fit_report *r) {
+    printf("%-30s %10s %10s %5s %9s %8s %8s %8s  %s\n", "device", "memory", "needed", "fits",
+           "max ctx", "layers", "tg t/s", "pp t/s", "best type");
+    for (size_t i = 0; i < r->n; i++) {
+        const fit_row *row = &r->rows[i];
+        char memory[32];
+        print_row(row->device->name, 30,
+                  tool_size_text(row->device->memory_bytes, memory, sizeof memory), &row->fit,
+                  r->model->model.hp.n_layer, row->best ? row->best : "-");
+    }
+}
+
+static void print_best(const fit_report *r, const fit_row *row) {
+    if (row->best) {
+        printf("best that fits: %s\n", row->best);
+        return;
+    }
+    printf("nothing fits with this context");
+    for (size_t i = 0; i < r->model->n_types; i++)
+        if (row->types[i].max_ctx) {
+            printf("; %s does with up to %" PRIu32 " tokens", r->model->types[i].name,
+                   row->types[i].max_ctx);
+            break;
+        }
+    printf("\n");
+}
+
+static void print_types(const fit_report *r, const fit_row *row) {
+    printf("\n%-10s %10s %10s %5s %9s %8s %8s %8s\n", "type", "bits", "needed", "fits", "max ctx",
+           "layers", "tg t/s", "pp t/s");
+    for (size_t i = 0; i < r->model->n_types; i++) {
+        const fit_type *type = &r->model->types[i];
+        char bits[32];
+        snprintf(bits, sizeof bits, "%.2f", bits_per_weight(&type->weights));
+        print_row(type->name, 10, bits, &row->types[i], r->model->model.hp.n_layer, "");
+    }
+    print_best(r, row);
+}
+
+/* ---- the account of one device ------------------------------------------------------------------
+ */
+
+static void print_size(const char *name, uint64_t bytes, const char *why) {
+    char size[32];
+    printf("  %-10s %10s  %s\n", name, tool_size_text(bytes, size, sizeof size), why);
+}
+
+static void print_caches(const fit_report *r, const rt_footprint *f) {
+    cache_group groups[RT_N_CACHE_KINDS] = {{0}};
+    static const char *const what[] = {"without a cache", "of the whole context", "with a window",
+                                       "with a latent cache"};
+    group_layers(r, f, groups);
+    for (int kind = 0; kind < RT_N_CACHE_KINDS; kind++) {
+        char each[32], why[160];
+        const cache_group *g = &groups[kind];
+        if (!g->n_layers) continue;
+        uint64_t n_tokens = kind == RT_CACHE_WINDOW ? f->window_tokens : f->full_tokens;
+        tool_size_text(g->n_bytes / g->n_layers, each, sizeof each);
+        if (kind == RT_CACHE_NONE)
+            snprintf(why, sizeof why, "%" PRIu32 " layers %s%s", g->n_layers, what[kind],
+                     g->n_bytes ? ": their recurrent state" : "");
+        else
+            snprintf(why, sizeof why, "%" PRIu32 " layers %s: %s each for %" PRIu64 " tokens",
+                     g->n_layers, what[kind], each, n_tokens);
+        print_size("  of which", g->n_bytes, why);
+    }
+}
+
+static const char *overhead_text(const fit_report *r, const rt_device *device) {
+    if (device->kind == RT_DEVICE_GPU) return "the driver's context and kernels, an assumption";
+    return r->model->model.meta_estimated
+               ? "code, stacks, a tokenizer of usual size (there is none here)"
+               : "code, libraries, tokenizer, stacks";
+}
+
+static void print_memory(const fit_report *r, const fit_row *row) {
+    const rt_footprint *f = &row->fit.footprint;
+    char why[200];
+    snprintf(why, sizeof why, "%s, %.2f bits per weight", r->model->chosen->name,
+             bits_per_weight(&r->model->chosen->weights));
+    print_size("weights", f->weights_bytes, why);
+    snprintf(why, sizeof why, "%" PRIu32 " x %" PRIu32 " tokens in %s, whole pages of %d",
+             r->opts.n_seqs ? r->opts.n_seqs : 1, row->fit.n_ctx, gguf_type_name(r->opts.kv_type),
+             RT_PAGE_TOKENS);
+    print_size("KV cache", f->kv_bytes, why);
+    print_caches(r, f);
+    snprintf(why, sizeof why, "activations of a batch of %" PRIu32 " tokens%s", f->n_batch,
+             row->device->kind == RT_DEVICE_CPU ? " and work space of the threads"
+                                                : " and their logits");
+    print_size("compute", f->compute_bytes, why);
+    print_size("overhead", f->overhead_bytes, overhead_text(r, row->device));
+    print_size("total", f->total_bytes, row->fit.fits ? "fits" : "does not fit");
+    if (row->fit.rss_bytes)
+        print_size("resident", row->fit.rss_bytes,
+                   "of it, since the file is mapped: rows of the embedding come as tokens ask");
+    snprintf(why, sizeof why, "%.0f %% of the memory", 100 * row->device->usable);
+    print_size("room", row->fit.room_bytes, why);
+}
+
+static void explain_rates(const fit_report *r, const fit_row *row) {
+    const rt_device *d = row->device;
+    const rt_fit *fit = &row->fit;
+    const rt_hparams *hp = &r->model->model.hp;
+    if (hp->n_expert)
+        printf("  a token uses %" PRIu32 " of %" PRIu32
+               " experts: prompts reach half of the arithmetic\n",
+               hp->n_expert_used, hp->n_expert);
+    if (d->bytes_per_s > 0)
+        printf("  generation reads %.3f GB per step, caches half full, at %.0f %% of %.0f GB/s\n",
+               fit->step_bytes / 1e9, 100 * d->bandwidth_share, d->bytes_per_s / 1e9);
+    if (!fit->fits && d->kind == RT_DEVICE_GPU)
+        printf("  layers that do not fit run from the host's memory at %.0f GB/s\n",
+               rt_fit_host_rate() / 1e9);
+    if (d->flop_per_s > 0)
+        printf("  a prompt costs %.2f GFLOP per token, at %.0f %% of %.2f TFLOPS\n",
+               fit->token_ops / 1e9, 100 * d->arithmetic_share, d->flop_per_s / 1e12);
+    if (d->vector_flop_per_s > 0)
+        printf("  generation computes as much, at %.0f %% of %.3f TFLOPS; the slower counts\n",
+               100 * d->arithmetic_share, d->vector_flop_per_s / 1e12);
+    if (d->bytes_per_s <= 0) printf("  no rates are known, so no speed is expected\n");
+}
+
+static void print_speed(const fit_report *r, const fit_row *row) {
+    const rt_fit *fit = &row->fit;
+    char tg[32], pp[32];
+    printf("  layers on the device %" PRIu32 " of %" PRIu32 ", largest context %" PRIu32
+           " (trained for %" PRIu32 ")\n",
+           fit->device_layers, r->model->model.hp.n_layer, fit->max_ctx,
+           r->model->model.hp.n_ctx_train);
+    if (isfinite(fit->tg_per_s) || isfinite(fit->pp_per_s))
+        printf("  expected tokens per second: generation %s, prompt %s\n",
+               rate_text(fit->tg_per_s, tg, sizeof tg), rate_text(fit->pp_per_s, pp, sizeof pp));
+}
+
+static void print_account(const fit_report *r, const fit_row *row) {
+    printf("%s\n", row->device->name);
+    print_memory(r, row);
+    print_speed(r, row);
+    if (r->explain) explain_rates(r, row);
+}
+
+void fit_print_text(const fit_report *r) {
+    if (r->n == 1) {
+        print_account(r, &r->rows[0]);
+        print_types(r, &r->rows[0]);
+        return;
+    }
+    print_devices(r);
+    for (size_t i = 0; i < r->n && r->explain; i++) {
+        printf("\n");
+        print_account(r, &r->rows[i]);
+    }
+}
