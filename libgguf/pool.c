@@ -1,4 +1,6 @@
-/* The thread pool. Workers spin briefly for the next loop, then sleep. */
+/* The thread pool. Workers spin briefly for the next loop, then sleep. A loop waits only for
+ * workers that have joined it: on a busy machine the caller does the work of those that are not
+ * running. */
 #include "libgguf/pool.h"
 
 #include <pthread.h>
@@ -9,17 +11,23 @@
 /* About 20 microseconds: longer than the gap between the operations of one token. */
 #define SPIN_ROUNDS 4000
 
+/* pool->state: the loop's number above, whether workers may join it, how many have and are not
+ * done. */
+#define NEXT_LOOP   (UINT64_C(1) << 32)
+#define OPEN        (UINT64_C(1) << 31)
+#define N_JOINED(s) ((s) & (OPEN - 1))
+
 struct gguf_pool {
     unsigned n_threads;
     pthread_t *threads;
     pthread_mutex_t lock;
     pthread_cond_t wake, done;
-    gguf_task_fn fn;
+    gguf_task_fn fn; /* what the loop runs; only written while nobody has joined */
     void *ctx;
     size_t n_tasks;
     atomic_size_t next_task;
-    atomic_uint loop;      /* number of the current loop; changes start the workers */
-    atomic_uint n_running; /* workers that have not finished the current loop */
+    _Atomic uint64_t state;
+    atomic_uint n_sleeping; /* workers; counted before they look at the state for the last time */
     bool quit;
 };
 
@@ -44,52 +52,75 @@ static void run_tasks(gguf_pool *pool, unsigned worker) {
     }
 }
 
-/* Wait for a loop after `seen`; returns its number. */
-static unsigned wait_for_loop(gguf_pool *pool, unsigned seen) {
+static bool is_new(uint64_t state, uint64_t seen) {
+    return state / NEXT_LOOP != seen / NEXT_LOOP;
+}
+
+/* Wait for a loop after that of `seen`; returns the state then. */
+static uint64_t wait_for_loop(gguf_pool *pool, uint64_t seen) {
     for (int i = 0; i < SPIN_ROUNDS; i++) {
-        unsigned loop = atomic_load_explicit(&pool->loop, memory_order_acquire);
-        if (loop != seen) return loop;
+        uint64_t state = atomic_load_explicit(&pool->state, memory_order_acquire);
+        if (is_new(state, seen)) return state;
         spin_pause();
     }
     pthread_mutex_lock(&pool->lock);
-    while (atomic_load_explicit(&pool->loop, memory_order_acquire) == seen)
+    atomic_fetch_add(&pool->n_sleeping, 1);
+    uint64_t state = atomic_load(&pool->state);
+    for (; !is_new(state, seen); state = atomic_load(&pool->state))
         pthread_cond_wait(&pool->wake, &pool->lock);
-    unsigned loop = atomic_load_explicit(&pool->loop, memory_order_acquire);
+    atomic_fetch_sub(&pool->n_sleeping, 1);
     pthread_mutex_unlock(&pool->lock);
-    return loop;
+    return state;
+}
+
+/* False if the loop of `state` is closed already. */
+static bool join_loop(gguf_pool *pool, uint64_t state) {
+    uint64_t number = state / NEXT_LOOP;
+    while (state / NEXT_LOOP == number && (state & OPEN))
+        if (atomic_compare_exchange_weak(&pool->state, &state, state + 1)) return true;
+    return false;
+}
+
+static void leave_loop(gguf_pool *pool) {
+    uint64_t before = atomic_fetch_sub(&pool->state, 1);
+    if ((before & OPEN) || N_JOINED(before) != 1) return;
+    pthread_mutex_lock(&pool->lock);
+    pthread_cond_signal(&pool->done);
+    pthread_mutex_unlock(&pool->lock);
 }
 
 static void *worker_main(void *arg) {
     gguf_pool *pool = ((worker_arg *)arg)->pool;
-    unsigned worker = ((worker_arg *)arg)->worker, loop = 0;
+    unsigned worker = ((worker_arg *)arg)->worker;
+    uint64_t state = 0;
     free(arg);
     for (;;) {
-        loop = wait_for_loop(pool, loop);
+        state = wait_for_loop(pool, state);
+        if (!join_loop(pool, state)) continue;
         if (pool->quit) return NULL;
         run_tasks(pool, worker);
-        if (atomic_fetch_sub_explicit(&pool->n_running, 1, memory_order_acq_rel) == 1) {
-            pthread_mutex_lock(&pool->lock);
-            pthread_cond_signal(&pool->done);
-            pthread_mutex_unlock(&pool->lock);
-        }
+        leave_loop(pool);
     }
 }
 
 static void start_loop(gguf_pool *pool) {
+    uint64_t number = atomic_load(&pool->state) / NEXT_LOOP;
+    atomic_store(&pool->state, (number + 1) * NEXT_LOOP | OPEN);
+    if (atomic_load(&pool->n_sleeping) == 0) return;
     pthread_mutex_lock(&pool->lock);
-    atomic_fetch_add_explicit(&pool->loop, 1, memory_order_release);
     pthread_cond_broadcast(&pool->wake);
     pthread_mutex_unlock(&pool->lock);
 }
 
-static void wait_until_done(gguf_pool *pool) {
-    for (int i = 0; i < SPIN_ROUNDS; i++) {
-        if (atomic_load_explicit(&pool->n_running, memory_order_acquire) == 0) return;
+static void finish_loop(gguf_pool *pool) {
+    uint64_t state = atomic_fetch_and(&pool->state, ~OPEN);
+    for (int i = 0; i < SPIN_ROUNDS && N_JOINED(state); i++) {
         spin_pause();
+        state = atomic_load(&pool->state);
     }
+    if (!N_JOINED(state)) return;
     pthread_mutex_lock(&pool->lock);
-    while (atomic_load_explicit(&pool->n_running, memory_order_acquire) != 0)
-        pthread_cond_wait(&pool->done, &pool->lock);
+    while (N_JOINED(atomic_load(&pool->state))) pthread_cond_wait(&pool->done, &pool->lock);
     pthread_mutex_unlock(&pool->lock);
 }
 
@@ -102,10 +133,9 @@ void gguf_pool_run(gguf_pool *pool, size_t n_tasks, gguf_task_fn fn, void *ctx) 
     pool->ctx = ctx;
     pool->n_tasks = n_tasks;
     atomic_store_explicit(&pool->next_task, 0, memory_order_relaxed);
-    atomic_store_explicit(&pool->n_running, pool->n_threads - 1, memory_order_relaxed);
     start_loop(pool);
     run_tasks(pool, pool->n_threads - 1);
-    wait_until_done(pool);
+    finish_loop(pool);
 }
 
 static bool start_worker(gguf_pool *pool, unsigned worker) {

@@ -56,7 +56,8 @@ void quant_act_encode(quant_act act, const float *src, size_t n_cols, void *dst)
 
 /* Whether quant_matmul takes weights of `type` with activations in the form `act`: QUANT_ACT_NONE
  * with every type that can be decoded, quant_act_of(type), perhaps QUANT_ACT_BF16 with BF16, and
- * perhaps QUANT_ACT_Q8 with float weights, which are rounded to Q8_0 on the way. */
+ * perhaps QUANT_ACT_Q8 with float weights, which are rounded to 8 bits with a scale per 32 on the
+ * way. */
 bool quant_can_multiply(uint32_t type, quant_act act, size_t n_cols);
 
 /* out[t * out_stride + r] = sum_c weight[r][c] * act[t][c] for n_rows rows and n_acts activations.
