@@ -54,7 +54,7 @@ static ALWAYS_INLINE void make_plains(const uint8_t *w, size_t row_bytes, size_t
 static ALWAYS_INLINE void add_codes(const uint8_t (*codes)[ROWS * 4], size_t n_groups,
                                     const int8_t *acts, size_t act_bytes, size_t n,
                                     __m512i dot[ACTS]) {
-#pragma GCC unroll 8
+#pragma GCC unroll 2 /* all eight: too many addresses for the registers */
     for (size_t g = 0; g < n_groups; g++) {
         __m512i q = _mm512_load_si512(codes[g]);
 #pragma GCC unroll 8
