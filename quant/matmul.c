@@ -8,6 +8,8 @@
 
 #define PIECE          (size_t)1024 /* columns unpacked at once; they stay in the nearest cache */
 #define MIN_STRIP_ACTS 6            /* fewer are not worth a strip */
+#define GROUP          4            /* strips at once */
+#define BLOCK_ACTS     128          /* rows of f32 activations whose pieces fit the second cache */
 #define PANEL_ROW                                                                   \
     (PIECE + 16) /* floats from row to row: rows of a power of two share cache sets \
                   */
@@ -99,16 +101,24 @@ static void multiply_strip(const product *p, const quant_strip *strip, size_t c,
                 (c > 0 ? out[i * p->out_stride + k] : 0.0f) + tile[i * QUANT_STRIP_ROWS + k];
 }
 
-/* Strip after strip times all activations. */
+/* Rows r .. r + n_rows, at most GROUP strips of them: a few activations stay in the nearest cache
+ * while the strips, in the one behind it, pass. */
+static void multiply_group(const product *p, size_t r, size_t n_rows) {
+    quant_strip strips[GROUP];
+    for (size_t c = 0; c < p->n_cols; c += PIECE) {
+        for (size_t i = 0; i < n_rows; i += QUANT_STRIP_ROWS)
+            make_strip(p, r + i, min_size(QUANT_STRIP_ROWS, n_rows - i), c,
+                       min_size(PIECE, p->n_cols - c), &strips[i / QUANT_STRIP_ROWS]);
+        for (size_t t = 0; t < p->n_acts; t += QUANT_STRIP_ACTS)
+            for (size_t i = 0; i < n_rows; i += QUANT_STRIP_ROWS)
+                multiply_strip(p, &strips[i / QUANT_STRIP_ROWS], c, r + i,
+                               min_size(QUANT_STRIP_ROWS, n_rows - i), t);
+    }
+}
+
 static void multiply_strips(const product *p, size_t n_rows) {
-    quant_strip strip;
-    for (size_t r = 0; r < n_rows; r += QUANT_STRIP_ROWS)
-        for (size_t c = 0; c < p->n_cols; c += PIECE) {
-            size_t n = min_size(QUANT_STRIP_ROWS, n_rows - r);
-            make_strip(p, r, n, c, min_size(PIECE, p->n_cols - c), &strip);
-            for (size_t t = 0; t < p->n_acts; t += QUANT_STRIP_ACTS)
-                multiply_strip(p, &strip, c, r, n, t);
-        }
+    const size_t step = GROUP * QUANT_STRIP_ROWS;
+    for (size_t r = 0; r < n_rows; r += step) multiply_group(p, r, min_size(step, n_rows - r));
 }
 
 /* ---- f32 activations --------------------------------------------------------------------- */
@@ -131,15 +141,16 @@ static quant_floats_fn *load_panel(const product *p, size_t r, size_t c, float *
     return p->kernels->floats[GGUF_TYPE_F32];
 }
 
-/* A piece of a few rows times all activations. */
-static void multiply_piece(const product *p, size_t r, size_t n_rows, size_t c, float *panel) {
+/* A piece of a few rows times activations t .. end. */
+static void multiply_piece(const product *p, size_t r, size_t n_rows, size_t c, size_t t,
+                           size_t end, float *panel) {
     quant_floats m = {.act_bytes = p->act_bytes, .out_stride = p->out_stride, .add = c > 0};
     m.n_rows = n_rows;
     m.n_cols = min_size(PIECE, p->n_cols - c);
     quant_floats_fn *kernel = load_panel(p, r, c, panel, &m);
-    for (size_t t = 0; t < p->n_acts; t += QUANT_FLOAT_ACTS) {
+    for (; t < end; t += QUANT_FLOAT_ACTS) {
         m.acts = p->acts + t * p->act_bytes + c * sizeof(float);
-        m.n_acts = min_size(QUANT_FLOAT_ACTS, p->n_acts - t);
+        m.n_acts = min_size(QUANT_FLOAT_ACTS, end - t);
         m.out = p->out + t * p->out_stride + r;
         kernel(&m);
     }
@@ -147,9 +158,15 @@ static void multiply_piece(const product *p, size_t r, size_t n_rows, size_t c, 
 
 static void multiply_floats(const product *p, size_t n_rows) {
     float panel[QUANT_FLOAT_ROWS * PANEL_ROW];
-    for (size_t r = 0; r < n_rows; r += QUANT_FLOAT_ROWS)
+    bool few = p->n_acts < QUANT_FLOAT_ACTS; /* they wait for memory, which likes whole rows */
+    for (size_t r = 0; r < n_rows && few; r += QUANT_FLOAT_ROWS)
         for (size_t c = 0; c < p->n_cols; c += PIECE)
-            multiply_piece(p, r, min_size(QUANT_FLOAT_ROWS, n_rows - r), c, panel);
+            multiply_piece(p, r, min_size(QUANT_FLOAT_ROWS, n_rows - r), c, 0, p->n_acts, panel);
+    for (size_t t = 0; t < p->n_acts && !few; t += BLOCK_ACTS)
+        for (size_t c = 0; c < p->n_cols; c += PIECE)
+            for (size_t r = 0; r < n_rows; r += QUANT_FLOAT_ROWS)
+                multiply_piece(p, r, min_size(QUANT_FLOAT_ROWS, n_rows - r), c, t,
+                               min_size(p->n_acts, t + BLOCK_ACTS), panel);
 }
 
 /* ---- either ------------------------------------------------------------------------------ */

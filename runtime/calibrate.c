@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+enum { MAX_TOGETHER = 4, MAX_BATCH = 2048 };
+
 typedef struct collector {
     quant_imatrix *im;
     gguf_error failure;
@@ -68,12 +70,23 @@ rt_expert_samples rt_calibrate_samples(const quant_imatrix *im) {
     return s;
 }
 
-static gguf_code run_chunk(rt_session *session, collector *c, const int32_t *tokens, size_t n,
-                           int32_t bos, int32_t *chunk, gguf_error *err) {
-    memcpy(chunk, tokens, n * sizeof *chunk);
-    if (bos >= 0) chunk[0] = bos;
+/* Chunks that are computed together, each as a sequence. */
+typedef struct chunk_group {
+    int32_t *tokens; /* [MAX_TOGETHER][n_ctx] */
+    rt_span *spans;  /* [MAX_TOGETHER] */
+    size_t n_ctx;
+} chunk_group;
+
+static gguf_code run_chunks(rt_session *session, collector *c, const chunk_group *group,
+                            const int32_t *tokens, size_t n, int32_t bos, gguf_error *err) {
+    memcpy(group->tokens, tokens, n * group->n_ctx * sizeof *tokens);
+    for (size_t i = 0; i < n; i++) {
+        int32_t *chunk = group->tokens + i * group->n_ctx;
+        if (bos >= 0) chunk[0] = bos;
+        group->spans[i] = (rt_span){(uint32_t)i, chunk, group->n_ctx, RT_LOGITS_NONE};
+    }
     rt_session_reset(session);
-    gguf_code code = rt_session_eval(session, chunk, n, RT_LOGITS_NONE, NULL, err);
+    gguf_code code = rt_session_eval_spans(session, group->spans, n, NULL, err);
     if (!code && c->failure.code) {
         code = c->failure.code;
         if (err && !err->code) *err = c->failure;
@@ -81,37 +94,68 @@ static gguf_code run_chunk(rt_session *session, collector *c, const int32_t *tok
     return code;
 }
 
+/* Chunks from number i on until the next whole group: groups begin at the same chunks in a resumed
+ * run. */
+static size_t chunks_together(size_t i, size_t n_chunks, size_t n_together) {
+    size_t n = n_together - i % n_together;
+    return n < n_chunks - i ? n : n_chunks - i;
+}
+
+static gguf_code run_all(rt_session *session, collector *c, const chunk_group *group,
+                         const int32_t *tokens, size_t n_chunks, size_t n_together,
+                         const rt_calibrate_opts *opts, uint32_t *n_done, gguf_error *err) {
+    size_t n_ctx = group->n_ctx;
+    for (size_t i = opts->n_skip, n; i < n_chunks; i += n) {
+        n = chunks_together(i, n_chunks, n_together);
+        if (opts->cancel && atomic_load(opts->cancel))
+            return gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
+        gguf_code code = run_chunks(session, c, group, tokens + i * n_ctx, n, opts->bos, err);
+        if (code) return code;
+        if (opts->progress) opts->progress(opts->progress_ctx, (i + n) * n_ctx, n_chunks * n_ctx);
+        *n_done = (uint32_t)(i + n);
+        if (opts->chunks_done) code = opts->chunks_done(opts->chunks_ctx, *n_done, err);
+        if (code) return code;
+    }
+    return GGUF_OK;
+}
+
+/* As many as fill a batch; a model that is not causal takes one sequence at a time. */
+static size_t group_size(const rt_model *model, const rt_calibrate_opts *opts, size_t n_ctx) {
+    size_t most = opts->n_together ? opts->n_together : MAX_TOGETHER;
+    if (most > MAX_TOGETHER) most = MAX_TOGETHER;
+    if (most * n_ctx > MAX_BATCH) most = MAX_BATCH / n_ctx;
+    return most == 0 || rt_model_is_embedder(model) ? 1 : most;
+}
+
 gguf_code rt_calibrate_importance(const rt_model *model, const int32_t *tokens, size_t n_tokens,
                                   const rt_calibrate_opts *opts, quant_imatrix *im,
                                   uint32_t *n_done, gguf_error *err) {
     size_t n_ctx = opts->n_ctx < n_tokens ? opts->n_ctx : n_tokens;
     if (n_ctx == 0) return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "the text is empty");
-    size_t n_chunks = n_tokens / n_ctx;
+    size_t n_chunks = n_tokens / n_ctx, n_together = group_size(model, opts, n_ctx);
     if (opts->n_chunks && opts->n_chunks < n_chunks) n_chunks = opts->n_chunks;
     rt_session_opts session_opts = rt_session_defaults();
     session_opts.n_ctx = (uint32_t)n_ctx;
+    session_opts.n_seqs = (uint32_t)n_together;
+    if (n_together > 1) session_opts.n_batch = (uint32_t)(n_together * n_ctx);
     session_opts.n_threads = opts->n_threads;
     session_opts.precision = opts->precision;
     session_opts.kv_type = GGUF_TYPE_F32;
     collector c = {.im = im};
     rt_session *session = NULL;
-    int32_t *chunk = malloc(n_ctx * sizeof *chunk);
-    gguf_code code = chunk ? rt_session_new(model, &session_opts, &session, err)
-                           : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-    if (!code) rt_session_set_hook(session, collect, &c);
-    if (n_done) *n_done = opts->n_skip;
-    for (size_t i = opts->n_skip; i < n_chunks && !code; i++) {
-        if (opts->cancel && atomic_load(opts->cancel))
-            code = gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
-        else
-            code = run_chunk(session, &c, tokens + i * n_ctx, n_ctx, opts->bos, chunk, err);
-        if (!code && opts->progress)
-            opts->progress(opts->progress_ctx, (i + 1) * n_ctx, n_chunks * n_ctx);
-        if (!code && n_done) *n_done = (uint32_t)i + 1;
-        if (!code && opts->chunk_done)
-            code = opts->chunk_done(opts->chunk_ctx, (uint32_t)i + 1, err);
+    uint32_t done = opts->n_skip;
+    chunk_group group = {malloc(n_together * n_ctx * sizeof *tokens),
+                         malloc(n_together * sizeof(rt_span)), n_ctx};
+    gguf_code code = group.tokens && group.spans
+                         ? rt_session_new(model, &session_opts, &session, err)
+                         : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!code) {
+        rt_session_set_hook(session, collect, &c);
+        code = run_all(session, &c, &group, tokens, n_chunks, n_together, opts, &done, err);
     }
+    if (n_done) *n_done = done;
     rt_session_free(session);
-    free(chunk);
+    free(group.tokens);
+    free(group.spans);
     return code;
 }

@@ -8,18 +8,19 @@
 #include <stdatomic.h>
 
 typedef struct rt_calibrate_opts {
-    uint32_t n_ctx;    /* tokens of a chunk (512) */
-    uint32_t n_chunks; /* at most; 0 = all */
-    uint32_t n_skip;   /* chunks at the start that `im` has already; they count in n_chunks */
+    uint32_t n_ctx;      /* tokens of a chunk (512) */
+    uint32_t n_chunks;   /* at most; 0 = all */
+    uint32_t n_skip;     /* chunks at the start that `im` has already; they count in n_chunks */
+    uint32_t n_together; /* chunks computed at once; 0 = a few, as far as 2048 tokens go */
     rt_precision precision;
     unsigned n_threads;
     int32_t bos;               /* replaces the first token of each chunk; -1 = none */
     const atomic_bool *cancel; /* may be NULL */
     void (*progress)(void *ctx, uint64_t done_tokens, uint64_t total_tokens); /* may be NULL */
     void *progress_ctx;
-    /* After each chunk, n_done with those before; its failure ends the run. May be NULL. */
-    gguf_code (*chunk_done)(void *ctx, uint32_t n_done, gguf_error *err);
-    void *chunk_ctx;
+    /* After each such group, n_done with those before; its failure ends the run. May be NULL. */
+    gguf_code (*chunks_done)(void *ctx, uint32_t n_done, gguf_error *err);
+    void *chunks_ctx;
 } rt_calibrate_opts;
 
 rt_calibrate_opts rt_calibrate_defaults(void);

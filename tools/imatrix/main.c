@@ -186,6 +186,11 @@ static gguf_code chunk_done(void *ctx, uint32_t n_done, gguf_error *err) {
     return write_output(c, err);
 }
 
+/* As many as the saves allow: groups of chunks must end where one is due; 0 = any. */
+static uint32_t chunks_together(uint32_t save_every) {
+    return save_every % 4 == 0 ? 0 : save_every % 3 == 0 ? 3 : save_every % 2 == 0 ? 2 : 1;
+}
+
 /* Take over what an output of the same text has; none is a start from the beginning. */
 static gguf_code take_over(collection *c, gguf_error *err) {
     quant_imatrix *im;
@@ -213,13 +218,14 @@ static gguf_code collect(collection *c, const rt_model *model, const rt_ids *ids
     opts.precision = c->o->precision;
     opts.n_chunks = c->o->n_chunks;
     opts.n_skip = c->n_done;
+    opts.n_together = chunks_together(c->o->save_every);
     opts.n_threads = c->t->n_threads;
     opts.bos = bos;
     opts.cancel = &tool_cancelled;
     opts.progress = count_tokens;
     opts.progress_ctx = c->t;
-    opts.chunk_done = chunk_done;
-    opts.chunk_ctx = c;
+    opts.chunks_done = chunk_done;
+    opts.chunks_ctx = c;
     gguf_code code =
         rt_calibrate_importance(model, ids->data, ids->n, &opts, c->im, &c->n_done, err);
     return code ? code : write_output(c, err);
