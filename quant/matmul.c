@@ -64,7 +64,7 @@ static void make_strip(const product *p, size_t r, size_t n_rows, size_t c, size
     for (size_t i = 0; i < n_rows; i++) {
         float row[PIECE];
         k->decode[p->type](at + i * p->row_bytes, n_cols, row);
-        k->encode[GGUF_TYPE_Q8_0](row, n_cols, NULL, blocks + i * block_bytes);
+        k->encode[GGUF_TYPE_Q8_0](row, n_cols, NULL, QUANT_EFFORT_NORMAL, blocks + i * block_bytes);
     }
     k->strip[GGUF_TYPE_Q8_0](blocks, block_bytes, n_rows, n_cols, strip);
 }
@@ -172,7 +172,7 @@ void quant_matmul(uint32_t type, quant_act act, const void *weight, size_t n_row
 void quant_act_encode(quant_act act, const float *src, size_t n_cols, void *dst) {
     const quant_kernels *k = quant_kernels_active();
     if (act == QUANT_ACT_BF16)
-        k->encode[GGUF_TYPE_BF16](src, n_cols, NULL, dst);
+        k->encode[GGUF_TYPE_BF16](src, n_cols, NULL, QUANT_EFFORT_NORMAL, dst);
     else
         k->act[act](src, n_cols, dst);
 }
