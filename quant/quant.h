@@ -37,7 +37,8 @@ typedef enum quant_effort {
     QUANT_EFFORT_BEST
 } quant_effort;
 
-/* Encode rows of f32 into blocks of `type`, minimising the importance-weighted squared error.
+/* Encode rows of f32 into blocks of `type`, minimising the importance-weighted squared error; for
+ * Q2_K and Q3_K importance is multiplied with a weight that grows with the number.
  *   src   [n_rows][n_cols]
  *   imp   [n_cols], finite and >= 0; NULL or all zeros = all ones
  *   dst   n_rows * quant_row_bytes(type, n_cols) bytes
