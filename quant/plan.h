@@ -135,9 +135,9 @@ typedef struct quant_plan_tensor {
     quant_step steps[QUANT_MAX_STEPS];
     uint32_t n_steps;
     quant_effort effort; /* of the encoder */
-    const float *imp; /* [n_mats][n_cols] column importance, or NULL; not owned */
-    uint32_t stage;   /* tensors are executed in this order */
-    bool compensate;  /* rounded with feedback, where hessians has one when the stage begins */
+    const float *imp;    /* [n_mats][n_cols] column importance, or NULL; not owned */
+    uint32_t stage;      /* tensors are executed in this order */
+    bool compensate;     /* rounded with feedback, where hessians has one when the stage begins */
     const quant_hessian *const *hessians; /* [n_mats], any may be NULL; not owned */
 } quant_plan_tensor;
 
