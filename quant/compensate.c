@@ -117,7 +117,7 @@ static void choose_steps(panel *p, size_t from) {
         for (size_t c = 0; c < n; c++)
             p->imp[c] = p->hessian->h[(from + c) * (p->hessian->n + 1)] *
                         sqrtf(squares / (float)n + p->row[c] * p->row[c]);
-        quant_kernels_active()->encode[p->type](p->row, n, p->imp, p->blocks);
+        quant_kernels_active()->encode[p->type](p->row, n, p->imp, QUANT_EFFORT_NORMAL, p->blocks);
         for (size_t b = 0; b < n / n_elems; b++) {
             quant_steps t;
             quant_lattice_read(p->type, p->blocks + b * block_bytes, &t);

@@ -10,6 +10,8 @@
 
 #define ENCODE(type, name, isa) \
     if (ISA_##isa <= limit) table->encode[GGUF_TYPE_##type] = quant_encode_##name##_##isa;
+#define WEIGH(isa) \
+    if (ISA_##isa <= limit) table->weigh = quant_weigh_super_##isa;
 #define DECODE(type, name, isa) \
     if (ISA_##isa <= limit) table->decode[GGUF_TYPE_##type] = quant_decode_##name##_##isa;
 #define DOT(type, name, isa) \

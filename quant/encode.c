@@ -39,8 +39,24 @@ static gguf_code fail_value(uint32_t type, const float *row, size_t r, size_t c,
                      gguf_type_name(type));
 }
 
-gguf_code quant_encode(uint32_t type, const float *src, size_t n_rows, size_t n_cols,
-                       const float *imp, void *dst, gguf_error *err) {
+/* Where a step is as large as most numbers, those that are larger carry the product: the types with
+ * few bits count them more than the importance says. */
+static void encode_row(const quant_kernels *k, uint32_t type, quant_effort effort, const float *row,
+                       size_t n_cols, const float *imp, uint8_t *dst) {
+    float spread = quant_traits_of(type)->spread, weights[QUANT_SUPER];
+    size_t block_bytes = gguf_type_layout_of(type)->block_bytes;
+    if (!(spread > 0.0f)) {
+        k->encode[type](row, n_cols, imp, effort, dst);
+        return;
+    }
+    for (size_t c = 0; c < n_cols; c += QUANT_SUPER, dst += block_bytes) {
+        k->weigh(row + c, imp ? imp + c : NULL, spread, weights);
+        k->encode[type](row + c, QUANT_SUPER, weights, effort, dst);
+    }
+}
+
+gguf_code quant_encode_effort(uint32_t type, quant_effort effort, const float *src, size_t n_rows,
+                              size_t n_cols, const float *imp, void *dst, gguf_error *err) {
     const quant_kernels *k = quant_kernels_active();
     gguf_code code = check_shape(type, quant_can_encode(type), "encode", n_cols, err);
     if (code == GGUF_OK) code = check_importance(k, imp, n_cols, err);
@@ -52,9 +68,14 @@ gguf_code quant_encode(uint32_t type, const float *src, size_t n_rows, size_t n_
         const float *row = src + r * n_cols;
         size_t c = k->beyond(row, n_cols, max_abs);
         if (c < n_cols) return fail_value(type, row, r, c, err);
-        k->encode[type](row, n_cols, imp, (uint8_t *)dst + r * row_bytes);
+        encode_row(k, type, effort, row, n_cols, imp, (uint8_t *)dst + r * row_bytes);
     }
     return GGUF_OK;
+}
+
+gguf_code quant_encode(uint32_t type, const float *src, size_t n_rows, size_t n_cols,
+                       const float *imp, void *dst, gguf_error *err) {
+    return quant_encode_effort(type, QUANT_EFFORT_NORMAL, src, n_rows, n_cols, imp, dst, err);
 }
 
 gguf_code quant_decode(uint32_t type, const void *src, size_t n_rows, size_t n_cols, float *dst,

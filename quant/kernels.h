@@ -11,6 +11,7 @@
 /* What the operations need to know of a type. Offsets are bytes in a block. */
 typedef struct quant_traits {
     float max_abs;       /* greatest number that encode takes; 0 = type unknown to quant */
+    float spread;        /* of its search, see quant_weigh_fn; 0 = weighed by importance alone */
     quant_act act;       /* of its dot kernel */
     uint8_t n_f16;       /* how many f16 scales and minimums a block has */
     uint8_t f16_off[2];  /* where */
@@ -29,7 +30,12 @@ const quant_traits *quant_traits_of(uint32_t type);
 #define QUANT_FLOAT_ACTS 4 /* most activation rows of one call of a float kernel */
 
 /* One row: src [n_cols] finite, imp [n_cols] or NULL, dst quant_row_bytes. */
-typedef void quant_encode_fn(const float *src, size_t n_cols, const float *imp, void *dst);
+typedef void quant_encode_fn(const float *src, size_t n_cols, const float *imp, quant_effort effort,
+                             void *dst);
+
+/* out = imp sqrt(spread mean(x^2) + x^2) for a super-block: all arrays [QUANT_SUPER], imp or NULL.
+ */
+typedef void quant_weigh_fn(const float *x, const float *imp, float spread, float *out);
 
 /* One row: src quant_row_bytes, dst [n_cols]. */
 typedef void quant_decode_fn(const void *src, size_t n_cols, float *dst);
@@ -77,6 +83,7 @@ typedef size_t quant_masked_fn(const void *x, size_t n, uint16_t mask);
 typedef struct quant_kernels {
     quant_isa isa;
     quant_encode_fn *encode[QUANT_N_TYPES]; /* NULL = unsupported, here and below */
+    quant_weigh_fn *weigh;
     quant_decode_fn *decode[QUANT_N_TYPES];
     quant_dot_fn *dot[QUANT_N_TYPES];
     quant_strip_fn *strip[QUANT_N_TYPES];
@@ -90,8 +97,11 @@ typedef struct quant_kernels {
 } quant_kernels;
 
 /* Every kernel of kernels.inc: quant_OPERATION_TYPE_ISA. */
-#define ENCODE(type, name, isa) \
-    void quant_encode_##name##_##isa(const float *src, size_t n_cols, const float *imp, void *dst);
+#define ENCODE(type, name, isa)                                                         \
+    void quant_encode_##name##_##isa(const float *src, size_t n_cols, const float *imp, \
+                                     quant_effort effort, void *dst);
+#define WEIGH(isa) \
+    void quant_weigh_super_##isa(const float *x, const float *imp, float spread, float *out);
 #define DECODE(type, name, isa) \
     void quant_decode_##name##_##isa(const void *src, size_t n_cols, float *dst);
 #define DOT(type, name, isa)                                                           \
@@ -114,6 +124,7 @@ typedef struct quant_kernels {
                                    float *change);
 #include "quant/kernels.inc"
 #undef ENCODE
+#undef WEIGH
 #undef DECODE
 #undef DOT
 #undef STRIP

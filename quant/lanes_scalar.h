@@ -8,6 +8,8 @@
 #include "quant/levels.h"
 #include "quant/numeric.h"
 
+#include <math.h>
+
 #define LANES                 1
 #define KERNEL_NAME(op, type) quant_##op##_##type##_scalar
 
@@ -31,6 +33,10 @@ static inline lanes lanes_min(lanes a, lanes b) {
 }
 static inline lanes lanes_abs(lanes a) {
     return quant_f32_of_bits(quant_f32_bits(a) & 0x7FFFFFFF);
+}
+/* a >= 0; rounded to nearest */
+static inline lanes lanes_sqrt(lanes a) {
+    return sqrtf(a);
 }
 /* To the nearest integer, ties to even; |a| < 2^22. */
 static inline lanes lanes_round(lanes a) {

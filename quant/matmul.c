@@ -201,7 +201,7 @@ void quant_matmul(uint32_t type, quant_act act, const void *weight, size_t n_row
 void quant_act_encode(quant_act act, const float *src, size_t n_cols, void *dst) {
     const quant_kernels *k = quant_kernels_active();
     if (act == QUANT_ACT_BF16)
-        k->encode[GGUF_TYPE_BF16](src, n_cols, NULL, dst);
+        k->encode[GGUF_TYPE_BF16](src, n_cols, NULL, QUANT_EFFORT_NORMAL, dst);
     else
         k->act[act](src, n_cols, dst);
 }

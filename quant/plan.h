@@ -6,6 +6,7 @@
 #include "libgguf/gguf.h"
 #include "libgguf/pool.h"
 #include "quant/compensate.h"
+#include "quant/quant.h"
 
 #include <stdatomic.h>
 
@@ -133,9 +134,10 @@ typedef struct quant_plan_tensor {
     uint64_t n_rows, n_cols; /* of all matrices together, e.g. 4096 x 1 for a permuted bias */
     quant_step steps[QUANT_MAX_STEPS];
     uint32_t n_steps;
-    const float *imp; /* [n_mats][n_cols] column importance, or NULL; not owned */
-    uint32_t stage;   /* tensors are executed in this order */
-    bool compensate;  /* rounded with feedback, where hessians has one when the stage begins */
+    quant_effort effort; /* of the encoder */
+    const float *imp;    /* [n_mats][n_cols] column importance, or NULL; not owned */
+    uint32_t stage;      /* tensors are executed in this order */
+    bool compensate;     /* rounded with feedback, where hessians has one when the stage begins */
     const quant_hessian *const *hessians; /* [n_mats], any may be NULL; not owned */
 } quant_plan_tensor;
 

@@ -30,7 +30,15 @@ size_t quant_act_row_bytes(quant_act act, size_t n_cols);
 
 /* ---- encode and decode ------------------------------------------------------------------- */
 
-/* Encode rows of f32 into blocks of `type`, minimising the importance-weighted squared error.
+/* How many candidates an encoder tries. */
+typedef enum quant_effort {
+    QUANT_EFFORT_NORMAL,
+    QUANT_EFFORT_FAST,
+    QUANT_EFFORT_BEST
+} quant_effort;
+
+/* Encode rows of f32 into blocks of `type`, minimising the importance-weighted squared error; for
+ * Q2_K and Q3_K importance is multiplied with a weight that grows with the number.
  *   src   [n_rows][n_cols]
  *   imp   [n_cols], finite and >= 0; NULL or all zeros = all ones
  *   dst   n_rows * quant_row_bytes(type, n_cols) bytes
@@ -39,6 +47,11 @@ size_t quant_act_row_bytes(quant_act act, size_t n_cols);
  * The bytes are the same for every instruction set. Memory: caller owns all. Threads: safe. */
 gguf_code quant_encode(uint32_t type, const float *src, size_t n_rows, size_t n_cols,
                        const float *imp, void *dst, gguf_error *err);
+
+/* The same with an effort other than QUANT_EFFORT_NORMAL. Types without a search (floats, Q8_0,
+ * MXFP4) give the same bytes for all. */
+gguf_code quant_encode_effort(uint32_t type, quant_effort effort, const float *src, size_t n_rows,
+                              size_t n_cols, const float *imp, void *dst, gguf_error *err);
 
 /* Decode n_rows rows to f32. Bit for bit what the format says; any bytes are accepted.
  * Errors: GGUF_E_SHAPE, GGUF_E_UNSUPPORTED. */

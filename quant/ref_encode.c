@@ -3,4 +3,6 @@
 #include "quant/kernels.h"
 #include "quant/lanes_scalar.h"
 
+#include <float.h>
+
 #include "quant/encode.inc"

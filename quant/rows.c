@@ -129,7 +129,8 @@ gguf_code quant_rows_encode(const quant_plan_tensor *t, uint32_t type, const qua
         quant_compensate(type, values, piece->n_rows, t->n_cols, hessian, opts, encoded,
                          compensate);
     else
-        code = quant_encode(type, values, piece->n_rows, t->n_cols, imp, encoded, &why);
+        code = quant_encode_effort(type, t->effort, values, piece->n_rows, t->n_cols, imp, encoded,
+                                   &why);
     if (!code && decoded)
         code = quant_decode(type, encoded, piece->n_rows, t->n_cols, decoded, &why);
     if (code) return fail_tensor(t, piece, &why, err);

@@ -3,4 +3,6 @@
 #include "quant/blocks.h"
 #include "quant/kernels.h"
 
+#include <float.h>
+
 #include "quant/encode.inc"

@@ -51,6 +51,9 @@ static inline lanes lanes_min(lanes a, lanes b) {
 static inline lanes lanes_abs(lanes a) {
     return lanes_join(vabsq_f32(lanes_half(a, 0)), vabsq_f32(lanes_half(a, 1)));
 }
+static inline lanes lanes_sqrt(lanes a) {
+    return lanes_join(vsqrtq_f32(lanes_half(a, 0)), vsqrtq_f32(lanes_half(a, 1)));
+}
 static inline lanes lanes_round(lanes a) {
     return lanes_join(vrndnq_f32(lanes_half(a, 0)), vrndnq_f32(lanes_half(a, 1)));
 }

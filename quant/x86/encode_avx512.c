@@ -3,4 +3,6 @@
 #include "quant/kernels.h"
 #include "quant/x86/lanes_avx512.h"
 
+#include <float.h>
+
 #include "quant/encode.inc"

@@ -29,6 +29,9 @@ static inline lanes lanes_min(lanes a, lanes b) {
 static inline lanes lanes_abs(lanes a) {
     return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), a);
 }
+static inline lanes lanes_sqrt(lanes a) {
+    return _mm256_sqrt_ps(a);
+}
 static inline lanes lanes_round(lanes a) {
     return _mm256_round_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }

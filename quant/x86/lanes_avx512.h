@@ -30,6 +30,9 @@ static inline lanes lanes_min(lanes a, lanes b) {
 static inline lanes lanes_abs(lanes a) {
     return _mm512_abs_ps(a);
 }
+static inline lanes lanes_sqrt(lanes a) {
+    return _mm512_sqrt_ps(a);
+}
 static inline lanes lanes_round(lanes a) {
     return _mm512_roundscale_ps(a, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
 }

@@ -31,14 +31,14 @@ static void print_line(const char *op, uint32_t type, quant_isa isa, size_t n_ro
 
 /* Scalar encoders are slow; fewer rows do. */
 static void bench_encode(const bench *b, const quant_kernels *k, uint32_t type, const float *imp,
-                         const char *op) {
+                         quant_effort effort, const char *op) {
     size_t row_bytes = quant_row_bytes(type, N_COLS);
     size_t n_rows = k->isa == QUANT_ISA_SCALAR ? N_ROWS / 16 : N_ROWS;
     double best = 1e9;
     for (int round = 0; round < N_ROUNDS; round++) {
         double start = now();
         for (size_t r = 0; r < n_rows; r++)
-            k->encode[type](b->x + r * N_COLS, N_COLS, imp, b->blocks + r * row_bytes);
+            k->encode[type](b->x + r * N_COLS, N_COLS, imp, effort, b->blocks + r * row_bytes);
         double seconds = now() - start;
         best = seconds < best ? seconds : best;
     }
@@ -78,8 +78,10 @@ static void bench_type(const bench *b, uint32_t type) {
     quant_kernels k;
     FOR_EACH_ISA(isa, k) {
         if (k.encode[type]) {
-            bench_encode(b, &k, type, NULL, "encode");
-            bench_encode(b, &k, type, b->imp, "encode_weighted");
+            bench_encode(b, &k, type, NULL, QUANT_EFFORT_NORMAL, "encode");
+            bench_encode(b, &k, type, b->imp, QUANT_EFFORT_NORMAL, "encode_weighted");
+            bench_encode(b, &k, type, b->imp, QUANT_EFFORT_FAST, "encode_fast");
+            bench_encode(b, &k, type, b->imp, QUANT_EFFORT_BEST, "encode_best");
         }
         bench_decode(b, &k, type);
         if (!k.dot[type]) continue;
@@ -89,7 +91,7 @@ static void bench_type(const bench *b, uint32_t type) {
         for (size_t t = 0; t < QUANT_DOT_ACTS; t++) {
             uint8_t *row = b->acts + t * quant_act_row_bytes(act, N_COLS);
             if (act == QUANT_ACT_NONE)
-                k.encode[GGUF_TYPE_F32](b->y, N_COLS, NULL, row);
+                k.encode[GGUF_TYPE_F32](b->y, N_COLS, NULL, QUANT_EFFORT_NORMAL, row);
             else
                 k.act[act](b->y, N_COLS, row);
         }

@@ -2,6 +2,7 @@
 #include "quant/blocks.h"
 #include "tests/kernels/kernel_data.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -15,7 +16,7 @@ static size_t columns_for(uint32_t type, size_t index) {
 }
 
 static void encode_guarded(const quant_kernels *k, uint32_t type, const float *x, size_t n_cols,
-                           const float *imp, uint8_t *out) {
+                           const float *imp, quant_effort effort, uint8_t *out) {
     size_t n_bytes = quant_row_bytes(type, n_cols);
     for (int at_end = 0; at_end < 2; at_end++) {
         guarded src = guarded_new(n_cols * sizeof(float), at_end);
@@ -24,7 +25,7 @@ static void encode_guarded(const quant_kernels *k, uint32_t type, const float *x
         memcpy(src.data, x, src.n_bytes);
         if (imp) memcpy(weights.data, imp, weights.n_bytes);
         k->encode[type]((float *)(void *)src.data, n_cols,
-                        imp ? (float *)(void *)weights.data : NULL, dst.data);
+                        imp ? (float *)(void *)weights.data : NULL, effort, dst.data);
         guarded_check(&dst);
         if (at_end) ck_assert_mem_eq(out, dst.data, n_bytes);
         memcpy(out, dst.data, n_bytes);
@@ -35,12 +36,12 @@ static void encode_guarded(const quant_kernels *k, uint32_t type, const float *x
 }
 
 static void compare_row(uint32_t type, const float *x, size_t n_cols, const float *imp,
-                        const char *what) {
+                        quant_effort effort, const char *what) {
     static uint8_t expected[16384], got[16384];
     quant_kernels k;
     FOR_EACH_ISA(isa, k) {
         uint8_t *out = isa == QUANT_ISA_SCALAR ? expected : got;
-        encode_guarded(&k, type, x, n_cols, imp, out);
+        encode_guarded(&k, type, x, n_cols, imp, effort, out);
         if (out == got)
             ck_assert_msg(memcmp(expected, got, quant_row_bytes(type, n_cols)) == 0,
                           "%s %s, %zu columns, %s: other bytes than scalar", gguf_type_name(type),
@@ -62,17 +63,19 @@ START_TEST(every_set_gives_the_same_bytes) {
                 fill_pattern(&r, (pattern)p, quant_traits_of(type)->max_abs, x, n_cols);
                 const float *w = fill_importance(&r, kind, imp, n_cols);
                 snprintf(what, sizeof what, "pattern %d, importance %d", p, kind);
-                compare_row(type, x, n_cols, w, what);
+                for (int effort = 0; effort <= QUANT_EFFORT_BEST; effort++)
+                    compare_row(type, x, n_cols, w, (quant_effort)effort, what);
             }
 }
 END_TEST
 
 /* Weighted squared error of a row, relative to that of all zeros. */
-static double relative_error(uint32_t type, const float *x, size_t n, const float *imp) {
+static double relative_error(uint32_t type, quant_effort effort, const float *x, size_t n,
+                             const float *imp) {
     static uint8_t row[16384];
     static float y[4096];
     double error = 0, whole = 0;
-    ck_assert_int_eq(quant_encode(type, x, 1, n, imp, row, NULL), GGUF_OK);
+    ck_assert_int_eq(quant_encode_effort(type, effort, x, 1, n, imp, row, NULL), GGUF_OK);
     ck_assert_int_eq(quant_decode(type, row, 1, n, y, NULL), GGUF_OK);
     for (size_t i = 0; i < n; i++) {
         double w = imp ? (double)imp[i] : 1.0, e = (double)x[i] - (double)y[i];
@@ -112,11 +115,52 @@ START_TEST(errors_stay_small) {
     fill_importance(&r, 1, imp, 4096);
     for (size_t i = 0; i < sizeof error_limits / sizeof error_limits[0]; i++) {
         uint32_t type = error_limits[i].type;
-        double plain = relative_error(type, x, 4096, NULL);
-        double weighted = relative_error(type, x, 4096, imp);
+        double plain = relative_error(type, QUANT_EFFORT_NORMAL, x, 4096, NULL);
+        double weighted = relative_error(type, QUANT_EFFORT_NORMAL, x, 4096, imp);
         ck_assert_msg(plain <= error_limits[i].plain && weighted <= error_limits[i].weighted,
                       "%s: relative errors %g, %g", gguf_type_name(type), plain, weighted);
     }
+}
+END_TEST
+
+static const uint32_t searched_types[] = {GGUF_TYPE_Q4_0,   GGUF_TYPE_Q4_1,  GGUF_TYPE_Q5_0,
+                                          GGUF_TYPE_Q5_1,   GGUF_TYPE_Q2_K,  GGUF_TYPE_Q3_K,
+                                          GGUF_TYPE_Q4_K,   GGUF_TYPE_Q5_K,  GGUF_TYPE_Q6_K,
+                                          GGUF_TYPE_IQ4_NL, GGUF_TYPE_IQ4_XS};
+
+START_TEST(more_effort_leaves_less_error) {
+    static float x[4096], imp[4096];
+    uint32_t type = searched_types[_i];
+    rng r = {1};
+    fill_pattern(&r, PATTERN_NORMAL, 0, x, 4096);
+    fill_importance(&r, 1, imp, 4096);
+    double fast = relative_error(type, QUANT_EFFORT_FAST, x, 4096, imp);
+    double normal = relative_error(type, QUANT_EFFORT_NORMAL, x, 4096, imp);
+    double best = relative_error(type, QUANT_EFFORT_BEST, x, 4096, imp);
+    ck_assert_msg(best < normal && normal < fast, "%s: errors %g, %g, %g", gguf_type_name(type),
+                  fast, normal, best);
+}
+END_TEST
+
+/* Large numbers count more; every set gives the same weights, finite ones. */
+START_TEST(weights_are_the_same_in_every_set) {
+    static float x[256], imp[256], expected[256], got[256];
+    quant_kernels k;
+    rng r = {test_seed};
+    for (int p = 0; p < N_PATTERNS; p++) {
+        fill_pattern(&r, (pattern)p, quant_traits_of(GGUF_TYPE_Q3_K)->max_abs, x, 256);
+        for (size_t i = 0; i < 256; i++) imp[i] = p % 2 ? 3e38f : rng_uniform(&r);
+        FOR_EACH_ISA(isa, k) {
+            k.weigh(x, imp, 2.0f, isa == QUANT_ISA_SCALAR ? expected : got);
+            if (isa != QUANT_ISA_SCALAR) ck_assert_mem_eq(expected, got, sizeof got);
+        }
+        for (size_t i = 0; i < 256; i++) ck_assert(expected[i] >= 0 && expected[i] < INFINITY);
+    }
+    for (size_t i = 0; i < 256; i++) x[i] = i % 2 ? 3.0f : 1.0f; /* mean square 5 */
+    k = *quant_kernels_active();
+    k.weigh(x, NULL, 2.0f, got);
+    ck_assert(fabsf(got[0] - 3.3166248f) < 1e-6f);
+    ck_assert(fabsf(got[1] - 4.3588989f) < 1e-6f);
 }
 END_TEST
 
@@ -131,8 +175,8 @@ static const struct {
     {GGUF_TYPE_Q4_0, 0xBF4E7E242D3B9EE9},   {GGUF_TYPE_Q4_1, 0xAE6F14D255AAE3A8},
     {GGUF_TYPE_Q5_0, 0x62C7D84DAAADE937},   {GGUF_TYPE_Q5_1, 0x3DC4B2949A82DA53},
     {GGUF_TYPE_Q4_K, 0xDD4320E2E89E4A2D},   {GGUF_TYPE_Q5_K, 0xD387C20E6556C808},
-    {GGUF_TYPE_Q6_K, 0x47C60A0AE7A64B06},   {GGUF_TYPE_Q2_K, 0x1B5E116D13C39BDA},
-    {GGUF_TYPE_Q3_K, 0x1EF1FB475B353E97},   {GGUF_TYPE_IQ4_NL, 0xA506EC2E1EED57B5},
+    {GGUF_TYPE_Q6_K, 0x47C60A0AE7A64B06},   {GGUF_TYPE_Q2_K, 0xEC9F34FA0E7F6413},
+    {GGUF_TYPE_Q3_K, 0xE021990872C1F885},   {GGUF_TYPE_IQ4_NL, 0xA506EC2E1EED57B5},
     {GGUF_TYPE_IQ4_XS, 0x464070AD2FE2BDCB}, {GGUF_TYPE_MXFP4, 0xACC0ECFD83CF94E5},
 };
 
@@ -166,6 +210,9 @@ TCase *encode_tests(void) {
     tcase_set_timeout(tests, 0);
     tcase_add_loop_test(tests, every_set_gives_the_same_bytes, 0, (int)n_all_types);
     tcase_add_test(tests, errors_stay_small);
+    tcase_add_test(tests, weights_are_the_same_in_every_set);
+    tcase_add_loop_test(tests, more_effort_leaves_less_error, 0,
+                        (int)(sizeof searched_types / sizeof searched_types[0]));
     tcase_add_loop_test(tests, bytes_are_those_recorded, 0,
                         (int)(sizeof recorded / sizeof recorded[0]));
     return tests;

@@ -270,6 +270,13 @@ static gguf_code finish(tool *t, quant_plan *plan, const char *output, const wri
     return code;
 }
 
+static gguf_code set_effort(quant_plan *plan, quant_effort effort, gguf_error *err) {
+    for (size_t i = 0; i < plan->n_tensors; i++) plan->tensors[i].effort = effort;
+    gguf_meta_set_str(plan->meta, "ggufkit.effort",
+                      gguf_str_of(effort == QUANT_EFFORT_BEST ? "best" : "fast"));
+    return gguf_meta_status(plan->meta, err);
+}
+
 gguf_code write_prepare(tool *t, rt_import *import, const char *input, const char *output,
                         const write_opts *o, write_result *result, gguf_error *err) {
     quant_plan *plan = rt_import_plan(import);
@@ -286,6 +293,7 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
     if (!code && o->imatrix_file) code = add_importance(t, plan, o, result, err);
     if (!code && (o->type || o->recipe_file || has_target(o)))
         code = provenance_set(plan->meta, result->type_name, o->imatrix_file, err);
+    if (!code && o->effort) code = set_effort(plan, o->effort, err);
     plan->split = o->split;
     if (!code && o->calibration.text && (has_target(o) || !o->dry_run))
         code = calibration_open(t, input, output, &o->calibration, plan, &result->calibration, err);

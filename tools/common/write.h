@@ -17,6 +17,7 @@ typedef struct write_opts {
     char **tensor_types;                      /* REGEX=TYPE */
     size_t n_tensor_types;
     bool pure, require_imatrix, dry_run, resume;
+    quant_effort effort;
     uint64_t max_memory_bytes;
     uint64_t target_bytes; /* 0 = none */
     double target_bpw;     /* 0 = none */

@@ -12,3 +12,14 @@ for type in Q8_0 Q4_0 Q5_0 Q4_K_S Q4_K_M Q5_K_M Q6_K; do
     gguf-convert "$DATA/demo-model" -o e.gguf --outtype $type --imatrix imatrix.gguf -q --force
     cmp a.gguf b.gguf && cmp a.gguf c.gguf && cmp a.gguf d.gguf && cmp a.gguf e.gguf && echo "$type: equal"
 done
+# So do the other efforts.
+for type in Q2_K Q4_K_M; do
+    gguf-quantize demo.gguf normal.gguf $type --imatrix imatrix.gguf -q --force
+    for effort in fast best; do
+        gguf-quantize demo.gguf a.gguf $type --imatrix imatrix.gguf --effort $effort -q -t 1 --force
+        GGUF_ISA=scalar gguf-quantize demo.gguf b.gguf $type --imatrix imatrix.gguf --effort $effort -q -t 2 --force
+        cmp a.gguf b.gguf && ! cmp -s a.gguf normal.gguf && echo "$type $effort: equal"
+        gguf-inspect meta a.gguf | grep effort
+    done
+done
+t gguf-quantize demo.gguf no.gguf Q4_K_M --effort most -q
