@@ -115,7 +115,7 @@ typedef enum rt_precision {
     RT_PRECISION_DEFAULT, /* 8 bits with weights in blocks, f32 with float weights */
     RT_PRECISION_F32,     /* f32 always */
     RT_PRECISION_BF16,    /* BF16 with BF16 weights: relative error 2^-9 of each activation */
-    RT_PRECISION_Q8       /* 8 bits with float weights too, which are rounded to 8 bits on the way */
+    RT_PRECISION_Q8 /* 8 bits with float weights too, which are rounded to 8 bits on the way */
 } rt_precision;
 
 typedef struct rt_session_opts {

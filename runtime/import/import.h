@@ -14,7 +14,7 @@ typedef struct rt_import_opts {
     /* Weights and tokenizer may be absent, and `path` may be a config.json alone: then the plan has
      * the names, shapes and types of the tensors, and can be sized but not executed. */
     bool shapes_suffice;
-    const char *base;      /* of an adapter: the folder of its model; NULL: as the adapter says */
+    const char *base; /* of an adapter: the folder of its model; NULL: as the adapter says */
 } rt_import_opts;
 
 /* Matrices keep the precision of their source, everything tagged `keep` becomes F32; a recipe may

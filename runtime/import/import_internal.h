@@ -16,7 +16,7 @@ struct rt_import {
     char *config_path;
     json_t *config, *class_defaults; /* the second: what the class takes for granted */
     rt_arch *arch;
-    char *architecture; /* the GGUF name */
+    char *architecture;    /* the GGUF name */
     gguf_checkpoint *ckpt; /* NULL: a GGUF file, or there is config.json only */
     gguf_file *gguf;
     bool *used;         /* [n checkpoint tensors] */
