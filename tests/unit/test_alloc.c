@@ -300,7 +300,8 @@ END_TEST
 
 /* A config without weights and tokenizer. */
 static gguf_code size_config(const void *input, gguf_error *err) {
-    const rt_import_opts opts = {.shapes_suffice = true};
+    const rt_import_opts opts = {.shapes_suffice = true, /* one description is read, not all */
+                                 .arch_file = TEST_DATA "/../../configs/arch/llama.yaml"};
     rt_import *import;
     rt_fit_model model = {0};
     rt_fit_weights weights = {0};
