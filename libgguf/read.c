@@ -210,7 +210,8 @@ static gguf_tensor *grow_tensors(gguf_file *f, uint64_t n) {
     gguf_tensor *grown = realloc(f->tensors, (f->n_tensors + (size_t)n + 1) * sizeof *grown);
     if (!grown) return NULL;
     f->tensors = grown;
-    return grown + f->n_tensors;
+    bool named = gguf_index_reserve(&f->tensor_index, f->n_tensors + (size_t)n);
+    return named ? grown + f->n_tensors : NULL;
 }
 
 static void read_header(gguf_cursor *c, gguf_file *f, shard *s, gguf_open_flags flags) {

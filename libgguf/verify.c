@@ -370,7 +370,8 @@ static gguf_code walk_file(walk *w, gguf_error *err) {
     if (n_tensors > most) n_tensors = most;
     w->scan->tensors = calloc((size_t)n_tensors + 1, sizeof *w->scan->tensors);
     w->scan->info_offs = calloc((size_t)n_tensors + 1, sizeof *w->scan->info_offs);
-    if (!w->scan->tensors || !w->scan->info_offs)
+    if (!w->scan->tensors || !w->scan->info_offs ||
+        !gguf_index_reserve(&w->scan->names, (size_t)n_tensors))
         return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     for (size_t i = 0; i < n_tensors && !w->c.code; i++) walk_info(w, &w->scan->tensors[i], i);
     return w->c.code ? GGUF_OK : walk_data(w, err);
