@@ -21,10 +21,12 @@ static gguf_code encode(const gguf_file *file, const gguf_meta *meta, uint8_t **
     gguf_tensor *tensors = malloc((n + 1) * sizeof *tensors);
     if (!tensors) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     for (size_t i = 0; i < n; i++) tensors[i] = *gguf_file_tensor(file, i);
+    gguf_error why = {0};
     gguf_code code =
-        gguf_header_encode(meta, tensors, n, gguf_file_alignment(file), header, n_bytes, err);
+        gguf_header_encode(meta, tensors, n, gguf_file_alignment(file), header, n_bytes, &why);
     free(tensors);
-    return code;
+    if (!code) return code;
+    return gguf_fail(err, code, gguf_file_path(file), GGUF_NO_OFFSET, "%s", why.message);
 }
 
 /* Bytes that a padding key takes, without its text. */
