@@ -16,7 +16,8 @@ static gguf_code measure(const inspect_call *c, const gguf_file *file, inspect_s
     gguf_code code = gguf_pool_new(c->t->n_threads, &pool, c->err);
     uint64_t done = 0, total = 0;
     for (size_t i = 0; i < gguf_file_n_tensors(file); i++)
-        total += gguf_file_tensor(file, i)->n_bytes;
+        if (inspect_takes_tensor(c->o, gguf_file_tensor(file, i)->name))
+            total += gguf_file_tensor(file, i)->n_bytes;
     for (size_t i = 0; i < gguf_file_n_tensors(file) && !code; i++) {
         const gguf_tensor *t = gguf_file_tensor(file, i);
         if (!inspect_takes_tensor(c->o, t->name)) continue;

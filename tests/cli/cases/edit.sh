@@ -52,3 +52,7 @@ t gguf-edit set m.gguf general.alignment=u32:64
 t gguf-edit set m.gguf general.alignment=u64:32
 t gguf-edit set m.gguf general.alignment=u32:32 -o same.gguf
 t gguf-inspect verify same.gguf
+# A template that does not parse is set with a warning, one that is no text is not.
+printf '{%% if %%}' >bad.jinja
+t gguf-edit set-template m.gguf bad.jinja
+t gguf-edit set-template m.gguf merged.gguf
