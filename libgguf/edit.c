@@ -21,10 +21,12 @@ static gguf_code encode(const gguf_file *file, const gguf_meta *meta, uint8_t **
     gguf_tensor *tensors = malloc((n + 1) * sizeof *tensors);
     if (!tensors) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     for (size_t i = 0; i < n; i++) tensors[i] = *gguf_file_tensor(file, i);
+    gguf_error why = {0};
     gguf_code code =
-        gguf_header_encode(meta, tensors, n, gguf_file_alignment(file), header, n_bytes, err);
+        gguf_header_encode(meta, tensors, n, gguf_file_alignment(file), header, n_bytes, &why);
     free(tensors);
-    return code;
+    if (!code) return code;
+    return gguf_fail(err, code, gguf_file_path(file), GGUF_NO_OFFSET, "%s", why.message);
 }
 
 /* Bytes that a padding key takes, without its text. */
@@ -136,16 +138,17 @@ gguf_code gguf_edit_recover(const char *path, gguf_error *err) {
 
 /* ---- copies ------------------------------------------------------------------------------ */
 
-static gguf_code write_copy(const gguf_file *file, const char *path, bool replace,
+static gguf_code write_copy(const gguf_file *file, const char *path, const gguf_edit_opts *opts,
                             const uint8_t *header, size_t n, gguf_error *err) {
     uint64_t data_off = gguf_file_data_off(file, 0), n_file = gguf_file_shard_bytes(file, 0);
     uint64_t n_data = n_file > data_off ? n_file - data_off : 0;
     gguf_outfile *out = NULL;
+    bool replace = opts->replace || !opts->out_path;
     gguf_code code = gguf_outfile_open(path, n + n_data, replace, &out, err);
     if (!code) code = gguf_outfile_write(out, header, n, 0, err);
     if (!code)
         code = gguf_outfile_copy(out, gguf_file_fd(file, 0), gguf_file_path(file), data_off, n_data,
-                                 n, err);
+                                 n, opts->cancel, err);
     if (!code) return gguf_outfile_commit(out, err);
     gguf_outfile_discard(out);
     return code;
@@ -159,8 +162,9 @@ static size_t size_for_sharing(size_t n, uint64_t data_off) {
     return wanted - n > padding_overhead() || wanted == n ? wanted : wanted + SHARE_BYTES;
 }
 
-static gguf_code save_copy(const gguf_file *file, gguf_meta *meta, const char *path, bool replace,
-                           bool dry_run, gguf_edit_result *result, gguf_error *err) {
+static gguf_code save_copy(const gguf_file *file, gguf_meta *meta, const gguf_edit_opts *opts,
+                           gguf_edit_result *result, gguf_error *err) {
+    const char *path = opts->out_path ? opts->out_path : gguf_file_path(file);
     uint64_t data_off = gguf_file_data_off(file, 0);
     uint8_t *header = NULL;
     size_t n = 0;
@@ -173,13 +177,13 @@ static gguf_code save_copy(const gguf_file *file, gguf_meta *meta, const char *p
         code = encode_to_size(file, meta, wanted, &header, &n, err);
     }
     result->new_header_bytes = n;
-    if (!code && !dry_run) code = write_copy(file, path, replace, header, n, err);
+    if (!code && !opts->dry_run) code = write_copy(file, path, opts, header, n, err);
     free(header);
     return code;
 }
 
-gguf_code gguf_edit_save(const gguf_file *file, gguf_meta *meta, const char *out_path, bool replace,
-                         bool dry_run, gguf_edit_result *result, gguf_error *err) {
+gguf_code gguf_edit_save(const gguf_file *file, gguf_meta *meta, const gguf_edit_opts *opts,
+                         gguf_edit_result *result, gguf_error *err) {
     uint64_t data_off = gguf_file_data_off(file, 0);
     uint8_t *header = NULL;
     size_t n = 0;
@@ -187,12 +191,13 @@ gguf_code gguf_edit_save(const gguf_file *file, gguf_meta *meta, const char *out
     if (gguf_file_n_shards(file) > 1 || gguf_file_big_endian(file))
         return gguf_fail(err, GGUF_E_USAGE, gguf_file_path(file), GGUF_NO_OFFSET,
                          "a split or big-endian file cannot be edited");
-    if (out_path) return save_copy(file, meta, out_path, replace, dry_run, result, err);
+    if (opts->out_path) return save_copy(file, meta, opts, result, err);
     gguf_code code = encode_to_size(file, meta, (size_t)data_off, &header, &n, err);
     result->in_place = !code && n == data_off;
     result->new_header_bytes = n;
-    if (result->in_place && !dry_run) code = write_in_place(gguf_file_path(file), header, n, err);
+    if (result->in_place && !opts->dry_run)
+        code = write_in_place(gguf_file_path(file), header, n, err);
     free(header);
     if (code || result->in_place) return code;
-    return save_copy(file, meta, gguf_file_path(file), true, dry_run, result, err);
+    return save_copy(file, meta, opts, result, err);
 }

@@ -15,6 +15,7 @@
 #define GGUF_MAX_DIMS          4
 #define GGUF_MAX_TENSOR_NAME   63 /* bytes, without a terminating NUL */
 #define GGUF_DEFAULT_ALIGNMENT 32
+#define GGUF_MAX_ALIGNMENT     (1u << 20)
 #define GGUF_MAX_SHARDS        10000
 
 /* A string inside a mapping or a metadata set: not NUL-terminated, valid as long as its owner. */
@@ -237,7 +238,8 @@ gguf_code gguf_layout(gguf_tensor *tensors, size_t n_tensors, uint32_t alignment
 
 /* Encode magic, version 3, metadata, tensor infos and padding up to the data section.
  *   out      *out is malloc'ed; the caller frees it
- * general.alignment in meta must agree with `alignment` if it is not 32 (GGUF_E_USAGE). */
+ * general.alignment in meta must be a u32 that agrees with `alignment`, which is 32 if it is absent
+ * (GGUF_E_USAGE). */
 gguf_code gguf_header_encode(const gguf_meta *meta, const gguf_tensor *tensors, size_t n_tensors,
                              uint32_t alignment, uint8_t **out, size_t *n_bytes, gguf_error *err);
 

@@ -6,21 +6,22 @@
 #include "libgguf/gguf.h"
 
 typedef struct gguf_index_slot {
-    uint64_t hash;
-    const char *key;
+    const char *key; /* NULL: empty */
     uint32_t key_len;
     uint32_t value;
 } gguf_index_slot;
 
 typedef struct gguf_index {
     gguf_index_slot *slots;
-    size_t n_slots; /* a power of two, or 0 */
-    size_t n_used;
+    size_t n_slots, n_used;
     uint64_t seed; /* chosen with the first slots */
 } gguf_index;
 
 /* Start as {0}; clear frees. Keys are not copied and must outlive the index. */
 void gguf_index_clear(gguf_index *index);
+
+/* Make room for n keys in all; more can follow. False when out of memory. */
+bool gguf_index_reserve(gguf_index *index, size_t n);
 
 typedef enum gguf_index_put_result {
     GGUF_INDEX_ADDED,

@@ -14,11 +14,12 @@ static gguf_code open_regular(const char *path, int *fd, uint64_t *n_bytes, gguf
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is refused, not waited for */
     if (*fd < 0)
         return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot open: %s", strerror(errno));
-    struct stat st;
+    struct stat st = {0};
     if (fstat(*fd, &st) != 0 || !S_ISREG(st.st_mode)) {
         close(*fd);
         *fd = -1;
-        return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "not a regular file");
+        return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET,
+                         S_ISDIR(st.st_mode) ? "a folder, not a file" : "not a regular file");
     }
     *n_bytes = (uint64_t)st.st_size;
     return GGUF_OK;
@@ -81,7 +82,7 @@ gguf_code gguf_read_at(int fd, const char *path, void *dst, size_t n, uint64_t o
 gguf_code gguf_read_file(const char *path, size_t max_bytes, char **out, size_t *n_bytes,
                          gguf_error *err) {
     int fd;
-    uint64_t size;
+    uint64_t size = 0;
     *out = NULL;
     gguf_code code = open_regular(path, &fd, &size, err);
     if (code) return code;

@@ -142,7 +142,8 @@ gguf_code gguf_outfile_write(gguf_outfile *file, const void *bytes, size_t n, ui
     return GGUF_OK;
 }
 
-/* Read and write what the kernel cannot copy itself. */
+#define COPY_STEP ((uint64_t)64 << 20)
+
 static gguf_code copy_by_hand(gguf_outfile *file, int src_fd, const char *src_path,
                               uint64_t src_off, uint64_t n, uint64_t off, gguf_error *err) {
     const size_t room = (size_t)1 << 20;
@@ -159,21 +160,32 @@ static gguf_code copy_by_hand(gguf_outfile *file, int src_fd, const char *src_pa
     return code;
 }
 
-gguf_code gguf_outfile_copy(gguf_outfile *file, int src_fd, const char *src_path, uint64_t src_off,
-                            uint64_t n, uint64_t off, gguf_error *err) {
-    while (n > 0) {
-        off_t in = (off_t)src_off, out = (off_t)off;
-        size_t step = n < ((uint64_t)1 << 30) ? (size_t)n : (size_t)1 << 30;
-        ssize_t copied = copy_file_range(src_fd, &in, file->fd, &out, step, 0);
+/* What the kernel cannot share or copy itself is read and written. */
+static gguf_code copy_step(gguf_outfile *file, int src_fd, const char *src_path, uint64_t src_off,
+                           uint64_t n, uint64_t off, gguf_error *err) {
+    for (uint64_t done = 0; done < n;) {
+        off_t in = (off_t)(src_off + done), out = (off_t)(off + done);
+        ssize_t copied = copy_file_range(src_fd, &in, file->fd, &out, (size_t)(n - done), 0);
         if (copied < 0 && errno == EINTR) continue;
         if (copied < 0 && errno == ENOSPC)
-            return fail_errno(err, file->path, (int64_t)off, "write");
-        if (copied <= 0) return copy_by_hand(file, src_fd, src_path, src_off, n, off, err);
-        src_off += (uint64_t)copied;
-        off += (uint64_t)copied;
-        n -= (uint64_t)copied;
+            return fail_errno(err, file->path, (int64_t)(off + done), "write");
+        if (copied <= 0)
+            return copy_by_hand(file, src_fd, src_path, src_off + done, n - done, off + done, err);
+        done += (uint64_t)copied;
     }
     return GGUF_OK;
+}
+
+gguf_code gguf_outfile_copy(gguf_outfile *file, int src_fd, const char *src_path, uint64_t src_off,
+                            uint64_t n, uint64_t off, const atomic_bool *cancel, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    for (uint64_t done = 0; done < n && !code; done += COPY_STEP) {
+        uint64_t step = n - done < COPY_STEP ? n - done : COPY_STEP;
+        if (cancel && atomic_load(cancel))
+            return gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
+        code = copy_step(file, src_fd, src_path, src_off + done, step, off + done, err);
+    }
+    return code;
 }
 
 static void close_handle(gguf_outfile *f) {

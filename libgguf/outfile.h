@@ -5,6 +5,7 @@
 
 #include "libgguf/error.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -37,9 +38,10 @@ gguf_code gguf_outfile_read(const gguf_outfile *file, void *bytes, size_t n, uin
 gguf_code gguf_outfile_write(gguf_outfile *file, const void *bytes, size_t n, uint64_t off,
                              gguf_error *err);
 
-/* Copy n bytes from another file, sharing its extents where the file system can. */
+/* Copy n bytes from another file, sharing its extents where the file system can.
+ *   cancel  looked at every 64 MiB (GGUF_E_CANCELLED); may be NULL */
 gguf_code gguf_outfile_copy(gguf_outfile *file, int src_fd, const char *src_path, uint64_t src_off,
-                            uint64_t n, uint64_t off, gguf_error *err);
+                            uint64_t n, uint64_t off, const atomic_bool *cancel, gguf_error *err);
 
 /* Flush to disk and rename to the final path. Frees the handle; on failure nothing is left behind.
  */

@@ -15,7 +15,6 @@
 /* Limits: docs/limits.md. */
 #define MAX_KEY_BYTES    65535u
 #define MAX_STRING_BYTES (1u << 30)
-#define MAX_ALIGNMENT    (1u << 20)
 #define MIN_KV_BYTES     (8 + 1 + 4 + 1)
 #define MIN_INFO_BYTES   (8 + 4 + 4 + 8)
 
@@ -133,11 +132,12 @@ static void read_alignment(gguf_cursor *c, shard *f) {
     uint64_t value;
     if (!kv) return;
     if (kv->type != GGUF_VALUE_U32 || !gguf_kv_u64(kv, &value))
-        gguf_cursor_fail(c, GGUF_E_TYPE, (uint64_t)kv->off, "general.alignment is not a u32");
-    else if (!gguf_is_power_of_two(value) || value > MAX_ALIGNMENT)
+        gguf_cursor_fail(c, GGUF_E_TYPE, (uint64_t)kv->off, "general.alignment is %s, not u32",
+                         gguf_value_type_name(kv->type));
+    else if (!gguf_is_power_of_two(value) || value > GGUF_MAX_ALIGNMENT)
         gguf_cursor_fail(c, GGUF_E_FORMAT, (uint64_t)kv->off,
                          "general.alignment is %" PRIu64 ", not a power of two up to %u", value,
-                         MAX_ALIGNMENT);
+                         GGUF_MAX_ALIGNMENT);
     else
         f->alignment = (uint32_t)value;
 }
@@ -210,7 +210,8 @@ static gguf_tensor *grow_tensors(gguf_file *f, uint64_t n) {
     gguf_tensor *grown = realloc(f->tensors, (f->n_tensors + (size_t)n + 1) * sizeof *grown);
     if (!grown) return NULL;
     f->tensors = grown;
-    return grown + f->n_tensors;
+    bool named = gguf_index_reserve(&f->tensor_index, f->n_tensors + (size_t)n);
+    return named ? grown + f->n_tensors : NULL;
 }
 
 static void read_header(gguf_cursor *c, gguf_file *f, shard *s, gguf_open_flags flags) {

@@ -37,11 +37,9 @@ static gguf_code copy_tensors(const writer *w, const gguf_tensor *placed, size_t
     gguf_code code = GGUF_OK;
     for (size_t i = 0; i < n && !code; i++) {
         const gguf_tensor *t = gguf_file_tensor(w->source, first + i);
-        if (w->cancel && atomic_load(w->cancel))
-            return gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
         code = gguf_outfile_copy(out, gguf_file_fd(w->source, t->shard),
                                  gguf_file_shard_path(w->source, t->shard), t->file_off, t->n_bytes,
-                                 header_bytes + placed[i].data_off, err);
+                                 header_bytes + placed[i].data_off, w->cancel, err);
     }
     return code;
 }

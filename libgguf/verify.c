@@ -13,7 +13,6 @@
 #include <string.h>
 
 #define MAX_KEY_BYTES  65535u
-#define MAX_ALIGNMENT  (1u << 20)
 #define MIN_KV_BYTES   (8 + 4 + 1)
 #define MIN_INFO_BYTES (8 + 4 + 4 + 8)
 #define MAX_ARRAY_NEST 8
@@ -169,11 +168,11 @@ static void find_alignment(walk *w) {
     if (kv->type != GGUF_VALUE_U32)
         ADD(w, kv->off, "general.alignment is %s, not u32", gguf_value_type_name(kv->type));
     if (!gguf_kv_u64(kv, &value)) return;
-    if (gguf_is_power_of_two(value) && value <= MAX_ALIGNMENT)
+    if (gguf_is_power_of_two(value) && value <= GGUF_MAX_ALIGNMENT)
         w->scan->alignment = (uint32_t)value;
     else
         ADD(w, kv->off, "general.alignment is %" PRIu64 ", not a power of two up to %u", value,
-            MAX_ALIGNMENT);
+            GGUF_MAX_ALIGNMENT);
 }
 
 /* ---- tensor infos ------------------------------------------------------------------------ */
@@ -370,7 +369,8 @@ static gguf_code walk_file(walk *w, gguf_error *err) {
     if (n_tensors > most) n_tensors = most;
     w->scan->tensors = calloc((size_t)n_tensors + 1, sizeof *w->scan->tensors);
     w->scan->info_offs = calloc((size_t)n_tensors + 1, sizeof *w->scan->info_offs);
-    if (!w->scan->tensors || !w->scan->info_offs)
+    if (!w->scan->tensors || !w->scan->info_offs ||
+        !gguf_index_reserve(&w->scan->names, (size_t)n_tensors))
         return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     for (size_t i = 0; i < n_tensors && !w->c.code; i++) walk_info(w, &w->scan->tensors[i], i);
     return w->c.code ? GGUF_OK : walk_data(w, err);

@@ -3,6 +3,8 @@
 #include "libgguf/dynbuf.h"
 #include "libgguf/gguf.h"
 
+#include <inttypes.h>
+
 #define MAX_HEADER_BYTES ((size_t)4 << 30)
 
 static void put_str(gguf_dynbuf *buf, gguf_str s) {
@@ -31,10 +33,15 @@ static void put_tensor_info(gguf_dynbuf *buf, const gguf_tensor *t) {
 static gguf_code check_alignment(const gguf_meta *meta, uint32_t alignment, gguf_error *err) {
     const gguf_kv *kv = gguf_meta_find(meta, "general.alignment");
     uint64_t stated = GGUF_DEFAULT_ALIGNMENT;
-    if (kv && !gguf_kv_u64(kv, &stated)) stated = 0;
-    if (gguf_is_power_of_two(alignment) && stated == alignment) return GGUF_OK;
+    if (kv && kv->type != GGUF_VALUE_U32)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "general.alignment is %s, not u32", gguf_value_type_name(kv->type));
+    if (kv) gguf_kv_u64(kv, &stated);
+    bool valid = gguf_is_power_of_two(alignment) && alignment <= GGUF_MAX_ALIGNMENT;
+    if (valid && stated == alignment) return GGUF_OK;
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                     "the alignment %u does not agree with general.alignment", alignment);
+                     "general.alignment is %" PRIu64 ", but the tensors are aligned to %" PRIu32,
+                     stated, alignment);
 }
 
 gguf_code gguf_header_encode(const gguf_meta *meta, const gguf_tensor *tensors, size_t n_tensors,

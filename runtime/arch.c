@@ -131,31 +131,16 @@ static gguf_code parse_builtin(const gguf_embedded *entry, gguf_yaml_doc **doc, 
     return gguf_yaml_parse(entry->text, entry->n_bytes, file, doc, err);
 }
 
-typedef bool (*doc_matches)(const gguf_yaml_doc *doc, const void *wanted);
-
-/* The first built-in description that matches, or the one in arch_file if it does; *doc may be
- * NULL. */
-static gguf_code find_doc(const char *arch_file, doc_matches matches, const void *wanted,
-                          gguf_yaml_doc **doc, gguf_error *err) {
-    *doc = NULL;
-    if (arch_file) return gguf_yaml_load(arch_file, doc, err);
-    for (const gguf_embedded *entry = rt_builtin_archs; entry->name; entry++) {
-        gguf_code code = parse_builtin(entry, doc, err);
-        if (code || matches(*doc, wanted)) return code;
-        gguf_yaml_free(*doc);
-        *doc = NULL;
-    }
-    return GGUF_OK;
+static bool has_name(const gguf_yaml_doc *doc, gguf_str name) {
+    return gguf_str_eq(name, gguf_yaml_text(gguf_yaml_root(doc), "architecture", ""));
 }
 
-static bool has_name(const gguf_yaml_doc *doc, const void *wanted) {
-    const gguf_str *name = wanted;
-    return gguf_str_eq(*name, gguf_yaml_text(gguf_yaml_root(doc), "architecture", ""));
+/* A built-in file has the name of its architecture. *doc may be NULL. */
+static gguf_code find_named(gguf_str name, gguf_yaml_doc **doc, gguf_error *err) {
+    const gguf_embedded *entry = rt_builtin_archs;
+    while (entry->name && !gguf_str_eq(name, entry->name)) entry++;
+    return entry->name ? parse_builtin(entry, doc, err) : GGUF_OK;
 }
-
-typedef struct hf_wanted {
-    const char *hf_class, *model_type;
-} hf_wanted;
 
 const gguf_yaml *rt_arch_class(const gguf_yaml_doc *doc, const char *hf_class,
                                const char *model_type) {
@@ -166,9 +151,16 @@ const gguf_yaml *rt_arch_class(const gguf_yaml_doc *doc, const char *hf_class,
     return NULL;
 }
 
-static bool answers_to(const gguf_yaml_doc *doc, const void *wanted) {
-    const hf_wanted *w = wanted;
-    return rt_arch_class(doc, w->hf_class, w->model_type) != NULL;
+/* The first built-in description that answers; *doc may be NULL. */
+static gguf_code find_hf(const char *hf_class, const char *model_type, gguf_yaml_doc **doc,
+                         gguf_error *err) {
+    for (const gguf_embedded *entry = rt_builtin_archs; entry->name; entry++) {
+        gguf_code code = parse_builtin(entry, doc, err);
+        if (code || rt_arch_class(*doc, hf_class, model_type)) return code;
+        gguf_yaml_free(*doc);
+        *doc = NULL;
+    }
+    return GGUF_OK;
 }
 
 static bool is_planned(const gguf_yaml_doc *doc) {
@@ -178,11 +170,11 @@ static bool is_planned(const gguf_yaml_doc *doc) {
 }
 
 gguf_code rt_arch_open(gguf_str name, const char *arch_file, rt_arch **out, gguf_error *err) {
-    gguf_yaml_doc *doc;
+    gguf_yaml_doc *doc = NULL;
     *out = NULL;
-    gguf_code code = find_doc(arch_file, has_name, &name, &doc, err);
+    gguf_code code = arch_file ? gguf_yaml_load(arch_file, &doc, err) : find_named(name, &doc, err);
     if (code) return code;
-    if (!doc || !has_name(doc, &name)) {
+    if (!doc || !has_name(doc, name)) {
         gguf_yaml_free(doc);
         return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
                          "the architecture '%.*s' is not supported", (int)name.len, name.ptr);
@@ -193,10 +185,11 @@ gguf_code rt_arch_open(gguf_str name, const char *arch_file, rt_arch **out, gguf
 gguf_code rt_arch_open_hf(const char *hf_class, const char *model_type, const char *arch_file,
                           rt_arch **out, gguf_error *err) {
     gguf_yaml_doc *doc = NULL;
-    hf_wanted wanted = {hf_class, model_type};
+    gguf_code code = GGUF_OK;
     *out = NULL;
-    gguf_code code =
-        hf_class || model_type ? find_doc(arch_file, answers_to, &wanted, &doc, err) : GGUF_OK;
+    if (hf_class || model_type)
+        code = arch_file ? gguf_yaml_load(arch_file, &doc, err)
+                         : find_hf(hf_class, model_type, &doc, err);
     if (code) return code;
     if (!doc)
         return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,

@@ -52,7 +52,7 @@ typedef struct rt_arch_compute {
 
 typedef struct rt_arch rt_arch;
 
-/* The description of a GGUF architecture name, e.g. "llama"; read on first use and kept.
+/* The description of a GGUF architecture name, e.g. "llama".
  *   arch_file  a description to read instead of the built-in ones, or NULL
  * Errors: GGUF_E_UNSUPPORTED with the name; GGUF_E_FORMAT for a broken description. */
 gguf_code rt_arch_open(gguf_str name, const char *arch_file, rt_arch **out, gguf_error *err);

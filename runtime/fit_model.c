@@ -8,17 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Products of these with a batch, a context and a number of sequences stay below 64 bits. */
-enum {
-    MAX_WIDTH = 1 << 20,
-    MAX_CONTEXT = 1 << 28,
-    MAX_HEADS = 1 << 12,
-    MAX_HEAD_DIM = 1 << 12,
-    MAX_EXPERTS = 1 << 12,
-    MAX_VOCAB = 1 << 24,
-    MAX_KERNEL = 1 << 6
-};
-
 /* Where there is no tokenizer: bytes of keys per token, as in the vocabularies of Llama 2 (23),
  * Qwen 2 (39) and Llama 3 (61). */
 static const uint64_t token_meta_bytes = 48;
@@ -124,25 +113,25 @@ static void survey_numbers(survey *s) {
     rt_hparams *hp = &s->model->hp;
     *hp = (rt_hparams){.causal = true, .n_vocab = 1};
     hp->n_layer = needed(s, "block_count", RT_MAX_LAYERS);
-    hp->n_ctx_train = needed(s, "context_length", MAX_CONTEXT);
-    hp->n_embd = needed(s, "embedding_length", MAX_WIDTH);
-    hp->n_ff = largest(s, "feed_forward_length", 0, MAX_WIDTH);
-    hp->n_head = largest(s, "attention.head_count", 0, MAX_HEADS);
+    hp->n_ctx_train = needed(s, "context_length", RT_MAX_CONTEXT);
+    hp->n_embd = needed(s, "embedding_length", RT_MAX_WIDTH);
+    hp->n_ff = largest(s, "feed_forward_length", 0, RT_MAX_WIDTH);
+    hp->n_head = largest(s, "attention.head_count", 0, RT_MAX_HEADS);
     if (!hp->n_head) hp->n_head = 1;
-    hp->n_head_kv = largest(s, "attention.head_count_kv", hp->n_head, MAX_HEADS);
+    hp->n_head_kv = largest(s, "attention.head_count_kv", hp->n_head, RT_MAX_HEADS);
     if (!hp->n_head_kv) hp->n_head_kv = 1;
     uint32_t usual = hp->n_embd / hp->n_head;
-    if (usual < 1 || usual > MAX_HEAD_DIM) usual = usual ? MAX_HEAD_DIM : 1;
-    hp->head_dim_k = count_of(s, "attention.key_length", 0, usual, MAX_HEAD_DIM);
-    hp->head_dim_v = count_of(s, "attention.value_length", 0, usual, MAX_HEAD_DIM);
-    hp->n_expert = largest(s, "expert_count", 0, MAX_EXPERTS);
-    hp->n_expert_used = largest(s, "expert_used_count", 0, MAX_EXPERTS);
+    if (usual < 1 || usual > RT_MAX_HEAD_DIM) usual = usual ? RT_MAX_HEAD_DIM : 1;
+    hp->head_dim_k = count_of(s, "attention.key_length", 0, usual, RT_MAX_HEAD_DIM);
+    hp->head_dim_v = count_of(s, "attention.value_length", 0, usual, RT_MAX_HEAD_DIM);
+    hp->n_expert = largest(s, "expert_count", 0, RT_MAX_EXPERTS);
+    hp->n_expert_used = largest(s, "expert_used_count", 0, RT_MAX_EXPERTS);
     if (hp->n_expert_used > hp->n_expert) hp->n_expert_used = hp->n_expert;
-    hp->n_ff_expert = largest(s, "expert_feed_forward_length", hp->n_ff, MAX_WIDTH);
-    hp->n_ff_shared = largest(s, "expert_shared_feed_forward_length", 0, MAX_WIDTH);
+    hp->n_ff_expert = largest(s, "expert_feed_forward_length", hp->n_ff, RT_MAX_WIDTH);
+    hp->n_ff_shared = largest(s, "expert_shared_feed_forward_length", 0, RT_MAX_WIDTH);
     for (size_t i = 0; i < s->plan->n_tensors; i++) {
         const gguf_tensor *t = &s->plan->tensors[i].out;
-        if (gguf_str_eq(t->name, "token_embd.weight") && t->dims[1] <= MAX_VOCAB)
+        if (gguf_str_eq(t->name, "token_embd.weight") && t->dims[1] <= RT_MAX_VOCAB)
             hp->n_vocab = (uint32_t)t->dims[1];
     }
     hp->n_out = hp->n_vocab;
@@ -154,7 +143,7 @@ static void survey_windows(survey *s) {
     char full[160];
     rt_hparams *hp = &s->model->hp;
     const gguf_kv *pattern = find_key(s, "attention.sliding_window_pattern", full);
-    hp->n_window = count_of(s, "attention.sliding_window", 0, 0, MAX_CONTEXT);
+    hp->n_window = count_of(s, "attention.sliding_window", 0, 0, RT_MAX_CONTEXT);
     if (!hp->n_window || !pattern || pattern->type != GGUF_VALUE_ARRAY) return;
     gguf_kv_iter it = {.kv = pattern};
     int64_t flag;
@@ -170,7 +159,7 @@ typedef struct layer_tensors {
 
 static void see_tensor(const quant_plan_tensor *t, layer_tensors *of) {
     const char *role = t->tags.role ? t->tags.role : "";
-    bool is_matrix = t->out.n_dims > 1 && t->out.dims[1] <= MAX_WIDTH;
+    bool is_matrix = t->out.n_dims > 1 && t->out.dims[1] <= RT_MAX_WIDTH;
     uint32_t rows = is_matrix ? (uint32_t)t->out.dims[1] : 0;
     if (strcmp(role, "attn_k") == 0 && rows) of->k = rows;
     if (strcmp(role, "attn_v") == 0 && rows) of->v = rows;
@@ -184,13 +173,13 @@ static void see_tensor(const quant_plan_tensor *t, layer_tensors *of) {
  * convolutions, of RWKV: whatever the keys say. */
 static uint64_t state_bytes_of(survey *s, uint32_t layer) {
     uint64_t n_embd = s->model->hp.n_embd, n_head = s->model->hp.n_head;
-    uint64_t inner = count_of(s, "ssm.inner_size", layer, 0, MAX_WIDTH);
-    uint64_t state = count_of(s, "ssm.state_size", layer, 0, MAX_HEAD_DIM);
-    uint64_t groups = count_of(s, "ssm.group_count", layer, 0, MAX_HEADS);
-    uint64_t kernel = count_of(s, "ssm.conv_kernel", layer, 1, MAX_KERNEL);
-    uint64_t short_conv = count_of(s, "shortconv.l_cache", layer, 1, MAX_KERNEL);
-    uint64_t delta = count_of(s, "kda.head_dim", layer, 0, MAX_HEAD_DIM);
-    uint64_t wkv = count_of(s, "wkv.head_size", layer, 0, MAX_HEAD_DIM);
+    uint64_t inner = count_of(s, "ssm.inner_size", layer, 0, RT_MAX_WIDTH);
+    uint64_t state = count_of(s, "ssm.state_size", layer, 0, RT_MAX_HEAD_DIM);
+    uint64_t groups = count_of(s, "ssm.group_count", layer, 0, RT_MAX_HEADS);
+    uint64_t kernel = count_of(s, "ssm.conv_kernel", layer, 1, RT_MAX_KERNEL);
+    uint64_t short_conv = count_of(s, "shortconv.l_cache", layer, 1, RT_MAX_KERNEL);
+    uint64_t delta = count_of(s, "kda.head_dim", layer, 0, RT_MAX_HEAD_DIM);
+    uint64_t wkv = count_of(s, "wkv.head_size", layer, 0, RT_MAX_HEAD_DIM);
     uint64_t kept = kernel ? kernel - 1 : 0;
     uint64_t n = kept * (inner + 2 * groups * state) + state * inner;
     if (delta) n = 3 * kept * n_head * delta + delta * delta * n_head;
@@ -202,7 +191,7 @@ static uint64_t state_bytes_of(survey *s, uint32_t layer) {
 static void survey_layer(survey *s, uint32_t i, const layer_tensors *of, uint32_t n_caches) {
     const rt_hparams *hp = &s->model->hp;
     rt_fit_layer *layer = &s->model->layers[i];
-    uint32_t n_heads = count_of(s, "attention.head_count_kv", i, hp->n_head_kv, MAX_HEADS);
+    uint32_t n_heads = count_of(s, "attention.head_count_kv", i, hp->n_head_kv, RT_MAX_HEADS);
     if (of->recurrent) layer->state_bytes = state_bytes_of(s, i);
     if (i >= n_caches) return;
     layer->cache = rt_layers_has(&hp->windowed, i) ? RT_CACHE_WINDOW : RT_CACHE_FULL;

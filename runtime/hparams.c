@@ -10,16 +10,6 @@
 
 #define NEEDED UINT64_MAX /* in place of a default */
 
-enum {
-    MAX_WIDTH = 1 << 20,
-    MAX_HEADS = 1 << 12,
-    MAX_HEAD_DIM = 1 << 12,
-    MAX_VOCAB = 1 << 24,
-    MAX_CONTEXT = 1 << 28,
-    MAX_EXPERTS = 1 << 12,
-    MAX_TOKEN_TYPES = 1 << 16
-};
-
 /* Reads one key after another; the first failure sticks. */
 typedef struct key_reader {
     const rt_model_facts *facts;
@@ -136,9 +126,9 @@ static rt_layers read_layers(key_reader *r, const char *name, uint32_t n_layer, 
 
 static void read_sizes(key_reader *r, rt_hparams *hp) {
     hp->n_layer = read_count(r, "block_count", NEEDED, 1, RT_MAX_LAYERS);
-    hp->n_ctx_train = read_count(r, "context_length", NEEDED, 1, MAX_CONTEXT);
-    hp->n_embd = read_count(r, "embedding_length", NEEDED, 1, MAX_WIDTH);
-    hp->n_ff = read_count(r, "feed_forward_length", NEEDED, 1, MAX_WIDTH);
+    hp->n_ctx_train = read_count(r, "context_length", NEEDED, 1, RT_MAX_CONTEXT);
+    hp->n_embd = read_count(r, "embedding_length", NEEDED, 1, RT_MAX_WIDTH);
+    hp->n_ff = read_count(r, "feed_forward_length", NEEDED, 1, RT_MAX_WIDTH);
     hp->norm_eps = read_number(r,
                                r->compute->norm == RT_NORM_RMS ? "attention.layer_norm_rms_epsilon"
                                                                : "attention.layer_norm_epsilon",
@@ -148,14 +138,14 @@ static void read_sizes(key_reader *r, rt_hparams *hp) {
 }
 
 static void read_latent(key_reader *r, rt_hparams *hp) {
-    hp->n_latent = read_count(r, "attention.kv_lora_rank", 0, 0, MAX_HEAD_DIM);
+    hp->n_latent = read_count(r, "attention.kv_lora_rank", 0, 0, RT_MAX_HEAD_DIM);
     if (hp->n_latent == 0) return;
-    hp->n_latent_q = read_count(r, "attention.q_lora_rank", 0, 0, MAX_WIDTH);
-    hp->n_rot = read_count(r, "rope.dimension_count", NEEDED, 2, MAX_HEAD_DIM);
-    hp->head_dim_plain =
-        read_count(r, "attention.key_length_mla", NEEDED, hp->n_rot + UINT64_C(1), MAX_HEAD_DIM) -
-        hp->n_rot;
-    hp->head_dim_out = read_count(r, "attention.value_length_mla", NEEDED, 1, MAX_HEAD_DIM);
+    hp->n_latent_q = read_count(r, "attention.q_lora_rank", 0, 0, RT_MAX_WIDTH);
+    hp->n_rot = read_count(r, "rope.dimension_count", NEEDED, 2, RT_MAX_HEAD_DIM);
+    hp->head_dim_plain = read_count(r, "attention.key_length_mla", NEEDED, hp->n_rot + UINT64_C(1),
+                                    RT_MAX_HEAD_DIM) -
+                         hp->n_rot;
+    hp->head_dim_out = read_count(r, "attention.value_length_mla", NEEDED, 1, RT_MAX_HEAD_DIM);
     if (hp->n_head_kv != 1 || hp->head_dim_k != hp->n_latent + hp->n_rot ||
         hp->head_dim_v != hp->n_latent) {
         find_key(r, "attention.key_length");
@@ -164,13 +154,13 @@ static void read_latent(key_reader *r, rt_hparams *hp) {
 }
 
 static void read_attention(key_reader *r, rt_hparams *hp) {
-    hp->n_head = read_count(r, "attention.head_count", NEEDED, 1, MAX_HEADS);
+    hp->n_head = read_count(r, "attention.head_count", NEEDED, 1, RT_MAX_HEADS);
     hp->n_head_kv = read_count(r, "attention.head_count_kv", hp->n_head, 1, hp->n_head);
     if (hp->n_head % hp->n_head_kv != 0)
         fail_key(r, GGUF_E_LIMIT, NULL, "does not divide the number of heads");
     uint32_t usual = hp->n_embd / hp->n_head;
-    hp->head_dim_k = read_count(r, "attention.key_length", usual, 1, 2 * MAX_HEAD_DIM);
-    hp->head_dim_v = read_count(r, "attention.value_length", usual, 1, MAX_HEAD_DIM);
+    hp->head_dim_k = read_count(r, "attention.key_length", usual, 1, 2 * RT_MAX_HEAD_DIM);
+    hp->head_dim_v = read_count(r, "attention.value_length", usual, 1, RT_MAX_HEAD_DIM);
     read_latent(r, hp);
     uint32_t width = hp->n_latent ? hp->head_dim_plain + hp->n_rot : hp->head_dim_k;
     if (r->compute->scores_by_width_layers == hp->n_layer) width = usual;
@@ -214,7 +204,7 @@ static void read_scaling(key_reader *r, rt_hparams *hp) {
     hp->rope_factor = read_number(r, "rope.scaling.factor", 1, 1e-6, 1e6);
     hp->rope_attn_factor = read_number(r, "rope.scaling.attn_factor", 1, 0, 1e6);
     hp->n_ctx_orig =
-        read_count(r, "rope.scaling.original_context_length", hp->n_ctx_train, 1, MAX_CONTEXT);
+        read_count(r, "rope.scaling.original_context_length", hp->n_ctx_train, 1, RT_MAX_CONTEXT);
     const gguf_kv *kv = find_key(r, "rope.scaling.type");
     gguf_str type = gguf_str_of("linear"); /* what a factor without a type means */
     if (kv && !gguf_kv_str(kv, &type)) fail_key(r, GGUF_E_TYPE, kv, "is no string");
@@ -264,13 +254,13 @@ static void read_groups(key_reader *r, rt_hparams *hp) {
 }
 
 static void read_experts(key_reader *r, rt_hparams *hp) {
-    hp->n_expert = read_count(r, "expert_count", 0, 0, MAX_EXPERTS);
+    hp->n_expert = read_count(r, "expert_count", 0, 0, RT_MAX_EXPERTS);
     if (hp->n_expert == 0) return;
     hp->n_expert_used = read_count(r, "expert_used_count", NEEDED, 1, hp->n_expert);
-    hp->n_ff_expert = read_count(r, "expert_feed_forward_length", hp->n_ff, 1, MAX_WIDTH);
-    uint32_t n_shared = read_count(r, "expert_shared_count", 0, 0, MAX_EXPERTS);
+    hp->n_ff_expert = read_count(r, "expert_feed_forward_length", hp->n_ff, 1, RT_MAX_WIDTH);
+    uint32_t n_shared = read_count(r, "expert_shared_count", 0, 0, RT_MAX_EXPERTS);
     uint64_t usual = (uint64_t)n_shared * hp->n_ff_expert;
-    hp->n_ff_shared = read_count(r, "expert_shared_feed_forward_length", usual, 0, MAX_WIDTH);
+    hp->n_ff_shared = read_count(r, "expert_shared_feed_forward_length", usual, 0, RT_MAX_WIDTH);
     hp->gating = (rt_gating)read_count(r, "expert_gating_func", r->compute->gating,
                                        RT_GATING_SOFTMAX, RT_GATING_SOFTMAX_SELECTED);
     hp->norm_experts = read_flag(r, "expert_weights_norm", r->compute->norm_experts);
@@ -284,10 +274,10 @@ static void read_experts(key_reader *r, rt_hparams *hp) {
 
 /* The rows of the embedding; the key, where there is one, must agree. */
 static void read_ends(key_reader *r, rt_hparams *hp) {
-    hp->n_vocab = read_count(r, "vocab_size", r->facts->n_embeddings, 1, MAX_VOCAB);
+    hp->n_vocab = read_count(r, "vocab_size", r->facts->n_embeddings, 1, RT_MAX_VOCAB);
     uint64_t n_types = r->facts->n_token_types, n_classes = r->facts->n_classes;
-    hp->n_token_types = (uint32_t)(n_types < MAX_TOKEN_TYPES ? n_types : MAX_TOKEN_TYPES);
-    hp->n_classes = (uint32_t)(n_classes < MAX_WIDTH ? n_classes : MAX_WIDTH);
+    hp->n_token_types = (uint32_t)(n_types < RT_MAX_TOKEN_TYPES ? n_types : RT_MAX_TOKEN_TYPES);
+    hp->n_classes = (uint32_t)(n_classes < RT_MAX_WIDTH ? n_classes : RT_MAX_WIDTH);
     hp->pooling = (rt_pooling)read_count(r, "pooling_type", RT_POOLING_NONE, RT_POOLING_NONE,
                                          RT_POOLING_RANK);
     bool hidden = r->compute->hidden_output || hp->pooling != RT_POOLING_NONE;

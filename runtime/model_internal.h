@@ -5,6 +5,19 @@
 #include "runtime/backend.h"
 #include "runtime/runtime.h"
 
+/* Limits of a model's numbers (docs/limits.md). Products of these with a batch, a context and a
+ * number of sequences stay below 64 bits. */
+enum {
+    RT_MAX_WIDTH = 1 << 20,
+    RT_MAX_CONTEXT = 1 << 28,
+    RT_MAX_HEADS = 1 << 12,
+    RT_MAX_HEAD_DIM = 1 << 12,
+    RT_MAX_EXPERTS = 1 << 12,
+    RT_MAX_VOCAB = 1 << 24,
+    RT_MAX_TOKEN_TYPES = 1 << 16,
+    RT_MAX_KERNEL = 1 << 6 /* of convolutions */
+};
+
 /* The tensors of one layer. An optional tensor that the file does not have is zeroed. */
 typedef struct rt_layer {
     rt_scale attn_norm, attn_post_norm, attn_output_norm;

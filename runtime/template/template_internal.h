@@ -4,6 +4,8 @@
 
 #include "runtime/template/template_ast.h"
 
+#include <stdarg.h>
+
 typedef enum tpl_token_kind {
     TPL_TOK_NAME,
     TPL_TOK_STRING, /* text: with quotes */
@@ -59,6 +61,9 @@ void tpl_next_token(tpl_parser *p);
 void *tpl_alloc(tpl_parser *p, size_t n); /* zeroed; NULL with the failure recorded */
 void tpl_fail(tpl_parser *p, gguf_code code, size_t off, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
+/* Record a failure with its line and column in front; returns code. */
+gguf_code tpl_report(gguf_error *err, gguf_code code, gguf_str source, size_t off,
+                     const char *format, va_list args);
 /* Resolve the escapes of a string token. */
 gguf_str tpl_unescape(tpl_parser *p, tpl_token tok);
 

@@ -1,7 +1,6 @@
 /* Template text into stripped text, tags and tokens. */
 #include "runtime/template/template_internal.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -37,17 +36,21 @@ void rt_template_position(gguf_str source, size_t off, unsigned *line, unsigned 
     }
 }
 
-void tpl_fail(tpl_parser *p, gguf_code code, size_t off, const char *format, ...) {
-    char text[300];
+gguf_code tpl_report(gguf_error *err, gguf_code code, gguf_str source, size_t off,
+                     const char *format, va_list args) {
+    char text[400];
     unsigned line, column;
+    vsnprintf(text, sizeof text, format, args);
+    rt_template_position(source, off, &line, &column);
+    return gguf_fail(err, code, NULL, (int64_t)off, "line %u, column %u: %s", line, column, text);
+}
+
+void tpl_fail(tpl_parser *p, gguf_code code, size_t off, const char *format, ...) {
     va_list args;
     if (p->code) return;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    p->code = tpl_report(p->err, code, (gguf_str){p->src, p->len}, off, format, args);
     va_end(args);
-    rt_template_position((gguf_str){p->src, p->len}, off, &line, &column);
-    p->code =
-        gguf_fail(p->err, code, NULL, (int64_t)off, "line %u, column %u: %s", line, column, text);
 }
 
 /* ---- tokens ------------------------------------------------------------------------------ */

@@ -10,16 +10,12 @@
 /* ---- evaluator --------------------------------------------------------------------------- */
 
 void tpl_raise(tpl_eval *ev, gguf_code code, const char *format, ...) {
-    char text[400];
-    unsigned line, column;
     va_list args;
     if (ev->code) return;
     va_start(args, format);
-    vsnprintf(text, sizeof text, format, args);
+    ev->code =
+        tpl_report(ev->err, code, (gguf_str){ev->tpl->source, ev->tpl->len}, ev->off, format, args);
     va_end(args);
-    rt_template_position((gguf_str){ev->tpl->source, ev->tpl->len}, ev->off, &line, &column);
-    ev->code = gguf_fail(ev->err, code, NULL, (int64_t)ev->off, "line %u, column %u: %s", line,
-                         column, text);
 }
 
 static tpl_chunk *new_chunk(tpl_eval *ev, size_t room) {

@@ -57,7 +57,8 @@ static void save(const gguf_file *from, const char *path, const gguf_meta *meta,
     for (size_t i = 0; own && i < gguf_meta_count(meta); i++)
         gguf_meta_set_kv(own, gguf_meta_at(meta, i));
     fuzz_check(own && !gguf_meta_status(own, &err));
-    gguf_code code = gguf_edit_save(file, own, out, true, false, &result, &err);
+    const gguf_edit_opts opts = {.out_path = out, .replace = true};
+    gguf_code code = gguf_edit_save(file, own, &opts, &result, &err);
     fuzz_check_error(code, &err);
     gguf_file_close(file);
     fuzz_check(!gguf_file_open(code || !out ? path : out, GGUF_OPEN_SINGLE, &saved, &err));

@@ -1,4 +1,5 @@
 /* GGUF files: what is written is read back; what is broken is refused at the right byte. */
+#include "libgguf/edit.h"
 #include "libgguf/gguf.h"
 #include "libgguf/outfile.h"
 #include "tests/unit/unit_gguf.h"
@@ -322,6 +323,29 @@ START_TEST(replaced_files_keep_their_place) {
 }
 END_TEST
 
+/* A copy of a large model must not be deaf to Ctrl-C. */
+START_TEST(cancelled_copies_leave_nothing) {
+    gguf_error err = {0};
+    gguf_file *f;
+    gguf_edit_result result;
+    unit_bytes b = one_tensor("x", 32, 1, GGUF_TYPE_Q8_0, 0);
+    const char *path = unit_temp("original.gguf"), *copy = unit_temp("copy.gguf");
+    const atomic_bool cancel = true;
+    const gguf_edit_opts opts = {.out_path = copy, .cancel = &cancel};
+    char part[600];
+    snprintf(part, sizeof part, "%s.part", copy);
+    unit_write(path, b.data, b.n);
+    unit_ok(gguf_file_open(path, GGUF_OPEN_DEFAULT, &f, &err), err);
+    gguf_meta *meta = sample_meta();
+    unit_fails(gguf_edit_save(f, meta, &opts, &result, &err), GGUF_E_CANCELLED, "interrupted", err);
+    ck_assert_int_ne(access(copy, F_OK), 0);
+    ck_assert_int_ne(access(part, F_OK), 0);
+    gguf_meta_free(meta);
+    gguf_file_close(f);
+    unlink(path);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("gguf");
     TCase *reading = tcase_create("reading"), *writing = tcase_create("writing");
@@ -338,6 +362,7 @@ int main(void) {
     tcase_add_test(writing, outputs_are_not_replaced_unasked);
     tcase_add_test(writing, discarded_outputs_leave_nothing);
     tcase_add_test(writing, replaced_files_keep_their_place);
+    tcase_add_test(writing, cancelled_copies_leave_nothing);
     suite_add_tcase(suite, reading);
     suite_add_tcase(suite, writing);
     return unit_run(suite);

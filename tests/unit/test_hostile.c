@@ -113,7 +113,8 @@ static gguf_code read_yaml(const unsigned char *bytes, size_t n, gguf_error *err
     return code;
 }
 
-static const format gguf_format = {"gguf", read_gguf, 64 << 10, 32, 0};
+static const format gguf_format = {"gguf", read_gguf, 64 << 10, 24, 0};
+static const format tensors_format = {"gguf of tensors", read_gguf, 64 << 10, 2, 0};
 static const format safetensors_format = {"safetensors", read_safetensors, 64 << 10, 128, 0};
 static const format model_format = {"tokenizer.model", read_tokenizer_model, 1 << 20, 128, 0};
 static const format json_format = {"tokenizer.json", read_tokenizer_json, 1 << 20, 256, 0};
@@ -204,6 +205,29 @@ static text colliding_keys(size_t n) {
     return t;
 }
 
+/* Many, but as they are named in models: with the mapped header three times its size. */
+static text many_tensors(size_t n) {
+    text t = {0};
+    uint32_t version = 3, n_dims = 2, type = GGUF_TYPE_F16;
+    uint64_t count = n, none = 0, dims[2] = {32, 1};
+    char name[64];
+    put(&t, "GGUF", 4);
+    put(&t, &version, 4);
+    put(&t, &count, 8);
+    put(&t, &none, 8);
+    for (size_t i = 0; i < n; i++) {
+        uint64_t len = (uint64_t)snprintf(name, sizeof name, "blk.%zu.attn_q.weight", i);
+        put(&t, &len, 8);
+        put(&t, name, len);
+        put(&t, &n_dims, 4);
+        put(&t, dims, sizeof dims);
+        put(&t, &type, 4);
+        put(&t, &none, 8);
+    }
+    repeat(&t, "0123456789abcdef", 6); /* all have the same data */
+    return t;
+}
+
 static text yaml_keys(size_t n) {
     text t = {0};
     char line[32];
@@ -284,6 +308,7 @@ START_TEST(made_to_take_long) {
         size_t n;
         bool accepted;
     } cases[] = {{&gguf_format, colliding_keys, 50000, true},
+                 {&tensors_format, many_tensors, 50000, true},
                  {&yaml_format, yaml_keys, 20000, true},
                  {&yaml_format, yaml_brackets, 100000, false},
                  {&yaml_format, yaml_questions, 100000, false},
@@ -300,7 +325,7 @@ int main(void) {
     TCase *c = tcase_create("all");
     tcase_set_timeout(c, 300);
     tcase_add_loop_test(c, corrupted, 0, 5);
-    tcase_add_loop_test(c, made_to_take_long, 0, 7);
+    tcase_add_loop_test(c, made_to_take_long, 0, 8);
     suite_add_tcase(suite, c);
     return unit_run(suite);
 }

@@ -303,6 +303,29 @@ START_TEST(bad_flags_are_refused) {
 }
 END_TEST
 
+static void open_listed(void *ctx, const char *hf_class, const char *gguf_name) {
+    gguf_error err = {0};
+    rt_arch *arch;
+    unit_ok(rt_arch_open(gguf_str_of(gguf_name), NULL, &arch, &err), err);
+    ck_assert_str_eq(rt_arch_name(arch), gguf_name);
+    rt_arch_close(arch);
+    unit_ok(rt_arch_open_hf(hf_class, NULL, NULL, &arch, &err), err);
+    ck_assert_str_eq(rt_arch_name(arch), gguf_name);
+    rt_arch_close(arch);
+    ++*(size_t *)ctx;
+}
+
+START_TEST(listed_architectures_open) {
+    gguf_error err = {0};
+    rt_arch *arch;
+    size_t n = 0;
+    unit_ok(rt_arch_list(open_listed, &n, &err), err);
+    ck_assert_uint_gt(n, 20);
+    unit_fails(rt_arch_open(gguf_str_of("planned"), NULL, &arch, &err), GGUF_E_UNSUPPORTED,
+               "'planned'", err);
+}
+END_TEST
+
 START_TEST(absent_file) {
     gguf_error err = {0};
     rt_model *model;
@@ -322,6 +345,7 @@ int main(void) {
     tcase_add_test(tc, numbers_of_a_model);
     tcase_add_test(tc, flags_of_a_description);
     tcase_add_test(tc, bad_flags_are_refused);
+    tcase_add_test(tc, listed_architectures_open);
     tcase_add_test(tc, absent_file);
     suite_add_tcase(suite, tc);
     return unit_run(suite);

@@ -13,8 +13,9 @@ typedef struct bench_opts {
     uint32_t *prompts, *gens, *depths, *pairs; /* pairs: prompt, generation, ... */
     size_t n_prompts, n_gens, n_depths, n_pairs;
     uint32_t repetitions, n_batch, kv_type;
-    const char *format;    /* table, md, json, jsonl, csv, sql */
-    double min_tg, min_pp; /* 0 = none */
+    rt_precision precision; /* quality too */
+    const char *format;     /* table, md, json, jsonl, csv, sql */
+    double min_tg, min_pp;  /* 0 = none */
     uint64_t max_rss_bytes;
     const char *plot, *report;
     /* compare */

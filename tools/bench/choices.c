@@ -190,6 +190,7 @@ static gguf_code make_room(exam *e, const tool *t, const bench_opts *o, const rt
     opts.n_ctx = longest < o->n_ctx ? o->n_ctx : (uint32_t)longest * 2;
     opts.n_seqs = 2;
     opts.kv_type = o->kv_type;
+    opts.precision = o->precision;
     opts.n_threads = t->n_threads;
     rt_session_free(e->session);
     e->session = NULL;

@@ -15,7 +15,7 @@
 
 /* What a measurement was set to. Records of one file that agree in all of it are one sample. */
 typedef struct setting {
-    char model[256], type_k[32];
+    char model[256], type_k[32], precision[16];
     uint64_t n_prompt, n_gen, n_depth, n_threads, n_batch;
 } setting;
 
@@ -58,6 +58,9 @@ static setting setting_of(const json_t *object) {
     copy_text(object, "type_k", set.type_k, sizeof set.type_k);
     for (char *c = set.type_k; *c; c++)
         if (*c >= 'A' && *c <= 'Z') *c = (char)(*c - 'A' + 'a');
+    /* Records of other programs, and of versions that had no choice, say nothing. */
+    copy_text(object, "precision", set.precision, sizeof set.precision);
+    if (!*set.precision) snprintf(set.precision, sizeof set.precision, "default");
     gguf_json_u64(json_object_get(object, "n_prompt"), &set.n_prompt);
     gguf_json_u64(json_object_get(object, "n_gen"), &set.n_gen);
     gguf_json_u64(json_object_get(object, "n_depth"), &set.n_depth);
@@ -72,8 +75,8 @@ static bool same_test(const setting *a, const setting *b) {
 
 static bool same_setting(const setting *a, const setting *b) {
     return same_test(a, b) && strcmp(a->model, b->model) == 0 &&
-           strcmp(a->type_k, b->type_k) == 0 && a->n_threads == b->n_threads &&
-           a->n_batch == b->n_batch;
+           strcmp(a->type_k, b->type_k) == 0 && strcmp(a->precision, b->precision) == 0 &&
+           a->n_threads == b->n_threads && a->n_batch == b->n_batch;
 }
 
 static sample *sample_of(sample_list *list, const setting *set) {
@@ -156,18 +159,19 @@ static void clear_samples(sample_list *list) {
 /* ---- pairing ----------------------------------------------------------------------------- */
 
 /* Parts of a setting that may differ between the files, because each file has one value of it:
- * another model, cache type, number of threads or batch is then what is compared. */
+ * another model, cache type, precision, number of threads or batch is then what is compared. */
 typedef struct freedom {
-    bool model, type_k, n_threads, n_batch;
+    bool model, type_k, precision, n_threads, n_batch;
 } freedom;
 
 static freedom freedom_of(const sample_list *list) {
     const setting *first = &list->samples[0].set;
-    freedom f = {true, true, true, true};
+    freedom f = {true, true, true, true, true};
     for (size_t i = 1; i < list->n; i++) {
         const setting *set = &list->samples[i].set;
         f.model = f.model && strcmp(set->model, first->model) == 0;
         f.type_k = f.type_k && strcmp(set->type_k, first->type_k) == 0;
+        f.precision = f.precision && strcmp(set->precision, first->precision) == 0;
         f.n_threads = f.n_threads && set->n_threads == first->n_threads;
         f.n_batch = f.n_batch && set->n_batch == first->n_batch;
     }
@@ -177,6 +181,7 @@ static freedom freedom_of(const sample_list *list) {
 static bool matches(const setting *a, const setting *b, const freedom *fa, const freedom *fb) {
     return same_test(a, b) && ((fa->model && fb->model) || strcmp(a->model, b->model) == 0) &&
            ((fa->type_k && fb->type_k) || strcmp(a->type_k, b->type_k) == 0) &&
+           ((fa->precision && fb->precision) || strcmp(a->precision, b->precision) == 0) &&
            ((fa->n_threads && fb->n_threads) || a->n_threads == b->n_threads) &&
            ((fa->n_batch && fb->n_batch) || a->n_batch == b->n_batch);
 }
@@ -212,6 +217,7 @@ static char *test_name(const setting *set, char *out, size_t room) {
     bench_record r = {.n_prompt = (uint32_t)set->n_prompt,
                       .n_gen = (uint32_t)set->n_gen,
                       .n_depth = (uint32_t)set->n_depth};
+    snprintf(r.precision, sizeof r.precision, "%s", set->precision);
     return bench_test_name(&r, out, room);
 }
 
@@ -249,6 +255,8 @@ static json_t *pair_json(const comparison *c, const pair *p) {
     json_t *object = json_object();
     json_object_set_new(object, "model_a", tool_json_bytes(a->model, strlen(a->model)));
     json_object_set_new(object, "model_b", tool_json_bytes(b->model, strlen(b->model)));
+    json_object_set_new(object, "precision_a", tool_json_bytes(a->precision, strlen(a->precision)));
+    json_object_set_new(object, "precision_b", tool_json_bytes(b->precision, strlen(b->precision)));
     json_object_set_new(object, "n_prompt", json_integer((json_int_t)a->n_prompt));
     json_object_set_new(object, "n_gen", json_integer((json_int_t)a->n_gen));
     json_object_set_new(object, "n_depth", json_integer((json_int_t)a->n_depth));
@@ -294,6 +302,15 @@ static void note_unpaired(tool *t, const sample_list *list) {
                       test_name(&list->samples[i].set, test, sizeof test));
 }
 
+/* Products in another form are another computation: who compares them must know. The freedom of the
+ * setting leaves one value in each file. */
+static void warn_of_precision(tool *t, const comparison *c) {
+    const setting *a = &c->pairs[0].a->set, *b = &c->pairs[0].b->set;
+    if (strcmp(a->precision, b->precision) != 0)
+        tool_warn(t, "%s was measured with --precision %s, %s with %s", c->a.path, a->precision,
+                  c->b.path, b->precision);
+}
+
 gguf_code bench_compare(tool *t, const bench_opts *o, const char *path_a, const char *path_b,
                         gguf_error *err) {
     comparison c = {.significance = o->significance};
@@ -301,6 +318,7 @@ gguf_code bench_compare(tool *t, const bench_opts *o, const char *path_a, const 
     if (!code) code = load_samples(path_b, &c.b, err);
     if (!code) code = make_pairs(&c, err);
     if (!code) {
+        warn_of_precision(t, &c);
         note_unpaired(t, &c.a);
         note_unpaired(t, &c.b);
         t->json ? print_json(&c) : print_table(&c);

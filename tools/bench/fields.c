@@ -41,6 +41,7 @@ const bench_field bench_fields[] = {
     FIELD(FIELD_U32, n_batch),
     FIELD(FIELD_TEXT, type_k),
     FIELD(FIELD_TEXT, type_v),
+    FIELD(FIELD_TEXT, precision),
     FIELD(FIELD_U32, n_prompt),
     FIELD(FIELD_U32, n_gen),
     FIELD(FIELD_U32, n_depth),
@@ -113,9 +114,11 @@ json_t *bench_record_json(const bench_record *r) {
 
 char *bench_test_name(const bench_record *r, char *out, size_t room) {
     char prompt[24] = "", gen[24] = "", depth[24] = "";
+    bool usual = !*r->precision || strcmp(r->precision, "default") == 0;
     if (r->n_prompt) snprintf(prompt, sizeof prompt, "pp%" PRIu32, r->n_prompt);
     if (r->n_gen) snprintf(gen, sizeof gen, "tg%" PRIu32, r->n_gen);
     if (r->n_depth) snprintf(depth, sizeof depth, "@%" PRIu32, r->n_depth);
-    snprintf(out, room, "%s%s%s%s", prompt, r->n_prompt && r->n_gen ? "+" : "", gen, depth);
+    snprintf(out, room, "%s%s%s%s%s%s", prompt, r->n_prompt && r->n_gen ? "+" : "", gen, depth,
+             usual ? "" : " ", usual ? "" : r->precision);
     return out;
 }

@@ -1,5 +1,6 @@
 /* gguf-bench: how fast a model runs, what memory it takes, how good it is. */
 #include "tools/bench/bench.h"
+#include "tools/common/precision.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,6 +8,7 @@
 
 enum {
     OPT_KV_TYPE = TOOL_LONG_ONLY,
+    OPT_PRECISION,
     OPT_PAIRS,
     OPT_MIN_TG,
     OPT_MIN_PP,
@@ -30,6 +32,7 @@ static const tool_option options[] = {
     {'r', "repetitions", "N", "repetitions of each, after one that warms up (5)"},
     {'b', "batch", "N", "tokens computed at once (512)"},
     {OPT_KV_TYPE, "kv-type", "TYPE", "f32, f16, q8_0 or q4_0 (f16)"},
+    {OPT_PRECISION, "precision", "FORM", PRECISION_HELP},
     {'o', "output", "FORMAT", "table, md, json, jsonl, csv or sql (table)"},
     {OPT_MIN_TG, "min-tg", "X", "exit 1 if a generation reaches fewer tokens per second"},
     {OPT_MIN_PP, "min-pp", "X", "exit 1 if a prompt reaches fewer tokens per second"},
@@ -87,6 +90,8 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         return tool_parse_u32("-b", arg, 1, 1u << 16, &o->n_batch, err);
     case OPT_KV_TYPE:
         return tool_parse_kv_type(arg, &o->kv_type, err);
+    case OPT_PRECISION:
+        return precision_parse(arg, &o->precision, err);
     case 'o':
         o->format = arg;
         break;

@@ -6,6 +6,7 @@
 #include "tools/bench/child.h"
 #include "tools/bench/statistics.h"
 #include "tools/bench/work.h"
+#include "tools/common/precision.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -128,9 +129,13 @@ static void summarise_shares(run *r) {
     bench_work prompt = bench_work_of(r->model, type, first, record->n_prompt,
                                       record->n_prompt && !embedder ? 1 : 0);
     bench_work gen = bench_work_of(r->model, type, first + record->n_prompt, n_gen, n_gen);
+    bool exact = r->opts->precision == RT_PRECISION_F32;
     double peak_s = (prompt.f32_ops + gen.f32_ops) / machine->peak_f32_ops_per_s +
-                    (prompt.i8_ops + gen.i8_ops) / machine->peak_i8_ops_per_s;
-    record->arithmetic_share = peak_s / (record->avg_ns * 1e-9);
+                    (prompt.i8_ops + gen.i8_ops) /
+                        (exact ? machine->peak_f32_ops_per_s : machine->peak_i8_ops_per_s);
+    /* No peak is known of BF16, nor which products took the faster form. */
+    bool known = exact || r->opts->precision == RT_PRECISION_DEFAULT;
+    record->arithmetic_share = known ? peak_s / (record->avg_ns * 1e-9) : NAN;
     record->bandwidth_share =
         n_gen ? gen.n_bytes / n_gen / record->itl_p50_s / machine->bandwidth_bytes_per_s : NAN;
 }
@@ -196,6 +201,7 @@ static gguf_code prepare(run *r, const char *path) {
     opts.n_batch = r->opts->n_batch;
     opts.n_threads = record->n_threads;
     opts.kv_type = r->opts->kv_type;
+    opts.precision = r->opts->precision;
     if (!rt_model_hparams(r->model)->causal && (record->n_gen || record->n_depth))
         return gguf_fail(r->err, GGUF_E_USAGE, path, GGUF_NO_OFFSET,
                          "the model takes whole texts and generates none: -n 0, without -d");
@@ -252,5 +258,6 @@ gguf_code bench_measure(const tool *t, const bench_opts *o, const bench_case *wh
              gmtime_r(&now, &utc));
     snprintf(record->type_k, sizeof record->type_k, "%s", gguf_type_name(o->kv_type));
     snprintf(record->type_v, sizeof record->type_v, "%s", gguf_type_name(o->kv_type));
+    snprintf(record->precision, sizeof record->precision, "%s", precision_name(o->precision));
     return bench_in_child(measure_in_child, &job, record, sizeof *record, err);
 }

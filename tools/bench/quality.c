@@ -2,6 +2,7 @@
 #include "runtime/quality.h"
 #include "libgguf/outfile.h"
 #include "tools/bench/bench.h"
+#include "tools/common/precision.h"
 #include "tools/common/text_tokens.h"
 
 #include <stdio.h>
@@ -122,6 +123,7 @@ static gguf_code measure(tool *t, const bench_opts *o, const rt_model *model, co
     rt_quality_opts opts = rt_quality_defaults();
     opts.session.n_ctx = o->n_ctx;
     opts.session.kv_type = o->kv_type;
+    opts.session.precision = o->precision;
     opts.session.n_threads = t->n_threads;
     opts.n_chunks = o->n_chunks;
     opts.saved_base = base->saved;
@@ -155,7 +157,10 @@ gguf_code bench_quality(tool *t, const bench_opts *o, const char *path, gguf_err
     rt_model *model = NULL;
     json_t *json = json_object();
     json_object_set_new(json, "model", tool_json_bytes(path, strlen(path)));
+    json_object_set_new(json, "precision", json_string(precision_name(o->precision)));
     gguf_code code = rt_model_open(path, &model, err);
+    if (!code && !t->json && o->precision)
+        printf("precision        %s\n", precision_name(o->precision));
     if (!code && o->text) code = score_text(t, o, model, json, err);
     if (!code && o->choices) code = bench_choices(t, o, model, json, err);
     if (!code && t->json)

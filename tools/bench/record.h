@@ -12,6 +12,7 @@ enum { BENCH_MAX_REPETITIONS = 1000 };
  * where they have no meaning or were not measured. */
 typedef struct bench_record {
     char model_filename[256], model_type[64], type_k[16], type_v[16], isa[16], test_time[32];
+    char precision[16]; /* of activations, as --precision says it */
     bench_machine machine;
     uint64_t model_size, model_n_params; /* bytes of tensors, elements */
     uint32_t n_threads, n_batch, n_prompt, n_gen, n_depth, repetitions;
@@ -43,7 +44,8 @@ json_t *bench_field_json(const bench_record *r, const bench_field *f);
 /* All fields, and samples_ns and samples_ts. */
 json_t *bench_record_json(const bench_record *r);
 
-/* "pp512", "tg128", "pp512+tg128", "tg128@4096". Returns out. */
+/* "pp512", "tg128", "pp512+tg128", "tg128@4096", "pp512 bf16" where precision is not the default.
+ * Returns out. */
 char *bench_test_name(const bench_record *r, char *out, size_t room);
 /* Tokens of one repetition. */
 double bench_n_tokens(const bench_record *r);

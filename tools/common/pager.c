@@ -16,7 +16,9 @@ static void exec_pager(const int pipe_ends[2]) {
     close(pipe_ends[0]);
     close(pipe_ends[1]);
     setenv("LESS", "RF", 0);
-    execl("/bin/sh", "sh", "-c", pager && *pager ? pager : "exec less -RF", (char *)NULL);
+    /* Without the pager's program the text is shown as it is. */
+    execl("/bin/sh", "sh", "-c", "eval \"$1\"; test $? -ne 127 || exec cat", "sh",
+          pager && *pager ? pager : "less -RF", (char *)NULL);
     _exit(127);
 }
 

@@ -149,10 +149,12 @@ bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *stat
     for (int id; (id = getopt_long(argc, argv, table.shorts, table.longs, NULL)) != -1;) {
         if (id == 'h') {
             print_help(spec);
+            *status = tool_end(t, GGUF_OK, NULL);
             return false;
         }
         if (id == OPT_VERSION) {
             printf("%s (ggufkit) %s\n", spec->name, GGUFKIT_VERSION);
+            *status = tool_end(t, GGUF_OK, NULL);
             return false;
         }
         if (id == OPT_COMPLETION) {
@@ -214,7 +216,8 @@ int tool_end(tool *t, gguf_code code, const gguf_error *err) {
     bool left = !flushed && errno == EPIPE;
     /* A reader may leave a pager or a pipe early. */
     if (!tool_page_end() && !flushed && !left && !code) {
-        fprintf(stderr, "%s: cannot write to standard output\n", t->spec->name);
+        fprintf(stderr, "%s: cannot write to standard output: %s\n", t->spec->name,
+                strerror(errno));
         return gguf_code_exit_status(GGUF_E_IO);
     }
     return gguf_code_exit_status(code);
@@ -257,7 +260,8 @@ void tool_note(tool *t, const char *format, ...) {
 void tool_progress(void *ctx, uint64_t done, uint64_t total) {
     tool *t = ctx;
     double now = tool_now_s(), elapsed = now - t->started_s;
-    if (!t->show_progress || total == 0 || (now - t->last_progress_s < 0.1 && done < total)) return;
+    if (done >= total) clear_progress(t);
+    if (!t->show_progress || done >= total || now - t->last_progress_s < 0.1) return;
     t->last_progress_s = now;
     t->progress_shown = true;
     char done_text[32], total_text[32], rate_text[32];

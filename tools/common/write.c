@@ -23,6 +23,16 @@ void write_opts_clear(write_opts *o) {
     o->tensor_types = NULL;
 }
 
+static gguf_code set_effort_option(write_opts *o, const char *arg, gguf_error *err) {
+    bool best = strcmp(arg, "best") == 0;
+    if (!best && strcmp(arg, "fast") != 0)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "--effort takes fast or best, not '%s'", arg);
+    o->effort = best ? QUANT_EFFORT_BEST : QUANT_EFFORT_FAST;
+    o->calibration.best = best;
+    return GGUF_OK;
+}
+
 gguf_code write_opts_set(write_opts *o, int id, const char *arg, gguf_error *err) {
     switch (id) {
     case WRITE_OPT_IMATRIX:
@@ -31,6 +41,8 @@ gguf_code write_opts_set(write_opts *o, int id, const char *arg, gguf_error *err
     case WRITE_OPT_RECIPE:
         o->recipe_file = arg;
         break;
+    case WRITE_OPT_EFFORT:
+        return set_effort_option(o, arg, err);
     case WRITE_OPT_DRY_RUN:
         o->dry_run = true;
         break;

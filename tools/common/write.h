@@ -26,10 +26,12 @@ typedef struct write_opts {
     const char *manifest_file; /* hashes of every tensor, source and output; or NULL */
 } write_opts;
 
-/* The rows that both commands have in their option tables; write_opts_set takes them. */
+/* The rows that both commands have in their option tables, and WRITE_OPT_EFFORT, which also sets
+ * the effort of a calibration; write_opts_set takes them. */
 enum {
     WRITE_OPT_IMATRIX = 2000, /* beyond the ids of a command and of tool.c */
     WRITE_OPT_RECIPE,
+    WRITE_OPT_EFFORT,
     WRITE_OPT_DRY_RUN,
     WRITE_OPT_MAX_MEMORY,
     WRITE_OPT_RESUME,
@@ -52,7 +54,7 @@ enum {
 
 write_opts write_opts_defaults(void);
 void write_opts_clear(write_opts *o);
-/* Take one of WRITE_OPTIONS. */
+/* Take one of these rows. */
 gguf_code write_opts_set(write_opts *o, int id, const char *arg, gguf_error *err);
 gguf_code write_opts_add_tensor_type(write_opts *o, const char *text, gguf_error *err);
 

@@ -1,4 +1,5 @@
 /* gguf-convert: a Hugging Face model in, a GGUF file out. */
+#include "libgguf/checked.h"
 #include "runtime/arch.h"
 #include "tools/common/keyvalue.h"
 #include "tools/common/write.h"
@@ -31,6 +32,8 @@ static const tool_option options[] = {
     {OPT_METADATA, "metadata", "F.yaml", "name, license, tags, ... and further keys"},
     {OPT_OVERRIDE, "override", "KEY=TYPE:VALUE", "set a key (repeatable)"},
     {OPT_BASE, "base", "FOLDER", "the model that a LoRA adapter belongs to"},
+    {WRITE_OPT_EFFORT, "effort", "EFFORT",
+     "fast or best: how far the search for scales goes when TYPE is quantised"},
     WRITE_OPTIONS,
     {OPT_ARCH_FILE, "arch-file", "F.yaml", "an architecture description of your own"},
     {OPT_LIST_ARCHS, "list-archs", NULL, "list the supported architectures"},
@@ -153,6 +156,20 @@ static void print_result(tool *t, rt_import *import, const convert_opts *o,
     tool_print_json(root);
 }
 
+/* An alignment that the user asks for holds for the tensors too. */
+static gguf_code set_alignment(quant_plan *plan, gguf_error *err) {
+    const gguf_kv *kv = gguf_meta_find(plan->meta, "general.alignment");
+    uint64_t value = 0;
+    if (!kv) return GGUF_OK;
+    if (kv->type != GGUF_VALUE_U32 || !gguf_kv_u64(kv, &value) || !gguf_is_power_of_two(value) ||
+        value > GGUF_MAX_ALIGNMENT)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "general.alignment must be a u32, a power of two up to %u",
+                         GGUF_MAX_ALIGNMENT);
+    plan->alignment = (uint32_t)value;
+    return GGUF_OK;
+}
+
 /* What the user says comes last. */
 static gguf_code set_metadata(rt_import *import, const convert_opts *o, gguf_error *err) {
     gguf_meta *meta = rt_import_plan(import)->meta;
@@ -161,7 +178,7 @@ static gguf_code set_metadata(rt_import *import, const convert_opts *o, gguf_err
     if (o->metadata_file) code = metadata_load(o->metadata_file, meta, err);
     for (size_t i = 0; i < o->n_overrides && !code; i++)
         code = keyvalue_set(meta, o->overrides[i], err);
-    return code;
+    return code ? code : set_alignment(rt_import_plan(import), err);
 }
 
 static gguf_code convert(tool *t, const convert_opts *o, gguf_error *err) {

@@ -27,7 +27,9 @@ static void set_key(void *ctx, const gguf_yaml *field) {
     } else if (asprintf(&text, "%s=%s", field->key, field->text) < 0) {
         l->code = gguf_fail(l->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     } else {
-        l->code = keyvalue_set(l->meta, text, l->err);
+        gguf_error why = {0};
+        if (keyvalue_set(l->meta, text, &why))
+            l->code = gguf_yaml_fail(l->doc, field, l->err, "%s", why.message);
         free(text);
     }
 }

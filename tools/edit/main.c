@@ -3,9 +3,12 @@
 #include "libgguf/map.h"
 #include "libgguf/split.h"
 #include "libgguf/swap.h"
+#include "libgguf/verify.h"
+#include "runtime/template/template_ast.h"
 #include "tools/common/keyvalue.h"
 #include "tools/common/tool.h"
 
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -47,60 +50,64 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     return GGUF_OK;
 }
 
-static gguf_code missing_key(const char *file, const char *key, gguf_error *err) {
-    return gguf_fail(err, GGUF_E_MISSING, file, GGUF_NO_OFFSET, "there is no key '%s'", key);
+/* ---- changes of the metadata: args are VERB FILE and what to change ---------------------- */
+
+typedef gguf_code (*change_fn)(tool *t, gguf_meta *meta, gguf_error *err);
+
+static gguf_code missing_key(const tool *t, const char *key, gguf_error *err) {
+    return gguf_fail(err, GGUF_E_MISSING, t->args[1], GGUF_NO_OFFSET, "there is no key '%s'", key);
 }
 
-/* ---- changes of the metadata: apply the arguments behind the file ------------------------ */
-
-typedef gguf_code (*change_fn)(gguf_meta *meta, const char *file, char **args, int n,
-                               gguf_error *err);
-
-static gguf_code change_set(gguf_meta *meta, const char *file, char **args, int n,
-                            gguf_error *err) {
+static gguf_code change_set(tool *t, gguf_meta *meta, gguf_error *err) {
     gguf_code code = GGUF_OK;
-    (void)file;
-    for (int i = 0; i < n && !code; i++) code = keyvalue_set(meta, args[i], err);
+    for (int i = 2; i < t->n_args && !code; i++) code = keyvalue_set(meta, t->args[i], err);
     return code;
 }
 
-static gguf_code change_unset(gguf_meta *meta, const char *file, char **args, int n,
-                              gguf_error *err) {
-    for (int i = 0; i < n; i++) {
-        if (!gguf_meta_find(meta, args[i])) return missing_key(file, args[i], err);
-        gguf_meta_unset(meta, args[i]);
+static gguf_code change_unset(tool *t, gguf_meta *meta, gguf_error *err) {
+    for (int i = 2; i < t->n_args; i++) {
+        if (!gguf_meta_find(meta, t->args[i])) return missing_key(t, t->args[i], err);
+        gguf_meta_unset(meta, t->args[i]);
     }
     return GGUF_OK;
 }
 
-static gguf_code change_rename(gguf_meta *meta, const char *file, char **args, int n,
-                               gguf_error *err) {
-    if (n != 2)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected rename FILE OLD NEW");
-    const gguf_kv *old = gguf_meta_find(meta, args[0]);
-    if (!old) return missing_key(file, args[0], err);
-    if (gguf_meta_find(meta, args[1]))
-        return gguf_fail(err, GGUF_E_DUPLICATE, file, GGUF_NO_OFFSET, "key '%s' exists", args[1]);
+static gguf_code change_rename(tool *t, gguf_meta *meta, gguf_error *err) {
+    const char *from = t->args[2], *to = t->args[3];
+    const gguf_kv *old = gguf_meta_find(meta, from);
+    if (!old) return missing_key(t, from, err);
+    if (gguf_meta_find(meta, to))
+        return gguf_fail(err, GGUF_E_DUPLICATE, t->args[1], GGUF_NO_OFFSET, "key '%s' exists", to);
     gguf_kv renamed = *old;
-    renamed.key = gguf_str_of(args[1]);
+    renamed.key = gguf_str_of(to);
     gguf_meta_set_kv(meta, &renamed);
-    gguf_meta_unset(meta, args[0]);
+    gguf_meta_unset(meta, from);
     return GGUF_OK;
 }
 
-static gguf_code change_template(gguf_meta *meta, const char *file, char **args, int n,
-                                 gguf_error *err) {
+/* Text it must be; another engine may understand what ours does not. */
+static gguf_code check_template(tool *t, const char *path, gguf_str text, gguf_error *err) {
+    rt_template *parsed = NULL;
+    gguf_error why = {0};
+    size_t at = 0;
+    if (!gguf_utf8_valid(text.ptr, text.len, &at))
+        return gguf_fail(err, GGUF_E_FORMAT, path, (int64_t)at, "not UTF-8");
+    if (rt_template_parse(text, &parsed, &why))
+        tool_warn(t, "%s: the template does not parse: %s", path, why.message);
+    rt_template_free(parsed);
+    return GGUF_OK;
+}
+
+static gguf_code change_template(tool *t, gguf_meta *meta, gguf_error *err) {
+    const char *path = t->args[2];
     char *text;
     size_t len;
-    (void)file;
-    if (n != 1)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "expected set-template FILE TEMPLATE.jinja");
-    gguf_code code = gguf_read_file(args[0], MAX_TEMPLATE_BYTES, &text, &len, err);
+    gguf_code code = gguf_read_file(path, MAX_TEMPLATE_BYTES, &text, &len, err);
     if (code) return code;
-    gguf_meta_set_str(meta, "tokenizer.chat_template", (gguf_str){text, len});
+    code = check_template(t, path, (gguf_str){text, len}, err);
+    if (!code) gguf_meta_set_str(meta, "tokenizer.chat_template", (gguf_str){text, len});
     free(text);
-    return GGUF_OK;
+    return code;
 }
 
 static gguf_meta *copy_meta(const gguf_meta *from) {
@@ -127,17 +134,15 @@ static gguf_code change(tool *t, const edit_opts *o, change_fn fn, gguf_error *e
     const char *path = t->args[1];
     gguf_file *file;
     gguf_edit_result result;
-    if (t->n_args < 3)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "%s: nothing to change (see --help)", t->args[0]);
     gguf_code code = o->dry_run ? GGUF_OK : gguf_edit_recover(path, err);
     if (!code) code = gguf_file_open(path, GGUF_OPEN_ANY_TYPE | GGUF_OPEN_SINGLE, &file, err);
     if (code) return code;
     gguf_meta *meta = copy_meta(gguf_file_meta(file));
-    code = meta ? fn(meta, path, t->args + 2, t->n_args - 2, err)
+    code = meta ? fn(t, meta, err)
                 : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     if (!code) code = gguf_meta_status(meta, err);
-    if (!code) code = gguf_edit_save(file, meta, o->output, t->force, o->dry_run, &result, err);
+    const gguf_edit_opts opts = {o->output, t->force, o->dry_run, &tool_cancelled};
+    if (!code) code = gguf_edit_save(file, meta, &opts, &result, err);
     if (!code) print_edit(t, o->output ? o->output : path, &result, o->dry_run);
     gguf_meta_free(meta);
     gguf_file_close(file);
@@ -172,9 +177,6 @@ static void print_shard(void *ctx, const char *path, size_t n_tensors, uint64_t 
 
 static gguf_code run_split(tool *t, const edit_opts *o, gguf_error *err) {
     gguf_file *file;
-    if (t->n_args != 3)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "expected split FILE PREFIX --max-size SIZE or --max-tensors N");
     gguf_code code = gguf_file_open(t->args[1], GGUF_OPEN_DEFAULT, &file, err);
     if (code) return code;
     gguf_split_opts opts = o->split;
@@ -194,9 +196,8 @@ static gguf_code rewrite(tool *t, const edit_opts *o, gguf_open_flags flags,
                                             const atomic_bool *cancel, gguf_error *err),
                          gguf_error *err) {
     gguf_file *file;
-    if (t->n_args != 2 || !o->output)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected %s FILE -o OUT.gguf",
-                         t->args[0]);
+    if (!o->output)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "-o OUT.gguf is missing");
     gguf_code code = gguf_file_open(t->args[1], flags, &file, err);
     if (code) return code;
     if (o->dry_run)
@@ -216,20 +217,31 @@ static gguf_code run_swap(tool *t, const edit_opts *o, gguf_error *err) {
     return rewrite(t, o, GGUF_OPEN_BIG_ENDIAN, gguf_file_swap, err);
 }
 
+static const struct {
+    const char *verb, *args;
+    int n_min, n_max; /* words with the verb */
+    gguf_code (*fn)(tool *t, const edit_opts *o, gguf_error *err);
+} verbs[] = {
+    {"set", "FILE KEY=TYPE:VALUE...", 3, INT_MAX, run_set},
+    {"unset", "FILE KEY...", 3, INT_MAX, run_unset},
+    {"rename", "FILE OLD NEW", 4, 4, run_rename},
+    {"set-template", "FILE TEMPLATE.jinja", 3, 3, run_set_template},
+    {"split", "FILE PREFIX --max-size SIZE or --max-tensors N", 3, 3, run_split},
+    {"merge", "FIRST-SHARD -o OUT.gguf", 2, 2, run_merge},
+    {"swap-endian", "FILE -o OUT.gguf", 2, 2, run_swap},
+};
+
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
-    const edit_opts *o = ctx;
-    static const struct {
-        const char *verb;
-        gguf_code (*fn)(tool *t, const edit_opts *o, gguf_error *err);
-    } verbs[] = {{"set", run_set},         {"unset", run_unset},
-                 {"rename", run_rename},   {"set-template", run_set_template},
-                 {"split", run_split},     {"merge", run_merge},
-                 {"swap-endian", run_swap}};
-    if (t->n_args < 2)
+    if (t->n_args == 0)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "expected VERB FILE (see --help)");
-    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++)
-        if (strcmp(verbs[i].verb, t->args[0]) == 0) return verbs[i].fn(t, o, err);
+    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
+        if (strcmp(verbs[i].verb, t->args[0]) != 0) continue;
+        if (t->n_args >= verbs[i].n_min && t->n_args <= verbs[i].n_max)
+            return verbs[i].fn(t, ctx, err);
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected %s %s (see --help)",
+                         verbs[i].verb, verbs[i].args);
+    }
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "unknown verb '%s' (see --help)",
                      t->args[0]);
 }

@@ -1,6 +1,7 @@
 /* gguf-imatrix: run a model over a text and write the importance of its weights' columns. */
 #include "libgguf/outfile.h"
 #include "runtime/calibrate.h"
+#include "tools/common/precision.h"
 #include "tools/common/text_tokens.h"
 #include "tools/imatrix/show.h"
 
@@ -31,8 +32,7 @@ static const tool_option options[] = {
     {OPT_PLOT, "plot", "OUT.svg", "with --show: draw them by layer"},
     {OPT_SAVE_EVERY, "save-every", "N", "write the output after every N chunks"},
     {OPT_RESUME, "resume", NULL, "go on from the chunks that the output has"},
-    {OPT_PRECISION, "precision", "FORM",
-     "of products with float weights: f32 (default), or faster bf16 or q8"},
+    {OPT_PRECISION, "precision", "FORM", PRECISION_HELP},
     {0},
 };
 
@@ -42,18 +42,6 @@ typedef struct imatrix_opts {
     bool dat, merge, resume;
     rt_precision precision;
 } imatrix_opts;
-
-static gguf_code set_precision(const char *arg, rt_precision *out, gguf_error *err) {
-    static const char *const names[] = {
-        [RT_PRECISION_F32] = "f32", [RT_PRECISION_BF16] = "bf16", [RT_PRECISION_Q8] = "q8"};
-    for (int i = RT_PRECISION_F32; i <= RT_PRECISION_Q8; i++)
-        if (strcmp(arg, names[i]) == 0) {
-            *out = i == RT_PRECISION_F32 ? RT_PRECISION_DEFAULT : (rt_precision)i;
-            return GGUF_OK;
-        }
-    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                     "--precision takes f32, bf16 or q8, not '%s'", arg);
-}
 
 static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err) {
     imatrix_opts *o = ctx;
@@ -88,7 +76,7 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         o->resume = true;
         break;
     case OPT_PRECISION:
-        return set_precision(arg, &o->precision, err);
+        return precision_parse(arg, &o->precision, err);
     default:
         break;
     }

@@ -48,6 +48,10 @@ gguf_code inspect_open_values(const inspect_call *c, size_t i, gguf_file **out);
 /* Whether --filter takes a name; --tensor too where tensors are named. */
 bool inspect_takes(const inspect_opts *o, gguf_str name);
 bool inspect_takes_tensor(const inspect_opts *o, gguf_str name);
+/* Whether the filters take any key or tensor of the file; true without filters. */
+bool inspect_takes_any(const inspect_opts *o, const gguf_file *file, bool keys, bool tensors);
+/* A misspelt filter must not look like an empty file: GGUF_E_CHECK. */
+gguf_code inspect_fail_filter(const inspect_call *c, const char *what);
 
 void inspect_print_str(FILE *out, gguf_str s, size_t max_bytes); /* quoted, escaped, cut */
 /* One value of an entry as text; the iterator moves on. */

@@ -67,9 +67,12 @@ gguf_code inspect_all(const inspect_call *c) {
     if (!c->t->json) return inspect_summary(c);
     gguf_code code = inspect_open(c, 0, &file);
     if (code) return code;
-    json_all(file, c->o);
+    if (inspect_takes_any(c->o, file, true, true))
+        json_all(file, c->o);
+    else
+        code = inspect_fail_filter(c, "key or tensor");
     gguf_file_close(file);
-    return GGUF_OK;
+    return code;
 }
 
 /* ---- metadata ---------------------------------------------------------------------------- */
@@ -91,7 +94,9 @@ gguf_code inspect_meta(const inspect_call *c) {
     gguf_file *file;
     gguf_code code = inspect_open(c, 0, &file);
     if (code) return code;
-    if (c->t->json) {
+    if (!inspect_takes_any(c->o, file, true, false)) {
+        code = inspect_fail_filter(c, "key");
+    } else if (c->t->json) {
         json_out j = {.file = stdout};
         json_file(&j, file);
         json_meta(&j, file, c->o);
@@ -100,7 +105,7 @@ gguf_code inspect_meta(const inspect_call *c) {
         print_meta(file, c->o);
     }
     gguf_file_close(file);
-    return GGUF_OK;
+    return code;
 }
 
 /* ---- tensors ----------------------------------------------------------------------------- */
@@ -122,7 +127,9 @@ gguf_code inspect_tensors(const inspect_call *c) {
     gguf_file *file;
     gguf_code code = inspect_open(c, 0, &file);
     if (code) return code;
-    if (c->t->json) {
+    if (!inspect_takes_any(c->o, file, false, true)) {
+        code = inspect_fail_filter(c, "tensor");
+    } else if (c->t->json) {
         json_out j = {.file = stdout};
         json_file(&j, file);
         json_tensors(&j, file, c->o);
@@ -131,7 +138,7 @@ gguf_code inspect_tensors(const inspect_call *c) {
         print_tensors(file, c->o);
     }
     gguf_file_close(file);
-    return GGUF_OK;
+    return code;
 }
 
 /* ---- tokens ------------------------------------------------------------------------------ */
@@ -188,6 +195,12 @@ static gguf_code open_walk(const gguf_file *file, token_walk *w, gguf_error *err
                      "tokenizer.ggml.tokens is not an array of strings");
 }
 
+static bool takes_a_token(const inspect_opts *o, token_walk w) {
+    while (next_token(&w))
+        if (inspect_takes(o, w.text)) return true;
+    return !o->filter;
+}
+
 static void list_tokens(const inspect_call *c, const gguf_file *file, token_walk *w) {
     json_out j = {.file = stdout};
     if (c->t->json) {
@@ -209,6 +222,7 @@ gguf_code inspect_tokens(const inspect_call *c) {
     gguf_code code = inspect_open(c, 0, &file);
     if (code) return code;
     code = open_walk(file, &w, c->err);
+    if (!code && !takes_a_token(c->o, w)) code = inspect_fail_filter(c, "token");
     if (!code) list_tokens(c, file, &w);
     gguf_file_close(file);
     return code;

@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     OPT_MAX_ARRAY = TOOL_LONG_ONLY,
@@ -92,22 +93,21 @@ static const char *const verb_names[N_VERBS + 1] = {"summary", "meta", "tensors"
                                                     "verify",  "hash", "diff",    "report", NULL};
 
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
-    const inspect_opts *o = ctx;
-    inspect_call c = {t, o, t->args, err};
-    if (t->n_args == 1) return inspect_all(&c);
-    c.files++;
-    for (size_t i = 0; t->n_args > 1 && i < N_VERBS; i++) {
+    inspect_call c = {t, ctx, t->args, err};
+    if (t->n_args == 0)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "expected [VERB] FILE, or diff A B (see --help)");
+    for (size_t i = 0; i < N_VERBS; i++) {
         if (strcmp(verbs[i].name, t->args[0]) != 0) continue;
-        if (t->n_args != verbs[i].n_files + 1) break;
+        if (t->n_args == 1 && access(t->args[0], F_OK) == 0) break; /* a file of that name */
+        if (t->n_args != verbs[i].n_files + 1)
+            return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected %s %s (see --help)",
+                             verbs[i].name, verbs[i].n_files == 1 ? "FILE" : "A B");
+        c.files++;
         if (verbs[i].paged) tool_page();
         return verbs[i].run(&c);
     }
-    bool is_verb = false;
-    for (size_t i = 0; t->n_args > 1 && i < N_VERBS; i++)
-        is_verb = is_verb || strcmp(verbs[i].name, t->args[0]) == 0;
-    if (t->n_args < 2 || is_verb)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "expected [VERB] FILE, or diff A B (see --help)");
+    if (t->n_args == 1) return inspect_all(&c);
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "unknown verb '%s' (see --help)",
                      t->args[0]);
 }

@@ -185,6 +185,8 @@ gguf_code inspect_report(const inspect_call *c) {
     gguf_code code = inspect_open_values(c, 0, &file);
     if (code) return code;
     code = inspect_check_output(c, c->o->output);
+    if (!code && !inspect_takes_any(c->o, file, false, true))
+        code = inspect_fail_filter(c, "tensor");
     if (!code) code = write_report(c, file);
     gguf_file_close(file);
     return code;

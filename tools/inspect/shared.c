@@ -48,6 +48,21 @@ bool inspect_takes_tensor(const inspect_opts *o, gguf_str name) {
     return !o->has_regex || regexec(&o->regex, name_text(name, text, sizeof text), 0, NULL, 0) == 0;
 }
 
+gguf_code inspect_fail_filter(const inspect_call *c, const char *what) {
+    return gguf_fail(c->err, GGUF_E_CHECK, c->files[0], GGUF_NO_OFFSET, "no %s fits the filter",
+                     what);
+}
+
+bool inspect_takes_any(const inspect_opts *o, const gguf_file *file, bool keys, bool tensors) {
+    const gguf_meta *meta = gguf_file_meta(file);
+    if (!o->filter && !(tensors && o->has_regex)) return true;
+    for (size_t i = 0; keys && o->filter && i < gguf_meta_count(meta); i++)
+        if (inspect_takes(o, gguf_meta_at(meta, i)->key)) return true;
+    for (size_t i = 0; tensors && i < gguf_file_n_tensors(file); i++)
+        if (inspect_takes_tensor(o, gguf_file_tensor(file, i)->name)) return true;
+    return false;
+}
+
 /* ---- values as text ---------------------------------------------------------------------- */
 
 void inspect_print_str(FILE *out, gguf_str s, size_t max_bytes) {

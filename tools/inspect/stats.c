@@ -16,7 +16,8 @@ static gguf_code measure(const inspect_call *c, const gguf_file *file, inspect_s
     gguf_code code = gguf_pool_new(c->t->n_threads, &pool, c->err);
     uint64_t done = 0, total = 0;
     for (size_t i = 0; i < gguf_file_n_tensors(file); i++)
-        total += gguf_file_tensor(file, i)->n_bytes;
+        if (inspect_takes_tensor(c->o, gguf_file_tensor(file, i)->name))
+            total += gguf_file_tensor(file, i)->n_bytes;
     for (size_t i = 0; i < gguf_file_n_tensors(file) && !code; i++) {
         const gguf_tensor *t = gguf_file_tensor(file, i);
         if (!inspect_takes_tensor(c->o, t->name)) continue;
@@ -198,6 +199,8 @@ gguf_code inspect_stats(const inspect_call *c) {
     gguf_code code = inspect_open_values(c, 0, &file);
     if (code) return code;
     code = inspect_check_output(c, c->o->plot);
+    if (!code && !inspect_takes_any(c->o, file, false, true))
+        code = inspect_fail_filter(c, "tensor");
     if (!code) code = inspect_stats_measure(c, file, &list);
     if (!code && c->o->plot) code = tool_save_page(c->t, c->o->plot, write_plot, &list, c->err);
     if (!code) c->t->json ? json_list(file, &list) : print_list(&list);

@@ -63,3 +63,13 @@ while [ ! -s cut.json ]; do sleep 0.05; done
 kill -INT $!
 wait $!
 echo "interrupted: $?, $(jq 'length >= 1' cut.json), $(cat err | grep -v warning)"
+# The form of activations is in every record, in the test's name, and in comparisons.
+for form in default f32 q8; do bench m.gguf -p 4 -n 0 -o jsonl --precision $form >$form.jsonl; done
+jq -r .precision default.jsonl f32.jsonl q8.jsonl
+jq -c '.arithmetic_share > 0' default.jsonl f32.jsonl q8.jsonl
+bench m.gguf -p 4 -n 0 --precision q8 | grep -o 'pp4 q8'
+t gguf-bench m.gguf --precision f16
+gguf-bench compare f32.jsonl q8.jsonl 2>&1 | grep -o '.*warning.*\|pp4 q8'
+gguf-bench compare f32.jsonl q8.jsonl --json 2>err | jq -c '.pairs[] | [.precision_a, .precision_b]'
+cat default.jsonl f32.jsonl >two.jsonl
+gguf-bench compare two.jsonl f32.jsonl 2>&1 | grep -o '.*warning.*\|pp4 f32\|only in.*'

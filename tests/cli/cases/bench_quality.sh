@@ -55,3 +55,6 @@ refuse '{"choices": ["a", "b"], "label": 0}'
 refuse '{"context": "x"'
 refuse '[]'
 refuse ''
+# f32 with weights in blocks is another computation than by default.
+quality q.gguf --precision f32 --json | jq -c --slurpfile a two.json '[.precision, .ppl != $a[0].ppl, (.ppl / $a[0].ppl - 1 | fabs < 0.05)]'
+quality q.gguf --precision f32 | head -n 1

@@ -38,3 +38,8 @@ mkdir alone && cp "$M"/llama_lora/* alone && t gguf-convert alone -o x.gguf
 t gguf-convert alone -o a.gguf --base "$M/llama_linear" -q
 t gguf-convert alone -o x.gguf --base "$M/qwen3"
 t ls
+t gguf-convert "$DATA/models/llama_linear" -o wide.gguf --override general.alignment=u32:256 -q
+gguf-inspect wide.gguf | sed -n 2p
+t gguf-inspect verify wide.gguf
+t gguf-convert "$DATA/models/llama_linear" -o x.gguf --override general.alignment=u32:33
+t gguf-convert "$DATA/models/llama_linear" -o x.gguf --override general.alignment=u64:64

@@ -47,3 +47,12 @@ for type in F16 Q8_0 Q5_1 Q4_K_M Q6_K; do
 done
 t gguf-run big.gguf -p x
 t gguf-edit set m.gguf
+# The alignment is what the tensors have; the error names the file.
+t gguf-edit set m.gguf general.alignment=u32:64
+t gguf-edit set m.gguf general.alignment=u64:32
+t gguf-edit set m.gguf general.alignment=u32:32 -o same.gguf
+t gguf-inspect verify same.gguf
+# A template that does not parse is set with a warning, one that is no text is not.
+printf '{%% if %%}' >bad.jinja
+t gguf-edit set-template m.gguf bad.jinja
+t gguf-edit set-template m.gguf merged.gguf

@@ -46,3 +46,10 @@ mkfifo pipe
 t timeout 10 gguf-inspect pipe
 gguf-inspect tokens a.gguf 2>closed | head -n 1 >/dev/null
 wc -c <closed
+# A filter that takes nothing is no empty file.
+for verb in meta tensors tokens stats hash; do t gguf-inspect $verb a.gguf --filter nothing.like.it; done
+t gguf-inspect stats a.gguf --tensor '^nothing$'
+t gguf-inspect tensors a.gguf --tensor '^nothing$' --json
+t gguf-inspect a.gguf --filter nothing.like.it --json
+t gguf-inspect diff a.gguf b.gguf --tensor '^nothing$'
+t gguf-inspect report a.gguf -o none.html --filter nothing.like.it

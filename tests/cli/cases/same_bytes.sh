@@ -18,8 +18,10 @@ for type in Q2_K Q4_K_M; do
     for effort in fast best; do
         gguf-quantize demo.gguf a.gguf $type --imatrix imatrix.gguf --effort $effort -q -t 1 --force
         GGUF_ISA=scalar gguf-quantize demo.gguf b.gguf $type --imatrix imatrix.gguf --effort $effort -q -t 2 --force
-        cmp a.gguf b.gguf && ! cmp -s a.gguf normal.gguf && echo "$type $effort: equal"
+        gguf-convert "$DATA/demo-model" -o c.gguf --outtype $type --imatrix imatrix.gguf --effort $effort -q --force
+        cmp a.gguf b.gguf && cmp a.gguf c.gguf && ! cmp -s a.gguf normal.gguf && echo "$type $effort: equal"
         gguf-inspect meta a.gguf | grep effort
     done
 done
 t gguf-quantize demo.gguf no.gguf Q4_K_M --effort most -q
+t gguf-convert "$DATA/demo-model" -o no.gguf --outtype Q4_K_M --effort most -q

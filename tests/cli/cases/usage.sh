@@ -18,3 +18,14 @@ t gguf-convert "$DATA/models/llama" -o out.gguf --max-memory 5X
 t gguf-convert "$DATA/models/llama" -o out.gguf --outtype Q9_Z
 t gguf-inspect --json
 t ls
+# A verb without its file is wrong usage, not a file of that name.
+t gguf-inspect verify
+t gguf-inspect diff a.gguf
+t gguf-edit
+t gguf-edit set
+t gguf-edit rename a.gguf x
+t gguf-edit foo
+mkdir folder
+t gguf-inspect folder
+gguf-inspect --help >/dev/full; echo "full: $?"
+gguf-inspect --version >/dev/full; echo "full: $?"
