@@ -183,12 +183,12 @@ typedef struct QUANT_PACKED block_act_q8 {
     uint8_t unused[32];
 } block_act_q8;
 
-/* y = d q; sums[j] is the sum of qs[16 j .. 16 j + 15] */
+/* y = d q; sums[j] is the sum of qs[16 j .. 16 j + 15], sums32[j] that of qs[32 j .. 32 j + 31] */
 typedef struct QUANT_PACKED block_act_q8_k {
     int8_t qs[256];
-    int16_t sums[16];
+    int16_t sums[16], sums32[8];
     float d;
-    uint8_t unused[28];
+    uint8_t unused[12];
 } block_act_q8_k;
 
 _Static_assert(sizeof(block_q4_0) == 18, "Q4_0");

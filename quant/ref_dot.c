@@ -50,6 +50,7 @@ void quant_act_q8_k_scalar(const float *src, size_t n_cols, void *dst) {
         memset(b, 0, sizeof *b);
         b->d = encode_codes(src + i, QUANT_SUPER, b->qs);
         for (int j = 0; j < 16; j++) b->sums[j] = (int16_t)sum_codes(b->qs + 16 * j, 16);
+        for (int j = 0; j < 8; j++) b->sums32[j] = (int16_t)(b->sums[2 * j] + b->sums[2 * j + 1]);
     }
 }
 

@@ -13,7 +13,8 @@
 #define QUANT_STRIP_COLS 1024 /* most columns of one strip */
 
 /* A super-block of each row: y = d s q - dmin m. Codes [columns / 4][row][4]; scales of n
- * sub-blocks [n][row]; minimums of pairs of sub-blocks of 16 [8][row][2]. */
+ * sub-blocks [n][row]; minimums of pairs of
+ * sub-blocks [n / 2][row][2]. */
 typedef struct strip_super {
     uint8_t codes[QUANT_SUPER / 4][QUANT_STRIP_ROWS * 4];
     int32_t scales[16][QUANT_STRIP_ROWS];

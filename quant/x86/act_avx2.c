@@ -73,6 +73,7 @@ void quant_act_q8_k_avx2(const float *src, size_t n_cols, void *dst) {
             _mm256_storeu_si256((__m256i *)(void *)(b->qs + 32 * j), codes);
             sum_codes(codes, sums);
             memcpy(b->sums + 2 * j, sums, sizeof sums);
+            b->sums32[j] = (int16_t)(sums[0] + sums[1]);
         }
     }
 }

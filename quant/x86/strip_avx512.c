@@ -7,10 +7,15 @@
 
 /* ---- making ------------------------------------------------------------------------------ */
 
+/* Every other one of 16 words; all are there twice. */
+static ALWAYS_INLINE __m256i once(__m256i words) {
+    return _mm256_castsi128_si256(_mm256_cvtepi32_epi16(words));
+}
+
 /* Scales come as those of even sub-blocks, then those of odd ones. */
 static ALWAYS_INLINE void make_supers(const uint8_t *w, size_t row_bytes, size_t n_rows,
-                                      size_t block_bytes, super_fn *unpack, size_t n_cols,
-                                      quant_strip *out) {
+                                      size_t block_bytes, super_fn *unpack, size_t n_subs,
+                                      size_t n_cols, quant_strip *out) {
     for (size_t b = 0; b < n_cols / QUANT_SUPER; b++) {
         strip_super *s = &out->supers[b];
         uint8_t codes[ROWS][QUANT_SUPER];
@@ -21,13 +26,13 @@ static ALWAYS_INLINE void make_supers(const uint8_t *w, size_t row_bytes, size_t
             for (int j = 0; j < 8; j++)
                 _mm256_storeu_si256((__m256i *)(void *)(codes[r] + 32 * j), p.q[j]);
             _mm512_storeu_si512(scales[r], _mm512_cvtepi16_epi32(p.s));
-            _mm256_storeu_si256((__m256i *)(void *)mins[r], p.m);
+            _mm256_storeu_si256((__m256i *)(void *)mins[r], n_subs == 16 ? p.m : once(p.m));
             s->d[r] = p.d;
             s->dmin[r] = p.dmin;
         }
         turn(codes, QUANT_SUPER / 4, QUANT_SUPER / 4, s->codes);
         turn(scales, 16, 16, s->scales);
-        turn(mins, 8, 8, s->mins);
+        turn(mins, 8, 8, s->mins); /* of 8 sub-blocks, what is behind their minimums is not used */
     }
 }
 
@@ -123,10 +128,12 @@ static ALWAYS_INLINE void add_super(const strip_super *s, size_t n_subs, const u
     for (size_t t = 0; t < n; t++) {
         const block_act_q8_k *at = (const block_act_q8_k *)(acts + t * act_bytes);
         __m512i mins = _mm512_setzero_si512();
+        const uint8_t *sums =
+            (const uint8_t *)at +
+            (n_subs == 16 ? offsetof(block_act_q8_k, sums) : offsetof(block_act_q8_k, sums32));
 #pragma GCC unroll 8
-        for (size_t j = 0; j < 8; j++)
-            mins =
-                _mm512_dpwssd_epi32(mins, _mm512_load_si512(s->mins[j]), spread(at->sums + 2 * j));
+        for (size_t j = 0; j < n_subs / 2; j++)
+            mins = _mm512_dpwssd_epi32(mins, _mm512_load_si512(s->mins[j]), spread(sums + 4 * j));
         __m512 scale = _mm512_set1_ps(at->d);
         __m512 part = _mm512_mul_ps(_mm512_mul_ps(d, scale), _mm512_cvtepi32_ps(dot[t]));
         part = _mm512_fnmadd_ps(_mm512_mul_ps(dmin, scale), _mm512_cvtepi32_ps(mins), part);
@@ -217,9 +224,9 @@ STRIP(q5_1, multiply_plain, make_plains, plain_q5_1, 0, true)
 STRIP(q8_0, multiply_shifted, make_plains, plain_q8_0, 128, false)
 STRIP(iq4_nl, multiply_shifted, make_plains, plain_iq4_nl, 128, false)
 STRIP(mxfp4, multiply_shifted, make_plains, plain_mxfp4, 128, false)
-STRIP(q2_k, multiply_supers_16, make_supers, super_q2_k)
-STRIP(q3_k, multiply_supers_16, make_supers, super_q3_k)
-STRIP(q4_k, multiply_supers_32, make_supers, super_q4_k)
-STRIP(q5_k, multiply_supers_32, make_supers, super_q5_k)
-STRIP(q6_k, multiply_supers_16, make_supers, super_q6_k)
-STRIP(iq4_xs, multiply_supers_32, make_supers, super_iq4_xs_shifted)
+STRIP(q2_k, multiply_supers_16, make_supers, super_q2_k, 16)
+STRIP(q3_k, multiply_supers_16, make_supers, super_q3_k, 16)
+STRIP(q4_k, multiply_supers_32, make_supers, super_q4_k, 8)
+STRIP(q5_k, multiply_supers_32, make_supers, super_q5_k, 8)
+STRIP(q6_k, multiply_supers_16, make_supers, super_q6_k, 16)
+STRIP(iq4_xs, multiply_supers_32, make_supers, super_iq4_xs_shifted, 8)
