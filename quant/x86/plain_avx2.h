@@ -7,7 +7,7 @@
 #include "quant/numeric.h"
 #include "quant/x86/vec_avx2.h"
 
-/* y = d q + m; q unsigned, or signed in types that say so. */
+/* y = d q + m, or y = d (q - offset) with the type's offset; q is signed in Q8_0, IQ4_NL, MXFP4. */
 typedef struct plain {
     __m256i q;
     float d, m;
@@ -17,8 +17,7 @@ typedef plain plain_fn(const void *block);
 
 static ALWAYS_INLINE plain plain_q4_0(const void *block) {
     const block_q4_0 *b = block;
-    float d = quant_f16_to_f32(b->d);
-    return (plain){nibbles(b->qs), d, -8.0f * d};
+    return (plain){nibbles(b->qs), quant_f16_to_f32(b->d), 0.0f};
 }
 
 static ALWAYS_INLINE plain plain_q4_1(const void *block) {
@@ -28,8 +27,8 @@ static ALWAYS_INLINE plain plain_q4_1(const void *block) {
 
 static ALWAYS_INLINE plain plain_q5_0(const void *block) {
     const block_q5_0 *b = block;
-    float d = quant_f16_to_f32(b->d);
-    return (plain){_mm256_or_si256(nibbles(b->qs), fifth_bits(b->qh)), d, -16.0f * d};
+    return (plain){_mm256_or_si256(nibbles(b->qs), fifth_bits(b->qh)), quant_f16_to_f32(b->d),
+                   0.0f};
 }
 
 static ALWAYS_INLINE plain plain_q5_1(const void *block) {

@@ -2,7 +2,7 @@
 #ifndef QUANT_REDUCE_AVX512_H
 #define QUANT_REDUCE_AVX512_H
 
-#include "quant/x86/vec_avx2.h"
+#include "quant/x86/reduce_avx2.h"
 
 static ALWAYS_INLINE __m128 sum_four(__m512 a, __m512 b, __m512 c, __m512 d) {
     __m512 ab = _mm512_add_ps(_mm512_unpacklo_ps(a, b), _mm512_unpackhi_ps(a, b));
@@ -10,26 +10,6 @@ static ALWAYS_INLINE __m128 sum_four(__m512 a, __m512 b, __m512 c, __m512 d) {
     __m512 all = _mm512_add_ps(_mm512_shuffle_ps(ab, cd, 0x44), _mm512_shuffle_ps(ab, cd, 0xEE));
     __m256 half = _mm256_add_ps(_mm512_castps512_ps256(all), _mm512_extractf32x8_ps(all, 1));
     return _mm_add_ps(_mm256_castps256_ps128(half), _mm256_extractf128_ps(half, 1));
-}
-
-static ALWAYS_INLINE __m256i add_pairs(__m256i a, __m256i b) {
-    return _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
-}
-
-static ALWAYS_INLINE __m128i sum_four_256(__m256i a, __m256i b, __m256i c, __m256i d) {
-    __m256i ab = add_pairs(a, b), cd = add_pairs(c, d);
-    __m256i all = _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
-    return _mm_add_epi32(_mm256_castsi256_si128(all), _mm256_extracti128_si256(all, 1));
-}
-
-/* Lane k: the sum of v[k]. */
-static ALWAYS_INLINE __m256i sum_eight(const __m256i v[8]) {
-    __m256i ab = add_pairs(v[0], v[1]), cd = add_pairs(v[2], v[3]);
-    __m256i ef = add_pairs(v[4], v[5]), gh = add_pairs(v[6], v[7]);
-    __m256i low = _mm256_add_epi32(_mm256_unpacklo_epi64(ab, cd), _mm256_unpackhi_epi64(ab, cd));
-    __m256i high = _mm256_add_epi32(_mm256_unpacklo_epi64(ef, gh), _mm256_unpackhi_epi64(ef, gh));
-    return _mm256_add_epi32(_mm256_permute2x128_si256(low, high, 0x20),
-                            _mm256_permute2x128_si256(low, high, 0x31));
 }
 
 static ALWAYS_INLINE __m128i sum_four_512(__m512i a, __m512i b, __m512i c, __m512i d) {

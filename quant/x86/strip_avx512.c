@@ -1,57 +1,8 @@
 /* AVX-512 strips: lane r of a vector belongs to row r, so nothing is added across lanes. Sums have
  * the order of the dot kernels. */
 #include "quant/x86/strip_avx512.h"
-#include "quant/kernels.h"
-#include "quant/x86/plain_avx2.h"
-#include "quant/x86/super_avx2.h"
 
 /* ---- making ------------------------------------------------------------------------------ */
-
-/* Every other one of 16 words; all are there twice. */
-static ALWAYS_INLINE __m256i once(__m256i words) {
-    return _mm256_castsi128_si256(_mm256_cvtepi32_epi16(words));
-}
-
-/* Scales come as those of even sub-blocks, then those of odd ones. */
-static ALWAYS_INLINE void make_supers(const uint8_t *w, size_t row_bytes, size_t n_rows,
-                                      size_t block_bytes, super_fn *unpack, size_t n_subs,
-                                      size_t n_cols, quant_strip *out) {
-    for (size_t b = 0; b < n_cols / QUANT_SUPER; b++) {
-        strip_super *s = &out->supers[b];
-        uint8_t codes[ROWS][QUANT_SUPER];
-        int32_t scales[ROWS][16];
-        int16_t mins[ROWS][16];
-        for (size_t r = 0; r < ROWS; r++) {
-            super p = unpack(strip_row(w, row_bytes, n_rows, r) + b * block_bytes);
-            for (int j = 0; j < 8; j++)
-                _mm256_storeu_si256((__m256i *)(void *)(codes[r] + 32 * j), p.q[j]);
-            _mm512_storeu_si512(scales[r], _mm512_cvtepi16_epi32(p.s));
-            _mm256_storeu_si256((__m256i *)(void *)mins[r], n_subs == 16 ? p.m : once(p.m));
-            s->d[r] = p.d;
-            s->dmin[r] = p.dmin;
-        }
-        turn(codes, QUANT_SUPER / 4, QUANT_SUPER / 4, s->codes);
-        turn(scales, 16, 16, s->scales);
-        turn(mins, 8, 8, s->mins); /* of 8 sub-blocks, what is behind their minimums is not used */
-    }
-}
-
-static ALWAYS_INLINE void make_plains(const uint8_t *w, size_t row_bytes, size_t n_rows,
-                                      size_t block_bytes, plain_fn *unpack, int shift, bool has_min,
-                                      size_t n_cols, quant_strip *out) {
-    for (size_t b = 0; b < n_cols / QUANT_BLOCK; b++) {
-        strip_plain *s = &out->plains[b];
-        uint8_t codes[ROWS][QUANT_BLOCK];
-        for (size_t r = 0; r < ROWS; r++) {
-            plain p = unpack(strip_row(w, row_bytes, n_rows, r) + b * block_bytes);
-            __m256i q = _mm256_add_epi8(p.q, _mm256_set1_epi8((char)shift));
-            _mm256_storeu_si256((__m256i *)(void *)codes[r], q);
-            s->d[r] = p.d;
-            s->m[r] = has_min ? p.m : 0.0f;
-        }
-        turn(codes, QUANT_BLOCK / 4, QUANT_BLOCK / 4, s->codes);
-    }
-}
 
 /* Floats become codes of 8 bits, the greatest of a block 127. */
 static ALWAYS_INLINE void round_block(const float columns[QUANT_BLOCK][ROWS], strip_plain *s) {
@@ -100,11 +51,6 @@ static ALWAYS_INLINE void add_codes(const uint8_t (*codes)[ROWS * 4], size_t n_g
         for (size_t t = 0; t < n; t++)
             dot[t] = _mm512_dpbusd_epi32(dot[t], q, spread(acts + t * act_bytes + 4 * g));
     }
-}
-
-/* Scale of sub-block j of n in the order of make_supers. */
-static ALWAYS_INLINE size_t scale_index(size_t j, size_t n) {
-    return n == 16 ? j % 2 * 8 + j / 2 : j;
 }
 
 static ALWAYS_INLINE void add_super(const strip_super *s, size_t n_subs, const uint8_t *acts,

@@ -1,31 +1,8 @@
-/* What the makers and multipliers of strips share. */
+/* What the AVX-512 multipliers of strips share. */
 #ifndef QUANT_STRIP_AVX512_H
 #define QUANT_STRIP_AVX512_H
 
-#include "quant/kernels.h"
-#include "quant/x86/transpose_avx2.h"
-#include "quant/x86/vec_avx2.h"
-
-#define ROWS QUANT_STRIP_ROWS
-#define ACTS QUANT_STRIP_ACTS
-
-/* Row r of a strip; the last of n_rows stands in for those that are missing. */
-static ALWAYS_INLINE const uint8_t *strip_row(const uint8_t *weight, size_t row_bytes,
-                                              size_t n_rows, size_t r) {
-    return weight + (r < n_rows ? r : n_rows - 1) * row_bytes;
-}
-
-/* to[c][row] = from[row][c] for n columns of 32 bits, rows `stride` of those apart; n a multiple
- * of 8 */
-static ALWAYS_INLINE void turn(const void *from, size_t stride, size_t n, void *to) {
-    for (size_t c = 0; c < n; c += 8)
-        for (size_t r = 0; r < ROWS; r += 8) {
-            __m256 columns[8];
-            transpose_8x8((const float *)from + r * stride + c, (int)stride, columns);
-            for (size_t j = 0; j < 8; j++)
-                _mm256_storeu_ps((float *)to + (c + j) * ROWS + r, columns[j]);
-        }
-}
+#include "quant/x86/strip_x86.h"
 
 /* Four columns of an activation, for every row. */
 static ALWAYS_INLINE __m512i spread(const void *p) {
@@ -62,9 +39,5 @@ static ALWAYS_INLINE void store_sums(float *out, size_t stride, size_t n, bool a
             t++;                                                                                 \
         }                                                                                        \
     }
-
-#define MULTIPLY_ARGS                                                                           \
-    const quant_strip *strip, size_t n_cols, const void *acts, size_t act_bytes, size_t n_acts, \
-        float *out, size_t stride, bool add
 
 #endif
