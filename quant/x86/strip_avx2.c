@@ -18,6 +18,15 @@ static ALWAYS_INLINE __m256i both_words(__m256i v) {
     return _mm256_blend_epi16(v, _mm256_slli_epi32(v, 16), 0xAA);
 }
 
+/* The compiler shall not put the additions off: all the products take more registers than there
+ * are.
+ */
+static ALWAYS_INLINE __m256i add_products(__m256i words, __m256i q, __m256i a) {
+    words = _mm256_add_epi16(words, _mm256_maddubs_epi16(q, a));
+    __asm__("" : "+x"(words));
+    return words;
+}
+
 /* dot[t] += scales times the products of n_groups groups, of which 16 bits hold `safe`.
  *   codes   of the rows that are meant, a whole strip's width apart
  *   scales  words */
@@ -33,8 +42,7 @@ static ALWAYS_INLINE void add_codes(const uint8_t *codes, size_t n_groups, size_
             __m256i q = load_256(codes + g * 4 * ROWS);
 #pragma GCC unroll 4
             for (size_t t = 0; t < n; t++)
-                words[t] = _mm256_add_epi16(
-                    words[t], _mm256_maddubs_epi16(q, spread(acts + t * act_bytes + 4 * g)));
+                words[t] = add_products(words[t], q, spread(acts + t * act_bytes + 4 * g));
         }
 #pragma GCC unroll 4
         for (size_t t = 0; t < n; t++)
