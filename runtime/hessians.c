@@ -251,8 +251,9 @@ static void factor_task(void *ctx, size_t task, unsigned worker) {
     factor_job *job = ctx;
     quant_hessian *hessian = job->h->entries[task].hessian;
     (void)worker;
-    if (!hessian || !has_samples(hessian)) return;
-    gguf_code code = quant_hessian_factor(hessian, job->h->damp, NULL);
+    if (!hessian || hessian->n_samples == 0) return;
+    gguf_code code = has_samples(hessian) ? quant_hessian_factor(hessian, job->h->damp, NULL)
+                                          : quant_hessian_mean(hessian, job->h->damp, NULL);
     if (code) atomic_store(&job->failure, (int)code);
 }
 
@@ -314,5 +315,5 @@ gguf_code rt_hessians_head(rt_hessians *h, gguf_pool *pool, gguf_error *err) {
 const quant_hessian *rt_hessians_find(const rt_hessians *h, const char *weight, size_t mat) {
     const entry *e = find_entry(h, weight, mat);
     const quant_hessian *hessian = e ? h->entries[e->owner].hessian : NULL;
-    return hessian && hessian->u ? hessian : NULL;
+    return hessian && hessian->n_samples ? hessian : NULL;
 }

@@ -28,8 +28,8 @@ gguf_code rt_hessians_next_layer(rt_hessians *hessians, bool collect, gguf_pool 
 /* The same for the head, behind the last layer. */
 gguf_code rt_hessians_head(rt_hessians *hessians, gguf_pool *pool, gguf_error *err);
 
-/* Of what a weight multiplies: matrix `mat` of a stack, 0 for a plain one. NULL if it was not met,
- * or only by fewer tokens than a quarter of its columns. */
+/* Of what a weight multiplies: matrix `mat` of a stack, 0 for a plain one. NULL if it was not met;
+ * without factors if only fewer tokens than a quarter of its columns met it. */
 const quant_hessian *rt_hessians_find(const rt_hessians *hessians, const char *weight, size_t mat);
 
 #endif
