@@ -89,14 +89,16 @@ void quant_hessian_add(quant_hessian *hessian, const float *rows, size_t n_rows,
 
 /* ---- factors ----------------------------------------------------------------------------- */
 
-/* From upper sums to symmetric means; returns the mean of the diagonal. */
+/* From upper sums to symmetric means, off the diagonal as far as they are trusted; returns the mean
+ * of the diagonal. */
 static double make_means(quant_hessian *hessian) {
     size_t n = hessian->n;
     float factor = hessian->n_samples ? 1.0f / (float)hessian->n_samples : 0.0f;
     double sum = 0;
     for (size_t i = 0; i < n; i++) {
-        for (size_t j = i; j < n; j++)
-            hessian->h[j * n + i] = hessian->h[i * n + j] = hessian->h[i * n + j] * factor;
+        hessian->h[i * n + i] *= factor;
+        for (size_t j = i + 1; j < n; j++)
+            hessian->h[j * n + i] = hessian->h[i * n + j] *= factor * QUANT_HESSIAN_TRUST;
         sum += (double)hessian->h[i * n + i];
     }
     return n ? sum / (double)n : 0;

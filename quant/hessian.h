@@ -7,6 +7,10 @@
 
 #include <stdint.h>
 
+/* Off the diagonal, means are multiplied with this: correlations of a sample overstate those of
+ * another text. */
+#define QUANT_HESSIAN_TRUST 0.9f
+
 typedef struct quant_hessian {
     size_t n; /* columns of the weight */
     uint64_t n_samples;
@@ -25,7 +29,7 @@ void quant_hessian_free(quant_hessian *hessian); /* accepts NULL */
  *   rows  [n_rows][n] finite */
 void quant_hessian_add(quant_hessian *hessian, const float *rows, size_t n_rows, gguf_pool *pool);
 
-/* Make h the mean, symmetric and damped. Columns that were always 0 get the mean diagonal, so that
+/* Make h the mean, symmetric, with QUANT_HESSIAN_TRUST, and damped. Columns that were always 0 get the mean diagonal, so that
  * their weights are rounded alone. Errors: GGUF_E_NONFINITE. */
 gguf_code quant_hessian_mean(quant_hessian *hessian, double damp, gguf_error *err);
 

@@ -18,18 +18,19 @@ size_t quant_output_scratch_bytes(size_t n_rows, size_t n_cols) {
     return 4 * n_measured(n_rows) * n_cols * sizeof(float);
 }
 
-/* Sum over rows of dᵀ H d, without the damping of H. */
+/* Sum over rows of dᵀ M d, where M is what H was before its diagonal was strengthened:
+ * H = trust M + (1 - trust) diag(M) + damping. */
 static double form(const quant_hessian *hessian, const float *d, size_t n_rows, float *product) {
     size_t n = hessian->n;
-    double sum = 0, squares = 0;
+    double trust = (double)QUANT_HESSIAN_TRUST, damping = hessian->damp * hessian->mean, sum = 0;
     cblas_sgemm(CblasRowMajor, CblasNoTrans, CblasNoTrans, (int)n_rows, (int)n, (int)n, 1.0f, d,
                 (int)n, hessian->h, (int)n, 0.0f, product, (int)n);
     for (size_t i = 0; i < n_rows * n; i++) {
-        sum += (double)d[i] * (double)product[i];
-        squares += (double)d[i] * (double)d[i];
+        double diagonal = (double)hessian->h[i % n * (n + 1)];
+        double extra = (1 - trust) * (diagonal - damping) + damping;
+        sum += (double)d[i] * ((double)product[i] - extra * (double)d[i]);
     }
-    sum -= hessian->damp * hessian->mean * squares;
-    return sum > 0 ? sum : 0;
+    return sum > 0 ? sum / trust : 0;
 }
 
 static gguf_code error_of(uint32_t type, const quant_hessian *hessian, const buffers *b, size_t n,

@@ -155,7 +155,7 @@ START_TEST(compensation_loses_less) {
         quant_compensate(types[k], weights, N_ROWS, N_COLS, hessian, &opts, best, scratch);
         double plain = loss_of(types[k], hessian, rounded), once = loss_of(types[k], hessian, fed);
         double often = loss_of(types[k], hessian, best);
-        ck_assert_msg(once < 0.6 * plain, "%s: %g of %g", name, once, plain);
+        ck_assert_msg(once < 0.9 * plain, "%s: %g of %g", name, once, plain);
         ck_assert_msg(often < once, "%s: %g of %g", name, often, once);
         if (getenv("VERBOSE"))
             printf("%-7s feedback %.3f descent %.3f\n", name, once / plain, often / plain);
@@ -187,8 +187,8 @@ START_TEST(rows_do_not_depend_on_their_company) {
 }
 END_TEST
 
-/* Fewer samples than columns, columns that are always 0: damping makes the factors exist. */
-START_TEST(singular_hessians_are_damped) {
+/* Fewer samples than columns, columns that are always 0: the factors exist all the same. */
+START_TEST(singular_hessians_are_factored) {
     gguf_error err = {0};
     gguf_pool *pool;
     quant_hessian *hessian;
@@ -198,7 +198,6 @@ START_TEST(singular_hessians_are_damped) {
     unit_ok(quant_hessian_new(N_COLS, &hessian, &err), err);
     quant_hessian_add(hessian, few, 3, pool);
     unit_ok(quant_hessian_factor(hessian, 0, &err), err);
-    ck_assert(hessian->damp > 0);
     for (size_t i = 0; i < N_COLS; i++) ck_assert(hessian->u[i * (N_COLS + 1)] > 0);
     quant_hessian_free(hessian);
     unit_ok(quant_hessian_new(N_COLS, &hessian, &err), err);
@@ -212,14 +211,14 @@ END_TEST
 
 /* ---- what is reported -------------------------------------------------------------------- */
 
-/* dᵀ H d of every measured row, H without damping. */
+/* dᵀ M d of every measured row, M the mean that the inputs have. */
 static double plain_form(const quant_hessian *hessian, const float *d) {
     double sum = 0;
     for (size_t row = 0; row < N_ROWS; row += QUANT_OUTPUT_STRIDE)
         for (size_t i = 0; i < N_COLS; i++)
             for (size_t j = 0; j < N_COLS; j++) {
                 double h = (double)hessian->h[i * N_COLS + j];
-                if (i == j) h -= hessian->damp * hessian->mean;
+                h = i == j ? h - hessian->damp * hessian->mean : h / (double)QUANT_HESSIAN_TRUST;
                 sum += (double)d[row * N_COLS + i] * h * (double)d[row * N_COLS + j];
             }
     return sum;
@@ -366,7 +365,7 @@ int main(void) {
     tcase_add_test(tests, every_instruction_set_gives_the_same);
     tcase_add_test(tests, compensation_loses_less);
     tcase_add_test(tests, rows_do_not_depend_on_their_company);
-    tcase_add_test(tests, singular_hessians_are_damped);
+    tcase_add_test(tests, singular_hessians_are_factored);
     tcase_add_test(tests, output_errors_are_those_of_plain_sums);
     tcase_add_test(tests, reports_do_not_depend_on_threads_or_interruptions);
     suite_add_tcase(suite, tests);
