@@ -6,8 +6,8 @@
 #include "quant/hessian.h"
 #include "quant/quant.h"
 
-/* One row of so many is measured, so that it costs less than one pass of descent. */
-#define QUANT_OUTPUT_STRIDE 4
+/* One row of so many is measured, so that it costs little beside the compensation. */
+#define QUANT_OUTPUT_STRIDE 8
 
 /* Sums over the measured rows. */
 typedef struct quant_output_sums {
