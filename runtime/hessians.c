@@ -279,6 +279,11 @@ static gguf_code check_cancel(const rt_hessians *h, gguf_error *err) {
     return GGUF_OK;
 }
 
+static void report_progress(const rt_hessians *h, size_t n_done) {
+    if (h->opts.progress)
+        h->opts.progress(h->opts.progress_ctx, n_done * h->n_ctx, rt_hessians_n_tokens(h));
+}
+
 static void start_collecting(rt_hessians *h, bool wanted, gguf_pool *pool) {
     free_entries(h);
     h->pool = pool;
@@ -293,6 +298,7 @@ gguf_code rt_hessians_next_layer(rt_hessians *h, bool wanted, gguf_pool *pool, g
         code = rt_session_layer(h->session, h->next_layer, chunk_at(h, i), h->n_ctx, err);
         if (!code) code = check_cancel(h, err);
         h->first_chunk = false;
+        report_progress(h, i + 1);
     }
     h->next_layer++;
     return code || !wanted ? code : factor_all(h, pool, err);
@@ -307,6 +313,7 @@ gguf_code rt_hessians_head(rt_hessians *h, gguf_pool *pool, gguf_error *err) {
         code = rt_session_head(h->session, chunk_at(h, i), h->n_ctx, logits, err);
         if (!code) code = check_cancel(h, err);
         h->first_chunk = false;
+        report_progress(h, i + 1);
     }
     free(logits);
     return code ? code : factor_all(h, pool, err);

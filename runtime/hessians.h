@@ -9,7 +9,8 @@
 
 typedef struct rt_hessians rt_hessians;
 
-/* Embed up to opts->n_chunks chunks of opts->n_ctx tokens.
+/* Embed up to opts->n_chunks chunks of opts->n_ctx tokens. opts->progress counts the tokens of the
+ * layer at hand.
  *   folder  where the stream lies when it is larger than half a GiB
  *   damp    see quant_hessian_factor
  * Errors: of sessions, GGUF_E_USAGE no whole chunk of tokens, GGUF_E_IO, GGUF_E_NOMEM. */

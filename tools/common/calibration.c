@@ -7,6 +7,7 @@
 #include "runtime/hessians.h"
 #include "runtime/import/import.h"
 #include "runtime/sensitivity.h"
+#include "tools/common/calibration_progress.h"
 #include "tools/common/calibration_report.h"
 #include "tools/common/text_tokens.h"
 
@@ -29,6 +30,7 @@ struct calibration {
     rt_hessians *hessians;
     uint32_t n_layers;
     quant_output_error *errors; /* [plan->n_tensors] */
+    calibration_progress progress;
 };
 
 calibration_opts calibration_defaults(void) {
@@ -260,9 +262,15 @@ gguf_code calibration_sensitivities(tool *t, calibration *c, quant_allocation *a
 /* ---- the walk ---------------------------------------------------------------------------- */
 
 gguf_code calibration_start(tool *t, calibration *c, const char *folder, gguf_error *err) {
-    const rt_calibrate_opts opts = calibrate_opts(t, c);
+    rt_calibrate_opts opts = calibrate_opts(t, c);
+    size_t n_tokens = (size_t)opts.n_ctx * opts.n_chunks;
     c->errors = calloc(c->plan->n_tensors + 1, sizeof *c->errors);
     if (!c->errors) return no_memory(err);
+    gguf_code code = calibration_progress_init(&c->progress, t, c->plan,
+                                               n_tokens < c->ids.n ? n_tokens : c->ids.n, err);
+    if (code) return code;
+    opts.progress = calibration_progress_walk;
+    opts.progress_ctx = &c->progress;
     return rt_hessians_new(c->model, c->ids.data, c->ids.n, &opts, folder, c->opts.damp,
                            &c->hessians, err);
 }
@@ -270,6 +278,7 @@ gguf_code calibration_start(tool *t, calibration *c, const char *folder, gguf_er
 void calibration_close(calibration *c) {
     if (!c) return;
     rt_hessians_free(c->hessians);
+    calibration_progress_clear(&c->progress);
     rt_ids_clear(&c->ids);
     rt_model_close(c->model);
     free(c->errors);
@@ -306,6 +315,7 @@ static gguf_code provide(void *ctx, uint32_t stage, bool needed, gguf_pool *pool
     calibration *c = ctx;
     gguf_code code = GGUF_OK;
     if (stage == 0) return GGUF_OK;
+    c->progress.stage = stage;
     if (stage <= c->n_layers)
         code = rt_hessians_next_layer(c->hessians, needed, pool, err);
     else if (needed)
@@ -321,5 +331,7 @@ void calibration_provide(calibration *c, quant_execute_opts *opts) {
     opts->provide = provide;
     opts->provide_ctx = c;
     opts->output_error = c->errors;
+    opts->progress = calibration_progress_bytes;
+    opts->progress_ctx = &c->progress;
     opts->compensate.n_passes = c->opts.best ? 6 : 2;
 }

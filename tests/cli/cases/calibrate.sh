@@ -32,7 +32,13 @@ rows = [t for t in json.load(sys.stdin)["tensors"] if "output_error" in t]
 print(len(rows), "in JSON, rounding:", all(t["output_error"] == t["output_error_rounded"] > 0 and t["samples"] == 2048 for t in rows))'
 gguf-quantize less.gguf json.gguf Q8_0 --allow-requantize --force -q
 gguf-inspect meta json.gguf | grep calibration || echo "not taken along: the report of another quantisation"
-gguf-quantize demo.gguf one.gguf Q4_K_M --calibrate calib.txt --samples 2048 -q -t 1
+gguf-quantize demo.gguf one.gguf Q4_K_M --calibrate calib.txt --samples 2048 -t 1 --progress always 2>progress.txt
+python3 - <<'END'
+import re
+shown = [(what, int(share)) for what, share in re.findall(r"(layer \d|head)[^(]*\((\d+) %\)", open("progress.txt").read())]
+shares = [share for what, share in shown]
+print("progress:", shares == sorted(shares), len(set(shares)) > 3, shown[-1], len({what for what, share in shown}) > 3)
+END
 cmp one.gguf less.gguf && echo "threads do not matter"
 gguf-quantize demo.gguf out.gguf Q4_K_M --calibrate calib.txt --samples 2048 -q --resume 2>/dev/null &
 run=$!
