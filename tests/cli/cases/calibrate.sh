@@ -13,6 +13,7 @@ for type in Q2_K Q4_K_M; do
         $type "$(kld less.gguf)" "$(kld round.gguf)"
 done
 gguf-inspect meta less.gguf | grep -E 'calibration.(method|dataset|tokens|damp|effort)'
+gguf-inspect less.gguf | grep -A 1 calibration | sed 's/most [0-9.e-]*/most N/'
 cat >report.py <<'END'
 import json, sys
 document = json.load(sys.stdin)
