@@ -19,7 +19,7 @@
 typedef struct worker_buffers {
     uint8_t *raw, *moved, *encoded;
     float *values, *decoded;
-    void *compensate;
+    void *compensate, *output;
 } worker_buffers;
 
 typedef struct run {
@@ -54,6 +54,7 @@ static uint64_t chunk_elems(const quant_execute_opts *opts, unsigned n_threads) 
 
 static uint64_t rows_per_chunk(const quant_plan_tensor *t, uint64_t elems) {
     uint64_t unit = quant_rows_per_unit(t);
+    if (t->calibrated) return unit; /* sums must not depend on the number of threads */
     uint64_t n = elems / (t->n_cols * unit) * unit;
     return n > unit ? n : unit;
 }
@@ -85,11 +86,18 @@ static uint64_t largest_chunk_elems(const quant_plan *plan, uint64_t elems) {
     return largest;
 }
 
-static size_t compensate_bytes(const quant_plan *plan) {
+static size_t compensate_bytes(const quant_plan_tensor *t) {
+    return t->compensate ? quant_compensate_bytes(t->n_cols) : 0;
+}
+
+static size_t output_bytes(const quant_plan_tensor *t) {
+    return t->calibrated ? quant_output_scratch_bytes(quant_rows_per_unit(t), t->n_cols) : 0;
+}
+
+static size_t largest_bytes(const quant_plan *plan, size_t (*bytes)(const quant_plan_tensor *)) {
     size_t most = 0;
     for (size_t i = 0; i < plan->n_tensors; i++) {
-        const quant_plan_tensor *t = &plan->tensors[i];
-        size_t n = t->compensate ? quant_compensate_bytes(t->n_cols) : 0;
+        size_t n = bytes(&plan->tensors[i]);
         if (n > most) most = n;
     }
     return most;
@@ -98,7 +106,9 @@ static size_t compensate_bytes(const quant_plan *plan) {
 uint64_t quant_execute_memory(const quant_plan *plan, const quant_execute_opts *opts,
                               unsigned n_threads) {
     uint64_t elems = largest_chunk_elems(plan, chunk_elems(opts, n_threads));
-    return (elems * (BYTES_PER_ELEM + 8) + compensate_bytes(plan)) * n_threads;
+    uint64_t calibration =
+        largest_bytes(plan, compensate_bytes) + largest_bytes(plan, output_bytes);
+    return (elems * (BYTES_PER_ELEM + 8) + calibration) * n_threads;
 }
 
 static gguf_code no_memory(gguf_error *err) {
@@ -142,6 +152,9 @@ static gguf_code run_chunk(run *r, size_t index, worker_buffers *b, gguf_error *
         if (!code)
             code = quant_rows_encode(t, t->out.type, c, b->values, &r->opts->compensate,
                                      b->compensate, b->encoded, b->decoded, &r->losses[index], err);
+        if (!code && b->output && t->calibrated)
+            code =
+                quant_rows_measure(t, c, b->values, b->encoded, b->output, &r->losses[index], err);
         rows = b->encoded;
     }
     if (code) return code;
@@ -195,25 +208,46 @@ static void chunk_task(void *ctx, size_t task, unsigned worker) {
         record_progress(r, &r->chunks[index]);
 }
 
+static void add_loss(quant_loss_sums *sum, const quant_loss_sums *loss) {
+    sum->squares += loss->squares;
+    sum->weighted += loss->weighted;
+    sum->weights += loss->weights;
+    sum->output.signal += loss->output.signal;
+    sum->output.rounded += loss->output.rounded;
+    sum->output.kept += loss->output.kept;
+    sum->n_unfed += loss->n_unfed;
+    if (loss->n_samples < sum->n_samples) sum->n_samples = loss->n_samples;
+}
+
+static void report_tensor(const run *r, uint32_t i, const quant_loss_sums *sum) {
+    const quant_plan_tensor *t = &r->plan->tensors[i];
+    double signal = sum->output.signal;
+    if (r->opts->loss)
+        r->opts->loss[i] = (quant_loss){
+            .rmse = sqrt(sum->squares / (double)(t->n_rows * t->n_cols)),
+            .weighted_rmse = sum->weights > 0 ? sqrt(sum->weighted / sum->weights) : 0};
+    if (r->opts->output_error && t->calibrated)
+        r->opts->output_error[i] =
+            (quant_output_error){.rounded = signal > 0 ? sum->output.rounded / signal : 0,
+                                 .kept = signal > 0 ? sum->output.kept / signal : 0,
+                                 .n_samples = sum->n_samples,
+                                 .n_unfed = sum->n_unfed / quant_rows_per_matrix(t)};
+}
+
 /* The chunks of a tensor follow each other. */
-static void sum_losses(const run *r) {
+static void report(const run *r) {
     for (size_t c = 0; c < r->n_chunks;) {
         uint32_t i = r->chunks[c].tensor;
-        const quant_plan_tensor *t = &r->plan->tensors[i];
-        quant_loss_sums sum = {0};
-        for (; c < r->n_chunks && r->chunks[c].tensor == i; c++) {
-            sum.squares += r->losses[c].squares;
-            sum.weighted += r->losses[c].weighted;
-            sum.weights += r->losses[c].weights;
-        }
-        r->opts->loss[i].rmse = sqrt(sum.squares / (double)(t->n_rows * t->n_cols));
-        r->opts->loss[i].weighted_rmse = sum.weights > 0 ? sqrt(sum.weighted / sum.weights) : 0;
+        quant_loss_sums sum = {.n_samples = UINT64_MAX};
+        for (; c < r->n_chunks && r->chunks[c].tensor == i; c++) add_loss(&sum, &r->losses[c]);
+        report_tensor(r, i, &sum);
     }
 }
 
 static gguf_code alloc_buffers(run *r, gguf_error *err) {
     size_t n = (size_t)largest_chunk_elems(r->plan, chunk_elems(r->opts, r->n_workers));
-    size_t n_compensate = compensate_bytes(r->plan);
+    size_t n_compensate = largest_bytes(r->plan, compensate_bytes);
+    size_t n_output = r->opts->output_error ? largest_bytes(r->plan, output_bytes) : 0;
     r->buffers = calloc(r->n_workers, sizeof *r->buffers);
     if (!r->buffers) return no_memory(err);
     for (unsigned w = 0; w < r->n_workers; w++) {
@@ -225,8 +259,9 @@ static gguf_code alloc_buffers(run *r, gguf_error *err) {
         b->values = malloc(n * 4 + 1);
         b->decoded = r->opts->loss ? malloc(n * 4 + 1) : NULL;
         b->compensate = n_compensate ? malloc(n_compensate) : NULL;
+        b->output = n_output ? malloc(n_output) : NULL;
         if (!b->raw || !b->moved || !b->encoded || !b->values || (r->opts->loss && !b->decoded) ||
-            (n_compensate && !b->compensate))
+            (n_compensate && !b->compensate) || (n_output && !b->output))
             return no_memory(err);
     }
     return GGUF_OK;
@@ -240,6 +275,7 @@ static void free_run(run *r) {
         free(r->buffers[w].values);
         free(r->buffers[w].decoded);
         free(r->buffers[w].compensate);
+        free(r->buffers[w].output);
     }
     free(r->buffers);
     free(r->chunks);
@@ -294,13 +330,13 @@ gguf_code quant_execute(quant_plan *plan, const char *path, gguf_pool *pool,
     if (!code) code = alloc_buffers(&r, err);
     if (!code) code = quant_outputs_open(plan, path, opts, &r.out, err);
     if (!code) code = run_all(&r, pool, err);
+    if (!code) report(&r);
     if (!code) code = seal(plan, opts, pool, err);
     if (!code) {
         quant_outputs *out = r.out;
         r.out = NULL;
         code = quant_outputs_commit(out, err);
     }
-    if (!code && opts->loss) sum_losses(&r);
     free_run(&r);
     return code;
 }

@@ -89,14 +89,16 @@ void quant_hessian_add(quant_hessian *hessian, const float *rows, size_t n_rows,
 
 /* ---- factors ----------------------------------------------------------------------------- */
 
-/* From upper sums to symmetric means; returns the mean of the diagonal. */
+/* From upper sums to symmetric means, off the diagonal as far as they are trusted; returns the mean
+ * of the diagonal. */
 static double make_means(quant_hessian *hessian) {
     size_t n = hessian->n;
     float factor = hessian->n_samples ? 1.0f / (float)hessian->n_samples : 0.0f;
     double sum = 0;
     for (size_t i = 0; i < n; i++) {
-        for (size_t j = i; j < n; j++)
-            hessian->h[j * n + i] = hessian->h[i * n + j] = hessian->h[i * n + j] * factor;
+        hessian->h[i * n + i] *= factor;
+        for (size_t j = i + 1; j < n; j++)
+            hessian->h[j * n + i] = hessian->h[i * n + j] *= factor * QUANT_HESSIAN_TRUST;
         sum += (double)hessian->h[i * n + i];
     }
     return n ? sum / (double)n : 0;
@@ -115,30 +117,37 @@ static bool factor_inverse(const quant_hessian *hessian, float *u) {
     return info == 0;
 }
 
-static void add_to_diagonal(quant_hessian *hessian, double amount) {
-    for (size_t i = 0; i < hessian->n; i++) hessian->h[i * hessian->n + i] += (float)amount;
+static void add_damp(quant_hessian *hessian, double damp) {
+    float amount = (float)(damp * hessian->mean);
+    for (size_t i = 0; i < hessian->n; i++) hessian->h[i * hessian->n + i] += amount;
+    hessian->damp += damp;
 }
 
-gguf_code quant_hessian_factor(quant_hessian *hessian, double damp, gguf_error *err) {
+gguf_code quant_hessian_mean(quant_hessian *hessian, double damp, gguf_error *err) {
     size_t n = hessian->n;
     double mean = make_means(hessian);
     if (!isfinite(mean))
         return gguf_fail(err, GGUF_E_NONFINITE, NULL, GGUF_NO_OFFSET, "the Hessian is not finite");
-    if (!(mean > 0)) mean = 1;
+    hessian->mean = mean > 0 ? mean : 1;
     for (size_t i = 0; i < n; i++)
-        if (!(hessian->h[i * n + i] > 0)) hessian->h[i * n + i] = (float)mean;
+        if (!(hessian->h[i * n + i] > 0)) hessian->h[i * n + i] = (float)hessian->mean;
+    hessian->damp = 0;
+    add_damp(hessian, damp);
+    return GGUF_OK;
+}
+
+gguf_code quant_hessian_factor(quant_hessian *hessian, double damp, gguf_error *err) {
+    size_t n = hessian->n;
+    gguf_code code = quant_hessian_mean(hessian, damp, err);
+    if (code) return code;
     free(hessian->u);
     hessian->u = malloc(n * n * sizeof *hessian->u);
     if (!hessian->u) return no_memory(err);
-    hessian->damp = damp;
-    add_to_diagonal(hessian, damp * mean);
     while (!factor_inverse(hessian, hessian->u)) {
         if (hessian->damp > 100)
             return gguf_fail(err, GGUF_E_NONFINITE, NULL, GGUF_NO_OFFSET,
                              "the Hessian cannot be inverted");
-        double more = hessian->damp > 0 ? 9 * hessian->damp : 1e-4;
-        add_to_diagonal(hessian, more * mean);
-        hessian->damp += more;
+        add_damp(hessian, hessian->damp > 0 ? 9 * hessian->damp : 1e-4);
     }
     return GGUF_OK;
 }

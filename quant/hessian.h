@@ -7,10 +7,15 @@
 
 #include <stdint.h>
 
+/* Off the diagonal, means are multiplied with this: correlations of a sample overstate those of
+ * another text. */
+#define QUANT_HESSIAN_TRUST 0.9f
+
 typedef struct quant_hessian {
     size_t n; /* columns of the weight */
     uint64_t n_samples;
-    double damp; /* share of the mean diagonal that was added to the diagonal */
+    double mean; /* of the diagonal, as it was summed */
+    double damp; /* share of that mean that was added to the diagonal */
     float *h;    /* [n][n] */
     float *u;    /* [n][n] upper, uᵀ u = inverse of h; NULL until quant_hessian_factor */
 } quant_hessian;
@@ -19,14 +24,17 @@ typedef struct quant_hessian {
 gguf_code quant_hessian_new(size_t n, quant_hessian **out, gguf_error *err);
 void quant_hessian_free(quant_hessian *hessian); /* accepts NULL */
 
-/* Add the rows' outer products to the upper triangle of h (sums; divided by quant_hessian_factor).
+/* Add the rows' outer products to the upper triangle of h (sums; divided by quant_hessian_mean).
  * Tiles of h are independent, so the sums do not depend on the number of threads.
  *   rows  [n_rows][n] finite */
 void quant_hessian_add(quant_hessian *hessian, const float *rows, size_t n_rows, gguf_pool *pool);
 
-/* Make h the mean, symmetric and damped, and compute u. `damp` is raised tenfold until the factors
- * exist. Columns that were always 0 get the mean diagonal, so that their weights are rounded alone.
- * The work is done by the calling thread.
+/* Make h the mean, symmetric, with QUANT_HESSIAN_TRUST, and damped. Columns that were always 0 get the mean diagonal, so that
+ * their weights are rounded alone. Errors: GGUF_E_NONFINITE. */
+gguf_code quant_hessian_mean(quant_hessian *hessian, double damp, gguf_error *err);
+
+/* The same, then compute u; `damp` is raised tenfold until the factors exist. The work is done by
+ * the calling thread.
  * Errors: GGUF_E_NONFINITE, GGUF_E_NOMEM. */
 gguf_code quant_hessian_factor(quant_hessian *hessian, double damp, gguf_error *err);
 

@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAGIC "ggufjrn1"
+#define MAGIC "ggufjrn2"
 
 typedef struct head {
     char magic[8];

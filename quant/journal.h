@@ -4,6 +4,7 @@
 #define QUANT_JOURNAL_H
 
 #include "libgguf/error.h"
+#include "quant/output_error.h"
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -15,9 +16,12 @@ typedef struct quant_piece {
     uint64_t row, n_rows;
 } quant_piece;
 
-/* Sums over the elements of a piece, see quant_loss. */
+/* Sums over the elements of a piece, see quant_loss, and what is known of its output. */
 typedef struct quant_loss_sums {
     double squares, weighted, weights;
+    quant_output_sums output;
+    uint64_t n_samples; /* that the Hessian saw; 0 without one */
+    uint64_t n_unfed;   /* rows without feedback */
 } quant_loss_sums;
 
 typedef struct quant_journal_entry {

@@ -76,7 +76,7 @@ static uint64_t mix_tensor(uint64_t h, const quant_plan_tensor *t) {
     uint64_t n_mats = rows ? t->n_rows / rows : 0;
     h = mix(mix(mix(h, (uint64_t)t->coding), t->view.row_stride), t->view.col_stride);
     h = mix(mix(h, t->scaling.n_cols), t->scaling.block_rows);
-    h = mix(mix(h, t->stage), t->compensate);
+    h = mix(mix(mix(h, t->stage), t->calibrated), t->compensate);
     h = mix(mix(mix(h, t->scaling.block_cols), t->scaling.type), t->source_type);
     for (uint32_t i = 0; i < t->n_steps; i++)
         h = mix(mix(h, (uint64_t)t->steps[i].op), t->steps[i].arg);
@@ -88,7 +88,7 @@ static uint64_t mix_tensor(uint64_t h, const quant_plan_tensor *t) {
 
 static uint64_t fingerprint(const quant_plan *plan, const quant_execute_opts *opts) {
     uint64_t h = gguf_xxh3(GGUFKIT_VERSION, strlen(GGUFKIT_VERSION), opts->loss != NULL);
-    h = mix(h, opts->compensate.n_passes);
+    h = mix(mix(h, opts->output_error != NULL), opts->compensate.n_passes);
     for (uint32_t i = 0; i < plan->n_shards; i++)
         h = gguf_xxh3(plan->shards[i].header, plan->shards[i].header_bytes, h);
     for (size_t i = 0; i < plan->n_tensors; i++) h = mix_tensor(h, &plan->tensors[i]);

@@ -137,7 +137,8 @@ typedef struct quant_plan_tensor {
     quant_effort effort; /* of the encoder */
     const float *imp;    /* [n_mats][n_cols] column importance, or NULL; not owned */
     uint32_t stage;      /* tensors are executed in this order */
-    bool compensate;     /* rounded with feedback, where hessians has one when the stage begins */
+    bool calibrated;     /* gets Hessians before its stage begins */
+    bool compensate;     /* rounded with feedback where its Hessian has factors */
     const quant_hessian *const *hessians; /* [n_mats], any may be NULL; not owned */
 } quant_plan_tensor;
 
@@ -204,6 +205,15 @@ typedef struct quant_loss {
     double weighted_rmse; /* sqrt(sum imp (w - w^)^2 / sum imp); equal to rmse without importance */
 } quant_loss;
 
+/* What a calibrated tensor lost at its output: squared error over squared output, expected over the
+ * inputs of the calibration. Measured on one row of QUANT_OUTPUT_STRIDE. */
+typedef struct quant_output_error {
+    double rounded;     /* if it were rounded by importance alone */
+    double kept;        /* as it is written */
+    uint64_t n_samples; /* rows of input; of a stack, the fewest that a matrix saw */
+    uint64_t n_unfed;   /* matrices of a tensor to be compensated that had too few for it */
+} quant_output_error;
+
 typedef struct quant_execute_opts {
     uint64_t max_memory_bytes; /* for buffers; at least one row per thread is always used */
     bool replace;              /* an existing output */
@@ -212,6 +222,7 @@ typedef struct quant_execute_opts {
     void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes); /* may be NULL */
     void *progress_ctx;
     quant_loss *loss; /* [n_tensors], filled if not NULL (costs a decode of every block) */
+    quant_output_error *output_error; /* [n_tensors], filled before `seal` if not NULL */
     quant_compensate_opts compensate;
     /* Called before each stage, in order: sets importance and Hessians of its tensors. `needed`:
      * something of the stage is still to be written. May be NULL. */

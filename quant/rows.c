@@ -16,7 +16,7 @@ static uint64_t head_rows(const quant_plan_tensor *t) {
 
 uint64_t quant_rows_per_unit(const quant_plan_tensor *t) {
     uint64_t head = head_rows(t), panels = (QUANT_PANEL + head - 1) / head;
-    return t->compensate ? panels * head : head;
+    return t->calibrated ? panels * head : head;
 }
 
 /* Rows of whole heads from halves to adjacent pairs; see QUANT_STEP_PERMUTE_HEADS. */
@@ -117,15 +117,19 @@ static const quant_hessian *hessian_of(const quant_plan_tensor *t, const quant_p
     return t->hessians ? t->hessians[piece->row / quant_rows_per_matrix(t)] : NULL;
 }
 
+static bool is_fed(const quant_plan_tensor *t, const quant_hessian *hessian) {
+    return t->compensate && hessian && hessian->u;
+}
+
 gguf_code quant_rows_encode(const quant_plan_tensor *t, uint32_t type, const quant_piece *piece,
                             const float *values, const quant_compensate_opts *opts,
                             void *compensate, uint8_t *encoded, float *decoded,
                             quant_loss_sums *loss, gguf_error *err) {
     const float *imp = importance_of(t, piece);
-    const quant_hessian *hessian = compensate ? hessian_of(t, piece) : NULL;
+    const quant_hessian *hessian = hessian_of(t, piece);
     gguf_error why = {0};
     gguf_code code = GGUF_OK;
-    if (hessian && quant_can_compensate(type, t->n_cols))
+    if (compensate && is_fed(t, hessian))
         quant_compensate(type, values, piece->n_rows, t->n_cols, hessian, opts, encoded,
                          compensate);
     else
@@ -136,4 +140,20 @@ gguf_code quant_rows_encode(const quant_plan_tensor *t, uint32_t type, const qua
     if (code) return fail_tensor(t, piece, &why, err);
     if (decoded) measure_loss(values, decoded, imp, piece->n_rows, t->n_cols, loss);
     return GGUF_OK;
+}
+
+gguf_code quant_rows_measure(const quant_plan_tensor *t, const quant_piece *piece,
+                             const float *values, const uint8_t *encoded, void *scratch,
+                             quant_loss_sums *loss, gguf_error *err) {
+    const quant_hessian *hessian = hessian_of(t, piece);
+    bool fed = is_fed(t, hessian);
+    gguf_error why = {0};
+    gguf_code code = GGUF_OK;
+    if (hessian)
+        code = quant_output_measure(t->out.type, t->effort, values, encoded, fed, piece->n_rows,
+                                    t->n_cols, hessian, importance_of(t, piece), scratch,
+                                    &loss->output, &why);
+    loss->n_samples = hessian ? hessian->n_samples : 0;
+    loss->n_unfed = t->compensate && !fed ? piece->n_rows : 0;
+    return code ? fail_tensor(t, piece, &why, err) : GGUF_OK;
 }

@@ -5,7 +5,7 @@
 #include "quant/journal.h"
 #include "quant/plan.h"
 
-/* Rows that must stay together: a head where heads are permuted; a panel where feedback is used. */
+/* Rows that must stay together: a head where heads are permuted; a panel of a calibrated tensor. */
 uint64_t quant_rows_per_unit(const quant_plan_tensor *t);
 
 /* Read a piece and apply the steps that move rows.
@@ -28,5 +28,12 @@ gguf_code quant_rows_encode(const quant_plan_tensor *t, uint32_t type, const qua
                             const float *values, const quant_compensate_opts *opts,
                             void *compensate, uint8_t *encoded, float *decoded,
                             quant_loss_sums *loss, gguf_error *err);
+
+/* Note what the encoding does to the output of a calibrated tensor.
+ *   encoded  as quant_rows_encode left it
+ *   scratch  quant_output_scratch_bytes */
+gguf_code quant_rows_measure(const quant_plan_tensor *t, const quant_piece *piece,
+                             const float *values, const uint8_t *encoded, void *scratch,
+                             quant_loss_sums *loss, gguf_error *err);
 
 #endif

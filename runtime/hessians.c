@@ -251,8 +251,9 @@ static void factor_task(void *ctx, size_t task, unsigned worker) {
     factor_job *job = ctx;
     quant_hessian *hessian = job->h->entries[task].hessian;
     (void)worker;
-    if (!hessian || !has_samples(hessian)) return;
-    gguf_code code = quant_hessian_factor(hessian, job->h->damp, NULL);
+    if (!hessian || hessian->n_samples == 0) return;
+    gguf_code code = has_samples(hessian) ? quant_hessian_factor(hessian, job->h->damp, NULL)
+                                          : quant_hessian_mean(hessian, job->h->damp, NULL);
     if (code) atomic_store(&job->failure, (int)code);
 }
 
@@ -278,6 +279,11 @@ static gguf_code check_cancel(const rt_hessians *h, gguf_error *err) {
     return GGUF_OK;
 }
 
+static void report_progress(const rt_hessians *h, size_t n_done) {
+    if (h->opts.progress)
+        h->opts.progress(h->opts.progress_ctx, n_done * h->n_ctx, rt_hessians_n_tokens(h));
+}
+
 static void start_collecting(rt_hessians *h, bool wanted, gguf_pool *pool) {
     free_entries(h);
     h->pool = pool;
@@ -292,6 +298,7 @@ gguf_code rt_hessians_next_layer(rt_hessians *h, bool wanted, gguf_pool *pool, g
         code = rt_session_layer(h->session, h->next_layer, chunk_at(h, i), h->n_ctx, err);
         if (!code) code = check_cancel(h, err);
         h->first_chunk = false;
+        report_progress(h, i + 1);
     }
     h->next_layer++;
     return code || !wanted ? code : factor_all(h, pool, err);
@@ -306,6 +313,7 @@ gguf_code rt_hessians_head(rt_hessians *h, gguf_pool *pool, gguf_error *err) {
         code = rt_session_head(h->session, chunk_at(h, i), h->n_ctx, logits, err);
         if (!code) code = check_cancel(h, err);
         h->first_chunk = false;
+        report_progress(h, i + 1);
     }
     free(logits);
     return code ? code : factor_all(h, pool, err);
@@ -314,5 +322,5 @@ gguf_code rt_hessians_head(rt_hessians *h, gguf_pool *pool, gguf_error *err) {
 const quant_hessian *rt_hessians_find(const rt_hessians *h, const char *weight, size_t mat) {
     const entry *e = find_entry(h, weight, mat);
     const quant_hessian *hessian = e ? h->entries[e->owner].hessian : NULL;
-    return hessian && hessian->u ? hessian : NULL;
+    return hessian && hessian->n_samples ? hessian : NULL;
 }

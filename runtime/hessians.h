@@ -9,7 +9,8 @@
 
 typedef struct rt_hessians rt_hessians;
 
-/* Embed up to opts->n_chunks chunks of opts->n_ctx tokens.
+/* Embed up to opts->n_chunks chunks of opts->n_ctx tokens. opts->progress counts the tokens of the
+ * layer at hand.
  *   folder  where the stream lies when it is larger than half a GiB
  *   damp    see quant_hessian_factor
  * Errors: of sessions, GGUF_E_USAGE no whole chunk of tokens, GGUF_E_IO, GGUF_E_NOMEM. */
@@ -28,8 +29,8 @@ gguf_code rt_hessians_next_layer(rt_hessians *hessians, bool collect, gguf_pool 
 /* The same for the head, behind the last layer. */
 gguf_code rt_hessians_head(rt_hessians *hessians, gguf_pool *pool, gguf_error *err);
 
-/* Of what a weight multiplies: matrix `mat` of a stack, 0 for a plain one. NULL if it was not met,
- * or only by fewer tokens than a quarter of its columns. */
+/* Of what a weight multiplies: matrix `mat` of a stack, 0 for a plain one. NULL if it was not met;
+ * without factors if only fewer tokens than a quarter of its columns met it. */
 const quant_hessian *rt_hessians_find(const rt_hessians *hessians, const char *weight, size_t mat);
 
 #endif

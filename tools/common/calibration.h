@@ -18,9 +18,16 @@ calibration_opts calibration_defaults(void);
 
 typedef struct calibration calibration;
 
-/* Open the model at `path`, read the text and record the calibration in the plan's metadata
- * (ggufkit.calibration.*). A Hugging Face folder is converted to `output`.calibration meanwhile.
- * Errors: GGUF_E_USAGE too little text. */
+/* Record the calibration in the plan's metadata (ggufkit.calibration.*) with room for its report,
+ * before types are chosen. Errors: GGUF_E_NOMEM. */
+gguf_code calibration_reserve(const calibration_opts *opts, quant_plan *plan, gguf_error *err);
+
+/* Types are set: give the plan its stages, and finish it.
+ * Errors: those of quant_plan_finish. */
+gguf_code calibration_plan(const calibration_opts *opts, quant_plan *plan, gguf_error *err);
+
+/* Open the model at `path` and read the text. A Hugging Face folder is converted to
+ * `output`.calibration meanwhile. Errors: GGUF_E_USAGE too little text. */
 gguf_code calibration_open(tool *t, const char *path, const char *output,
                            const calibration_opts *opts, quant_plan *plan, calibration **out,
                            gguf_error *err);
@@ -34,14 +41,14 @@ gguf_code calibration_importance(tool *t, calibration *c, gguf_error *err);
 gguf_code calibration_sensitivities(tool *t, calibration *c, quant_allocation *allocation,
                                     gguf_error *err);
 
-/* Types are set: give the plan its stages and start the walk through the layers.
+/* Behind calibration_plan: start the walk through the layers.
  *   folder  where activations lie that do not fit into memory */
 gguf_code calibration_start(tool *t, calibration *c, const char *folder, gguf_error *err);
 
 /* Set what quant_execute asks for. */
 void calibration_provide(calibration *c, quant_execute_opts *opts);
 
-/* Matrices that were rounded without a Hessian because too few tokens reached them. */
-size_t calibration_n_unseen(const calibration *c);
+/* What the tensors lost, once the plan is executed: [plan->n_tensors]. */
+const quant_output_error *calibration_errors(const calibration *c);
 
 #endif

@@ -257,13 +257,20 @@ void tool_note(tool *t, const char *format, ...) {
     va_end(args);
 }
 
-void tool_progress(void *ctx, uint64_t done, uint64_t total) {
-    tool *t = ctx;
-    double now = tool_now_s(), elapsed = now - t->started_s;
-    if (done >= total) clear_progress(t);
-    if (!t->show_progress || done >= total || now - t->last_progress_s < 0.1) return;
+/* Whether a line is due; at the end it goes. */
+static bool start_progress(tool *t, bool ended) {
+    double now = tool_now_s();
+    if (ended) clear_progress(t);
+    if (!t->show_progress || ended || now - t->last_progress_s < 0.1) return false;
     t->last_progress_s = now;
     t->progress_shown = true;
+    return true;
+}
+
+void tool_progress(void *ctx, uint64_t done, uint64_t total) {
+    tool *t = ctx;
+    double elapsed = tool_now_s() - t->started_s;
+    if (!start_progress(t, done >= total)) return;
     char done_text[32], total_text[32], rate_text[32];
     double rate = elapsed > 0 ? (double)done / elapsed : 0;
     double left = rate > 0 ? (double)(total - done) / rate : 0;
@@ -272,5 +279,13 @@ void tool_progress(void *ctx, uint64_t done, uint64_t total) {
             tool_size_text(total, total_text, sizeof total_text),
             100.0 * (double)done / (double)total,
             tool_size_text((uint64_t)rate, rate_text, sizeof rate_text), left);
+    fflush(stderr);
+}
+
+void tool_progress_share(tool *t, const char *what, double share, double started_s) {
+    double elapsed = tool_now_s() - started_s;
+    if (!start_progress(t, share >= 1)) return;
+    fprintf(stderr, "\r\033[K%s (%.0f %%)", what, 100 * share);
+    if (share > 0) fprintf(stderr, ", %.0f s left", elapsed / share - elapsed);
     fflush(stderr);
 }

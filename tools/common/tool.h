@@ -71,6 +71,8 @@ extern atomic_bool tool_cancelled;
 /* Report done of total units on stderr (about ten times a second, only where progress is shown).
  * A function for quant_execute_opts.progress and its like; ctx is the tool. */
 void tool_progress(void *ctx, uint64_t done, uint64_t total);
+/* The same for work that is no number of bytes: what is being done, 0 to 1, since when. */
+void tool_progress_share(tool *t, const char *what, double share, double started_s);
 
 void tool_warn(tool *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void tool_note(tool *t, const char *format, ...)

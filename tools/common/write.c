@@ -4,6 +4,7 @@
 #include "libgguf/outfile.h"
 #include "quant/quant.h"
 #include "quant/source.h"
+#include "tools/common/calibration_report.h"
 #include "tools/common/provenance.h"
 
 #include <inttypes.h>
@@ -274,6 +275,7 @@ static gguf_code finish(tool *t, quant_plan *plan, const char *output, const wri
     if (c && has_target(o)) code = calibration_importance(t, c, err);
     if (!code)
         code = has_target(o) ? allocate(t, plan, o, result, err) : quant_plan_finish(plan, err);
+    if (!code && o->calibration.text) code = calibration_plan(&o->calibration, plan, err);
     if (code || !c || o->dry_run) return code;
     char *copy = strdup(output);
     if (!copy) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
@@ -297,9 +299,10 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
     if (code) return code;
     for (size_t i = 0; i < rt_import_n_warnings(import); i++)
         write_result_warn(result, t, "%s", rt_import_warning(import, i));
-    if (o->type || o->recipe_file || has_target(o))
+    if (o->type || o->recipe_file || has_target(o)) {
+        calibration_report_forget(plan->meta);
         code = apply_recipe(t, plan, o, result, err);
-    else
+    } else
         describe_kept_types(plan, result);
     if (!code) gguf_meta_set_u32(plan->meta, "general.quantization_version", 2);
     if (!code && o->imatrix_file) code = add_importance(t, plan, o, result, err);
@@ -307,6 +310,7 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
         code = provenance_set(plan->meta, result->type_name, o->imatrix_file, err);
     if (!code && o->effort) code = set_effort(plan, o->effort, err);
     plan->split = o->split;
+    if (!code && o->calibration.text) code = calibration_reserve(&o->calibration, plan, err);
     if (!code && o->calibration.text && (has_target(o) || !o->dry_run))
         code = calibration_open(t, input, output, &o->calibration, plan, &result->calibration, err);
     return code ? code : finish(t, plan, output, o, result, err);
@@ -426,6 +430,31 @@ static gguf_code write_manifest(const tool *t, const quant_plan *plan, const cha
     return code;
 }
 
+typedef struct sealing {
+    rt_import *import;
+    const calibration *calibration; /* or NULL */
+} sealing;
+
+/* Values that are known when all is written. */
+static gguf_code seal(void *ctx, gguf_pool *pool, gguf_error *err) {
+    const sealing *s = ctx;
+    gguf_code code = provenance_seal(s->import, pool, err);
+    if (code || !s->calibration) return code;
+    return calibration_report_set(rt_import_plan(s->import), calibration_errors(s->calibration),
+                                  err);
+}
+
+static void report_calibration(tool *t, const quant_plan *plan, write_result *result) {
+    const quant_output_error *errors = calibration_errors(result->calibration);
+    uint64_t n_unfed = calibration_report_n_unfed(plan, errors);
+    if (n_unfed)
+        write_result_warn(result, t,
+                          "%" PRIu64 " matrices were met by too few tokens and are rounded without "
+                          "feedback",
+                          n_unfed);
+    calibration_report_print(t, plan, errors);
+}
+
 static gguf_code execute(tool *t, rt_import *import, const char *path, const write_opts *o,
                          write_result *result, gguf_error *err) {
     quant_plan *plan = rt_import_plan(import);
@@ -434,14 +463,11 @@ static gguf_code execute(tool *t, rt_import *import, const char *path, const wri
     gguf_code code =
         o->manifest_file ? gguf_outfile_check(o->manifest_file, t->force, err) : GGUF_OK;
     if (!code) code = gguf_pool_new(t->n_threads, &pool, err);
-    opts.seal = provenance_seal;
-    opts.seal_ctx = import;
+    opts.seal = seal;
+    opts.seal_ctx = &(sealing){import, result->calibration};
     if (result->calibration) calibration_provide(result->calibration, &opts);
     if (!code) code = quant_execute(plan, path, pool, &opts, err);
-    if (!code && result->calibration && calibration_n_unseen(result->calibration))
-        write_result_warn(
-            result, t, "%zu matrices were met by too few tokens and are rounded without feedback",
-            calibration_n_unseen(result->calibration));
+    if (!code && result->calibration) report_calibration(t, plan, result);
     if (!code && o->manifest_file)
         code = write_manifest(t, plan, path, o->manifest_file, pool, err);
     gguf_pool_free(pool);

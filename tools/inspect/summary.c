@@ -115,6 +115,41 @@ static void emit_provenance(const sink *s) {
     }
 }
 
+/* The tensor whose output lost most, see docs/quality.md. */
+static void emit_output_error(const sink *s) {
+    const gguf_meta *meta = gguf_file_meta(s->file);
+    gguf_kv_iter names = {.kv = gguf_meta_find(meta, "ggufkit.calibration.tensors")};
+    gguf_kv_iter errors = {.kv = gguf_meta_find(meta, "ggufkit.calibration.error")};
+    gguf_str name, worst = {0};
+    double error, largest = -1;
+    char text[400];
+    while (names.kv && errors.kv && gguf_kv_next_str(&names, &name) &&
+           gguf_kv_next_f64(&errors, &error))
+        if (error > largest) {
+            largest = error;
+            worst = name;
+        }
+    if (largest >= 0)
+        emit(s, "output error", "at most %.2g, %s", largest,
+             tool_escape(worst.ptr, worst.len < 72 ? worst.len : 72, text, sizeof text));
+}
+
+static void emit_calibration(const sink *s) {
+    const gguf_meta *meta = gguf_file_meta(s->file);
+    gguf_str method, dataset;
+    uint64_t n_tokens;
+    char text[2][400];
+    if (!gguf_kv_str(gguf_meta_find(meta, "ggufkit.calibration.method"), &method) ||
+        !gguf_kv_str(gguf_meta_find(meta, "ggufkit.calibration.dataset"), &dataset) ||
+        !gguf_kv_u64(gguf_meta_find(meta, "ggufkit.calibration.tokens"), &n_tokens))
+        return;
+    emit(s, "calibration", "%s, \"%s\", %" PRIu64 " tokens",
+         tool_escape(method.ptr, method.len < 40 ? method.len : 40, text[0], sizeof text[0]),
+         tool_escape(dataset.ptr, dataset.len < 72 ? dataset.len : 72, text[1], sizeof text[1]),
+         n_tokens);
+    emit_output_error(s);
+}
+
 static void emit_size(const sink *s, const inspect_facts *f) {
     char size[32];
     emit(s, "size", "%s, GGUF v%" PRIu32 ", alignment %" PRIu32,
@@ -146,6 +181,7 @@ void inspect_each_line(const inspect_facts *f, inspect_line_fn fn, void *ctx) {
     if (tokens) emit(&s, "vocabulary", "%" PRIu64 " tokens", tokens->count);
     emit_template(&s);
     emit_provenance(&s);
+    emit_calibration(&s);
 }
 
 static void print_line(void *ctx, const char *label, const char *text) {

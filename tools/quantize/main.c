@@ -1,4 +1,5 @@
 /* gguf-quantize: a GGUF file in, another one with other tensor types out. */
+#include "tools/common/calibration_report.h"
 #include "tools/common/write.h"
 
 #include <inttypes.h>
@@ -129,7 +130,8 @@ static gguf_code check_requantize(const quant_plan *plan, const char *path, gguf
     return GGUF_OK;
 }
 
-static json_t *tensor_json(const quant_plan_tensor *t, const quant_loss *loss) {
+static json_t *tensor_json(const quant_plan_tensor *t, const quant_loss *loss,
+                           const quant_output_error *error) {
     json_t *shape = json_array();
     for (uint32_t d = 0; d < t->out.n_dims; d++)
         json_array_append_new(shape, json_integer((json_int_t)t->out.dims[d]));
@@ -140,6 +142,7 @@ static json_t *tensor_json(const quant_plan_tensor *t, const quant_loss *loss) {
     json_object_set_new(row, "rmse", loss ? tool_json_real(loss->rmse) : json_null());
     json_object_set_new(row, "weighted_rmse",
                         loss ? tool_json_real(loss->weighted_rmse) : json_null());
+    if (error && t->calibrated) calibration_report_json(row, error);
     return row;
 }
 
@@ -179,9 +182,12 @@ static void print_result(tool *t, const quant_plan *plan, const char *const *arg
         return;
     }
     json_t *tensors = json_array();
+    const quant_output_error *errors =
+        result->calibration && !o->dry_run ? calibration_errors(result->calibration) : NULL;
     for (size_t i = 0; i < plan->n_tensors; i++)
         json_array_append_new(tensors,
-                              tensor_json(&plan->tensors[i], o->dry_run ? NULL : &result->loss[i]));
+                              tensor_json(&plan->tensors[i], o->dry_run ? NULL : &result->loss[i],
+                                          errors ? &errors[i] : NULL));
     json_t *root = json_object();
     json_object_set_new(root, "input", tool_json_bytes(args[0], strlen(args[0])));
     json_object_set_new(root, "output", tool_json_bytes(args[1], strlen(args[1])));

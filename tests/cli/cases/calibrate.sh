@@ -12,8 +12,34 @@ for type in Q2_K Q4_K_M; do
     python3 -c 'import sys; a, b = map(float, sys.argv[2:]); print(sys.argv[1], "below 0.7 of rounding:", a < 0.7 * b)' \
         $type "$(kld less.gguf)" "$(kld round.gguf)"
 done
-gguf-inspect meta less.gguf | grep calibration
-gguf-quantize demo.gguf one.gguf Q4_K_M --calibrate calib.txt --samples 2048 -q -t 1
+gguf-inspect meta less.gguf | grep -E 'calibration.(method|dataset|tokens|damp|effort)'
+gguf-inspect less.gguf | grep -A 1 calibration | sed 's/most [0-9.e-]*/most N/'
+cat >report.py <<'END'
+import json, sys
+document = json.load(sys.stdin)
+report = {key.split(".")[2]: value["value"] for key, value in document["metadata"].items() if ".calibration." in key}
+types = {tensor["name"]: tensor["type"] for tensor in document["tensors"]}
+rows = list(zip(*(report[key] for key in ("tensors", "types", "samples", "fallbacks", "error_rounded", "error"))))
+print(len(rows), "tensors reported,", sum(types[row[0]] != row[1] for row in rows), "with another type,",
+      sum(row[2] != int(sys.argv[1]) for row in rows), "with other samples,", sum(row[3] for row in rows), "fallbacks,",
+      sum(not 0 < row[5] < row[4] for row in rows), "not below rounding")
+END
+gguf-inspect --json --max-array 1000 less.gguf | python3 report.py 2048
+gguf-quantize demo.gguf dry.gguf Q4_K_M --calibrate calib.txt --samples 2048 --dry-run --json |
+    python3 -c 'import json, os, sys; print("dry run:", json.load(sys.stdin)["size_bytes"] == os.path.getsize("less.gguf"))'
+gguf-quantize demo.gguf json.gguf Q4_K_M --calibrate calib.txt --samples 2048 --method round --json -q |
+    python3 -c 'import json, sys
+rows = [t for t in json.load(sys.stdin)["tensors"] if "output_error" in t]
+print(len(rows), "in JSON, rounding:", all(t["output_error"] == t["output_error_rounded"] > 0 and t["samples"] == 2048 for t in rows))'
+gguf-quantize less.gguf json.gguf Q8_0 --allow-requantize --force -q
+gguf-inspect meta json.gguf | grep calibration || echo "not taken along: the report of another quantisation"
+gguf-quantize demo.gguf one.gguf Q4_K_M --calibrate calib.txt --samples 2048 -t 1 --progress always 2>progress.txt
+python3 - <<'END'
+import re
+shown = [(what, int(share)) for what, share in re.findall(r"(layer \d|head)[^(]*\((\d+) %\)", open("progress.txt").read())]
+shares = [share for what, share in shown]
+print("progress:", shares == sorted(shares), len(set(shares)) > 3, shown[-1], len({what for what, share in shown}) > 3)
+END
 cmp one.gguf less.gguf && echo "threads do not matter"
 gguf-quantize demo.gguf out.gguf Q4_K_M --calibrate calib.txt --samples 2048 -q --resume 2>/dev/null &
 run=$!
