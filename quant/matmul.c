@@ -10,9 +10,9 @@
 #define MIN_STRIP_ACTS 6            /* fewer are not worth a strip */
 #define GROUP          4            /* strips at once */
 #define BLOCK_ACTS     128          /* rows of f32 activations whose pieces fit the second cache */
-#define PANEL_ROW                                                                   \
-    (PIECE + 16) /* floats from row to row: rows of a power of two share cache sets \
-                  */
+#define FLOAT_PIECE    (size_t)128  /* columns of 16 rows that stay there as floats */
+/* Floats from row to row of a panel: rows of a power of two would share cache sets. */
+#define PANEL_ROW (PIECE + 16)
 
 static size_t min_size(size_t a, size_t b) {
     return a < b ? a : b;
@@ -48,39 +48,32 @@ static bool is_float(uint32_t type) {
     return type == GGUF_TYPE_F32 || type == GGUF_TYPE_F16 || type == GGUF_TYPE_BF16;
 }
 
-/* The type that a strip has: float weights that meet 8-bit activations become Q8_0. */
+/* The type that a strip has: that of F32 has 8-bit codes, which other floats take too. */
 static uint32_t strip_type(const product *p) {
-    return p->act == QUANT_ACT_Q8 && is_float(p->type) ? GGUF_TYPE_Q8_0 : p->type;
+    return p->act == QUANT_ACT_Q8 && is_float(p->type) ? GGUF_TYPE_F32 : p->type;
 }
 
-/* Float weights in 8 bits, in the quick way of activations: the greatest has code 127. */
-static void round_row(const quant_kernels *k, uint32_t type, const uint8_t *src, size_t n_cols,
-                      uint8_t *dst) {
-    float row[PIECE];
-    block_act_q8 coded[PIECE / QUANT_SUPER];
-    k->decode[type](src, n_cols, row);
-    k->act[QUANT_ACT_Q8](row, n_cols, coded);
-    for (size_t i = 0; i < n_cols / QUANT_BLOCK; i++, dst += sizeof(block_q8_0)) {
-        block_q8_0 block = {.d = quant_f32_to_f16(coded[i / 8].d[i % 8])};
-        memcpy(block.qs, coded[i / 8].qs[i % 8], sizeof block.qs);
-        memcpy(dst, &block, sizeof block);
+/* Columns c .. c + n_cols of rows r .. r + n_rows, by way of f32. */
+static void make_strip_of_floats(const product *p, size_t r, size_t n_rows, size_t c, size_t n_cols,
+                                 quant_strip *strip) {
+    float rows[QUANT_STRIP_ROWS][FLOAT_PIECE];
+    for (size_t at = 0; at < n_cols; at += FLOAT_PIECE) {
+        size_t n = min_size(FLOAT_PIECE, n_cols - at);
+        const uint8_t *from = p->weight + r * p->row_bytes + quant_row_bytes(p->type, c + at);
+        for (size_t i = 0; i < n_rows; i++)
+            p->kernels->decode[p->type](from + i * p->row_bytes, n, rows[i]);
+        p->kernels->strip[GGUF_TYPE_F32](rows, sizeof rows[0], n_rows, n,
+                                         (quant_strip *)&strip->plains[at / QUANT_BLOCK]);
     }
 }
 
-/* Columns c .. c + n_cols of rows r .. r + n_rows. */
 static void make_strip(const product *p, size_t r, size_t n_rows, size_t c, size_t n_cols,
                        quant_strip *strip) {
-    uint8_t blocks[QUANT_STRIP_ROWS * QUANT_STRIP_COLS / QUANT_BLOCK * sizeof(block_q8_0)];
-    const quant_kernels *k = p->kernels;
     const uint8_t *at = p->weight + r * p->row_bytes + quant_row_bytes(p->type, c);
-    size_t block_bytes = quant_row_bytes(GGUF_TYPE_Q8_0, n_cols);
-    if (strip_type(p) == p->type) {
-        k->strip[p->type](at, p->row_bytes, n_rows, n_cols, strip);
-        return;
-    }
-    for (size_t i = 0; i < n_rows; i++)
-        round_row(k, p->type, at + i * p->row_bytes, n_cols, blocks + i * block_bytes);
-    k->strip[GGUF_TYPE_Q8_0](blocks, block_bytes, n_rows, n_cols, strip);
+    if (strip_type(p) == p->type)
+        p->kernels->strip[p->type](at, p->row_bytes, n_rows, n_cols, strip);
+    else
+        make_strip_of_floats(p, r, n_rows, c, n_cols, strip);
 }
 
 /* Columns of a strip times a few activations, to rows r .. r + n_rows of the result. */
@@ -177,7 +170,7 @@ bool quant_can_multiply(uint32_t type, quant_act act, size_t n_cols) {
     if (act == QUANT_ACT_NONE || act == quant_act_of(type)) return true;
     if (act == QUANT_ACT_BF16) return type == GGUF_TYPE_BF16 && k->strip[type];
     return act == QUANT_ACT_Q8 && is_float(type) && n_cols % QUANT_BLOCK == 0 &&
-           k->strip[GGUF_TYPE_Q8_0];
+           k->strip[GGUF_TYPE_F32];
 }
 
 void quant_matmul(uint32_t type, quant_act act, const void *weight, size_t n_rows, size_t n_cols,

@@ -48,6 +48,40 @@ static ALWAYS_INLINE void make_plains(const uint8_t *w, size_t row_bytes, size_t
     }
 }
 
+/* Floats become codes of 8 bits, the greatest of a block 127. */
+static ALWAYS_INLINE void round_block(const float columns[QUANT_BLOCK][ROWS], strip_plain *s) {
+    __m512 most = _mm512_setzero_ps();
+    for (size_t c = 0; c < QUANT_BLOCK; c++)
+        most = _mm512_max_ps(_mm512_abs_ps(_mm512_load_ps(columns[c])), most);
+    __m512 d = _mm512_div_ps(most, _mm512_set1_ps(127.0f));
+    __mmask16 some = _mm512_cmp_ps_mask(d, _mm512_setzero_ps(), _CMP_GT_OQ);
+    __m512 inv = _mm512_maskz_div_ps(some, _mm512_set1_ps(1.0f), d);
+    for (size_t g = 0; g < QUANT_BLOCK / 4; g++) {
+        __m512i four = _mm512_set1_epi8((char)128);
+#pragma GCC unroll 4
+        for (size_t i = 0; i < 4; i++) {
+            __m512 x = _mm512_mul_ps(_mm512_load_ps(columns[4 * g + i]), inv);
+            __m512i code = _mm512_slli_epi32(_mm512_cvtps_epi32(x), (unsigned)(8 * i));
+            four = _mm512_add_epi32(four, code);
+        }
+        _mm512_store_si512(s->codes[g], four);
+    }
+    _mm512_store_ps(s->d, d);
+    _mm512_store_ps(s->m, _mm512_setzero_ps());
+}
+
+void quant_strip_f32_avx512(const void *weight, size_t row_bytes, size_t n_rows, size_t n_cols,
+                            quant_strip *out) {
+    for (size_t b = 0; b < n_cols / QUANT_BLOCK; b++) {
+        float rows[ROWS][QUANT_BLOCK], columns[QUANT_BLOCK][ROWS] __attribute__((aligned(64)));
+        for (size_t r = 0; r < ROWS; r++)
+            memcpy(rows[r], strip_row(weight, row_bytes, n_rows, r) + b * sizeof rows[r],
+                   sizeof rows[r]);
+        turn(rows, QUANT_BLOCK, QUANT_BLOCK, columns);
+        round_block(columns, &out->plains[b]);
+    }
+}
+
 /* ---- multiplying ------------------------------------------------------------------------- */
 
 /* dot[t] += codes of n_groups groups of four columns times those of the activations. */
@@ -148,18 +182,24 @@ static ALWAYS_INLINE void multiply_plains(bool has_min, const quant_strip *strip
 }
 
 static void multiply_supers_32(MULTIPLY_ARGS) {
-    MULTIPLY(multiply_supers, 8)
+    MULTIPLY(multiply_supers, 8);
 }
 
 static void multiply_supers_16(MULTIPLY_ARGS) {
-    MULTIPLY(multiply_supers, 16)
+    MULTIPLY(multiply_supers, 16);
 }
 
 static void multiply_shifted(MULTIPLY_ARGS) {
-    MULTIPLY(multiply_plains, false)
+    MULTIPLY(multiply_plains, false);
 }
 
-static void multiply_plain(MULTIPLY_ARGS){MULTIPLY(multiply_plains, true)}
+static void multiply_plain(MULTIPLY_ARGS) {
+    MULTIPLY(multiply_plains, true);
+}
+
+void quant_strip_mul_f32_avx512(MULTIPLY_ARGS) {
+    multiply_shifted(strip, n_cols, acts, act_bytes, n_acts, out, stride, add);
+}
 
 #define STRIP(type, multiply, make, ...)                                                  \
     void quant_strip_##type##_avx512(const void *weight, size_t row_bytes, size_t n_rows, \
@@ -171,16 +211,15 @@ static void multiply_plain(MULTIPLY_ARGS){MULTIPLY(multiply_plains, true)}
     }
 
 STRIP(q4_0, multiply_shifted, make_plains, plain_q4_0, 120, false)
-    STRIP(q4_1, multiply_plain, make_plains, plain_q4_1, 0, true)
-        STRIP(q5_0, multiply_shifted, make_plains, plain_q5_0, 112, false)
-            STRIP(q5_1, multiply_plain, make_plains, plain_q5_1, 0, true)
-                STRIP(q8_0, multiply_shifted, make_plains, plain_q8_0, 128, false)
-                    STRIP(iq4_nl, multiply_shifted, make_plains, plain_iq4_nl, 128, false)
-                        STRIP(mxfp4, multiply_shifted, make_plains, plain_mxfp4, 128, false)
-                            STRIP(q2_k, multiply_supers_16, make_supers, super_q2_k)
-                                STRIP(q3_k, multiply_supers_16, make_supers, super_q3_k)
-                                    STRIP(q4_k, multiply_supers_32, make_supers, super_q4_k)
-                                        STRIP(q5_k, multiply_supers_32, make_supers, super_q5_k)
-                                            STRIP(q6_k, multiply_supers_16, make_supers, super_q6_k)
-                                                STRIP(iq4_xs, multiply_supers_32, make_supers,
-                                                      super_iq4_xs_shifted)
+STRIP(q4_1, multiply_plain, make_plains, plain_q4_1, 0, true)
+STRIP(q5_0, multiply_shifted, make_plains, plain_q5_0, 112, false)
+STRIP(q5_1, multiply_plain, make_plains, plain_q5_1, 0, true)
+STRIP(q8_0, multiply_shifted, make_plains, plain_q8_0, 128, false)
+STRIP(iq4_nl, multiply_shifted, make_plains, plain_iq4_nl, 128, false)
+STRIP(mxfp4, multiply_shifted, make_plains, plain_mxfp4, 128, false)
+STRIP(q2_k, multiply_supers_16, make_supers, super_q2_k)
+STRIP(q3_k, multiply_supers_16, make_supers, super_q3_k)
+STRIP(q4_k, multiply_supers_32, make_supers, super_q4_k)
+STRIP(q5_k, multiply_supers_32, make_supers, super_q5_k)
+STRIP(q6_k, multiply_supers_16, make_supers, super_q6_k)
+STRIP(iq4_xs, multiply_supers_32, make_supers, super_iq4_xs_shifted)

@@ -40,7 +40,7 @@ static ALWAYS_INLINE void multiply_pairs(size_t n_bytes, const quant_strip *stri
             sum[t] =
                 _mm512_dpbf16_ps(sum[t], w, (__m512bh)spread(acts + t * act_bytes + c * n_bytes));
     }
-    for (; c < n_cols; c++)
+    if (c < n_cols)
         for (size_t t = 0; t < n; t++)
             sum[t] = _mm512_dpbf16_ps(sum[t], (__m512bh)_mm512_load_si512(strip->pairs[c / 2]),
                                       pair_of(acts + t * act_bytes, c, n_cols));
@@ -48,5 +48,5 @@ static ALWAYS_INLINE void multiply_pairs(size_t n_bytes, const quant_strip *stri
 }
 
 void quant_strip_mul_bf16_avx512bf16(MULTIPLY_ARGS) {
-    MULTIPLY(multiply_pairs, sizeof(uint16_t))
+    MULTIPLY(multiply_pairs, sizeof(uint16_t));
 }

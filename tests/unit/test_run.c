@@ -2,6 +2,39 @@
 #include "tools/run/generate.h"
 #include "unit_model.h"
 
+/* ---- channels ---------------------------------------------------------------------------- */
+
+/* Tokens, the special ones in <>; expected: what is answer, and in brackets what is reasoning. */
+static const struct {
+    const char *tokens, *expected;
+} channel_texts[] = {
+    {"a b", "a b"},
+    {"<|channel|>analysis<|message|>why not<|end|><|start|>assistant<|channel|>final<|message|>yes",
+     "[why][ ][not]yes"},
+    {"<|channel|>fin al<|message|>x", "[x]"}, /* names are whole */
+    {"<|channel|>final<|message|>x<|return|>", "x"},
+    {"<|channel|>final answer<|message|>x", "[x]"},
+    {"<|channel|>commentary to=f<|constrain|>json<|message|>{}<|call|>", "[{}]"},
+    {"<|message|>a<|im_end|>b", "ab"}, /* of other models */
+};
+
+START_TEST(channels_of_an_answer) {
+    char out[256] = "";
+    size_t len = 0;
+    channels c = {0};
+    for (const char *p = channel_texts[_i].tokens; *p;) {
+        bool special = *p == '<';
+        size_t n = special ? strcspn(p, ">") + 1 : *p == ' ' ? 1 : strcspn(p, "< ");
+        channel_part part = channels_next(&c, (gguf_str){p, n}, special);
+        const char *format = part == CHANNEL_ANSWER ? "%.*s" : "[%.*s]";
+        if (part != CHANNEL_MARKUP)
+            len += (size_t)snprintf(out + len, sizeof out - len, format, (int)n, p);
+        p += n;
+    }
+    ck_assert_str_eq(out, channel_texts[_i].expected);
+}
+END_TEST
+
 /* ---- text streams ------------------------------------------------------------------------ */
 
 /* Feed a text in pieces of n bytes; what came out piece by piece, separated by '|'. */
@@ -242,9 +275,10 @@ typedef struct interruption {
     int n_left;
 } interruption;
 
-static void count_down(void *ctx, gguf_str text) {
+static void count_down(void *ctx, gguf_str text, bool reasoning) {
     interruption *i = ctx;
     ck_assert_uint_gt(text.len, 0);
+    ck_assert(!reasoning);
     if (--i->n_left == 0) atomic_store(i->cancel, true);
 }
 
@@ -283,6 +317,8 @@ END_TEST
 int main(void) {
     Suite *suite = suite_create("run");
     TCase *text = tcase_create("text"), *answers = tcase_create("answers");
+    tcase_add_loop_test(text, channels_of_an_answer, 0,
+                        (int)(sizeof channel_texts / sizeof channel_texts[0]));
     tcase_add_loop_test(text, whole_characters, 0, (int)(sizeof characters / sizeof characters[0]));
     tcase_add_test(text, pieces);
     tcase_add_loop_test(text, stops, 0, (int)(sizeof stop_texts / sizeof stop_texts[0]));

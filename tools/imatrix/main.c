@@ -32,7 +32,7 @@ static const tool_option options[] = {
     {OPT_PLOT, "plot", "OUT.svg", "with --show: draw them by layer"},
     {OPT_SAVE_EVERY, "save-every", "N", "write the output after every N chunks"},
     {OPT_RESUME, "resume", NULL, "go on from the chunks that the output has"},
-    {OPT_PRECISION, "precision", "FORM", PRECISION_HELP},
+    {OPT_PRECISION, "precision", "FORM", PRECISION_HELP " (q8)"},
     {0},
 };
 
@@ -263,7 +263,7 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
 }
 
 int main(int argc, char **argv) {
-    imatrix_opts o = {.n_ctx = 512};
+    imatrix_opts o = {.n_ctx = 512, .precision = RT_PRECISION_Q8};
     const tool_spec spec = {
         .name = "gguf-imatrix",
         .usage =

@@ -16,7 +16,7 @@
 
 typedef struct display {
     chat *chat;
-    bool at_line_start, progress_shown;
+    bool at_line_start, progress_shown, reasoning;
 } display;
 
 static void clear_progress(display *d) {
@@ -24,10 +24,10 @@ static void clear_progress(display *d) {
     d->progress_shown = false;
 }
 
-static void show(void *ctx, gguf_str text) {
+static void show(void *ctx, gguf_str text, bool is_reasoning) {
     display *d = ctx;
     clear_progress(d);
-    run_print_text(text);
+    run_print_part(text, is_reasoning, &d->reasoning);
     if (ferror(stdout)) atomic_store(&signals_interrupted, true);
     d->at_line_start = text.ptr[text.len - 1] == '\n';
 }
@@ -92,9 +92,11 @@ gguf_code chat_answer(chat *c, gguf_error *err) {
     if (!code) code = generate(c, &ids, err);
     rt_ids_clear(&ids);
     if (code) return code;
-    const gguf_dynbuf *text = &c->last.text.text;
+    const gguf_dynbuf *text = &c->last.text.text, *reasoning = &c->last.reasoning.text;
     bool begun = c->last.finish != GENERATE_INTERRUPTED || text->len > 0;
     if (begun) conversation_add(&c->conversation, "assistant", (const char *)text->data, text->len);
+    if (begun && reasoning->len)
+        conversation_add_reasoning(&c->conversation, (const char *)reasoning->data, reasoning->len);
     if (c->last.finish == GENERATE_INTERRUPTED && c->terminal) tool_note(c->t, "stopped");
     run_report(c->t, &c->generator, &c->last);
     bool interrupted = signals_take();

@@ -1,5 +1,6 @@
 /* One answer, to a text that is continued or to one message of a conversation. */
 #include "libgguf/map.h"
+#include "tools/common/pager.h"
 #include "tools/run/conversation.h"
 
 #include <inttypes.h>
@@ -60,6 +61,16 @@ void run_print_text(gguf_str text) {
     fflush(stdout);
 }
 
+void run_print_part(gguf_str text, bool is_reasoning, bool *reasoning) {
+    if (is_reasoning && !isatty(STDOUT_FILENO)) return;
+    if (*reasoning && !is_reasoning) fputs("\n\n", stdout);
+    *reasoning = is_reasoning;
+    if (is_reasoning) fputs(tool_style_text(TOOL_DIM), stdout);
+    run_print_text(text);
+    if (is_reasoning) fputs(tool_style_text(TOOL_PLAIN), stdout);
+    fflush(stdout);
+}
+
 /* ---- the result -------------------------------------------------------------------------- */
 
 static double rate(size_t n, double seconds) {
@@ -71,6 +82,10 @@ static void print_answer_json(const run_opts *o, const answer *a) {
     json_t *root = json_object(), *ids = json_array();
     for (size_t i = 0; i < a->ids.n; i++) json_array_append_new(ids, json_integer(a->ids.data[i]));
     json_object_set_new(root, "text", tool_json_bytes((const char *)text->data, text->len));
+    if (a->reasoning.text.len)
+        json_object_set_new(
+            root, "reasoning",
+            tool_json_bytes((const char *)a->reasoning.text.data, a->reasoning.text.len));
     if (a->text.invalid_utf8) json_object_set_new(root, "invalid_utf8", json_true());
     json_object_set_new(root, "ids", ids);
     json_object_set_new(root, "finish_reason", json_string(generate_finish_name(a->finish)));
@@ -103,9 +118,8 @@ void run_report(tool *t, const generator *g, const answer *a) {
 
 /* ---- completing -------------------------------------------------------------------------- */
 
-static void show(void *ctx, gguf_str text) {
-    (void)ctx;
-    run_print_text(text);
+static void show(void *ctx, gguf_str text, bool is_reasoning) {
+    run_print_part(text, is_reasoning, ctx);
     if (ferror(stdout)) atomic_store(&tool_cancelled, true); /* nobody reads on */
 }
 
@@ -143,7 +157,7 @@ static gguf_code prompt_ids(tool *t, run_opts *o, const gguf_meta *meta, const r
 static gguf_code answer_prompt(tool *t, const run_opts *o, const rt_model *model,
                                const rt_tokenizer *tok, const rt_ids *prompt, gguf_error *err) {
     uint64_t needed = prompt->n + (uint64_t)o->settings.n_predict;
-    bool open_end = o->settings.n_predict == GENERATE_NO_LIMIT;
+    bool reasoning = false, open_end = o->settings.n_predict == GENERATE_NO_LIMIT;
     rt_session_opts session = run_session_opts(
         t, o, open_end || needed > UINT32_MAX ? run_chat_ctx(model) : (uint32_t)needed);
     const generate_opts opts = {.n_predict = o->settings.n_predict,
@@ -152,7 +166,8 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, const rt_model *model
                                 .show_special = o->show_special,
                                 .trim = o->chat,
                                 .shift = o->shift,
-                                .show = t->json ? NULL : show};
+                                .show = t->json ? NULL : show,
+                                .ctx = &reasoning};
     generator g;
     answer a = {0};
     gguf_code code = generator_init(&g, model, tok, &session, &o->settings.sampler, err);

@@ -34,6 +34,11 @@ void conversation_add(conversation *c, const char *role, const char *text, size_
     json_array_append_new(c->messages, message_of(role, text, n));
 }
 
+void conversation_add_reasoning(conversation *c, const char *text, size_t n) {
+    json_t *message = json_array_get(c->messages, conversation_n(c) - 1);
+    json_object_set_new(message, "thinking", tool_json_bytes(text, n));
+}
+
 size_t conversation_n(const conversation *c) {
     return json_array_size(c->messages);
 }

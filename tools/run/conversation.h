@@ -25,6 +25,8 @@ void conversation_close(conversation *c); /* accepts a zeroed one */
 
 /* Bytes that are not UTF-8 are replaced. */
 void conversation_add(conversation *c, const char *role, const char *text, size_t n);
+/* What the model thought before its last message, in the form that templates take. */
+void conversation_add_reasoning(conversation *c, const char *text, size_t n);
 size_t conversation_n(const conversation *c);
 bool conversation_last_is(const conversation *c, const char *role);
 void conversation_drop_last(conversation *c);

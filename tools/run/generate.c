@@ -47,6 +47,7 @@ const char *generate_finish_name(generate_finish finish) {
 
 void answer_clear(answer *a) {
     text_stream_clear(&a->text);
+    text_stream_clear(&a->reasoning);
     rt_ids_clear(&a->ids);
 }
 
@@ -135,15 +136,20 @@ static gguf_code eval_prompt(generator *g, const rt_ids *prompt, const generate_
 
 static void add_text(const generator *g, const generate_opts *o, int32_t id, answer *out) {
     gguf_str part = rt_token_text(g->tok, id);
-    if (rt_token_is_special(g->tok, id) && !o->show_special) return;
+    channel_part what = channels_next(&out->channels, part, rt_token_is_special(g->tok, id));
+    if (what == CHANNEL_REASONING && !o->show_special)
+        text_stream_add(&out->reasoning, part.ptr, part.len);
+    if (what != CHANNEL_ANSWER && !o->show_special) return;
     bool trim = o->trim && out->text.text.len == 0 && out->text.n_pending == 0;
     while (trim && part.len && *part.ptr == ' ') part.ptr++, part.len--;
     text_stream_add(&out->text, part.ptr, part.len);
 }
 
 static void show(const generate_opts *o, answer *out, bool ended) {
+    gguf_str thought = text_stream_take(&out->reasoning, ended);
+    if (o->show && thought.len) o->show(o->ctx, thought, true);
     gguf_str part = text_stream_take(&out->text, ended);
-    if (o->show && part.len) o->show(o->ctx, part);
+    if (o->show && part.len) o->show(o->ctx, part, false);
 }
 
 /* Make room for a token and evaluate it. */
@@ -183,9 +189,10 @@ static gguf_code generate(generator *g, const generate_opts *o, answer *out, ggu
         }
         if (!code && out->ids.n < o->n_predict) code = eval_next(g, o, id, out, err);
     }
+    text_stream_end(&out->reasoning);
     text_stream_end(&out->text);
     show(o, out, true);
-    if (!code && out->text.text.code) code = out_of_memory(err);
+    if (!code && (out->text.text.code || out->reasoning.text.code)) code = out_of_memory(err);
     return code;
 }
 
@@ -205,6 +212,7 @@ gguf_code generator_answer(generator *g, const rt_ids *prompt, const generate_op
     double start = tool_now_s();
     *out = (answer){0};
     text_stream_init(&out->text, opts->stops, opts->n_stops);
+    text_stream_init(&out->reasoning, NULL, 0);
     gguf_code code = check_prompt(g, prompt, err);
     if (!code) code = eval_prompt(g, prompt, opts, out, err);
     double ready = tool_now_s();

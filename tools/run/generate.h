@@ -6,6 +6,7 @@
 #include "runtime/runtime.h"
 #include "runtime/sample.h"
 #include "runtime/tokenizer/tokenizer.h"
+#include "tools/run/channels.h"
 #include "tools/run/text_stream.h"
 
 typedef struct generator {
@@ -39,7 +40,7 @@ typedef struct generate_opts {
     bool trim;         /* no spaces at the start of the text */
     bool shift;        /* a full context loses its older half, instead of ending the answer */
 
-    void (*show)(void *ctx, gguf_str text);                     /* whole characters; or NULL */
+    void (*show)(void *ctx, gguf_str text, bool reasoning);     /* whole characters; or NULL */
     void (*progress)(void *ctx, size_t n_done, size_t n_total); /* of the prompt; or NULL */
     void *ctx;
 } generate_opts;
@@ -54,7 +55,8 @@ const char *generate_finish_name(generate_finish finish); /* "stop", "length", "
 
 /* Start as {0}; clear frees. */
 typedef struct answer {
-    text_stream text;
+    text_stream text, reasoning; /* see channels.h; with show_special all is text */
+    channels channels;
     rt_ids ids; /* without the token that ended it */
     generate_finish finish;
     bool context_full;

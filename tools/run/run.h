@@ -58,4 +58,8 @@ void run_report(tool *t, const generator *g, const answer *a);
 /* Print text of the model; on a terminal, control characters as \xNN, and what is no UTF-8. */
 void run_print_text(gguf_str text);
 
+/* The same of an answer: reasoning is shown on a terminal only, dimmed and apart from the rest.
+ *   reasoning  what came last was; changed here, start with false */
+void run_print_part(gguf_str text, bool is_reasoning, bool *reasoning);
+
 #endif

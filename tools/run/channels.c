@@ -1,0 +1,31 @@
+/* Channels of an answer. */
+#include "tools/run/channels.h"
+
+#include <string.h>
+
+static bool is(gguf_str text, const char *name) {
+    return text.len == strlen(name) && memcmp(text.ptr, name, text.len) == 0;
+}
+
+static void take_special(channels *c, gguf_str text) {
+    if (is(text, "<|channel|>")) {
+        c->part = CHANNEL_MARKUP;
+        c->in_name = true;
+        c->n_name = 0;
+    } else if (c->in_name && is(text, "<|message|>")) {
+        c->part = is((gguf_str){c->name, c->n_name}, "final") ? CHANNEL_ANSWER : CHANNEL_REASONING;
+        c->in_name = false;
+    } else if (is(text, "<|start|>")) {
+        c->part = CHANNEL_MARKUP; /* the role follows */
+    }
+}
+
+channel_part channels_next(channels *c, gguf_str text, bool special) {
+    if (special) {
+        take_special(c, text);
+        return CHANNEL_MARKUP;
+    }
+    for (size_t i = 0; c->in_name && i < text.len && c->n_name < sizeof c->name; i++)
+        c->name[c->n_name++] = text.ptr[i];
+    return c->part;
+}
