@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every JSON document of gguf-inspect, gguf-bench and gguf-run against its schema in docs/schemas. usage: check_schemas.py BUILD DATA"""
+"""Every JSON document of gguf-inspect, gguf-edit, gguf-bench and gguf-run against its schema in docs/schemas. usage: check_schemas.py BUILD DATA"""
 import json
 import pathlib
 import subprocess
@@ -46,6 +46,13 @@ with tempfile.TemporaryDirectory() as temporary:
     check(folder, "inspect-diff", 1, "diff", "a.gguf", "b.gguf", "--values")
     check(folder, "inspect-report", 0, "report", "a.gguf", "-o", "r.html")
     check(folder, "error", 4, "cut.gguf")
+    edit = {"tool": "gguf-edit"}
+    check(folder, "edit", 0, "set", "a.gguf", "general.name=x", "-o", "named.gguf", **edit)
+    check(folder, "edit", 0, "unset", "named.gguf", "general.name", "--dry-run", **edit)
+    check(folder, "edit-split", 0, "split", "a.gguf", "part", "--max-tensors", "20", **edit)
+    check(folder, "edit-copy", 0, "merge", "part-00001-of-00002.gguf", "-o", "merged.gguf", **edit)
+    check(folder, "edit-copy", 0, "swap-endian", "a.gguf", "-o", "swapped.gguf", "--dry-run", **edit)
+    check(folder, "error", 2, "split", "a.gguf", "part", **edit)
     (folder / "text.txt").write_text("And God said, Let there be light: and there was light. " * 40)
     (folder / "c.jsonl").write_text('{"context": "And", "choices": ["God said", "said God"], "label": 0}\n' * 2)
     bench = {"tool": "gguf-bench"}

@@ -167,27 +167,54 @@ static gguf_code run_set_template(tool *t, const edit_opts *o, gguf_error *err) 
 
 /* ---- whole files ------------------------------------------------------------------------- */
 
-static void print_shard(void *ctx, const char *path, size_t n_tensors, uint64_t n_bytes) {
+typedef struct shard_list {
+    const tool *t;
+    json_t *rows; /* NULL without --json */
+} shard_list;
+
+static void report_shard(void *ctx, const char *path, size_t n_tensors, uint64_t n_bytes) {
+    const shard_list *list = ctx;
     char size[32];
-    tool *t = ctx;
-    if (!t->quiet)
+    if (list->rows)
+        json_array_append_new(list->rows, json_pack("{s:o, s:I, s:I}", "output",
+                                                    tool_json_bytes(path, strlen(path)),
+                                                    "n_tensors", (json_int_t)n_tensors,
+                                                    "tensor_bytes", (json_int_t)n_bytes));
+    else if (!list->t->quiet)
         printf("%s: %zu tensors, %s\n", path, n_tensors,
                tool_size_text(n_bytes, size, sizeof size));
 }
 
 static gguf_code run_split(tool *t, const edit_opts *o, gguf_error *err) {
     gguf_file *file;
-    gguf_code code = gguf_file_open(t->args[1], GGUF_OPEN_DEFAULT, &file, err);
+    const char *path = t->args[1];
+    gguf_code code = gguf_file_open(path, GGUF_OPEN_DEFAULT, &file, err);
     if (code) return code;
+    shard_list list = {t, t->json ? json_array() : NULL};
     gguf_split_opts opts = o->split;
     opts.replace = t->force;
     opts.dry_run = o->dry_run;
     opts.cancel = &tool_cancelled;
-    opts.on_shard = print_shard;
-    opts.ctx = t;
+    opts.on_shard = report_shard;
+    opts.ctx = &list;
     code = gguf_split(file, t->args[2], &opts, err);
+    if (!code && t->json)
+        tool_print_json(json_pack("{s:o, s:b, s:O}", "input", tool_json_bytes(path, strlen(path)),
+                                  "dry_run", o->dry_run, "shards", list.rows));
+    json_decref(list.rows);
     gguf_file_close(file);
     return code;
+}
+
+static void print_rewrite(tool *t, const edit_opts *o, const gguf_file *file) {
+    const char *in = t->args[1], *out = o->output;
+    size_t n = gguf_file_n_tensors(file);
+    if (t->json)
+        tool_print_json(json_pack("{s:o, s:o, s:b, s:I}", "input", tool_json_bytes(in, strlen(in)),
+                                  "output", tool_json_bytes(out, strlen(out)), "dry_run",
+                                  o->dry_run, "n_tensors", (json_int_t)n));
+    else
+        tool_note(t, "%s: %zu tensors%s", out, n, o->dry_run ? " (not written)" : "");
 }
 
 /* Open args[1] and write a new file to -o. */
@@ -200,11 +227,8 @@ static gguf_code rewrite(tool *t, const edit_opts *o, gguf_open_flags flags,
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "-o OUT.gguf is missing");
     gguf_code code = gguf_file_open(t->args[1], flags, &file, err);
     if (code) return code;
-    if (o->dry_run)
-        tool_note(t, "%s: %llu bytes (not written)", o->output,
-                  (unsigned long long)gguf_file_bytes(file));
-    else
-        code = write(file, o->output, t->force, &tool_cancelled, err);
+    if (!o->dry_run) code = write(file, o->output, t->force, &tool_cancelled, err);
+    if (!code) print_rewrite(t, o, file);
     gguf_file_close(file);
     return code;
 }

@@ -1,4 +1,5 @@
 /* gguf-run: chat, complete a text, show token ids, write logits. */
+#include "tools/common/precision.h"
 #include "tools/run/run.h"
 
 #include <stdio.h>
@@ -20,6 +21,7 @@ enum {
     OPT_TOKENS,
     OPT_LOGITS,
     OPT_EXACT,
+    OPT_PRECISION,
     OPT_RENDER,
     OPT_TEMPLATE,
     OPT_TEMPLATE_VARS,
@@ -56,7 +58,8 @@ static const tool_option options[] = {
     {OPT_LOGITS, "logits", "F.safetensors",
      "write their logits, or an embedding model's hidden states"},
     {OPT_RENDER, "render", "F.json", "print the prompt that the chat template makes of it"},
-    {OPT_EXACT, "exact", NULL, "multiply in f32 throughout, whatever the weights' types"},
+    {OPT_PRECISION, "precision", "FORM", PRECISION_HELP},
+    {OPT_EXACT, "exact", NULL, "--precision f32, and a KV cache of f32 unless --kv-type says else"},
     {0},
 };
 
@@ -115,6 +118,7 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     }
     if (id == OPT_CTX) return tool_parse_u32("--ctx", arg, 1, 1u << 30, &o->n_ctx, err);
     if (id == OPT_KV_TYPE) return tool_parse_kv_type(arg, &o->kv_type, err);
+    if (id == OPT_PRECISION) return precision_parse(arg, &o->precision, err);
     if (id == OPT_STOP) return add_stop(o, arg, err);
     return set_setting(o, id, arg, err);
 }

@@ -14,6 +14,7 @@ typedef struct run_opts {
     bool chat;                 /* it is one message of a conversation */
     settings settings;
     uint32_t n_ctx, kv_type;
+    rt_precision precision;
     const char *stops[RUN_MAX_STOPS];
     size_t n_stops;
     bool show_special, shift, no_history;

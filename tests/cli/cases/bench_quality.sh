@@ -58,3 +58,8 @@ refuse ''
 # f32 with weights in blocks is another computation than by default.
 quality q.gguf --precision f32 --json | jq -c --slurpfile a two.json '[.precision, .ppl != $a[0].ppl, (.ppl / $a[0].ppl - 1 | fabs < 0.05)]'
 quality q.gguf --precision f32 | head -n 1
+# So it is for gguf-run.
+for form in default f32 bf16; do gguf-run q.gguf --tokens 1,2,3,4 --logits $form.safetensors --precision $form -q; done
+gguf-run q.gguf --tokens 1,2,3,4 --logits exact.safetensors --exact --kv-type f16 -q
+cmp f32.safetensors exact.safetensors && cmp default.safetensors bf16.safetensors && ! cmp -s default.safetensors f32.safetensors && echo "--precision f32 is exact"
+t gguf-run q.gguf --precision half

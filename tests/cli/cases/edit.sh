@@ -31,6 +31,7 @@ t gguf-edit set m.gguf general.name=Y -o copy.gguf
 t gguf-edit split old.gguf part
 t gguf-edit split old.gguf part --max-tensors 12
 t gguf-edit split old.gguf part --max-size 100K --dry-run
+t gguf-edit split old.gguf part --max-size 100K --dry-run --json
 t gguf-inspect part-00002-of-00003.gguf
 t gguf-edit merge part-00001-of-00003.gguf -o merged.gguf
 cmp merged.gguf old.gguf && echo "merged: equal"
@@ -40,8 +41,8 @@ rm part-00002-of-00003.gguf
 t gguf-inspect part-00001-of-00003.gguf
 for type in F16 Q8_0 Q5_1 Q4_K_M Q6_K; do
     gguf-convert "$DATA/demo-model" -o little.gguf --outtype $type -q --force
-    gguf-edit swap-endian little.gguf -o big.gguf --force
-    gguf-edit swap-endian big.gguf -o back.gguf --force
+    gguf-edit swap-endian little.gguf -o big.gguf --force -q
+    gguf-edit swap-endian big.gguf -o back.gguf --force -q
     cmp -s little.gguf big.gguf && echo "not swapped"
     cmp little.gguf back.gguf && echo "$type: swapped and back"
 done

@@ -27,5 +27,5 @@ t gguf-edit rename a.gguf x
 t gguf-edit foo
 mkdir folder
 t gguf-inspect folder
-gguf-inspect --help >/dev/full; echo "full: $?"
-gguf-inspect --version >/dev/full; echo "full: $?"
+gguf-inspect --help 2>&1 >/dev/full; echo "full: $?"
+gguf-inspect --version 2>&1 >/dev/full; echo "full: $?"
