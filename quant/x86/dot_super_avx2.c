@@ -13,6 +13,7 @@ typedef struct group_sums {
 
 static ALWAYS_INLINE __m256i dot_codes(const super *p, bool is_signed, const block_act_q8_k *a) {
     __m256i dot = _mm256_setzero_si256();
+#pragma GCC unroll 8
     for (int j = 0; j < 8; j++) {
         __m256i q = p->q[j], codes = load_256(a->qs + 32 * j);
         if (is_signed) codes = _mm256_sign_epi8(codes, q), q = _mm256_abs_epi8(q);
@@ -34,21 +35,24 @@ static ALWAYS_INLINE float add_group(const group_sums *s, __m128 d, __m128 dmin,
 static ALWAYS_INLINE void multiply_group(const uint8_t *w, size_t block_bytes, super_fn *unpack,
                                          bool is_signed, size_t n, const uint8_t *acts,
                                          size_t act_bytes, size_t n_acts, float *out) {
-    group_sums sums[QUANT_DOT_ACTS];
+    group_sums sums[QUANT_DOT_ACTS] = {0};
     __m128 d = _mm_setzero_ps(), dmin = d;
-    memset(sums, 0, n_acts * sizeof *sums);
+#pragma GCC unroll 4
     for (size_t j = 0; j < n; j++) {
         super p = unpack(w + j * block_bytes);
         d[j] = p.d, dmin[j] = p.dmin;
+#pragma GCC unroll 4
         for (size_t t = 0; t < n_acts; t++) {
             const block_act_q8_k *a = (const block_act_q8_k *)(acts + t * act_bytes) + j;
             sums[t].dot[j] = dot_codes(&p, is_signed, a);
             sums[t].mins[j] = _mm256_madd_epi16(p.m, load_256(a->sums));
         }
     }
+#pragma GCC unroll 4
     for (size_t t = 0; t < n_acts; t++) {
         const block_act_q8_k *a = (const block_act_q8_k *)(acts + t * act_bytes);
         __m128 scale = _mm_setzero_ps();
+#pragma GCC unroll 4
         for (size_t j = 0; j < n; j++) scale[j] = a[j].d;
         out[t] += add_group(&sums[t], d, dmin, scale);
     }
@@ -64,7 +68,9 @@ static ALWAYS_INLINE void dot_super(const uint8_t *w, size_t block_bytes, super_
         w += GROUP * block_bytes;
         acts += GROUP * sizeof(block_act_q8_k);
     }
-    if (n > 0) multiply_group(w, block_bytes, unpack, is_signed, n, acts, act_bytes, n_acts, out);
+    if (n == 3) multiply_group(w, block_bytes, unpack, is_signed, 3, acts, act_bytes, n_acts, out);
+    if (n == 2) multiply_group(w, block_bytes, unpack, is_signed, 2, acts, act_bytes, n_acts, out);
+    if (n == 1) multiply_group(w, block_bytes, unpack, is_signed, 1, acts, act_bytes, n_acts, out);
 }
 
 #define SUPER_DOT(type, is_signed)                                                    \
