@@ -29,8 +29,8 @@ void quant_hessian_free(quant_hessian *hessian); /* accepts NULL */
  *   rows  [n_rows][n] finite */
 void quant_hessian_add(quant_hessian *hessian, const float *rows, size_t n_rows, gguf_pool *pool);
 
-/* Make h the mean, symmetric, with QUANT_HESSIAN_TRUST, and damped. Columns that were always 0 get the mean diagonal, so that
- * their weights are rounded alone. Errors: GGUF_E_NONFINITE. */
+/* Make h the mean, symmetric, with QUANT_HESSIAN_TRUST, and damped. Columns that were always 0 get
+ * the mean diagonal, so that their weights are rounded alone. Errors: GGUF_E_NONFINITE. */
 gguf_code quant_hessian_mean(quant_hessian *hessian, double damp, gguf_error *err);
 
 /* The same, then compute u; `damp` is raised tenfold until the factors exist. The work is done by

@@ -38,7 +38,7 @@ python3 - <<'END'
 import re
 shown = [(what, int(share)) for what, share in re.findall(r"(layer \d|head)[^(]*\((\d+) %\)", open("progress.txt").read())]
 shares = [share for what, share in shown]
-print("progress:", shares == sorted(shares), len(set(shares)) > 3, shown[-1], len({what for what, share in shown}) > 3)
+print("progress:", shares == sorted(shares), len(set(shares)) > 3, shown[-1][0], shares[-1] > 80, len({what for what, share in shown}) > 3)
 END
 cmp one.gguf less.gguf && echo "threads do not matter"
 gguf-quantize demo.gguf out.gguf Q4_K_M --calibrate calib.txt --samples 2048 -q --resume 2>/dev/null &
