@@ -57,9 +57,17 @@ bool quant_bf16_supported(void) {
 }
 
 #elif defined(__aarch64__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+
 bool quant_isa_supported(quant_isa isa) {
     return isa == QUANT_ISA_SCALAR || isa == QUANT_ISA_NEON;
 }
+
+bool quant_dotprod_supported(void) {
+    return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
+}
+
 #else
 bool quant_isa_supported(quant_isa isa) {
     return isa == QUANT_ISA_SCALAR;

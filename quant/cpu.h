@@ -21,6 +21,10 @@ bool quant_isa_supported(quant_isa isa);
  * supported. */
 bool quant_bf16_supported(void);
 
+/* The processor sums products of four bytes (dotprod); asked for only where QUANT_ISA_NEON is
+ * supported. */
+bool quant_dotprod_supported(void);
+
 /* The set to use: the one that GGUF_ISA names in the environment if it is supported here; otherwise
  * (unset, unknown or unsupported) the best supported one. */
 quant_isa quant_isa_choose(void);

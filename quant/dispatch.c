@@ -3,34 +3,34 @@
 
 #include <pthread.h>
 
-#define ISA_scalar QUANT_ISA_SCALAR
-#define ISA_avx2   QUANT_ISA_AVX2
-#define ISA_avx512 QUANT_ISA_AVX512
-#define ISA_neon   QUANT_ISA_NEON
+/* Whether to take a kernel of a set, or of a part of one that not every processor has. */
+#define USE_scalar     true
+#define USE_avx2       (limit >= QUANT_ISA_AVX2)
+#define USE_avx512     (limit >= QUANT_ISA_AVX512)
+#define USE_avx512bf16 (limit >= QUANT_ISA_AVX512 && quant_bf16_supported())
+#define USE_neon       (limit >= QUANT_ISA_NEON)
+#define USE_neondot    (limit >= QUANT_ISA_NEON && quant_dotprod_supported())
 
 #define ENCODE(type, name, isa) \
-    if (ISA_##isa <= limit) table->encode[GGUF_TYPE_##type] = quant_encode_##name##_##isa;
+    if (USE_##isa) table->encode[GGUF_TYPE_##type] = quant_encode_##name##_##isa;
 #define WEIGH(isa) \
-    if (ISA_##isa <= limit) table->weigh = quant_weigh_super_##isa;
+    if (USE_##isa) table->weigh = quant_weigh_super_##isa;
 #define DECODE(type, name, isa) \
-    if (ISA_##isa <= limit) table->decode[GGUF_TYPE_##type] = quant_decode_##name##_##isa;
+    if (USE_##isa) table->decode[GGUF_TYPE_##type] = quant_decode_##name##_##isa;
 #define DOT(type, name, isa) \
-    if (ISA_##isa <= limit) table->dot[GGUF_TYPE_##type] = quant_dot_##name##_##isa;
-#define HAS_avx512bf16 quant_bf16_supported()
-#define HAS_avx512     true
-#define ISA_avx512bf16 QUANT_ISA_AVX512
+    if (USE_##isa) table->dot[GGUF_TYPE_##type] = quant_dot_##name##_##isa;
 #define STRIP(type, name, isa)                                       \
-    if (ISA_##isa <= limit)                                          \
+    if (USE_##isa)                                                   \
         table->strip[GGUF_TYPE_##type] = quant_strip_##name##_##isa, \
         table->strip_mul[GGUF_TYPE_##type] = quant_strip_mul_##name##_##isa;
 #define FLOATS(type, name, isa) \
-    if (ISA_##isa <= limit) table->floats[GGUF_TYPE_##type] = quant_floats_##name##_##isa;
+    if (USE_##isa) table->floats[GGUF_TYPE_##type] = quant_floats_##name##_##isa;
 #define ACT(kind, name, isa) \
-    if (ISA_##isa <= limit) table->act[QUANT_ACT_##kind] = quant_act_##name##_##isa;
+    if (USE_##isa) table->act[QUANT_ACT_##kind] = quant_act_##name##_##isa;
 #define SCAN(isa) \
-    if (ISA_##isa <= limit) table->beyond = quant_beyond_##isa, table->masked = quant_masked_##isa;
-#define PANEL(isa)          \
-    if (ISA_##isa <= limit) \
+    if (USE_##isa) table->beyond = quant_beyond_##isa, table->masked = quant_masked_##isa;
+#define PANEL(isa) \
+    if (USE_##isa) \
         table->feedback = quant_feedback_panel_##isa, table->descent = quant_descent_panel_##isa;
 
 void quant_kernels_fill(quant_isa limit, quant_kernels *table) {

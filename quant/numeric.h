@@ -26,6 +26,10 @@ static inline float quant_f32_of_bits(uint32_t bits) {
 static inline float quant_f16_to_f32(uint16_t h) {
 #ifdef __F16C__
     return _cvtsh_ss(h);
+#elif defined(__aarch64__)
+    __fp16 x;
+    memcpy(&x, &h, sizeof x);
+    return x;
 #else
     uint32_t sign = (uint32_t)(h & 0x8000) << 16, rest = h & 0x7FFF;
     if (rest < 0x400) return quant_f32_of_bits(sign | quant_f32_bits((float)rest * 0x1p-24f));

@@ -1,6 +1,7 @@
 /* Scalar dot products, activation encoders and scans. Integer sums are exact within a block (plain
  * types) or super-block; the blocks of a row are then added in order. */
 #include "quant/blocks.h"
+#include "quant/dot_args.h"
 #include "quant/kernels.h"
 #include "quant/levels.h"
 #include "quant/unpack.h"
@@ -72,9 +73,6 @@ void quant_floats_f32_scalar(const quant_floats *m) {
             *out = sum + (m->add ? *out : 0.0f);
         }
 }
-
-#define DOT_ARGS \
-    const void *weight, size_t n_cols, const void *acts, size_t act_bytes, size_t n_acts, float *out
 
 /* ---- plain blocks ------------------------------------------------------------------------ */
 

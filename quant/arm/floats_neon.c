@@ -1,5 +1,4 @@
-/* NEON products of floats. Those of block types need none of their own: the compiler makes vectors
- * of the integer loops in ref_dot.c, for NEON belongs to every 64-bit ARM processor. */
+/* NEON products of floats. */
 #include "quant/kernels.h"
 
 #include <arm_neon.h>

@@ -2,32 +2,11 @@
 #ifndef QUANT_VEC_AVX2_H
 #define QUANT_VEC_AVX2_H
 
+#include "quant/dot_args.h"
+
 #include <immintrin.h>
 #include <stdint.h>
 #include <string.h>
-
-#define ALWAYS_INLINE inline __attribute__((always_inline))
-
-/* Parameters of a dot kernel. */
-#define DOT_ARGS \
-    const void *weight, size_t n_cols, const void *acts, size_t act_bytes, size_t n_acts, float *out
-
-/* Call body(..., n_cols, acts, act_bytes, N, out) with the number of activations as a constant. */
-#define FOR_N_ACTS(body, ...)                               \
-    switch (n_acts) {                                       \
-    case 1:                                                 \
-        body(__VA_ARGS__, n_cols, acts, act_bytes, 1, out); \
-        break;                                              \
-    case 2:                                                 \
-        body(__VA_ARGS__, n_cols, acts, act_bytes, 2, out); \
-        break;                                              \
-    case 3:                                                 \
-        body(__VA_ARGS__, n_cols, acts, act_bytes, 3, out); \
-        break;                                              \
-    default:                                                \
-        body(__VA_ARGS__, n_cols, acts, act_bytes, 4, out); \
-        break;                                              \
-    }
 
 /* Call multiply(part, ..., n_rows, n_acts), n_rows being QUANT_FLOAT_ROWS or 1 and n_acts `most` or
  * 1, as constants, until all is done. */

@@ -1,5 +1,6 @@
 /* Activations and products: equal codes in every set; products within a bound that follows from the
- * sum of |x y|; the same result however the rows are grouped. */
+ * sum of |x y|, those of NEON equal to the scalar ones; the same result however the rows are
+ * grouped. */
 #include "quant/blocks.h"
 #include "tests/kernels/kernel_data.h"
 
@@ -137,9 +138,12 @@ static void check_near(uint32_t type, quant_isa isa, size_t n_cols, const float 
 
 static void check_dots(uint32_t type, size_t n_cols) {
     quant_kernels k;
+    float scalar[QUANT_DOT_ACTS];
     FOR_EACH_ISA(isa, k) {
         float all[QUANT_DOT_ACTS];
         dot_guarded(&k, type, n_cols, QUANT_DOT_ACTS, true, all);
+        if (isa == QUANT_ISA_SCALAR) memcpy(scalar, all, sizeof all);
+        if (isa == QUANT_ISA_NEON) ck_assert_mem_eq(scalar, all, sizeof all);
         for (size_t t = 0; t < QUANT_DOT_ACTS; t++) check_near(type, isa, n_cols, acts[t], all[t]);
         for (size_t n_acts = 1; n_acts < QUANT_DOT_ACTS; n_acts++) {
             float some[QUANT_DOT_ACTS];
