@@ -26,8 +26,7 @@ typedef struct write_opts {
     const char *manifest_file; /* hashes of every tensor, source and output; or NULL */
 } write_opts;
 
-/* The rows that both commands have in their option tables, and WRITE_OPT_EFFORT, which also sets
- * the effort of a calibration; write_opts_set takes them. */
+/* The rows that both commands have in their option tables; write_opts_set takes them. */
 enum {
     WRITE_OPT_IMATRIX = 2000, /* beyond the ids of a command and of tool.c */
     WRITE_OPT_RECIPE,
@@ -42,6 +41,8 @@ enum {
 #define WRITE_OPTIONS                                                                       \
     {WRITE_OPT_IMATRIX, "imatrix", "FILE", "importance matrix (from gguf-imatrix)"},        \
         {WRITE_OPT_RECIPE, "recipe", "FILE", "a recipe of your own, in place of the type"}, \
+        {WRITE_OPT_EFFORT, "effort", "EFFORT",                                              \
+         "fast or best: how far the search for scales goes"},                               \
         {WRITE_OPT_SPLIT_SIZE, "split-max-size", "SIZE",                                    \
          "several files, each with at most so many bytes of tensors"},                      \
         {WRITE_OPT_SPLIT_TENSORS, "split-max-tensors", "N",                                 \

@@ -32,8 +32,6 @@ static const tool_option options[] = {
     {OPT_METADATA, "metadata", "F.yaml", "name, license, tags, ... and further keys"},
     {OPT_OVERRIDE, "override", "KEY=TYPE:VALUE", "set a key (repeatable)"},
     {OPT_BASE, "base", "FOLDER", "the model that a LoRA adapter belongs to"},
-    {WRITE_OPT_EFFORT, "effort", "EFFORT",
-     "fast or best: how far the search for scales goes when TYPE is quantised"},
     WRITE_OPTIONS,
     {OPT_ARCH_FILE, "arch-file", "F.yaml", "an architecture description of your own"},
     {OPT_LIST_ARCHS, "list-archs", NULL, "list the supported architectures"},

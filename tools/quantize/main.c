@@ -22,8 +22,7 @@ enum {
     OPT_CALIBRATE,
     OPT_METHOD,
     OPT_SAMPLES,
-    OPT_DAMP,
-    OPT_EFFORT
+    OPT_DAMP
 };
 
 static const tool_option options[] = {
@@ -42,7 +41,6 @@ static const tool_option options[] = {
     {OPT_METHOD, "method", "METHOD", "of --calibrate: compensate (default) or round"},
     {OPT_SAMPLES, "samples", "N", "tokens of the text to use (16384)"},
     {OPT_DAMP, "damp", "X", "added to the Hessian, as a share of its mean diagonal (0.05)"},
-    {OPT_EFFORT, "effort", "EFFORT", "fast or best: how far the search for scales goes"},
     {OPT_KEEP_SPLIT, "keep-split", NULL, "as many files as IN has, each with the same tensors"},
     {OPT_MANIFEST, "manifest", "FILE", "write the XXH3 of every tensor, source and output"},
     WRITE_OPTIONS,
@@ -61,12 +59,6 @@ static gguf_code set_choice(const char *option, const char *arg, const char *fir
     if (*second || strcmp(arg, first) == 0) return GGUF_OK;
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s takes %s or %s, not '%s'", option,
                      first, other, arg);
-}
-
-static gguf_code set_effort(const char *arg, write_opts *o, gguf_error *err) {
-    gguf_code code = set_choice("--effort", arg, "fast", "best", &o->calibration.best, err);
-    o->effort = o->calibration.best ? QUANT_EFFORT_BEST : QUANT_EFFORT_FAST;
-    return code;
 }
 
 static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err) {
@@ -97,8 +89,6 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         break;
     case OPT_METHOD:
         return set_choice("--method", arg, "compensate", "round", &o->write.calibration.round, err);
-    case OPT_EFFORT:
-        return set_effort(arg, &o->write, err);
     case OPT_SAMPLES:
         return tool_parse_u32("--samples", arg, 1, UINT32_MAX, &o->write.calibration.n_samples,
                               err);
