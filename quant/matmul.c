@@ -8,7 +8,7 @@
 
 #define PIECE          (size_t)1024 /* columns unpacked at once; they stay in the nearest cache */
 #define MIN_STRIP_ACTS 6            /* fewer are not worth a strip */
-#define GROUP          4            /* strips at once */
+#define GROUP          16           /* strips at once, which stay in the second cache */
 #define BLOCK_ACTS     128          /* rows of f32 activations whose pieces fit the second cache */
 #define FLOAT_PIECE    (size_t)128  /* columns of 16 rows that stay there as floats */
 /* Floats from row to row of a panel: rows of a power of two would share cache sets. */
