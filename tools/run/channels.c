@@ -1,21 +1,16 @@
 /* Channels of an answer. */
 #include "tools/run/channels.h"
 
-#include <string.h>
-
-static bool is(gguf_str text, const char *name) {
-    return text.len == strlen(name) && memcmp(text.ptr, name, text.len) == 0;
-}
-
 static void take_special(channels *c, gguf_str text) {
-    if (is(text, "<|channel|>")) {
+    if (gguf_str_eq(text, "<|channel|>")) {
         c->part = CHANNEL_MARKUP;
         c->in_name = true;
         c->n_name = 0;
-    } else if (c->in_name && is(text, "<|message|>")) {
-        c->part = is((gguf_str){c->name, c->n_name}, "final") ? CHANNEL_ANSWER : CHANNEL_REASONING;
+    } else if (c->in_name && gguf_str_eq(text, "<|message|>")) {
+        c->part = gguf_str_eq((gguf_str){c->name, c->n_name}, "final") ? CHANNEL_ANSWER
+                                                                       : CHANNEL_REASONING;
         c->in_name = false;
-    } else if (is(text, "<|start|>")) {
+    } else if (gguf_str_eq(text, "<|start|>")) {
         c->part = CHANNEL_MARKUP; /* the role follows */
     }
 }
