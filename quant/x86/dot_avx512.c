@@ -1,12 +1,11 @@
 /* AVX-512 products of plain blocks, with VNNI. Codes without minimums are unsigned here too, with
- * 2^n more than they stand for; the activations bring what that is too much. Every eighth block
- * goes to the same lane; the lanes are added in order every 1024 columns, a strip's width. */
+ * 2^n more than they stand for; the activations bring what that is too much. */
 #include "quant/kernels.h"
 #include "quant/levels.h"
 #include "quant/numeric.h"
 #include "quant/x86/reduce_avx512.h"
 
-enum { CHUNK = 8, PAIRS = CHUNK / 2, PIECE_CHUNKS = QUANT_STRIP_COLS / QUANT_BLOCK / CHUNK };
+enum { CHUNK = 8, PAIRS = CHUNK / 2 };
 
 /* ---- codes of a pair of blocks, as bytes in the order of their columns ------------------- */
 
@@ -85,14 +84,14 @@ static ALWAYS_INLINE __m512i pair_mxfp4(const uint8_t *first, const uint8_t *sec
 
 /* ---- chunks ------------------------------------------------------------------------------ */
 
-/* What a type needs besides its codes. */
+/* What a type needs besides its codes; see dot_plain.inc. */
 typedef struct manner {
     size_t block_bytes;
     pair_fn *pair;
-    bool high_16;   /* high nibbles count 16 times */
-    bool has_min;   /* y = d q + m, else y = d (q - offset) */
-    int offset_log; /* offset = 2^offset_log */
-    bool powers;    /* scales are bytes, exponents of two */
+    bool high_16; /* high nibbles count 16 times */
+    bool has_min;
+    int offset_log;
+    bool powers; /* scales are bytes, exponents of two */
 } manner;
 
 /* Halves that lie a block apart, as floats. */
@@ -142,74 +141,16 @@ static ALWAYS_INLINE __m256i sum_pairs(const __m512i v[PAIRS], bool high_16) {
     return _mm512_castsi512_si256(_mm512_permutexvar_epi32(order, all));
 }
 
-/* Activations lie at any address. */
-static ALWAYS_INLINE __m256i load_field(const block_act_q8 *a, size_t offset) {
-    return load_256((const uint8_t *)a + offset);
-}
-
-static ALWAYS_INLINE __m256 add_chunk(const chunk *c, manner how, const block_act_q8 *a,
-                                      __m256 sum) {
+static ALWAYS_INLINE __m256i dot_chunk(const chunk *c, manner how, const block_act_q8 *a) {
     __m512i dot[PAIRS];
 #pragma GCC unroll 4
     for (size_t k = 0; k < PAIRS; k++)
         dot[k] =
             _mm512_dpbusd_epi32(_mm512_setzero_si512(), c->q[k], _mm512_loadu_si512(a->qs[2 * k]));
-    __m256i whole = sum_pairs(dot, how.high_16);
-    if (!how.has_min) {
-        __m256i shift = load_field(a, offsetof(block_act_q8, shift)); /* for an offset of 128 */
-        whole = _mm256_add_epi32(whole, _mm256_srai_epi32(shift, 7 - how.offset_log));
-    }
-    __m256 scale =
-        _mm256_mul_ps(c->d, _mm256_castsi256_ps(load_field(a, offsetof(block_act_q8, d))));
-    sum = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(whole), sum);
-    if (!how.has_min) return sum;
-    return _mm256_fmadd_ps(c->m, _mm256_castsi256_ps(load_field(a, offsetof(block_act_q8, s))),
-                           sum);
+    return sum_pairs(dot, how.high_16);
 }
 
-static ALWAYS_INLINE void multiply_chunk(const uint8_t *w, manner how, const uint8_t *acts,
-                                         size_t act_bytes, size_t n_acts,
-                                         __m256 sum[QUANT_DOT_ACTS]) {
-    chunk c = load_chunk(w, how);
-#pragma GCC unroll 4
-    for (size_t t = 0; t < n_acts; t++)
-        sum[t] = add_chunk(&c, how, (const block_act_q8 *)(acts + t * act_bytes), sum[t]);
-}
-
-/* Up to PIECE_CHUNKS chunks; a last one that is not whole is filled up with zeros. */
-static ALWAYS_INLINE void multiply_piece(const uint8_t *w, manner how, size_t n_blocks,
-                                         const uint8_t *acts, size_t act_bytes, size_t n_acts,
-                                         float *out) {
-    __m256 sum[QUANT_DOT_ACTS];
-    uint8_t rest[CHUNK * sizeof(block_q8_0)] = {0};
-#pragma GCC unroll 4
-    for (size_t t = 0; t < n_acts; t++) sum[t] = _mm256_setzero_ps();
-    for (; n_blocks >= CHUNK; n_blocks -= CHUNK) {
-        multiply_chunk(w, how, acts, act_bytes, n_acts, sum);
-        w += CHUNK * how.block_bytes;
-        acts += sizeof(block_act_q8);
-    }
-    if (n_blocks > 0) {
-        memcpy(rest, w, n_blocks * how.block_bytes);
-        multiply_chunk(rest, how, acts, act_bytes, n_acts, sum);
-    }
-#pragma GCC unroll 4
-    for (size_t t = 0; t < n_acts; t++) {
-        float whole = sum[t][0];
-        for (int k = 1; k < CHUNK; k++) whole += sum[t][k];
-        out[t] += whole;
-    }
-}
-
-static ALWAYS_INLINE void dot_plain(const uint8_t *w, manner how, size_t n_cols,
-                                    const uint8_t *acts, size_t act_bytes, size_t n_acts,
-                                    float *out) {
-    enum { PIECE = PIECE_CHUNKS * CHUNK };
-    for (size_t t = 0; t < n_acts; t++) out[t] = 0.0f;
-    for (size_t i = 0, n = n_cols / QUANT_BLOCK; i < n; i += PIECE)
-        multiply_piece(w + i * how.block_bytes, how, n - i < PIECE ? n - i : PIECE,
-                       acts + i / CHUNK * sizeof(block_act_q8), act_bytes, n_acts, out);
-}
+#include "quant/x86/dot_plain.inc"
 
 #define PLAIN_DOT(type, ...)                                                        \
     void quant_dot_##type##_avx512(DOT_ARGS) {                                      \
