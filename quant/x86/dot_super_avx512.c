@@ -1,5 +1,4 @@
-/* AVX-512 products of super-blocks. Those of 1024 columns, a strip's width, are added in order, and
- * then to the row's sum. */
+/* AVX-512 products of super-blocks. */
 #include "quant/kernels.h"
 #include "quant/x86/reduce_avx512.h"
 #include "quant/x86/super_avx2.h"
@@ -156,74 +155,37 @@ static ALWAYS_INLINE __m512i add_codes(__m512i dot, __m512i q, __m512i scales, b
     return _mm512_add_epi32(dot, _mm512_mullo_epi32(part, _mm512_srai_epi32(scales, 16)));
 }
 
-/* A group of super-blocks times one activation: integer sums still spread over lanes. */
-typedef struct group_sums {
-    __m512i dot[GROUP];
-    __m256i mins[GROUP];
-} group_sums;
-
-static ALWAYS_INLINE void multiply_codes(const wide *p, manner how, const uint8_t *acts,
-                                         size_t act_bytes, size_t n_acts, size_t j,
-                                         group_sums sums[QUANT_DOT_ACTS]) {
+static ALWAYS_INLINE __m512i dot_codes(const wide *p, manner how, const block_act_q8_k *a) {
+    __m512i dot = _mm512_setzero_si512();
 #pragma GCC unroll 4
-    for (size_t t = 0; t < n_acts; t++) {
-        const block_act_q8_k *a = (const block_act_q8_k *)(acts + t * act_bytes) + j;
-        __m512i dot = _mm512_setzero_si512();
-#pragma GCC unroll 4
-        for (int k = 0; k < 4; k++)
-            dot = add_codes(dot, p->q[k], p->s[k], how.large, act_codes(a, how.apart, k));
-        sums[t].dot[j] = dot;
-        sums[t].mins[j] = _mm256_madd_epi16(p->m, load_256(a->sums));
-    }
+    for (int k = 0; k < 4; k++)
+        dot = add_codes(dot, p->q[k], p->s[k], how.large, act_codes(a, how.apart, k));
+    return dot;
 }
 
-static ALWAYS_INLINE float add_group(const group_sums *s, __m128 d, __m128 dmin, __m128 scale) {
-    __m128i dot = sum_four_512(s->dot[0], s->dot[1], s->dot[2], s->dot[3]);
-    __m128i mins = sum_four_256(s->mins[0], s->mins[1], s->mins[2], s->mins[3]);
-    __m128 part = _mm_mul_ps(_mm_mul_ps(d, scale), _mm_cvtepi32_ps(dot));
-    part = _mm_fnmadd_ps(_mm_mul_ps(dmin, scale), _mm_cvtepi32_ps(mins), part);
-    return ((part[0] + part[1]) + part[2]) + part[3];
+static ALWAYS_INLINE __m128i sum_lanes_of(const __m512i v[GROUP]) {
+    return sum_four_512(v[0], v[1], v[2], v[3]);
 }
 
-/* n super-blocks, n <= GROUP. */
-static ALWAYS_INLINE void multiply_group(const uint8_t *w, size_t block_bytes, wide_fn *unpack,
-                                         manner how, size_t n, const uint8_t *acts,
-                                         size_t act_bytes, size_t n_acts, float *out) {
-    group_sums sums[QUANT_DOT_ACTS] = {0};
-    uint32_t halves[GROUP] = {0};
-#pragma GCC unroll 4
-    for (size_t j = 0; j < n; j++) {
-        wide p = unpack(w + j * block_bytes);
-        multiply_codes(&p, how, acts, act_bytes, n_acts, j, sums);
-        halves[j] = p.halves;
-    }
-    __m256 scales = _mm256_cvtph_ps(load_128(halves));
+typedef struct group_scales {
+    uint32_t halves[GROUP];
+} group_scales;
+
+static ALWAYS_INLINE void note_scales(group_scales *s, size_t j, const wide *p) {
+    s->halves[j] = p->halves;
+}
+
+static ALWAYS_INLINE void scales_of_group(const group_scales *s, __m128 *d, __m128 *dmin) {
+    __m256 scales = _mm256_cvtph_ps(load_128(s->halves));
     __m128 low = _mm256_castps256_ps128(scales), high = _mm256_extractf128_ps(scales, 1);
-    __m128 d = _mm_shuffle_ps(low, high, 0x88), dmin = _mm_shuffle_ps(low, high, 0xDD);
-#pragma GCC unroll 4
-    for (size_t t = 0; t < n_acts; t++) {
-        const block_act_q8_k *a = (const block_act_q8_k *)(acts + t * act_bytes);
-        __m128 scale = _mm_setzero_ps();
-#pragma GCC unroll 4
-        for (size_t j = 0; j < n; j++) scale[j] = a[j].d;
-        out[t] += add_group(&sums[t], d, dmin, scale);
-    }
+    *d = _mm_shuffle_ps(low, high, 0x88);
+    *dmin = _mm_shuffle_ps(low, high, 0xDD);
 }
 
-static ALWAYS_INLINE void dot_super(const uint8_t *w, size_t block_bytes, wide_fn *unpack,
-                                    manner how, size_t n_cols, const uint8_t *acts,
-                                    size_t act_bytes, size_t n_acts, float *out) {
-    size_t n = n_cols / QUANT_SUPER;
-    for (size_t t = 0; t < n_acts; t++) out[t] = 0.0f;
-    for (; n >= GROUP; n -= GROUP) {
-        multiply_group(w, block_bytes, unpack, how, GROUP, acts, act_bytes, n_acts, out);
-        w += GROUP * block_bytes;
-        acts += GROUP * sizeof(block_act_q8_k);
-    }
-    if (n == 3) multiply_group(w, block_bytes, unpack, how, 3, acts, act_bytes, n_acts, out);
-    if (n == 2) multiply_group(w, block_bytes, unpack, how, 2, acts, act_bytes, n_acts, out);
-    if (n == 1) multiply_group(w, block_bytes, unpack, how, 1, acts, act_bytes, n_acts, out);
-}
+typedef wide unpacked;
+typedef wide_fn unpack_fn;
+typedef __m512i lanes;
+#include "quant/x86/dot_super.inc"
 
 #define SUPER_DOT(type, ...)                                                                     \
     void quant_dot_##type##_avx512(DOT_ARGS) {                                                   \
