@@ -9,8 +9,10 @@
 #define PIECE          (size_t)1024 /* columns unpacked at once; they stay in the nearest cache */
 #define MIN_STRIP_ACTS 6            /* fewer are not worth a strip */
 #define GROUP          16           /* strips at once, which stay in the second cache */
-#define BLOCK_ACTS     128          /* rows of f32 activations whose pieces fit the second cache */
-#define FLOAT_PIECE    (size_t)128  /* columns of 16 rows that stay there as floats */
+#define GROUP_ROWS     (size_t)(GROUP * QUANT_STRIP_ROWS)
+#define LINE           64          /* bytes that memory gives at once */
+#define BLOCK_ACTS     128         /* rows of f32 activations whose pieces fit the second cache */
+#define FLOAT_PIECE    (size_t)128 /* columns of 16 rows that stay there as floats */
 /* Floats from row to row of a panel: rows of a power of two would share cache sets. */
 #define PANEL_ROW (PIECE + 16)
 
@@ -23,7 +25,7 @@ typedef struct product {
     uint32_t type;
     quant_act act;
     const uint8_t *weight, *acts;
-    size_t n_cols, n_acts, row_bytes, act_bytes;
+    size_t n_rows, n_cols, n_acts, row_bytes, act_bytes;
     float *out;
     size_t out_stride;
 } product;
@@ -32,10 +34,10 @@ typedef struct product {
 
 /* Rows one after the other, as memory likes it; a few activations stay in the
  * nearest cache while they pass. */
-static void multiply_rows(const product *p, size_t n_rows) {
+static void multiply_rows(const product *p) {
     for (size_t t = 0; t < p->n_acts; t += QUANT_DOT_ACTS) {
         size_t n = min_size(QUANT_DOT_ACTS, p->n_acts - t);
-        for (size_t r = 0; r < n_rows; r++) {
+        for (size_t r = 0; r < p->n_rows; r++) {
             float part[QUANT_DOT_ACTS];
             p->kernels->dot[p->type](p->weight + r * p->row_bytes, p->n_cols,
                                      p->acts + t * p->act_bytes, p->act_bytes, n, part);
@@ -83,6 +85,7 @@ static void multiply_strip(const product *p, const quant_strip *strip, size_t c,
     const uint8_t *acts = p->acts + t * p->act_bytes + quant_act_row_bytes(p->act, c);
     size_t n_cols = min_size(PIECE, p->n_cols - c), n = min_size(QUANT_STRIP_ACTS, p->n_acts - t);
     quant_strip_mul_fn *multiply = p->kernels->strip_mul[strip_type(p)];
+    for (size_t i = 0; i < n; i++) __builtin_prefetch(out + i * p->out_stride, 1);
     if (n_rows == QUANT_STRIP_ROWS) {
         multiply(strip, n_cols, acts, p->act_bytes, n, out, p->out_stride, c > 0);
         return;
@@ -94,24 +97,90 @@ static void multiply_strip(const product *p, const quant_strip *strip, size_t c,
                 (c > 0 ? out[i * p->out_stride + k] : 0.0f) + tile[i * QUANT_STRIP_ROWS + k];
 }
 
-/* Rows r .. r + n_rows, at most GROUP strips of them: a few activations stay in the nearest cache
- * while the strips, in the one behind it, pass. */
-static void multiply_group(const product *p, size_t r, size_t n_rows) {
-    quant_strip strips[GROUP];
-    for (size_t c = 0; c < p->n_cols; c += PIECE) {
-        for (size_t i = 0; i < n_rows; i += QUANT_STRIP_ROWS)
-            make_strip(p, r + i, min_size(QUANT_STRIP_ROWS, n_rows - i), c,
-                       min_size(PIECE, p->n_cols - c), &strips[i / QUANT_STRIP_ROWS]);
-        for (size_t t = 0; t < p->n_acts; t += QUANT_STRIP_ACTS)
-            for (size_t i = 0; i < n_rows; i += QUANT_STRIP_ROWS)
-                multiply_strip(p, &strips[i / QUANT_STRIP_ROWS], c, r + i,
-                               min_size(QUANT_STRIP_ROWS, n_rows - i), t);
+/* Parts of rows that are needed soon. Memory is far away and does not foresee pieces. */
+typedef struct ahead {
+    const uint8_t *row;
+    size_t row_bytes, n_rows, n_lines; /* of each row */
+    size_t line, step;
+} ahead;
+
+/* n_bytes of each row, in n_steps. */
+static ahead look_ahead(const uint8_t *rows, size_t row_bytes, size_t n_rows, size_t n_bytes,
+                        size_t n_steps) {
+    ahead a = {.row = rows, .row_bytes = row_bytes, .n_rows = n_rows};
+    a.n_lines = (n_bytes + LINE - 1) / LINE;
+    a.step = (n_rows * a.n_lines + n_steps - 1) / n_steps;
+    return a;
+}
+
+static void prefetch_step(ahead *a) {
+    for (size_t i = 0; i < a->step && a->n_rows > 0; i++) {
+        __builtin_prefetch(a->row + a->line * LINE);
+        if (++a->line < a->n_lines) continue;
+        a->line = 0;
+        a->row += a->row_bytes;
+        a->n_rows--;
     }
 }
 
-static void multiply_strips(const product *p, size_t n_rows) {
-    const size_t step = GROUP * QUANT_STRIP_ROWS;
-    for (size_t r = 0; r < n_rows; r += step) multiply_group(p, r, min_size(step, n_rows - r));
+/* A piece of a group of rows. */
+typedef struct piece {
+    size_t r, n_rows, n_strips, c, n_cols;
+} piece;
+
+static ahead next_acts(const product *p, const piece *at, size_t t) {
+    if (t >= p->n_acts) return (ahead){0};
+    return look_ahead(p->acts + t * p->act_bytes + quant_act_row_bytes(p->act, at->c), p->act_bytes,
+                      min_size(QUANT_STRIP_ACTS, p->n_acts - t),
+                      quant_act_row_bytes(p->act, at->n_cols), at->n_strips);
+}
+
+/* The next piece of these rows, or the first of the next ones. */
+static ahead next_weights(const product *p, const piece *at) {
+    bool last = at->c + at->n_cols == p->n_cols;
+    size_t c = last ? 0 : at->c + at->n_cols, r = last ? at->r + at->n_rows : at->r;
+    size_t n_steps = (p->n_acts + QUANT_STRIP_ACTS - 1) / QUANT_STRIP_ACTS * at->n_strips;
+    return look_ahead(p->weight + r * p->row_bytes + quant_row_bytes(p->type, c), p->row_bytes,
+                      min_size(at->n_rows, p->n_rows - r),
+                      quant_row_bytes(p->type, min_size(PIECE, p->n_cols - c)), n_steps);
+}
+
+/* A few activations stay in the nearest cache while the strips, in the one behind it, pass. */
+static void multiply_strips_of(const product *p, const piece *at, const quant_strip *strips) {
+    ahead weights = next_weights(p, at);
+    for (size_t t = 0; t < p->n_acts; t += QUANT_STRIP_ACTS) {
+        ahead acts = next_acts(p, at, t + QUANT_STRIP_ACTS);
+        for (size_t i = 0; i < at->n_strips; i++) {
+            size_t r = i * QUANT_STRIP_ROWS;
+            prefetch_step(&weights);
+            prefetch_step(&acts);
+            multiply_strip(p, &strips[i], at->c, at->r + r,
+                           min_size(QUANT_STRIP_ROWS, at->n_rows - r), t);
+        }
+    }
+}
+
+/* Rows r .. r + n_rows, at most GROUP strips of them. */
+static void multiply_group(const product *p, size_t r, size_t n_rows) {
+    quant_strip strips[GROUP];
+    piece at = {.r = r, .n_rows = n_rows};
+    at.n_strips = (n_rows + QUANT_STRIP_ROWS - 1) / QUANT_STRIP_ROWS;
+    for (; at.c < p->n_cols; at.c += PIECE) {
+        at.n_cols = min_size(PIECE, p->n_cols - at.c);
+        for (size_t i = 0; i < n_rows; i += QUANT_STRIP_ROWS)
+            make_strip(p, r + i, min_size(QUANT_STRIP_ROWS, n_rows - i), at.c, at.n_cols,
+                       &strips[i / QUANT_STRIP_ROWS]);
+        multiply_strips_of(p, &at, strips);
+    }
+}
+
+/* In groups of about the same size: activations pass through the cache for each. */
+static void multiply_strips(const product *p) {
+    size_t n_groups = (p->n_rows + GROUP_ROWS - 1) / GROUP_ROWS;
+    size_t n_strips = (p->n_rows + QUANT_STRIP_ROWS - 1) / QUANT_STRIP_ROWS;
+    size_t step = (n_strips + n_groups - 1) / n_groups * QUANT_STRIP_ROWS;
+    for (size_t r = 0; r < p->n_rows; r += step)
+        multiply_group(p, r, min_size(step, p->n_rows - r));
 }
 
 /* ---- f32 activations --------------------------------------------------------------------- */
@@ -149,7 +218,8 @@ static void multiply_piece(const product *p, size_t r, size_t n_rows, size_t c, 
     }
 }
 
-static void multiply_floats(const product *p, size_t n_rows) {
+static void multiply_floats(const product *p) {
+    size_t n_rows = p->n_rows;
     float panel[QUANT_FLOAT_ROWS * PANEL_ROW];
     bool few = p->n_acts < QUANT_FLOAT_ACTS; /* they wait for memory, which likes whole rows */
     for (size_t r = 0; r < n_rows && few; r += QUANT_FLOAT_ROWS)
@@ -177,6 +247,7 @@ void quant_matmul(uint32_t type, quant_act act, const void *weight, size_t n_row
                   const void *acts, size_t n_acts, float *out, size_t out_stride) {
     product p = {.kernels = quant_kernels_active(), .type = type, .act = act, .weight = weight};
     p.acts = acts;
+    p.n_rows = n_rows;
     p.n_cols = n_cols;
     p.n_acts = n_acts;
     p.row_bytes = quant_row_bytes(type, n_cols);
@@ -184,11 +255,11 @@ void quant_matmul(uint32_t type, quant_act act, const void *weight, size_t n_row
     p.out = out;
     p.out_stride = out_stride;
     if (act == QUANT_ACT_NONE)
-        multiply_floats(&p, n_rows);
+        multiply_floats(&p);
     else if (!p.kernels->dot[type] || (p.kernels->strip[type] && n_acts >= MIN_STRIP_ACTS))
-        multiply_strips(&p, n_rows);
+        multiply_strips(&p);
     else
-        multiply_rows(&p, n_rows);
+        multiply_rows(&p);
 }
 
 void quant_act_encode(quant_act act, const float *src, size_t n_cols, void *dst) {
