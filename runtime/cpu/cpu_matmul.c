@@ -5,7 +5,7 @@
 #include <string.h>
 
 enum {
-    ROW_STEP = 96,           /* tasks have whole multiples: kernels take rows by 4, 6 and 16 */
+    ROW_STEP = 16,           /* tasks have whole multiples: a strip has as many rows */
     GATHER_ROWS = 96,        /* results that wait in scratch to be brought to their rows, */
     GATHER_TOKENS = 16,      /* and the inputs brought together for them */
     TASKS_PER_WORKER = 4,    /* so that a slow core does not hold up the others */
