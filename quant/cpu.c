@@ -68,6 +68,10 @@ bool quant_dotprod_supported(void) {
     return getauxval(AT_HWCAP) & HWCAP_ASIMDDP;
 }
 
+bool quant_i8mm_supported(void) {
+    return getauxval(AT_HWCAP2) & HWCAP2_I8MM;
+}
+
 #else
 bool quant_isa_supported(quant_isa isa) {
     return isa == QUANT_ISA_SCALAR;

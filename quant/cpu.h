@@ -25,6 +25,10 @@ bool quant_bf16_supported(void);
  * supported. */
 bool quant_dotprod_supported(void);
 
+/* The processor multiplies two rows by two columns of eight bytes (i8mm); asked for as dotprod is.
+ */
+bool quant_i8mm_supported(void);
+
 /* The set to use: the one that GGUF_ISA names in the environment if it is supported here; otherwise
  * (unset, unknown or unsupported) the best supported one. */
 quant_isa quant_isa_choose(void);

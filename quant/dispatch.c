@@ -10,6 +10,7 @@
 #define USE_avx512bf16 (limit >= QUANT_ISA_AVX512 && quant_bf16_supported())
 #define USE_neon       (limit >= QUANT_ISA_NEON)
 #define USE_neondot    (limit >= QUANT_ISA_NEON && quant_dotprod_supported())
+#define USE_neoni8mm   (limit >= QUANT_ISA_NEON && quant_i8mm_supported())
 
 #define ENCODE(type, name, isa) \
     if (USE_##isa) table->encode[GGUF_TYPE_##type] = quant_encode_##name##_##isa;

@@ -81,7 +81,7 @@ static void make_strip(const product *p, size_t r, size_t n_rows, size_t c, size
 /* Columns of a strip times a few activations, to rows r .. r + n_rows of the result. */
 static void multiply_strip(const product *p, const quant_strip *strip, size_t c, size_t r,
                            size_t n_rows, size_t t) {
-    float tile[QUANT_STRIP_ACTS * QUANT_STRIP_ROWS], *out = p->out + t * p->out_stride + r;
+    float *out = p->out + t * p->out_stride + r;
     const uint8_t *acts = p->acts + t * p->act_bytes + quant_act_row_bytes(p->act, c);
     size_t n_cols = min_size(PIECE, p->n_cols - c), n = min_size(QUANT_STRIP_ACTS, p->n_acts - t);
     quant_strip_mul_fn *multiply = p->kernels->strip_mul[strip_type(p)];
@@ -90,11 +90,12 @@ static void multiply_strip(const product *p, const quant_strip *strip, size_t c,
         multiply(strip, n_cols, acts, p->act_bytes, n, out, p->out_stride, c > 0);
         return;
     }
-    multiply(strip, n_cols, acts, p->act_bytes, n, tile, QUANT_STRIP_ROWS, false);
+    float tile[QUANT_STRIP_ACTS * QUANT_STRIP_ROWS] = {0.0f};
+    for (size_t i = 0; i < n && c > 0; i++)
+        memcpy(tile + i * QUANT_STRIP_ROWS, out + i * p->out_stride, n_rows * sizeof *out);
+    multiply(strip, n_cols, acts, p->act_bytes, n, tile, QUANT_STRIP_ROWS, c > 0);
     for (size_t i = 0; i < n; i++)
-        for (size_t k = 0; k < n_rows; k++)
-            out[i * p->out_stride + k] =
-                (c > 0 ? out[i * p->out_stride + k] : 0.0f) + tile[i * QUANT_STRIP_ROWS + k];
+        memcpy(out + i * p->out_stride, tile + i * QUANT_STRIP_ROWS, n_rows * sizeof *out);
 }
 
 /* Parts of rows that are needed soon. Memory is far away and does not foresee pieces. */

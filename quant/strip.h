@@ -1,5 +1,6 @@
 /* Strips: pieces of 16 weight rows unpacked so that one vector holds four neighbouring columns of
- * every row. Worth their making where many activations meet them. Internal to quant. */
+ * every row. Worth their making where many activations meet them. Layouts are those of x86;
+ * arm/strip_neon.inc says where its own differ. Internal to quant. */
 #ifndef QUANT_STRIP_H
 #define QUANT_STRIP_H
 

@@ -1,20 +1,7 @@
 /* NEON activation encoders, with the bytes of the scalar ones. */
-#include "quant/arm/lanes_neon.h"
+#include "quant/arm/codes_neon.h"
 #include "quant/blocks.h"
 #include "quant/kernels.h"
-
-static float greatest_abs(const float *x, size_t n) {
-    lanes most = lanes_set(0.0f);
-    for (size_t i = 0; i < n; i += LANES) most = lanes_max(lanes_abs(lanes_load(x + i)), most);
-    return lanes_greatest(most);
-}
-
-static void encode_codes(const float *x, size_t n, float inv, int8_t *codes) {
-    for (size_t i = 0; i < n; i += LANES) {
-        lanes v = lanes_max(lanes_load(x + i) * lanes_set(inv), lanes_set(-127.0f));
-        lanes_store_codes(codes + i, lanes_round(lanes_min(v, lanes_set(127.0f))));
-    }
-}
 
 void quant_act_q8_neon(const float *src, size_t n_cols, void *dst) {
     block_act_q8 *chunk = dst;

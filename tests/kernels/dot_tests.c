@@ -166,6 +166,68 @@ START_TEST(products_are_near_the_exact_ones) {
 }
 END_TEST
 
+/* ---- strips ------------------------------------------------------------------------------ */
+
+/* n_rows rows from `matrix` times n_acts activations, strip after strip, all memory guarded. */
+static void strips_guarded(const quant_kernels *k, uint32_t type, const uint8_t *matrix,
+                           size_t n_rows, size_t n_cols, size_t n_acts,
+                           float out[QUANT_STRIP_ACTS][QUANT_STRIP_ROWS]) {
+    static quant_strip strip;
+    size_t row_bytes = quant_row_bytes(type, n_cols);
+    size_t act_bytes = quant_act_row_bytes(quant_act_of(type), n_cols);
+    guarded w = guarded_new(n_rows * row_bytes, n_rows % 2);
+    guarded a = guarded_new(n_acts * act_bytes, n_rows % 2);
+    guarded o = guarded_new(n_acts * sizeof out[0], n_rows % 2);
+    memcpy(w.data, matrix, w.n_bytes);
+    memcpy(a.data, act_rows, a.n_bytes);
+    for (size_t c = 0; c < n_cols; c += QUANT_STRIP_COLS) {
+        size_t n = n_cols - c < QUANT_STRIP_COLS ? n_cols - c : QUANT_STRIP_COLS;
+        memset(&strip, 0xFF, sizeof strip);
+        k->strip[type](w.data + quant_row_bytes(type, c), row_bytes, n_rows, n, &strip);
+        k->strip_mul[type](&strip, n, a.data + quant_act_row_bytes(quant_act_of(type), c),
+                           act_bytes, n_acts, (float *)(void *)o.data, QUANT_STRIP_ROWS, c > 0);
+    }
+    guarded_check(&o);
+    memcpy(out, o.data, o.n_bytes);
+    guarded_free(&w);
+    guarded_free(&a);
+    guarded_free(&o);
+}
+
+/* In NEON those of the scalar ones too. */
+START_TEST(strips_give_the_results_of_dots) {
+    static uint8_t matrix[QUANT_STRIP_ROWS * MAX_COLS * 4];
+    uint32_t type = all_types[_i];
+    rng r = {test_seed + (uint64_t)_i};
+    quant_kernels k, scalar;
+    quant_kernels_fill(QUANT_ISA_SCALAR, &scalar);
+    for (size_t n_acts = 1; n_acts <= QUANT_STRIP_ACTS; n_acts++) {
+        size_t block = gguf_type_layout_of(type)->block_elems, n_rows = 2 * n_acts;
+        size_t n_cols = block * (1 + rng_next(&r) % (MAX_COLS / block));
+        size_t row_bytes = quant_row_bytes(type, n_cols);
+        size_t act_bytes = quant_act_row_bytes(quant_act_of(type), n_cols);
+        for (size_t row = 0; row < n_rows; row++) {
+            make_rows(&r, type, n_cols);
+            memcpy(matrix + row * row_bytes, weight_row, row_bytes);
+        }
+        FOR_EACH_ISA(isa, k) {
+            float out[QUANT_STRIP_ACTS][QUANT_STRIP_ROWS], expected;
+            quant_dot_fn *dot = (isa == QUANT_ISA_NEON ? &scalar : &k)->dot[type];
+            if (!k.strip[type] || !dot) continue;
+            strips_guarded(&k, type, matrix, n_rows, n_cols, n_acts, out);
+            for (size_t t = 0; t < n_acts; t++)
+                for (size_t row = 0; row < n_rows; row++) {
+                    dot(matrix + row * row_bytes, n_cols, act_rows + t * act_bytes, act_bytes, 1,
+                        &expected);
+                    ck_assert_mem_eq(&expected, &out[t][row], sizeof expected);
+                }
+        }
+    }
+}
+END_TEST
+
+/* ---- floats ------------------------------------------------------------------------------ */
+
 /* All rows of a float product are the same row here. */
 static void check_floats(quant_isa isa, const quant_kernels *k, size_t n_cols, size_t n_rows,
                          size_t n_acts) {
@@ -324,6 +386,7 @@ TCase *dot_tests(void) {
     tcase_add_test(tests, activations_are_the_same_in_every_set);
     tcase_add_test(tests, activations_without_numbers_do_no_harm);
     tcase_add_loop_test(tests, products_are_near_the_exact_ones, 0, (int)n_all_types);
+    tcase_add_loop_test(tests, strips_give_the_results_of_dots, 0, (int)n_all_types);
     tcase_add_test(tests, float_products_are_near_the_exact_ones);
     tcase_add_loop_test(tests, matmul_does_not_depend_on_grouping, 0, (int)n_all_types);
     tcase_add_test(tests, floats_in_8_bits_are_near);

@@ -13,6 +13,10 @@ static void print_setting(void) {
     for (unsigned i = 0; i < QUANT_N_ISAS; i++)
         if (!quant_isa_supported((quant_isa)i))
             printf("skipped: %s, not supported here\n", quant_isa_text((quant_isa)i));
+#if defined(__aarch64__)
+    if (!quant_dotprod_supported()) printf("skipped: neon with dotprod, not supported here\n");
+    if (!quant_i8mm_supported()) printf("skipped: neon with i8mm, not supported here\n");
+#endif
     fflush(stdout);
 }
 

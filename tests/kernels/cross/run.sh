@@ -11,11 +11,20 @@ mkdir -p "$out"
 flags=(-std=c11 -O3 -DNDEBUG -Wall -Wextra -Werror -Wshadow -Wno-format-extra-args -Wno-format-zero-length
     -ffp-contract=off -fno-math-errno -fno-trapping-math -D_GNU_SOURCE -DTEST_GOLDEN="\"$PWD/tests/golden/quant\""
     -I. -Itests/kernels/cross)
-for source in quant/arm/*_neondot.c; do
-    aarch64-linux-gnu-gcc "${flags[@]}" -march=armv8.2-a+dotprod -c -o "$out/$(basename "$source" .c).o" "$source"
-done
+# compile EXTENSION SOURCE...
+objects=()
+compile() {
+    local source
+    for source in "${@:2}"; do
+        objects+=("$out/$(basename "$source" .c).o")
+        aarch64-linux-gnu-gcc "${flags[@]}" -march=armv8.2-a+"$1" -c -o "${objects[-1]}" "$source"
+    done
+}
+compile dotprod quant/arm/*_neondot.c
+compile i8mm quant/arm/*_neoni8mm.c
 aarch64-linux-gnu-gcc "${flags[@]}" -static -o "$out/test_kernels_neon" \
-    quant/{types,encode,matmul,cpu,dispatch,levels,codebooks}.c quant/ref_*.c quant/arm/*_neon.c "$out"/*_neondot.o \
+    quant/{types,encode,matmul,cpu,dispatch,levels,codebooks}.c quant/ref_*.c quant/arm/*_neon.c "${objects[@]}" \
     libgguf/{error,layout}.c tests/kernels/*.c -lm -lpthread
-# With the extension dotprod and without.
+# With the extensions dotprod and i8mm, without either, and the products also with dotprod alone.
 for cpu in max cortex-a72; do qemu-aarch64 -cpu "$cpu" "$out/test_kernels_neon"; done
+CK_RUN_CASE=products qemu-aarch64 -cpu neoverse-n1 "$out/test_kernels_neon"
