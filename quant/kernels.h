@@ -57,6 +57,12 @@ typedef void quant_strip_mul_fn(const quant_strip *strip, size_t n_cols, const v
                                 size_t act_bytes, size_t n_acts, float *out, size_t out_stride,
                                 bool add);
 
+/* The same for repacked rows, see quant_repack: n_cols <= QUANT_STRIP_COLS columns of
+ * QUANT_STRIP_ROWS rows. */
+typedef void quant_repacked_fn(const void *packed, size_t n_cols, const void *acts,
+                               size_t act_bytes, size_t n_acts, float *out, size_t out_stride,
+                               bool add);
+
 /* A few rows of f32, f16 or bf16 and a few activation rows of f32. */
 typedef struct quant_floats {
     const uint8_t *rows, *acts;
@@ -88,6 +94,7 @@ typedef struct quant_kernels {
     quant_dot_fn *dot[QUANT_N_TYPES];
     quant_strip_fn *strip[QUANT_N_TYPES];
     quant_strip_mul_fn *strip_mul[QUANT_N_TYPES];
+    quant_repacked_fn *repacked[QUANT_N_TYPES];
     quant_floats_fn *floats[QUANT_N_TYPES]; /* F32, and maybe other floats */
     quant_act_fn *act[QUANT_N_ACTS];
     quant_beyond_fn *beyond;
@@ -113,6 +120,10 @@ typedef struct quant_kernels {
     void quant_strip_mul_##name##_##isa(const quant_strip *strip, size_t n_cols, const void *acts, \
                                         size_t act_bytes, size_t n_acts, float *out,               \
                                         size_t out_stride, bool add);
+#define REPACKED(type, name, isa)                                                           \
+    void quant_repacked_##name##_##isa(const void *packed, size_t n_cols, const void *acts, \
+                                       size_t act_bytes, size_t n_acts, float *out,         \
+                                       size_t out_stride, bool add);
 #define FLOATS(type, name, isa) void quant_floats_##name##_##isa(const quant_floats *m);
 #define ACT(act, name, isa)     void quant_act_##name##_##isa(const float *, size_t n_cols, void *dst);
 #define SCAN(isa)                                                    \
@@ -128,6 +139,7 @@ typedef struct quant_kernels {
 #undef DECODE
 #undef DOT
 #undef STRIP
+#undef REPACKED
 #undef FLOATS
 #undef ACT
 #undef SCAN

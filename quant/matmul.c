@@ -24,6 +24,7 @@ typedef struct product {
     const quant_kernels *kernels;
     uint32_t type;
     quant_act act;
+    bool repacked;
     const uint8_t *weight, *acts;
     size_t n_rows, n_cols, n_acts, row_bytes, act_bytes;
     float *out;
@@ -78,24 +79,42 @@ static void make_strip(const product *p, size_t r, size_t n_rows, size_t c, size
         make_strip_of_floats(p, r, n_rows, c, n_cols, strip);
 }
 
-/* Columns of a strip times a few activations, to rows r .. r + n_rows of the result. */
-static void multiply_strip(const product *p, const quant_strip *strip, size_t c, size_t r,
-                           size_t n_rows, size_t t) {
-    float *out = p->out + t * p->out_stride + r;
-    const uint8_t *acts = p->acts + t * p->act_bytes + quant_act_row_bytes(p->act, c);
-    size_t n_cols = min_size(PIECE, p->n_cols - c), n = min_size(QUANT_STRIP_ACTS, p->n_acts - t);
-    quant_strip_mul_fn *multiply = p->kernels->strip_mul[strip_type(p)];
-    for (size_t i = 0; i < n; i++) __builtin_prefetch(out + i * p->out_stride, 1);
+/* A piece of a group of rows. */
+typedef struct piece {
+    size_t r, n_rows, n_strips, c, n_cols;
+    quant_strip *strips; /* unless the rows are repacked */
+} piece;
+
+static void call_kernel(const product *p, const piece *at, size_t i, const uint8_t *acts,
+                        size_t n_acts, float *out, size_t stride) {
+    bool add = at->c > 0;
+    if (p->repacked) {
+        size_t off = (at->r + i * QUANT_STRIP_ROWS) * p->row_bytes +
+                     QUANT_STRIP_ROWS * quant_row_bytes(p->type, at->c);
+        p->kernels->repacked[p->type](p->weight + off, at->n_cols, acts, p->act_bytes, n_acts, out,
+                                      stride, add);
+    } else
+        p->kernels->strip_mul[strip_type(p)](&at->strips[i], at->n_cols, acts, p->act_bytes, n_acts,
+                                             out, stride, add);
+}
+
+/* Strip i of a piece times a few activations. */
+static void multiply_strip(const product *p, const piece *at, size_t i, size_t t) {
+    size_t n = min_size(QUANT_STRIP_ACTS, p->n_acts - t), r = i * QUANT_STRIP_ROWS;
+    size_t n_rows = min_size(QUANT_STRIP_ROWS, at->n_rows - r);
+    float *out = p->out + t * p->out_stride + at->r + r;
+    const uint8_t *acts = p->acts + t * p->act_bytes + quant_act_row_bytes(p->act, at->c);
+    for (size_t k = 0; k < n; k++) __builtin_prefetch(out + k * p->out_stride, 1);
     if (n_rows == QUANT_STRIP_ROWS) {
-        multiply(strip, n_cols, acts, p->act_bytes, n, out, p->out_stride, c > 0);
+        call_kernel(p, at, i, acts, n, out, p->out_stride);
         return;
     }
     float tile[QUANT_STRIP_ACTS * QUANT_STRIP_ROWS] = {0.0f};
-    for (size_t i = 0; i < n && c > 0; i++)
-        memcpy(tile + i * QUANT_STRIP_ROWS, out + i * p->out_stride, n_rows * sizeof *out);
-    multiply(strip, n_cols, acts, p->act_bytes, n, tile, QUANT_STRIP_ROWS, c > 0);
-    for (size_t i = 0; i < n; i++)
-        memcpy(out + i * p->out_stride, tile + i * QUANT_STRIP_ROWS, n_rows * sizeof *out);
+    for (size_t k = 0; k < n && at->c > 0; k++)
+        memcpy(tile + k * QUANT_STRIP_ROWS, out + k * p->out_stride, n_rows * sizeof *out);
+    call_kernel(p, at, i, acts, n, tile, QUANT_STRIP_ROWS);
+    for (size_t k = 0; k < n; k++)
+        memcpy(out + k * p->out_stride, tile + k * QUANT_STRIP_ROWS, n_rows * sizeof *out);
 }
 
 /* Parts of rows that are needed soon. Memory is far away and does not foresee pieces. */
@@ -124,11 +143,6 @@ static void prefetch_step(ahead *a) {
     }
 }
 
-/* A piece of a group of rows. */
-typedef struct piece {
-    size_t r, n_rows, n_strips, c, n_cols;
-} piece;
-
 static ahead next_acts(const product *p, const piece *at, size_t t) {
     if (t >= p->n_acts) return (ahead){0};
     return look_ahead(p->acts + t * p->act_bytes + quant_act_row_bytes(p->act, at->c), p->act_bytes,
@@ -136,52 +150,71 @@ static ahead next_acts(const product *p, const piece *at, size_t t) {
                       quant_act_row_bytes(p->act, at->n_cols), at->n_strips);
 }
 
-/* The next piece of these rows, or the first of the next ones. */
+/* The next piece of these rows, or the first of the next ones. With few activations rows are read
+ * one after the other, which memory foresees. */
 static ahead next_weights(const product *p, const piece *at) {
+    if (p->n_acts <= QUANT_STRIP_ACTS) return (ahead){0};
     bool last = at->c + at->n_cols == p->n_cols;
     size_t c = last ? 0 : at->c + at->n_cols, r = last ? at->r + at->n_rows : at->r;
     size_t n_steps = (p->n_acts + QUANT_STRIP_ACTS - 1) / QUANT_STRIP_ACTS * at->n_strips;
-    return look_ahead(p->weight + r * p->row_bytes + quant_row_bytes(p->type, c), p->row_bytes,
-                      min_size(at->n_rows, p->n_rows - r),
-                      quant_row_bytes(p->type, min_size(PIECE, p->n_cols - c)), n_steps);
+    size_t n_rows = min_size(at->n_rows, p->n_rows - r), side_by_side = p->repacked ? 16 : 1;
+    return look_ahead(p->weight + r * p->row_bytes + side_by_side * quant_row_bytes(p->type, c),
+                      side_by_side * p->row_bytes, n_rows / side_by_side,
+                      side_by_side * quant_row_bytes(p->type, min_size(PIECE, p->n_cols - c)),
+                      n_steps);
 }
 
 /* A few activations stay in the nearest cache while the strips, in the one behind it, pass. */
-static void multiply_strips_of(const product *p, const piece *at, const quant_strip *strips) {
+static void multiply_strips_of(const product *p, const piece *at) {
     ahead weights = next_weights(p, at);
     for (size_t t = 0; t < p->n_acts; t += QUANT_STRIP_ACTS) {
         ahead acts = next_acts(p, at, t + QUANT_STRIP_ACTS);
         for (size_t i = 0; i < at->n_strips; i++) {
-            size_t r = i * QUANT_STRIP_ROWS;
             prefetch_step(&weights);
             prefetch_step(&acts);
-            multiply_strip(p, &strips[i], at->c, at->r + r,
-                           min_size(QUANT_STRIP_ROWS, at->n_rows - r), t);
+            multiply_strip(p, at, i, t);
         }
     }
 }
 
+static void make_strips(const product *p, const piece *at) {
+    for (size_t i = 0; i < at->n_strips; i++) {
+        size_t r = i * QUANT_STRIP_ROWS;
+        make_strip(p, at->r + r, min_size(QUANT_STRIP_ROWS, at->n_rows - r), at->c, at->n_cols,
+                   &at->strips[i]);
+    }
+}
+
 /* Rows r .. r + n_rows, at most GROUP strips of them. */
-static void multiply_group(const product *p, size_t r, size_t n_rows) {
-    quant_strip strips[GROUP];
-    piece at = {.r = r, .n_rows = n_rows};
+static void multiply_group(const product *p, size_t r, size_t n_rows, quant_strip strips[GROUP]) {
+    piece at = {.r = r, .n_rows = n_rows, .strips = strips};
     at.n_strips = (n_rows + QUANT_STRIP_ROWS - 1) / QUANT_STRIP_ROWS;
     for (; at.c < p->n_cols; at.c += PIECE) {
         at.n_cols = min_size(PIECE, p->n_cols - at.c);
-        for (size_t i = 0; i < n_rows; i += QUANT_STRIP_ROWS)
-            make_strip(p, r + i, min_size(QUANT_STRIP_ROWS, n_rows - i), at.c, at.n_cols,
-                       &strips[i / QUANT_STRIP_ROWS]);
-        multiply_strips_of(p, &at, strips);
+        if (strips) make_strips(p, &at);
+        multiply_strips_of(p, &at);
     }
 }
 
 /* In groups of about the same size: activations pass through the cache for each. */
-static void multiply_strips(const product *p) {
+static size_t rows_of_group(const product *p) {
     size_t n_groups = (p->n_rows + GROUP_ROWS - 1) / GROUP_ROWS;
     size_t n_strips = (p->n_rows + QUANT_STRIP_ROWS - 1) / QUANT_STRIP_ROWS;
-    size_t step = (n_strips + n_groups - 1) / n_groups * QUANT_STRIP_ROWS;
+    return (n_strips + n_groups - 1) / n_groups * QUANT_STRIP_ROWS;
+}
+
+static void multiply_strips(const product *p) {
+    quant_strip strips[GROUP];
+    size_t step = rows_of_group(p);
     for (size_t r = 0; r < p->n_rows; r += step)
-        multiply_group(p, r, min_size(step, p->n_rows - r));
+        multiply_group(p, r, min_size(step, p->n_rows - r), strips);
+}
+
+/* Few activations wait for memory, which likes whole rows. */
+static void multiply_repacked(const product *p) {
+    size_t step = p->n_acts <= QUANT_STRIP_ACTS ? QUANT_STRIP_ROWS : rows_of_group(p);
+    for (size_t r = 0; r < p->n_rows; r += step)
+        multiply_group(p, r, min_size(step, p->n_rows - r), NULL);
 }
 
 /* ---- f32 activations --------------------------------------------------------------------- */
@@ -244,8 +277,9 @@ bool quant_can_multiply(uint32_t type, quant_act act, size_t n_cols) {
            k->strip[GGUF_TYPE_F32];
 }
 
-void quant_matmul(uint32_t type, quant_act act, const void *weight, size_t n_rows, size_t n_cols,
-                  const void *acts, size_t n_acts, float *out, size_t out_stride) {
+static product product_of(uint32_t type, quant_act act, const void *weight, size_t n_rows,
+                          size_t n_cols, const void *acts, size_t n_acts, float *out,
+                          size_t out_stride) {
     product p = {.kernels = quant_kernels_active(), .type = type, .act = act, .weight = weight};
     p.acts = acts;
     p.n_rows = n_rows;
@@ -255,12 +289,26 @@ void quant_matmul(uint32_t type, quant_act act, const void *weight, size_t n_row
     p.act_bytes = quant_act_row_bytes(act, n_cols);
     p.out = out;
     p.out_stride = out_stride;
+    return p;
+}
+
+void quant_matmul(uint32_t type, quant_act act, const void *weight, size_t n_rows, size_t n_cols,
+                  const void *acts, size_t n_acts, float *out, size_t out_stride) {
+    product p = product_of(type, act, weight, n_rows, n_cols, acts, n_acts, out, out_stride);
     if (act == QUANT_ACT_NONE)
         multiply_floats(&p);
     else if (!p.kernels->dot[type] || (p.kernels->strip[type] && n_acts >= MIN_STRIP_ACTS))
         multiply_strips(&p);
     else
         multiply_rows(&p);
+}
+
+void quant_matmul_repacked(uint32_t type, const void *repacked, size_t n_rows, size_t n_cols,
+                           const void *acts, size_t n_acts, float *out, size_t out_stride) {
+    product p = product_of(type, quant_act_of(type), repacked, n_rows, n_cols, acts, n_acts, out,
+                           out_stride);
+    p.repacked = true;
+    multiply_repacked(&p);
 }
 
 void quant_act_encode(quant_act act, const float *src, size_t n_cols, void *dst) {

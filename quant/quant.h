@@ -82,6 +82,18 @@ bool quant_can_multiply(uint32_t type, quant_act act, size_t n_cols);
 void quant_matmul(uint32_t type, quant_act act, const void *weight, size_t n_rows, size_t n_cols,
                   const void *acts, size_t n_acts, float *out, size_t out_stride);
 
+/* Whether rows of `type` multiply faster when they lie side by side: true where this processor has
+ * kernels for it and the number of rows is a multiple of 16. */
+bool quant_can_repack(uint32_t type, size_t n_rows);
+
+/* Write n_rows rows (a multiple of 16) to `repacked` in as many bytes: 16 rows side by side, word
+ * by word. The order belongs to this process's kernels; never store it. */
+void quant_repack(uint32_t type, const void *rows, size_t n_rows, size_t n_cols, void *repacked);
+
+/* quant_matmul with quant_act_of(type) and rows that quant_repack wrote: the same results. */
+void quant_matmul_repacked(uint32_t type, const void *repacked, size_t n_rows, size_t n_cols,
+                           const void *acts, size_t n_acts, float *out, size_t out_stride);
+
 /* Name of the instruction set in use: "scalar", "avx2", "avx512", "neon". */
 const char *quant_isa_name(void);
 

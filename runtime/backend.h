@@ -10,9 +10,10 @@
 /* A stack of matrices in the file's mapping, [n_mats][n_rows][n_cols] of `type`, and the bias of
  * their products. Most weights are one matrix. */
 typedef struct rt_weight {
-    gguf_str name;     /* in the mapping; empty for a further part of a fused tensor */
-    const void *data;  /* NULL: the model has no such matrix */
-    const float *bias; /* [n_mats][n_rows], matrices bias_stride apart; or NULL */
+    gguf_str name;           /* in the mapping; empty for a further part of a fused tensor */
+    const void *data;        /* NULL: the model has no such matrix */
+    const uint8_t *repacked; /* the same as quant_repack lays it, or NULL */
+    const float *bias;       /* [n_mats][n_rows], matrices bias_stride apart; or NULL */
     uint32_t type;
     uint32_t n_mats, n_rows, n_cols;
     uint64_t row_bytes, mat_bytes;

@@ -48,6 +48,7 @@ gguf_code rt_model_open(const char *path, rt_model **out, gguf_error *err) {
 void rt_model_close(rt_model *model) {
     if (!model) return;
     free(model->rope_freqs[0]);
+    free(model->repacked);
     free(model->vectors);
     free(model->layers);
     rt_arch_close(model->arch);

@@ -61,6 +61,7 @@ struct rt_model {
     float *rope_freqs[RT_N_TURNS];    /* [n_rot / 2] radians per position; one allocation */
     float rope_magnitude[RT_N_TURNS]; /* of cosine and sine */
     rt_layer *layers;                 /* [n_layer] */
+    uint8_t *repacked;                /* owns what the weights' `repacked` point to */
     float *vectors;                   /* owns all norms, biases and factors */
 };
 

@@ -99,6 +99,13 @@ typedef struct rt_model rt_model;
 gguf_code rt_model_open(const char *path, rt_model **out, gguf_error *err);
 void rt_model_close(rt_model *model); /* accepts NULL; sessions must be freed before */
 
+/* Copy the weights that this processor multiplies faster when rows lie side by side (see
+ * quant_repack), with n_threads (0: all usable cores). Results stay the same; the copy takes the
+ * place of the file's pages in memory. Nothing is done where it does not fit the memory that is
+ * available. Before the first session; not for a model whose sensitivities are measured.
+ * Errors: GGUF_E_NOMEM. */
+gguf_code rt_model_repack(rt_model *model, unsigned n_threads, gguf_error *err);
+
 gguf_file *rt_model_file(const rt_model *model);           /* valid until close */
 const rt_hparams *rt_model_hparams(const rt_model *model); /* valid until close */
 const rt_arch *rt_model_arch(const rt_model *model);       /* valid until close */

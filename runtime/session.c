@@ -1,10 +1,9 @@
 /* Sessions: their memory, and the division of tokens into batches. */
+#include "runtime/memory.h"
 #include "runtime/session_internal.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
-#include <sys/mman.h>
-#include <unistd.h>
 
 rt_session_opts rt_session_defaults(void) {
     return (rt_session_opts){.n_batch = 512, .kv_type = GGUF_TYPE_F16};
@@ -12,26 +11,6 @@ rt_session_opts rt_session_defaults(void) {
 
 /* ---- memory -------------------------------------------------------------------------------------
  */
-
-/* Rows of a batch are far apart: with small pages the processor would look up one for each. A wish;
- * a failure changes nothing. */
-static void ask_for_huge_pages(uint8_t *p, uint64_t n_bytes) {
-#ifdef MADV_HUGEPAGE
-    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), before = -(uintptr_t)p % page;
-    if (n_bytes > before) madvise(p + before, n_bytes - before, MADV_HUGEPAGE);
-#else
-    (void)p, (void)n_bytes;
-#endif
-}
-
-static gguf_code allocate(uint64_t n_bytes, uint8_t **out, gguf_error *err) {
-    *out = aligned_alloc(64, (n_bytes + 63) / 64 * 64);
-    if (!*out)
-        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "no memory for %" PRIu64 " bytes",
-                         n_bytes);
-    ask_for_huge_pages(*out, n_bytes);
-    return GGUF_OK;
-}
 
 static void *at(const rt_session *session, uint64_t off) {
     return session->compute + off;
@@ -91,8 +70,8 @@ static void place_cache(rt_session *session) {
 
 static gguf_code allocate_all(rt_session *session, gguf_error *err) {
     const rt_layout *l = &session->layout;
-    gguf_code code = allocate(l->kv_bytes, &session->kv_bytes, err);
-    if (!code) code = allocate(l->compute_bytes, &session->compute, err);
+    gguf_code code = rt_allocate(l->kv_bytes, &session->kv_bytes, err);
+    if (!code) code = rt_allocate(l->compute_bytes, &session->compute, err);
     if (!code) code = gguf_pool_new(l->n_threads, &session->pool, err);
     if (code) return code;
     place_buffers(session);

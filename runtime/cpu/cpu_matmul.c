@@ -84,6 +84,7 @@ typedef struct product {
     const rt_cpu *cpu;
     const rt_weight *weight;
     quant_act act;
+    bool repacked; /* rows in whole multiples of 16 */
     const uint8_t *acts;
     size_t n_acts, act_bytes; /* of one row of acts */
     size_t task_rows;
@@ -95,14 +96,18 @@ typedef struct product {
 
 /* Rows of one matrix of the stack. */
 static const uint8_t *rows_of(const product *p, uint32_t mat, size_t row) {
-    return (const uint8_t *)p->weight->data + mat * p->weight->mat_bytes +
-           row * p->weight->row_bytes;
+    const rt_weight *w = p->weight;
+    const uint8_t *rows = p->repacked ? w->repacked : w->data;
+    return rows + mat * w->mat_bytes + row * w->row_bytes;
 }
 
 static void multiply(const product *p, const uint8_t *rows, size_t n_rows, const void *acts,
                      size_t n_tokens, float *out, size_t stride) {
     const rt_weight *w = p->weight;
-    quant_matmul(w->type, p->act, rows, n_rows, w->n_cols, acts, n_tokens, out, stride);
+    if (p->repacked)
+        quant_matmul_repacked(w->type, rows, n_rows, w->n_cols, acts, n_tokens, out, stride);
+    else
+        quant_matmul(w->type, p->act, rows, n_rows, w->n_cols, acts, n_tokens, out, stride);
 }
 
 static void add_bias(const product *p, uint32_t mat, size_t row, size_t n_rows, float *out) {
@@ -189,7 +194,8 @@ static size_t rows_per_task(const rt_cpu *cpu, const rt_weight *weight, size_t n
     size_t n_tasks = (size_t)gguf_pool_threads(cpu->pool) * TASKS_PER_WORKER;
     size_t rows = (weight->n_rows + n_tasks - 1) / n_tasks;
     size_t least = MIN_TASK_ELEMS / (weight->n_cols * n_tokens) + 1;
-    return rt_round_up(rows > least ? rows : least, rows > ROW_STEP ? ROW_STEP : 4);
+    return rt_round_up(rows > least ? rows : least,
+                       rows > ROW_STEP || weight->repacked ? ROW_STEP : 4);
 }
 
 /* The form in which a weight multiplies the input. */
@@ -207,6 +213,7 @@ static product start_product(rt_cpu *cpu, const rt_weight *weight, float *out, s
     product p = {.cpu = cpu, .weight = weight, .n_acts = cpu->n_inputs, .out = out};
     p.stride = stride;
     p.act = act_for(cpu, weight);
+    p.repacked = weight->repacked && p.act == quant_act_of(weight->type);
     p.acts = input_as(cpu, p.act);
     p.act_bytes = quant_act_row_bytes(p.act, weight->n_cols);
     return p;

@@ -226,6 +226,55 @@ START_TEST(strips_give_the_results_of_dots) {
 }
 END_TEST
 
+/* ---- repacked rows ----------------------------------------------------------------------- */
+
+/* Two times 16 rows times n_acts activations, all memory guarded. */
+static void repacked_guarded(uint32_t type, const uint8_t *matrix, size_t n_cols, size_t n_acts,
+                             float out[MAX_ACTS][2 * QUANT_STRIP_ROWS]) {
+    enum { N_ROWS = 2 * QUANT_STRIP_ROWS };
+    size_t n_bytes = N_ROWS * quant_row_bytes(type, n_cols);
+    size_t act_bytes = quant_act_row_bytes(quant_act_of(type), n_cols);
+    guarded w = guarded_new(n_bytes, n_acts % 2), a = guarded_new(n_acts * act_bytes, n_acts % 2);
+    guarded o = guarded_new(n_acts * sizeof out[0], n_acts % 2);
+    quant_repack(type, matrix, N_ROWS, n_cols, w.data);
+    guarded_check(&w);
+    memcpy(a.data, act_rows, a.n_bytes);
+    quant_matmul_repacked(type, w.data, N_ROWS, n_cols, a.data, n_acts, (float *)(void *)o.data,
+                          N_ROWS);
+    guarded_check(&o);
+    memcpy(out, o.data, o.n_bytes);
+    guarded_free(&w);
+    guarded_free(&a);
+    guarded_free(&o);
+}
+
+START_TEST(repacked_rows_give_the_same_results) {
+    enum { N_ROWS = 2 * QUANT_STRIP_ROWS };
+    static uint8_t matrix[N_ROWS * MAX_COLS * 4];
+    uint32_t type = all_types[_i];
+    rng r = {test_seed + (uint64_t)_i};
+    if (!quant_can_repack(type, N_ROWS)) {
+        printf("skipped: repacked %s, not supported here\n", gguf_type_name(type));
+        return;
+    }
+    ck_assert(!quant_can_repack(type, N_ROWS - 1));
+    for (size_t n_acts = 1; n_acts <= MAX_ACTS; n_acts++) {
+        float out[MAX_ACTS][N_ROWS], expected[MAX_ACTS][N_ROWS];
+        size_t block = gguf_type_layout_of(type)->block_elems;
+        size_t n_cols = block * (1 + rng_next(&r) % (MAX_COLS / block));
+        size_t row_bytes = quant_row_bytes(type, n_cols);
+        for (size_t row = 0; row < N_ROWS; row++) {
+            make_rows(&r, type, n_cols);
+            memcpy(matrix + row * row_bytes, weight_row, row_bytes);
+        }
+        repacked_guarded(type, matrix, n_cols, n_acts, out);
+        quant_matmul(type, quant_act_of(type), matrix, N_ROWS, n_cols, act_rows, n_acts,
+                     expected[0], N_ROWS);
+        for (size_t t = 0; t < n_acts; t++) ck_assert_mem_eq(expected[t], out[t], sizeof out[t]);
+    }
+}
+END_TEST
+
 /* ---- floats ------------------------------------------------------------------------------ */
 
 /* All rows of a float product are the same row here. */
@@ -387,6 +436,7 @@ TCase *dot_tests(void) {
     tcase_add_test(tests, activations_without_numbers_do_no_harm);
     tcase_add_loop_test(tests, products_are_near_the_exact_ones, 0, (int)n_all_types);
     tcase_add_loop_test(tests, strips_give_the_results_of_dots, 0, (int)n_all_types);
+    tcase_add_loop_test(tests, repacked_rows_give_the_same_results, 0, (int)n_all_types);
     tcase_add_test(tests, float_products_are_near_the_exact_ones);
     tcase_add_loop_test(tests, matmul_does_not_depend_on_grouping, 0, (int)n_all_types);
     tcase_add_test(tests, floats_in_8_bits_are_near);

@@ -1,5 +1,6 @@
 /* Logits against the original implementations, and their independence of everything that must not
  * matter. */
+#include "runtime/model_internal.h"
 #include "unit_model.h"
 
 static rt_session_opts exact_opts(void) {
@@ -138,6 +139,39 @@ static void check_independence(const char *folder, uint32_t type, uint32_t kv_ty
 START_TEST(batches_and_threads) {
     check_independence(fixtures[_i].folder, GGUF_TYPE_BF16, GGUF_TYPE_F32, true);
     check_independence(fixtures[_i].folder, GGUF_TYPE_Q8_0, GGUF_TYPE_F16, false);
+}
+END_TEST
+
+/* Repacked weights, dense ones and experts, give the same bits. */
+START_TEST(repacked_weights) {
+    static const char *const folders[] = {"models/llama", "models/mixtral",
+                                          "models/qwen3_moe_wide"};
+    static const uint32_t types[] = {GGUF_TYPE_Q4_0, GGUF_TYPE_Q4_K};
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++)
+        for (size_t k = 0; k < sizeof types / sizeof types[0]; k++) {
+            gguf_error err = {0};
+            unit_reference ref = unit_reference_of(folders[i]);
+            rt_model *model = unit_model(folders[i], types[k]);
+            rt_session_opts opts = rt_session_defaults();
+            opts.n_threads = 1;
+            float *expected = unit_logits(model, &opts, ref.tokens, ref.n);
+            unit_ok(rt_model_repack(model, 2, &err), err);
+            if (types[k] == GGUF_TYPE_Q4_0 && quant_can_repack(types[k], 16))
+                ck_assert_ptr_nonnull(model->repacked); /* rows too short for Q4_K stay */
+            opts.n_threads = 2;
+            check_same(model, &opts, expected, &ref);
+            opts.n_batch = 1;
+            check_same(model, &opts, expected, &ref);
+            unit_ok(rt_model_repack(model, 1, &err), err); /* nothing is left to do */
+            opts.precision = RT_PRECISION_F32;
+            free(expected);
+            expected = unit_logits(model, &opts, ref.tokens, ref.n); /* reads the file's rows */
+            opts.n_batch = 7;
+            check_same(model, &opts, expected, &ref);
+            free(expected);
+            rt_model_close(model);
+            unit_reference_clear(&ref);
+        }
 }
 END_TEST
 
@@ -375,6 +409,7 @@ int main(void) {
     tcase_add_loop_test(tc, reference_logits, 0, N_FIXTURES);
     tcase_add_loop_test(tc, reference_logits_of_formats, 0, N_FORMATS);
     tcase_add_loop_test(tc, batches_and_threads, 0, N_FIXTURES);
+    tcase_add_test(tc, repacked_weights);
     tcase_add_test(tc, batches_and_kv_types);
     tcase_add_test(tc, calls_and_reset);
     tcase_add_loop_test(tc, kv_precision, 0, 3);

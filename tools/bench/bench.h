@@ -14,8 +14,9 @@ typedef struct bench_opts {
     size_t n_prompts, n_gens, n_depths, n_pairs;
     uint32_t repetitions, n_batch, kv_type;
     rt_precision precision; /* quality too */
-    const char *format;     /* table, md, json, jsonl, csv, sql */
-    double min_tg, min_pp;  /* 0 = none */
+    bool no_repack;
+    const char *format;    /* table, md, json, jsonl, csv, sql */
+    double min_tg, min_pp; /* 0 = none */
     uint64_t max_rss_bytes;
     const char *plot, *report;
     /* compare */

@@ -9,6 +9,7 @@
 enum {
     OPT_KV_TYPE = TOOL_LONG_ONLY,
     OPT_PRECISION,
+    OPT_NO_REPACK,
     OPT_PAIRS,
     OPT_MIN_TG,
     OPT_MIN_PP,
@@ -33,6 +34,7 @@ static const tool_option options[] = {
     {'b', "batch", "N", "tokens computed at once (512)"},
     {OPT_KV_TYPE, "kv-type", "TYPE", "f32, f16, q8_0 or q4_0 (f16)"},
     {OPT_PRECISION, "precision", "FORM", PRECISION_HELP},
+    {OPT_NO_REPACK, "no-repack", NULL, NO_REPACK_HELP},
     {'o', "output", "FORMAT", "table, md, json, jsonl, csv or sql (table)"},
     {OPT_MIN_TG, "min-tg", "X", "exit 1 if a generation reaches fewer tokens per second"},
     {OPT_MIN_PP, "min-pp", "X", "exit 1 if a prompt reaches fewer tokens per second"},
@@ -92,6 +94,9 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         return tool_parse_kv_type(arg, &o->kv_type, err);
     case OPT_PRECISION:
         return precision_parse(arg, &o->precision, err);
+    case OPT_NO_REPACK:
+        o->no_repack = true;
+        break;
     case 'o':
         o->format = arg;
         break;

@@ -22,6 +22,7 @@ enum {
     OPT_LOGITS,
     OPT_EXACT,
     OPT_PRECISION,
+    OPT_NO_REPACK,
     OPT_RENDER,
     OPT_TEMPLATE,
     OPT_TEMPLATE_VARS,
@@ -59,6 +60,7 @@ static const tool_option options[] = {
      "write their logits, or an embedding model's hidden states"},
     {OPT_RENDER, "render", "F.json", "print the prompt that the chat template makes of it"},
     {OPT_PRECISION, "precision", "FORM", PRECISION_HELP},
+    {OPT_NO_REPACK, "no-repack", NULL, NO_REPACK_HELP},
     {OPT_EXACT, "exact", NULL, "--precision f32, and a KV cache of f32 unless --kv-type says else"},
     {0},
 };
@@ -109,6 +111,7 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         {OPT_LOGITS, NULL, &o->logits},
         {OPT_RENDER, NULL, &o->render},
         {OPT_EXACT, &o->exact, NULL},
+        {OPT_NO_REPACK, &o->no_repack, NULL},
     };
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
         if (plain[i].id != id) continue;
@@ -173,11 +176,12 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     rt_model *model;
     code = rt_model_open(t->args[0], &model, err);
     if (code) return code;
-    if (atomic_load(&tool_cancelled))
+    if (!o->no_repack && !o->exact) code = rt_model_repack(model, t->n_threads, err);
+    if (!code && atomic_load(&tool_cancelled))
         code = gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
-    else if (o->tokens)
+    else if (!code && o->tokens)
         code = run_logits(t, o, model, err);
-    else
+    else if (!code)
         code = is_chat(o) ? run_chat(t, o, model, err) : run_complete(t, o, model, err);
     rt_model_close(model);
     return code;

@@ -18,7 +18,7 @@ typedef struct run_opts {
     const char *stops[RUN_MAX_STOPS];
     size_t n_stops;
     bool show_special, shift, no_history;
-    bool tokenize, no_special, no_parse_special, exact;
+    bool tokenize, no_special, no_parse_special, exact, no_repack;
     const char *tokens, *logits;
     const char *render, *template_file, *template_vars;
     const char *system, *system_file;
