@@ -263,9 +263,10 @@ gguf_code rt_fit_on(const rt_device *device, const rt_fit_model *model,
                     .n_ctx = opts->n_ctx ? opts->n_ctx : model->hp.n_ctx_train};
     gguf_code code = footprint_on(device, model, weights, opts, &out->footprint, err);
     if (code) return code;
-    if (device->kind == RT_DEVICE_CPU)
-        out->rss_bytes = out->footprint.total_bytes - weights->table_bytes +
-                         rt_footprint_looked_up(weights->table_bytes, out->n_ctx);
+    if (device->kind == RT_DEVICE_CPU) {
+        out->lookup_bytes = rt_footprint_looked_up(weights->table_bytes, out->n_ctx);
+        out->rss_bytes = out->footprint.total_bytes - weights->table_bytes + out->lookup_bytes;
+    }
     out->fits = out->footprint.total_bytes <= out->room_bytes;
     out->max_ctx = max_ctx_on(device, model, weights, opts);
     out->device_layers =

@@ -63,11 +63,13 @@ void rt_fit_weights_clear(rt_fit_weights *weights); /* accepts a zeroed one */
 
 typedef struct rt_fit {
     rt_footprint footprint; /* compute and overhead are the device's */
-    uint64_t rss_bytes;  /* on a processor: the total without rows of the embedding that stay in the
-                            file because no token asks for them; 0 elsewhere */
-    uint64_t room_bytes; /* of the device's memory, what a model can have */
-    uint32_t n_ctx;      /* of each sequence */
-    uint32_t max_ctx;    /* the largest context that fits, at most the trained one; 0 = none */
+    uint64_t rss_bytes; /* on a processor: the total without rows of the embedding that stay in the
+                           file because no token asks for them; 0 elsewhere */
+    uint64_t lookup_bytes; /* of it the rows that n_ctx tokens ask for if all of them differ; a text
+                              that repeats its words asks for fewer */
+    uint64_t room_bytes;   /* of the device's memory, what a model can have */
+    uint32_t n_ctx;        /* of each sequence */
+    uint32_t max_ctx;      /* the largest context that fits, at most the trained one; 0 = none */
     uint32_t device_layers; /* of n_layer, with their KV cache; all if everything fits */
     bool fits;
     /* Tokens of all sequences together, with caches half full; NaN: unknown. Layers that a GPU has

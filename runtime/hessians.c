@@ -2,6 +2,7 @@
 #include "runtime/hessians.h"
 
 #include "libgguf/hash.h"
+#include "runtime/chunks.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -76,19 +77,9 @@ static float *chunk_at(const rt_hessians *h, size_t i) {
     return h->stream + i * h->n_ctx * rt_model_hparams(h->model)->n_embd;
 }
 
-/* Chunks spread evenly over the text: its parts differ. */
-static gguf_code embed_all(rt_hessians *h, const int32_t *tokens, size_t n_tokens,
-                           gguf_error *err) {
-    size_t n_all = n_tokens / h->n_ctx;
-    int32_t *chunk = malloc(h->n_ctx * sizeof *chunk);
-    gguf_code code = chunk ? GGUF_OK : no_memory(err);
-    for (size_t i = 0; i < h->n_chunks && !code; i++) {
-        memcpy(chunk, tokens + i * n_all / h->n_chunks * h->n_ctx, h->n_ctx * sizeof *chunk);
-        if (h->opts.bos >= 0) chunk[0] = h->opts.bos;
-        code = rt_session_embed(h->session, chunk, h->n_ctx, chunk_at(h, i), err);
-    }
-    free(chunk);
-    return code;
+static gguf_code embed_chunk(void *ctx, size_t i, const int32_t *chunk, gguf_error *err) {
+    rt_hessians *h = ctx;
+    return rt_session_embed(h->session, chunk, h->n_ctx, chunk_at(h, i), err);
 }
 
 static gguf_code open_session(rt_hessians *h, gguf_error *err) {
@@ -103,16 +94,17 @@ gguf_code rt_hessians_new(const rt_model *model, const int32_t *tokens, size_t n
                           const rt_calibrate_opts *opts, const char *folder, double damp,
                           rt_hessians **out, gguf_error *err) {
     *out = NULL;
-    size_t n_ctx = opts->n_ctx < n_tokens ? opts->n_ctx : n_tokens;
-    if (n_ctx == 0) return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "the text is empty");
+    rt_chunks chunks = rt_chunks_of(tokens, n_tokens, opts->n_ctx, opts->n_chunks, opts->bos);
+    if (chunks.n == 0)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "the text is empty");
     rt_hessians *h = calloc(1, sizeof *h);
     if (!h) return no_memory(err);
-    *h = (rt_hessians){.model = model, .opts = *opts, .damp = damp, .n_ctx = n_ctx};
-    h->n_chunks = n_tokens / n_ctx;
-    if (opts->n_chunks && opts->n_chunks < h->n_chunks) h->n_chunks = opts->n_chunks;
+    *h = (rt_hessians){.model = model, .opts = *opts, .damp = damp};
+    h->n_ctx = chunks.n_ctx;
+    h->n_chunks = chunks.n;
     gguf_code code = open_session(h, err);
     if (!code) code = allocate_stream(h, folder, err);
-    if (!code) code = embed_all(h, tokens, n_tokens, err);
+    if (!code) code = rt_chunks_each(&chunks, embed_chunk, h, err);
     if (code)
         rt_hessians_free(h);
     else

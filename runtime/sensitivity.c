@@ -3,6 +3,7 @@
 #include "runtime/sensitivity.h"
 
 #include "quant/quant.h"
+#include "runtime/chunks.h"
 #include "runtime/slots.h"
 
 #include <math.h>
@@ -94,7 +95,8 @@ static float *stream_at(const prober *p, size_t layer, size_t chunk) {
     return p->streams + (layer * p->n_chunks + chunk) * p->n_ctx * p->n_embd;
 }
 
-static gguf_code run_base(prober *p, const int32_t *tokens, size_t chunk, gguf_error *err) {
+static gguf_code run_base(void *ctx, size_t chunk, const int32_t *tokens, gguf_error *err) {
+    prober *p = ctx;
     size_t n_bytes = p->n_ctx * p->n_embd * sizeof(float);
     float *base = p->base + chunk * p->n_ctx * p->n_vocab;
     gguf_code code = rt_session_embed(p->session, tokens, p->n_ctx, stream_at(p, 0, chunk), err);
@@ -105,19 +107,6 @@ static gguf_code run_base(prober *p, const int32_t *tokens, size_t chunk, gguf_e
     if (!code)
         code = rt_session_head(p->session, stream_at(p, p->n_layer, chunk), p->n_ctx, base, err);
     for (size_t t = 0; t < p->n_ctx && !code; t++) log_softmax(base + t * p->n_vocab, p->n_vocab);
-    return code;
-}
-
-static gguf_code run_all_base(prober *p, const int32_t *tokens, size_t n_tokens, gguf_error *err) {
-    size_t n_all = n_tokens / p->n_ctx;
-    int32_t *chunk = malloc(p->n_ctx * sizeof *chunk);
-    gguf_code code = chunk ? GGUF_OK : no_memory(err);
-    for (size_t i = 0; i < p->n_chunks && !code; i++) {
-        memcpy(chunk, tokens + i * n_all / p->n_chunks * p->n_ctx, p->n_ctx * sizeof *chunk);
-        if (p->opts.bos >= 0) chunk[0] = p->opts.bos;
-        code = run_base(p, chunk, i, err);
-    }
-    free(chunk);
     return code;
 }
 
@@ -203,11 +192,10 @@ static gguf_code try_all(prober *p, rt_probe *probes, size_t n, gguf_error *err)
 
 /* ---- memory ------------------------------------------------------------------------------ */
 
-static gguf_code prepare(prober *p, size_t n_tokens, gguf_error *err) {
+static gguf_code prepare(prober *p, const rt_chunks *chunks, gguf_error *err) {
     const rt_hparams *hp = rt_model_hparams(p->model);
-    p->n_ctx = p->opts.n_ctx < n_tokens ? p->opts.n_ctx : n_tokens;
-    p->n_chunks = p->n_ctx ? n_tokens / p->n_ctx : 0;
-    if (p->n_chunks > p->opts.n_chunks) p->n_chunks = p->opts.n_chunks;
+    p->n_ctx = chunks->n_ctx;
+    p->n_chunks = chunks->n;
     if (p->n_chunks == 0)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "the text is empty");
     p->n_embd = hp->n_embd;
@@ -230,8 +218,9 @@ gguf_code rt_measure_probes(rt_model *model, const int32_t *tokens, size_t n_tok
                             const rt_probe_opts *opts, rt_probe *probes, size_t n_probes,
                             gguf_error *err) {
     prober p = {.model = model, .opts = *opts};
-    gguf_code code = prepare(&p, n_tokens, err);
-    if (!code) code = run_all_base(&p, tokens, n_tokens, err);
+    rt_chunks chunks = rt_chunks_of(tokens, n_tokens, opts->n_ctx, opts->n_chunks, opts->bos);
+    gguf_code code = prepare(&p, &chunks, err);
+    if (!code) code = rt_chunks_each(&chunks, run_base, &p, err);
     if (!code) code = try_all(&p, probes, n_probes, err);
     rt_session_free(p.session);
     free(p.streams);

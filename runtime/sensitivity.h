@@ -16,7 +16,7 @@ typedef struct rt_probe {
 } rt_probe;
 
 typedef struct rt_probe_opts {
-    uint32_t n_ctx, n_chunks; /* tokens of a chunk, chunks (256, 2) */
+    uint32_t n_ctx, n_chunks; /* tokens of a chunk, chunks (256, 2); 0 chunks = all */
     unsigned n_threads;
     int32_t bos;               /* replaces the first token of each chunk; -1 = none */
     double max_flops;          /* of all probes together; 0 = no limit */

@@ -49,6 +49,7 @@ typedef enum rt_tpl_kind {
     RT_TPL_PARAM,        /* text=a, a may be NULL */
     RT_TPL_CALL_BLOCK,   /* call(args) a: body */
     RT_TPL_FILTER_BLOCK, /* body through the filters a */
+    RT_TPL_WITH,         /* args: pairs of target and value; body */
     RT_TPL_GENERATION,   /* body: what the assistant wrote */
     RT_TPL_BREAK,        /* */
     RT_TPL_CONTINUE      /* */

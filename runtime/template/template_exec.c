@@ -264,10 +264,26 @@ static void run_plain(tpl_eval *ev, const rt_tpl_node *node) {
     }
 }
 
+static tpl_flow run_with(tpl_eval *ev, const rt_tpl_node *node) {
+    tpl_scope *scope = ev->scope;
+    size_t i = 0;
+    tpl_value values = tpl_list_new(ev, TPL_LIST);
+    for (const rt_tpl_node *pair = node->args; pair && !ev->code; pair = pair->next)
+        tpl_push(ev, values, tpl_expr(ev, pair->b));
+    if (ev->code) return TPL_FLOW_NEXT;
+    tpl_enter_scope(ev, scope);
+    for (const rt_tpl_node *pair = node->args; pair && !ev->code; pair = pair->next)
+        tpl_assign(ev, pair->a, values.as.list->items[i++]);
+    tpl_flow flow = tpl_run(ev, node->body);
+    ev->scope = scope;
+    return flow;
+}
+
 static tpl_flow run_one(tpl_eval *ev, const rt_tpl_node *node) {
     ev->off = node->off;
     if (node->kind == RT_TPL_BREAK) return TPL_FLOW_BREAK;
     if (node->kind == RT_TPL_CONTINUE) return TPL_FLOW_CONTINUE;
+    if (node->kind == RT_TPL_WITH) return run_with(ev, node);
     if (node->kind == RT_TPL_IF)
         return tpl_run(ev, tpl_truth(tpl_expr(ev, node->a)) ? node->body : node->orelse);
     run_plain(ev, node);

@@ -16,21 +16,27 @@ int64_t tpl_int_arg(tpl_eval *ev, tpl_value v, int64_t otherwise) {
     return otherwise;
 }
 
+/* What a filter made of markup is markup. */
+static tpl_value as_safe_as(tpl_value self, gguf_str text) {
+    return (tpl_value){
+        .kind = TPL_STRING, .safe = self.kind == TPL_STRING && self.safe, .as.str = text};
+}
+
 static tpl_value f_trim(tpl_eval *ev, tpl_value self, const tpl_args *args) {
     gguf_str s = SELF_STR, chars = {"", 0};
     bool given = tpl_given(args->argv[0]);
     if (given) chars = tpl_as_str(ev, args->argv[0], "trim");
-    return tpl_str(tpl_strip(s, given ? &chars : NULL, true, true));
+    return as_safe_as(self, tpl_strip(s, given ? &chars : NULL, true, true));
 }
 
 static tpl_value f_upper(tpl_eval *ev, tpl_value self, const tpl_args *args) {
     (void)args;
-    return tpl_str(tpl_change_case(ev, SELF_STR, TPL_UPPER));
+    return as_safe_as(self, tpl_change_case(ev, SELF_STR, TPL_UPPER));
 }
 
 static tpl_value f_lower(tpl_eval *ev, tpl_value self, const tpl_args *args) {
     (void)args;
-    return tpl_str(tpl_change_case(ev, SELF_STR, TPL_LOWER));
+    return as_safe_as(self, tpl_change_case(ev, SELF_STR, TPL_LOWER));
 }
 
 static tpl_value f_title(tpl_eval *ev, tpl_value self, const tpl_args *args) {
@@ -40,7 +46,7 @@ static tpl_value f_title(tpl_eval *ev, tpl_value self, const tpl_args *args) {
 
 static tpl_value f_capitalize(tpl_eval *ev, tpl_value self, const tpl_args *args) {
     (void)args;
-    return tpl_str(tpl_change_case(ev, SELF_STR, TPL_CAPITALIZE));
+    return as_safe_as(self, tpl_change_case(ev, SELF_STR, TPL_CAPITALIZE));
 }
 
 static tpl_value f_replace(tpl_eval *ev, tpl_value self, const tpl_args *args) {
@@ -51,17 +57,61 @@ static tpl_value f_replace(tpl_eval *ev, tpl_value self, const tpl_args *args) {
 
 static tpl_value f_string(tpl_eval *ev, tpl_value self, const tpl_args *args) {
     (void)args;
-    return tpl_str(SELF_STR);
+    return as_safe_as(self, SELF_STR);
+}
+
+static tpl_value f_safe(tpl_eval *ev, tpl_value self, const tpl_args *args) {
+    (void)args;
+    return (tpl_value){.kind = TPL_STRING, .safe = true, .as.str = SELF_STR};
 }
 
 static tpl_value f_escape(tpl_eval *ev, tpl_value self, const tpl_args *args) {
-    static const char *const entities[][2] = {
-        {"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"'", "&#39;"}, {"\"", "&#34;"}};
-    gguf_str s = SELF_STR;
     (void)args;
-    for (size_t i = 0; i < sizeof entities / sizeof entities[0]; i++)
-        s = tpl_replace(ev, s, gguf_str_of(entities[i][0]), gguf_str_of(entities[i][1]), -1);
-    return tpl_str(s);
+    return tpl_escape(ev, self);
+}
+
+static tpl_value f_forceescape(tpl_eval *ev, tpl_value self, const tpl_args *args) {
+    (void)args;
+    return tpl_escape(ev, tpl_str(SELF_STR));
+}
+
+static void put_spaces(tpl_eval *ev, gguf_dynbuf *buf, size_t n) {
+    for (; n > 0 && !buf->code && tpl_step(ev, 1); n--) gguf_dynbuf_put(buf, " ", 1);
+}
+
+static tpl_value f_center(tpl_eval *ev, tpl_value self, const tpl_args *args) {
+    gguf_str s = SELF_STR;
+    gguf_dynbuf buf;
+    int64_t width = tpl_int_arg(ev, args->argv[0], 80), n = (int64_t)tpl_n_chars(s);
+    if (ev->code || width <= n) return tpl_str(s);
+    /* An odd space goes to the left where the width is odd. */
+    size_t all = (size_t)(width - n), left = all / 2 + (all & (size_t)width & 1);
+    tpl_buf_init(ev, &buf);
+    put_spaces(ev, &buf, left);
+    gguf_dynbuf_put(&buf, s.ptr, s.len);
+    put_spaces(ev, &buf, all - left);
+    return tpl_taken(ev, &buf);
+}
+
+/* The first words of a text that is longer than `length`, whole ones unless killwords. */
+static tpl_value f_truncate(tpl_eval *ev, tpl_value self, const tpl_args *args) {
+    gguf_str s = SELF_STR, end = tpl_given(args->argv[2])
+                                     ? tpl_as_str(ev, args->argv[2], "truncate")
+                                     : gguf_str_of("...");
+    int64_t length = tpl_int_arg(ev, args->argv[0], 255),
+            leeway = tpl_int_arg(ev, args->argv[3], 5), n_end = (int64_t)tpl_n_chars(end);
+    if (length < n_end || leeway < 0)
+        tpl_raise(ev, GGUF_E_FORMAT, "truncate to %lld characters with %lld of leeway",
+                  (long long)length, (long long)leeway);
+    if (ev->code || (int64_t)tpl_n_chars(s) - leeway <= length) return tpl_str(s);
+    gguf_dynbuf buf;
+    size_t kept = tpl_char_offset(s, (size_t)(length - n_end)), word = kept;
+    while (word > 0 && s.ptr[word - 1] != ' ') word--;
+    if (!tpl_truth(args->argv[1]) && word > 0) kept = word - 1;
+    tpl_buf_init(ev, &buf);
+    gguf_dynbuf_put(&buf, s.ptr, kept);
+    gguf_dynbuf_put(&buf, end.ptr, end.len);
+    return tpl_taken(ev, &buf);
 }
 
 static tpl_value f_tojson(tpl_eval *ev, tpl_value self, const tpl_args *args) {
@@ -91,7 +141,7 @@ static tpl_value f_indent(tpl_eval *ev, tpl_value self, const tpl_args *args) {
         gguf_dynbuf_put(&buf, s.ptr + at, end - at);
         at = end + 1;
     }
-    return tpl_taken(ev, &buf);
+    return as_safe_as(self, tpl_taken(ev, &buf).as.str);
 }
 
 static tpl_value f_default(tpl_eval *ev, tpl_value self, const tpl_args *args) {
@@ -210,10 +260,12 @@ const tpl_function tpl_string_filters[] = {
     {"capitalize", "", 0, f_capitalize},
     {"replace", "old,new,count", 2, f_replace},
     {"string", "", 0, f_string},
-    {"safe", "", 0, f_string},
+    {"safe", "", 0, f_safe},
     {"escape", "", 0, f_escape},
     {"e", "", 0, f_escape},
-    {"forceescape", "", 0, f_escape},
+    {"forceescape", "", 0, f_forceescape},
+    {"center", "width", 0, f_center},
+    {"truncate", "length,killwords,end,leeway", 0, f_truncate},
     {"tojson", "ensure_ascii,indent,separators,sort_keys", 0, f_tojson},
     {"indent", "width,first,blank", 0, f_indent},
     {"default", "default_value,boolean", 0, f_default},

@@ -99,6 +99,15 @@ static tpl_value joined_lists(tpl_eval *ev, tpl_value a, tpl_value b) {
     return out;
 }
 
+/* What is added to markup is escaped, and the whole is markup. */
+static tpl_value added(tpl_eval *ev, tpl_value a, tpl_value b) {
+    bool safe = a.safe || b.safe;
+    if (safe) a = tpl_escape(ev, a), b = tpl_escape(ev, b);
+    tpl_value out = joined(ev, a.as.str, b.as.str);
+    out.safe = safe && out.kind == TPL_STRING;
+    return out;
+}
+
 static tpl_value repeated(tpl_eval *ev, tpl_value what, int64_t times) {
     gguf_dynbuf buf;
     tpl_value out = what.kind == TPL_STRING ? what : tpl_list_new(ev, what.kind);
@@ -110,7 +119,9 @@ static tpl_value repeated(tpl_eval *ev, tpl_value what, int64_t times) {
     tpl_buf_init(ev, &buf);
     for (; times > 0 && what.as.str.len && !buf.code && tpl_step(ev, 1); times--)
         gguf_dynbuf_put(&buf, what.as.str.ptr, what.as.str.len);
-    return tpl_taken(ev, &buf);
+    out = tpl_taken(ev, &buf);
+    out.safe = what.safe && out.kind == TPL_STRING;
+    return out;
 }
 
 static bool is_sequence(tpl_value v) {
@@ -133,7 +144,7 @@ tpl_value tpl_binary(tpl_eval *ev, rt_tpl_op op, tpl_value a, tpl_value b) {
     if (op == RT_TPL_OP_MUL && is_sequence(a) && is_whole(b)) return repeated(ev, a, tpl_whole(b));
     if (op == RT_TPL_OP_MUL && is_sequence(b) && is_whole(a)) return repeated(ev, b, tpl_whole(a));
     if (op == RT_TPL_OP_ADD && a.kind == b.kind) {
-        if (a.kind == TPL_STRING) return joined(ev, a.as.str, b.as.str);
+        if (a.kind == TPL_STRING) return added(ev, a, b);
         if (tpl_is_list(a)) return joined_lists(ev, a, b);
     }
     return mismatch(ev, op, a, b);

@@ -109,6 +109,21 @@ static rt_tpl_node *parse_filter_block(tpl_parser *p, size_t off) {
     return node;
 }
 
+/* Names for the body alone; the values do not see them. */
+static rt_tpl_node *parse_with(tpl_parser *p, size_t off) {
+    rt_tpl_node *node = tpl_node(p, RT_TPL_WITH, off), **tail = &node->args;
+    while (!p->code && p->tok.kind != TPL_TOK_BLOCK_END) {
+        if (node->args) tpl_expect_op(p, ",");
+        rt_tpl_node *pair = tpl_node(p, RT_TPL_PAIR, p->tok.off);
+        pair->a = tpl_parse_target(p, false);
+        tpl_expect_op(p, "=");
+        pair->b = tpl_parse_expression(p);
+        tpl_append(&tail, pair);
+    }
+    node->body = parse_whole_body(p, "with", off, "endwith");
+    return node;
+}
+
 static rt_tpl_node *parse_generation(tpl_parser *p, size_t off) {
     rt_tpl_node *node = tpl_node(p, RT_TPL_GENERATION, off);
     node->body = parse_whole_body(p, "generation", off, "endgeneration");
@@ -132,15 +147,11 @@ static rt_tpl_node *parse_continue(tpl_parser *p, size_t off) {
 static const struct {
     const char *name;
     rt_tpl_node *(*parse)(tpl_parser *p, size_t off);
-} statements[] = {{"for", parse_for},
-                  {"if", parse_if},
-                  {"set", parse_set},
-                  {"macro", parse_macro},
-                  {"call", parse_call_block},
-                  {"filter", parse_filter_block},
-                  {"generation", parse_generation},
-                  {"break", parse_break},
-                  {"continue", parse_continue}};
+} statements[] = {{"for", parse_for},         {"if", parse_if},
+                  {"set", parse_set},         {"macro", parse_macro},
+                  {"call", parse_call_block}, {"filter", parse_filter_block},
+                  {"with", parse_with},       {"generation", parse_generation},
+                  {"break", parse_break},     {"continue", parse_continue}};
 
 static bool reads_files(gguf_str name) {
     static const char *const names[] = {"import", "include", "extends", "from", "block"};

@@ -111,6 +111,24 @@ static tpl_value f_batch(tpl_eval *ev, tpl_value self, const tpl_args *args) {
     return out;
 }
 
+/* So many lists of about equal length; fill_with makes up for the shorter ones. */
+static tpl_value f_slice(tpl_eval *ev, tpl_value self, const tpl_args *args) {
+    int64_t n = tpl_int_arg(ev, args->argv[0], 1);
+    tpl_list items = tpl_items(ev, self);
+    tpl_value out = tpl_list_new(ev, TPL_ITER);
+    if (n == 0) tpl_raise(ev, GGUF_E_FORMAT, "division by zero");
+    size_t each = n > 0 ? items.n / (size_t)n : 0, more = n > 0 ? items.n % (size_t)n : 0, at = 0;
+    for (int64_t i = 0; i < n && tpl_step(ev, 1); i++) {
+        bool longer = (size_t)i < more;
+        tpl_value row = tpl_list_new(ev, TPL_LIST);
+        for (size_t k = 0; k < each + longer && !ev->code; k++)
+            tpl_push(ev, row, items.items[at++]);
+        if (!longer && tpl_given(args->argv[1])) tpl_push(ev, row, args->argv[1]);
+        tpl_push(ev, out, row);
+    }
+    return out;
+}
+
 /* ---- order ------------------------------------------------------------------------------- */
 
 typedef struct keyed {
@@ -301,6 +319,7 @@ const tpl_function tpl_list_filters[] = {
     {"reverse", "", 0, f_reverse},
     {"items", "", 0, f_items},
     {"batch", "linecount,fill_with", 1, f_batch},
+    {"slice", "slices,fill_with", 1, f_slice},
     {"sort", "reverse,case_sensitive,attribute", 0, f_sort},
     {"dictsort", "case_sensitive,by,reverse", 0, f_dictsort},
     {"unique", "case_sensitive,attribute", 0, f_unique},

@@ -63,7 +63,7 @@ TEST(t_sequence, self.kind == TPL_UNDEFINED || self.kind == TPL_STRING || tpl_is
                      self.kind == TPL_DICT)
 TEST(t_callable, self.kind == TPL_MACRO || self.kind == TPL_FUNCTION || self.kind == TPL_JOINER ||
                      self.kind == TPL_LOOP || self.kind == TPL_UNDEFINED)
-TEST(t_escaped, false)
+TEST(t_escaped, self.kind == TPL_STRING && self.safe)
 TEST(t_odd, is_odd(ev, self))
 TEST(t_even, divides(ev, self, tpl_int(2)))
 TEST(t_divisible, divides(ev, self, args->argv[0]))

@@ -95,6 +95,16 @@ gguf_str tpl_replace(tpl_eval *ev, gguf_str s, gguf_str old, gguf_str with, int6
     return tpl_taken(ev, &buf).as.str;
 }
 
+tpl_value tpl_escape(tpl_eval *ev, tpl_value v) {
+    static const char *const entities[][2] = {
+        {"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"'", "&#39;"}, {"\"", "&#34;"}};
+    if (v.kind == TPL_STRING && v.safe) return v;
+    gguf_str s = tpl_to_str(ev, v);
+    for (size_t i = 0; i < sizeof entities / sizeof entities[0]; i++)
+        s = tpl_replace(ev, s, gguf_str_of(entities[i][0]), gguf_str_of(entities[i][1]), -1);
+    return (tpl_value){.kind = TPL_STRING, .safe = true, .as.str = s};
+}
+
 /* ---- case -------------------------------------------------------------------------------- */
 
 static bool is_cased(int32_t c) {

@@ -40,6 +40,7 @@ typedef struct tpl_method tpl_method;
 
 typedef struct tpl_value {
     tpl_kind kind;
+    bool safe; /* of a string: markup, as the filters safe and escape give it */
     union {
         bool boolean;
         int64_t integer;
@@ -213,6 +214,7 @@ size_t tpl_char_offset(gguf_str s, size_t i); /* byte of the i-th character */
 bool tpl_starts(gguf_str s, gguf_str with);
 size_t tpl_find_str(gguf_str s, gguf_str what, size_t from); /* SIZE_MAX if absent */
 gguf_str tpl_strip(gguf_str s, const gguf_str *chars, bool left, bool right);
+tpl_value tpl_escape(tpl_eval *ev, tpl_value v); /* for HTML; markup stays as it is */
 gguf_str tpl_replace(tpl_eval *ev, gguf_str s, gguf_str old, gguf_str with, int64_t count);
 typedef enum tpl_case {
     TPL_UPPER,

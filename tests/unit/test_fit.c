@@ -309,6 +309,24 @@ START_TEST(the_largest_context_just_fits) {
 }
 END_TEST
 
+START_TEST(rows_of_the_embedding_come_as_tokens_ask) {
+    sized s = size_config(known[0].config);
+    rt_device cpu = rt_device_usual(RT_DEVICE_CPU, UINT64_C(1) << 42);
+    rt_device gpu = rt_device_usual(RT_DEVICE_GPU, UINT64_C(1) << 42);
+    rt_session_opts few = opts_of(16), many = opts_of(8192);
+    rt_fit a = fit_of(&s, &cpu, &few), b = fit_of(&s, &cpu, &many);
+    uint64_t table_bytes = s.weights.table_bytes;
+    ck_assert_uint_gt(a.lookup_bytes, 0);
+    ck_assert_uint_le(a.lookup_bytes, 16 * 65536);
+    ck_assert_uint_gt(b.lookup_bytes, a.lookup_bytes);
+    ck_assert_uint_le(b.lookup_bytes, table_bytes);
+    ck_assert_uint_eq(a.rss_bytes - a.lookup_bytes, a.footprint.total_bytes - table_bytes);
+    rt_fit on_gpu = fit_of(&s, &gpu, &many);
+    ck_assert_uint_eq(on_gpu.lookup_bytes, 0);
+    clear(&s);
+}
+END_TEST
+
 START_TEST(layers_that_do_not_fit_slow_it_down) {
     sized s = size_config(known[0].config);
     rt_session_opts opts = opts_of(8192);
@@ -364,7 +382,7 @@ START_TEST(the_catalogue_is_sound) {
     gguf_error err = {0};
     rt_devices devices = {0};
     unit_ok(rt_devices_builtin(&devices, &err), err);
-    ck_assert_uint_gt(devices.n, 80);
+    ck_assert_uint_gt(devices.n, 150);
     for (size_t i = 0; i < devices.n; i++) {
         const rt_device *d = &devices.list[i];
         ck_assert(d->bytes_per_s >= 1e10 && d->bytes_per_s <= 1e13);
@@ -467,6 +485,7 @@ int main(void) {
     tcase_add_test(tcase, caches_are_those_of_sessions);
     tcase_add_test(tcase, other_architectures_are_read_from_their_tensors);
     tcase_add_test(tcase, the_largest_context_just_fits);
+    tcase_add_test(tcase, rows_of_the_embedding_come_as_tokens_ask);
     tcase_add_test(tcase, layers_that_do_not_fit_slow_it_down);
     tcase_add_test(tcase, experts_are_read_as_they_are_used);
     tcase_add_test(tcase, slow_kernels_set_the_pace);

@@ -115,6 +115,7 @@ static json_t *row_json(const fit_report *r, const fit_row *row) {
     set_rate(object, "int8_op_per_s", d->int_op_per_s > 0 ? d->int_op_per_s : NAN);
     set_fit(object, &row->fit);
     set_size_or_null(object, "predicted_rss_bytes", row->fit.rss_bytes);
+    set_size(object, "lookup_rss_bytes", row->fit.lookup_bytes);
     set_text(object, "best_type", row->best);
     json_object_set_new(object, "caches", caches_json(r, &row->fit.footprint));
     if (r->n == 1) json_object_set_new(object, "types", types_json(r, row));
@@ -225,6 +226,16 @@ static const char *overhead_text(const fit_report *r, const rt_device *device) {
                : "code, libraries, tokenizer, stacks";
 }
 
+/* Rows of an embedding lie in the mapped file until a token asks for them. */
+static void print_resident(const rt_fit *fit) {
+    char why[160];
+    if (!fit->lookup_bytes) return;
+    snprintf(why, sizeof why, "of it, if all %" PRIu32 " tokens differ", fit->n_ctx);
+    print_size("resident", fit->rss_bytes, why);
+    print_size("  of which", fit->lookup_bytes,
+               "rows of the embedding: less for a text that repeats its words");
+}
+
 static void print_memory(const fit_report *r, const fit_row *row) {
     const rt_footprint *f = &row->fit.footprint;
     char why[200];
@@ -242,9 +253,7 @@ static void print_memory(const fit_report *r, const fit_row *row) {
     print_size("compute", f->compute_bytes, why);
     print_size("overhead", f->overhead_bytes, overhead_text(r, row->device));
     print_size("total", f->total_bytes, row->fit.fits ? "fits" : "does not fit");
-    if (row->fit.rss_bytes)
-        print_size("resident", row->fit.rss_bytes,
-                   "of it, since the file is mapped: rows of the embedding come as tokens ask");
+    print_resident(&row->fit);
     snprintf(why, sizeof why, "%.0f %% of the memory", 100 * row->device->usable);
     print_size("room", row->fit.room_bytes, why);
 }

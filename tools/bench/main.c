@@ -141,24 +141,42 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     return GGUF_OK;
 }
 
+static gguf_code run_quality(tool *t, bench_opts *o, gguf_error *err) {
+    if (t->n_args != 2 || (!o->text && (!o->choices || o->base || o->save_base)))
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "expected quality MODEL -f TEXT, or --choices F.jsonl (see --help)");
+    return bench_quality(t, o, t->args[1], err);
+}
+
+static gguf_code run_compare(tool *t, bench_opts *o, gguf_error *err) {
+    if (t->n_args != 3)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "expected compare A.json B.json (see --help)");
+    return bench_compare(t, o, t->args[1], t->args[2], err);
+}
+
+static const struct {
+    const char *name;
+    gguf_code (*run)(tool *t, bench_opts *o, gguf_error *err);
+    const char *takes; /* options */
+} verbs[] = {
+    {"compare", run_compare, "significance fail-on-regression"},
+    {"quality", run_quality, "file base save-base choices ctx chunks kv-type precision"},
+    {"MODEL alone", bench_speed,
+     "n-prompt n-gen pg n-depth repetitions batch kv-type precision output min-tg min-pp max-rss "
+     "plot report"},
+};
+
+/* The last of the table is what no verb means. */
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
-    bench_opts *o = ctx;
-    if (t->n_args > 0 && strcmp(t->args[0], "fit") == 0)
+    const char *word = t->n_args > 0 ? t->args[0] : "";
+    size_t i = 0, last = sizeof verbs / sizeof verbs[0] - 1;
+    if (strcmp(word, "fit") == 0)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "fit comes first: gguf-bench fit MODEL [options]");
-    if (t->n_args > 0 && strcmp(t->args[0], "quality") == 0) {
-        if (t->n_args != 2 || (!o->text && (!o->choices || o->base || o->save_base)))
-            return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                             "expected quality MODEL -f TEXT, or --choices F.jsonl (see --help)");
-        return bench_quality(t, o, t->args[1], err);
-    }
-    if (t->n_args > 0 && strcmp(t->args[0], "compare") == 0) {
-        if (t->n_args != 3)
-            return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                             "expected compare A.json B.json (see --help)");
-        return bench_compare(t, o, t->args[1], t->args[2], err);
-    }
-    return bench_speed(t, o, err);
+    while (i < last && strcmp(word, verbs[i].name) != 0) i++;
+    gguf_code code = tool_takes_only(t, verbs[i].name, verbs[i].takes, err);
+    return code ? code : verbs[i].run(t, ctx, err);
 }
 
 static const char *const verb_names[] = {"compare", "fit", "quality", NULL};

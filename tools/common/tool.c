@@ -124,8 +124,27 @@ static gguf_code set_option(tool *t, int id, const char *arg, gguf_error *err) {
         t->force = true;
         return GGUF_OK;
     default:
+        for (size_t i = 0; t->spec->options[i].name; i++)
+            if (t->spec->options[i].id == id) t->given |= UINT64_C(1) << i;
         return t->spec->set(t->spec->ctx, id, arg, err);
     }
+}
+
+static bool has_word(const char *words, const char *word) {
+    size_t n = strlen(word);
+    for (const char *at = words; (at = strstr(at, word)); at += n)
+        if ((at == words || at[-1] == ' ') && (at[n] == '\0' || at[n] == ' ')) return true;
+    return false;
+}
+
+gguf_code tool_takes_only(const tool *t, const char *what, const char *takes, gguf_error *err) {
+    for (size_t i = 0; t->spec->options[i].name; i++) {
+        const char *name = t->spec->options[i].name;
+        if ((t->given >> i & 1) && !has_word(takes, name))
+            return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                             "%s takes no option '--%s' (see --help)", what, name);
+    }
+    return GGUF_OK;
 }
 
 static gguf_code fail_option(char **argv, bool needs_argument, gguf_error *err) {

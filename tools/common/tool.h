@@ -45,6 +45,7 @@ struct tool {
     const tool_spec *spec;
     bool json, quiet, verbose, show_progress, force;
     unsigned n_threads; /* 0 = usable cores */
+    uint64_t given;     /* which rows of spec->options were given, as bits */
     char **args;
     int n_args;
     double started_s;
@@ -54,6 +55,12 @@ struct tool {
 
 /* A whole command: parse, run, report. Returns the exit status. */
 int tool_main(const tool_spec *spec, int argc, char **argv);
+
+/* Refuse options of spec->options that were given but mean nothing here.
+ *   what   a verb, or what stands in its place
+ *   takes  long names of the options that it takes, with spaces between
+ * Errors: GGUF_E_USAGE. */
+gguf_code tool_takes_only(const tool *t, const char *what, const char *takes, gguf_error *err);
 
 /* Parse the command line and install the signal handlers. False: end with *status at once (help was
  * printed, or an error). */

@@ -245,14 +245,16 @@ static const struct {
     const char *verb, *args;
     int n_min, n_max; /* words with the verb */
     gguf_code (*fn)(tool *t, const edit_opts *o, gguf_error *err);
+    const char *takes; /* options */
 } verbs[] = {
-    {"set", "FILE KEY=TYPE:VALUE...", 3, INT_MAX, run_set},
-    {"unset", "FILE KEY...", 3, INT_MAX, run_unset},
-    {"rename", "FILE OLD NEW", 4, 4, run_rename},
-    {"set-template", "FILE TEMPLATE.jinja", 3, 3, run_set_template},
-    {"split", "FILE PREFIX --max-size SIZE or --max-tensors N", 3, 3, run_split},
-    {"merge", "FIRST-SHARD -o OUT.gguf", 2, 2, run_merge},
-    {"swap-endian", "FILE -o OUT.gguf", 2, 2, run_swap},
+    {"set", "FILE KEY=TYPE:VALUE...", 3, INT_MAX, run_set, "output dry-run"},
+    {"unset", "FILE KEY...", 3, INT_MAX, run_unset, "output dry-run"},
+    {"rename", "FILE OLD NEW", 4, 4, run_rename, "output dry-run"},
+    {"set-template", "FILE TEMPLATE.jinja", 3, 3, run_set_template, "output dry-run"},
+    {"split", "FILE PREFIX --max-size SIZE or --max-tensors N", 3, 3, run_split,
+     "max-size max-tensors dry-run"},
+    {"merge", "FIRST-SHARD -o OUT.gguf", 2, 2, run_merge, "output dry-run"},
+    {"swap-endian", "FILE -o OUT.gguf", 2, 2, run_swap, "output dry-run"},
 };
 
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
@@ -261,6 +263,8 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
                          "expected VERB FILE (see --help)");
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
         if (strcmp(verbs[i].verb, t->args[0]) != 0) continue;
+        gguf_code code = tool_takes_only(t, verbs[i].verb, verbs[i].takes, err);
+        if (code) return code;
         if (t->n_args >= verbs[i].n_min && t->n_args <= verbs[i].n_max)
             return verbs[i].fn(t, ctx, err);
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected %s %s (see --help)",

@@ -79,18 +79,37 @@ static const struct {
     int n_files;
     bool paged;
     gguf_code (*run)(const inspect_call *c);
+    const char *takes; /* options */
 } verbs[] = {
-    {"summary", 1, false, inspect_summary}, {"meta", 1, true, inspect_meta},
-    {"tensors", 1, true, inspect_tensors},  {"tokens", 1, true, inspect_tokens},
-    {"stats", 1, true, inspect_stats},      {"verify", 1, true, inspect_verify},
-    {"hash", 1, true, inspect_hash},        {"diff", 2, true, inspect_diff},
-    {"report", 1, false, inspect_report},
+    {"summary", 1, false, inspect_summary, ""},
+    {"meta", 1, true, inspect_meta, "max-array filter"},
+    {"tensors", 1, true, inspect_tensors, "filter tensor"},
+    {"tokens", 1, true, inspect_tokens, "filter"},
+    {"stats", 1, true, inspect_stats, "filter tensor plot"},
+    {"verify", 1, true, inspect_verify, "manifest"},
+    {"hash", 1, true, inspect_hash, "filter tensor algo check"},
+    {"diff", 2, true, inspect_diff, "max-array filter tensor values"},
+    {"report", 1, false, inspect_report, "filter tensor output"},
 };
 
 #define N_VERBS (sizeof verbs / sizeof verbs[0])
 
 static const char *const verb_names[N_VERBS + 1] = {"summary", "meta", "tensors", "tokens", "stats",
                                                     "verify",  "hash", "diff",    "report", NULL};
+
+/* Hashes are compared with all of a manifest. */
+static gguf_code refuse_others(const inspect_call *c, const char *verb, const char *takes) {
+    if (c->o->check && strcmp(verb, "hash") == 0)
+        return tool_takes_only(c->t, "hash --check", "check", c->err);
+    return tool_takes_only(c->t, verb, takes, c->err);
+}
+
+/* Without a verb: filters are for what --json shows. */
+static gguf_code run_plain(const inspect_call *c) {
+    const char *takes = c->t->json ? "max-array filter tensor" : "";
+    gguf_code code = tool_takes_only(c->t, "FILE alone", takes, c->err);
+    return code ? code : inspect_all(c);
+}
 
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     inspect_call c = {t, ctx, t->args, err};
@@ -103,11 +122,13 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
         if (t->n_args != verbs[i].n_files + 1)
             return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected %s %s (see --help)",
                              verbs[i].name, verbs[i].n_files == 1 ? "FILE" : "A B");
+        gguf_code code = refuse_others(&c, verbs[i].name, verbs[i].takes);
+        if (code) return code;
         c.files++;
         if (verbs[i].paged) tool_page();
         return verbs[i].run(&c);
     }
-    if (t->n_args == 1) return inspect_all(&c);
+    if (t->n_args == 1) return run_plain(&c);
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "unknown verb '%s' (see --help)",
                      t->args[0]);
 }

@@ -32,7 +32,8 @@ done
 gguf-bench fit latent.gguf --device "This Machine" --json | python3 -c '
 import json, sys
 d = json.load(sys.stdin)["devices"][0]
-print(d["device"], d["fits"], d["expected_tg_per_s"] > 0, d["expected_pp_per_s"] > 0, d["predicted_rss_bytes"] <= d["total_bytes"])'
+print(d["device"], d["fits"], d["expected_tg_per_s"] > 0, d["expected_pp_per_s"] > 0, d["predicted_rss_bytes"] <= d["total_bytes"],
+      0 < d["lookup_rss_bytes"] < d["predicted_rss_bytes"])'
 
 # Devices of one's own; names; a device that is too small.
 cat >mine.yaml <<'YAML'

@@ -11,7 +11,7 @@ t gguf-inspect tokens a.gguf --filter '<s>' --json
 t gguf-inspect hash b.gguf --tensor norm --algo sha256
 gguf-inspect hash a.gguf >manifest
 t gguf-inspect hash a.gguf --check manifest
-t gguf-inspect hash b.gguf --check manifest --filter x
+t gguf-inspect hash b.gguf --check manifest
 t gguf-inspect hash a.gguf --check a.gguf
 t gguf-inspect verify a.gguf --manifest manifest
 t gguf-inspect diff a.gguf a.gguf

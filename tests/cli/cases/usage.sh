@@ -29,3 +29,14 @@ mkdir folder
 t gguf-inspect folder
 gguf-inspect --help 2>&1 >/dev/full; echo "full: $?"
 gguf-inspect --version 2>&1 >/dev/full; echo "full: $?"
+# An option that the verb does not take is no silence.
+t gguf-inspect summary a.gguf --values
+t gguf-inspect a.gguf --filter 'x*'
+t gguf-inspect tokens a.gguf --tensor x --json
+t gguf-inspect hash a.gguf --check m --algo xxh64
+t gguf-inspect diff a.gguf b.gguf -o f.html
+t gguf-edit split a.gguf part -o out.gguf --max-tensors 1
+t gguf-edit set a.gguf a.b=u32:1 --max-size 1G
+t gguf-bench a.gguf --fail-on-regression
+t gguf-bench compare a.json b.json -p 5
+t gguf-bench quality a.gguf -f text -r 3
