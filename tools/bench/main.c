@@ -163,8 +163,8 @@ static const struct {
     {"compare", run_compare, "significance fail-on-regression"},
     {"quality", run_quality, "file base save-base choices ctx chunks kv-type precision"},
     {"MODEL alone", bench_speed,
-     "n-prompt n-gen pg n-depth repetitions batch kv-type precision output min-tg min-pp max-rss "
-     "plot report"},
+     "n-prompt n-gen pg n-depth repetitions batch kv-type precision no-repack output min-tg min-pp "
+     "max-rss plot report"},
 };
 
 /* The last of the table is what no verb means. */
