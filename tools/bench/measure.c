@@ -194,7 +194,7 @@ static gguf_code prepare(run *r, const char *path) {
     rt_footprint footprint;
     double start = tool_now_s();
     gguf_code code = rt_model_open(path, &r->model, r->err);
-    if (!code && !r->opts->no_repack)
+    if (!code && !r->opts->no_repack && r->opts->precision != RT_PRECISION_F32)
         code = rt_model_repack(r->model, r->record->n_threads, r->err);
     if (code) return code;
     bench_record *record = r->record;

@@ -27,7 +27,7 @@ rt_session_opts run_session_opts(const tool *t, const run_opts *o, uint32_t n_ct
     opts.n_ctx = o->n_ctx ? o->n_ctx : n_ctx;
     opts.kv_type = o->kv_type;
     opts.n_threads = t->n_threads;
-    opts.precision = o->exact ? RT_PRECISION_F32 : o->precision;
+    opts.precision = o->precision;
     opts.cancel = &tool_cancelled;
     return opts;
 }

@@ -169,6 +169,7 @@ static gguf_code run_file(tool *t, const run_opts *o, gguf_error *err) {
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     run_opts *o = ctx;
     if (o->kv_type == UINT32_MAX) o->kv_type = o->exact ? GGUF_TYPE_F32 : GGUF_TYPE_F16;
+    if (o->exact) o->precision = RT_PRECISION_F32;
     gguf_code code = check_usage(t, o, err);
     if (code) return code;
     if (o->render) return run_render(t, o, err);
@@ -176,7 +177,8 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     rt_model *model;
     code = rt_model_open(t->args[0], &model, err);
     if (code) return code;
-    if (!o->no_repack && !o->exact) code = rt_model_repack(model, t->n_threads, err);
+    if (!o->no_repack && o->precision != RT_PRECISION_F32)
+        code = rt_model_repack(model, t->n_threads, err);
     if (!code && atomic_load(&tool_cancelled))
         code = gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
     else if (!code && o->tokens)
