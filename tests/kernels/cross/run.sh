@@ -23,8 +23,16 @@ compile() {
 compile dotprod quant/arm/*_neondot.c
 compile i8mm quant/arm/*_neoni8mm.c
 aarch64-linux-gnu-gcc "${flags[@]}" -static -o "$out/test_kernels_neon" \
-    quant/{types,encode,matmul,cpu,dispatch,levels,codebooks}.c quant/ref_*.c quant/arm/*_neon.c "${objects[@]}" \
+    quant/{types,encode,matmul,repack,cpu,dispatch,levels,codebooks}.c quant/ref_*.c quant/arm/*_neon.c "${objects[@]}" \
     libgguf/{error,layout}.c tests/kernels/*.c -lm -lpthread
-# With the extensions dotprod and i8mm, without either, and the products also with dotprod alone.
-for cpu in max cortex-a72; do qemu-aarch64 -cpu "$cpu" "$out/test_kernels_neon"; done
-CK_RUN_CASE=products qemu-aarch64 -cpu neoverse-n1 "$out/test_kernels_neon"
+# With the extensions dotprod and i8mm, without either, and the products also with dotprod alone; side by side.
+pids=()
+failed=0
+for cpu in max cortex-a72 neoverse-n1; do
+    [ "$cpu" != neoverse-n1 ] || export CK_RUN_CASE=products
+    qemu-aarch64 -cpu "$cpu" "$out/test_kernels_neon" >"$out/$cpu.log" 2>&1 &
+    pids+=($!)
+done
+for pid in "${pids[@]}"; do wait "$pid" || failed=1; done
+tail -n +1 "$out"/{max,cortex-a72,neoverse-n1}.log
+exit $failed
