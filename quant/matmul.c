@@ -157,7 +157,8 @@ static ahead next_weights(const product *p, const piece *at) {
     bool last = at->c + at->n_cols == p->n_cols;
     size_t c = last ? 0 : at->c + at->n_cols, r = last ? at->r + at->n_rows : at->r;
     size_t n_steps = (p->n_acts + QUANT_STRIP_ACTS - 1) / QUANT_STRIP_ACTS * at->n_strips;
-    size_t n_rows = min_size(at->n_rows, p->n_rows - r), side_by_side = p->repacked ? 16 : 1;
+    size_t n_rows = min_size(at->n_rows, p->n_rows - r);
+    size_t side_by_side = p->repacked ? QUANT_STRIP_ROWS : 1;
     return look_ahead(p->weight + r * p->row_bytes + side_by_side * quant_row_bytes(p->type, c),
                       side_by_side * p->row_bytes, n_rows / side_by_side,
                       side_by_side * quant_row_bytes(p->type, min_size(PIECE, p->n_cols - c)),

@@ -4,6 +4,7 @@
 #include "runtime/model_internal.h"
 #include "runtime/slots.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define TASK_ROWS 256
@@ -69,7 +70,11 @@ gguf_code rt_model_repack(rt_model *model, unsigned n_threads, gguf_error *err) 
     if (n_bytes == 0 || n_bytes > rt_available_bytes() / 4 * 3) return GGUF_OK;
     if (rt_allocate(n_bytes, &model->repacked, err)) return GGUF_OK; /* works without */
     gguf_code code = gguf_pool_new(n_threads, &pool, err);
-    if (code) return code;
+    if (code) {
+        free(model->repacked);
+        model->repacked = NULL;
+        return code;
+    }
     uint8_t *to = repack(model, &model->output, model->repacked, pool);
     for (uint32_t layer = 0; layer < model->hparams.n_layer; layer++)
         for (size_t i = 0; i < rt_layer_slots.n_matrices; i++)

@@ -1,9 +1,6 @@
 /* AVX2 products of repacked rows: as repacked_avx512.c, eight rows at a time. 16 bits hold the
  * products of 32 columns of one row pair by pair, 16 * 15 * 127, before a scale widens them. */
-#include "quant/x86/strip_x86.h"
-
-#define HALF 8 /* rows of a vector */
-#define PART 4 /* activations together */
+#include "quant/x86/strip_avx2.h"
 
 /* The same four bytes of a block of eight rows, from `row` on. */
 static ALWAYS_INLINE __m256i word(const uint8_t *block, size_t row, size_t i) {
@@ -12,21 +9,6 @@ static ALWAYS_INLINE __m256i word(const uint8_t *block, size_t row, size_t i) {
 
 static ALWAYS_INLINE __m256i nibbles_at(__m256i v, bool upper) {
     return upper ? high_nibbles(v) : low_nibbles(v);
-}
-
-/* Four columns of an activation, or two sums, for every row. */
-static ALWAYS_INLINE __m256i spread(const void *p) {
-    int32_t four;
-    memcpy(&four, p, sizeof four);
-    return _mm256_set1_epi32(four);
-}
-
-/* The compiler shall not put the additions off: all the products take more registers than there
- * are. */
-static ALWAYS_INLINE __m256i add_products(__m256i words, __m256i q, __m256i a) {
-    words = _mm256_add_epi16(words, _mm256_maddubs_epi16(q, a));
-    __asm__("" : "+x"(words));
-    return words;
 }
 
 /* Codes of columns 4 g .. 4 g + 3 of part j of a block: 32 columns. */
@@ -180,11 +162,7 @@ static ALWAYS_INLINE void multiply_some(multiply_fn *body, const uint8_t *rows, 
         __m256 sum[PART];
         for (size_t t = 0; t < n; t++) sum[t] = _mm256_setzero_ps();
         body(rows, row, n_cols, acts, act_bytes, n, sum);
-        for (size_t t = 0; t < n; t++) {
-            float *to = out + t * stride + row;
-            __m256 before = add ? _mm256_loadu_ps(to) : _mm256_setzero_ps();
-            _mm256_storeu_ps(to, _mm256_add_ps(before, sum[t]));
-        }
+        store_half(out + row, stride, n, add, sum);
     }
 }
 

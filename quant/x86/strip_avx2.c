@@ -1,30 +1,11 @@
 /* AVX2 strips of types with small unsigned codes: products of some groups of four columns are added
  * in 16 bits, which hold them, before a scale widens them. Lane r of a vector belongs to row r of
  * eight; sums have the order of the dot kernels. */
-#include "quant/x86/strip_x86.h"
-
-#define HALF 8 /* rows of a vector */
-#define PART 4 /* activations together */
-
-/* Four columns of an activation, or two sums, for every row. */
-static ALWAYS_INLINE __m256i spread(const void *p) {
-    int32_t four;
-    memcpy(&four, p, sizeof four);
-    return _mm256_set1_epi32(four);
-}
+#include "quant/x86/strip_avx2.h"
 
 /* Both words of 32-bit numbers. */
 static ALWAYS_INLINE __m256i both_words(__m256i v) {
     return _mm256_blend_epi16(v, _mm256_slli_epi32(v, 16), 0xAA);
-}
-
-/* The compiler shall not put the additions off: all the products take more registers than there
- * are.
- */
-static ALWAYS_INLINE __m256i add_products(__m256i words, __m256i q, __m256i a) {
-    words = _mm256_add_epi16(words, _mm256_maddubs_epi16(q, a));
-    __asm__("" : "+x"(words));
-    return words;
 }
 
 /* dot[t] += scales times the products of n_groups groups, of which 16 bits hold `safe`.
@@ -155,11 +136,7 @@ static ALWAYS_INLINE void multiply_part(multiply_fn *body, manner how, const qua
         __m256 sum[PART];
         for (size_t t = 0; t < n; t++) sum[t] = _mm256_setzero_ps();
         body(how, strip, row, n_cols, acts, act_bytes, n, sum);
-        for (size_t t = 0; t < n; t++) {
-            float *to = out + t * stride + row;
-            __m256 before = add ? _mm256_loadu_ps(to) : _mm256_setzero_ps();
-            _mm256_storeu_ps(to, _mm256_add_ps(before, sum[t]));
-        }
+        store_half(out + row, stride, n, add, sum);
     }
 }
 
