@@ -1,6 +1,7 @@
 /* AVX-512 products of repacked rows: as in strips, lane r of a vector belongs to row r; codes are
  * unpacked on the way. Sums have the order of the dot kernels. A lone activation has several
  * integer sums, because each addition waits for the one before. */
+#include "quant/levels.h"
 #include "quant/x86/strip_avx512.h"
 
 /* The same four bytes of a block of every row. */
@@ -20,39 +21,78 @@ static ALWAYS_INLINE void add_code(__m512i codes, const int8_t *acts, size_t act
         dot[t] = _mm512_dpbusd_epi32(dot[t], codes, spread(acts + t * act_bytes));
 }
 
-/* ---- Q4_0 -------------------------------------------------------------------------------- */
+/* ---- plain blocks of nibbles --------------------------------------------------------------- */
 
-/* Four words of nibbles, and behind them d. */
-static ALWAYS_INLINE __m512i codes_q4_0(const uint8_t *block, size_t g) {
-    return nibbles_at(word(block, g % 4), g >= 4);
+/* A block is four words of nibbles and, behind them, a scale for each row. Codes are
+ * 128 >> shift more. */
+typedef struct plain_form {
+    size_t block_bytes;
+    unsigned shift;
+    __m512i (*codes)(__m512i nibbles);
+    __m512 (*scales)(const uint8_t *behind);
+} plain_form;
+
+static ALWAYS_INLINE __m512i same_codes(__m512i nibbles) {
+    return nibbles;
 }
 
-static ALWAYS_INLINE void dot_q4_0(const uint8_t *block, const int8_t *acts, size_t act_bytes,
-                                   size_t n, __m512i dot[ACTS]) {
+static ALWAYS_INLINE __m512i look_up_codes(const int8_t values[16], __m512i nibbles) {
+    __m128i raised = _mm_xor_si128(load_128(values), _mm_set1_epi8((char)128));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(raised), nibbles);
+}
+
+static ALWAYS_INLINE __m512i codes_iq4_nl(__m512i nibbles) {
+    return look_up_codes(quant_iq4_values, nibbles);
+}
+
+static ALWAYS_INLINE __m512i codes_mxfp4(__m512i nibbles) {
+    return look_up_codes(quant_mxfp4_values, nibbles);
+}
+
+static ALWAYS_INLINE __m512 half_scales(const uint8_t *behind) {
+    return _mm512_cvtph_ps(load_256(behind));
+}
+
+/* 2^(e - 128), the two smallest below the range of normal numbers. */
+static ALWAYS_INLINE __m512 power_scales(const uint8_t *behind) {
+    __m512i e = _mm512_cvtepu8_epi32(load_128(behind)), one = _mm512_set1_epi32(1);
+    __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, one), 23);
+    __m512i small = _mm512_sllv_epi32(_mm512_set1_epi32(1 << 21), e);
+    return _mm512_castsi512_ps(
+        _mm512_mask_mov_epi32(normal, _mm512_cmple_epu32_mask(e, one), small));
+}
+
+static ALWAYS_INLINE __m512i plain_codes(plain_form form, const uint8_t *block, size_t g) {
+    return form.codes(nibbles_at(word(block, g % 4), g >= 4));
+}
+
+static ALWAYS_INLINE void dot_plain(plain_form form, const uint8_t *block, const int8_t *acts,
+                                    size_t act_bytes, size_t n, __m512i dot[ACTS]) {
     if (n == 1) {
         __m512i part[4] = {dot[0]};
 #pragma GCC unroll 8
         for (size_t g = 0; g < 8; g++)
-            add_code(codes_q4_0(block, g), acts + 4 * g, act_bytes, 1, &part[g % 4]);
+            add_code(plain_codes(form, block, g), acts + 4 * g, act_bytes, 1, &part[g % 4]);
         dot[0] = _mm512_add_epi32(_mm512_add_epi32(part[0], part[1]),
                                   _mm512_add_epi32(part[2], part[3]));
         return;
     }
 #pragma GCC unroll 2 /* all eight: too many addresses for the registers */
-    for (size_t g = 0; g < 8; g++) add_code(codes_q4_0(block, g), acts + 4 * g, act_bytes, n, dot);
+    for (size_t g = 0; g < 8; g++)
+        add_code(plain_codes(form, block, g), acts + 4 * g, act_bytes, n, dot);
 }
 
-/* Block k of eight. Codes are 8 more: a sixteenth of what the activations' shift is for. */
-static ALWAYS_INLINE void add_q4_0(const uint8_t *block, const uint8_t *acts, size_t k,
-                                   size_t act_bytes, size_t n, __m512 sum[ACTS]) {
-    __m512 d = _mm512_cvtph_ps(load_256(block + 4 * ROWS * 4));
+/* Block k of eight. */
+static ALWAYS_INLINE void add_plain(plain_form form, const uint8_t *block, const uint8_t *acts,
+                                    size_t k, size_t act_bytes, size_t n, __m512 sum[ACTS]) {
+    __m512 d = form.scales(block + 4 * ROWS * 4);
     __m512i dot[ACTS];
 #pragma GCC unroll 8
     for (size_t t = 0; t < n; t++) {
         const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
-        dot[t] = _mm512_srai_epi32(spread(&at->shift[k]), 4);
+        dot[t] = _mm512_srai_epi32(spread(&at->shift[k]), form.shift);
     }
-    dot_q4_0(block, ((const block_act_q8 *)acts)->qs[k], act_bytes, n, dot);
+    dot_plain(form, block, ((const block_act_q8 *)acts)->qs[k], act_bytes, n, dot);
 #pragma GCC unroll 8
     for (size_t t = 0; t < n; t++) {
         const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
@@ -62,15 +102,15 @@ static ALWAYS_INLINE void add_q4_0(const uint8_t *block, const uint8_t *acts, si
 }
 
 /* Every eighth block, and so eight times: in this order they lie. */
-static ALWAYS_INLINE void multiply_q4_0(size_t block_bytes, const uint8_t *rows, size_t n_cols,
-                                        const uint8_t *acts, size_t act_bytes, size_t n, float *out,
-                                        size_t stride, bool add) {
+static ALWAYS_INLINE void multiply_plains(plain_form form, const uint8_t *rows, size_t n_cols,
+                                          const uint8_t *acts, size_t act_bytes, size_t n,
+                                          float *out, size_t stride, bool add) {
     __m512 sum[ACTS], part[ACTS];
     clear(sum, n);
     for (size_t k = 0; k < 8; k++) {
         clear(part, n);
-        for (size_t b = k; b < n_cols / QUANT_BLOCK; b += 8, rows += ROWS * block_bytes)
-            add_q4_0(rows, acts + b / 8 * sizeof(block_act_q8), k, act_bytes, n, part);
+        for (size_t b = k; b < n_cols / QUANT_BLOCK; b += 8, rows += ROWS * form.block_bytes)
+            add_plain(form, rows, acts + b / 8 * sizeof(block_act_q8), k, act_bytes, n, part);
 #pragma GCC unroll 8
         for (size_t t = 0; t < n; t++) sum[t] = _mm512_add_ps(sum[t], part[t]);
     }
@@ -220,9 +260,14 @@ static ALWAYS_INLINE void multiply_supers(codes_fn *codes, size_t block_bytes, c
     const void *strip, size_t n_cols, const void *acts, size_t act_bytes, size_t n_acts, \
         float *out, size_t stride, bool add
 
-void quant_repacked_q4_0_avx512(REPACKED_ARGS) {
-    MULTIPLY(multiply_q4_0, sizeof(block_q4_0));
-}
+#define REPACKED_PLAIN(type, ...)                                                   \
+    void quant_repacked_##type##_avx512(REPACKED_ARGS) {                            \
+        MULTIPLY(multiply_plains, (plain_form){sizeof(block_##type), __VA_ARGS__}); \
+    }
+
+REPACKED_PLAIN(q4_0, 4, same_codes, half_scales)
+REPACKED_PLAIN(iq4_nl, 0, codes_iq4_nl, half_scales)
+REPACKED_PLAIN(mxfp4, 0, codes_mxfp4, power_scales)
 
 void quant_repacked_q4_k_avx512(REPACKED_ARGS) {
     MULTIPLY(multiply_supers, codes_q4_k, sizeof(block_q4_k));
