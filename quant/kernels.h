@@ -71,7 +71,8 @@ typedef struct quant_floats {
     size_t n_cols;
     float *out; /* [n_acts][n_rows], out_stride apart */
     size_t out_stride;
-    bool add; /* to what `out` has */
+    bool add;             /* to what `out` has */
+    const uint8_t *ahead; /* n_rows * n_cols weights that are needed next */
 } quant_floats;
 
 /* Their products. A result does not depend on n_rows or n_acts. */

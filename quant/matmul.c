@@ -244,6 +244,7 @@ static void multiply_piece(const product *p, size_t r, size_t n_rows, size_t c, 
     quant_floats m = {.act_bytes = p->act_bytes, .out_stride = p->out_stride, .add = c > 0};
     m.n_rows = n_rows;
     m.n_cols = min_size(PIECE, p->n_cols - c);
+    m.ahead = p->weight + (r + n_rows) * p->row_bytes + n_rows * quant_row_bytes(p->type, c);
     quant_floats_fn *kernel = load_panel(p, r, c, panel, &m);
     for (; t < end; t += QUANT_FLOAT_ACTS) {
         m.acts = p->acts + t * p->act_bytes + c * sizeof(float);

@@ -64,10 +64,11 @@ static uint64_t total_bytes(rt_model *model) {
     return n_bytes;
 }
 
-gguf_code rt_model_repack(rt_model *model, unsigned n_threads, gguf_error *err) {
+gguf_code rt_model_repack(rt_model *model, unsigned n_threads, const atomic_bool *cancel,
+                          gguf_error *err) {
     uint64_t n_bytes = total_bytes(model);
     gguf_pool *pool;
-    if (n_bytes == 0 || n_bytes > rt_available_bytes() / 4 * 3) return GGUF_OK;
+    if (model->repacked || n_bytes == 0 || n_bytes > rt_available_bytes() / 4 * 3) return GGUF_OK;
     if (rt_allocate(n_bytes, &model->repacked, err)) return GGUF_OK; /* works without */
     gguf_code code = gguf_pool_new(n_threads, &pool, err);
     if (code) {
@@ -76,7 +77,8 @@ gguf_code rt_model_repack(rt_model *model, unsigned n_threads, gguf_error *err) 
         return code;
     }
     uint8_t *to = repack(model, &model->output, model->repacked, pool);
-    for (uint32_t layer = 0; layer < model->hparams.n_layer; layer++)
+    uint32_t n_layer = model->hparams.n_layer;
+    for (uint32_t layer = 0; layer < n_layer && !(cancel && atomic_load(cancel)); layer++)
         for (size_t i = 0; i < rt_layer_slots.n_matrices; i++)
             to = repack(model, matrix_of(model, layer, i), to, pool);
     gguf_pool_free(pool);

@@ -102,9 +102,11 @@ void rt_model_close(rt_model *model); /* accepts NULL; sessions must be freed be
 /* Copy the weights that this processor multiplies faster when rows lie side by side (see
  * quant_repack), with n_threads (0: all usable cores). Results stay the same; the copy takes the
  * place of the file's pages in memory. Nothing is done where it does not fit the memory that is
- * available. Before the first session; not for a model whose sensitivities are measured.
+ * available. Not while a session of the model evaluates; not for a model whose sensitivities are
+ * measured. Once *cancel is true (or NULL) the rest stays as it is, for good.
  * Errors: GGUF_E_NOMEM. */
-gguf_code rt_model_repack(rt_model *model, unsigned n_threads, gguf_error *err);
+gguf_code rt_model_repack(rt_model *model, unsigned n_threads, const atomic_bool *cancel,
+                          gguf_error *err);
 
 gguf_file *rt_model_file(const rt_model *model);           /* valid until close */
 const rt_hparams *rt_model_hparams(const rt_model *model); /* valid until close */

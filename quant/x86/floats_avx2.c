@@ -51,7 +51,10 @@ static ALWAYS_INLINE void multiply(const quant_floats *m, size_t n_bytes, load8_
 #pragma GCC unroll 6
         for (size_t r = 0; r < n_rows; r++) sum[t][r] = _mm256_setzero_ps();
     size_t i = 0;
-    for (; i + 8 <= m->n_cols; i += 8) add_columns(m, n_bytes, load, i, 8, n_rows, n_acts, sum);
+    for (; i + 8 <= m->n_cols; i += 8) {
+        prefetch_ahead(m, i * n_bytes, 8 * n_bytes, n_rows, n_acts);
+        add_columns(m, n_bytes, load, i, 8, n_rows, n_acts, sum);
+    }
     if (i < m->n_cols) add_columns(m, n_bytes, load, i, m->n_cols - i, n_rows, n_acts, sum);
 #pragma GCC unroll 2
     for (size_t t = 0; t < n_acts; t++)

@@ -53,8 +53,10 @@ static ALWAYS_INLINE void multiply(const quant_floats *m, size_t n_bytes, load16
 #pragma GCC unroll 6
         for (size_t r = 0; r < n_rows; r++) sum[t][r] = _mm512_setzero_ps();
     size_t i = 0, rest = m->n_cols % 16;
-    for (; i + 16 <= m->n_cols; i += 16)
+    for (; i + 16 <= m->n_cols; i += 16) {
+        prefetch_ahead(m, i * n_bytes, 16 * n_bytes, n_rows, n_acts);
         add_columns(m, n_bytes, load, i, 0xFFFF, n_rows, n_acts, sum);
+    }
     if (rest) add_columns(m, n_bytes, load, i, (__mmask16)((1u << rest) - 1), n_rows, n_acts, sum);
 #pragma GCC unroll 4
     for (size_t t = 0; t < n_acts; t++) store_sums(m, sum[t], n_rows, m->out + t * m->out_stride);

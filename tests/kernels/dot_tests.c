@@ -288,12 +288,14 @@ static void check_floats(quant_isa isa, const quant_kernels *k, size_t n_cols, s
     m.n_rows = n_rows;
     m.n_acts = n_acts;
     m.n_cols = n_cols;
+    m.ahead = m.rows;
     m.out = out[0];
     m.out_stride = QUANT_FLOAT_ROWS;
     for (int pass = 0; pass < 2; pass++, m.add = true) k->floats[GGUF_TYPE_F32](&m);
     for (size_t t = 0; t < n_acts; t++) {
         quant_floats one = {.rows = m.rows, .acts = m.acts + t * m.act_bytes, .n_cols = n_cols};
         one.n_rows = one.n_acts = 1;
+        one.ahead = one.rows;
         one.out = &alone;
         k->floats[GGUF_TYPE_F32](&one);
         check_near(GGUF_TYPE_F32, isa, n_cols, acts[t], alone);

@@ -195,7 +195,7 @@ static gguf_code prepare(run *r, const char *path) {
     double start = tool_now_s();
     gguf_code code = rt_model_open(path, &r->model, r->err);
     if (!code && !r->opts->no_repack && r->opts->precision != RT_PRECISION_F32)
-        code = rt_model_repack(r->model, r->record->n_threads, r->err);
+        code = rt_model_repack(r->model, r->record->n_threads, &tool_cancelled, r->err);
     if (code) return code;
     bench_record *record = r->record;
     size_t n_tokens = (size_t)record->n_depth + record->n_prompt + record->n_gen;

@@ -4,7 +4,7 @@
 
 #include "runtime/runtime.h"
 
-#define NO_REPACK_HELP "start sooner: multiply with the weights as they lie in the file"
+#define NO_REPACK_HELP "multiply with the weights as they lie in the file: no pause for repacking"
 #define PRECISION_HELP "form of activations: default, f32, or for many tokens at once bf16 or q8"
 
 /* "default", "f32", "bf16" or "q8". */

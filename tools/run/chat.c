@@ -204,8 +204,7 @@ static void greet(chat *c, const rt_model *model) {
         tool_warn(c->t, "the model was trained with a context of %" PRIu32 " tokens", n_ctx_train);
 }
 
-static gguf_code open_chat(chat *c, const rt_model *model, const rt_tokenizer *tok,
-                           gguf_error *err) {
+static gguf_code open_chat(chat *c, rt_model *model, const rt_tokenizer *tok, gguf_error *err) {
     const gguf_meta *meta = gguf_file_meta(rt_model_file(model));
     rt_session_opts session = run_session_opts(c->t, c->o, run_chat_ctx(model));
     char history[4096];
@@ -215,6 +214,7 @@ static gguf_code open_chat(chat *c, const rt_model *model, const rt_tokenizer *t
     if (!code)
         code = generator_init(&c->generator, model, tok, &session, &c->settings.sampler, err);
     if (code) return code;
+    c->generator.repack = run_repacks(c->o);
     memcpy(c->stops, c->o->stops, sizeof c->stops);
     c->n_stops = c->o->n_stops;
     if (c->conversation.plain) c->stops[c->n_stops++] = CONVERSATION_PLAIN_STOP;
@@ -227,7 +227,7 @@ static gguf_code open_chat(chat *c, const rt_model *model, const rt_tokenizer *t
     return GGUF_OK;
 }
 
-gguf_code run_chat(tool *t, const run_opts *o, const rt_model *model, gguf_error *err) {
+gguf_code run_chat(tool *t, const run_opts *o, rt_model *model, gguf_error *err) {
     chat c = {.t = t, .o = o, .settings = o->settings};
     rt_tokenizer *tok = NULL;
     c.terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);

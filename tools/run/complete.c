@@ -32,6 +32,10 @@ rt_session_opts run_session_opts(const tool *t, const run_opts *o, uint32_t n_ct
     return opts;
 }
 
+bool run_repacks(const run_opts *o) {
+    return !o->no_repack && o->precision != RT_PRECISION_F32;
+}
+
 uint32_t run_chat_ctx(const rt_model *model) {
     uint32_t n_ctx_train = rt_model_hparams(model)->n_ctx_train;
     return n_ctx_train > 0 && n_ctx_train < CHAT_CTX ? n_ctx_train : CHAT_CTX;
@@ -95,6 +99,7 @@ static void print_answer_json(const run_opts *o, const answer *a) {
     json_object_set_new(root, "prompt_s", tool_json_real(a->prompt_s));
     json_object_set_new(root, "ttft_s", tool_json_real(a->first_s));
     json_object_set_new(root, "generation_s", tool_json_real(a->generation_s));
+    json_object_set_new(root, "repack_s", tool_json_real(a->repack_s));
     json_object_set_new(root, "prompt_per_s", tool_json_real(rate(a->n_prompt, a->prompt_s)));
     json_object_set_new(root, "generation_per_s", tool_json_real(rate(a->ids.n, a->generation_s)));
     tool_print_json(root);
@@ -154,8 +159,8 @@ static gguf_code prompt_ids(tool *t, run_opts *o, const gguf_meta *meta, const r
     return code;
 }
 
-static gguf_code answer_prompt(tool *t, const run_opts *o, const rt_model *model,
-                               const rt_tokenizer *tok, const rt_ids *prompt, gguf_error *err) {
+static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, const rt_tokenizer *tok,
+                               const rt_ids *prompt, gguf_error *err) {
     uint64_t needed = prompt->n + (uint64_t)o->settings.n_predict;
     bool reasoning = false, open_end = o->settings.n_predict == GENERATE_NO_LIMIT;
     rt_session_opts session = run_session_opts(
@@ -171,6 +176,7 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, const rt_model *model
     generator g;
     answer a = {0};
     gguf_code code = generator_init(&g, model, tok, &session, &o->settings.sampler, err);
+    g.repack = run_repacks(o);
     if (!code) code = generator_answer(&g, prompt, &opts, &a, err);
     if (!code && t->json) print_answer_json(o, &a);
     if (!t->json && a.n_prompt) printf("\n");
@@ -182,7 +188,7 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, const rt_model *model
     return code;
 }
 
-gguf_code run_complete(tool *t, const run_opts *opts, const rt_model *model, gguf_error *err) {
+gguf_code run_complete(tool *t, const run_opts *opts, rt_model *model, gguf_error *err) {
     const gguf_meta *meta = gguf_file_meta(rt_model_file(model));
     run_opts o = *opts;
     rt_ids prompt = {0};

@@ -8,16 +8,19 @@
 
 /* Tokens of the prompt between two reports of progress. */
 #define PROMPT_STEP 512
+/* Repacking takes as long as a dozen tokens: a short answer would not get it back. */
+#define REPACK_AFTER 16
 
 static gguf_code out_of_memory(gguf_error *err) {
     return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
 }
 
-gguf_code generator_init(generator *g, const rt_model *model, const rt_tokenizer *tok,
+gguf_code generator_init(generator *g, rt_model *model, const rt_tokenizer *tok,
                          const rt_session_opts *session, const rt_sampler_opts *sampler,
                          gguf_error *err) {
     uint32_t n_vocab = rt_model_hparams(model)->n_vocab;
     *g = (generator){.model = model, .tok = tok, .n_exact = SIZE_MAX, .cancel = session->cancel};
+    g->n_threads = session->n_threads;
     g->logits = malloc(n_vocab * sizeof *g->logits);
     if (!g->logits) return out_of_memory(err);
     gguf_code code = rt_session_new(model, session, &g->session, err);
@@ -152,10 +155,20 @@ static void show(const generate_opts *o, answer *out, bool ended) {
     if (o->show && part.len) o->show(o->ctx, part, false);
 }
 
+static gguf_code repack(generator *g, answer *out, gguf_error *err) {
+    double start = tool_now_s();
+    g->repack = false;
+    gguf_code code = rt_model_repack(g->model, g->n_threads, g->cancel, err);
+    out->repack_s = tool_now_s() - start;
+    return code;
+}
+
 /* Make room for a token and evaluate it. */
 static gguf_code eval_next(generator *g, const generate_opts *o, int32_t id, answer *out,
                            gguf_error *err) {
     gguf_code code = GGUF_OK;
+    if (g->repack && out->ids.n == REPACK_AFTER) code = repack(g, out, err);
+    if (code) return code;
     bool full = rt_session_n_past(g->session) >= rt_session_n_ctx(g->session);
     if (full && !(o->shift && shift(g, out, &code, err))) {
         out->context_full = true;
@@ -220,7 +233,7 @@ gguf_code generator_answer(generator *g, const rt_ids *prompt, const generate_op
     if (code || out->finish == GENERATE_INTERRUPTED) return code;
     rt_sampler_forget(g->sampler);
     code = generate(g, opts, out, err);
-    out->generation_s = tool_now_s() - ready;
+    out->generation_s = tool_now_s() - ready - out->repack_s;
     if (out->first_s != 0) out->first_s -= start;
     return code;
 }

@@ -10,19 +10,21 @@
 #include "tools/run/text_stream.h"
 
 typedef struct generator {
-    const rt_model *model;
+    rt_model *model;
     const rt_tokenizer *tok;
     rt_session *session;
     rt_sampler *sampler;
     float *logits;
-    rt_ids past;               /* tokens in the cache */
-    size_t n_exact;            /* later ones saw tokens that a shift dropped */
+    rt_ids past;    /* tokens in the cache */
+    size_t n_exact; /* later ones saw tokens that a shift dropped */
+    bool repack;    /* an answer that gets long repacks the weights, once */
+    unsigned n_threads;
     const atomic_bool *cancel; /* of the session's options */
 } generator;
 
 /* session->cancel ends answers. Errors: those of rt_session_new and rt_sampler_new. Clear also
  * after a failure. */
-gguf_code generator_init(generator *g, const rt_model *model, const rt_tokenizer *tok,
+gguf_code generator_init(generator *g, rt_model *model, const rt_tokenizer *tok,
                          const rt_session_opts *session, const rt_sampler_opts *sampler,
                          gguf_error *err);
 void generator_clear(generator *g); /* accepts a zeroed one */
@@ -64,7 +66,8 @@ typedef struct answer {
     size_t n_prompt, n_reused; /* n_reused were in the cache already */
     double prompt_s;           /* until the prompt was evaluated */
     double first_s;            /* until the first token was chosen; 0 without one */
-    double generation_s;       /* for the tokens */
+    double generation_s;       /* for the tokens, */
+    double repack_s;           /* without this, for repacking the weights */
 } answer;
 
 void answer_clear(answer *a);

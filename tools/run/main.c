@@ -177,13 +177,11 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     rt_model *model;
     code = rt_model_open(t->args[0], &model, err);
     if (code) return code;
-    if (!o->no_repack && o->precision != RT_PRECISION_F32)
-        code = rt_model_repack(model, t->n_threads, err);
-    if (!code && atomic_load(&tool_cancelled))
+    if (atomic_load(&tool_cancelled))
         code = gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
-    else if (!code && o->tokens)
+    else if (o->tokens)
         code = run_logits(t, o, model, err);
-    else if (!code)
+    else
         code = is_chat(o) ? run_chat(t, o, model, err) : run_complete(t, o, model, err);
     rt_model_close(model);
     return code;

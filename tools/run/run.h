@@ -25,9 +25,9 @@ typedef struct run_opts {
 } run_opts;
 
 /* Talk: lines of standard input are messages. */
-gguf_code run_chat(tool *t, const run_opts *o, const rt_model *model, gguf_error *err);
+gguf_code run_chat(tool *t, const run_opts *o, rt_model *model, gguf_error *err);
 /* Complete the prompt, or answer it as a message, streaming to stdout. */
-gguf_code run_complete(tool *t, const run_opts *o, const rt_model *model, gguf_error *err);
+gguf_code run_complete(tool *t, const run_opts *o, rt_model *model, gguf_error *err);
 /* Print the token ids of a text. */
 gguf_code run_tokenize(tool *t, const run_opts *o, const gguf_meta *meta, gguf_error *err);
 /* Write the logits of given tokens. */
@@ -45,6 +45,9 @@ unsigned run_tokenize_flags(const run_opts *o);
 
 /*   n_ctx  if --ctx does not say */
 rt_session_opts run_session_opts(const tool *t, const run_opts *o, uint32_t n_ctx);
+
+/* Whether weights are repacked for an answer that gets long. */
+bool run_repacks(const run_opts *o);
 
 /* The context of a conversation if --ctx does not say. */
 uint32_t run_chat_ctx(const rt_model *model);

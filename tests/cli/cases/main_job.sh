@@ -17,6 +17,6 @@ t gguf-convert "$DATA/models/llama3" --vocab-only -o vocab.gguf
 t gguf-run vocab.gguf --tokenize -p "Hello world"
 t gguf-quantize -q llama3.gguf q4.gguf Q4_0
 t gguf-run q4.gguf -q -p "Hello world" -n 12 --temp 0 -t 2
-gguf-run q4.gguf -q -p "Hello world" -n 12 --temp 0 -t 2 >repacked.txt
-gguf-run q4.gguf -q -p "Hello world" -n 12 --temp 0 -t 2 --no-repack >as_in_file.txt
+gguf-run q4.gguf -q -p "Hello world" -n 40 --temp 0 -t 2 >repacked.txt
+gguf-run q4.gguf -q -p "Hello world" -n 40 --temp 0 -t 2 --no-repack >as_in_file.txt
 cmp repacked.txt as_in_file.txt && echo "--no-repack: equal"
