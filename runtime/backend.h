@@ -33,7 +33,7 @@ typedef struct rt_scale {
 typedef enum rt_kv_class { RT_KV_FULL, RT_KV_WINDOW, RT_N_KV_CLASSES } rt_kv_class;
 
 /* Tokens of a chunk: what one task of attention takes. */
-#define RT_CHUNK_TOKENS 8
+#define RT_CHUNK_TOKENS 16
 
 /* Neighbouring tokens of a batch that continue one sequence. Position p of the sequence is row
  * p % RT_KV_PAGE_TOKENS of page pages[class][p / RT_KV_PAGE_TOKENS]. */

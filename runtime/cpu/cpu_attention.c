@@ -87,12 +87,13 @@ typedef struct attention_job {
     uint32_t unit_heads; /* query heads per unit */
     uint32_t n_parts;    /* units per KV head */
     uint32_t task_units; /* units of one chunk that make a task */
-    uint32_t n_k, n_v;   /* head dimensions, padded */
+    uint32_t n_k, n_v;   /* head dimensions, padded to whole vectors */
 } attention_job;
 
 /* A worker's scratch, in this order. */
 typedef struct attention_scratch {
-    float *k, *v;      /* [RT_KV_PAGE_TOKENS][n_k], [..][n_v] */
+    float *k, *v;      /* of a page, see rt_kv_page */
+    float *rows;       /* [RT_STRIP][max(n_k, n_v)] */
     float *q, *acc;    /* [RT_CHUNK_TOKENS * unit_heads][n_k], [..][n_v] */
     rt_softmax *state; /* [RT_CHUNK_TOKENS * unit_heads] */
     float *blocks;     /* whole blocks that cover one head's part of a row */
@@ -106,13 +107,13 @@ typedef struct unit {
 } unit;
 
 static uint32_t padded(uint32_t n) {
-    return (uint32_t)rt_round_up(n, RT_LANES);
+    return (uint32_t)rt_round_up(n, RT_STRIP);
 }
 
 uint64_t rt_cpu_attention_scratch(const rt_hparams *hp) {
     uint64_t n_k = padded(hp->head_dim_k), n_v = padded(hp->head_dim_v);
     uint32_t group = hp->n_head / hp->n_head_kv;
-    uint64_t n_rows = RT_KV_PAGE_TOKENS +
+    uint64_t n_rows = RT_KV_PAGE_TOKENS + RT_STRIP +
                       UINT64_C(1) * RT_CHUNK_TOKENS * (group < UNIT_HEADS ? group : UNIT_HEADS);
     uint64_t n_floats = n_rows * (n_k + n_v + 2) + n_k + n_v + 64;
     return n_floats * sizeof(float);
@@ -122,7 +123,8 @@ static attention_scratch carve_scratch(const attention_job *job, unsigned worker
     attention_scratch s = {.k = rt_cpu_scratch(job->cpu, worker)};
     size_t n_queries = (size_t)RT_CHUNK_TOKENS * job->unit_heads;
     s.v = s.k + (size_t)RT_KV_PAGE_TOKENS * job->n_k;
-    s.q = s.v + (size_t)RT_KV_PAGE_TOKENS * job->n_v;
+    s.rows = s.v + (size_t)RT_KV_PAGE_TOKENS * job->n_v;
+    s.q = s.rows + (size_t)RT_STRIP * (job->n_k > job->n_v ? job->n_k : job->n_v);
     s.acc = s.q + n_queries * job->n_k;
     s.state = (rt_softmax *)(void *)(s.acc + n_queries * job->n_v);
     s.blocks = (float *)(void *)(s.state + n_queries);
@@ -146,26 +148,28 @@ static void load_part(const attention_job *job, const uint8_t *row, size_t from,
     }
 }
 
-/* One head's part of rows first .. end of a page; every row padded with zeros. */
+/* One head's part of the rows first .. end, of which there are at most RT_STRIP, to where they lie
+ * in a strip; every row padded with zeros, the other rows are 0. */
 static void load_rows(const attention_job *job, const uint8_t *rows, uint64_t row_bytes,
-                      uint32_t head, uint32_t dim, uint32_t n_padded, const rt_kv_page *page,
-                      float *blocks, float *out) {
-    for (uint32_t r = page->first; r < page->end; r++) {
-        float *dst = out + (size_t)r * n_padded;
-        load_part(job, rows + r * row_bytes, (size_t)head * dim, dim, blocks, dst);
+                      uint32_t head, uint32_t dim, uint32_t n_padded, uint32_t first, uint32_t end,
+                      const attention_scratch *s) {
+    uint32_t strip = first / RT_STRIP * RT_STRIP;
+    if (end - first < RT_STRIP) memset(s->rows, 0, sizeof(float) * RT_STRIP * n_padded);
+    for (uint32_t r = first; r < end; r++) {
+        float *dst = s->rows + (size_t)(r - strip) * n_padded;
+        load_part(job, rows + r * row_bytes, (size_t)head * dim, dim, s->blocks, dst);
         memset(dst + dim, 0, (n_padded - dim) * sizeof *dst);
     }
 }
 
-/* The values of rows whose keys begin with them. */
-static void copy_values(const attention_job *job, const attention_scratch *s,
-                        const rt_kv_page *page) {
-    uint32_t dim = job->shape->head_dim_v;
-    for (uint32_t r = page->first; r < page->end; r++) {
-        float *dst = s->v + (size_t)r * job->n_v;
-        memcpy(dst, s->k + (size_t)r * job->n_k, dim * sizeof *dst);
-        memset(dst + dim, 0, (job->n_v - dim) * sizeof *dst);
-    }
+/* Loaded rows become rows first .. end of the page's values; their first n_v columns do. */
+static void place_values(const attention_job *job, const attention_scratch *s, uint32_t stride,
+                         uint32_t first, uint32_t end) {
+    uint32_t strip = first / RT_STRIP * RT_STRIP;
+    for (uint32_t c = 0; c < job->n_v; c += RT_STRIP)
+        for (uint32_t r = first; r < end; r++)
+            memcpy(s->v + (size_t)c * RT_KV_PAGE_TOKENS + (size_t)r * RT_STRIP,
+                   s->rows + (size_t)(r - strip) * stride + c, RT_STRIP * sizeof(float));
 }
 
 /* First position that `pos` sees, and the end of those. */
@@ -178,40 +182,64 @@ static uint32_t end_visible(const attention_job *job, const rt_chunk *chunk, uin
     return job->shape->causal ? chunk->pos + t + 1 : chunk->n_seen;
 }
 
-/* The visible rows of the page that starts at position `start`, as positions first .. end. */
-static bool clip(rt_kv_page *page, uint32_t start, uint32_t first, uint32_t end) {
-    if (end <= start || first >= start + RT_KV_PAGE_TOKENS) return false;
-    page->first = first > start ? first - start : 0;
-    page->end = end - start < RT_KV_PAGE_TOKENS ? end - start : RT_KV_PAGE_TOKENS;
-    return true;
+/* The rows first .. end of the page at position `start` among the visible positions. */
+typedef struct visible {
+    uint32_t first, end;
+} visible;
+
+static visible visible_rows(uint32_t start, uint32_t first, uint32_t end) {
+    visible v = {first > start ? first - start : 0, 0};
+    if (end > start) v.end = end - start < RT_KV_PAGE_TOKENS ? end - start : RT_KV_PAGE_TOKENS;
+    return v;
 }
 
-static void load_page(const attention_job *job, const attention_scratch *s, const unit *u,
-                      uint32_t start, const rt_kv_page *page) {
+/* Rows of one strip of a page: keys, and values, which in some layers are the keys' first columns.
+ */
+static void load_strip(const attention_job *job, const attention_scratch *s, const unit *u,
+                       uint32_t start, uint32_t first, uint32_t end) {
     const rt_kv_layer *kv = job->kv;
     const rt_attention *shape = job->shape;
     load_rows(job, kv_row(kv, u->chunk, start, kv->k_off, 0), kv->row_bytes_k, u->head_kv,
-              shape->head_dim_k, job->n_k, page, s->blocks, s->k);
-    if (kv->n_cols_v == 0)
-        copy_values(job, s, page);
-    else
-        load_rows(job, kv_row(kv, u->chunk, start, kv->v_off, 0), kv->row_bytes_v, u->head_kv,
-                  shape->head_dim_v, job->n_v, page, s->blocks, s->v);
+              shape->head_dim_k, job->n_k, first, end, s);
+    job->cpu->kernels->transpose(s->rows, job->n_k,
+                                 s->k + (size_t)(first / RT_STRIP * RT_STRIP) * job->n_k);
+    if (kv->n_cols_v == 0) {
+        place_values(job, s, job->n_k, first, end);
+        return;
+    }
+    load_rows(job, kv_row(kv, u->chunk, start, kv->v_off, 0), kv->row_bytes_v, u->head_kv,
+              shape->head_dim_v, job->n_v, first, end, s);
+    place_values(job, s, job->n_v, first, end);
+}
+
+static void load_page(const attention_job *job, const attention_scratch *s, const unit *u,
+                      uint32_t start, visible rows) {
+    for (uint32_t r = rows.first, end; r < rows.end; r = end) {
+        end = (r / RT_STRIP + 1) * RT_STRIP;
+        if (end > rows.end) end = rows.end;
+        load_strip(job, s, u, start, r, end);
+    }
 }
 
 /* Bring all queries of the unit forward by the page that starts at position `start`. */
 static void attend_page(const attention_job *job, const attention_scratch *s, const unit *u,
                         uint32_t start) {
     const rt_chunk *chunk = u->chunk;
-    rt_kv_page page = {s->k, s->v, job->n_k, job->n_v, 0, 0, job->shape->scale, job->shape->cap};
-    clip(&page, start, first_visible(job, chunk->pos), chunk->n_seen);
-    load_page(job, s, u, start, &page);
-    for (uint32_t t = 0; t < chunk->n; t++) {
-        if (!clip(&page, start, first_visible(job, chunk->pos + t), end_visible(job, chunk, t)))
-            continue;
-        for (uint32_t i = t * u->n_heads; i < (t + 1) * u->n_heads; i++)
-            job->cpu->kernels->attend(&page, s->q + (size_t)i * job->n_k, &s->state[i],
-                                      s->acc + (size_t)i * job->n_v);
+    const rt_kv_page page = {s->k, s->v, job->n_k, job->n_v, job->shape->scale, job->shape->cap};
+    load_page(job, s, u, start, visible_rows(start, first_visible(job, chunk->pos), chunk->n_seen));
+    uint32_t n_queries = chunk->n * u->n_heads;
+    for (uint32_t i = 0; i < n_queries; i += RT_QUERIES) {
+        rt_queries qs = {.q = s->q + (size_t)i * job->n_k, .acc = s->acc + (size_t)i * job->n_v};
+        qs.state = &s->state[i];
+        qs.n = n_queries - i < RT_QUERIES ? n_queries - i : RT_QUERIES;
+        for (uint32_t k = 0; k < qs.n; k++) {
+            uint32_t t = (i + k) / u->n_heads;
+            visible rows =
+                visible_rows(start, first_visible(job, chunk->pos + t), end_visible(job, chunk, t));
+            qs.first[k] = rows.first;
+            qs.end[k] = rows.end;
+        }
+        job->cpu->kernels->attend(&page, &qs);
     }
 }
 

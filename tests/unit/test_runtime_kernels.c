@@ -171,73 +171,105 @@ END_TEST
 /* ---- attention ----------------------------------------------------------------------------------
  */
 
-enum { N_PAGES = 3, N_KEYS = N_PAGES * RT_KV_PAGE_TOKENS, MAX_DIM = 48 };
+enum { N_PAGES = 3, N_KEYS = N_PAGES * RT_KV_PAGE_TOKENS, MAX_DIM = 80 };
 
 typedef struct attention_case {
-    uint32_t n_k, n_v, first, end; /* visible keys of all pages */
-    float cap, sink;               /* sink: -INFINITY = none */
-    float k[N_KEYS * MAX_DIM], v[N_KEYS * MAX_DIM], q[MAX_DIM];
+    uint32_t n_k, n_v, n;                        /* n queries */
+    uint32_t first[RT_QUERIES], end[RT_QUERIES]; /* visible keys of all pages */
+    float cap, sink;                             /* sink: -INFINITY = none */
+    float k[N_KEYS * MAX_DIM], v[N_KEYS * MAX_DIM], q[RT_QUERIES * MAX_DIM];
 } attention_case;
 
-static void plain_attention(const attention_case *c, float scale, double *out) {
+static void plain_attention(const attention_case *c, uint32_t i, float scale, double *out) {
     double weights[N_KEYS], max = -INFINITY, sum = 0;
-    for (uint32_t p = c->first; p < c->end; p++) {
+    for (uint32_t p = c->first[i]; p < c->end[i]; p++) {
         double score = 0;
-        for (uint32_t d = 0; d < c->n_k; d++) score += (double)c->q[d] * c->k[p * c->n_k + d];
+        for (uint32_t d = 0; d < c->n_k; d++)
+            score += (double)c->q[i * c->n_k + d] * c->k[p * c->n_k + d];
         weights[p] = c->cap == 0 ? score * scale : c->cap * tanh(score * scale / c->cap);
         max = fmax(max, weights[p]);
     }
     max = fmax(max, c->sink);
     sum = exp(c->sink - max);
-    for (uint32_t p = c->first; p < c->end; p++) sum += exp(weights[p] - max);
+    for (uint32_t p = c->first[i]; p < c->end[i]; p++) sum += exp(weights[p] - max);
     for (uint32_t d = 0; d < c->n_v; d++) {
         out[d] = 0;
-        for (uint32_t p = c->first; p < c->end; p++)
+        for (uint32_t p = c->first[i]; p < c->end[i]; p++)
             out[d] += exp(weights[p] - max) / sum * c->v[p * c->n_v + d];
     }
 }
 
+/* The page that starts at key `start`, in strips. */
+static rt_kv_page page_of(const rt_cpu_kernels *kernels, const attention_case *c, uint32_t start,
+                          float scale) {
+    static float k[RT_KV_PAGE_TOKENS * MAX_DIM], v[RT_KV_PAGE_TOKENS * MAX_DIM];
+    for (uint32_t r = 0; r < RT_KV_PAGE_TOKENS; r += RT_STRIP)
+        kernels->transpose(c->k + (start + r) * c->n_k, c->n_k, k + r * c->n_k);
+    for (uint32_t r = 0; r < RT_KV_PAGE_TOKENS; r++)
+        for (uint32_t d = 0; d < c->n_v; d++)
+            v[d / RT_STRIP * RT_STRIP * RT_KV_PAGE_TOKENS + r * RT_STRIP + d % RT_STRIP] =
+                c->v[(start + r) * c->n_v + d];
+    return (rt_kv_page){k, v, c->n_k, c->n_v, scale, c->cap};
+}
+
+/* Pages that no query sees are passed too, as other queries of a chunk may see them. */
 static void paged_attention(const rt_cpu_kernels *kernels, const attention_case *c, float scale,
                             float *out) {
-    rt_softmax state = {c->sink, c->sink == -INFINITY ? 0 : 1};
-    float acc[MAX_DIM] = {0};
-    for (uint32_t start = 0; start < c->end; start += RT_KV_PAGE_TOKENS) {
-        if (c->first >= start + RT_KV_PAGE_TOKENS) continue;
-        rt_kv_page page = {c->k + start * c->n_k,
-                           c->v + start * c->n_v,
-                           c->n_k,
-                           c->n_v,
-                           0,
-                           RT_KV_PAGE_TOKENS,
-                           scale,
-                           c->cap};
-        if (c->first > start) page.first = c->first - start;
-        if (c->end - start < page.end) page.end = c->end - start;
-        kernels->attend(&page, c->q, &state, acc);
+    rt_softmax states[RT_QUERIES];
+    for (uint32_t i = 0; i < c->n; i++)
+        states[i] = (rt_softmax){c->sink, c->sink == -INFINITY ? 0 : 1};
+    memset(out, 0, c->n * c->n_v * sizeof *out);
+    for (uint32_t start = 0; start < N_KEYS; start += RT_KV_PAGE_TOKENS) {
+        rt_kv_page page = page_of(kernels, c, start, scale);
+        rt_queries qs = {.q = c->q, .state = states, .acc = out, .n = c->n};
+        for (uint32_t i = 0; i < c->n; i++) {
+            uint32_t end = c->end[i] > start ? c->end[i] - start : 0;
+            qs.first[i] = c->first[i] > start ? c->first[i] - start : 0;
+            qs.end[i] = end < RT_KV_PAGE_TOKENS ? end : RT_KV_PAGE_TOKENS;
+        }
+        kernels->attend(&page, &qs);
     }
-    for (uint32_t d = 0; d < c->n_v; d++) out[d] = acc[d] / state.sum;
+    for (uint32_t i = 0; i < c->n * c->n_v; i++) out[i] /= states[i / c->n_v].sum;
+}
+
+static void check_attention(const attention_case *c, double tolerance) {
+    double expected[MAX_DIM];
+    float out[RT_QUERIES * MAX_DIM], again[RT_QUERIES * MAX_DIM];
+    const size_t n_bytes = c->n * c->n_v * sizeof(float);
+    paged_attention(&rt_cpu_kernels_generic, c, 0.3f, out);
+    paged_attention(rt_cpu_kernels_get(), c, 0.3f, again);
+    ck_assert_mem_eq(out, again, n_bytes);
+    for (uint32_t i = 0; i < c->n; i++) {
+        static attention_case alone;
+        plain_attention(c, i, 0.3f, expected);
+        check_close(out + i * c->n_v, expected, c->n_v, tolerance);
+        alone = *c; /* neighbours change nothing */
+        alone.n = 1;
+        alone.first[0] = c->first[i];
+        alone.end[0] = c->end[i];
+        memcpy(alone.q, c->q + i * c->n_k, c->n_k * sizeof(float));
+        paged_attention(rt_cpu_kernels_get(), &alone, 0.3f, again);
+        ck_assert_mem_eq(out + i * c->n_v, again, c->n_v * sizeof(float));
+    }
 }
 
 START_TEST(attention) {
     static attention_case c;
-    static const uint32_t dims[] = {8, 16, 32, 40, 48};
-    double expected[MAX_DIM];
-    float out[2][MAX_DIM];
+    static const uint32_t dims[] = {16, 32, 48, 64, 80};
     for (uint32_t round = 0; round < 400; round++) {
-        c.n_k = dims[round % 5];
+        c.n_k = round % 11 == 0 ? 8 : dims[round % 5];
         c.n_v = dims[round / 5 % 5];
-        c.end = 1 + round * 37 % N_KEYS;
-        c.first = round % 3 == 0 ? 0 : round * 11 % c.end;
+        c.n = 1 + round / 7 % RT_QUERIES;
+        for (uint32_t i = 0; i < c.n; i++) {
+            c.end[i] = 1 + (round * 37 + i * (round % 6 ? 1 : 60)) % N_KEYS;
+            c.first[i] = round % 3 == 0 ? 0 : (round * 11 + i) % c.end[i];
+        }
         c.cap = round % 4 == 1 ? 5 : 0;
         c.sink = round % 2 ? random_float() * 3 : -INFINITY;
         fill(c.k, N_KEYS * MAX_DIM, 2);
         fill(c.v, N_KEYS * MAX_DIM, 1);
-        fill(c.q, MAX_DIM, round % 7 == 0 ? 200 : 3);
-        plain_attention(&c, 0.3f, expected);
-        paged_attention(&rt_cpu_kernels_generic, &c, 0.3f, out[0]);
-        paged_attention(rt_cpu_kernels_get(), &c, 0.3f, out[1]);
-        check_close(out[0], expected, c.n_v, round % 7 == 0 ? 5e-4 : 5e-6);
-        ck_assert_mem_eq(out[0], out[1], c.n_v * sizeof(float));
+        fill(c.q, RT_QUERIES * MAX_DIM, round % 7 == 0 ? 200 : 3);
+        check_attention(&c, round % 7 == 0 ? 5e-4 : 5e-6);
     }
 }
 END_TEST
