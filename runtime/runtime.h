@@ -89,6 +89,12 @@ typedef struct rt_hparams {
                                           n_embd for an embedding model */
 } rt_hparams;
 
+/* On a machine with several memory nodes: pages that this thread touches first, or threads that it
+ * starts later, lie on all nodes in turn, if n_threads (0: all usable cores) are more than one node
+ * has. Otherwise, and where the process was started with a policy (numactl), nothing changes. Call
+ * it before rt_model_open. Returns the number of nodes that share the pages, or 0. */
+unsigned rt_spread_memory(unsigned n_threads);
+
 typedef struct rt_model rt_model;
 
 /* Open a GGUF file and check every key and tensor that its architecture needs.

@@ -1,15 +1,21 @@
 /* gguf-bench without a model: statistics against tables, the machine's facts and energy counters
  * from made-up folders. */
+#include "runtime/memory.h"
+#include "runtime/runtime.h"
 #include "tools/bench/machine.h"
 #include "tools/bench/statistics.h"
 #include "unit.h"
 
+#include <errno.h>
 #include <ftw.h>
+#include <linux/mempolicy.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 /* ---- statistics -------------------------------------------------------------------------- */
 
@@ -170,6 +176,42 @@ START_TEST(machine_from_files) {
 }
 END_TEST
 
+START_TEST(memory_nodes_from_files) {
+    rt_memory_nodes nodes;
+    cpu_set_t cpus;
+    CPU_ZERO(&cpus);
+    for (int cpu = 1; cpu < 8; cpu++) CPU_SET(cpu, &cpus);
+    make_root();
+    put("sys/devices/system/node/node0/cpulist", "0-1,4\n");
+    put("sys/devices/system/node/node2/cpulist", "\n"); /* memory alone */
+    put("sys/devices/system/node/node3/cpulist", "2-3,5-7\n");
+    put("sys/devices/system/node/node70/cpulist", "7-99999999999\n");
+    put("sys/devices/system/node/node71/cpulist", "8-20\n"); /* not ours */
+    rt_memory_nodes_read(root, &cpus, &nodes);
+    remove_root();
+    ck_assert_uint_eq(nodes.n_nodes, 3);
+    ck_assert_uint_eq(nodes.n_cpus, 2 + 5 + 1);
+    ck_assert_uint_eq(nodes.most_cpus, 5);
+    ck_assert_uint_eq(nodes.mask[0], 1 << 0 | 1 << 3);
+    ck_assert_uint_eq(nodes.mask[1], 1 << 6);
+}
+END_TEST
+
+/* Also on a machine with one node, which then has all pages. */
+START_TEST(memory_is_interleaved) {
+    rt_memory_nodes nodes = {.mask = {1}, .n_nodes = 1};
+    int policy = -1;
+    if (!rt_memory_nodes_interleave(&nodes)) {
+        ck_assert_msg(errno == EPERM || errno == ENOSYS, "set_mempolicy: %s", strerror(errno));
+        return; /* as some containers do */
+    }
+    ck_assert_int_eq(syscall(SYS_get_mempolicy, &policy, NULL, 0, NULL, 0), 0);
+    ck_assert_int_eq(policy, MPOL_INTERLEAVE);
+    ck_assert_uint_eq(rt_spread_memory(0), 0); /* a choice was made */
+    ck_assert_int_eq(syscall(SYS_set_mempolicy, MPOL_DEFAULT, NULL, 0), 0);
+}
+END_TEST
+
 /* ---- energy ------------------------------------------------------------------------------ */
 
 static void put_zone(const char *zone, const char *name, const char *energy, const char *range) {
@@ -215,6 +257,8 @@ int main(void) {
     tcase_add_test(tc, welch);
     tcase_add_test(tc, few_samples);
     tcase_add_test(tc, machine_from_files);
+    tcase_add_test(tc, memory_nodes_from_files);
+    tcase_add_test(tc, memory_is_interleaved);
     tcase_add_test(tc, energy);
     suite_add_tcase(suite, tc);
     return unit_run(suite);

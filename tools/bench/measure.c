@@ -193,6 +193,7 @@ static gguf_code prepare(run *r, const char *path) {
     rt_session_opts opts = rt_session_defaults();
     rt_footprint footprint;
     double start = tool_now_s();
+    rt_spread_memory(r->record->n_threads);
     gguf_code code = rt_model_open(path, &r->model, r->err);
     if (!code && !r->opts->no_repack && r->opts->precision != RT_PRECISION_F32)
         code = rt_model_repack(r->model, r->record->n_threads, &tool_cancelled, r->err);

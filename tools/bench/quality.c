@@ -158,6 +158,7 @@ gguf_code bench_quality(tool *t, const bench_opts *o, const char *path, gguf_err
     json_t *json = json_object();
     json_object_set_new(json, "model", tool_json_bytes(path, strlen(path)));
     json_object_set_new(json, "precision", json_string(precision_name(o->precision)));
+    rt_spread_memory(t->n_threads);
     gguf_code code = rt_model_open(path, &model, err);
     if (!code && !t->json && o->precision)
         printf("precision        %s\n", precision_name(o->precision));

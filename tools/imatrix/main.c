@@ -254,6 +254,7 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     rt_model *model = NULL;
     rt_ids ids = {0};
     int32_t bos = -1;
+    rt_spread_memory(t->n_threads);
     code = rt_model_open(t->args[0], &model, err);
     if (!code) code = text_tokens(model, o->text, &ids, &bos, err);
     if (!code) code = calibrate(t, o, model, &ids, bos, err);

@@ -175,6 +175,7 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     if (o->render) return run_render(t, o, err);
     if (o->tokenize) return run_file(t, o, err);
     rt_model *model;
+    rt_spread_memory(t->n_threads);
     code = rt_model_open(t->args[0], &model, err);
     if (code) return code;
     if (atomic_load(&tool_cancelled))
