@@ -139,6 +139,8 @@ gguf_code gguf_outfile_write(gguf_outfile *file, const void *bytes, size_t n, ui
         if (put < 0) return fail_errno(err, file->path, (int64_t)(off + done), "write");
         done += (size_t)put;
     }
+    /* The disk begins now; otherwise all of it waits for the flush at the end. */
+    sync_file_range(file->fd, (off_t)off, (off_t)n, SYNC_FILE_RANGE_WRITE);
     return GGUF_OK;
 }
 
