@@ -62,7 +62,8 @@ struct rt_model {
     float rope_magnitude[RT_N_TURNS]; /* of cosine and sine */
     rt_layer *layers;                 /* [n_layer] */
     uint8_t *repacked;                /* owns what the weights' `repacked` point to */
-    float *vectors;                   /* owns all norms, biases and factors */
+    uint64_t repacked_bytes;
+    float *vectors; /* owns all norms, biases and factors */
 };
 
 /* What the numbers of a model are read from. Rows of a table that is absent count as 1; its absence

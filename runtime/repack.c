@@ -81,6 +81,11 @@ gguf_code rt_model_repack(rt_model *model, unsigned n_threads, const atomic_bool
     for (uint32_t layer = 0; layer < n_layer && !(cancel && atomic_load(cancel)); layer++)
         for (size_t i = 0; i < rt_layer_slots.n_matrices; i++)
             to = repack(model, matrix_of(model, layer, i), to, pool);
+    model->repacked_bytes = (uint64_t)(to - model->repacked);
     gguf_pool_free(pool);
     return GGUF_OK;
+}
+
+uint64_t rt_model_repacked_bytes(const rt_model *model) {
+    return model->repacked_bytes;
 }

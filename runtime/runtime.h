@@ -113,6 +113,8 @@ void rt_model_close(rt_model *model); /* accepts NULL; sessions must be freed be
  * Errors: GGUF_E_NOMEM. */
 gguf_code rt_model_repack(rt_model *model, unsigned n_threads, const atomic_bool *cancel,
                           gguf_error *err);
+/* Of the weights that were. */
+uint64_t rt_model_repacked_bytes(const rt_model *model);
 
 gguf_file *rt_model_file(const rt_model *model);           /* valid until close */
 const rt_hparams *rt_model_hparams(const rt_model *model); /* valid until close */

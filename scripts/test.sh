@@ -5,6 +5,9 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 steps=("$@")
 [ ${#steps[@]} -gt 0 ] || steps=(style release cross sanitize threads oracle)
+for step in "${steps[@]}"; do
+    [[ " style release cross sanitize threads oracle fuzz " == *" $step "* ]] || { sed -n '2,3s/^# //p' "$0"; exit 2; }
+done
 scripts/install_deps.sh --tests
 jobs=$(nproc)
 scratch=$(mktemp -d)

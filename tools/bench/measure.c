@@ -199,6 +199,7 @@ static gguf_code prepare(run *r, const char *path) {
         code = rt_model_repack(r->model, r->record->n_threads, &tool_cancelled, r->err);
     if (code) return code;
     bench_record *record = r->record;
+    record->repacked_bytes = rt_model_repacked_bytes(r->model);
     size_t n_tokens = (size_t)record->n_depth + record->n_prompt + record->n_gen;
     opts.n_ctx = (uint32_t)n_tokens;
     opts.n_batch = r->opts->n_batch;

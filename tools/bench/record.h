@@ -15,10 +15,11 @@ typedef struct bench_record {
     char precision[16]; /* of activations, as --precision says it */
     bench_machine machine;
     uint64_t model_size, model_n_params; /* bytes of tensors, elements */
+    uint64_t repacked_bytes;             /* of weights that were repacked for this processor */
     uint32_t n_threads, n_batch, n_prompt, n_gen, n_depth, repetitions;
     double avg_ns, stddev_ns, avg_ts, stddev_ts; /* of one repetition; tokens per second */
     double ci95_ts; /* half the width of the mean's 95 % confidence interval (Student's t) */
-    double load_s;  /* opening the model and making the session */
+    double load_s;  /* opening the model, repacking and making the session */
     double ttft_s, itl_p50_s, itl_p99_s;
     uint64_t peak_rss_bytes, predicted_rss_bytes;
     uint64_t peak_device_bytes, predicted_device_bytes; /* 0: no device is used */
