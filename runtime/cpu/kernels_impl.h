@@ -256,6 +256,8 @@ static void transpose(const float *rows, uint32_t n, float *out) {
             transpose8(rows + (size_t)row * n + i, n, out + (size_t)i * RT_STRIP + row);
 }
 
+#define INLINE static inline __attribute__((always_inline)) /* counts become constants */
+
 enum { STRIP_VECTORS = RT_STRIP / RT_WIDTH, PAGE_STRIPS = RT_KV_PAGE_TOKENS / RT_STRIP };
 
 static inline vwf load_wide(const float *p) {
@@ -271,10 +273,9 @@ static inline void store_wide(float *p, vwf v) {
 /* sums[i][j] += factors[i * stride + r] * row r of strip j, for all rows first .. end; strips lie
  * strip_floats apart. What both halves of attention do: rows are dimensions and lanes keys, then
  * rows are keys and lanes columns. */
-static inline __attribute__((always_inline)) void
-add_products(const float *strips, size_t strip_floats, uint32_t first, uint32_t end,
-             const float *factors, size_t stride, uint32_t n_factors, uint32_t n_strips,
-             vwf sums[RT_QUERIES][PAGE_STRIPS * STRIP_VECTORS]) {
+INLINE void add_products(const float *strips, size_t strip_floats, uint32_t first, uint32_t end,
+                         const float *factors, size_t stride, uint32_t n_factors, uint32_t n_strips,
+                         vwf sums[RT_QUERIES][PAGE_STRIPS * STRIP_VECTORS]) {
     for (uint32_t r = first; r < end; r++) {
         vwf row[PAGE_STRIPS * STRIP_VECTORS];
 #pragma GCC unroll 16
@@ -292,10 +293,8 @@ add_products(const float *strips, size_t strip_floats, uint32_t first, uint32_t 
 
 typedef float page_scores[RT_QUERIES][RT_KV_PAGE_TOKENS];
 
-static inline __attribute__((always_inline)) void score_strips(const rt_kv_page *page,
-                                                               const float *q, uint32_t n_q,
-                                                               uint32_t strip, uint32_t n_strips,
-                                                               page_scores scores) {
+INLINE void score_strips(const rt_kv_page *page, const float *q, uint32_t n_q, uint32_t strip,
+                         uint32_t n_strips, page_scores scores) {
     vwf sums[RT_QUERIES][PAGE_STRIPS * STRIP_VECTORS];
     size_t strip_floats = (size_t)page->n_k * RT_STRIP;
 #pragma GCC unroll 4
@@ -315,10 +314,11 @@ static inline __attribute__((always_inline)) void score_strips(const rt_kv_page 
  * to keep the processor busy. */
 static void score(const rt_kv_page *page, const rt_queries *qs, uint32_t first, uint32_t end,
                   page_scores scores) {
-    uint32_t i = 0;
-    for (; qs->n == RT_QUERIES && i == 0; i = RT_QUERIES)
+    if (qs->n == RT_QUERIES) {
         for (uint32_t s = first; s < end; s++) score_strips(page, qs->q, RT_QUERIES, s, 1, scores);
-    for (; i < qs->n; i++) {
+        return;
+    }
+    for (uint32_t i = 0; i < qs->n; i++) {
         const float *q = qs->q + (size_t)i * page->n_k;
         if (end - first == PAGE_STRIPS)
             score_strips(page, q, 1, 0, PAGE_STRIPS, scores + i);
@@ -327,9 +327,9 @@ static void score(const rt_kv_page *page, const rt_queries *qs, uint32_t first, 
     }
 }
 
-static inline __attribute__((always_inline)) void
-accumulate_strips(const rt_kv_page *page, const page_scores weights, uint32_t first, uint32_t end,
-                  const float *keep, uint32_t n_q, uint32_t strip, uint32_t n_strips, float *acc) {
+INLINE void accumulate_strips(const rt_kv_page *page, const page_scores weights, uint32_t first,
+                              uint32_t end, const float *keep, uint32_t n_q, uint32_t strip,
+                              uint32_t n_strips, float *acc) {
     vwf sums[RT_QUERIES][PAGE_STRIPS * STRIP_VECTORS];
     size_t strip_floats = RT_KV_PAGE_TOKENS * RT_STRIP;
     acc += strip * RT_STRIP;
@@ -350,11 +350,10 @@ accumulate_strips(const rt_kv_page *page, const page_scores weights, uint32_t fi
 /* acc = acc * keep + sum over rows first .. end of weight * value */
 static void accumulate(const rt_kv_page *page, const rt_queries *qs, const page_scores weights,
                        uint32_t first, uint32_t end, const float *keep) {
-    uint32_t n_strips = page->n_v / RT_STRIP, i = 0;
-    for (; qs->n == RT_QUERIES && i == 0; i = RT_QUERIES)
-        for (uint32_t s = 0; s < n_strips; s++)
-            accumulate_strips(page, weights, first, end, keep, RT_QUERIES, s, 1, qs->acc);
-    for (; i < qs->n; i++) {
+    uint32_t n_strips = page->n_v / RT_STRIP;
+    for (uint32_t s = 0; qs->n == RT_QUERIES && s < n_strips; s++)
+        accumulate_strips(page, weights, first, end, keep, RT_QUERIES, s, 1, qs->acc);
+    for (uint32_t i = 0; qs->n < RT_QUERIES && i < qs->n; i++) {
         float *acc = qs->acc + (size_t)i * page->n_v;
         uint32_t s = 0;
         for (; s + PAGE_STRIPS <= n_strips; s += PAGE_STRIPS)
