@@ -39,7 +39,7 @@ static const tool_option options[] = {
     {OPT_MIN_TG, "min-tg", "X", "exit 1 if a generation reaches fewer tokens per second"},
     {OPT_MIN_PP, "min-pp", "X", "exit 1 if a prompt reaches fewer tokens per second"},
     {OPT_MAX_RSS, "max-rss", "SIZE", "exit 1 if more memory is resident"},
-    {OPT_PLOT, "plot", "F.svg", "draw the speeds"},
+    {OPT_PLOT, "plot", "F.svg", "draw the speeds, as SVG or PNG"},
     {OPT_REPORT, "report", "F.html", "write a page with machine, table and pictures"},
     {OPT_FAIL, "fail-on-regression", NULL, "compare: exit 1 if B is significantly slower"},
     {OPT_SIGNIFICANCE, "significance", "P", "compare: how unlikely chance must be (0.05)"},

@@ -39,8 +39,9 @@ static void put_bar(FILE *f, const bench_record *r, double y, double scale) {
     fprintf(f, " %s</text>", bench_test_name(r, test, sizeof test));
     fprintf(f, "<rect class=\"k%d\" x=\"%.0f\" y=\"%.0f\" width=\"%.1f\" height=\"16\"/>",
             kind_of(r), LABELS, y + 2, r->avg_ts * scale);
-    fprintf(f, "<path d=\"M%.1f %.0fH%.1fM%.1f %.0fv8M%.1f %.0fv8\"/>", x - ci, y + 10, x + ci,
-            x - ci, y + 6, x + ci, y + 6);
+    double low = fmax(x - ci, LABELS); /* few repetitions say little, but no speed is below 0 */
+    fprintf(f, "<path d=\"M%.1f %.0fH%.1fM%.1f %.0fv8M%.1f %.0fv8\"/>", low, y + 10, x + ci, low,
+            y + 6, x + ci, y + 6);
     fprintf(f, "<text x=\"%.1f\" y=\"%.0f\">%.2f</text>\n", x + ci + 6, y + 14, r->avg_ts);
 }
 
@@ -139,7 +140,7 @@ static void write_svg(FILE *f, const void *ctx) {
 gguf_code bench_write_plot(const tool *t, const char *path, const bench_record *records, size_t n,
                            gguf_error *err) {
     record_list list = {records, n};
-    return tool_save_page(t, path, write_svg, &list, err);
+    return tool_save_plot(t, path, write_svg, &list, err);
 }
 
 static void put_fact(FILE *f, const char *label, const char *text) {

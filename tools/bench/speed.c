@@ -3,12 +3,12 @@
 #include "libgguf/pool.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/child.h"
+#include "tools/common/page.h"
 
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 
 /* ---- the machine ------------------------------------------------------------------------- */
 
@@ -177,13 +177,8 @@ static gguf_code check_call(const speed_run *s, gguf_error *err) {
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s needs a measurement with %s",
                          o->min_tg > 0 && !gens ? "--min-tg" : "--min-pp",
                          o->min_tg > 0 && !gens ? "-n" : "-p");
-    const char *slash = o->plot ? strrchr(o->plot, '/') : NULL;
-    const char *end = o->plot ? strrchr(slash ? slash : o->plot, '.') : NULL;
-    if (end && strcasecmp(end, ".svg") != 0)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "--plot writes SVG, not '%s'",
-                         end);
     gguf_code code = GGUF_OK;
-    if (o->plot) code = gguf_outfile_check(o->plot, s->t->force, err);
+    if (o->plot) code = tool_check_plot(s->t, o->plot, err);
     if (!code && o->report) code = gguf_outfile_check(o->report, s->t->force, err);
     return code;
 }

@@ -3,7 +3,13 @@
 
 #include "libgguf/outfile.h"
 
+#include <errno.h>
+#include <spawn.h>
 #include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 void tool_xml_text(FILE *f, const char *bytes, size_t n) {
     for (size_t i = 0; i < n;) {
@@ -19,17 +25,114 @@ void tool_xml_text(FILE *f, const char *bytes, size_t n) {
     }
 }
 
-gguf_code tool_save_page(const tool *t, const char *path, tool_page_fn fn, const void *ctx,
-                         gguf_error *err) {
-    char *text = NULL;
-    size_t n = 0;
-    FILE *f = open_memstream(&text, &n);
+/* What fn prints; *text is malloc'ed. */
+static gguf_code print_page(tool_page_fn fn, const void *ctx, char **text, size_t *n,
+                            gguf_error *err) {
+    *text = NULL;
+    FILE *f = open_memstream(text, n);
     if (!f) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     fn(f, ctx);
     bool failed = ferror(f) != 0;
     failed = fclose(f) != 0 || failed;
-    gguf_code code = failed ? gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory")
-                            : gguf_outfile_save(path, text, n, t->force, err);
+    return failed ? gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory") : GGUF_OK;
+}
+
+gguf_code tool_save_page(const tool *t, const char *path, tool_page_fn fn, const void *ctx,
+                         gguf_error *err) {
+    char *text;
+    size_t n;
+    gguf_code code = print_page(fn, ctx, &text, &n, err);
+    if (!code) code = gguf_outfile_save(path, text, n, t->force, err);
+    free(text);
+    return code;
+}
+
+/* ---- PNG ------------------------------------------------------------------------------------ */
+
+#define CONVERTER "rsvg-convert"
+
+/* "svg" or "png" in small letters, "" without an ending, NULL for another one. */
+static const char *ending(const char *path) {
+    static const char *const kinds[] = {"svg", "png"};
+    const char *slash = strrchr(path, '/'), *dot = strrchr(slash ? slash : path, '.');
+    if (!dot) return "";
+    for (size_t i = 0; i < 2; i++)
+        if (strcasecmp(dot + 1, kinds[i]) == 0) return kinds[i];
+    return NULL;
+}
+
+static bool is_png(const char *path) {
+    const char *kind = ending(path);
+    return kind && strcmp(kind, "png") == 0;
+}
+
+static bool has_converter(void) {
+    const char *folders = getenv("PATH");
+    while (folders) {
+        char path[4096];
+        const char *end = strchr(folders, ':');
+        int n = end ? (int)(end - folders) : (int)strlen(folders);
+        snprintf(path, sizeof path, "%.*s/" CONVERTER, n, folders);
+        if (access(path, X_OK) == 0) return true;
+        folders = end ? end + 1 : NULL;
+    }
+    return false;
+}
+
+gguf_code tool_check_plot(const tool *t, const char *path, gguf_error *err) {
+    if (!ending(path))
+        return gguf_fail(err, GGUF_E_USAGE, path, GGUF_NO_OFFSET, "--plot writes .svg and .png");
+    if (is_png(path) && !has_converter())
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, path, GGUF_NO_OFFSET,
+                         "a PNG image needs " CONVERTER " (Debian: librsvg2-bin); SVG does not");
+    return gguf_outfile_check(path, t->force, err);
+}
+
+/* Run rsvg-convert from one file to the other. */
+static bool convert(FILE *svg, FILE *png) {
+    char name[] = CONVERTER, zoom[] = "--zoom=2", background[] = "--background-color=white";
+    char *const args[] = {name, zoom, background, NULL};
+    posix_spawn_file_actions_t files;
+    pid_t child;
+    int status = 1;
+    if (posix_spawn_file_actions_init(&files) != 0) return false;
+    bool ok = posix_spawn_file_actions_adddup2(&files, fileno(svg), STDIN_FILENO) == 0 &&
+              posix_spawn_file_actions_adddup2(&files, fileno(png), STDOUT_FILENO) == 0 &&
+              posix_spawnp(&child, name, &files, NULL, args, environ) == 0;
+    posix_spawn_file_actions_destroy(&files);
+    while (ok && waitpid(child, &status, 0) < 0 && errno == EINTR) continue;
+    return ok && status == 0;
+}
+
+static gguf_code save_png(const tool *t, const char *path, FILE *svg, FILE *png, gguf_error *err) {
+    bool converted = convert(svg, png);
+    long n = fseek(png, 0, SEEK_END) == 0 ? ftell(png) : -1;
+    char *bytes = converted && n > 0 ? malloc((size_t)n) : NULL;
+    rewind(png);
+    bool ok = bytes && fread(bytes, 1, (size_t)n, png) == (size_t)n;
+    gguf_code code = ok ? gguf_outfile_save(path, bytes, (size_t)n, t->force, err)
+                        : gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, CONVERTER " failed");
+    free(bytes);
+    return code;
+}
+
+gguf_code tool_save_plot(const tool *t, const char *path, tool_page_fn fn, const void *ctx,
+                         gguf_error *err) {
+    if (!is_png(path)) return tool_save_page(t, path, fn, ctx, err);
+    char *text;
+    size_t n;
+    gguf_code code = print_page(fn, ctx, &text, &n, err);
+    if (code) {
+        free(text);
+        return code;
+    }
+    FILE *svg = tmpfile(), *png = tmpfile();
+    bool ok = svg && png && fwrite(text, 1, n, svg) == n && fflush(svg) == 0;
+    if (ok) rewind(svg);
+    code = ok ? save_png(t, path, svg, png, err)
+              : gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "no temporary file");
+    if (svg) fclose(svg);
+    if (png) fclose(png);
     free(text);
     return code;
 }

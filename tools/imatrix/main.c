@@ -29,7 +29,7 @@ static const tool_option options[] = {
     {OPT_FORMAT, "format", "FORMAT", "gguf, or dat for the legacy binary file (gguf)"},
     {OPT_MERGE, "merge", NULL, "add existing matrices up instead of running a model"},
     {OPT_SHOW, "show", "FILE", "print statistics of a matrix"},
-    {OPT_PLOT, "plot", "OUT.svg", "with --show: draw them by layer"},
+    {OPT_PLOT, "plot", "OUT.svg", "with --show: draw them by layer, as SVG or PNG"},
     {OPT_SAVE_EVERY, "save-every", "N", "write the output after every N chunks"},
     {OPT_RESUME, "resume", NULL, "go on from the chunks that the output has"},
     {OPT_PRECISION, "precision", "FORM", PRECISION_HELP " (q8)"},

@@ -82,13 +82,14 @@ static void write_plot(FILE *f, const void *ctx) {
 
 gguf_code show_matrix(const tool *t, const char *path, const char *plot, gguf_error *err) {
     quant_imatrix *im;
-    gguf_code code = quant_imatrix_load(path, &im, err);
+    gguf_code code = plot ? tool_check_plot(t, plot, err) : GGUF_OK;
+    if (!code) code = quant_imatrix_load(path, &im, err);
     if (code) return code;
     if (t->json)
         print_json(im);
     else
         print_table(im);
-    if (plot) code = tool_save_page(t, plot, write_plot, im, err);
+    if (plot) code = tool_save_plot(t, plot, write_plot, im, err);
     quant_imatrix_free(im);
     return code;
 }

@@ -26,7 +26,7 @@ static const tool_option options[] = {
     {OPT_MANIFEST, "manifest", "FILE", "verify: check the hashes in FILE too"},
     {OPT_VALUES, "values", NULL, "diff: compare the values of tensors that are not equal"},
     {'o', "output", "FILE", "report: the page to write"},
-    {OPT_PLOT, "plot", "FILE", "stats: write the histograms as SVG"},
+    {OPT_PLOT, "plot", "FILE", "stats: write the histograms as SVG or PNG"},
     {0},
 };
 

@@ -198,11 +198,11 @@ gguf_code inspect_stats(const inspect_call *c) {
     inspect_stats_list list = {0};
     gguf_code code = inspect_open_values(c, 0, &file);
     if (code) return code;
-    code = inspect_check_output(c, c->o->plot);
+    if (c->o->plot) code = tool_check_plot(c->t, c->o->plot, c->err);
     if (!code && !inspect_takes_any(c->o, file, false, true))
         code = inspect_fail_filter(c, "tensor");
     if (!code) code = inspect_stats_measure(c, file, &list);
-    if (!code && c->o->plot) code = tool_save_page(c->t, c->o->plot, write_plot, &list, c->err);
+    if (!code && c->o->plot) code = tool_save_plot(c->t, c->o->plot, write_plot, &list, c->err);
     if (!code) c->t->json ? json_list(file, &list) : print_list(&list);
     inspect_stats_clear(&list);
     gguf_file_close(file);

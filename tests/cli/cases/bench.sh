@@ -17,7 +17,12 @@ t gguf-bench m.gguf -p 4 -n 0 -r 1 -q --plot missing/p.svg
 bench m.gguf -p 4 -n 2 -d 0,8 --plot p.svg --report p.html >/dev/null
 echo "exit $?: $(grep -c '<polyline' p.svg) curves, $(grep -c '<rect' p.svg) bars, $(grep -c '<tr><td>' p.html) rows"
 t gguf-bench m.gguf -p 4 -n 0 -r 1 -q --plot p.svg
-t gguf-bench m.gguf --plot p.png
+t gguf-bench m.gguf --plot p.jpg
+bench m.gguf -p 4 -n 2 -r 1 --plot p.png >/dev/null
+echo "exit $?: $(head -c 8 p.png | od -An -c | tr -d ' ')"
+tool=$(command -v gguf-bench)
+PATH=/nowhere "$tool" m.gguf --plot q.png 2>&1
+echo "exit $?"
 # Thresholds.
 gguf-bench m.gguf -p 4 -n 2 -r 1 -q -o csv --min-tg 1e9 --min-pp 1e9 --max-rss 1K 2>&1 >/dev/null | grep missed | sed -E 's/[0-9.]+ tokens/N tokens/; s/[0-9.]+ MiB/N MiB/'
 echo "exit ${PIPESTATUS[0]}"
