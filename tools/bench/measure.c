@@ -202,7 +202,9 @@ static gguf_code prepare(run *r, const char *path) {
     record->repacked_bytes = rt_model_repacked_bytes(r->model);
     size_t n_tokens = (size_t)record->n_depth + record->n_prompt + record->n_gen;
     opts.n_ctx = (uint32_t)n_tokens;
-    opts.n_batch = r->opts->n_batch;
+    /* No longer than what is evaluated at once: memory for more would not be touched. */
+    uint32_t longest = record->n_prompt > record->n_depth ? record->n_prompt : record->n_depth;
+    opts.n_batch = longest > 0 && longest < r->opts->n_batch ? longest : r->opts->n_batch;
     opts.n_threads = record->n_threads;
     opts.kv_type = r->opts->kv_type;
     opts.precision = r->opts->precision;
