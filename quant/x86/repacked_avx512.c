@@ -96,8 +96,7 @@ static ALWAYS_INLINE void add_plain(plain_form form, const uint8_t *block, const
 #pragma GCC unroll 8
     for (size_t t = 0; t < n; t++) {
         const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
-        __m512 scale = _mm512_mul_ps(d, _mm512_set1_ps(at->d[k]));
-        sum[t] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(dot[t]), sum[t]);
+        sum[t] = add_scaled(sum[t], d, at->d[k], dot[t]);
     }
 }
 
@@ -111,8 +110,7 @@ static ALWAYS_INLINE void multiply_plains(plain_form form, const uint8_t *rows, 
         clear(part, n);
         for (size_t b = k; b < n_cols / QUANT_BLOCK; b += 8, rows += ROWS * form.block_bytes)
             add_plain(form, rows, acts + b / 8 * sizeof(block_act_q8), k, act_bytes, n, part);
-#pragma GCC unroll 8
-        for (size_t t = 0; t < n; t++) sum[t] = _mm512_add_ps(sum[t], part[t]);
+        add_parts(sum, part, n);
     }
     store_sums(out, stride, n, add, sum);
 }

@@ -111,8 +111,7 @@ static ALWAYS_INLINE void add_plain(const strip_plain *s, bool has_min, const ui
 #pragma GCC unroll 8
     for (size_t t = 0; t < n; t++) {
         const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
-        __m512 scale = _mm512_mul_ps(d, _mm512_set1_ps(at->d[k]));
-        sum[t] = _mm512_fmadd_ps(scale, _mm512_cvtepi32_ps(dot[t]), sum[t]);
+        sum[t] = add_scaled(sum[t], d, at->d[k], dot[t]);
         if (has_min) sum[t] = _mm512_fmadd_ps(m, _mm512_set1_ps(at->s[k]), sum[t]);
     }
 }
@@ -128,8 +127,7 @@ static ALWAYS_INLINE void multiply_plains(bool has_min, const quant_strip *strip
         for (size_t b = k; b < n_cols / QUANT_BLOCK; b += 8)
             add_plain(&strip->plains[b], has_min, acts + b / 8 * sizeof(block_act_q8), k, act_bytes,
                       n, part);
-#pragma GCC unroll 8
-        for (size_t t = 0; t < n; t++) sum[t] = _mm512_add_ps(sum[t], part[t]);
+        add_parts(sum, part, n);
     }
     store_sums(out, stride, n, add, sum);
 }

@@ -16,6 +16,17 @@ static ALWAYS_INLINE void clear(__m512 sum[ACTS], size_t n) {
     for (size_t t = 0; t < n; t++) sum[t] = _mm512_setzero_ps();
 }
 
+/* sum[t] += parts[t] */
+static ALWAYS_INLINE void add_parts(__m512 sum[ACTS], const __m512 parts[ACTS], size_t n) {
+#pragma GCC unroll 8
+    for (size_t t = 0; t < n; t++) sum[t] = _mm512_add_ps(sum[t], parts[t]);
+}
+
+/* sum + d a dot, a being an activation's scale. */
+static ALWAYS_INLINE __m512 add_scaled(__m512 sum, __m512 d, float a, __m512i dot) {
+    return _mm512_fmadd_ps(_mm512_mul_ps(d, _mm512_set1_ps(a)), _mm512_cvtepi32_ps(dot), sum);
+}
+
 static ALWAYS_INLINE void store_sums(float *out, size_t stride, size_t n, bool add,
                                      const __m512 sum[ACTS]) {
 #pragma GCC unroll 8
