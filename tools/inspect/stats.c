@@ -1,13 +1,11 @@
 /* stats: what the weights of each tensor and layer look like. */
 #include "tools/inspect/stats.h"
-#include "libgguf/outfile.h"
 #include "tools/common/page.h"
 #include "tools/common/pager.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 /* ---- measuring --------------------------------------------------------------------------- */
 
@@ -182,12 +180,6 @@ static void json_list(const gguf_file *file, const inspect_stats_list *list) {
 }
 
 /* ---- the verb ---------------------------------------------------------------------------- */
-
-gguf_code inspect_check_output(const inspect_call *c, const char *path) {
-    if (!path || c->t->force || access(path, F_OK) != 0) return GGUF_OK;
-    return gguf_fail(c->err, GGUF_E_EXISTS, path, GGUF_NO_OFFSET,
-                     "the output exists; --force replaces it");
-}
 
 static void write_plot(FILE *f, const void *ctx) {
     inspect_svg_page(f, ctx);

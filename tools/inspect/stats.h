@@ -29,7 +29,4 @@ void inspect_svg_histogram(FILE *f, const inspect_stats_row *row, double width, 
 void inspect_svg_layers(FILE *f, const inspect_stats_list *list, double width, double height);
 void inspect_svg_page(FILE *f, const inspect_stats_list *list); /* a document of its own */
 
-/* Refuse an output that exists before the work starts (unless --force). */
-gguf_code inspect_check_output(const inspect_call *c, const char *path);
-
 #endif
