@@ -167,14 +167,13 @@ static gguf_code repack(generator *g, answer *out, gguf_error *err) {
 static gguf_code eval_next(generator *g, const generate_opts *o, int32_t id, answer *out,
                            gguf_error *err) {
     gguf_code code = GGUF_OK;
-    if (g->repack && out->ids.n == REPACK_AFTER) code = repack(g, out, err);
-    if (code) return code;
     bool full = rt_session_n_past(g->session) >= rt_session_n_ctx(g->session);
     if (full && !(o->shift && shift(g, out, &code, err))) {
         out->context_full = true;
         return code;
     }
-    return eval(g, &id, 1, RT_LOGITS_LAST, err);
+    if (g->repack && out->ids.n == REPACK_AFTER) code = repack(g, out, err);
+    return code ? code : eval(g, &id, 1, RT_LOGITS_LAST, err);
 }
 
 static gguf_code generate(generator *g, const generate_opts *o, answer *out, gguf_error *err) {
