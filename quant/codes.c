@@ -1,7 +1,7 @@
 /* Which codes a block type uses. */
-#include "quant/blocks.h"
+#include "quant/kernels/blocks.h"
+#include "quant/kernels/unpack.h"
 #include "quant/stats.h"
-#include "quant/unpack.h"
 
 #include <stddef.h>
 

@@ -2,8 +2,8 @@
  * matrices (OpenBLAS); within a block the kernels of panel.h do it column by column. */
 #include "quant/compensate.h"
 
-#include "quant/blocks.h"
-#include "quant/kernels.h"
+#include "quant/kernels/blocks.h"
+#include "quant/kernels/kernels.h"
 #include "quant/lattice.h"
 
 #include <cblas.h>

@@ -2,8 +2,8 @@
 #include "quant/lattice.h"
 
 #include "libgguf/gguf.h"
-#include "quant/blocks.h"
-#include "quant/unpack.h"
+#include "quant/kernels/blocks.h"
+#include "quant/kernels/unpack.h"
 
 #include <string.h>
 

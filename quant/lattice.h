@@ -4,7 +4,7 @@
 #ifndef QUANT_LATTICE_H
 #define QUANT_LATTICE_H
 
-#include "quant/levels.h"
+#include "quant/kernels/levels.h"
 
 #include <stdbool.h>
 #include <stdint.h>

@@ -1,7 +1,7 @@
 /* Reading a piece, its transforms, its encoding and what that loses. */
 #include "quant/rows.h"
 
-#include "quant/panel.h"
+#include "quant/kernels/panel.h"
 #include "quant/quant.h"
 #include "quant/source.h"
 

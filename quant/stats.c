@@ -1,7 +1,7 @@
 /* Passes over a tensor in pieces of PIECE values: pieces are spread over threads, and their results
  * are merged in order. */
 #include "quant/stats.h"
-#include "quant/kernels.h"
+#include "quant/kernels/kernels.h"
 
 #include <float.h>
 #include <math.h>

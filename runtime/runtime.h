@@ -7,7 +7,7 @@
 #define RUNTIME_RUNTIME_H
 
 #include "libgguf/gguf.h"
-#include "runtime/arch.h"
+#include "runtime/model/arch.h"
 
 #include <stdatomic.h>
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
-"""Make quant/codebooks.c: the codebooks of the IQ1, IQ2 and IQ3 types, which are part of the format.
+"""Make quant/kernels/codebooks.c: the codebooks of the IQ1, IQ2 and IQ3 types, which are part of the format.
 
-usage: make_codebooks.py >quant/codebooks.c        needs: pip install gguf numpy
+usage: make_codebooks.py >quant/kernels/codebooks.c        needs: pip install gguf numpy
 They are read from the Python package gguf, which has them from ggml.
 """
 from gguf import quants
@@ -19,7 +19,7 @@ HEAD = """/* The codebooks of the IQ1, IQ2 and IQ3 types, made by scripts/make_c
  *
  * The numbers are from ggml (https://github.com/ggml-org/llama.cpp, ggml/src/ggml-common.h):
  * Copyright (c) 2023-2026 The ggml authors, MIT licence, the text of which is in LICENSE. */
-#include "quant/codebooks.h"
+#include "quant/kernels/codebooks.h"
 """
 
 

@@ -5,8 +5,8 @@
 #include "libgguf/checkpoint.h"
 #include "libgguf/index.h"
 #include "libgguf/json.h"
-#include "runtime/arch.h"
 #include "runtime/import/import.h"
+#include "runtime/model/arch.h"
 
 struct rt_import {
     quant_plan plan;

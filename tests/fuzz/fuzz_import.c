@@ -2,7 +2,7 @@
  * second part of fuzz_split); the weights and the tokenizer are fixed. */
 #include "tests/fuzz/fuzz.h"
 
-#include "runtime/fit.h"
+#include "runtime/sizing/fit.h"
 
 #include <stdio.h>
 #include <sys/mman.h>

@@ -1,6 +1,6 @@
 /* A saved base of gguf-bench quality, with its hash put right: read, and every row used. */
 #include "libgguf/hash.h"
-#include "runtime/quality_internal.h"
+#include "runtime/measure/quality_internal.h"
 #include "tests/fuzz/fuzz_files.h"
 
 /* Score with a distribution of the right size; the result is a number whatever the rows say. */

@@ -1,6 +1,6 @@
 /* The tolerant walk of verify: it goes on behind errors, and finds nothing in files that open. */
 #include "libgguf/verify.h"
-#include "runtime/check.h"
+#include "runtime/model/check_model.h"
 #include "tests/fuzz/fuzz.h"
 
 static void walk_tensors(const gguf_scan *scan, size_t size) {

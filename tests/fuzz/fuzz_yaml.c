@@ -3,7 +3,7 @@
 
 #include "libgguf/yaml.h"
 #include "quant/recipe.h"
-#include "runtime/arch.h"
+#include "runtime/model/arch.h"
 
 static void walk(const gguf_yaml *node, unsigned depth) {
     int64_t i;

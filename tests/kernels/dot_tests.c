@@ -1,7 +1,7 @@
 /* Activations and products: equal codes in every set; products within a bound that follows from the
  * sum of |x y|, those of NEON equal to the scalar ones; the same result however the rows are
  * grouped. */
-#include "quant/blocks.h"
+#include "quant/kernels/blocks.h"
 #include "tests/kernels/kernel_data.h"
 
 #include <math.h>

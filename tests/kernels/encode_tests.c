@@ -1,5 +1,5 @@
 /* Encoders: the same bytes in every instruction set, finite results, no access outside the rows. */
-#include "quant/blocks.h"
+#include "quant/kernels/blocks.h"
 #include "tests/kernels/kernel_data.h"
 
 #include <math.h>

@@ -1,6 +1,6 @@
 /* Seeded inputs and guarded memory of the kernel tests. */
 #include "tests/kernels/kernel_data.h"
-#include "quant/numeric.h"
+#include "quant/kernels/numeric.h"
 
 #include <math.h>
 #include <string.h>

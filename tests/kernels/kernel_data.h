@@ -2,7 +2,7 @@
 #ifndef TESTS_KERNELS_KERNEL_DATA_H
 #define TESTS_KERNELS_KERNEL_DATA_H
 
-#include "quant/kernels.h"
+#include "quant/kernels/kernels.h"
 
 #include <check.h>
 

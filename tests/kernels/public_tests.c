@@ -1,6 +1,6 @@
 /* The public functions of quant.h: argument checks, messages, scans, the choice of a set. */
-#include "quant/blocks.h"
-#include "quant/numeric.h"
+#include "quant/kernels/blocks.h"
+#include "quant/kernels/numeric.h"
 #include "tests/kernels/kernel_data.h"
 
 #include <math.h>

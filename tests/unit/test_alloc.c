@@ -9,7 +9,7 @@
 #include "libgguf/yaml.h"
 #include "quant/imatrix.h"
 #include "quant/recipe.h"
-#include "runtime/fit.h"
+#include "runtime/sizing/fit.h"
 #include "runtime/tokenizer/tokenizer.h"
 
 typedef gguf_code (*scenario)(const void *input, gguf_error *err);

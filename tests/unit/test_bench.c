@@ -1,6 +1,6 @@
 /* gguf-bench without a model: statistics against tables, the machine's facts and energy counters
  * from made-up folders. */
-#include "runtime/memory.h"
+#include "runtime/engine/memory.h"
 #include "runtime/runtime.h"
 #include "tools/bench/machine.h"
 #include "tools/bench/statistics.h"

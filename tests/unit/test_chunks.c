@@ -1,5 +1,5 @@
 /* Texts as chunks: how many, which, and the token in front. */
-#include "runtime/chunks.h"
+#include "runtime/calibrate/chunks.h"
 #include "tests/unit/unit.h"
 
 #define N_MOST 8

@@ -1,6 +1,6 @@
 /* Sizing: published facts of known models from their config.json alone, shapes against the weights
  * of every fixture, caches of layers that differ, devices and their names. */
-#include "runtime/fit.h"
+#include "runtime/sizing/fit.h"
 
 #include "libgguf/map.h"
 #include "quant/recipe.h"

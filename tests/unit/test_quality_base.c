@@ -1,7 +1,7 @@
 /* Saved bases: the divergence that they give against the exact one, for distributions of several
  * shapes and through files; broken files. */
 #include "libgguf/hash.h"
-#include "runtime/quality_internal.h"
+#include "runtime/measure/quality_internal.h"
 #include "unit_model.h"
 
 #include <math.h>

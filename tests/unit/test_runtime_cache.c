@@ -1,6 +1,6 @@
 /* Several sequences in one session: batches that mix them, pages that they share, windows that
  * release what they passed. Each sequence must get the bits of a session of its own. */
-#include "runtime/session_internal.h"
+#include "runtime/engine/session_internal.h"
 #include "unit_model.h"
 
 static rt_session_opts cache_opts(uint32_t n_seqs) {

@@ -1,6 +1,6 @@
 /* Memory: sessions allocate what the footprint says, and a process needs about what it predicts. */
-#include "runtime/footprint.h"
-#include "runtime/session_internal.h"
+#include "runtime/engine/session_internal.h"
+#include "runtime/sizing/footprint.h"
 #include "unit_model.h"
 
 #include <malloc.h>

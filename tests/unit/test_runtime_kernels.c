@@ -1,7 +1,7 @@
 /* Inner loops of the CPU backend: against plain sums in double, and each variant against the
  * generic one, bit for bit. Sizes that are no multiple of the lanes included. */
 #include "quant/quant.h"
-#include "runtime/cpu/kernels.h"
+#include "runtime/engine/cpu/cpu_kernels.h"
 #include "unit.h"
 
 #include <math.h>

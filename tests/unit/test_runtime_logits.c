@@ -1,6 +1,6 @@
 /* Logits against the original implementations, and their independence of everything that must not
  * matter. */
-#include "runtime/model_internal.h"
+#include "runtime/model/model_internal.h"
 #include "unit_model.h"
 
 static rt_session_opts exact_opts(void) {

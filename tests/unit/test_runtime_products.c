@@ -1,7 +1,7 @@
 /* Products with quantised weights, where they happen: against sums in double of the dequantised
  * weights, within what 8-bit activations can be off; and the choice of experts. */
-#include "runtime/calibrate.h"
-#include "runtime/session_internal.h"
+#include "runtime/calibrate/calibrate.h"
+#include "runtime/engine/session_internal.h"
 #include "unit_model.h"
 
 /* ---- every product of a model -------------------------------------------------------------------

@@ -1,6 +1,6 @@
 /* Perplexity and divergence: against sums over plain logits, and of a model against itself. */
-#include "runtime/choices.h"
-#include "runtime/quality.h"
+#include "runtime/measure/choices.h"
+#include "runtime/measure/quality.h"
 #include "unit_model.h"
 
 enum { N_TOKENS = 70, N_CTX = 32, N_SCORED = 2 * (N_CTX - 1 - N_CTX / 2) };

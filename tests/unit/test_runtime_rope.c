@@ -1,5 +1,5 @@
 /* Rotary positions: frequencies with every kind of scaling, and their cosines and sines. */
-#include "runtime/rope.h"
+#include "runtime/model/rope_freqs.h"
 #include "unit_model.h"
 
 enum { N_ROT = 64, N_PAIRS = N_ROT / 2 };

@@ -1,5 +1,5 @@
 /* Sampling: filters, determinism, frequencies. */
-#include "runtime/sample.h"
+#include "runtime/engine/sample.h"
 #include "unit.h"
 
 #include <math.h>

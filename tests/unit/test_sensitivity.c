@@ -1,5 +1,5 @@
 /* Probes: what one quantised matrix does to the output; the model is as before afterwards. */
-#include "runtime/sensitivity.h"
+#include "runtime/calibrate/sensitivity.h"
 #include "tests/unit/unit_model.h"
 
 #define N_TOKENS 64

@@ -2,7 +2,7 @@
  * whatever makes the walk fail. */
 #include "libgguf/swap.h"
 #include "libgguf/verify.h"
-#include "runtime/check.h"
+#include "runtime/model/check_model.h"
 #include "tests/unit/unit_gguf.h"
 
 static void put_array(unit_bytes *b, const char *key, gguf_value_type type, uint64_t n) {

@@ -1,6 +1,6 @@
 /* This machine as a device: its memory, the bandwidth of a plain read, and the arithmetic that the
  * kernels of Q4_K reach on data in cache, all measured in about half a second. */
-#include "tools/bench/fit.h"
+#include "tools/bench/run_fit.h"
 
 #include "quant/quant.h"
 #include "tools/bench/bench.h"

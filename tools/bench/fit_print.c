@@ -1,5 +1,5 @@
 /* What gguf-bench fit prints: a table, the account of one device, JSON. */
-#include "tools/bench/fit.h"
+#include "tools/bench/run_fit.h"
 
 #include <inttypes.h>
 #include <math.h>

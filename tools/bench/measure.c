@@ -1,7 +1,7 @@
 /* One measurement of speed, in a process of its own. */
 #include "quant/quant.h"
 #include "quant/recipe.h"
-#include "runtime/footprint.h"
+#include "runtime/sizing/footprint.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/child.h"
 #include "tools/bench/statistics.h"

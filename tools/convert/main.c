@@ -1,8 +1,8 @@
 /* gguf-convert: a Hugging Face model in, a GGUF file out. */
 #include "libgguf/checked.h"
-#include "runtime/arch.h"
+#include "runtime/model/arch.h"
 #include "tools/common/keyvalue.h"
-#include "tools/common/write.h"
+#include "tools/common/write_model.h"
 #include "tools/convert/check_tokenizer.h"
 #include "tools/convert/metadata.h"
 

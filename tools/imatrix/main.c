@@ -1,6 +1,6 @@
 /* gguf-imatrix: run a model over a text and write the importance of its weights' columns. */
 #include "libgguf/outfile.h"
-#include "runtime/calibrate.h"
+#include "runtime/calibrate/calibrate.h"
 #include "tools/common/precision.h"
 #include "tools/common/text_tokens.h"
 #include "tools/imatrix/show.h"

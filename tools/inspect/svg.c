@@ -1,6 +1,6 @@
 /* Histograms and curves as SVG. */
 #include "tools/common/page.h"
-#include "tools/inspect/stats.h"
+#include "tools/inspect/show_stats.h"
 
 #include <math.h>
 #include <string.h>

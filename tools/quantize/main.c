@@ -1,6 +1,6 @@
 /* gguf-quantize: a GGUF file in, another one with other tensor types out. */
 #include "tools/common/calibration_report.h"
-#include "tools/common/write.h"
+#include "tools/common/write_model.h"
 
 #include <inttypes.h>
 #include <stdio.h>

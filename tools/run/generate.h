@@ -3,8 +3,8 @@
 #ifndef TOOLS_RUN_GENERATE_H
 #define TOOLS_RUN_GENERATE_H
 
+#include "runtime/engine/sample.h"
 #include "runtime/runtime.h"
-#include "runtime/sample.h"
 #include "runtime/tokenizer/tokenizer.h"
 #include "tools/run/channels.h"
 #include "tools/run/text_stream.h"

@@ -4,7 +4,7 @@
 #define TOOLS_RUN_SETTINGS_H
 
 #include "libgguf/gguf.h"
-#include "runtime/sample.h"
+#include "runtime/engine/sample.h"
 
 #include <stdbool.h>
 

@@ -20,10 +20,10 @@ compile() {
         aarch64-linux-gnu-gcc "${flags[@]}" -march=armv8.2-a+"$1" -c -o "${objects[-1]}" "$source"
     done
 }
-compile dotprod quant/arm/*_neondot.c
-compile i8mm quant/arm/*_neoni8mm.c
+compile dotprod quant/kernels/arm/*_neondot.c
+compile i8mm quant/kernels/arm/*_neoni8mm.c
 aarch64-linux-gnu-gcc "${flags[@]}" -static -o "$out/test_kernels_neon" \
-    quant/{types,encode,matmul,repack,cpu,dispatch,levels,codebooks}.c quant/ref_*.c quant/arm/*_neon.c "${objects[@]}" \
+    quant/kernels/{types,encode,matmul,repack,cpu,dispatch,levels,codebooks}.c quant/kernels/ref_*.c quant/kernels/arm/*_neon.c "${objects[@]}" \
     libgguf/{error,layout}.c tests/kernels/*.c -lm -lpthread
 # With the extensions dotprod and i8mm, without either, and the products also with dotprod alone; side by side.
 pids=()

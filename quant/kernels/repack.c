@@ -1,0 +1,47 @@
+/* Repacked rows: the same four bytes of 16 neighbouring rows side by side, in as many bytes. */
+#include "quant/kernels/blocks.h"
+#include "quant/kernels/kernels.h"
+
+#include <string.h>
+
+bool quant_can_repack(uint32_t type, size_t n_rows) {
+    return type < QUANT_N_TYPES && quant_kernels_active()->repacked[type] &&
+           n_rows % QUANT_STRIP_ROWS == 0;
+}
+
+/* A block of 16 rows. If it is no whole number of words, its scale, an f16 or a byte, follows the
+ * words. */
+static uint8_t *repack_block(uint32_t type, const uint8_t *block, size_t row_bytes, uint8_t *out) {
+    size_t n_bytes = gguf_type_layout_of(type)->block_bytes, rest = n_bytes % 4;
+    size_t scale = quant_traits_of(type)->f16_off[0], start = rest && scale == 0 ? rest : 0;
+    for (size_t at = start; at + 4 <= n_bytes; at += 4)
+        for (size_t r = 0; r < QUANT_STRIP_ROWS; r++, out += 4)
+            memcpy(out, block + r * row_bytes + at, 4);
+    for (size_t r = 0; r < QUANT_STRIP_ROWS && rest; r++, out += rest)
+        memcpy(out, block + r * row_bytes + scale, rest);
+    return out;
+}
+
+/* Blocks of 32 in the order in which dot kernels add them: every eighth of those of a strip. */
+static uint8_t *repack_piece(uint32_t type, const uint8_t *rows, size_t row_bytes, size_t n_blocks,
+                             uint8_t *out) {
+    const gguf_type_layout *layout = gguf_type_layout_of(type);
+    size_t n_lanes = layout->block_elems == QUANT_BLOCK ? 8 : 1;
+    for (size_t k = 0; k < n_lanes; k++)
+        for (size_t b = k; b < n_blocks; b += n_lanes)
+            out = repack_block(type, rows + b * layout->block_bytes, row_bytes, out);
+    return out;
+}
+
+void quant_repack(uint32_t type, const void *rows, size_t n_rows, size_t n_cols, void *repacked) {
+    const gguf_type_layout *layout = gguf_type_layout_of(type);
+    size_t row_bytes = quant_row_bytes(type, n_cols);
+    const uint8_t *row = rows;
+    uint8_t *out = repacked;
+    for (size_t r = 0; r < n_rows; r += QUANT_STRIP_ROWS, row += QUANT_STRIP_ROWS * row_bytes)
+        for (size_t c = 0; c < n_cols; c += QUANT_STRIP_COLS) {
+            size_t n = n_cols - c < QUANT_STRIP_COLS ? n_cols - c : QUANT_STRIP_COLS;
+            out = repack_piece(type, row + quant_row_bytes(type, c), row_bytes,
+                               n / layout->block_elems, out);
+        }
+}

@@ -1,0 +1,81 @@
+/* The one traits table, and the sizes that follow from it. */
+#include "quant/kernels/blocks.h"
+#include "quant/kernels/kernels.h"
+#include "quant/kernels/numeric.h"
+
+#include <float.h>
+
+#define F16_AT(...) .n_f16 = sizeof((uint8_t[]){__VA_ARGS__}), .f16_off = {__VA_ARGS__}
+
+/* max_abs: the largest finite f16 as d (or m, dmin) times the largest factors that may follow it.
+ */
+static const quant_traits traits[QUANT_N_TYPES] = {
+    [GGUF_TYPE_F32] = {.max_abs = FLT_MAX},
+    [GGUF_TYPE_F16] = {.max_abs = 65519.996f, .exponent16 = 0x7C00},
+    [GGUF_TYPE_BF16] = {.max_abs = 0x1.fefffep127f, .exponent16 = 0x7F80},
+    [GGUF_TYPE_Q4_0] = {.max_abs = QUANT_F16_MAX * 8, .act = QUANT_ACT_Q8, F16_AT(0)},
+    [GGUF_TYPE_Q4_1] = {.max_abs = QUANT_F16_MAX, .act = QUANT_ACT_Q8, F16_AT(0, 2)},
+    [GGUF_TYPE_Q5_0] = {.max_abs = QUANT_F16_MAX * 16, .act = QUANT_ACT_Q8, F16_AT(0)},
+    [GGUF_TYPE_Q5_1] = {.max_abs = QUANT_F16_MAX, .act = QUANT_ACT_Q8, F16_AT(0, 2)},
+    [GGUF_TYPE_Q8_0] = {.max_abs = QUANT_F16_MAX * 127, .act = QUANT_ACT_Q8, F16_AT(0)},
+    [GGUF_TYPE_Q2_K] = {.max_abs = QUANT_F16_MAX * 15,
+                        .spread = 2.0f,
+                        .act = QUANT_ACT_Q8_K,
+                        F16_AT(80, 82)},
+    [GGUF_TYPE_Q3_K] = {.max_abs = QUANT_F16_MAX * 32 * 3,
+                        .spread = 3.0f,
+                        .act = QUANT_ACT_Q8_K,
+                        F16_AT(108)},
+    [GGUF_TYPE_Q4_K] = {.max_abs = QUANT_F16_MAX * 63, .act = QUANT_ACT_Q8_K, F16_AT(0, 2)},
+    [GGUF_TYPE_Q5_K] = {.max_abs = QUANT_F16_MAX * 63, .act = QUANT_ACT_Q8_K, F16_AT(0, 2)},
+    [GGUF_TYPE_Q6_K] = {.max_abs = QUANT_F16_MAX * 128 * 31, .act = QUANT_ACT_Q8_K, F16_AT(208)},
+    [GGUF_TYPE_IQ4_NL] = {.max_abs = QUANT_F16_MAX * 113, .act = QUANT_ACT_Q8, F16_AT(0)},
+    [GGUF_TYPE_IQ4_XS] = {.max_abs = QUANT_F16_MAX * 32 * 113, .act = QUANT_ACT_Q8_K, F16_AT(0)},
+    [GGUF_TYPE_MXFP4] = {.max_abs = 0x1.8p127f, .act = QUANT_ACT_Q8, .has_e8m0 = true},
+    /* Types that are only read multiply with f32 activations. */
+    [GGUF_TYPE_IQ2_XXS] = {.max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ2_XS] = {.max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ2_S] = {.max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ3_XXS] = {.max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ3_S] = {.max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ1_S] = {.max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ1_M] = {.max_abs = FLT_MAX, .has_spread_f16 = true},
+    [GGUF_TYPE_TQ1_0] = {.max_abs = FLT_MAX, F16_AT(52)},
+    [GGUF_TYPE_TQ2_0] = {.max_abs = FLT_MAX, F16_AT(64)},
+};
+
+const quant_traits *quant_traits_of(uint32_t type) {
+    return type < QUANT_N_TYPES && traits[type].max_abs > 0 ? &traits[type] : NULL;
+}
+
+bool quant_can_encode(uint32_t type) {
+    return type < QUANT_N_TYPES && quant_kernels_active()->encode[type];
+}
+
+bool quant_can_decode(uint32_t type) {
+    return type < QUANT_N_TYPES && quant_kernels_active()->decode[type];
+}
+
+size_t quant_row_bytes(uint32_t type, size_t n_cols) {
+    const gguf_type_layout *layout = gguf_type_layout_of(type);
+    if (!layout || n_cols % layout->block_elems != 0) return 0;
+    return n_cols / layout->block_elems * layout->block_bytes;
+}
+
+quant_act quant_act_of(uint32_t type) {
+    const quant_traits *t = quant_traits_of(type);
+    return t ? t->act : QUANT_ACT_NONE;
+}
+
+size_t quant_act_row_bytes(quant_act act, size_t n_cols) {
+    switch (act) {
+    case QUANT_ACT_Q8:
+        return (n_cols + QUANT_SUPER - 1) / QUANT_SUPER * sizeof(block_act_q8);
+    case QUANT_ACT_Q8_K:
+        return n_cols / QUANT_SUPER * sizeof(block_act_q8_k);
+    case QUANT_ACT_BF16:
+        return n_cols * sizeof(uint16_t);
+    default:
+        return n_cols * sizeof(float);
+    }
+}

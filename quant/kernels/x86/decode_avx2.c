@@ -1,0 +1,7 @@
+/* AVX2 decoders: the scalar ones with more lanes. */
+#include "quant/kernels/blocks.h"
+#include "quant/kernels/kernels.h"
+#include "quant/kernels/unpack.h"
+#include "quant/kernels/x86/lanes_avx2.h"
+
+#include "quant/kernels/decode.inc"

@@ -1,0 +1,276 @@
+/* AVX-512 products of repacked rows: as in strips, lane r of a vector belongs to row r; codes are
+ * unpacked on the way. Sums have the order of the dot kernels. A lone activation has several
+ * integer sums, because each addition waits for the one before. */
+#include "quant/kernels/levels.h"
+#include "quant/kernels/x86/strip_avx512.h"
+
+/* The same four bytes of a block of every row. */
+static ALWAYS_INLINE __m512i word(const uint8_t *block, size_t i) {
+    return _mm512_loadu_si512(block + i * ROWS * 4);
+}
+
+static ALWAYS_INLINE __m512i nibbles_at(__m512i v, bool upper) {
+    return _mm512_and_si512(upper ? _mm512_srli_epi16(v, 4) : v, _mm512_set1_epi8(15));
+}
+
+/* dot[t] += codes of four columns times those of the activations. */
+static ALWAYS_INLINE void add_code(__m512i codes, const int8_t *acts, size_t act_bytes, size_t n,
+                                   __m512i *dot) {
+#pragma GCC unroll 8
+    for (size_t t = 0; t < n; t++)
+        dot[t] = _mm512_dpbusd_epi32(dot[t], codes, spread(acts + t * act_bytes));
+}
+
+/* ---- plain blocks of nibbles --------------------------------------------------------------- */
+
+/* A block is four words of nibbles and, behind them, a scale for each row. Codes are
+ * 128 >> shift more. */
+typedef struct plain_form {
+    size_t block_bytes;
+    unsigned shift;
+    __m512i (*codes)(__m512i nibbles);
+    __m512 (*scales)(const uint8_t *behind);
+} plain_form;
+
+static ALWAYS_INLINE __m512i same_codes(__m512i nibbles) {
+    return nibbles;
+}
+
+static ALWAYS_INLINE __m512i look_up_codes(const int8_t values[16], __m512i nibbles) {
+    __m128i raised = _mm_xor_si128(load_128(values), _mm_set1_epi8((char)128));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(raised), nibbles);
+}
+
+static ALWAYS_INLINE __m512i codes_iq4_nl(__m512i nibbles) {
+    return look_up_codes(quant_iq4_values, nibbles);
+}
+
+static ALWAYS_INLINE __m512i codes_mxfp4(__m512i nibbles) {
+    return look_up_codes(quant_mxfp4_values, nibbles);
+}
+
+static ALWAYS_INLINE __m512 half_scales(const uint8_t *behind) {
+    return _mm512_cvtph_ps(load_256(behind));
+}
+
+/* 2^(e - 128), the two smallest below the range of normal numbers. */
+static ALWAYS_INLINE __m512 power_scales(const uint8_t *behind) {
+    __m512i e = _mm512_cvtepu8_epi32(load_128(behind)), one = _mm512_set1_epi32(1);
+    __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, one), 23);
+    __m512i small = _mm512_sllv_epi32(_mm512_set1_epi32(1 << 21), e);
+    return _mm512_castsi512_ps(
+        _mm512_mask_mov_epi32(normal, _mm512_cmple_epu32_mask(e, one), small));
+}
+
+static ALWAYS_INLINE __m512i plain_codes(plain_form form, const uint8_t *block, size_t g) {
+    return form.codes(nibbles_at(word(block, g % 4), g >= 4));
+}
+
+static ALWAYS_INLINE void dot_plain(plain_form form, const uint8_t *block, const int8_t *acts,
+                                    size_t act_bytes, size_t n, __m512i dot[ACTS]) {
+    if (n == 1) {
+        __m512i part[4] = {dot[0]};
+#pragma GCC unroll 8
+        for (size_t g = 0; g < 8; g++)
+            add_code(plain_codes(form, block, g), acts + 4 * g, act_bytes, 1, &part[g % 4]);
+        dot[0] = _mm512_add_epi32(_mm512_add_epi32(part[0], part[1]),
+                                  _mm512_add_epi32(part[2], part[3]));
+        return;
+    }
+#pragma GCC unroll 2 /* all eight: too many addresses for the registers */
+    for (size_t g = 0; g < 8; g++)
+        add_code(plain_codes(form, block, g), acts + 4 * g, act_bytes, n, dot);
+}
+
+/* Block k of eight. */
+static ALWAYS_INLINE void add_plain(plain_form form, const uint8_t *block, const uint8_t *acts,
+                                    size_t k, size_t act_bytes, size_t n, __m512 sum[ACTS]) {
+    __m512 d = form.scales(block + 4 * ROWS * 4);
+    __m512i dot[ACTS];
+#pragma GCC unroll 8
+    for (size_t t = 0; t < n; t++) {
+        const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
+        dot[t] = _mm512_srai_epi32(spread(&at->shift[k]), form.shift);
+    }
+    dot_plain(form, block, ((const block_act_q8 *)acts)->qs[k], act_bytes, n, dot);
+#pragma GCC unroll 8
+    for (size_t t = 0; t < n; t++) {
+        const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
+        sum[t] = add_scaled(sum[t], d, at->d[k], dot[t]);
+    }
+}
+
+/* Every eighth block, and so eight times: in this order they lie. */
+static ALWAYS_INLINE void multiply_plains(plain_form form, const uint8_t *rows, size_t n_cols,
+                                          const uint8_t *acts, size_t act_bytes, size_t n,
+                                          float *out, size_t stride, bool add) {
+    __m512 sum[ACTS], part[ACTS];
+    clear(sum, n);
+    for (size_t k = 0; k < 8; k++) {
+        clear(part, n);
+        for (size_t b = k; b < n_cols / QUANT_BLOCK; b += 8, rows += ROWS * form.block_bytes)
+            add_plain(form, rows, acts + b / 8 * sizeof(block_act_q8), k, act_bytes, n, part);
+        add_parts(sum, part, n);
+    }
+    store_sums(out, stride, n, add, sum);
+}
+
+/* ---- Q4_K, Q5_K -------------------------------------------------------------------------- */
+
+/* S of 8 sub-blocks in words, M of pairs of them in halves of words. */
+typedef struct factors {
+    __m512i scales[8], mins[4];
+    __m512 d, dmin;
+} factors;
+
+/* Codes of columns 4 g .. 4 g + 3 of sub-block j. */
+typedef __m512i codes_fn(const uint8_t *block, size_t j, size_t g);
+
+/* Byte j of every word alone. */
+static ALWAYS_INLINE __m512i one_byte(__m512i v, int j) {
+    __m512i in_order = _mm512_broadcast_i32x4(_mm_set_epi32(12, 8, 4, 0));
+    __m512i which = _mm512_set1_epi32((int)(0x80808000u | (unsigned)j));
+    return _mm512_shuffle_epi8(v, _mm512_add_epi32(in_order, which));
+}
+
+/* Bytes 2 j and 2 j + 1 of every word in its halves. */
+static ALWAYS_INLINE __m512i two_bytes(__m512i v, int j) {
+    __m512i in_order = _mm512_broadcast_i32x4(_mm_set_epi32(0x0C000C, 0x080008, 0x040004, 0));
+    __m512i which = _mm512_set1_epi32((int)(0x80018000u + 0x00020002u * (unsigned)j));
+    return _mm512_shuffle_epi8(v, _mm512_add_epi32(in_order, which));
+}
+
+/* Word 0 has d and dmin; 1 to 3 have six-bit S and M. */
+static ALWAYS_INLINE factors factors_of(const uint8_t *block) {
+    factors f;
+    __m512i halves = word(block, 0), a = word(block, 1), b = word(block, 2), c = word(block, 3);
+    __m512i six = _mm512_set1_epi8(0x3F), low = _mm512_set1_epi8(0x0F),
+            two = _mm512_set1_epi8(0x30);
+    __m512i s[2] = {
+        _mm512_and_si512(a, six),
+        _mm512_or_si512(_mm512_and_si512(c, low), _mm512_and_si512(_mm512_srli_epi32(a, 2), two))};
+    __m512i m[2] = {_mm512_and_si512(b, six),
+                    _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi32(c, 4), low),
+                                    _mm512_and_si512(_mm512_srli_epi32(b, 2), two))};
+#pragma GCC unroll 8
+    for (int j = 0; j < 8; j++) f.scales[j] = one_byte(s[j / 4], j % 4);
+#pragma GCC unroll 4
+    for (int j = 0; j < 4; j++) f.mins[j] = two_bytes(m[j / 2], j % 2);
+    f.d = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(halves));
+    f.dmin = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(halves, 16)));
+    return f;
+}
+
+static ALWAYS_INLINE __m512i codes_q4_k(const uint8_t *block, size_t j, size_t g) {
+    return nibbles_at(word(block, 4 + j / 2 * 8 + g), j % 2);
+}
+
+/* Words 4 to 11 have the fifth bits. */
+static ALWAYS_INLINE __m512i codes_q5_k(const uint8_t *block, size_t j, size_t g) {
+    __m512i high = word(block, 4 + g);
+    high = j < 4 ? _mm512_slli_epi16(high, (unsigned)(4 - j))
+                 : _mm512_srli_epi16(high, (unsigned)(j - 4));
+    return _mm512_or_si512(nibbles_at(word(block, 12 + j / 2 * 8 + g), j % 2),
+                           _mm512_and_si512(high, _mm512_set1_epi8(16)));
+}
+
+/* dot[0] += sub-block j times a lone activation, dot[1] += sub-block j + 1. */
+static ALWAYS_INLINE void add_two_subs(codes_fn *codes, const uint8_t *block, const factors *f,
+                                       size_t j, const int8_t *acts, __m512i dot[2]) {
+    __m512i part[4] = {_mm512_setzero_si512()};
+#pragma GCC unroll 8
+    for (size_t g = 0; g < 8; g++)
+#pragma GCC unroll 2
+        for (size_t i = 0; i < 2; i++)
+            add_code(codes(block, j + i, g), acts + 32 * (j + i) + 4 * g, 0, 1,
+                     &part[2 * i + g % 2]);
+#pragma GCC unroll 2
+    for (size_t i = 0; i < 2; i++)
+        dot[i] = _mm512_add_epi32(
+            dot[i],
+            _mm512_mullo_epi32(_mm512_add_epi32(part[2 * i], part[2 * i + 1]), f->scales[j + i]));
+}
+
+static ALWAYS_INLINE void add_sub(codes_fn *codes, const uint8_t *block, const factors *f, size_t j,
+                                  const int8_t *acts, size_t act_bytes, size_t n,
+                                  __m512i dot[ACTS]) {
+    __m512i part[ACTS];
+#pragma GCC unroll 8
+    for (size_t t = 0; t < n; t++) part[t] = _mm512_setzero_si512();
+#pragma GCC unroll 2
+    for (size_t g = 0; g < 8; g++)
+        add_code(codes(block, j, g), acts + 32 * j + 4 * g, act_bytes, n, part);
+#pragma GCC unroll 8
+    for (size_t t = 0; t < n; t++)
+        dot[t] = _mm512_add_epi32(dot[t], _mm512_mullo_epi32(part[t], f->scales[j]));
+}
+
+static ALWAYS_INLINE void dot_subs(codes_fn *codes, const uint8_t *block, const factors *f,
+                                   const int8_t *acts, size_t act_bytes, size_t n,
+                                   __m512i dot[ACTS]) {
+#pragma GCC unroll 8
+    for (size_t t = 0; t < ACTS; t++) dot[t] = _mm512_setzero_si512();
+#pragma GCC unroll 8
+    for (size_t j = 0; j < 8; j++) {
+        if (n == 1 && j % 2 == 0) add_two_subs(codes, block, f, j, acts, dot);
+        if (n > 1) add_sub(codes, block, f, j, acts, act_bytes, n, dot);
+    }
+    if (n == 1) dot[0] = _mm512_add_epi32(dot[0], dot[1]);
+}
+
+static ALWAYS_INLINE __m512i dot_mins(const factors *f, const block_act_q8_k *a) {
+    __m512i mins = _mm512_setzero_si512();
+#pragma GCC unroll 4
+    for (size_t j = 0; j < 4; j++)
+        mins = _mm512_dpwssd_epi32(mins, f->mins[j], spread(&a->sums32[2 * j]));
+    return mins;
+}
+
+static ALWAYS_INLINE void add_super(codes_fn *codes, const uint8_t *block, const uint8_t *acts,
+                                    size_t act_bytes, size_t n, __m512 sum[ACTS]) {
+    factors f = factors_of(block);
+    __m512i dot[ACTS];
+    dot_subs(codes, block, &f, ((const block_act_q8_k *)acts)->qs, act_bytes, n, dot);
+#pragma GCC unroll 8
+    for (size_t t = 0; t < n; t++) {
+        const block_act_q8_k *at = (const block_act_q8_k *)(acts + t * act_bytes);
+        __m512 scale = _mm512_set1_ps(at->d);
+        __m512 part = _mm512_mul_ps(_mm512_mul_ps(f.d, scale), _mm512_cvtepi32_ps(dot[t]));
+        part = _mm512_fnmadd_ps(_mm512_mul_ps(f.dmin, scale), _mm512_cvtepi32_ps(dot_mins(&f, at)),
+                                part);
+        sum[t] = _mm512_add_ps(sum[t], part);
+    }
+}
+
+static ALWAYS_INLINE void multiply_supers(codes_fn *codes, size_t block_bytes, const uint8_t *rows,
+                                          size_t n_cols, const uint8_t *acts, size_t act_bytes,
+                                          size_t n, float *out, size_t stride, bool add) {
+    __m512 sum[ACTS];
+    clear(sum, n);
+    for (size_t b = 0; b < n_cols / QUANT_SUPER; b++, acts += sizeof(block_act_q8_k))
+        add_super(codes, rows + b * ROWS * block_bytes, acts, act_bytes, n, sum);
+    store_sums(out, stride, n, add, sum);
+}
+
+/* ---- kernels ----------------------------------------------------------------------------- */
+
+#define REPACKED_ARGS                                                                    \
+    const void *strip, size_t n_cols, const void *acts, size_t act_bytes, size_t n_acts, \
+        float *out, size_t stride, bool add
+
+#define REPACKED_PLAIN(type, ...)                                                   \
+    void quant_repacked_##type##_avx512(REPACKED_ARGS) {                            \
+        MULTIPLY(multiply_plains, (plain_form){sizeof(block_##type), __VA_ARGS__}); \
+    }
+
+REPACKED_PLAIN(q4_0, 4, same_codes, half_scales)
+REPACKED_PLAIN(iq4_nl, 0, codes_iq4_nl, half_scales)
+REPACKED_PLAIN(mxfp4, 0, codes_mxfp4, power_scales)
+
+void quant_repacked_q4_k_avx512(REPACKED_ARGS) {
+    MULTIPLY(multiply_supers, codes_q4_k, sizeof(block_q4_k));
+}
+
+void quant_repacked_q5_k_avx512(REPACKED_ARGS) {
+    MULTIPLY(multiply_supers, codes_q5_k, sizeof(block_q5_k));
+}

@@ -1,0 +1,187 @@
+/* AVX2 strips of types with small unsigned codes: products of some groups of four columns are added
+ * in 16 bits, which hold them, before a scale widens them. Lane r of a vector belongs to row r of
+ * eight; sums have the order of the dot kernels. */
+#include "quant/kernels/x86/strip_avx2.h"
+
+/* Both words of 32-bit numbers. */
+static ALWAYS_INLINE __m256i both_words(__m256i v) {
+    return _mm256_blend_epi16(v, _mm256_slli_epi32(v, 16), 0xAA);
+}
+
+/* dot[t] += scales times the products of n_groups groups, of which 16 bits hold `safe`.
+ *   codes   of the rows that are meant, a whole strip's width apart
+ *   scales  words */
+static ALWAYS_INLINE void add_codes(const uint8_t *codes, size_t n_groups, size_t safe,
+                                    __m256i scales, const int8_t *acts, size_t act_bytes, size_t n,
+                                    __m256i dot[PART]) {
+    for (size_t at = 0; at < n_groups; at += safe) {
+        __m256i words[PART];
+#pragma GCC unroll 4
+        for (size_t t = 0; t < n; t++) words[t] = _mm256_setzero_si256();
+#pragma GCC unroll 8
+        for (size_t g = at; g < at + safe; g++) {
+            __m256i q = load_256(codes + g * 4 * ROWS);
+#pragma GCC unroll 4
+            for (size_t t = 0; t < n; t++)
+                words[t] = add_products(words[t], q, spread(acts + t * act_bytes + 4 * g));
+        }
+#pragma GCC unroll 4
+        for (size_t t = 0; t < n; t++)
+            dot[t] = _mm256_add_epi32(dot[t], _mm256_madd_epi16(words[t], scales));
+    }
+}
+
+/* What a type needs. */
+typedef struct manner {
+    size_t n_subs;  /* of a super-block */
+    size_t safe;    /* groups of four columns whose products fit 16 bits together */
+    bool has_min;   /* of plain blocks: y = d q + m, else y = d (q - offset) */
+    int offset_log; /* offset = 2^offset_log */
+} manner;
+
+/* ---- super-blocks ------------------------------------------------------------------------ */
+
+static ALWAYS_INLINE __m256i sum_mins(const strip_super *s, size_t n_subs, size_t row,
+                                      const block_act_q8_k *a) {
+    const uint8_t *sums = (const uint8_t *)a + (n_subs == 16 ? offsetof(block_act_q8_k, sums)
+                                                             : offsetof(block_act_q8_k, sums32));
+    __m256i mins = _mm256_setzero_si256();
+    for (size_t j = 0; j < n_subs / 2; j++)
+        mins = _mm256_add_epi32(
+            mins, _mm256_madd_epi16(load_256(s->mins[j] + 2 * row), spread(sums + 4 * j)));
+    return mins;
+}
+
+static ALWAYS_INLINE void add_super(const strip_super *s, manner how, size_t row,
+                                    const uint8_t *acts, size_t act_bytes, size_t n,
+                                    __m256 sum[PART]) {
+    const block_act_q8_k *a = (const block_act_q8_k *)acts;
+    size_t n_groups = QUANT_SUPER / 4 / how.n_subs;
+    __m256i dot[PART];
+#pragma GCC unroll 4
+    for (size_t t = 0; t < n; t++) dot[t] = _mm256_setzero_si256();
+    for (size_t j = 0; j < how.n_subs; j++) {
+        __m256i scales = both_words(load_256(s->scales[scale_index(j, how.n_subs)] + row));
+        add_codes(s->codes[j * n_groups] + 4 * row, n_groups, how.safe, scales,
+                  a->qs + 4 * j * n_groups, act_bytes, n, dot);
+    }
+    __m256 d = _mm256_loadu_ps(s->d + row), dmin = _mm256_loadu_ps(s->dmin + row);
+#pragma GCC unroll 4
+    for (size_t t = 0; t < n; t++) {
+        const block_act_q8_k *at = (const block_act_q8_k *)(acts + t * act_bytes);
+        __m256 scale = _mm256_set1_ps(at->d);
+        __m256 part = _mm256_mul_ps(_mm256_mul_ps(d, scale), _mm256_cvtepi32_ps(dot[t]));
+        __m256i mins = sum_mins(s, how.n_subs, row, at);
+        part = _mm256_fnmadd_ps(_mm256_mul_ps(dmin, scale), _mm256_cvtepi32_ps(mins), part);
+        sum[t] = _mm256_add_ps(sum[t], part);
+    }
+}
+
+static ALWAYS_INLINE void multiply_supers(manner how, const quant_strip *strip, size_t row,
+                                          size_t n_cols, const uint8_t *acts, size_t act_bytes,
+                                          size_t n, __m256 sum[PART]) {
+    for (size_t b = 0; b < n_cols / QUANT_SUPER; b++, acts += sizeof(block_act_q8_k))
+        add_super(&strip->supers[b], how, row, acts, act_bytes, n, sum);
+}
+
+/* ---- plain blocks ------------------------------------------------------------------------ */
+
+/* Block k of eight. */
+static ALWAYS_INLINE void add_plain(const strip_plain *s, manner how, size_t row,
+                                    const uint8_t *acts, size_t k, size_t act_bytes, size_t n,
+                                    __m256 sum[PART]) {
+    __m256i dot[PART];
+    __m256 d = _mm256_loadu_ps(s->d + row), m = _mm256_loadu_ps(s->m + row);
+#pragma GCC unroll 4
+    for (size_t t = 0; t < n; t++) {
+        const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
+        dot[t] = _mm256_set1_epi32(how.has_min ? 0 : at->shift[k] >> (7 - how.offset_log));
+    }
+    add_codes(s->codes[0] + 4 * row, QUANT_BLOCK / 4, how.safe, _mm256_set1_epi16(1),
+              ((const block_act_q8 *)acts)->qs[k], act_bytes, n, dot);
+#pragma GCC unroll 4
+    for (size_t t = 0; t < n; t++) {
+        const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
+        __m256 scale = _mm256_mul_ps(d, _mm256_set1_ps(at->d[k]));
+        sum[t] = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(dot[t]), sum[t]);
+        if (how.has_min) sum[t] = _mm256_fmadd_ps(m, _mm256_set1_ps(at->s[k]), sum[t]);
+    }
+}
+
+/* Every eighth block, and so eight times: the dot kernel has a lane for each. */
+static ALWAYS_INLINE void multiply_plains(manner how, const quant_strip *strip, size_t row,
+                                          size_t n_cols, const uint8_t *acts, size_t act_bytes,
+                                          size_t n, __m256 sum[PART]) {
+    for (size_t k = 0; k < 8; k++) {
+        __m256 part[PART];
+#pragma GCC unroll 4
+        for (size_t t = 0; t < n; t++) part[t] = _mm256_setzero_ps();
+        for (size_t b = k; b < n_cols / QUANT_BLOCK; b += 8)
+            add_plain(&strip->plains[b], how, row, acts + b / 8 * sizeof(block_act_q8), k,
+                      act_bytes, n, part);
+#pragma GCC unroll 4
+        for (size_t t = 0; t < n; t++) sum[t] = _mm256_add_ps(sum[t], part[t]);
+    }
+}
+
+/* ---- strips ------------------------------------------------------------------------------ */
+
+typedef void multiply_fn(manner how, const quant_strip *strip, size_t row, size_t n_cols,
+                         const uint8_t *acts, size_t act_bytes, size_t n, __m256 sum[PART]);
+
+static ALWAYS_INLINE void multiply_part(multiply_fn *body, manner how, const quant_strip *strip,
+                                        size_t n_cols, const uint8_t *acts, size_t act_bytes,
+                                        size_t n, float *out, size_t stride, bool add) {
+    for (size_t row = 0; row < ROWS; row += HALF) {
+        __m256 sum[PART];
+        for (size_t t = 0; t < n; t++) sum[t] = _mm256_setzero_ps();
+        body(how, strip, row, n_cols, acts, act_bytes, n, sum);
+        store_half(out + row, stride, n, add, sum);
+    }
+}
+
+/* A few activations together, what is left one by one. */
+static ALWAYS_INLINE void multiply(multiply_fn *body, manner how, MULTIPLY_ARGS) {
+    const uint8_t *rows = acts;
+    size_t t = 0;
+    for (; t + PART <= n_acts; t += PART)
+        multiply_part(body, how, strip, n_cols, rows + t * act_bytes, act_bytes, PART,
+                      out + t * stride, stride, add);
+    for (; t < n_acts; t++)
+        multiply_part(body, how, strip, n_cols, rows + t * act_bytes, act_bytes, 1,
+                      out + t * stride, stride, add);
+}
+
+#define SUPERS(type, n_subs_, safe_)                                                               \
+    void quant_strip_##type##_avx2(const void *weight, size_t row_bytes, size_t n_rows,            \
+                                   size_t n_cols, quant_strip *out) {                              \
+        make_supers(weight, row_bytes, n_rows, sizeof(block_##type), super_##type, n_subs_,        \
+                    n_cols, out);                                                                  \
+    }                                                                                              \
+    void quant_strip_mul_##type##_avx2(MULTIPLY_ARGS) {                                            \
+        multiply(multiply_supers, (manner){.n_subs = n_subs_, .safe = safe_}, strip, n_cols, acts, \
+                 act_bytes, n_acts, out, stride, add);                                             \
+    }
+
+#define PLAINS(type, ...)                                                                          \
+    void quant_strip_##type##_avx2(const void *weight, size_t row_bytes, size_t n_rows,            \
+                                   size_t n_cols, quant_strip *out) {                              \
+        const manner how = {__VA_ARGS__};                                                          \
+        make_plains(weight, row_bytes, n_rows, sizeof(block_##type), plain_##type, 0, how.has_min, \
+                    n_cols, out);                                                                  \
+    }                                                                                              \
+    void quant_strip_mul_##type##_avx2(MULTIPLY_ARGS) {                                            \
+        multiply(multiply_plains, (manner){__VA_ARGS__}, strip, n_cols, acts, act_bytes, n_acts,   \
+                 out, stride, add);                                                                \
+    }
+
+/* A word holds the products of 2 * safe columns: 2 * safe * greatest code * 127 < 2^15. */
+PLAINS(q4_0, .safe = 8, .offset_log = 3)
+PLAINS(q4_1, .safe = 8, .has_min = true)
+PLAINS(q5_0, .safe = 4, .offset_log = 4)
+PLAINS(q5_1, .safe = 4, .has_min = true)
+SUPERS(q2_k, 16, 4)
+SUPERS(q3_k, 16, 4)
+SUPERS(q4_k, 8, 8)
+SUPERS(q5_k, 8, 4)
+SUPERS(q6_k, 16, 2)

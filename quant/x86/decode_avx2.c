@@ -1,7 +1,0 @@
-/* AVX2 decoders: the scalar ones with more lanes. */
-#include "quant/blocks.h"
-#include "quant/kernels.h"
-#include "quant/unpack.h"
-#include "quant/x86/lanes_avx2.h"
-
-#include "quant/decode.inc"

@@ -1,6 +1,0 @@
-/* Error compensation, compiled for AVX2. */
-#include "quant/kernels.h"
-
-#define KERNEL_NAME(operation, name) quant_##operation##_##name##_avx2
-
-#include "quant/panel.inc"

@@ -1,0 +1,44 @@
+/* Calibration: run a model over text and collect what its weights see. */
+#ifndef RUNTIME_CALIBRATE_CALIBRATE_H
+#define RUNTIME_CALIBRATE_CALIBRATE_H
+
+#include "quant/imatrix.h"
+#include "runtime/runtime.h"
+
+#include <stdatomic.h>
+
+typedef struct rt_calibrate_opts {
+    uint32_t n_ctx;      /* tokens of a chunk (512) */
+    uint32_t n_chunks;   /* at most; 0 = all */
+    uint32_t n_skip;     /* chunks at the start that `im` has already; they count in n_chunks */
+    uint32_t n_together; /* chunks computed at once; 0 = a few, as far as 2048 tokens go */
+    rt_precision precision;
+    unsigned n_threads;
+    int32_t bos;               /* replaces the first token of each chunk; -1 = none */
+    const atomic_bool *cancel; /* may be NULL */
+    void (*progress)(void *ctx, uint64_t done_tokens, uint64_t total_tokens); /* may be NULL */
+    void *progress_ctx;
+    /* After each such group, n_done with those before; its failure ends the run. May be NULL. */
+    gguf_code (*chunks_done)(void *ctx, uint32_t n_done, gguf_error *err);
+    void *chunks_ctx;
+} rt_calibrate_opts;
+
+rt_calibrate_opts rt_calibrate_defaults(void);
+
+/* Add the squares of every weight's inputs to `im`, chunk by chunk of n_ctx tokens; an incomplete
+ * last chunk is left out unless it is the only one. n_done  chunks in `im`; may be
+ * NULL
+ * Errors: of sessions; GGUF_E_USAGE no tokens; GGUF_E_NONFINITE an input overflows;
+ * GGUF_E_CANCELLED; GGUF_E_NOMEM. The result does not depend on the number of threads. */
+gguf_code rt_calibrate_importance(const rt_model *model, const int32_t *tokens, size_t n_tokens,
+                                  const rt_calibrate_opts *opts, quant_imatrix *im,
+                                  uint32_t *n_done, gguf_error *err);
+
+/* Matrices of experts, and how many of them saw too few rows for their importance to mean much. */
+enum { RT_FEW_SAMPLES = 32 };
+typedef struct rt_expert_samples {
+    size_t n_mats, n_unseen, n_few; /* n_few: 1 to RT_FEW_SAMPLES - 1 rows */
+} rt_expert_samples;
+rt_expert_samples rt_calibrate_samples(const quant_imatrix *im);
+
+#endif

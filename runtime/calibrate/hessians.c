@@ -1,0 +1,318 @@
+/* Collecting Hessians layer by layer. */
+#include "runtime/calibrate/hessians.h"
+
+#include "libgguf/hash.h"
+#include "runtime/calibrate/chunks.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#define MAX_STREAM_BYTES  ((size_t)512 << 20) /* in memory; more lies in a file */
+#define MAX_HESSIAN_BYTES ((uint64_t)2 << 30) /* of one layer; what does not fit is rounded */
+#define MIN_SAMPLES_SHARE 4                   /* samples * this >= columns */
+
+/* What one weight multiplies. Weights with the same inputs share a Hessian: the first one's. */
+typedef struct entry {
+    char name[GGUF_MAX_TENSOR_NAME + 1];
+    size_t mat;
+    size_t owner; /* index of the entry that sums */
+    uint64_t inputs_hash;
+    quant_hessian *hessian; /* of an owner */
+} entry;
+
+struct rt_hessians {
+    const rt_model *model;
+    rt_calibrate_opts opts;
+    double damp;
+    rt_session *session;
+    float *stream; /* [n_chunks][n_ctx][n_embd] */
+    size_t stream_bytes, n_ctx, n_chunks;
+    bool mapped;
+    uint32_t next_layer;
+    entry *entries;
+    size_t n_entries;
+    uint64_t hessian_bytes;
+    bool first_chunk; /* entries are found in it */
+    gguf_pool *pool;  /* during a layer */
+    gguf_error failure;
+};
+
+static gguf_code no_memory(gguf_error *err) {
+    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+}
+
+/* ---- the stream -------------------------------------------------------------------------- */
+
+/* A file without a name: it goes when the process does. */
+static void *map_file(const char *folder, size_t n_bytes, gguf_error *err) {
+    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    void *p = MAP_FAILED;
+    if (fd >= 0 && posix_fallocate(fd, 0, (off_t)n_bytes) == 0)
+        p = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (p == MAP_FAILED)
+        gguf_fail(err, errno == ENOSPC ? GGUF_E_NOSPACE : GGUF_E_IO, folder, GGUF_NO_OFFSET,
+                  "cannot keep %zu bytes of activations there: %s", n_bytes, strerror(errno));
+    if (fd >= 0) close(fd);
+    return p == MAP_FAILED ? NULL : p;
+}
+
+static gguf_code allocate_stream(rt_hessians *h, const char *folder, gguf_error *err) {
+    size_t n_embd = rt_model_hparams(h->model)->n_embd;
+    h->stream_bytes = h->n_chunks * h->n_ctx * n_embd * sizeof(float);
+    h->mapped = h->stream_bytes > MAX_STREAM_BYTES;
+    if (h->mapped)
+        h->stream = map_file(folder, h->stream_bytes, err);
+    else if (!(h->stream = malloc(h->stream_bytes)))
+        return no_memory(err);
+    return h->stream ? GGUF_OK : GGUF_E_IO;
+}
+
+static float *chunk_at(const rt_hessians *h, size_t i) {
+    return h->stream + i * h->n_ctx * rt_model_hparams(h->model)->n_embd;
+}
+
+static gguf_code embed_chunk(void *ctx, size_t i, const int32_t *chunk, gguf_error *err) {
+    rt_hessians *h = ctx;
+    return rt_session_embed(h->session, chunk, h->n_ctx, chunk_at(h, i), err);
+}
+
+static gguf_code open_session(rt_hessians *h, gguf_error *err) {
+    rt_session_opts opts = rt_session_defaults();
+    opts.n_ctx = opts.n_batch = (uint32_t)h->n_ctx;
+    opts.n_threads = h->opts.n_threads;
+    opts.kv_type = GGUF_TYPE_F32;
+    return rt_session_new(h->model, &opts, &h->session, err);
+}
+
+gguf_code rt_hessians_new(const rt_model *model, const int32_t *tokens, size_t n_tokens,
+                          const rt_calibrate_opts *opts, const char *folder, double damp,
+                          rt_hessians **out, gguf_error *err) {
+    *out = NULL;
+    rt_chunks chunks = rt_chunks_of(tokens, n_tokens, opts->n_ctx, opts->n_chunks, opts->bos);
+    if (chunks.n == 0)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "the text is empty");
+    rt_hessians *h = calloc(1, sizeof *h);
+    if (!h) return no_memory(err);
+    *h = (rt_hessians){.model = model, .opts = *opts, .damp = damp};
+    h->n_ctx = chunks.n_ctx;
+    h->n_chunks = chunks.n;
+    gguf_code code = open_session(h, err);
+    if (!code) code = allocate_stream(h, folder, err);
+    if (!code) code = rt_chunks_each(&chunks, embed_chunk, h, err);
+    if (code)
+        rt_hessians_free(h);
+    else
+        *out = h;
+    return code;
+}
+
+static void free_entries(rt_hessians *h) {
+    for (size_t i = 0; i < h->n_entries; i++) quant_hessian_free(h->entries[i].hessian);
+    free(h->entries);
+    h->entries = NULL;
+    h->n_entries = 0;
+    h->hessian_bytes = 0;
+}
+
+void rt_hessians_free(rt_hessians *h) {
+    if (!h) return;
+    free_entries(h);
+    rt_session_free(h->session);
+    if (h->mapped && h->stream)
+        munmap(h->stream, h->stream_bytes);
+    else if (!h->mapped)
+        free(h->stream);
+    free(h);
+}
+
+size_t rt_hessians_n_tokens(const rt_hessians *h) {
+    return h->n_chunks * h->n_ctx;
+}
+
+/* ---- collecting -------------------------------------------------------------------------- */
+
+static entry *find_entry(const rt_hessians *h, const char *name, size_t mat) {
+    for (size_t i = 0; i < h->n_entries; i++)
+        if (h->entries[i].mat == mat && strcmp(h->entries[i].name, name) == 0)
+            return &h->entries[i];
+    return NULL;
+}
+
+/* In the first chunk; `hash` tells equal inputs. */
+static entry *add_entry(rt_hessians *h, const char *name, size_t mat, uint64_t hash, size_t n_cols,
+                        gguf_error *err) {
+    entry *grown = realloc(h->entries, (h->n_entries + 1) * sizeof *grown);
+    if (!grown) {
+        no_memory(err);
+        return NULL;
+    }
+    h->entries = grown;
+    entry *e = &grown[h->n_entries];
+    *e = (entry){.mat = mat, .owner = h->n_entries, .inputs_hash = hash};
+    snprintf(e->name, sizeof e->name, "%s", name);
+    for (size_t i = 0; i < h->n_entries; i++)
+        if (grown[i].hessian && grown[i].hessian->n == n_cols && grown[i].inputs_hash == hash)
+            e->owner = i;
+    if (e->owner == h->n_entries && quant_hessian_new(n_cols, &e->hessian, err)) return NULL;
+    h->n_entries++;
+    return e;
+}
+
+/* The entry of a matrix; new ones are made in the first chunk, as long as there is memory. */
+static quant_hessian *hessian_for(rt_hessians *h, const char *name, size_t mat, uint64_t hash,
+                                  size_t n_cols) {
+    entry *e = find_entry(h, name, mat);
+    if (!e && h->first_chunk) {
+        uint64_t n_bytes = 2 * (uint64_t)n_cols * n_cols * sizeof(float); /* with the factor */
+        if (h->hessian_bytes + n_bytes > MAX_HESSIAN_BYTES) return NULL;
+        e = add_entry(h, name, mat, hash, n_cols, &h->failure);
+        if (e && e->hessian) h->hessian_bytes += n_bytes;
+    }
+    return e ? e->hessian : NULL;
+}
+
+/* The rows that one matrix of a stack multiplies: those routed to an expert, or one head's columns.
+ * Returns their number. */
+static size_t gather(const rt_product *p, size_t mat, size_t n_cols, float *out) {
+    size_t first = p->n_experts ? p->first[mat] : 0;
+    size_t n = p->n_experts ? p->first[mat + 1] - first : p->n_rows;
+    for (size_t i = 0; i < n; i++) {
+        size_t row = p->n_experts ? p->routed[first + i] / p->n_share : i;
+        size_t col = p->n_experts ? 0 : mat * n_cols;
+        memcpy(out + i * n_cols, p->rows + row * p->n_cols + col, n_cols * sizeof *out);
+    }
+    return n;
+}
+
+/* Only asked for where entries are made. */
+static uint64_t hash_inputs(const rt_hessians *h, const rt_product *p) {
+    size_t n_bytes = p->n_rows * p->n_cols * sizeof *p->rows;
+    return h->first_chunk ? gguf_xxh3(p->rows, n_bytes, p->n_experts) : 0;
+}
+
+static void collect_stack(rt_hessians *h, const rt_product *p, const char *name) {
+    size_t n_mats = p->n_experts ? p->n_experts : p->n_heads;
+    size_t n_cols = p->n_experts ? p->n_cols : p->n_cols / n_mats;
+    uint64_t hash = hash_inputs(h, p);
+    size_t most = p->n_rows * (p->n_share ? p->n_share : 1);
+    float *rows = malloc(most * n_cols * sizeof *rows);
+    if (!rows) {
+        no_memory(&h->failure);
+        return;
+    }
+    for (size_t mat = 0; mat < n_mats && !h->failure.code; mat++) {
+        quant_hessian *hessian =
+            hessian_for(h, name, mat, gguf_xxh3(&mat, sizeof mat, hash), n_cols);
+        if (hessian) quant_hessian_add(hessian, rows, gather(p, mat, n_cols, rows), h->pool);
+    }
+    free(rows);
+}
+
+static void collect(void *ctx, const rt_product *p) {
+    rt_hessians *h = ctx;
+    char name[GGUF_MAX_TENSOR_NAME + 1];
+    if (h->failure.code || p->weight.len >= sizeof name || p->n_rows == 0) return;
+    memcpy(name, p->weight.ptr, p->weight.len);
+    name[p->weight.len] = '\0';
+    if (p->n_experts || p->n_heads) {
+        collect_stack(h, p, name);
+        return;
+    }
+    quant_hessian *hessian = hessian_for(h, name, 0, hash_inputs(h, p), p->n_cols);
+    if (hessian) quant_hessian_add(hessian, p->rows, p->n_rows, h->pool);
+}
+
+/* ---- factors ----------------------------------------------------------------------------- */
+
+typedef struct factor_job {
+    rt_hessians *h;
+    atomic_int failure;
+} factor_job;
+
+static bool has_samples(const quant_hessian *hessian) {
+    return hessian->n_samples * MIN_SAMPLES_SHARE >= hessian->n;
+}
+
+static void factor_task(void *ctx, size_t task, unsigned worker) {
+    factor_job *job = ctx;
+    quant_hessian *hessian = job->h->entries[task].hessian;
+    (void)worker;
+    if (!hessian || hessian->n_samples == 0) return;
+    gguf_code code = has_samples(hessian) ? quant_hessian_factor(hessian, job->h->damp, NULL)
+                                          : quant_hessian_mean(hessian, job->h->damp, NULL);
+    if (code) atomic_store(&job->failure, (int)code);
+}
+
+static gguf_code factor_all(rt_hessians *h, gguf_pool *pool, gguf_error *err) {
+    factor_job job = {.h = h};
+    gguf_pool_run(pool, h->n_entries, factor_task, &job);
+    gguf_code code = (gguf_code)atomic_load(&job.failure);
+    if (code == GGUF_E_NOMEM) return no_memory(err);
+    return code ? gguf_fail(err, code, NULL, GGUF_NO_OFFSET,
+                            "the inputs of layer %u have no usable Hessian", h->next_layer)
+                : GGUF_OK;
+}
+
+/* ---- layers ------------------------------------------------------------------------------ */
+
+static gguf_code check_cancel(const rt_hessians *h, gguf_error *err) {
+    if (h->failure.code) {
+        if (err && !err->code) *err = h->failure;
+        return h->failure.code;
+    }
+    if (h->opts.cancel && atomic_load(h->opts.cancel))
+        return gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
+    return GGUF_OK;
+}
+
+static void report_progress(const rt_hessians *h, size_t n_done) {
+    if (h->opts.progress)
+        h->opts.progress(h->opts.progress_ctx, n_done * h->n_ctx, rt_hessians_n_tokens(h));
+}
+
+static void start_collecting(rt_hessians *h, bool wanted, gguf_pool *pool) {
+    free_entries(h);
+    h->pool = pool;
+    h->first_chunk = true;
+    rt_session_set_hook(h->session, wanted ? collect : NULL, h);
+}
+
+gguf_code rt_hessians_next_layer(rt_hessians *h, bool wanted, gguf_pool *pool, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    start_collecting(h, wanted, pool);
+    for (size_t i = 0; i < h->n_chunks && !code; i++) {
+        code = rt_session_layer(h->session, h->next_layer, chunk_at(h, i), h->n_ctx, err);
+        if (!code) code = check_cancel(h, err);
+        h->first_chunk = false;
+        report_progress(h, i + 1);
+    }
+    h->next_layer++;
+    return code || !wanted ? code : factor_all(h, pool, err);
+}
+
+gguf_code rt_hessians_head(rt_hessians *h, gguf_pool *pool, gguf_error *err) {
+    size_t n_vocab = rt_model_hparams(h->model)->n_vocab;
+    float *logits = malloc(h->n_ctx * n_vocab * sizeof *logits);
+    gguf_code code = logits ? GGUF_OK : no_memory(err);
+    start_collecting(h, true, pool);
+    for (size_t i = 0; i < h->n_chunks && !code; i++) {
+        code = rt_session_head(h->session, chunk_at(h, i), h->n_ctx, logits, err);
+        if (!code) code = check_cancel(h, err);
+        h->first_chunk = false;
+        report_progress(h, i + 1);
+    }
+    free(logits);
+    return code ? code : factor_all(h, pool, err);
+}
+
+const quant_hessian *rt_hessians_find(const rt_hessians *h, const char *weight, size_t mat) {
+    const entry *e = find_entry(h, weight, mat);
+    const quant_hessian *hessian = e ? h->entries[e->owner].hessian : NULL;
+    return hessian && hessian->n_samples ? hessian : NULL;
+}

@@ -1,0 +1,67 @@
+/* The CPU backend's state, shared by its files. */
+#ifndef RUNTIME_ENGINE_CPU_CPU_INTERNAL_H
+#define RUNTIME_ENGINE_CPU_CPU_INTERNAL_H
+
+#include "quant/quant.h"
+#include "runtime/engine/cpu/cpu_kernels.h"
+
+typedef struct rt_cpu {
+    rt_backend base;
+    const rt_cpu_kernels *kernels;
+    gguf_pool *pool;
+    rt_precision precision;
+    const float *input; /* [n_inputs][n_input_cols] */
+    size_t n_inputs, n_input_cols;
+    quant_act encoded;    /* what `acts` holds of the input; QUANT_ACT_NONE = nothing */
+    uint8_t *acts;        /* the input in 8-bit blocks */
+    uint8_t *scratch;     /* one stretch per worker */
+    size_t scratch_bytes; /* of one worker */
+} rt_cpu;
+
+static inline rt_cpu *rt_cpu_of(rt_backend *backend) {
+    return (rt_cpu *)(void *)backend;
+}
+
+static inline float *rt_cpu_scratch(const rt_cpu *cpu, unsigned worker) {
+    return (float *)(void *)(cpu->scratch + worker * cpu->scratch_bytes);
+}
+
+static inline uint64_t rt_round_up(uint64_t value, uint64_t multiple) {
+    return (value + multiple - 1) / multiple * multiple;
+}
+
+/* Working memory of one worker, and of the encoded input, in bytes. */
+uint64_t rt_cpu_matmul_scratch(const rt_hparams *hp);
+uint64_t rt_cpu_acts_bytes(const rt_hparams *hp, uint32_t n_batch);
+uint64_t rt_cpu_attention_scratch(const rt_hparams *hp);
+
+/* Operations of backend.h. */
+void rt_cpu_set_input(rt_backend *backend, const float *x, size_t n, size_t n_cols);
+void rt_cpu_matmul(rt_backend *backend, const rt_weight *weight, float *out);
+void rt_cpu_matmul_groups(rt_backend *backend, const rt_weight *weight, const rt_groups *groups,
+                          float *out, size_t stride);
+gguf_code rt_cpu_kv_store(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch,
+                          const float *k, const float *v, gguf_error *err);
+void rt_cpu_kv_load(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch, float *k);
+void rt_cpu_attention(rt_backend *backend, const rt_attention *attention, const rt_kv_layer *kv,
+                      const rt_batch *batch, const float *q, float *out);
+void rt_cpu_embed(rt_backend *backend, const rt_weight *table, const int32_t *ids, size_t n,
+                  float *out);
+void rt_cpu_norm(rt_backend *backend, rt_norm kind, const rt_scale *scale, float eps,
+                 const float *x, size_t n, size_t stride, float *out);
+void rt_cpu_rope(rt_backend *backend, rt_rope kind, const float *table, uint32_t n_rot, float *x,
+                 size_t n, uint32_t n_head, uint32_t head_dim);
+void rt_cpu_activate(rt_backend *backend, rt_activation activation, float *gate, const float *up,
+                     size_t n, size_t n_cols);
+void rt_cpu_add(rt_backend *backend, float *x, const float *y, float factor, const float *gates,
+                size_t n, size_t n_cols);
+void rt_cpu_combine(rt_backend *backend, const float *x, const float *weights, uint32_t k, size_t n,
+                    size_t n_cols, float *out);
+void rt_cpu_shape(rt_backend *backend, float *x, float factor, float cap, float limit, size_t n,
+                  size_t n_cols);
+void rt_cpu_copy(rt_backend *backend, const float *x, size_t x_stride, size_t n, size_t n_cols,
+                 float *out, size_t out_stride);
+void rt_cpu_route(rt_backend *backend, const rt_route_rule *rule, float *logits, size_t n,
+                  uint32_t *experts, float *weights);
+
+#endif

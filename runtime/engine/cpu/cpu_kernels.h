@@ -1,0 +1,62 @@
+/* Inner loops of the CPU backend. They are written once, in kernels_impl.h, with vectors of the
+ * compiler, and compiled per instruction set: every variant gives the same bits. */
+#ifndef RUNTIME_ENGINE_CPU_CPU_KERNELS_H
+#define RUNTIME_ENGINE_CPU_CPU_KERNELS_H
+
+#include "runtime/engine/backend.h"
+
+#define RT_STRIP   16 /* keys, or columns of values, that lie side by side */
+#define RT_QUERIES 4  /* query heads that attend takes at once */
+
+/* What attend keeps of one query head between pages; start with {-INFINITY, 0}. */
+typedef struct rt_softmax {
+    float max; /* of the scores so far */
+    float sum; /* of exp(score - max) */
+} rt_softmax;
+
+/* One page of keys and values of one KV head, in f32. Lanes of a strip are independent sums, so
+ * nothing is added across them and their width does not matter. */
+typedef struct rt_kv_page {
+    const float *k;    /* [RT_KV_PAGE_TOKENS / RT_STRIP][n_k][RT_STRIP]: a key per lane */
+    const float *v;    /* [n_v / RT_STRIP][RT_KV_PAGE_TOKENS][RT_STRIP]: a column per lane */
+    uint32_t n_k, n_v; /* n_v a multiple of RT_STRIP */
+    float scale, cap;  /* cap 0 = none */
+} rt_kv_page;
+
+/* Query heads of one KV head, each with the rows of the page that it sees: none if end <= first.
+ * Rows that only a neighbour sees count nothing. */
+typedef struct rt_queries {
+    const float *q;    /* [n][n_k] */
+    rt_softmax *state; /* [n] */
+    float *acc;        /* [n][n_v] */
+    uint32_t n;        /* at most RT_QUERIES */
+    uint32_t first[RT_QUERIES], end[RT_QUERIES];
+} rt_queries;
+
+typedef struct rt_cpu_kernels {
+    /* out = x / sqrt(mean(x^2) + eps) * weight; out may be x */
+    void (*norm_rms)(const float *x, const float *weight, float eps, size_t n, float *out);
+    /* out = (x - mean(x)) / sqrt(variance(x) + eps) * weight; out may be x */
+    void (*norm_layer)(const float *x, const float *weight, float eps, size_t n, float *out);
+    /* x += factor * y */
+    void (*add)(float *x, const float *y, float factor, size_t n);
+    /* gate = activation(gate) * up; up NULL: activation(gate) */
+    void (*activate)(rt_activation activation, float *gate, const float *up, size_t n);
+    /* x = cap * tanh(x / cap) */
+    void (*soft_cap)(float *x, float cap, size_t n);
+    /* out = half-precision values, all finite */
+    void (*load_f16)(const void *src, size_t n, float *out);
+    /* out [n][RT_STRIP] = the transpose of rows [RT_STRIP][n], n a multiple of 8 */
+    void (*transpose)(const float *rows, uint32_t n, float *out);
+    /* Online softmax: bring state and acc of the queries forward by one page. */
+    void (*attend)(const rt_kv_page *page, const rt_queries *queries);
+} rt_cpu_kernels;
+
+extern const rt_cpu_kernels rt_cpu_kernels_generic;
+extern const rt_cpu_kernels rt_cpu_kernels_avx2;   /* x86 only, */
+extern const rt_cpu_kernels rt_cpu_kernels_avx512; /* as this */
+
+/* The variant for this processor, as quant_isa_name chose it. */
+const rt_cpu_kernels *rt_cpu_kernels_get(void);
+
+#endif

@@ -1,0 +1,241 @@
+/* Products with weights: rows of the weight are divided among the workers, tokens go in tiles that
+ * stay in cache. Neither changes the sum of any element. */
+#include "runtime/engine/cpu/cpu_internal.h"
+
+#include <string.h>
+
+enum {
+    ROW_STEP = 16,           /* tasks have whole multiples: a strip has as many rows */
+    GATHER_ROWS = 96,        /* results that wait in scratch to be brought to their rows, */
+    GATHER_TOKENS = 16,      /* and the inputs brought together for them */
+    TASKS_PER_WORKER = 4,    /* so that a slow core does not hold up the others */
+    MIN_TASK_ELEMS = 131072, /* fewer products than this are not worth handing out */
+    ENCODE_ROWS = 4,
+    MIN_FAST_TOKENS = 8 /* fewer wait for memory and gain nothing */
+};
+
+static uint64_t max_u64(uint64_t a, uint64_t b) {
+    return a > b ? a : b;
+}
+
+/* Of n rows, in the largest of the encodings. */
+static uint64_t encoded_bytes(uint64_t n, uint64_t n_cols) {
+    uint64_t q8 = quant_act_row_bytes(QUANT_ACT_Q8, rt_round_up(n_cols, 32));
+    uint64_t q8_k = quant_act_row_bytes(QUANT_ACT_Q8_K, rt_round_up(n_cols, 256));
+    return n * max_u64(max_u64(q8, q8_k), quant_act_row_bytes(QUANT_ACT_BF16, n_cols));
+}
+
+uint64_t rt_cpu_acts_bytes(const rt_hparams *hp, uint32_t n_batch) {
+    uint64_t cols =
+        max_u64(max_u64(hp->n_embd, hp->n_ff), max_u64(hp->n_ff_shared, hp->n_latent_q));
+    uint32_t head_dim_out = hp->n_latent ? hp->head_dim_out : hp->head_dim_v;
+    uint64_t n_bytes = encoded_bytes(n_batch, max_u64(cols, (uint64_t)hp->n_head * head_dim_out));
+    uint64_t experts = encoded_bytes((uint64_t)n_batch * hp->n_expert_used, hp->n_ff_expert);
+    uint64_t heads =
+        encoded_bytes((uint64_t)n_batch * hp->n_head, max_u64(hp->head_dim_plain, hp->n_latent));
+    return max_u64(n_bytes, max_u64(experts, hp->n_latent ? heads : 0));
+}
+
+/* The results and, behind them, the inputs of a tile of a group; f32 is the widest form of those.
+ */
+uint64_t rt_cpu_matmul_scratch(const rt_hparams *hp) {
+    uint64_t cols = hp->n_expert ? max_u64(hp->n_embd, hp->n_ff_expert) : 0;
+    if (hp->n_latent) cols = max_u64(cols, max_u64(hp->head_dim_plain, hp->n_latent));
+    uint64_t gathered = cols ? max_u64(cols * sizeof(float), encoded_bytes(1, cols)) : 0;
+    return GATHER_TOKENS * (GATHER_ROWS * sizeof(float) + gathered);
+}
+
+/* ---- input -------------------------------------------------------------------------------------
+ */
+
+void rt_cpu_set_input(rt_backend *backend, const float *x, size_t n, size_t n_cols) {
+    rt_cpu *cpu = rt_cpu_of(backend);
+    cpu->input = x;
+    cpu->n_inputs = n;
+    cpu->n_input_cols = n_cols;
+    cpu->encoded = QUANT_ACT_NONE;
+}
+
+static void encode_task(void *ctx, size_t task, unsigned worker) {
+    const rt_cpu *cpu = ctx;
+    size_t row_bytes = quant_act_row_bytes(cpu->encoded, cpu->n_input_cols);
+    size_t end = (task + 1) * ENCODE_ROWS;
+    (void)worker;
+    if (end > cpu->n_inputs) end = cpu->n_inputs;
+    for (size_t t = task * ENCODE_ROWS; t < end; t++)
+        quant_act_encode(cpu->encoded, cpu->input + t * cpu->n_input_cols, cpu->n_input_cols,
+                         cpu->acts + t * row_bytes);
+}
+
+/* The input as the weight's type multiplies it; encoded once for all weights of a kind. */
+static const void *input_as(rt_cpu *cpu, quant_act act) {
+    if (act == QUANT_ACT_NONE) return cpu->input;
+    if (cpu->encoded != act) {
+        cpu->encoded = act;
+        gguf_pool_run(cpu->pool, (cpu->n_inputs + ENCODE_ROWS - 1) / ENCODE_ROWS, encode_task, cpu);
+    }
+    return cpu->acts;
+}
+
+/* ---- products ----------------------------------------------------------------------------------
+ */
+
+typedef struct product {
+    const rt_cpu *cpu;
+    const rt_weight *weight;
+    quant_act act;
+    bool repacked; /* rows in whole multiples of 16 */
+    const uint8_t *acts;
+    size_t n_acts, act_bytes; /* of one row of acts */
+    size_t task_rows;
+    float *out; /* rows `stride` apart */
+    size_t stride;
+    const rt_groups *groups; /* NULL: one matrix for all rows */
+    size_t row_tasks;        /* of one matrix */
+} product;
+
+/* Rows of one matrix of the stack. */
+static const uint8_t *rows_of(const product *p, uint32_t mat, size_t row) {
+    const rt_weight *w = p->weight;
+    const uint8_t *rows = p->repacked ? w->repacked : w->data;
+    return rows + mat * w->mat_bytes + row * w->row_bytes;
+}
+
+static void multiply(const product *p, const uint8_t *rows, size_t n_rows, const void *acts,
+                     size_t n_tokens, float *out, size_t stride) {
+    const rt_weight *w = p->weight;
+    if (p->repacked)
+        quant_matmul_repacked(w->type, rows, n_rows, w->n_cols, acts, n_tokens, out, stride);
+    else
+        quant_matmul(w->type, p->act, rows, n_rows, w->n_cols, acts, n_tokens, out, stride);
+}
+
+static void add_bias(const product *p, uint32_t mat, size_t row, size_t n_rows, float *out) {
+    const float *bias = p->weight->bias;
+    if (!bias) return;
+    bias += (size_t)mat * p->weight->bias_stride + row;
+    for (size_t r = 0; r < n_rows; r++) out[r] += bias[r];
+}
+
+/* Rows of one task times all tokens. */
+static void product_rows(const product *p, size_t row, size_t n_rows) {
+    float *out = p->out + row;
+    multiply(p, rows_of(p, 0, row), n_rows, p->acts, p->n_acts, out, p->stride);
+    for (size_t t = 0; t < p->n_acts; t++) add_bias(p, 0, row, n_rows, out + t * p->stride);
+}
+
+/* A tile of a group: some rows of a matrix and the tokens that are routed to it. */
+typedef struct tile_job {
+    uint32_t mat;
+    size_t row, n_rows, n_tokens;
+    const uint32_t *tokens; /* output rows */
+} tile_job;
+
+/* The inputs of a tile, next to one another. */
+static const void *gather(const product *p, const tile_job *t, uint8_t *scratch) {
+    uint32_t share = p->groups->n_share;
+    if (t->n_tokens == 1) return p->acts + t->tokens[0] / share * p->act_bytes;
+    for (size_t i = 0; i < t->n_tokens; i++)
+        memcpy(scratch + i * p->act_bytes, p->acts + t->tokens[i] / share * p->act_bytes,
+               p->act_bytes);
+    return scratch;
+}
+
+/* The results of a tile to their rows. */
+static void scatter(const product *p, const tile_job *t, const float *tile) {
+    for (size_t i = 0; i < t->n_tokens; i++) {
+        float *out = p->out + t->tokens[i] * p->stride + t->row;
+        memcpy(out, tile + i * t->n_rows, t->n_rows * sizeof *out);
+        add_bias(p, t->mat, t->row, t->n_rows, out);
+    }
+}
+
+/* Rows of one matrix of a stack times the tokens that are routed to it. */
+static void group_rows(const product *p, uint32_t mat, size_t row, size_t n_rows, float *tile) {
+    const rt_groups *groups = p->groups;
+    uint8_t *gathered = (uint8_t *)(tile + GATHER_ROWS * GATHER_TOKENS);
+    for (uint32_t i = groups->first[mat]; i < groups->first[mat + 1]; i += GATHER_TOKENS) {
+        uint32_t left = groups->first[mat + 1] - i;
+        tile_job t = {.mat = mat, .row = row, .n_rows = n_rows, .tokens = groups->rows + i};
+        t.n_tokens = left < GATHER_TOKENS ? left : GATHER_TOKENS;
+        multiply(p, rows_of(p, mat, row), n_rows, gather(p, &t, gathered), t.n_tokens, tile,
+                 n_rows);
+        scatter(p, &t, tile);
+    }
+}
+
+static bool has_rows(const rt_groups *groups, uint32_t mat) {
+    return groups->first[mat + 1] > groups->first[mat];
+}
+
+/* The matrix that has rows, after n others that have. */
+static uint32_t nth_used(const rt_groups *groups, size_t n) {
+    uint32_t mat = 0;
+    for (;; mat++)
+        if (has_rows(groups, mat) && n-- == 0) return mat;
+}
+
+static void product_task(void *ctx, size_t task, unsigned worker) {
+    const product *p = ctx;
+    size_t row = task % p->row_tasks * p->task_rows, end = row + p->task_rows;
+    if (end > p->weight->n_rows) end = p->weight->n_rows;
+    if (!p->groups) {
+        product_rows(p, row, end - row);
+        return;
+    }
+    float *tile = rt_cpu_scratch(p->cpu, worker);
+    uint32_t mat = nth_used(p->groups, task / p->row_tasks);
+    for (; row < end; row += GATHER_ROWS)
+        group_rows(p, mat, row, end - row < GATHER_ROWS ? end - row : GATHER_ROWS, tile);
+}
+
+/* Rows per task: few enough that all workers stay busy, enough that a task is worth its call. */
+static size_t rows_per_task(const rt_cpu *cpu, const rt_weight *weight, size_t n_tokens) {
+    size_t n_tasks = (size_t)gguf_pool_threads(cpu->pool) * TASKS_PER_WORKER;
+    size_t rows = (weight->n_rows + n_tasks - 1) / n_tasks;
+    size_t least = MIN_TASK_ELEMS / (weight->n_cols * n_tokens) + 1;
+    return rt_round_up(rows > least ? rows : least,
+                       rows > ROW_STEP || weight->repacked ? ROW_STEP : 4);
+}
+
+/* The form in which a weight multiplies the input. */
+static quant_act act_for(const rt_cpu *cpu, const rt_weight *weight) {
+    static const quant_act fast[] = {
+        [RT_PRECISION_BF16] = QUANT_ACT_BF16, [RT_PRECISION_Q8] = QUANT_ACT_Q8};
+    quant_act act = quant_act_of(weight->type);
+    if (cpu->precision == RT_PRECISION_F32) return QUANT_ACT_NONE;
+    if (cpu->precision == RT_PRECISION_DEFAULT || cpu->n_inputs < MIN_FAST_TOKENS) return act;
+    quant_act wish = fast[cpu->precision];
+    return quant_can_multiply(weight->type, wish, weight->n_cols) ? wish : act;
+}
+
+static product start_product(rt_cpu *cpu, const rt_weight *weight, float *out, size_t stride) {
+    product p = {.cpu = cpu, .weight = weight, .n_acts = cpu->n_inputs, .out = out};
+    p.stride = stride;
+    p.act = act_for(cpu, weight);
+    p.repacked = weight->repacked && p.act == quant_act_of(weight->type);
+    p.acts = input_as(cpu, p.act);
+    p.act_bytes = quant_act_row_bytes(p.act, weight->n_cols);
+    return p;
+}
+
+void rt_cpu_matmul(rt_backend *backend, const rt_weight *weight, float *out) {
+    rt_cpu *cpu = rt_cpu_of(backend);
+    product p = start_product(cpu, weight, out, weight->n_rows);
+    p.task_rows = rows_per_task(cpu, weight, cpu->n_inputs);
+    p.row_tasks = (weight->n_rows + p.task_rows - 1) / p.task_rows;
+    gguf_pool_run(cpu->pool, p.row_tasks, product_task, &p);
+}
+
+void rt_cpu_matmul_groups(rt_backend *backend, const rt_weight *weight, const rt_groups *groups,
+                          float *out, size_t stride) {
+    rt_cpu *cpu = rt_cpu_of(backend);
+    product p = start_product(cpu, weight, out, stride);
+    p.groups = groups;
+    size_t n_used = 0;
+    for (uint32_t mat = 0; mat < groups->n_mats; mat++) n_used += has_rows(groups, mat);
+    if (n_used == 0) return;
+    p.task_rows = rows_per_task(cpu, weight, groups->first[groups->n_mats] / n_used);
+    p.row_tasks = (weight->n_rows + p.task_rows - 1) / p.task_rows;
+    gguf_pool_run(cpu->pool, n_used * p.row_tasks, product_task, &p);
+}

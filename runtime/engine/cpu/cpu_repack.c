@@ -1,0 +1,91 @@
+/* Laying weights so that they multiply faster: a copy that this processor's kernels like better. */
+#include "quant/quant.h"
+#include "runtime/engine/memory.h"
+#include "runtime/model/model_internal.h"
+#include "runtime/model/slots.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define TASK_ROWS 256
+
+typedef struct job {
+    rt_weight *weight;
+    uint8_t *to;
+    size_t tasks_of_mat;
+} job;
+
+static uint64_t repacked_bytes(const rt_weight *w) {
+    uint64_t mat_bytes = w->n_rows * w->row_bytes;
+    bool fused = w->n_mats > 1 && w->mat_bytes != mat_bytes; /* other rows between the matrices */
+    if (!w->data || w->repacked || fused || !quant_can_repack(w->type, w->n_rows)) return 0;
+    return (w->n_mats * mat_bytes + 63) / 64 * 64;
+}
+
+static void repack_rows(void *ctx, size_t task, unsigned worker) {
+    const job *j = ctx;
+    const rt_weight *w = j->weight;
+    uint64_t row = task % j->tasks_of_mat * TASK_ROWS;
+    uint64_t off = task / j->tasks_of_mat * w->mat_bytes + row * w->row_bytes;
+    size_t n_rows = w->n_rows - row < TASK_ROWS ? w->n_rows - row : TASK_ROWS;
+    (void)worker;
+    quant_repack(w->type, (const uint8_t *)w->data + off, n_rows, w->n_cols, j->to + off);
+}
+
+/* The file's pages are not needed soon: without this both copies would count as memory. */
+static void release(const rt_model *model, const rt_weight *w) {
+    char name[GGUF_MAX_TENSOR_NAME + 1];
+    if (w->name.len == 0 || w->name.len >= sizeof name) return;
+    memcpy(name, w->name.ptr, w->name.len);
+    name[w->name.len] = '\0';
+    const gguf_tensor *tensor = gguf_file_find_tensor(model->file, name);
+    if (tensor) gguf_file_release(model->file, tensor, 0, tensor->n_bytes);
+}
+
+static uint8_t *repack(rt_model *model, rt_weight *w, uint8_t *to, gguf_pool *pool) {
+    uint64_t n_bytes = repacked_bytes(w);
+    if (n_bytes == 0) return to;
+    job j = {w, to, (w->n_rows + TASK_ROWS - 1) / TASK_ROWS};
+    gguf_pool_run(pool, w->n_mats * j.tasks_of_mat, repack_rows, &j);
+    w->repacked = to;
+    release(model, w);
+    return to + n_bytes;
+}
+
+static rt_weight *matrix_of(rt_model *model, uint32_t layer, size_t i) {
+    return (rt_weight *)(void *)((char *)&model->layers[layer] + rt_layer_slots.matrices[i].field);
+}
+
+static uint64_t total_bytes(rt_model *model) {
+    uint64_t n_bytes = repacked_bytes(&model->output);
+    for (uint32_t layer = 0; layer < model->hparams.n_layer; layer++)
+        for (size_t i = 0; i < rt_layer_slots.n_matrices; i++)
+            n_bytes += repacked_bytes(matrix_of(model, layer, i));
+    return n_bytes;
+}
+
+gguf_code rt_model_repack(rt_model *model, unsigned n_threads, const atomic_bool *cancel,
+                          gguf_error *err) {
+    uint64_t n_bytes = total_bytes(model);
+    gguf_pool *pool;
+    if (model->repacked || n_bytes == 0 || n_bytes > rt_available_bytes() / 4 * 3) return GGUF_OK;
+    if (rt_allocate(n_bytes, &model->repacked, err)) return GGUF_OK; /* works without */
+    gguf_code code = gguf_pool_new(n_threads, &pool, err);
+    if (code) {
+        free(model->repacked);
+        model->repacked = NULL;
+        return code;
+    }
+    uint8_t *to = repack(model, &model->output, model->repacked, pool);
+    uint32_t n_layer = model->hparams.n_layer;
+    for (uint32_t layer = 0; layer < n_layer && !(cancel && atomic_load(cancel)); layer++)
+        for (size_t i = 0; i < rt_layer_slots.n_matrices; i++)
+            to = repack(model, matrix_of(model, layer, i), to, pool);
+    model->repacked_bytes = (uint64_t)(to - model->repacked);
+    gguf_pool_free(pool);
+    return GGUF_OK;
+}
+
+uint64_t rt_model_repacked_bytes(const rt_model *model) {
+    return model->repacked_bytes;
+}

@@ -1,0 +1,180 @@
+/* Operations that go row by row, rows in parallel. */
+#include "runtime/engine/cpu/cpu_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+enum { ROW_TASK_ELEMS = 32768 }; /* about what makes a task worth its call */
+
+typedef struct row_job {
+    const rt_cpu *cpu;
+    void (*fn)(const struct row_job *job, size_t row);
+    size_t n_rows, task_rows, n_cols, x_stride, out_stride;
+    const float *x, *y;
+    float *out;
+    float factor, cap, limit, eps;
+    const rt_weight *table;
+    const rt_scale *scale;
+    const rt_route_rule *rule;
+    const int32_t *ids;
+    uint32_t *experts;
+    float *weights;
+    int kind;
+    uint32_t n_rot, n_head, k;
+} row_job;
+
+static void row_task(void *ctx, size_t task, unsigned worker) {
+    const row_job *job = ctx;
+    size_t end = (task + 1) * job->task_rows;
+    (void)worker;
+    if (end > job->n_rows) end = job->n_rows;
+    for (size_t row = task * job->task_rows; row < end; row++) job->fn(job, row);
+}
+
+/* cost_cols: elements that a row costs. */
+static void run_rows(rt_backend *backend, row_job *job, size_t cost_cols) {
+    job->cpu = rt_cpu_of(backend);
+    job->task_rows = ROW_TASK_ELEMS / cost_cols + 1;
+    size_t n_tasks = (job->n_rows + job->task_rows - 1) / job->task_rows;
+    gguf_pool_run(job->cpu->pool, n_tasks, row_task, job);
+}
+
+static void embed_row(const row_job *job, size_t row) {
+    const rt_weight *table = job->table;
+    uint64_t off = (uint64_t)job->ids[row] * table->row_bytes;
+    quant_decode(table->type, (const uint8_t *)table->data + off, 1, table->n_cols,
+                 job->out + row * job->n_cols, NULL);
+}
+
+void rt_cpu_embed(rt_backend *backend, const rt_weight *table, const int32_t *ids, size_t n,
+                  float *out) {
+    row_job job = {.fn = embed_row, .table = table, .ids = ids, .n_rows = n, .out = out};
+    job.n_cols = table->n_cols;
+    run_rows(backend, &job, job.n_cols);
+}
+
+static void norm_row(const row_job *job, size_t row) {
+    const rt_cpu_kernels *kernels = job->cpu->kernels;
+    const rt_scale *s = job->scale;
+    size_t off = row % s->n_rows * s->n_cols;
+    float *out = job->out + row * job->out_stride;
+    (job->kind == RT_NORM_RMS ? kernels->norm_rms : kernels->norm_layer)(
+        job->x + row * job->out_stride, s->weight + off, job->eps, s->n_cols, out);
+    if (s->bias) kernels->add(out, s->bias + off, 1, s->n_cols);
+}
+
+void rt_cpu_norm(rt_backend *backend, rt_norm kind, const rt_scale *scale, float eps,
+                 const float *x, size_t n, size_t stride, float *out) {
+    row_job job = {.fn = norm_row, .kind = kind, .scale = scale, .eps = eps, .x = x, .out = out};
+    job.n_rows = n;
+    job.out_stride = stride;
+    run_rows(backend, &job, scale->n_cols);
+}
+
+/* Dimensions a and b of pair i are next to each other, or half a turn's width apart. */
+static void rope_row(const row_job *job, size_t row) {
+    uint32_t n_pairs = job->n_rot / 2, head_dim = (uint32_t)job->n_cols / job->n_head;
+    uint32_t step = job->kind == RT_ROPE_ADJACENT ? 2 : 1;
+    uint32_t apart = job->kind == RT_ROPE_ADJACENT ? 1 : n_pairs;
+    const float *turn = job->y + row * job->n_rot;
+    for (uint32_t head = 0; head < job->n_head; head++) {
+        float *x = job->out + row * job->n_cols + (size_t)head * head_dim;
+        for (uint32_t i = 0; i < n_pairs; i++, x += step) {
+            float a = x[0], b = x[apart], cosine = turn[2 * i], sine = turn[2 * i + 1];
+            x[0] = a * cosine - b * sine;
+            x[apart] = a * sine + b * cosine;
+        }
+    }
+}
+
+void rt_cpu_rope(rt_backend *backend, rt_rope kind, const float *table, uint32_t n_rot, float *x,
+                 size_t n, uint32_t n_head, uint32_t head_dim) {
+    row_job job = {.fn = rope_row, .kind = kind, .y = table, .n_rows = n, .out = x};
+    if (kind == RT_ROPE_NONE || n_rot == 0) return;
+    job.n_cols = (size_t)n_head * head_dim;
+    job.n_rot = n_rot;
+    job.n_head = n_head;
+    run_rows(backend, &job, job.n_cols);
+}
+
+static void activate_row(const row_job *job, size_t row) {
+    size_t off = row * job->n_cols;
+    job->cpu->kernels->activate((rt_activation)job->kind, job->out + off,
+                                job->x ? job->x + off : NULL, job->n_cols);
+}
+
+void rt_cpu_activate(rt_backend *backend, rt_activation activation, float *gate, const float *up,
+                     size_t n, size_t n_cols) {
+    row_job job = {.fn = activate_row, .kind = (int)activation, .x = up, .out = gate, .n_rows = n};
+    job.n_cols = n_cols;
+    run_rows(backend, &job, n_cols);
+}
+
+static void add_row(const row_job *job, size_t row) {
+    size_t off = row * job->n_cols;
+    float factor = job->y ? job->factor / (1 + expf(-job->y[row])) : job->factor;
+    job->cpu->kernels->add(job->out + off, job->x + off, factor, job->n_cols);
+}
+
+void rt_cpu_add(rt_backend *backend, float *x, const float *y, float factor, const float *gates,
+                size_t n, size_t n_cols) {
+    row_job job = {.fn = add_row, .x = y, .y = gates, .out = x, .factor = factor, .n_rows = n};
+    job.n_cols = n_cols;
+    run_rows(backend, &job, n_cols);
+}
+
+static void combine_row(const row_job *job, size_t row) {
+    float *out = job->out + row * job->n_cols;
+    memset(out, 0, job->n_cols * sizeof *out);
+    for (size_t i = row * job->k; i < (row + 1) * job->k; i++)
+        job->cpu->kernels->add(out, job->x + i * job->n_cols, job->y[i], job->n_cols);
+}
+
+void rt_cpu_combine(rt_backend *backend, const float *x, const float *weights, uint32_t k, size_t n,
+                    size_t n_cols, float *out) {
+    row_job job = {.fn = combine_row, .x = x, .y = weights, .k = k, .n_rows = n, .out = out};
+    job.n_cols = n_cols;
+    run_rows(backend, &job, n_cols * k);
+}
+
+static void shape_row(const row_job *job, size_t row) {
+    float *x = job->out + row * job->n_cols, limit = job->limit;
+    for (size_t i = 0; i < job->n_cols && job->factor != 1; i++) x[i] *= job->factor;
+    if (job->cap != 0) job->cpu->kernels->soft_cap(x, job->cap, job->n_cols);
+    for (size_t i = 0; i < job->n_cols && limit != 0; i++)
+        x[i] = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
+}
+
+void rt_cpu_shape(rt_backend *backend, float *x, float factor, float cap, float limit, size_t n,
+                  size_t n_cols) {
+    row_job job = {.fn = shape_row, .out = x, .factor = factor, .cap = cap, .limit = limit};
+    job.n_rows = n;
+    job.n_cols = n_cols;
+    run_rows(backend, &job, n_cols);
+}
+
+static void copy_row(const row_job *job, size_t row) {
+    memcpy(job->out + row * job->out_stride, job->x + row * job->x_stride,
+           job->n_cols * sizeof *job->out);
+}
+
+void rt_cpu_copy(rt_backend *backend, const float *x, size_t x_stride, size_t n, size_t n_cols,
+                 float *out, size_t out_stride) {
+    row_job job = {.fn = copy_row, .x = x, .out = out, .n_rows = n, .n_cols = n_cols};
+    job.x_stride = x_stride;
+    job.out_stride = out_stride;
+    run_rows(backend, &job, n_cols);
+}
+
+static void route_row(const row_job *job, size_t row) {
+    const rt_route_rule *rule = job->rule;
+    rt_route(rule, job->out + row * rule->n_expert, job->experts + row * rule->n_used,
+             job->weights + row * rule->n_used);
+}
+
+void rt_cpu_route(rt_backend *backend, const rt_route_rule *rule, float *logits, size_t n,
+                  uint32_t *experts, float *weights) {
+    row_job job = {.fn = route_row, .rule = rule, .out = logits, .n_rows = n, .experts = experts};
+    job.weights = weights;
+    run_rows(backend, &job, (size_t)rule->n_expert * (rule->n_used + rule->n_group));
+}

@@ -1,0 +1,64 @@
+/* What an embedding model makes of the rows of a text. */
+#include "runtime/model/model_internal.h"
+
+#include "quant/quant.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+uint32_t rt_pooled_size(const rt_model *model) {
+    bool scores = model->hparams.pooling == RT_POOLING_RANK && model->cls_output.data;
+    return scores ? model->cls_output.n_rows : model->hparams.n_embd;
+}
+
+static void mean(const float *rows, size_t n, size_t n_cols, float *out) {
+    for (size_t c = 0; c < n_cols; c++) {
+        double sum = 0;
+        for (size_t r = 0; r < n; r++) sum += (double)rows[r * n_cols + c];
+        out[c] = (float)(sum / (double)n);
+    }
+}
+
+static void multiply(const rt_weight *w, const float *x, float *out) {
+    quant_matmul(w->type, QUANT_ACT_NONE, w->data, w->n_rows, w->n_cols, x, 1, out, w->n_rows);
+    for (uint32_t r = 0; r < w->n_rows && w->bias; r++) out[r] += w->bias[r];
+}
+
+/* Scores of the first row: output(tanh(dense(row))), without the parts that the model lacks. */
+static gguf_code rank(const rt_model *model, const float *row, float *out, gguf_error *err) {
+    size_t n_embd = model->hparams.n_embd;
+    float *hidden = malloc(n_embd * sizeof *hidden);
+    if (!hidden) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    memcpy(hidden, row, n_embd * sizeof *hidden);
+    if (model->cls.data) {
+        multiply(&model->cls, row, hidden);
+        for (size_t i = 0; i < n_embd; i++) hidden[i] = tanhf(hidden[i]);
+    }
+    if (model->cls_output.data)
+        multiply(&model->cls_output, hidden, out);
+    else
+        memcpy(out, hidden, n_embd * sizeof *out);
+    free(hidden);
+    return GGUF_OK;
+}
+
+gguf_code rt_pool(const rt_model *model, const float *rows, size_t n, float *out, gguf_error *err) {
+    size_t n_embd = model->hparams.n_embd;
+    switch (model->hparams.pooling) {
+    case RT_POOLING_MEAN:
+        mean(rows, n, n_embd, out);
+        return GGUF_OK;
+    case RT_POOLING_CLS:
+        memcpy(out, rows, n_embd * sizeof *out);
+        return GGUF_OK;
+    case RT_POOLING_LAST:
+        memcpy(out, rows + (n - 1) * n_embd, n_embd * sizeof *out);
+        return GGUF_OK;
+    case RT_POOLING_RANK:
+        return rank(model, rows, out, err);
+    default:
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
+                         "the model does not say how to pool the rows of a text");
+    }
+}

@@ -1,0 +1,346 @@
+/* Finding a model's tensors. Matrices stay in the mapping; vectors are few and small, and are
+ * copied to f32, which also aligns them. */
+#include "runtime/model/slots.h"
+
+#include "quant/quant.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- binding ------------------------------------------------------------------------------------
+ */
+
+typedef struct binder {
+    rt_model *model;
+    bool *used;         /* [n_tensors] of the file */
+    float *next_vector; /* NULL on the first walk, which only counts */
+    size_t n_vector_elems;
+    gguf_error *err;
+} binder;
+
+static gguf_code fail_shape(binder *b, const gguf_tensor *t, uint32_t n_mats, uint32_t n_rows,
+                            uint32_t n_cols) {
+    char mats[32] = "";
+    if (n_mats != 1) snprintf(mats, sizeof mats, " x %" PRIu32, n_mats);
+    return gguf_fail(b->err, GGUF_E_SHAPE, gguf_file_path(b->model->file), (int64_t)t->file_off,
+                     "tensor '%.*s' has %" PRIu64 " x %" PRIu64 " x %" PRIu64 " x %" PRIu64
+                     " elements (columns first), the model's keys say %" PRIu32 " x %" PRIu32 "%s",
+                     (int)t->name.len, t->name.ptr, t->dims[0], t->dims[1], t->dims[2], t->dims[3],
+                     n_cols, n_rows, mats);
+}
+
+static bool has_shape(const gguf_tensor *t, uint32_t n_mats, uint32_t n_rows, uint32_t n_cols) {
+    return t->dims[0] == n_cols && t->dims[1] == n_rows && t->dims[2] == n_mats && t->dims[3] == 1;
+}
+
+/* Find a tensor that the runtime can decode. *out stays NULL if it is absent and optional. */
+static gguf_code find_tensor(binder *b, const char *name, rt_presence need,
+                             const gguf_tensor **out) {
+    const gguf_tensor *t = gguf_file_find_tensor(b->model->file, name);
+    const char *path = gguf_file_path(b->model->file);
+    *out = t;
+    if (!t && need == RT_OPTIONAL) return GGUF_OK;
+    if (!t)
+        return gguf_fail(b->err, GGUF_E_MISSING, path, GGUF_NO_OFFSET, "tensor '%s' is missing",
+                         name);
+    if (!quant_can_decode(t->type))
+        return gguf_fail(b->err, GGUF_E_UNSUPPORTED, path, (int64_t)t->file_off,
+                         "tensor '%s' has the type %s, which cannot be computed with", name,
+                         gguf_type_name(t->type));
+    b->used[t - gguf_file_tensor(b->model->file, 0)] = true;
+    return GGUF_OK;
+}
+
+static gguf_code find_shaped(binder *b, const char *name, rt_presence need, uint32_t n_rows,
+                             uint32_t n_cols, const gguf_tensor **out) {
+    gguf_code code = find_tensor(b, name, need, out);
+    if (code || !*out || has_shape(*out, 1, n_rows, n_cols)) return code;
+    return fail_shape(b, *out, 1, n_rows, n_cols);
+}
+
+/* Copy a tensor to f32, or on the first walk make room for it. */
+static gguf_code copy_vector(binder *b, const gguf_tensor *t, const float **field) {
+    size_t n = t->dims[0] * t->dims[1];
+    b->n_vector_elems += n;
+    if (!b->next_vector) return GGUF_OK;
+    *field = b->next_vector;
+    b->next_vector += n;
+    return quant_decode(t->type, gguf_file_data(b->model->file, t), t->dims[1], t->dims[0],
+                        b->next_vector - n, b->err);
+}
+
+static gguf_code bind_vector(binder *b, const char *name, rt_presence need, uint32_t n_rows,
+                             uint32_t n_cols, const float **field) {
+    const gguf_tensor *t;
+    gguf_code code = find_shaped(b, name, need, n_rows, n_cols, &t);
+    return code || !t ? code : copy_vector(b, t, field);
+}
+
+/* ---- norms --------------------------------------------------------------------------------------
+ */
+
+/* Norms of Q and K come as one head for all, one for each, or all heads in one row. */
+static bool norm_shape(const gguf_tensor *t, uint32_t n_heads, uint32_t n_cols, rt_scale *scale) {
+    *scale = (rt_scale){.n_cols = n_cols, .n_rows = 1};
+    if (has_shape(t, 1, 1, n_cols)) return true;
+    scale->n_rows = n_heads;
+    if (has_shape(t, 1, n_heads, n_cols)) return true;
+    *scale = (rt_scale){.n_cols = n_cols * n_heads, .n_rows = 1};
+    return has_shape(t, 1, 1, scale->n_cols);
+}
+
+static gguf_code bind_scale(binder *b, const char *prefix, const char *name, const rt_slot *s,
+                            rt_scale *scale) {
+    char full[GGUF_MAX_TENSOR_NAME + 32];
+    const rt_hparams *hp = &b->model->hparams;
+    uint32_t n_heads = rt_dim_size(hp, s->n_rows), n_cols = rt_dim_size(hp, s->n_cols);
+    const gguf_tensor *t;
+    rt_scale shape;
+    snprintf(full, sizeof full, "%s%s.weight", prefix, name);
+    gguf_code code = find_tensor(b, full, s->need, &t);
+    if (code || !t) return code;
+    if (!norm_shape(t, n_heads, n_cols, &shape)) return fail_shape(b, t, 1, n_heads, n_cols);
+    scale->n_rows = shape.n_rows;
+    scale->n_cols = shape.n_cols;
+    code = copy_vector(b, t, &scale->weight);
+    snprintf(full, sizeof full, "%s%s.bias", prefix, name);
+    if (code) return code;
+    return bind_vector(b, full, RT_OPTIONAL, shape.n_rows, shape.n_cols, &scale->bias);
+}
+
+/* ---- matrices -----------------------------------------------------------------------------------
+ */
+
+/* Rows `from` .. `from + n_rows` of every matrix of a tensor. */
+static rt_weight view_of(const binder *b, const gguf_tensor *t, uint32_t from, uint32_t n_rows) {
+    uint64_t row_bytes = quant_row_bytes(t->type, t->dims[0]);
+    const uint8_t *data = gguf_file_data(b->model->file, t);
+    return (rt_weight){.name = from ? (gguf_str){NULL, 0} : t->name,
+                       .data = data + from * row_bytes,
+                       .type = t->type,
+                       .n_mats = (uint32_t)t->dims[2],
+                       .n_rows = n_rows,
+                       .n_cols = (uint32_t)t->dims[0],
+                       .row_bytes = row_bytes,
+                       .mat_bytes = t->dims[1] * row_bytes};
+}
+
+/* A tensor whose rows are several weights on top of one another, with one bias. */
+static gguf_code bind_fused(binder *b, const char *prefix, const char *name, uint32_t n_mats,
+                            uint32_t n_cols, rt_weight *const *weights, const uint32_t *n_rows,
+                            size_t n_weights) {
+    char full[GGUF_MAX_TENSOR_NAME + 32];
+    const gguf_tensor *t;
+    const float *bias = NULL;
+    uint32_t total = 0, from = 0;
+    for (size_t i = 0; i < n_weights; i++) total += n_rows[i];
+    snprintf(full, sizeof full, "%s%s.weight", prefix, name);
+    gguf_code code = find_tensor(b, full, RT_OPTIONAL, &t);
+    if (code || !t) return code;
+    if (!has_shape(t, n_mats, total, n_cols)) return fail_shape(b, t, n_mats, total, n_cols);
+    snprintf(full, sizeof full, "%s%s.bias", prefix, name);
+    code = bind_vector(b, full, RT_OPTIONAL, n_mats, total, &bias);
+    for (size_t i = 0; i < n_weights; from += n_rows[i++]) {
+        *weights[i] = view_of(b, t, from, n_rows[i]);
+        weights[i]->bias = bias ? bias + from : NULL;
+        weights[i]->bias_stride = total;
+    }
+    return code;
+}
+
+static gguf_code bind_matrix(binder *b, const char *prefix, const rt_slot *s, rt_weight *weight) {
+    char name[GGUF_MAX_TENSOR_NAME + 32];
+    const rt_hparams *hp = &b->model->hparams;
+    uint32_t n_mats = rt_dim_size(hp, s->n_mats), n_rows = rt_dim_size(hp, s->n_rows);
+    uint32_t n_cols = rt_dim_size(hp, s->n_cols);
+    const gguf_tensor *t;
+    snprintf(name, sizeof name, "%s%s.weight", prefix, s->name);
+    gguf_code code = find_tensor(b, name, s->need, &t);
+    if (code || !t) return code;
+    if (!has_shape(t, n_mats, n_rows, n_cols)) return fail_shape(b, t, n_mats, n_rows, n_cols);
+    *weight = view_of(b, t, 0, n_rows);
+    weight->bias_stride = n_rows;
+    snprintf(name, sizeof name, "%s%s.bias", prefix, s->name);
+    return bind_vector(b, name, RT_OPTIONAL, n_mats, n_rows, &weight->bias);
+}
+
+/* ---- records ------------------------------------------------------------------------------------
+ */
+
+static bool has_tensor(const binder *b, const char *prefix, const char *name) {
+    char full[GGUF_MAX_TENSOR_NAME + 32];
+    snprintf(full, sizeof full, "%s%s.weight", prefix, name);
+    return gguf_file_find_tensor(b->model->file, full) != NULL;
+}
+
+/* The parts of a layer, as a bit set. */
+static unsigned parts_of(const binder *b, const char *prefix) {
+    const rt_hparams *hp = &b->model->hparams;
+    unsigned parts = 1u << RT_PART_ALL;
+    if (hp->n_latent)
+        parts |=
+            1u << RT_PART_LATENT | 1u << (hp->n_latent_q ? RT_PART_LATENT_Q : RT_PART_DIRECT_Q);
+    else
+        parts |= 1u << RT_PART_PLAIN;
+    bool experts = hp->n_expert && has_tensor(b, prefix, "ffn_gate_inp");
+    parts |= 1u << (experts ? RT_PART_EXPERTS : RT_PART_DENSE);
+    if (experts && hp->n_ff_shared) parts |= 1u << RT_PART_SHARED;
+    return parts;
+}
+
+/* The name under which the file has a norm: the feed-forward block's may go by another one. */
+static const char *scale_name(const binder *b, const rt_slot *s) {
+    const char *ffn_norm = rt_arch_compute_of(b->model->arch)->ffn_norm;
+    if (strcmp(s->name, "ffn_norm") == 0) return ffn_norm;
+    return strcmp(s->name, ffn_norm) == 0 ? NULL : s->name;
+}
+
+/* The slots of one record (the model, or layer `prefix`). A weight that is bound already is part of
+ * a fused tensor. */
+static gguf_code bind_slots(binder *b, const char *prefix, void *record, const rt_slots *s,
+                            unsigned parts) {
+    char name[GGUF_MAX_TENSOR_NAME + 32];
+    gguf_code code = GGUF_OK;
+    for (size_t i = 0; i < s->n_matrices && !code; i++) {
+        rt_weight *weight = (rt_weight *)(void *)((char *)record + s->matrices[i].field);
+        if (parts & 1u << s->matrices[i].part && !weight->data)
+            code = bind_matrix(b, prefix, &s->matrices[i], weight);
+    }
+    for (size_t i = 0; i < s->n_scales && !code; i++) {
+        rt_scale *scale = (rt_scale *)(void *)((char *)record + s->scales[i].field);
+        const char *found = scale_name(b, &s->scales[i]);
+        if (parts & 1u << s->scales[i].part && found)
+            code = bind_scale(b, prefix, found, &s->scales[i], scale);
+    }
+    for (size_t i = 0; i < s->n_vectors && !code; i++) {
+        const rt_slot *v = &s->vectors[i];
+        const float **vector = (const float **)(void *)((char *)record + v->field);
+        snprintf(name, sizeof name, "%s%s", prefix, v->name);
+        if (parts & 1u << v->part)
+            code = bind_vector(b, name, v->need, 1, rt_dim_size(&b->model->hparams, v->n_cols),
+                               vector);
+    }
+    return code;
+}
+
+static gguf_code bind_layer_fused(binder *b, const char *prefix, rt_layer *layer, unsigned parts) {
+    const rt_hparams *hp = &b->model->hparams;
+    rt_weight *const qkv[] = {&layer->attn_q, &layer->attn_k, &layer->attn_v};
+    const uint32_t qkv_rows[] = {rt_dim_size(hp, RT_DIM_Q), rt_dim_size(hp, RT_DIM_K),
+                                 rt_dim_size(hp, RT_DIM_V)};
+    rt_weight *const gate_up[] = {&layer->ffn_gate, &layer->ffn_up};
+    const uint32_t ff[] = {hp->n_ff, hp->n_ff};
+    rt_weight *const exps[] = {&layer->gate_exps, &layer->up_exps};
+    const uint32_t ff_expert[] = {hp->n_ff_expert, hp->n_ff_expert};
+    const gguf_tensor *up;
+    char name[GGUF_MAX_TENSOR_NAME + 32];
+    gguf_code code = GGUF_OK;
+    if (parts & 1u << RT_PART_PLAIN)
+        code = bind_fused(b, prefix, "attn_qkv", 1, hp->n_embd, qkv, qkv_rows, 3);
+    if (!code && parts & 1u << RT_PART_EXPERTS)
+        code =
+            bind_fused(b, prefix, "ffn_gate_up_exps", hp->n_expert, hp->n_embd, exps, ff_expert, 2);
+    /* Without a gate, twice the rows are the gate and the up projection. */
+    snprintf(name, sizeof name, "%sffn_up.weight", prefix);
+    up = gguf_file_find_tensor(b->model->file, name);
+    if (!code && parts & 1u << RT_PART_DENSE && up && up->dims[1] == 2 * (uint64_t)hp->n_ff &&
+        !has_tensor(b, prefix, "ffn_gate"))
+        code = bind_fused(b, prefix, "ffn_up", 1, hp->n_embd, gate_up, ff, 2);
+    return code;
+}
+
+static gguf_code bind_all(binder *b) {
+    rt_model *model = b->model;
+    char prefix[32];
+    gguf_code code = bind_slots(b, "", model, &rt_model_slots, 1u << RT_PART_ALL);
+    for (uint32_t i = 0; i < model->hparams.n_layer && !code; i++) {
+        snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);
+        unsigned parts = parts_of(b, prefix);
+        code = bind_layer_fused(b, prefix, &model->layers[i], parts);
+        if (!code) code = bind_slots(b, prefix, &model->layers[i], &rt_layer_slots, parts);
+    }
+    return code;
+}
+
+/* ---- the whole ----------------------------------------------------------------------------------
+ */
+
+/* Every tensor must be used: one that is not would mean another computation. */
+static gguf_code check_all_used(const binder *b) {
+    const gguf_file *file = b->model->file;
+    const gguf_tensor *unused = NULL;
+    for (size_t i = 0; i < gguf_file_n_tensors(file) && !unused; i++)
+        if (!b->used[i]) unused = gguf_file_tensor(file, i);
+    if (!unused) return GGUF_OK;
+    return gguf_fail(b->err, GGUF_E_UNSUPPORTED, gguf_file_path(file), (int64_t)unused->file_off,
+                     "tensor '%.*s' has no use in the architecture '%s' as the keys describe it",
+                     (int)unused->name.len, unused->name.ptr, rt_arch_name(b->model->arch));
+}
+
+static gguf_code fail_missing(const binder *b, const char *prefix, const char *name) {
+    return gguf_fail(b->err, GGUF_E_MISSING, gguf_file_path(b->model->file), GGUF_NO_OFFSET,
+                     "tensor '%s%s.weight' is missing", prefix, name);
+}
+
+/* Norms are optional, because families differ in where they have them; none at all is an error. */
+static gguf_code check_norms(const binder *b) {
+    const rt_model *model = b->model;
+    const rt_arch_compute *compute = rt_arch_compute_of(model->arch);
+    char prefix[32];
+    if (!compute->hidden_output && !model->output_norm.n_cols)
+        return fail_missing(b, "", "output_norm");
+    for (uint32_t i = 0; i < model->hparams.n_layer; i++) {
+        const rt_layer *l = &model->layers[i];
+        snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);
+        if (!l->attn_norm.n_cols && !l->attn_post_norm.n_cols && !l->attn_output_norm.n_cols)
+            return fail_missing(b, prefix, "attn_norm");
+        if (!l->ffn_norm.n_cols && !l->ffn_post_norm.n_cols && !l->layer_output_norm.n_cols &&
+            !model->hparams.parallel)
+            return fail_missing(b, prefix, compute->ffn_norm);
+    }
+    return GGUF_OK;
+}
+
+static gguf_code check_gates(const binder *b) {
+    const rt_model *model = b->model;
+    bool gated = rt_arch_compute_of(model->arch)->activation == RT_ACT_SWIGLU_CLAMPED;
+    char prefix[32];
+    for (uint32_t i = 0; i < model->hparams.n_layer && gated; i++) {
+        const rt_layer *l = &model->layers[i];
+        snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);
+        if (l->router.data ? !l->gate_exps.data : !l->ffn_gate.data)
+            return fail_missing(b, prefix, l->router.data ? "ffn_gate_exps" : "ffn_gate");
+    }
+    return GGUF_OK;
+}
+
+static gguf_code bind_twice(binder *b) {
+    rt_model *model = b->model, blank = *model;
+    gguf_code code = bind_all(b);
+    if (!code) code = check_all_used(b);
+    if (!code) code = check_norms(b);
+    if (!code) code = check_gates(b);
+    if (code) return code;
+    *model = blank;
+    memset(model->layers, 0, model->hparams.n_layer * sizeof *model->layers);
+    model->vectors = malloc(b->n_vector_elems * sizeof *model->vectors + 1);
+    if (!model->vectors)
+        return gguf_fail(b->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    b->next_vector = model->vectors;
+    return bind_all(b);
+}
+
+gguf_code rt_model_bind(rt_model *model, gguf_error *err) {
+    binder b = {.model = model, .err = err};
+    model->layers = calloc(model->hparams.n_layer, sizeof *model->layers);
+    b.used = calloc(gguf_file_n_tensors(model->file) + 1, sizeof *b.used);
+    gguf_code code = model->layers && b.used
+                         ? bind_twice(&b)
+                         : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    free(b.used);
+    if (!code && !model->output.data && !rt_model_is_embedder(model))
+        model->output = model->token_embd;
+    return code;
+}

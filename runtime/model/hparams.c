@@ -1,0 +1,332 @@
+/* The numbers of a model, read from its keys. Files are untrusted: everything is range-checked, so
+ * that later code may divide and multiply. */
+#include "runtime/model/model_internal.h"
+#include "runtime/sizing/footprint.h"
+
+#include <inttypes.h>
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#define NEEDED UINT64_MAX /* in place of a default */
+
+/* Reads one key after another; the first failure sticks. */
+typedef struct key_reader {
+    const rt_model_facts *facts;
+    const rt_arch_compute *compute;
+    const char *architecture;
+    gguf_code code;
+    gguf_error *err;
+    char key[128];
+} key_reader;
+
+static const gguf_kv *find_key(key_reader *r, const char *name) {
+    snprintf(r->key, sizeof r->key, "%s.%s", r->architecture, name);
+    return r->code ? NULL : gguf_meta_find(r->facts->meta, r->key);
+}
+
+static void fail_key(key_reader *r, gguf_code code, const gguf_kv *kv, const char *what) {
+    if (r->code) return;
+    r->code = gguf_fail(r->err, code, r->facts->path, kv ? kv->off : GGUF_NO_OFFSET,
+                        "the key '%s' %s", r->key, what);
+}
+
+/* A count: an integer, or an array with one equal integer per layer. */
+static bool kv_count(const gguf_kv *kv, uint64_t *out) {
+    if (kv->type != GGUF_VALUE_ARRAY) return gguf_kv_u64(kv, out);
+    gguf_kv_iter it = {.kv = kv};
+    int64_t first, value;
+    if (!gguf_kv_next_i64(&it, &first) || first < 0) return false;
+    while (gguf_kv_next_i64(&it, &value))
+        if (value != first) return false;
+    *out = (uint64_t)first;
+    return true;
+}
+
+static uint32_t read_count(key_reader *r, const char *name, uint64_t absent, uint64_t min,
+                           uint64_t max) {
+    const gguf_kv *kv = find_key(r, name);
+    uint64_t value = absent;
+    char range[96];
+    snprintf(range, sizeof range, "is outside %" PRIu64 " to %" PRIu64, min, max);
+    if (!kv && absent == NEEDED)
+        fail_key(r, GGUF_E_MISSING, NULL, "is missing");
+    else if (kv && !kv_count(kv, &value))
+        fail_key(r, GGUF_E_TYPE, kv, "is no count, or differs between layers");
+    else if (value < min || value > max)
+        fail_key(r, GGUF_E_LIMIT, kv, range);
+    return r->code ? (uint32_t)min : (uint32_t)value;
+}
+
+/* A finite number within [min, max]; NaN as default means that the key is needed. */
+static float read_number(key_reader *r, const char *name, double absent, double min, double max) {
+    const gguf_kv *kv = find_key(r, name);
+    double value = absent;
+    if (!kv && isnan(absent))
+        fail_key(r, GGUF_E_MISSING, NULL, "is missing");
+    else if (kv && !gguf_kv_f64(kv, &value))
+        fail_key(r, GGUF_E_TYPE, kv, "is no number");
+    else if (!(value >= min && value <= max))
+        fail_key(r, GGUF_E_LIMIT, kv, "is out of its range");
+    return (float)value;
+}
+
+static bool read_flag(key_reader *r, const char *name, bool absent) {
+    const gguf_kv *kv = find_key(r, name);
+    bool value = absent;
+    if (kv && !gguf_kv_bool(kv, &value)) fail_key(r, GGUF_E_TYPE, kv, "is no flag");
+    return value;
+}
+
+/* ---- layers -------------------------------------------------------------------------------------
+ */
+
+uint32_t rt_layers_count(const rt_layers *set, uint32_t end) {
+    uint32_t n = 0;
+    for (uint32_t layer = 0; layer < end; layer += 64) {
+        uint64_t word = set->words[layer / 64];
+        if (end - layer < 64) word &= (UINT64_C(1) << (end - layer)) - 1;
+        n += (uint32_t)__builtin_popcountll(word);
+    }
+    return n;
+}
+
+static void add_layer(rt_layers *set, uint32_t layer) {
+    set->words[layer / 64] |= UINT64_C(1) << layer % 64;
+}
+
+/* All layers but every period-th; 0 = all. */
+static rt_layers all_but_every(uint32_t n_layer, uint32_t period) {
+    rt_layers set = {{0}};
+    for (uint32_t i = 0; i < n_layer; i++)
+        if (period == 0 || (i + 1) % period != 0) add_layer(&set, i);
+    return set;
+}
+
+/* One flag per layer, or a period. */
+static rt_layers read_layers(key_reader *r, const char *name, uint32_t n_layer, rt_layers absent) {
+    const gguf_kv *kv = find_key(r, name);
+    uint64_t period;
+    if (!kv) return absent;
+    if (gguf_kv_u64(kv, &period) && period <= UINT32_MAX)
+        return all_but_every(n_layer, (uint32_t)period);
+    rt_layers set = {{0}};
+    gguf_kv_iter it = {.kv = kv};
+    int64_t flag;
+    uint32_t n = 0;
+    if (kv->type == GGUF_VALUE_ARRAY)
+        for (; n < n_layer && gguf_kv_next_i64(&it, &flag); n++)
+            if (flag) add_layer(&set, n);
+    if (n != n_layer) fail_key(r, GGUF_E_TYPE, kv, "has not one flag for every layer");
+    return set;
+}
+
+/* ---- groups of keys -----------------------------------------------------------------------------
+ */
+
+static void read_sizes(key_reader *r, rt_hparams *hp) {
+    hp->n_layer = read_count(r, "block_count", NEEDED, 1, RT_MAX_LAYERS);
+    hp->n_ctx_train = read_count(r, "context_length", NEEDED, 1, RT_MAX_CONTEXT);
+    hp->n_embd = read_count(r, "embedding_length", NEEDED, 1, RT_MAX_WIDTH);
+    hp->n_ff = read_count(r, "feed_forward_length", NEEDED, 1, RT_MAX_WIDTH);
+    hp->norm_eps = read_number(r,
+                               r->compute->norm == RT_NORM_RMS ? "attention.layer_norm_rms_epsilon"
+                                                               : "attention.layer_norm_epsilon",
+                               NAN, 0, 1);
+    hp->causal = read_flag(r, "attention.causal", true);
+    hp->parallel = read_flag(r, "use_parallel_residual", r->compute->parallel);
+}
+
+static void read_latent(key_reader *r, rt_hparams *hp) {
+    hp->n_latent = read_count(r, "attention.kv_lora_rank", 0, 0, RT_MAX_HEAD_DIM);
+    if (hp->n_latent == 0) return;
+    hp->n_latent_q = read_count(r, "attention.q_lora_rank", 0, 0, RT_MAX_WIDTH);
+    hp->n_rot = read_count(r, "rope.dimension_count", NEEDED, 2, RT_MAX_HEAD_DIM);
+    hp->head_dim_plain = read_count(r, "attention.key_length_mla", NEEDED, hp->n_rot + UINT64_C(1),
+                                    RT_MAX_HEAD_DIM) -
+                         hp->n_rot;
+    hp->head_dim_out = read_count(r, "attention.value_length_mla", NEEDED, 1, RT_MAX_HEAD_DIM);
+    if (hp->n_head_kv != 1 || hp->head_dim_k != hp->n_latent + hp->n_rot ||
+        hp->head_dim_v != hp->n_latent) {
+        find_key(r, "attention.key_length");
+        fail_key(r, GGUF_E_LIMIT, NULL, "does not agree with the latent rank");
+    }
+}
+
+static void read_attention(key_reader *r, rt_hparams *hp) {
+    hp->n_head = read_count(r, "attention.head_count", NEEDED, 1, RT_MAX_HEADS);
+    hp->n_head_kv = read_count(r, "attention.head_count_kv", hp->n_head, 1, hp->n_head);
+    if (hp->n_head % hp->n_head_kv != 0)
+        fail_key(r, GGUF_E_LIMIT, NULL, "does not divide the number of heads");
+    uint32_t usual = hp->n_embd / hp->n_head;
+    hp->head_dim_k = read_count(r, "attention.key_length", usual, 1, 2 * RT_MAX_HEAD_DIM);
+    hp->head_dim_v = read_count(r, "attention.value_length", usual, 1, RT_MAX_HEAD_DIM);
+    read_latent(r, hp);
+    uint32_t width = hp->n_latent ? hp->head_dim_plain + hp->n_rot : hp->head_dim_k;
+    if (r->compute->scores_by_width_layers == hp->n_layer) width = usual;
+    hp->score_scale = read_number(r, "attention.scale", 1 / sqrt(width), -1e6, 1e6);
+    if (hp->score_scale == 0) hp->score_scale = (float)(1 / sqrt(width));
+    hp->score_cap = read_number(r, "attn_logit_softcapping", 0, 0, 1e6);
+    hp->qkv_clamp = read_number(r, "ggufkit.clamp_qkv", 0, 0, 1e30);
+}
+
+static void read_windows(key_reader *r, rt_hparams *hp) {
+    hp->n_window = read_count(r, "attention.sliding_window", 0, 0, UINT32_MAX - 1);
+    rt_layers usual = all_but_every(hp->n_layer, r->compute->window_period);
+    if (hp->n_window == 0) return;
+    if (!hp->causal) fail_key(r, GGUF_E_UNSUPPORTED, NULL, "asks for windows in both directions");
+    hp->windowed = read_layers(r, "attention.sliding_window_pattern", hp->n_layer, usual);
+}
+
+static void read_scales(key_reader *r, rt_hparams *hp) {
+    double usual = r->compute->embeddings_by_width ? sqrt(hp->n_embd) : 1;
+    hp->embedding_scale = read_number(r, "embedding_scale", usual, -1e6, 1e6);
+    hp->residual_scale = read_number(r, "residual_scale", 1, -1e6, 1e6);
+    hp->logit_factor = read_number(r, "logit_scale", 1, -1e6, 1e6);
+    if (hp->logit_factor == 0) hp->logit_factor = 1;
+    if (!r->compute->multiply_logits) hp->logit_factor = 1 / hp->logit_factor;
+    hp->logit_cap = read_number(r, "final_logit_softcapping", 0, 0, 1e6);
+}
+
+static void read_yarn(key_reader *r, rt_hparams *hp) {
+    hp->rope_beta_fast = read_number(r, "rope.scaling.yarn_beta_fast", 32, 1e-6, 1e6);
+    hp->rope_beta_slow = read_number(r, "rope.scaling.yarn_beta_slow", 1, 1e-6, 1e6);
+    hp->rope_truncate = read_flag(r, "ggufkit.yarn_truncate", true);
+    hp->rope_log_multiplier = read_number(r, "rope.scaling.yarn_log_multiplier", 0, 0, 1e3);
+    if (hp->n_latent == 0) return;
+    /* Latent models store a tenth of it, and scale scores in place of cosine and sine. */
+    hp->rope_log_multiplier *= 10;
+    float scale = 0.1f * hp->rope_log_multiplier * logf(hp->rope_factor) + 1;
+    if (hp->rope_factor > 1) hp->score_scale *= scale * scale;
+}
+
+static void read_scaling(key_reader *r, rt_hparams *hp) {
+    hp->rope_factor = read_number(r, "rope.scaling.factor", 1, 1e-6, 1e6);
+    hp->rope_attn_factor = read_number(r, "rope.scaling.attn_factor", 1, 0, 1e6);
+    hp->n_ctx_orig =
+        read_count(r, "rope.scaling.original_context_length", hp->n_ctx_train, 1, RT_MAX_CONTEXT);
+    const gguf_kv *kv = find_key(r, "rope.scaling.type");
+    gguf_str type = gguf_str_of("linear"); /* what a factor without a type means */
+    if (kv && !gguf_kv_str(kv, &type)) fail_key(r, GGUF_E_TYPE, kv, "is no string");
+    if (gguf_str_eq(type, "none") || gguf_str_eq(type, "longrope")) {
+        hp->rope_factor = 1;
+    } else if (gguf_str_eq(type, "linear")) {
+        if (hp->rope_factor != 1) hp->rope_scaling = RT_ROPE_SCALING_LINEAR;
+    } else if (gguf_str_eq(type, "yarn")) {
+        hp->rope_scaling = RT_ROPE_SCALING_YARN;
+        read_yarn(r, hp);
+    } else {
+        fail_key(r, GGUF_E_UNSUPPORTED, kv, "names a scaling that is not supported");
+    }
+}
+
+static void read_rope(key_reader *r, rt_hparams *hp) {
+    bool windowed_only = r->compute->rope_windowed && rt_layers_count(&hp->windowed, hp->n_layer);
+    if (r->compute->rope == RT_ROPE_NONE) return;
+    uint32_t max = hp->n_latent ? hp->n_rot : hp->head_dim_k;
+    hp->n_rot = read_count(r, "rope.dimension_count", max, 0, max);
+    if (hp->n_rot % 2 != 0) fail_key(r, GGUF_E_LIMIT, NULL, "is odd");
+    hp->rope_base = read_number(r, "rope.freq_base", 10000, 1e-6, 1e12);
+    double window_base =
+        r->compute->window_rope_base ? r->compute->window_rope_base : hp->rope_base;
+    hp->rope_base_window = read_number(r, "rope.freq_base_swa", window_base, 1e-6, 1e12);
+    rt_layers usual =
+        windowed_only ? hp->windowed : all_but_every(hp->n_layer, r->compute->rope_period);
+    hp->rotated = read_layers(r, "ggufkit.rope_layers", hp->n_layer, usual);
+    hp->rope_plain_window = r->compute->plain_window_rope;
+    read_scaling(r, hp);
+}
+
+/* ---- experts ------------------------------------------------------------------------------------
+ */
+
+static void read_groups(key_reader *r, rt_hparams *hp) {
+    hp->n_expert_group = read_count(r, "expert_group_count", 1, 0, hp->n_expert);
+    if (hp->n_expert_group == 0) hp->n_expert_group = 1;
+    if (hp->n_expert % hp->n_expert_group != 0)
+        fail_key(r, GGUF_E_LIMIT, NULL, "does not divide the number of experts");
+    hp->n_expert_group_used =
+        read_count(r, "expert_group_used_count", hp->n_expert_group, 0, hp->n_expert_group);
+    if (hp->n_expert_group_used == 0) hp->n_expert_group_used = hp->n_expert_group;
+    uint32_t in_groups = hp->n_expert_group_used * (hp->n_expert / hp->n_expert_group);
+    if (hp->n_expert_used > in_groups)
+        fail_key(r, GGUF_E_LIMIT, NULL, "leaves too few experts to choose from");
+}
+
+static void read_experts(key_reader *r, rt_hparams *hp) {
+    hp->n_expert = read_count(r, "expert_count", 0, 0, RT_MAX_EXPERTS);
+    if (hp->n_expert == 0) return;
+    hp->n_expert_used = read_count(r, "expert_used_count", NEEDED, 1, hp->n_expert);
+    hp->n_ff_expert = read_count(r, "expert_feed_forward_length", hp->n_ff, 1, RT_MAX_WIDTH);
+    uint32_t n_shared = read_count(r, "expert_shared_count", 0, 0, RT_MAX_EXPERTS);
+    uint64_t usual = (uint64_t)n_shared * hp->n_ff_expert;
+    hp->n_ff_shared = read_count(r, "expert_shared_feed_forward_length", usual, 0, RT_MAX_WIDTH);
+    hp->gating = (rt_gating)read_count(r, "expert_gating_func", r->compute->gating,
+                                       RT_GATING_SOFTMAX, RT_GATING_SOFTMAX_SELECTED);
+    hp->norm_experts = read_flag(r, "expert_weights_norm", r->compute->norm_experts);
+    hp->expert_scale = read_number(r, "expert_weights_scale", 1, 0, 1e6);
+    if (hp->expert_scale == 0) hp->expert_scale = 1;
+    read_groups(r, hp);
+}
+
+/* ---- input and output ---------------------------------------------------------------------------
+ */
+
+/* The rows of the embedding; the key, where there is one, must agree. */
+static void read_ends(key_reader *r, rt_hparams *hp) {
+    hp->n_vocab = read_count(r, "vocab_size", r->facts->n_embeddings, 1, RT_MAX_VOCAB);
+    uint64_t n_types = r->facts->n_token_types, n_classes = r->facts->n_classes;
+    hp->n_token_types = (uint32_t)(n_types < RT_MAX_TOKEN_TYPES ? n_types : RT_MAX_TOKEN_TYPES);
+    hp->n_classes = (uint32_t)(n_classes < RT_MAX_WIDTH ? n_classes : RT_MAX_WIDTH);
+    hp->pooling = (rt_pooling)read_count(r, "pooling_type", RT_POOLING_NONE, RT_POOLING_NONE,
+                                         RT_POOLING_RANK);
+    bool hidden = r->compute->hidden_output || hp->pooling != RT_POOLING_NONE;
+    hp->n_out = hidden ? hp->n_embd : hp->n_vocab;
+}
+
+gguf_code rt_hparams_read(const rt_model_facts *facts, const rt_arch *arch, rt_hparams *hp,
+                          gguf_error *err) {
+    key_reader r = {.facts = facts,
+                    .compute = rt_arch_compute_of(arch),
+                    .architecture = rt_arch_name(arch),
+                    .err = err};
+    *hp = (rt_hparams){.rope_factor = 1, .rope_attn_factor = 1};
+    read_sizes(&r, hp);
+    read_attention(&r, hp);
+    read_windows(&r, hp);
+    read_scales(&r, hp);
+    read_rope(&r, hp);
+    read_experts(&r, hp);
+    read_ends(&r, hp);
+    return r.code;
+}
+
+/* ---- where the keys and tables are --------------------------------------------------------------
+ */
+
+static void see_tensor(rt_model_facts *facts, const gguf_tensor *t) {
+    if (gguf_str_eq(t->name, "token_embd.weight")) facts->n_embeddings = t->dims[1];
+    if (gguf_str_eq(t->name, "token_types.weight")) facts->n_token_types = t->dims[1];
+    bool is_output = gguf_str_eq(t->name, "cls.output.weight");
+    if (is_output || (gguf_str_eq(t->name, "cls.weight") && !facts->has_cls_output))
+        facts->n_classes = t->dims[1];
+    facts->has_cls_output |= is_output;
+}
+
+rt_model_facts rt_facts_of_file(const gguf_file *file) {
+    rt_model_facts facts = {gguf_file_meta(file), gguf_file_path(file), 1, 1, 1, false};
+    for (size_t i = 0; i < gguf_file_n_tensors(file); i++)
+        see_tensor(&facts, gguf_file_tensor(file, i));
+    return facts;
+}
+
+gguf_code rt_hparams_of_plan(const quant_plan *plan, const char *architecture, const char *path,
+                             rt_hparams *hp, gguf_error *err) {
+    rt_model_facts facts = {plan->meta, path, 1, 1, 1, false};
+    rt_arch *arch = NULL;
+    for (size_t i = 0; i < plan->n_tensors; i++) see_tensor(&facts, &plan->tensors[i].out);
+    gguf_code code = rt_arch_open(gguf_str_of(architecture), NULL, &arch, err);
+    if (!code) code = rt_hparams_read(&facts, arch, hp, err);
+    rt_arch_close(arch);
+    return code;
+}

@@ -1,0 +1,90 @@
+/* What a model holds: its numbers and its tensors by role. */
+#ifndef RUNTIME_MODEL_MODEL_INTERNAL_H
+#define RUNTIME_MODEL_MODEL_INTERNAL_H
+
+#include "runtime/engine/backend.h"
+#include "runtime/runtime.h"
+
+/* Limits of a model's numbers (docs/limits.md). Products of these with a batch, a context and a
+ * number of sequences stay below 64 bits. */
+enum {
+    RT_MAX_WIDTH = 1 << 20,
+    RT_MAX_CONTEXT = 1 << 28,
+    RT_MAX_HEADS = 1 << 12,
+    RT_MAX_HEAD_DIM = 1 << 12,
+    RT_MAX_EXPERTS = 1 << 12,
+    RT_MAX_VOCAB = 1 << 24,
+    RT_MAX_TOKEN_TYPES = 1 << 16,
+    RT_MAX_KERNEL = 1 << 6 /* of convolutions */
+};
+
+/* The tensors of one layer. An optional tensor that the file does not have is zeroed. */
+typedef struct rt_layer {
+    rt_scale attn_norm, attn_post_norm, attn_output_norm;
+    rt_scale ffn_norm, ffn_post_norm, layer_output_norm;
+    rt_scale q_norm, k_norm; /* of each head, or of all heads side by side */
+    rt_weight attn_q, attn_k, attn_v, attn_output;
+    const float *sinks; /* [n_head], or NULL */
+
+    /* Latent attention. */
+    rt_weight q_a, q_b, kv_a;
+    rt_scale q_a_norm, kv_a_norm;
+    rt_weight k_b,
+        v_b; /* a matrix per head: [n_latent][head_dim_plain], [head_dim_out][n_latent] */
+
+    rt_weight ffn_gate, ffn_up, ffn_down; /* no gate: the activation stands alone */
+
+    /* Experts, in place of a dense block where there is a router. */
+    rt_weight router, gate_exps, up_exps, down_exps;
+    const float *selection_bias; /* [n_expert], or NULL */
+    rt_weight gate_shared, up_shared, down_shared, shared_gate;
+} rt_layer;
+
+/* Which angles a layer turns by. */
+typedef enum rt_turn {
+    RT_TURN_USUAL,
+    RT_TURN_WINDOW, /* of layers with a window, where theirs differ */
+    RT_TURN_LONG,   /* in place of the usual ones in contexts longer than the original */
+    RT_N_TURNS
+} rt_turn;
+
+struct rt_model {
+    gguf_file *file;
+    rt_arch *arch;
+    rt_hparams hparams;
+    rt_weight token_embd, position_embd, token_types;
+    rt_weight output; /* token_embd where the file has no own one; none in an embedding model */
+    rt_weight cls, cls_output;
+    rt_scale token_embd_norm, output_norm;
+    const float *rope_factors; /* [n_rot / 2], or NULL: the angle's divisors */
+    const float *rope_factors_long, *rope_factors_short;
+    float *rope_freqs[RT_N_TURNS];    /* [n_rot / 2] radians per position; one allocation */
+    float rope_magnitude[RT_N_TURNS]; /* of cosine and sine */
+    rt_layer *layers;                 /* [n_layer] */
+    uint8_t *repacked;                /* owns what the weights' `repacked` point to */
+    uint64_t repacked_bytes;
+    float *vectors; /* owns all norms, biases and factors */
+};
+
+/* What the numbers of a model are read from. Rows of a table that is absent count as 1; its absence
+ * is reported when tensors are bound. */
+typedef struct rt_model_facts {
+    const gguf_meta *meta;
+    const char *path; /* for errors */
+    uint64_t n_embeddings, n_token_types, n_classes;
+    bool has_cls_output; /* n_classes are its rows, not those of cls.weight */
+} rt_model_facts;
+
+rt_model_facts rt_facts_of_file(const gguf_file *file);
+
+/* Read the numbers of `arch` from the keys, range-checked. */
+gguf_code rt_hparams_read(const rt_model_facts *facts, const rt_arch *arch, rt_hparams *hp,
+                          gguf_error *err);
+
+/* Find every tensor of the architecture, check its shape and fill the model's fields. */
+gguf_code rt_model_bind(rt_model *model, gguf_error *err);
+
+/* Fill model->rope_freqs and rope_magnitude. */
+gguf_code rt_model_rope(rt_model *model, gguf_error *err);
+
+#endif

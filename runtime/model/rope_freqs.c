@@ -1,0 +1,114 @@
+/* Rotary positions: how fast each pair of dimensions turns. Frequencies and angles are f32, rounded
+ * where the original implementations round them. */
+#include "runtime/model/rope_freqs.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* The pair of dimensions that makes `turns` full turns within the original context (YaRN, arXiv
+ * 2309.00071). */
+static double yarn_pair(const rt_hparams *hp, double turns) {
+    return hp->n_rot * log(hp->n_ctx_orig / (turns * 2 * M_PI)) / (2 * log(hp->rope_base));
+}
+
+/* Share of the unscaled frequency: 1 for pairs that turn often, 0 for those that turn rarely. */
+static double yarn_share(const rt_hparams *hp, double pair) {
+    double low = yarn_pair(hp, hp->rope_beta_fast), high = yarn_pair(hp, hp->rope_beta_slow);
+    if (hp->rope_truncate) {
+        low = floor(low);
+        high = ceil(high);
+    }
+    low = fmax(low, 0);
+    high = fmin(high, hp->n_rot - 1.0);
+    double ramp = (pair - low) / fmax(0.001, high - low);
+    return 1 - fmin(fmax(ramp, 0), 1);
+}
+
+static const float *factors_of(const rt_model *model, rt_turn turn) {
+    if (turn == RT_TURN_LONG) return model->rope_factors_long;
+    if (turn == RT_TURN_WINDOW && model->hparams.rope_plain_window) return NULL;
+    return model->rope_factors ? model->rope_factors : model->rope_factors_short;
+}
+
+static bool is_scaled(const rt_model *model, rt_turn turn) {
+    if (model->hparams.rope_scaling == RT_ROPE_SCALING_NONE) return false;
+    return turn != RT_TURN_WINDOW || !model->hparams.rope_plain_window;
+}
+
+static float pair_frequency(const rt_model *model, rt_turn turn, uint32_t pair) {
+    const rt_hparams *hp = &model->hparams;
+    const float *factors = factors_of(model, turn);
+    float base = turn == RT_TURN_WINDOW ? hp->rope_base_window : hp->rope_base;
+    float freq = 1.0f / powf(base, (float)(2 * pair) / (float)hp->n_rot);
+    if (factors) freq /= factors[pair];
+    if (!is_scaled(model, turn)) return freq;
+    float slow = freq / hp->rope_factor;
+    if (hp->rope_scaling == RT_ROPE_SCALING_LINEAR) return slow;
+    float share = (float)yarn_share(hp, pair);
+    return slow * (1 - share) + freq * share;
+}
+
+/* Of cosine and sine. */
+static float magnitude_of(const rt_model *model, rt_turn turn) {
+    const rt_hparams *hp = &model->hparams;
+    if (hp->rope_scaling != RT_ROPE_SCALING_YARN)
+        return model->rope_factors_long ? hp->rope_attn_factor : 1;
+    if (!is_scaled(model, turn)) return 1;
+    float usual = hp->rope_factor > 1 ? 0.1f * logf(hp->rope_factor) + 1 : 1;
+    if (hp->rope_log_multiplier == 0) return usual * hp->rope_attn_factor;
+    if (hp->n_latent) return hp->rope_attn_factor; /* the scores are scaled instead */
+    float all =
+        hp->rope_factor > 1 ? 0.1f * hp->rope_log_multiplier * logf(hp->rope_factor) + 1 : 1;
+    return usual / all * hp->rope_attn_factor;
+}
+
+static gguf_code fill_turn(rt_model *model, rt_turn turn, gguf_error *err) {
+    uint32_t n_pairs = model->hparams.n_rot / 2;
+    float *freqs = model->rope_freqs[0] + (size_t)turn * n_pairs;
+    model->rope_freqs[turn] = freqs;
+    model->rope_magnitude[turn] = magnitude_of(model, turn);
+    for (uint32_t pair = 0; pair < n_pairs; pair++) {
+        freqs[pair] = pair_frequency(model, turn, pair);
+        if (!isfinite(freqs[pair]))
+            return gguf_fail(err, GGUF_E_NONFINITE, gguf_file_path(model->file), GGUF_NO_OFFSET,
+                             "the RoPE frequency of dimension %u is not finite", 2 * pair);
+    }
+    return GGUF_OK;
+}
+
+gguf_code rt_model_rope(rt_model *model, gguf_error *err) {
+    model->rope_freqs[0] = calloc(RT_N_TURNS * (model->hparams.n_rot / 2) + 1, sizeof(float));
+    if (!model->rope_freqs[0])
+        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    gguf_code code = fill_turn(model, RT_TURN_USUAL, err);
+    if (!code) code = fill_turn(model, RT_TURN_WINDOW, err);
+    if (!code && model->rope_factors_long) code = fill_turn(model, RT_TURN_LONG, err);
+    return code;
+}
+
+void rt_rope_table(const rt_model *model, rt_turn turn, uint32_t pos, size_t n, float *table) {
+    const float *freqs = model->rope_freqs[turn];
+    float magnitude = model->rope_magnitude[turn];
+    for (size_t t = 0; t < n; t++) {
+        for (uint32_t pair = 0; pair < model->hparams.n_rot / 2; pair++) {
+            float angle = (float)(pos + t) * freqs[pair];
+            *table++ = (float)cos((double)angle) * magnitude;
+            *table++ = (float)sin((double)angle) * magnitude;
+        }
+    }
+}
+
+void rt_rope_back(const rt_model *model, rt_turn turn, uint32_t n, size_t n_rows, float *table) {
+    for (size_t t = 0; t < n_rows; t++) {
+        for (uint32_t pair = 0; pair < model->hparams.n_rot / 2; pair++) {
+            float angle = (float)n * model->rope_freqs[turn][pair];
+            *table++ = (float)cos((double)angle);
+            *table++ = (float)-sin((double)angle);
+        }
+    }
+}
+
+rt_turn rt_rope_usual(const rt_model *model, uint32_t n_ctx) {
+    bool is_long = model->rope_factors_long && n_ctx > model->hparams.n_ctx_orig;
+    return is_long ? RT_TURN_LONG : RT_TURN_USUAL;
+}

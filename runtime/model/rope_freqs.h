@@ -1,0 +1,17 @@
+/* Rotary positions. */
+#ifndef RUNTIME_MODEL_ROPE_FREQS_H
+#define RUNTIME_MODEL_ROPE_FREQS_H
+
+#include "runtime/model/model_internal.h"
+
+/* Cosine and sine of every pair at positions pos .. pos + n.
+ *   table  [n][n_rot / 2][2] */
+void rt_rope_table(const rt_model *model, rt_turn turn, uint32_t pos, size_t n, float *table);
+
+/* The turn back by n positions, without a magnitude, for every row of a table. */
+void rt_rope_back(const rt_model *model, rt_turn turn, uint32_t n, size_t n_rows, float *table);
+
+/* The angles of layers that see all, in a session of n_ctx positions. */
+rt_turn rt_rope_usual(const rt_model *model, uint32_t n_ctx);
+
+#endif

@@ -1,0 +1,65 @@
+/* The tensors that a model may have: names, shapes, and where they go. */
+#ifndef RUNTIME_MODEL_SLOTS_H
+#define RUNTIME_MODEL_SLOTS_H
+
+#include "runtime/model/model_internal.h"
+
+typedef enum rt_dim {
+    RT_DIM_ONE,
+    RT_DIM_EMBD,
+    RT_DIM_FF,
+    RT_DIM_Q,
+    RT_DIM_K,
+    RT_DIM_V,
+    RT_DIM_HEADS_V,
+    RT_DIM_HEAD_K,
+    RT_DIM_HEADS,
+    RT_DIM_HEADS_KV,
+    RT_DIM_VOCAB,
+    RT_DIM_ROT,
+    RT_DIM_LATENT,
+    RT_DIM_LATENT_Q,
+    RT_DIM_PLAIN,
+    RT_DIM_OUT,
+    RT_DIM_CTX,
+    RT_DIM_TYPES,
+    RT_DIM_CLASSES,
+    RT_DIM_EXPERTS,
+    RT_DIM_FF_EXPERT,
+    RT_DIM_FF_SHARED
+} rt_dim;
+
+/* What a layer, or the model, must be for a tensor to be looked for. */
+typedef enum rt_part {
+    RT_PART_ALL,
+    RT_PART_PLAIN,  /* attention with keys and values of their own */
+    RT_PART_LATENT, /* latent attention */
+    RT_PART_LATENT_Q,
+    RT_PART_DIRECT_Q,
+    RT_PART_DENSE,
+    RT_PART_EXPERTS,
+    RT_PART_SHARED
+} rt_part;
+
+typedef enum rt_presence { RT_NEEDED, RT_OPTIONAL } rt_presence;
+
+/* One tensor: where it goes and what shape it must have. */
+typedef struct rt_slot {
+    const char *name; /* behind "blk.N." for a tensor of a layer; without ".weight" */
+    size_t field;     /* offset in rt_model or rt_layer */
+    rt_dim n_mats, n_rows, n_cols;
+    rt_part part;
+    rt_presence need;
+} rt_slot;
+
+/* The tensors of one record: a model, or a layer. */
+typedef struct rt_slots {
+    const rt_slot *matrices, *scales, *vectors;
+    size_t n_matrices, n_scales, n_vectors;
+} rt_slots;
+
+extern const rt_slots rt_model_slots, rt_layer_slots;
+
+uint32_t rt_dim_size(const rt_hparams *hp, rt_dim which);
+
+#endif

@@ -1,0 +1,284 @@
+/* gguf-bench fit: what a model needs on a device, and how fast it can be expected to run. */
+#include "tools/bench/run_fit.h"
+
+#include "libgguf/pool.h"
+#include "quant/recipe.h"
+#include "tools/bench/bench.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+
+enum {
+    OPT_VRAM = TOOL_LONG_ONLY,
+    OPT_DEVICE,
+    OPT_HARDWARE,
+    OPT_TYPE,
+    OPT_CTX,
+    OPT_KV_TYPE,
+    OPT_PARALLEL,
+    OPT_EXPLAIN
+};
+
+static const tool_option options[] = {
+    {OPT_VRAM, "vram", "SIZE", "a graphics card with this much memory"},
+    {OPT_DEVICE, "device", "NAME", "a device of the catalogue, e.g. 4090 or m4-max; default: all"},
+    {OPT_HARDWARE, "hardware", "FILE.yaml", "devices of your own instead of the catalogue"},
+    {OPT_TYPE, "type", "TYPE", "as if quantised to it: a type, a recipe or a recipe's file"},
+    {OPT_CTX, "ctx", "N", "tokens of each sequence (8192, or what the model was trained for)"},
+    {OPT_KV_TYPE, "kv-type", "TYPE", "f32, f16, q8_0 or q4_0 (f16)"},
+    {OPT_PARALLEL, "parallel", "N", "sequences at once (1)"},
+    {'b', "batch", "N", "tokens computed at once (512)"},
+    {OPT_EXPLAIN, "explain", NULL, "say where each number comes from"},
+    {0},
+};
+
+static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err) {
+    fit_opts *o = ctx;
+    switch (id) {
+    case OPT_VRAM:
+        return tool_parse_size("--vram", arg, &o->vram, err);
+    case OPT_DEVICE:
+        o->device = arg;
+        break;
+    case OPT_HARDWARE:
+        o->hardware = arg;
+        break;
+    case OPT_TYPE:
+        o->type = arg;
+        break;
+    case OPT_CTX:
+        return tool_parse_u32("--ctx", arg, 1, 1u << 28, &o->session.n_ctx, err);
+    case OPT_KV_TYPE:
+        return tool_parse_kv_type(arg, &o->session.kv_type, err);
+    case OPT_PARALLEL:
+        return tool_parse_u32("--parallel", arg, 1, 1u << 16, &o->session.n_seqs, err);
+    case 'b':
+        return tool_parse_u32("-b", arg, 1, 1u << 16, &o->session.n_batch, err);
+    case OPT_EXPLAIN:
+        o->explain = true;
+        break;
+    default:
+        break;
+    }
+    return GGUF_OK;
+}
+
+/* ---- the model ----------------------------------------------------------------------------------
+ */
+
+/* From the best down; "what should I run?" answers with the first that fits. */
+static const char *const ladder[] = {"BF16",   "Q8_0",   "Q6_K",   "Q5_K_M", "Q5_K_S", "Q4_K_M",
+                                     "Q4_K_S", "IQ4_XS", "Q3_K_M", "Q3_K_S", "Q2_K"};
+
+/* A recipe by name or file, or a type for all tensors. */
+static gguf_code open_recipe(const char *name, quant_recipe **out, gguf_error *err) {
+    const gguf_type_layout *layout = gguf_type_layout_named(name);
+    gguf_error why = {0};
+    size_t n = strlen(name);
+    if (n > 5 && strcmp(name + n - 5, ".yaml") == 0) return quant_recipe_load(name, out, err);
+    if (!quant_recipe_named(name, out, &why)) return GGUF_OK;
+    if (layout) return quant_recipe_pure(layout->type, out, err);
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     "--type: there is no recipe or type '%s'", name);
+}
+
+static gguf_code weigh_as(fit_model *m, const char *name, fit_type *out, gguf_error *err) {
+    quant_recipe *recipe = NULL;
+    gguf_code code = open_recipe(name, &recipe, err);
+    if (!code) code = quant_recipe_apply(recipe, m->plan, false, NULL, err);
+    if (!code) code = rt_fit_weigh(m->plan, m->model.hp.n_layer, &out->weights, err);
+    if (!code) snprintf(out->name, sizeof out->name, "%s", quant_recipe_name(recipe));
+    quant_recipe_free(recipe);
+    return code;
+}
+
+/* The type of most of the weights; "as it is" if they are quantised already. */
+static void name_source(fit_model *m, fit_type *out) {
+    const gguf_type_layout *layout = NULL;
+    uint64_t most = 0;
+    for (size_t i = 0; i < m->plan->n_tensors; i++) {
+        const gguf_tensor *t = &m->plan->tensors[i].out;
+        if (gguf_tensor_n_elems(t) <= most) continue;
+        most = gguf_tensor_n_elems(t);
+        layout = gguf_type_layout_of(t->type);
+        snprintf(out->name, sizeof out->name, "%s", gguf_type_name(t->type));
+    }
+    if (layout && layout->block_elems > 1) snprintf(out->name, sizeof out->name, "as it is");
+}
+
+/* Every smaller type of the ladder, behind the model as it is. */
+static gguf_code weigh_all(fit_model *m, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    for (size_t i = 0; i < sizeof ladder / sizeof ladder[0] && !code; i++) {
+        fit_type *next = &m->types[m->n_types];
+        code = weigh_as(m, ladder[i], next, err);
+        if (!code && next->weights.n_bytes < m->types[0].weights.n_bytes)
+            m->n_types++;
+        else
+            rt_fit_weights_clear(&next->weights);
+    }
+    return code;
+}
+
+/* Files that are parts of a model have no layers of their own to size. */
+static gguf_code check_whole(const fit_model *m, const char *path, gguf_error *err) {
+    gguf_str type = gguf_str_of("model");
+    gguf_kv_str(gguf_meta_find(m->plan->meta, "general.type"), &type);
+    if (gguf_str_eq(type, "model")) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_UNSUPPORTED, path, GGUF_NO_OFFSET,
+                     "this is of type '%.*s', not a whole model", (int)type.len, type.ptr);
+}
+
+/* What was found out about a model that is not all there. */
+static void tell_source(tool *t, const fit_model *m, const char *path) {
+    bool shapes = rt_import_is_shapes(m->import);
+    if (shapes) tool_note(t, "%s: there are no weights: sizes are what config.json implies", path);
+    for (size_t i = 0; shapes && i < rt_import_n_warnings(m->import); i++)
+        tool_warn(t, "%s", rt_import_warning(m->import, i));
+    if (!m->model.runs_here)
+        tool_warn(t,
+                  "the architecture '%s' is not one of this runtime: its layers are read from "
+                  "usual keys and tensors",
+                  rt_import_architecture(m->import));
+}
+
+static gguf_code open_model(tool *t, fit_model *m, const fit_opts *o, const char *path,
+                            gguf_error *err) {
+    const rt_import_opts opts = {.shapes_suffice = true};
+    gguf_code code = rt_import_open(path, &opts, &m->import, err);
+    if (code) return code;
+    m->plan = rt_import_plan(m->import);
+    code = check_whole(m, path, err);
+    if (!code) code = rt_fit_describe(m->import, path, &m->model, err);
+    if (code) return code;
+    tell_source(t, m, path);
+    name_source(m, &m->types[0]);
+    m->n_types = 1;
+    code = rt_fit_weigh(m->plan, m->model.hp.n_layer, &m->types[0].weights, err);
+    if (!code) code = weigh_all(m, err);
+    if (!code && o->type) code = weigh_as(m, o->type, &m->asked, err);
+    m->chosen = o->type ? &m->asked : &m->types[0];
+    return code;
+}
+
+static void close_model(fit_model *m) {
+    for (size_t i = 0; i < FIT_MAX_TYPES; i++) rt_fit_weights_clear(&m->types[i].weights);
+    rt_fit_weights_clear(&m->asked.weights);
+    rt_fit_model_clear(&m->model);
+    rt_import_close(m->import);
+}
+
+/* ---- devices ------------------------------------------------------------------------------------
+ */
+
+static gguf_code add_vram(rt_devices *devices, uint64_t vram, gguf_error *err) {
+    rt_device device = rt_device_usual(RT_DEVICE_GPU, vram);
+    char size[32];
+    snprintf(device.name, sizeof device.name, "%s GPU", tool_size_text(vram, size, sizeof size));
+    return rt_devices_add(devices, &device, err);
+}
+
+static gguf_code select_device(rt_devices *devices, const char *name, gguf_error *err) {
+    const rt_device *near = rt_devices_nearest(devices, name);
+    char hint[128] = "";
+    if (near) snprintf(hint, sizeof hint, "; '%s' is", near->name);
+    if (rt_devices_select(devices, name)) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     "--device: '%s' is not in the catalogue%s (without --device all are listed)",
+                     name, hint);
+}
+
+static gguf_code choose_devices(tool *t, const fit_opts *o, rt_devices *devices, gguf_error *err) {
+    if (o->vram) return add_vram(devices, o->vram, err);
+    gguf_code code =
+        o->hardware ? rt_devices_load(devices, o->hardware, err) : rt_devices_builtin(devices, err);
+    bool machine = !o->hardware && (!o->device || strcasecmp(o->device, "this machine") == 0);
+    if (!code && machine)
+        code = fit_add_machine(devices, t->n_threads ? t->n_threads : gguf_usable_cores(), err);
+    return !code && o->device ? select_device(devices, o->device, err) : code;
+}
+
+/* ---- fit ----------------------------------------------------------------------------------------
+ */
+
+static gguf_code fit_row_make(const fit_model *m, const rt_session_opts *opts,
+                              const rt_device *device, fit_row *row, gguf_error *err) {
+    *row = (fit_row){.device = device};
+    gguf_code code = rt_fit_on(device, &m->model, &m->chosen->weights, opts, &row->fit, err);
+    for (size_t i = 0; i < m->n_types && !code; i++) {
+        rt_fit *fit = &row->types[i];
+        code = rt_fit_on(device, &m->model, &m->types[i].weights, opts, fit, err);
+        if (!code && fit->fits && !row->best) row->best = m->types[i].name;
+    }
+    return code;
+}
+
+static rt_session_opts session_opts(tool *t, const fit_opts *o, const rt_hparams *hp) {
+    enum { USUAL_CTX = 8192, USUAL_THREADS = 8 };
+    rt_session_opts opts = o->session;
+    uint32_t usual = hp->n_ctx_train < USUAL_CTX ? hp->n_ctx_train : USUAL_CTX;
+    if (!opts.n_ctx) opts.n_ctx = usual;
+    opts.n_threads = t->n_threads ? t->n_threads : USUAL_THREADS;
+    return opts;
+}
+
+static gguf_code fit_all(tool *t, const fit_model *m, const fit_opts *o, const rt_devices *devices,
+                         gguf_error *err) {
+    fit_report report = {.model = m,
+                         .opts = session_opts(t, o, &m->model.hp),
+                         .rows = calloc(devices->n, sizeof *report.rows),
+                         .n = devices->n,
+                         .explain = o->explain};
+    bool any = false;
+    if (!report.rows) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (report.opts.n_ctx > m->model.hp.n_ctx_train)
+        tool_warn(t, "the model was trained for %" PRIu32 " tokens of context",
+                  m->model.hp.n_ctx_train);
+    gguf_code code = GGUF_OK;
+    for (size_t i = 0; i < devices->n && !code; i++) {
+        code = fit_row_make(m, &report.opts, &devices->list[i], &report.rows[i], err);
+        any |= report.rows[i].fit.fits;
+    }
+    if (!code && t->json)
+        fit_print_json(&report);
+    else if (!code)
+        fit_print_text(&report);
+    free(report.rows);
+    return code ? code : any ? GGUF_OK : GGUF_E_CHECK;
+}
+
+static gguf_code run(tool *t, void *ctx, gguf_error *err) {
+    const fit_opts *o = ctx;
+    fit_model m = {0};
+    rt_devices devices = {0};
+    if (t->n_args != 1)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "expected fit MODEL (see fit --help)");
+    if (o->vram && (o->device || o->hardware))
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "--vram is a device of its own: use it without --device and --hardware");
+    gguf_code code = choose_devices(t, o, &devices, err);
+    if (!code) code = open_model(t, &m, o, t->args[0], err);
+    if (!code) code = fit_all(t, &m, o, &devices, err);
+    close_model(&m);
+    rt_devices_clear(&devices);
+    return code;
+}
+
+int bench_fit_main(int argc, char **argv) {
+    fit_opts o = {.session = rt_session_defaults()};
+    const tool_spec spec = {
+        .name = "gguf-bench",
+        .usage = "fit MODEL [--vram SIZE | --device NAME] [options]",
+        .summary =
+            "Say what memory a model needs, where it fits and how fast it will run. MODEL is "
+            "a GGUF file, a model folder or a config.json.",
+        .options = options,
+        .set = set_option,
+        .run = run,
+        .ctx = &o};
+    return tool_main(&spec, argc, argv);
+}

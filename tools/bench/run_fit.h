@@ -1,0 +1,54 @@
+/* What the parts of gguf-bench fit share. */
+#ifndef TOOLS_BENCH_RUN_FIT_H
+#define TOOLS_BENCH_RUN_FIT_H
+
+#include "runtime/sizing/fit.h"
+#include "tools/common/tool.h"
+
+typedef struct fit_opts {
+    uint64_t vram;
+    const char *device, *hardware, *type;
+    rt_session_opts session;
+    bool explain;
+} fit_opts;
+
+#define FIT_MAX_TYPES 16
+
+/* The weights as they are or as if quantised. */
+typedef struct fit_type {
+    char name[64];
+    rt_fit_weights weights;
+} fit_type;
+
+typedef struct fit_model {
+    rt_import *import;
+    quant_plan *plan; /* of the import; its types change */
+    rt_fit_model model;
+    fit_type types[FIT_MAX_TYPES]; /* as it is, then smaller and smaller */
+    size_t n_types;
+    fit_type asked; /* --type */
+    const fit_type *chosen;
+} fit_model;
+
+typedef struct fit_row {
+    const rt_device *device;
+    rt_fit fit;                  /* of the chosen type */
+    rt_fit types[FIT_MAX_TYPES]; /* of each of the model's */
+    const char *best;            /* the first of them that fits, or NULL */
+} fit_row;
+
+typedef struct fit_report {
+    const fit_model *model;
+    rt_session_opts opts;
+    fit_row *rows;
+    size_t n;
+    bool explain;
+} fit_report;
+
+/* Append this machine, measured with so many threads. Errors: GGUF_E_NOMEM. */
+gguf_code fit_add_machine(rt_devices *devices, unsigned n_threads, gguf_error *err);
+
+void fit_print_json(const fit_report *report);
+void fit_print_text(const fit_report *report);
+
+#endif

@@ -1,0 +1,485 @@
+/* Setting types, then executing or printing a plan. */
+#include "tools/common/write_model.h"
+#include "libgguf/hash.h"
+#include "libgguf/outfile.h"
+#include "quant/quant.h"
+#include "quant/source.h"
+#include "tools/common/calibration_report.h"
+#include "tools/common/provenance.h"
+
+#include <inttypes.h>
+#include <libgen.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+write_opts write_opts_defaults(void) {
+    return (write_opts){.max_memory_bytes = quant_execute_defaults().max_memory_bytes,
+                        .calibration = calibration_defaults()};
+}
+
+void write_opts_clear(write_opts *o) {
+    free(o->tensor_types);
+    o->tensor_types = NULL;
+}
+
+static gguf_code set_effort_option(write_opts *o, const char *arg, gguf_error *err) {
+    bool best = strcmp(arg, "best") == 0;
+    if (!best && strcmp(arg, "fast") != 0)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "--effort takes fast or best, not '%s'", arg);
+    o->effort = best ? QUANT_EFFORT_BEST : QUANT_EFFORT_FAST;
+    o->calibration.best = best;
+    return GGUF_OK;
+}
+
+gguf_code write_opts_set(write_opts *o, int id, const char *arg, gguf_error *err) {
+    switch (id) {
+    case WRITE_OPT_IMATRIX:
+        o->imatrix_file = arg;
+        break;
+    case WRITE_OPT_RECIPE:
+        o->recipe_file = arg;
+        break;
+    case WRITE_OPT_EFFORT:
+        return set_effort_option(o, arg, err);
+    case WRITE_OPT_DRY_RUN:
+        o->dry_run = true;
+        break;
+    case WRITE_OPT_RESUME:
+        o->resume = true;
+        break;
+    case WRITE_OPT_MAX_MEMORY:
+        return tool_parse_size("--max-memory", arg, &o->max_memory_bytes, err);
+    case WRITE_OPT_SPLIT_SIZE:
+        return tool_parse_size("--split-max-size", arg, &o->split.max_bytes, err);
+    case WRITE_OPT_SPLIT_TENSORS:
+        return tool_parse_u32("--split-max-tensors", arg, 1, INT32_MAX, &o->split.max_tensors, err);
+    default:
+        break;
+    }
+    return GGUF_OK;
+}
+
+gguf_code write_opts_add_tensor_type(write_opts *o, const char *text, gguf_error *err) {
+    char **grown = realloc(o->tensor_types, (o->n_tensor_types + 1) * sizeof *grown);
+    if (!grown) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    o->tensor_types = grown;
+    o->tensor_types[o->n_tensor_types++] = (char *)(uintptr_t)text;
+    return GGUF_OK;
+}
+
+void write_result_clear(write_result *result) {
+    for (size_t i = 0; i < result->n_warnings; i++) free(result->warnings[i]);
+    free(result->warnings);
+    free(result->loss);
+    quant_allocation_clear(&result->allocation);
+    calibration_close(result->calibration);
+    *result = (write_result){0};
+}
+
+void write_result_warn(write_result *result, tool *t, const char *format, ...) {
+    char *text = NULL;
+    va_list args;
+    va_start(args, format);
+    int n = vasprintf(&text, format, args);
+    va_end(args);
+    char **grown =
+        n < 0 ? NULL : realloc(result->warnings, (result->n_warnings + 1) * sizeof *grown);
+    if (!grown) return;
+    result->warnings = grown;
+    result->warnings[result->n_warnings++] = text;
+    tool_warn(t, "%s", text);
+}
+
+json_t *write_result_warnings(const write_result *result) {
+    json_t *list = json_array();
+    for (size_t i = 0; i < result->n_warnings; i++)
+        json_array_append_new(list,
+                              tool_json_bytes(result->warnings[i], strlen(result->warnings[i])));
+    return list;
+}
+
+/* ---- types ------------------------------------------------------------------------------- */
+
+static gguf_code parse_type(const char *name, uint32_t *type, gguf_error *err) {
+    const gguf_type_layout *layout = gguf_type_layout_named(name);
+    if (!layout || !quant_can_encode(layout->type))
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "'%s' is no tensor type that can be written", name);
+    *type = layout->type;
+    return GGUF_OK;
+}
+
+static bool has_target(const write_opts *o) {
+    return o->target_bytes > 0 || o->target_bpw > 0;
+}
+
+static gguf_code open_recipe(const write_opts *o, quant_recipe **recipe, gguf_error *err) {
+    uint32_t type = GGUF_TYPE_Q4_K;
+    if (has_target(o)) return quant_recipe_pure(type, recipe, err); /* types to start with */
+    if (o->recipe_file) return quant_recipe_load(o->recipe_file, recipe, err);
+    if (!o->pure) return quant_recipe_named(o->type, recipe, err);
+    gguf_code code = parse_type(o->type, &type, err);
+    return code ? code : quant_recipe_pure(type, recipe, err);
+}
+
+static gguf_code add_override(quant_recipe *recipe, const char *regex, const char *type_name,
+                              gguf_error *err) {
+    uint32_t type = 0;
+    gguf_code code = parse_type(type_name, &type, err);
+    return code ? code : quant_recipe_override(recipe, regex, type, err);
+}
+
+static gguf_code add_tensor_type(quant_recipe *recipe, const char *text, gguf_error *err) {
+    const char *equals = strrchr(text, '=');
+    char regex[512];
+    if (!equals || equals == text || (size_t)(equals - text) >= sizeof regex)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "--tensor-type takes REGEX=TYPE, not '%s'", text);
+    snprintf(regex, sizeof regex, "%.*s", (int)(equals - text), text);
+    return add_override(recipe, regex, equals + 1, err);
+}
+
+static gguf_code add_overrides(quant_recipe *recipe, const write_opts *o, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    for (size_t i = 0; i < o->n_tensor_types && !code; i++)
+        code = add_tensor_type(recipe, o->tensor_types[i], err);
+    if (!code && o->output_type)
+        code = add_override(recipe, "^output\\.weight$", o->output_type, err);
+    if (!code && o->embedding_type)
+        code = add_override(recipe, "^token_embd\\.weight$", o->embedding_type, err);
+    return code;
+}
+
+static gguf_code apply_recipe(tool *t, quant_plan *plan, const write_opts *o, write_result *result,
+                              gguf_error *err) {
+    quant_recipe *recipe;
+    size_t n_fallbacks = 0;
+    gguf_code code = open_recipe(o, &recipe, err);
+    if (code) return code;
+    code = add_overrides(recipe, o, err);
+    if (!code) code = quant_recipe_apply(recipe, plan, o->imatrix_file != NULL, &n_fallbacks, err);
+    if (!code && n_fallbacks && !has_target(o))
+        write_result_warn(
+            result, t,
+            "%zu tensors got another type, because blocks of the recipe's type do not "
+            "divide their rows",
+            n_fallbacks);
+    if (!code && quant_recipe_file_type(recipe) >= 0)
+        gguf_meta_set_u32(plan->meta, "general.file_type",
+                          (uint32_t)quant_recipe_file_type(recipe));
+    snprintf(result->type_name, sizeof result->type_name, "%s",
+             has_target(o) ? "mixed" : quant_recipe_name(recipe));
+    quant_recipe_free(recipe);
+    return code;
+}
+
+/* The type that holds most numbers names a file whose types were kept. */
+static void describe_kept_types(quant_plan *plan, write_result *result) {
+    static const struct {
+        uint32_t type, file_type;
+    } kinds[] = {
+        {GGUF_TYPE_F32, 0}, {GGUF_TYPE_F16, 1}, {GGUF_TYPE_BF16, 32}, {GGUF_TYPE_MXFP4, 38}};
+    uint64_t n_elems[sizeof kinds / sizeof kinds[0]] = {0};
+    size_t best = 0, n_kinds = sizeof kinds / sizeof kinds[0];
+    for (size_t i = 0; i < plan->n_tensors; i++)
+        for (size_t k = 0; k < n_kinds; k++)
+            if (plan->tensors[i].out.type == kinds[k].type)
+                n_elems[k] += gguf_tensor_n_elems(&plan->tensors[i].out);
+    for (size_t k = 1; k < n_kinds; k++)
+        if (n_elems[k] > n_elems[best]) best = k;
+    if (!gguf_meta_find(plan->meta, "general.file_type"))
+        gguf_meta_set_u32(plan->meta, "general.file_type", kinds[best].file_type);
+    snprintf(result->type_name, sizeof result->type_name, "%s", gguf_type_name(kinds[best].type));
+}
+
+/* ---- importance -------------------------------------------------------------------------- */
+
+static gguf_code check_coverage(tool *t, const write_opts *o, const quant_coverage *coverage,
+                                write_result *result, gguf_error *err) {
+    if (coverage->n_missing == 0) return GGUF_OK;
+    if (o->require_imatrix)
+        return gguf_fail(
+            err, GGUF_E_CHECK, o->imatrix_file, GGUF_NO_OFFSET,
+            "%zu quantised tensors have no entry in the importance matrix, the first is "
+            "'%s'",
+            coverage->n_missing, coverage->first_missing);
+    write_result_warn(result, t,
+                      "%zu of %zu quantised tensors have no entry in the importance matrix (first: "
+                      "'%s'); all their columns count the same",
+                      coverage->n_missing, coverage->n_missing + coverage->n_covered,
+                      coverage->first_missing);
+    return GGUF_OK;
+}
+
+static gguf_code add_importance(tool *t, quant_plan *plan, const write_opts *o,
+                                write_result *result, gguf_error *err) {
+    quant_imatrix *im;
+    quant_coverage coverage;
+    gguf_code code = quant_imatrix_load(o->imatrix_file, &im, err);
+    if (code) return code;
+    code = quant_plan_set_importance(plan, im, o->imatrix_file, &coverage, err);
+    quant_imatrix_free(im);
+    return code ? code : check_coverage(t, o, &coverage, result, err);
+}
+
+static quant_execute_opts execute_opts(tool *t, const write_opts *o, const write_result *result) {
+    quant_execute_opts opts = quant_execute_defaults();
+    opts.max_memory_bytes = o->max_memory_bytes;
+    opts.replace = t->force;
+    opts.resume = o->resume;
+    opts.cancel = &tool_cancelled;
+    opts.progress = tool_progress;
+    opts.progress_ctx = t;
+    opts.loss = result->loss;
+    return opts;
+}
+
+/* ---- types for a size -------------------------------------------------------------------- */
+
+static gguf_code allocate(tool *t, quant_plan *plan, const write_opts *o, write_result *result,
+                          gguf_error *err) {
+    gguf_pool *pool = NULL;
+    quant_execute_opts opts = execute_opts(t, o, result);
+    result->allocation.target_bytes = o->target_bytes;
+    result->allocation.target_bpw = o->target_bpw;
+    gguf_code code = gguf_pool_new(t->n_threads, &pool, err);
+    if (!code) code = quant_allocation_measure(&result->allocation, plan, pool, &opts, err);
+    if (!code && result->calibration)
+        code = calibration_sensitivities(t, result->calibration, &result->allocation, err);
+    if (!code) code = quant_allocation_solve(&result->allocation, plan, err);
+    gguf_pool_free(pool);
+    return code;
+}
+
+/* Which mistakes the options hold, before anything is read. */
+static gguf_code check_opts(const write_opts *o, gguf_error *err) {
+    const char *why = NULL;
+    if (o->require_imatrix && !o->imatrix_file) why = "--require-imatrix needs --imatrix";
+    if (o->target_bytes && o->target_bpw > 0)
+        why = "--target-size and --target-bpw exclude each other";
+    if (o->calibration.text && o->imatrix_file)
+        why = "--calibrate and --imatrix exclude each other";
+    if (has_target(o) && (o->pure || o->recipe_file))
+        why = "a target chooses the types itself; --pure and --recipe do not go with it";
+    return why ? gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s", why) : GGUF_OK;
+}
+
+/* Types are known, by a recipe or, with the importance that the text shows, by a target. */
+static gguf_code finish(tool *t, quant_plan *plan, const char *output, const write_opts *o,
+                        write_result *result, gguf_error *err) {
+    calibration *c = result->calibration;
+    gguf_code code = GGUF_OK;
+    if (c && has_target(o)) code = calibration_importance(t, c, err);
+    if (!code)
+        code = has_target(o) ? allocate(t, plan, o, result, err) : quant_plan_finish(plan, err);
+    if (!code && o->calibration.text) code = calibration_plan(&o->calibration, plan, err);
+    if (code || !c || o->dry_run) return code;
+    char *copy = strdup(output);
+    if (!copy) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    code = calibration_start(t, c, dirname(copy), err);
+    free(copy);
+    return code;
+}
+
+static gguf_code set_effort(quant_plan *plan, quant_effort effort, gguf_error *err) {
+    for (size_t i = 0; i < plan->n_tensors; i++) plan->tensors[i].effort = effort;
+    gguf_meta_set_str(plan->meta, "ggufkit.effort",
+                      gguf_str_of(effort == QUANT_EFFORT_BEST ? "best" : "fast"));
+    return gguf_meta_status(plan->meta, err);
+}
+
+gguf_code write_prepare(tool *t, rt_import *import, const char *input, const char *output,
+                        const write_opts *o, write_result *result, gguf_error *err) {
+    quant_plan *plan = rt_import_plan(import);
+    gguf_code code = check_opts(o, err);
+    if (!code) code = provenance_set_sources(import, err);
+    if (code) return code;
+    for (size_t i = 0; i < rt_import_n_warnings(import); i++)
+        write_result_warn(result, t, "%s", rt_import_warning(import, i));
+    if (o->type || o->recipe_file || has_target(o)) {
+        calibration_report_forget(plan->meta);
+        code = apply_recipe(t, plan, o, result, err);
+    } else
+        describe_kept_types(plan, result);
+    if (!code) gguf_meta_set_u32(plan->meta, "general.quantization_version", 2);
+    if (!code && o->imatrix_file) code = add_importance(t, plan, o, result, err);
+    if (!code && (o->type || o->recipe_file || has_target(o)))
+        code = provenance_set(plan->meta, result->type_name, o->imatrix_file, err);
+    if (!code && o->effort) code = set_effort(plan, o->effort, err);
+    plan->split = o->split;
+    if (!code && o->calibration.text) code = calibration_reserve(&o->calibration, plan, err);
+    if (!code && o->calibration.text && (has_target(o) || !o->dry_run))
+        code = calibration_open(t, input, output, &o->calibration, plan, &result->calibration, err);
+    return code ? code : finish(t, plan, output, o, result, err);
+}
+
+/* ---- running ----------------------------------------------------------------------------- */
+
+static void print_plan(const tool *t, const quant_plan *plan, const write_opts *o) {
+    char size[32], memory[32];
+    quant_execute_opts opts = quant_execute_defaults();
+    opts.max_memory_bytes = o->max_memory_bytes;
+    unsigned n_threads = t->n_threads ? t->n_threads : gguf_usable_cores();
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        const quant_plan_tensor *p = &plan->tensors[i];
+        char shape[96] = "";
+        for (uint32_t d = 0, len = 0; d < p->out.n_dims; d++)
+            len += (uint32_t)snprintf(shape + len, sizeof shape - len, "%s%" PRIu64, d ? " x " : "",
+                                      p->out.dims[d]);
+        printf("%-40s %-24s %5s -> %-7s %s\n", p->out.name.ptr, shape,
+               gguf_type_name(p->source_type), gguf_type_name(p->out.type),
+               tool_size_text(p->out.n_bytes, size, sizeof size));
+    }
+    if (plan->n_shards > 1) printf("%u files, ", plan->n_shards);
+    printf("%zu tensors, %s (%.2f bits per weight), %s of buffers with %u threads\n",
+           plan->n_tensors, tool_size_text(quant_plan_file_bytes(plan), size, sizeof size),
+           quant_plan_bpw(plan),
+           tool_size_text(quant_execute_memory(plan, &opts, n_threads), memory, sizeof memory),
+           n_threads);
+}
+
+static void print_candidates(const quant_plan_tensor *p, const quant_tensor_candidates *c,
+                             double total) {
+    const quant_candidate *chosen = &c->list[c->chosen];
+    double n_elems = (double)gguf_tensor_n_elems(&p->out);
+    if (!c->n) {
+        printf("%-40s %-7s %6.2f   (fixed)\n", p->out.name.ptr, gguf_type_name(p->out.type),
+               8 * (double)p->out.n_bytes / n_elems);
+        return;
+    }
+    double damage = c->sensitivity * chosen->error;
+    printf("%-40s %-7s %6.2f %10.6f %12.4f %12.6f %6.1f%%", p->out.name.ptr,
+           gguf_type_name(chosen->type), 8 * (double)chosen->n_bytes / n_elems, chosen->error,
+           c->sensitivity, damage, total > 0 ? 100 * damage / total : 0);
+    if (c->chosen + 1 < c->n) {
+        const quant_candidate *next = &c->list[c->chosen + 1];
+        printf("  %s would save %.6f for %.1f KiB", gguf_type_name(next->type),
+               damage - c->sensitivity * next->error,
+               (double)(next->n_bytes - chosen->n_bytes) / 1024);
+    }
+    printf("\n");
+}
+
+/* Why each tensor has its type. */
+static void print_allocation(const quant_plan *plan, const quant_allocation *a) {
+    char size[32];
+    printf("%-40s %-7s %6s %10s %12s %12s %7s\n", "tensor", "type", "bpw", "error", "sensitivity",
+           "damage", "share");
+    for (size_t i = 0; i < plan->n_tensors; i++)
+        print_candidates(&plan->tensors[i], &a->tensors[i], a->result.damage);
+    printf("%zu tensors, %s (%.4f bits per weight); expected damage %.6f, no choice within this "
+           "size does less than %.6f\n",
+           plan->n_tensors, tool_size_text(quant_plan_file_bytes(plan), size, sizeof size),
+           quant_plan_bpw(plan), a->result.damage, a->result.bound);
+}
+
+/* Lines as gguf-inspect hash prints them; those of the sources are comments to it. */
+static gguf_code print_manifest(FILE *f, const quant_plan *plan, const gguf_hash *sources,
+                                const gguf_file *out, const gguf_hash *hashes,
+                                const gguf_hash *whole) {
+    for (size_t i = 0; i < plan->n_tensors; i++)
+        fprintf(f, "# source xxh3  %s  %s\n", sources[i].hex, plan->tensors[i].out.name.ptr);
+    for (size_t i = 0; i < gguf_file_n_tensors(out); i++) {
+        const gguf_tensor *t = gguf_file_tensor(out, i);
+        fprintf(f, "xxh3  %s  %s:%.*s\n", hashes[i].hex, gguf_file_path(out), (int)t->name.len,
+                t->name.ptr);
+    }
+    fprintf(f, "xxh3  %s  %s\n", whole->hex, gguf_file_path(out));
+    return fclose(f) == 0 ? GGUF_OK : GGUF_E_NOMEM;
+}
+
+static gguf_code save_manifest(const tool *t, const quant_plan *plan, const char *manifest,
+                               const gguf_file *out, gguf_pool *pool, gguf_error *err) {
+    size_t n = plan->n_tensors + 1, n_text = 0;
+    char *text = NULL;
+    gguf_hash whole, *hashes = calloc(n, sizeof *hashes), *sources = calloc(n, sizeof *sources);
+    FILE *f = open_memstream(&text, &n_text);
+    gguf_code code = GGUF_E_NOMEM;
+    if (!hashes || !sources || !f) {
+        gguf_fail(err, code, NULL, GGUF_NO_OFFSET, "out of memory");
+        if (f) fclose(f);
+        goto done;
+    }
+    code = quant_source_hashes(plan, pool, &tool_cancelled, sources, err);
+    if (!code)
+        code = gguf_hash_tensors(out, GGUF_HASH_XXH3, pool, &tool_cancelled, hashes, &whole, err);
+    if (code)
+        fclose(f);
+    else if ((code = print_manifest(f, plan, sources, out, hashes, &whole)))
+        gguf_fail(err, code, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!code) code = gguf_outfile_save(manifest, text, n_text, t->force, err);
+done:
+    free(text);
+    free(hashes);
+    free(sources);
+    return code;
+}
+
+static gguf_code write_manifest(const tool *t, const quant_plan *plan, const char *path,
+                                const char *manifest, gguf_pool *pool, gguf_error *err) {
+    gguf_file *out;
+    char first[4096];
+    gguf_code code = quant_shard_path(path, plan->n_shards, 0, first, sizeof first, err);
+    if (!code) code = gguf_file_open(first, GGUF_OPEN_DEFAULT, &out, err);
+    if (code) return code;
+    code = save_manifest(t, plan, manifest, out, pool, err);
+    gguf_file_close(out);
+    return code;
+}
+
+typedef struct sealing {
+    rt_import *import;
+    const calibration *calibration; /* or NULL */
+} sealing;
+
+/* Values that are known when all is written. */
+static gguf_code seal(void *ctx, gguf_pool *pool, gguf_error *err) {
+    const sealing *s = ctx;
+    gguf_code code = provenance_seal(s->import, pool, err);
+    if (code || !s->calibration) return code;
+    return calibration_report_set(rt_import_plan(s->import), calibration_errors(s->calibration),
+                                  err);
+}
+
+static void report_calibration(tool *t, const quant_plan *plan, write_result *result) {
+    const quant_output_error *errors = calibration_errors(result->calibration);
+    uint64_t n_unfed = calibration_report_n_unfed(plan, errors);
+    if (n_unfed)
+        write_result_warn(result, t,
+                          "%" PRIu64 " matrices were met by too few tokens and are rounded without "
+                          "feedback",
+                          n_unfed);
+    calibration_report_print(t, plan, errors);
+}
+
+static gguf_code execute(tool *t, rt_import *import, const char *path, const write_opts *o,
+                         write_result *result, gguf_error *err) {
+    quant_plan *plan = rt_import_plan(import);
+    quant_execute_opts opts = execute_opts(t, o, result);
+    gguf_pool *pool = NULL;
+    gguf_code code =
+        o->manifest_file ? gguf_outfile_check(o->manifest_file, t->force, err) : GGUF_OK;
+    if (!code) code = gguf_pool_new(t->n_threads, &pool, err);
+    opts.seal = seal;
+    opts.seal_ctx = &(sealing){import, result->calibration};
+    if (result->calibration) calibration_provide(result->calibration, &opts);
+    if (!code) code = quant_execute(plan, path, pool, &opts, err);
+    if (!code && result->calibration) report_calibration(t, plan, result);
+    if (!code && o->manifest_file)
+        code = write_manifest(t, plan, path, o->manifest_file, pool, err);
+    gguf_pool_free(pool);
+    return code;
+}
+
+gguf_code write_run(tool *t, rt_import *import, const char *path, const write_opts *o,
+                    write_result *result, gguf_error *err) {
+    if (!o->dry_run) return execute(t, import, path, o, result, err);
+    if (!t->json && has_target(o))
+        print_allocation(rt_import_plan(import), &result->allocation);
+    else if (!t->json)
+        print_plan(t, rt_import_plan(import), o);
+    return GGUF_OK;
+}
