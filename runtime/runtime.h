@@ -49,15 +49,16 @@ uint32_t rt_layers_count(const rt_layers *set, uint32_t end);
 typedef struct rt_hparams {
     uint32_t n_vocab, n_ctx_train, n_layer, n_embd, n_ff;
     uint32_t n_head, n_head_kv;      /* n_head is a multiple of n_head_kv */
-    uint32_t head_dim_k, head_dim_v; /* of a cached key and value; with n_latent, those that all
-                                        heads share: n_latent + n_rot and n_latent */
+    uint32_t head_dim_k, head_dim_v; /* of a cached key and value; with kv_lora_rank, those that all
+                                        heads share: kv_lora_rank + n_rot and kv_lora_rank */
     bool causal;                     /* a token sees none behind it */
     bool parallel;                   /* both blocks of a layer read its input */
     float norm_eps;                  /* inside the root of the norm */
 
-    /* Latent attention; n_latent 0 = none. The value of a token is the first part of its key. */
-    uint32_t n_latent, n_latent_q;         /* n_latent_q 0: queries are not compressed */
-    uint32_t head_dim_plain, head_dim_out; /* of a head: dimensions that do not rotate; value */
+    /* Latent attention; kv_lora_rank 0 = none. The value of a token is the first part of its key.
+     */
+    uint32_t kv_lora_rank, q_lora_rank;    /* q_lora_rank 0: queries are not compressed */
+    uint32_t qk_nope_head_dim, v_head_dim; /* of a head: dimensions that do not rotate; value */
 
     uint32_t n_window; /* key p is visible at t iff t - p < n_window; 0 = all */
     rt_layers windowed, rotated;
@@ -65,7 +66,8 @@ typedef struct rt_hparams {
     float qkv_clamp;                         /* 0 = none */
     float embedding_scale, residual_scale, logit_factor;
 
-    uint32_t n_rot; /* dimensions of a head that rotate: the leading, with n_latent the trailing */
+    uint32_t
+        n_rot; /* dimensions of a head that rotate: the leading, with kv_lora_rank the trailing */
     float rope_base, rope_base_window;
     bool rope_plain_window; /* layers with a window turn without scaling */
     rt_rope_scaling rope_scaling;

@@ -21,10 +21,10 @@ typedef struct rt_weight {
 } rt_weight;
 
 /* A norm's factors and, where it has one, its bias. Row r of the input takes row r % n_rows. */
-typedef struct rt_scale {
+typedef struct rt_norm_weights {
     const float *weight, *bias; /* [n_rows][n_cols]; bias may be NULL */
     uint32_t n_rows, n_cols;    /* n_cols 0: the model has no such norm */
-} rt_scale;
+} rt_norm_weights;
 
 /* Tokens in a page of the KV cache. */
 #define RT_KV_PAGE_TOKENS RT_PAGE_TOKENS
@@ -33,20 +33,20 @@ typedef struct rt_scale {
 typedef enum rt_kv_class { RT_KV_FULL, RT_KV_WINDOW, RT_N_KV_CLASSES } rt_kv_class;
 
 /* Tokens of a chunk: what one task of attention takes. */
-#define RT_CHUNK_TOKENS 16
+#define RT_TILE_TOKENS 16
 
 /* Neighbouring tokens of a batch that continue one sequence. Position p of the sequence is row
  * p % RT_KV_PAGE_TOKENS of page pages[class][p / RT_KV_PAGE_TOKENS]. */
-typedef struct rt_chunk {
+typedef struct rt_tile {
     const uint32_t *pages[RT_N_KV_CLASSES];
     uint32_t row; /* of the batch */
-    uint32_t n;   /* at most RT_CHUNK_TOKENS */
+    uint32_t n;   /* at most RT_TILE_TOKENS */
     uint32_t pos;
     uint32_t n_seen; /* positions that the last token sees: pos + n, or all of the sequence */
-} rt_chunk;
+} rt_tile;
 
 typedef struct rt_batch {
-    const rt_chunk *chunks;
+    const rt_tile *chunks;
     size_t n_chunks;
     size_t n; /* tokens */
 } rt_batch;
@@ -82,7 +82,7 @@ typedef struct rt_backend_ops {
                   float *out);
     /* RMS: out = x / sqrt(mean(x^2) + eps) * weight (+ bias). Layer norm: the same of x - mean(x).
      * Rows of scale->n_cols, `stride` apart in x and in out, which may be x. */
-    void (*norm)(rt_backend *backend, rt_norm kind, const rt_scale *scale, float eps,
+    void (*norm)(rt_backend *backend, rt_norm kind, const rt_norm_weights *scale, float eps,
                  const float *x, size_t n, size_t stride, float *out);
     /* The factor of the products that follow; it must not change until the next set_input. */
     void (*set_input)(rt_backend *backend, const float *x, size_t n, size_t n_cols);

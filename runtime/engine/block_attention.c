@@ -25,7 +25,8 @@ static void clamp(rt_session *session, float *x, uint32_t n_cols) {
 }
 
 /* Norm of all heads side by side, or of each. */
-static void norm_heads(rt_session *session, const rt_scale *scale, float *x, uint32_t n_cols) {
+static void norm_heads(rt_session *session, const rt_norm_weights *scale, float *x,
+                       uint32_t n_cols) {
     size_t n_parts = scale->n_cols ? n_cols / scale->n_cols : 0;
     rt_session_norm(session, scale, x, session->batch.n * n_parts, x);
 }

@@ -21,13 +21,13 @@ static void project_queries(rt_session *session, const rt_layer *l, const float 
     const rt_buffers *buf = &session->buf;
     size_t n = session->batch.n;
     rt_session_input(session, in, n, hp->n_embd);
-    if (hp->n_latent_q == 0) {
+    if (hp->q_lora_rank == 0) {
         rt_session_multiply(session, &l->attn_q, buf->q_heads);
         return;
     }
     rt_session_multiply(session, &l->q_a, buf->q_low);
     rt_session_norm(session, &l->q_a_norm, buf->q_low, n, buf->q_low);
-    rt_session_input(session, buf->q_low, n, hp->n_latent_q);
+    rt_session_input(session, buf->q_low, n, hp->q_lora_rank);
     rt_session_multiply(session, &l->q_b, buf->q_heads);
 }
 
@@ -37,13 +37,13 @@ static void absorb_queries(rt_session *session, uint32_t layer, const rt_groups 
     const rt_buffers *buf = &session->buf;
     const rt_backend_ops *ops = session->backend->ops;
     size_t n_rows = session->batch.n * hp->n_head;
-    uint32_t width = hp->head_dim_plain + hp->n_rot;
-    rt_session_turn(session, layer, buf->q_heads + hp->head_dim_plain, hp->n_head, width);
-    ops->copy(session->backend, buf->q_heads, width, n_rows, hp->head_dim_plain, buf->plain,
-              hp->head_dim_plain);
-    ops->copy(session->backend, buf->q_heads + hp->head_dim_plain, width, n_rows, hp->n_rot,
-              buf->q + hp->n_latent, hp->head_dim_k);
-    rt_session_input(session, buf->plain, n_rows, hp->head_dim_plain);
+    uint32_t width = hp->qk_nope_head_dim + hp->n_rot;
+    rt_session_turn(session, layer, buf->q_heads + hp->qk_nope_head_dim, hp->n_head, width);
+    ops->copy(session->backend, buf->q_heads, width, n_rows, hp->qk_nope_head_dim, buf->plain,
+              hp->qk_nope_head_dim);
+    ops->copy(session->backend, buf->q_heads + hp->qk_nope_head_dim, width, n_rows, hp->n_rot,
+              buf->q + hp->kv_lora_rank, hp->head_dim_k);
+    rt_session_input(session, buf->plain, n_rows, hp->qk_nope_head_dim);
     rt_session_multiply_heads(session, &session->model->layers[layer].k_b, groups, buf->q,
                               hp->head_dim_k);
 }
@@ -60,7 +60,7 @@ static gguf_code store_latent(rt_session *session, uint32_t layer, const rt_kv_l
     rt_session_multiply(session, &l->kv_a, buf->k);
     ops->norm(session->backend, RT_NORM_RMS, &l->kv_a_norm, hp->norm_eps, buf->k, n, hp->head_dim_k,
               buf->k);
-    rt_session_turn(session, layer, buf->k + hp->n_latent, 1, hp->head_dim_k);
+    rt_session_turn(session, layer, buf->k + hp->kv_lora_rank, 1, hp->head_dim_k);
     return ops->kv_store(session->backend, kv, &session->batch, buf->k, NULL, err);
 }
 
@@ -76,9 +76,9 @@ gguf_code rt_block_latent(rt_session *session, uint32_t layer, const float *in, 
     project_queries(session, l, in);
     absorb_queries(session, layer, &groups);
     rt_session_attend(session, layer, &kv, buf->q);
-    rt_session_input(session, buf->heads, n * hp->n_head, hp->n_latent);
-    rt_session_multiply_heads(session, &l->v_b, &groups, buf->plain, hp->head_dim_out);
-    rt_session_input(session, buf->plain, n, (size_t)hp->n_head * hp->head_dim_out);
+    rt_session_input(session, buf->heads, n * hp->n_head, hp->kv_lora_rank);
+    rt_session_multiply_heads(session, &l->v_b, &groups, buf->plain, hp->v_head_dim);
+    rt_session_input(session, buf->plain, n, (size_t)hp->n_head * hp->v_head_dim);
     rt_session_multiply(session, &l->attn_output, buf->out);
     return GGUF_OK;
 }

@@ -54,8 +54,8 @@ void rt_session_multiply_heads(rt_session *session, const rt_weight *weight,
 /* ---- layers -------------------------------------------------------------------------------------
  */
 
-const float *rt_session_norm(rt_session *session, const rt_scale *scale, const float *x, size_t n,
-                             float *out) {
+const float *rt_session_norm(rt_session *session, const rt_norm_weights *scale, const float *x,
+                             size_t n, float *out) {
     rt_norm kind = rt_arch_compute_of(session->model->arch)->norm;
     if (scale->n_cols == 0) return x;
     session->backend->ops->norm(session->backend, kind, scale, session->model->hparams.norm_eps, x,
@@ -64,7 +64,7 @@ const float *rt_session_norm(rt_session *session, const rt_scale *scale, const f
 }
 
 /* Add what a block made to the stream, with the norms around that. */
-static void join(rt_session *session, const rt_scale *before, const rt_scale *after) {
+static void join(rt_session *session, const rt_norm_weights *before, const rt_norm_weights *after) {
     const rt_hparams *hp = &session->model->hparams;
     const rt_buffers *buf = &session->buf;
     size_t n = session->batch.n;
@@ -80,8 +80,8 @@ static gguf_code forward_layer(rt_session *session, uint32_t layer, gguf_error *
     const rt_buffers *buf = &session->buf;
     size_t n = session->batch.n;
     const float *in = rt_session_norm(session, &l->attn_norm, buf->x, n, buf->h);
-    gguf_code code = hp->n_latent ? rt_block_latent(session, layer, in, err)
-                                  : rt_block_attention(session, layer, in, err);
+    gguf_code code = hp->kv_lora_rank ? rt_block_latent(session, layer, in, err)
+                                      : rt_block_attention(session, layer, in, err);
     if (code) return code;
     /* In parallel, the second block reads what the first one read, or its own norm of that. */
     if (hp->parallel && l->ffn_norm.n_cols)
@@ -141,10 +141,11 @@ static void forward_input(rt_session *session) {
 
 static void fill_tables(rt_session *session) {
     const rt_hparams *hp = &session->model->hparams;
-    const rt_turn turns[2] = {rt_rope_usual(session->model, session->layout.n_ctx), RT_TURN_WINDOW};
+    const rt_rope_kind turns[2] = {rt_rope_usual(session->model, session->layout.n_ctx),
+                                   RT_ROPE_WINDOW};
     for (int kind = 0; kind < (hp->n_window ? 2 : 1) && hp->n_rot; kind++)
         for (size_t c = 0; c < session->batch.n_chunks; c++) {
-            const rt_chunk *chunk = &session->batch.chunks[c];
+            const rt_tile *chunk = &session->batch.chunks[c];
             rt_rope_table(session->model, turns[kind], chunk->pos, chunk->n,
                           session->buf.rope[kind] + (size_t)chunk->row * hp->n_rot);
         }

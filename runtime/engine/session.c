@@ -235,10 +235,10 @@ typedef struct evaluation {
 static void add_chunks(evaluation *e, const rt_span *span, uint32_t pos, size_t n) {
     rt_session *session = e->session;
     rt_batch *batch = &session->batch;
-    for (size_t i = 0; i < n; i += RT_CHUNK_TOKENS) {
-        rt_chunk *chunk = &session->buf.chunks[batch->n_chunks++];
-        uint32_t n_now = n - i < RT_CHUNK_TOKENS ? (uint32_t)(n - i) : RT_CHUNK_TOKENS;
-        *chunk = (rt_chunk){.row = (uint32_t)(batch->n + i), .n = n_now, .pos = pos + (uint32_t)i};
+    for (size_t i = 0; i < n; i += RT_TILE_TOKENS) {
+        rt_tile *chunk = &session->buf.chunks[batch->n_chunks++];
+        uint32_t n_now = n - i < RT_TILE_TOKENS ? (uint32_t)(n - i) : RT_TILE_TOKENS;
+        *chunk = (rt_tile){.row = (uint32_t)(batch->n + i), .n = n_now, .pos = pos + (uint32_t)i};
         bool causal = session->model->hparams.causal;
         chunk->n_seen = causal ? chunk->pos + n_now : pos + (uint32_t)n;
         for (int c = 0; c < RT_N_KV_CLASSES; c++)

@@ -44,9 +44,9 @@ typedef struct rt_buffers {
     float *heads;     /* [n_head * head_dim_v] attention's result */
 
     /* Latent attention. */
-    float *q_heads;       /* [n_head][head_dim_plain + n_rot] queries before they are absorbed */
-    float *q_low;         /* [n_latent_q] */
-    float *plain;         /* [n_head][head_dim_plain], then [n_head][head_dim_out] */
+    float *q_heads;       /* [n_head][qk_nope_head_dim + n_rot] queries before they are absorbed */
+    float *q_low;         /* [q_lora_rank] */
+    float *plain;         /* [n_head][qk_nope_head_dim], then [n_head][v_head_dim] */
     uint32_t *head_first; /* [n_head + 1], and [n_batch * n_head] rows behind it */
 
     float *gate, *up; /* [n_ff or n_ff_shared] */
@@ -62,7 +62,7 @@ typedef struct rt_buffers {
     float *rope[2];     /* [n_rot / 2][2] of usual layers and of those with a window */
     int32_t *ids;       /* [1] tokens, or positions */
     uint32_t *out_rows; /* rows whose logits are wanted */
-    rt_chunk *chunks;
+    rt_tile *chunks;
 } rt_buffers;
 
 struct rt_session {
@@ -98,8 +98,8 @@ void rt_session_multiply_heads(rt_session *session, const rt_weight *weight,
                                const rt_groups *groups, float *out, size_t stride);
 
 /* scale applied to n rows; x itself where there is no such norm. */
-const float *rt_session_norm(rt_session *session, const rt_scale *scale, const float *x, size_t n,
-                             float *out);
+const float *rt_session_norm(rt_session *session, const rt_norm_weights *scale, const float *x,
+                             size_t n, float *out);
 
 /* The blocks of a layer, from a normed input to session->buf.out. */
 gguf_code rt_block_attention(rt_session *session, uint32_t layer, const float *in, gguf_error *err);

@@ -82,22 +82,23 @@ static gguf_code bind_vector(binder *b, const char *name, rt_presence need, uint
  */
 
 /* Norms of Q and K come as one head for all, one for each, or all heads in one row. */
-static bool norm_shape(const gguf_tensor *t, uint32_t n_heads, uint32_t n_cols, rt_scale *scale) {
-    *scale = (rt_scale){.n_cols = n_cols, .n_rows = 1};
+static bool norm_shape(const gguf_tensor *t, uint32_t n_heads, uint32_t n_cols,
+                       rt_norm_weights *scale) {
+    *scale = (rt_norm_weights){.n_cols = n_cols, .n_rows = 1};
     if (has_shape(t, 1, 1, n_cols)) return true;
     scale->n_rows = n_heads;
     if (has_shape(t, 1, n_heads, n_cols)) return true;
-    *scale = (rt_scale){.n_cols = n_cols * n_heads, .n_rows = 1};
+    *scale = (rt_norm_weights){.n_cols = n_cols * n_heads, .n_rows = 1};
     return has_shape(t, 1, 1, scale->n_cols);
 }
 
 static gguf_code bind_scale(binder *b, const char *prefix, const char *name, const rt_slot *s,
-                            rt_scale *scale) {
+                            rt_norm_weights *scale) {
     char full[GGUF_MAX_TENSOR_NAME + 32];
     const rt_hparams *hp = &b->model->hparams;
     uint32_t n_heads = rt_dim_size(hp, s->n_rows), n_cols = rt_dim_size(hp, s->n_cols);
     const gguf_tensor *t;
-    rt_scale shape;
+    rt_norm_weights shape;
     snprintf(full, sizeof full, "%s%s.weight", prefix, name);
     gguf_code code = find_tensor(b, full, s->need, &t);
     if (code || !t) return code;
@@ -179,9 +180,9 @@ static bool has_tensor(const binder *b, const char *prefix, const char *name) {
 static unsigned parts_of(const binder *b, const char *prefix) {
     const rt_hparams *hp = &b->model->hparams;
     unsigned parts = 1u << RT_PART_ALL;
-    if (hp->n_latent)
+    if (hp->kv_lora_rank)
         parts |=
-            1u << RT_PART_LATENT | 1u << (hp->n_latent_q ? RT_PART_LATENT_Q : RT_PART_DIRECT_Q);
+            1u << RT_PART_LATENT | 1u << (hp->q_lora_rank ? RT_PART_LATENT_Q : RT_PART_DIRECT_Q);
     else
         parts |= 1u << RT_PART_PLAIN;
     bool experts = hp->n_expert && has_tensor(b, prefix, "ffn_gate_inp");
@@ -209,7 +210,7 @@ static gguf_code bind_slots(binder *b, const char *prefix, void *record, const r
             code = bind_matrix(b, prefix, &s->matrices[i], weight);
     }
     for (size_t i = 0; i < s->n_scales && !code; i++) {
-        rt_scale *scale = (rt_scale *)(void *)((char *)record + s->scales[i].field);
+        rt_norm_weights *scale = (rt_norm_weights *)(void *)((char *)record + s->scales[i].field);
         const char *found = scale_name(b, &s->scales[i]);
         if (parts & 1u << s->scales[i].part && found)
             code = bind_scale(b, prefix, found, &s->scales[i], scale);

@@ -138,16 +138,16 @@ static void read_sizes(key_reader *r, rt_hparams *hp) {
 }
 
 static void read_latent(key_reader *r, rt_hparams *hp) {
-    hp->n_latent = read_count(r, "attention.kv_lora_rank", 0, 0, RT_MAX_HEAD_DIM);
-    if (hp->n_latent == 0) return;
-    hp->n_latent_q = read_count(r, "attention.q_lora_rank", 0, 0, RT_MAX_WIDTH);
+    hp->kv_lora_rank = read_count(r, "attention.kv_lora_rank", 0, 0, RT_MAX_HEAD_DIM);
+    if (hp->kv_lora_rank == 0) return;
+    hp->q_lora_rank = read_count(r, "attention.q_lora_rank", 0, 0, RT_MAX_WIDTH);
     hp->n_rot = read_count(r, "rope.dimension_count", NEEDED, 2, RT_MAX_HEAD_DIM);
-    hp->head_dim_plain = read_count(r, "attention.key_length_mla", NEEDED, hp->n_rot + UINT64_C(1),
-                                    RT_MAX_HEAD_DIM) -
-                         hp->n_rot;
-    hp->head_dim_out = read_count(r, "attention.value_length_mla", NEEDED, 1, RT_MAX_HEAD_DIM);
-    if (hp->n_head_kv != 1 || hp->head_dim_k != hp->n_latent + hp->n_rot ||
-        hp->head_dim_v != hp->n_latent) {
+    hp->qk_nope_head_dim = read_count(r, "attention.key_length_mla", NEEDED,
+                                      hp->n_rot + UINT64_C(1), RT_MAX_HEAD_DIM) -
+                           hp->n_rot;
+    hp->v_head_dim = read_count(r, "attention.value_length_mla", NEEDED, 1, RT_MAX_HEAD_DIM);
+    if (hp->n_head_kv != 1 || hp->head_dim_k != hp->kv_lora_rank + hp->n_rot ||
+        hp->head_dim_v != hp->kv_lora_rank) {
         find_key(r, "attention.key_length");
         fail_key(r, GGUF_E_LIMIT, NULL, "does not agree with the latent rank");
     }
@@ -162,7 +162,7 @@ static void read_attention(key_reader *r, rt_hparams *hp) {
     hp->head_dim_k = read_count(r, "attention.key_length", usual, 1, 2 * RT_MAX_HEAD_DIM);
     hp->head_dim_v = read_count(r, "attention.value_length", usual, 1, RT_MAX_HEAD_DIM);
     read_latent(r, hp);
-    uint32_t width = hp->n_latent ? hp->head_dim_plain + hp->n_rot : hp->head_dim_k;
+    uint32_t width = hp->kv_lora_rank ? hp->qk_nope_head_dim + hp->n_rot : hp->head_dim_k;
     if (r->compute->scores_by_width_layers == hp->n_layer) width = usual;
     hp->score_scale = read_number(r, "attention.scale", 1 / sqrt(width), -1e6, 1e6);
     if (hp->score_scale == 0) hp->score_scale = (float)(1 / sqrt(width));
@@ -193,7 +193,7 @@ static void read_yarn(key_reader *r, rt_hparams *hp) {
     hp->rope_beta_slow = read_number(r, "rope.scaling.yarn_beta_slow", 1, 1e-6, 1e6);
     hp->rope_truncate = read_flag(r, "ggufkit.yarn_truncate", true);
     hp->rope_log_multiplier = read_number(r, "rope.scaling.yarn_log_multiplier", 0, 0, 1e3);
-    if (hp->n_latent == 0) return;
+    if (hp->kv_lora_rank == 0) return;
     /* Latent models store a tenth of it, and scale scores in place of cosine and sine. */
     hp->rope_log_multiplier *= 10;
     float scale = 0.1f * hp->rope_log_multiplier * logf(hp->rope_factor) + 1;
@@ -223,7 +223,7 @@ static void read_scaling(key_reader *r, rt_hparams *hp) {
 static void read_rope(key_reader *r, rt_hparams *hp) {
     bool windowed_only = r->compute->rope_windowed && rt_layers_count(&hp->windowed, hp->n_layer);
     if (r->compute->rope == RT_ROPE_NONE) return;
-    uint32_t max = hp->n_latent ? hp->n_rot : hp->head_dim_k;
+    uint32_t max = hp->kv_lora_rank ? hp->n_rot : hp->head_dim_k;
     hp->n_rot = read_count(r, "rope.dimension_count", max, 0, max);
     if (hp->n_rot % 2 != 0) fail_key(r, GGUF_E_LIMIT, NULL, "is odd");
     hp->rope_base = read_number(r, "rope.freq_base", 10000, 1e-6, 1e12);

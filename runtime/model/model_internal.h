@@ -20,17 +20,17 @@ enum {
 
 /* The tensors of one layer. An optional tensor that the file does not have is zeroed. */
 typedef struct rt_layer {
-    rt_scale attn_norm, attn_post_norm, attn_output_norm;
-    rt_scale ffn_norm, ffn_post_norm, layer_output_norm;
-    rt_scale q_norm, k_norm; /* of each head, or of all heads side by side */
+    rt_norm_weights attn_norm, attn_post_norm, attn_output_norm;
+    rt_norm_weights ffn_norm, ffn_post_norm, layer_output_norm;
+    rt_norm_weights q_norm, k_norm; /* of each head, or of all heads side by side */
     rt_weight attn_q, attn_k, attn_v, attn_output;
     const float *sinks; /* [n_head], or NULL */
 
     /* Latent attention. */
     rt_weight q_a, q_b, kv_a;
-    rt_scale q_a_norm, kv_a_norm;
+    rt_norm_weights q_a_norm, kv_a_norm;
     rt_weight k_b,
-        v_b; /* a matrix per head: [n_latent][head_dim_plain], [head_dim_out][n_latent] */
+        v_b; /* a matrix per head: [kv_lora_rank][qk_nope_head_dim], [v_head_dim][kv_lora_rank] */
 
     rt_weight ffn_gate, ffn_up, ffn_down; /* no gate: the activation stands alone */
 
@@ -41,12 +41,12 @@ typedef struct rt_layer {
 } rt_layer;
 
 /* Which angles a layer turns by. */
-typedef enum rt_turn {
-    RT_TURN_USUAL,
-    RT_TURN_WINDOW, /* of layers with a window, where theirs differ */
-    RT_TURN_LONG,   /* in place of the usual ones in contexts longer than the original */
-    RT_N_TURNS
-} rt_turn;
+typedef enum rt_rope_kind {
+    RT_ROPE_USUAL,
+    RT_ROPE_WINDOW, /* of layers with a window, where theirs differ */
+    RT_ROPE_LONG,   /* in place of the usual ones in contexts longer than the original */
+    RT_N_ROPE_KINDS
+} rt_rope_kind;
 
 struct rt_model {
     gguf_file *file;
@@ -55,13 +55,13 @@ struct rt_model {
     rt_weight token_embd, position_embd, token_types;
     rt_weight output; /* token_embd where the file has no own one; none in an embedding model */
     rt_weight cls, cls_output;
-    rt_scale token_embd_norm, output_norm;
+    rt_norm_weights token_embd_norm, output_norm;
     const float *rope_factors; /* [n_rot / 2], or NULL: the angle's divisors */
     const float *rope_factors_long, *rope_factors_short;
-    float *rope_freqs[RT_N_TURNS];    /* [n_rot / 2] radians per position; one allocation */
-    float rope_magnitude[RT_N_TURNS]; /* of cosine and sine */
-    rt_layer *layers;                 /* [n_layer] */
-    uint8_t *repacked;                /* owns what the weights' `repacked` point to */
+    float *rope_freqs[RT_N_ROPE_KINDS];    /* [n_rot / 2] radians per position; one allocation */
+    float rope_magnitude[RT_N_ROPE_KINDS]; /* of cosine and sine */
+    rt_layer *layers;                      /* [n_layer] */
+    uint8_t *repacked;                     /* owns what the weights' `repacked` point to */
     uint64_t repacked_bytes;
     float *vectors; /* owns all norms, biases and factors */
 };

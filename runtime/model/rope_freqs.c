@@ -24,21 +24,21 @@ static double yarn_share(const rt_hparams *hp, double pair) {
     return 1 - fmin(fmax(ramp, 0), 1);
 }
 
-static const float *factors_of(const rt_model *model, rt_turn turn) {
-    if (turn == RT_TURN_LONG) return model->rope_factors_long;
-    if (turn == RT_TURN_WINDOW && model->hparams.rope_plain_window) return NULL;
+static const float *factors_of(const rt_model *model, rt_rope_kind turn) {
+    if (turn == RT_ROPE_LONG) return model->rope_factors_long;
+    if (turn == RT_ROPE_WINDOW && model->hparams.rope_plain_window) return NULL;
     return model->rope_factors ? model->rope_factors : model->rope_factors_short;
 }
 
-static bool is_scaled(const rt_model *model, rt_turn turn) {
+static bool is_scaled(const rt_model *model, rt_rope_kind turn) {
     if (model->hparams.rope_scaling == RT_ROPE_SCALING_NONE) return false;
-    return turn != RT_TURN_WINDOW || !model->hparams.rope_plain_window;
+    return turn != RT_ROPE_WINDOW || !model->hparams.rope_plain_window;
 }
 
-static float pair_frequency(const rt_model *model, rt_turn turn, uint32_t pair) {
+static float pair_frequency(const rt_model *model, rt_rope_kind turn, uint32_t pair) {
     const rt_hparams *hp = &model->hparams;
     const float *factors = factors_of(model, turn);
-    float base = turn == RT_TURN_WINDOW ? hp->rope_base_window : hp->rope_base;
+    float base = turn == RT_ROPE_WINDOW ? hp->rope_base_window : hp->rope_base;
     float freq = 1.0f / powf(base, (float)(2 * pair) / (float)hp->n_rot);
     if (factors) freq /= factors[pair];
     if (!is_scaled(model, turn)) return freq;
@@ -49,20 +49,20 @@ static float pair_frequency(const rt_model *model, rt_turn turn, uint32_t pair) 
 }
 
 /* Of cosine and sine. */
-static float magnitude_of(const rt_model *model, rt_turn turn) {
+static float magnitude_of(const rt_model *model, rt_rope_kind turn) {
     const rt_hparams *hp = &model->hparams;
     if (hp->rope_scaling != RT_ROPE_SCALING_YARN)
         return model->rope_factors_long ? hp->rope_attn_factor : 1;
     if (!is_scaled(model, turn)) return 1;
     float usual = hp->rope_factor > 1 ? 0.1f * logf(hp->rope_factor) + 1 : 1;
     if (hp->rope_log_multiplier == 0) return usual * hp->rope_attn_factor;
-    if (hp->n_latent) return hp->rope_attn_factor; /* the scores are scaled instead */
+    if (hp->kv_lora_rank) return hp->rope_attn_factor; /* the scores are scaled instead */
     float all =
         hp->rope_factor > 1 ? 0.1f * hp->rope_log_multiplier * logf(hp->rope_factor) + 1 : 1;
     return usual / all * hp->rope_attn_factor;
 }
 
-static gguf_code fill_turn(rt_model *model, rt_turn turn, gguf_error *err) {
+static gguf_code fill_turn(rt_model *model, rt_rope_kind turn, gguf_error *err) {
     uint32_t n_pairs = model->hparams.n_rot / 2;
     float *freqs = model->rope_freqs[0] + (size_t)turn * n_pairs;
     model->rope_freqs[turn] = freqs;
@@ -77,16 +77,16 @@ static gguf_code fill_turn(rt_model *model, rt_turn turn, gguf_error *err) {
 }
 
 gguf_code rt_model_rope(rt_model *model, gguf_error *err) {
-    model->rope_freqs[0] = calloc(RT_N_TURNS * (model->hparams.n_rot / 2) + 1, sizeof(float));
+    model->rope_freqs[0] = calloc(RT_N_ROPE_KINDS * (model->hparams.n_rot / 2) + 1, sizeof(float));
     if (!model->rope_freqs[0])
         return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-    gguf_code code = fill_turn(model, RT_TURN_USUAL, err);
-    if (!code) code = fill_turn(model, RT_TURN_WINDOW, err);
-    if (!code && model->rope_factors_long) code = fill_turn(model, RT_TURN_LONG, err);
+    gguf_code code = fill_turn(model, RT_ROPE_USUAL, err);
+    if (!code) code = fill_turn(model, RT_ROPE_WINDOW, err);
+    if (!code && model->rope_factors_long) code = fill_turn(model, RT_ROPE_LONG, err);
     return code;
 }
 
-void rt_rope_table(const rt_model *model, rt_turn turn, uint32_t pos, size_t n, float *table) {
+void rt_rope_table(const rt_model *model, rt_rope_kind turn, uint32_t pos, size_t n, float *table) {
     const float *freqs = model->rope_freqs[turn];
     float magnitude = model->rope_magnitude[turn];
     for (size_t t = 0; t < n; t++) {
@@ -98,7 +98,8 @@ void rt_rope_table(const rt_model *model, rt_turn turn, uint32_t pos, size_t n, 
     }
 }
 
-void rt_rope_back(const rt_model *model, rt_turn turn, uint32_t n, size_t n_rows, float *table) {
+void rt_rope_back(const rt_model *model, rt_rope_kind turn, uint32_t n, size_t n_rows,
+                  float *table) {
     for (size_t t = 0; t < n_rows; t++) {
         for (uint32_t pair = 0; pair < model->hparams.n_rot / 2; pair++) {
             float angle = (float)n * model->rope_freqs[turn][pair];
@@ -108,7 +109,7 @@ void rt_rope_back(const rt_model *model, rt_turn turn, uint32_t n, size_t n_rows
     }
 }
 
-rt_turn rt_rope_usual(const rt_model *model, uint32_t n_ctx) {
+rt_rope_kind rt_rope_usual(const rt_model *model, uint32_t n_ctx) {
     bool is_long = model->rope_factors_long && n_ctx > model->hparams.n_ctx_orig;
-    return is_long ? RT_TURN_LONG : RT_TURN_USUAL;
+    return is_long ? RT_ROPE_LONG : RT_ROPE_USUAL;
 }

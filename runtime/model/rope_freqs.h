@@ -6,12 +6,13 @@
 
 /* Cosine and sine of every pair at positions pos .. pos + n.
  *   table  [n][n_rot / 2][2] */
-void rt_rope_table(const rt_model *model, rt_turn turn, uint32_t pos, size_t n, float *table);
+void rt_rope_table(const rt_model *model, rt_rope_kind turn, uint32_t pos, size_t n, float *table);
 
 /* The turn back by n positions, without a magnitude, for every row of a table. */
-void rt_rope_back(const rt_model *model, rt_turn turn, uint32_t n, size_t n_rows, float *table);
+void rt_rope_back(const rt_model *model, rt_rope_kind turn, uint32_t n, size_t n_rows,
+                  float *table);
 
 /* The angles of layers that see all, in a session of n_ctx positions. */
-rt_turn rt_rope_usual(const rt_model *model, uint32_t n_ctx);
+rt_rope_kind rt_rope_usual(const rt_model *model, uint32_t n_ctx);
 
 #endif

@@ -38,11 +38,14 @@ static const rt_slot layer_matrices[] = {
     {"attn_k", LAYER(attn_k), RT_DIM_ONE, RT_DIM_K, RT_DIM_EMBD, RT_PART_PLAIN, RT_NEEDED},
     {"attn_v", LAYER(attn_v), RT_DIM_ONE, RT_DIM_V, RT_DIM_EMBD, RT_PART_PLAIN, RT_NEEDED},
     {"attn_q", LAYER(attn_q), RT_DIM_ONE, RT_DIM_Q, RT_DIM_EMBD, RT_PART_DIRECT_Q, RT_NEEDED},
-    {"attn_q_a", LAYER(q_a), RT_DIM_ONE, RT_DIM_LATENT_Q, RT_DIM_EMBD, RT_PART_LATENT_Q, RT_NEEDED},
-    {"attn_q_b", LAYER(q_b), RT_DIM_ONE, RT_DIM_Q, RT_DIM_LATENT_Q, RT_PART_LATENT_Q, RT_NEEDED},
+    {"attn_q_a", LAYER(q_a), RT_DIM_ONE, RT_DIM_Q_LORA_RANK, RT_DIM_EMBD, RT_PART_LATENT_Q,
+     RT_NEEDED},
+    {"attn_q_b", LAYER(q_b), RT_DIM_ONE, RT_DIM_Q, RT_DIM_Q_LORA_RANK, RT_PART_LATENT_Q, RT_NEEDED},
     {"attn_kv_a_mqa", LAYER(kv_a), RT_DIM_ONE, RT_DIM_K, RT_DIM_EMBD, RT_PART_LATENT, RT_NEEDED},
-    {"attn_k_b", LAYER(k_b), RT_DIM_HEADS, RT_DIM_LATENT, RT_DIM_PLAIN, RT_PART_LATENT, RT_NEEDED},
-    {"attn_v_b", LAYER(v_b), RT_DIM_HEADS, RT_DIM_OUT, RT_DIM_LATENT, RT_PART_LATENT, RT_NEEDED},
+    {"attn_k_b", LAYER(k_b), RT_DIM_HEADS, RT_DIM_KV_LORA_RANK, RT_DIM_QK_NOPE, RT_PART_LATENT,
+     RT_NEEDED},
+    {"attn_v_b", LAYER(v_b), RT_DIM_HEADS, RT_DIM_V_HEAD, RT_DIM_KV_LORA_RANK, RT_PART_LATENT,
+     RT_NEEDED},
     {"attn_output", LAYER(attn_output), RT_DIM_ONE, RT_DIM_EMBD, RT_DIM_HEADS_V, RT_PART_ALL,
      RT_NEEDED},
     {"ffn_gate", LAYER(ffn_gate), RT_DIM_ONE, RT_DIM_FF, RT_DIM_EMBD, RT_PART_DENSE, RT_OPTIONAL},
@@ -81,10 +84,10 @@ static const rt_slot layer_scales[] = {
      RT_OPTIONAL},
     {"attn_k_norm", LAYER(k_norm), RT_DIM_ONE, RT_DIM_HEADS_KV, RT_DIM_HEAD_K, RT_PART_PLAIN,
      RT_OPTIONAL},
-    {"attn_q_a_norm", LAYER(q_a_norm), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_LATENT_Q, RT_PART_LATENT_Q,
+    {"attn_q_a_norm", LAYER(q_a_norm), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_Q_LORA_RANK, RT_PART_LATENT_Q,
      RT_NEEDED},
-    {"attn_kv_a_norm", LAYER(kv_a_norm), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_LATENT, RT_PART_LATENT,
-     RT_NEEDED},
+    {"attn_kv_a_norm", LAYER(kv_a_norm), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_KV_LORA_RANK,
+     RT_PART_LATENT, RT_NEEDED},
 };
 
 static const rt_slot layer_vectors[] = {
@@ -97,8 +100,8 @@ static const rt_slot layer_vectors[] = {
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
 uint32_t rt_dim_size(const rt_hparams *hp, rt_dim which) {
-    uint32_t head_dim_out = hp->n_latent ? hp->head_dim_out : hp->head_dim_v;
-    uint32_t head_dim_q = hp->n_latent ? hp->head_dim_plain + hp->n_rot : hp->head_dim_k;
+    uint32_t v_head_dim = hp->kv_lora_rank ? hp->v_head_dim : hp->head_dim_v;
+    uint32_t head_dim_q = hp->kv_lora_rank ? hp->qk_nope_head_dim + hp->n_rot : hp->head_dim_k;
     const uint32_t sizes[] = {
         [RT_DIM_ONE] = 1,
         [RT_DIM_EMBD] = hp->n_embd,
@@ -106,16 +109,16 @@ uint32_t rt_dim_size(const rt_hparams *hp, rt_dim which) {
         [RT_DIM_Q] = hp->n_head * head_dim_q,
         [RT_DIM_K] = hp->n_head_kv * hp->head_dim_k,
         [RT_DIM_V] = hp->n_head_kv * hp->head_dim_v,
-        [RT_DIM_HEADS_V] = hp->n_head * head_dim_out,
+        [RT_DIM_HEADS_V] = hp->n_head * v_head_dim,
         [RT_DIM_HEAD_K] = hp->head_dim_k,
         [RT_DIM_HEADS] = hp->n_head,
         [RT_DIM_HEADS_KV] = hp->n_head_kv,
         [RT_DIM_VOCAB] = hp->n_vocab,
         [RT_DIM_ROT] = hp->n_rot / 2,
-        [RT_DIM_LATENT] = hp->n_latent,
-        [RT_DIM_LATENT_Q] = hp->n_latent_q,
-        [RT_DIM_PLAIN] = hp->head_dim_plain,
-        [RT_DIM_OUT] = hp->head_dim_out,
+        [RT_DIM_KV_LORA_RANK] = hp->kv_lora_rank,
+        [RT_DIM_Q_LORA_RANK] = hp->q_lora_rank,
+        [RT_DIM_QK_NOPE] = hp->qk_nope_head_dim,
+        [RT_DIM_V_HEAD] = hp->v_head_dim,
         [RT_DIM_CTX] = hp->n_ctx_train,
         [RT_DIM_TYPES] = hp->n_token_types,
         [RT_DIM_CLASSES] = hp->n_classes,

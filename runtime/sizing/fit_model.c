@@ -46,11 +46,11 @@ static void describe_known(rt_fit_model *model) {
     for (uint32_t i = 0; i < hp->n_layer; i++) {
         bool windowed = rt_layers_has(&hp->windowed, i);
         model->layers[i] =
-            (rt_fit_layer){.cache = hp->n_latent ? RT_CACHE_LATENT
-                                    : windowed   ? RT_CACHE_WINDOW
-                                                 : RT_CACHE_FULL,
+            (rt_fit_layer){.cache = hp->kv_lora_rank ? RT_CACHE_LATENT
+                                    : windowed       ? RT_CACHE_WINDOW
+                                                     : RT_CACHE_FULL,
                            .k_cols = hp->n_head_kv * hp->head_dim_k,
-                           .v_cols = hp->n_latent ? 0 : hp->n_head_kv * hp->head_dim_v};
+                           .v_cols = hp->kv_lora_rank ? 0 : hp->n_head_kv * hp->head_dim_v};
     }
 }
 

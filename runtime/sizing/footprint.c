@@ -85,8 +85,8 @@ static gguf_code layout_kv(const rt_hparams *hp, const rt_session_opts *opts, rt
     uint32_t type = opts->kv_type;
     uint32_t n_k = hp->n_head_kv * hp->head_dim_k, n_v = hp->n_head_kv * hp->head_dim_v;
     out->row_bytes_k = quant_row_bytes(type, n_k);
-    out->row_bytes_v = hp->n_latent ? 0 : quant_row_bytes(type, n_v);
-    if (out->row_bytes_k == 0 || (out->row_bytes_v == 0 && !hp->n_latent))
+    out->row_bytes_v = hp->kv_lora_rank ? 0 : quant_row_bytes(type, n_v);
+    if (out->row_bytes_k == 0 || (out->row_bytes_v == 0 && !hp->kv_lora_rank))
         return gguf_fail(err, GGUF_E_SHAPE, NULL, GGUF_NO_OFFSET,
                          "the KV type %s needs rows of whole blocks; this model's have %" PRIu32
                          " and %" PRIu32 " elements",
@@ -107,10 +107,10 @@ static void layout_attention(const rt_hparams *hp, rt_layout *out, uint64_t *end
     out->k = reserve(end, n, (uint64_t)hp->n_head_kv * hp->head_dim_k);
     out->v = reserve(end, n, (uint64_t)hp->n_head_kv * hp->head_dim_v);
     out->heads = reserve(end, n, (uint64_t)hp->n_head * hp->head_dim_v);
-    if (hp->n_latent == 0) return;
-    uint32_t plain = hp->head_dim_plain > hp->head_dim_out ? hp->head_dim_plain : hp->head_dim_out;
-    out->q_heads = reserve(end, n, (uint64_t)hp->n_head * (hp->head_dim_plain + hp->n_rot));
-    out->q_low = reserve(end, n, hp->n_latent_q);
+    if (hp->kv_lora_rank == 0) return;
+    uint32_t plain = hp->qk_nope_head_dim > hp->v_head_dim ? hp->qk_nope_head_dim : hp->v_head_dim;
+    out->q_heads = reserve(end, n, (uint64_t)hp->n_head * (hp->qk_nope_head_dim + hp->n_rot));
+    out->q_low = reserve(end, n, hp->q_lora_rank);
     out->plain = reserve(end, n, (uint64_t)hp->n_head * plain);
     out->head_groups = reserve(end, 1, hp->n_head + UINT64_C(1) + (uint64_t)n * hp->n_head);
 }
@@ -140,8 +140,8 @@ static void layout_pools(rt_layout *out, uint64_t *end) {
         p->tables = reserve(end, p->page_bytes ? out->n_seqs : 0, out->n_table);
     }
     out->seqs = reserve(end, out->n_seqs, sizeof(rt_seq) / sizeof(float));
-    out->n_chunks = out->n_batch / RT_CHUNK_TOKENS + out->n_seqs;
-    out->chunks = reserve(end, out->n_chunks, sizeof(rt_chunk) / sizeof(float));
+    out->n_chunks = out->n_batch / RT_TILE_TOKENS + out->n_seqs;
+    out->chunks = reserve(end, out->n_chunks, sizeof(rt_tile) / sizeof(float));
 }
 
 static void layout_compute(const rt_hparams *hp, rt_layout *out) {

@@ -5,11 +5,12 @@
 
 /* ---- attributes by a dotted path ----------------------------------------------------------- */
 
-static tpl_value at_path(tpl_eval *ev, tpl_value item, tpl_value path) {
-    if (path.kind != TPL_STRING) return tpl_item(ev, item, path);
+static rt_template_value at_path(rt_template_eval *ev, rt_template_value item,
+                                 rt_template_value path) {
+    if (path.kind != RT_TEMPLATE_STRING) return rt_template_item(ev, item, path);
     gguf_str rest = path.as.str;
     while (!ev->code) {
-        size_t dot = tpl_find_str(rest, gguf_str_of("."), 0);
+        size_t dot = rt_template_find_str(rest, gguf_str_of("."), 0);
         gguf_str part = {rest.ptr, dot == SIZE_MAX ? rest.len : dot};
         int64_t index = 0;
         bool digits = part.len > 0 && part.len < 10;
@@ -17,114 +18,131 @@ static tpl_value at_path(tpl_eval *ev, tpl_value item, tpl_value path) {
             digits = part.ptr[i] >= '0' && part.ptr[i] <= '9';
             index = index * 10 + part.ptr[i] - '0';
         }
-        item = tpl_item(ev, item, digits ? tpl_int(index) : tpl_str(part));
+        item = rt_template_item(ev, item, digits ? rt_template_int(index) : rt_template_str(part));
         if (dot == SIZE_MAX) break;
         rest = (gguf_str){rest.ptr + dot + 1, rest.len - dot - 1};
     }
     return item;
 }
 
-static tpl_value key_of(tpl_eval *ev, tpl_value item, tpl_value path, bool case_sensitive) {
-    tpl_value key = tpl_given(path) ? at_path(ev, item, path) : item;
-    if (!case_sensitive && key.kind == TPL_STRING)
-        return tpl_str(tpl_change_case(ev, key.as.str, TPL_LOWER));
+static rt_template_value key_of(rt_template_eval *ev, rt_template_value item,
+                                rt_template_value path, bool case_sensitive) {
+    rt_template_value key = rt_template_given(path) ? at_path(ev, item, path) : item;
+    if (!case_sensitive && key.kind == RT_TEMPLATE_STRING)
+        return rt_template_str(rt_template_change_case(ev, key.as.str, RT_TEMPLATE_LOWER));
     return key;
 }
 
 /* ---- parts ------------------------------------------------------------------------------- */
 
-static tpl_value f_length(tpl_eval *ev, tpl_value self, const tpl_args *args) {
+static rt_template_value f_length(rt_template_eval *ev, rt_template_value self,
+                                  const rt_template_args *args) {
     (void)args;
-    return tpl_int((int64_t)tpl_length(ev, self));
+    return rt_template_int((int64_t)rt_template_length(ev, self));
 }
 
-static tpl_value f_first(tpl_eval *ev, tpl_value self, const tpl_args *args) {
+static rt_template_value f_first(rt_template_eval *ev, rt_template_value self,
+                                 const rt_template_args *args) {
     (void)args;
-    tpl_list items = tpl_items(ev, self);
-    return items.n ? items.items[0] : tpl_undefined(gguf_str_of("first of nothing"));
+    rt_template_list items = rt_template_items(ev, self);
+    return items.n ? items.items[0] : rt_template_undefined(gguf_str_of("first of nothing"));
 }
 
-static tpl_value f_last(tpl_eval *ev, tpl_value self, const tpl_args *args) {
+static rt_template_value f_last(rt_template_eval *ev, rt_template_value self,
+                                const rt_template_args *args) {
     (void)args;
-    tpl_list items = tpl_items(ev, self);
-    return items.n ? items.items[items.n - 1] : tpl_undefined(gguf_str_of("last of nothing"));
+    rt_template_list items = rt_template_items(ev, self);
+    return items.n ? items.items[items.n - 1]
+                   : rt_template_undefined(gguf_str_of("last of nothing"));
 }
 
-static tpl_value f_join(tpl_eval *ev, tpl_value self, const tpl_args *args) {
+static rt_template_value f_join(rt_template_eval *ev, rt_template_value self,
+                                const rt_template_args *args) {
     gguf_dynbuf buf;
-    gguf_str between = tpl_to_str(ev, args->argv[0]);
-    tpl_list items = tpl_items(ev, self);
-    tpl_buf_init(ev, &buf);
-    for (size_t i = 0; i < items.n && tpl_step(ev, 1); i++) {
-        tpl_value item =
-            tpl_given(args->argv[1]) ? at_path(ev, items.items[i], args->argv[1]) : items.items[i];
+    gguf_str between = rt_template_to_str(ev, args->argv[0]);
+    rt_template_list items = rt_template_items(ev, self);
+    rt_template_buf_init(ev, &buf);
+    for (size_t i = 0; i < items.n && rt_template_step(ev, 1); i++) {
+        rt_template_value item = rt_template_given(args->argv[1])
+                                     ? at_path(ev, items.items[i], args->argv[1])
+                                     : items.items[i];
         if (i) gguf_dynbuf_put(&buf, between.ptr, between.len);
-        tpl_put_str(ev, &buf, item);
+        rt_template_put_str(ev, &buf, item);
     }
-    return tpl_taken(ev, &buf);
+    return rt_template_taken(ev, &buf);
 }
 
-static tpl_value copied(tpl_eval *ev, tpl_kind kind, tpl_list items) {
-    tpl_value out = tpl_list_new(ev, kind);
-    for (size_t i = 0; i < items.n && !ev->code; i++) tpl_push(ev, out, items.items[i]);
+static rt_template_value copied(rt_template_eval *ev, rt_template_kind kind,
+                                rt_template_list items) {
+    rt_template_value out = rt_template_list_new(ev, kind);
+    for (size_t i = 0; i < items.n && !ev->code; i++) rt_template_push(ev, out, items.items[i]);
     return out;
 }
 
-static tpl_value f_list(tpl_eval *ev, tpl_value self, const tpl_args *args) {
+static rt_template_value f_list(rt_template_eval *ev, rt_template_value self,
+                                const rt_template_args *args) {
     (void)args;
-    return copied(ev, TPL_LIST, tpl_items(ev, self));
+    return copied(ev, RT_TEMPLATE_LIST, rt_template_items(ev, self));
 }
 
-static tpl_value f_reverse(tpl_eval *ev, tpl_value self, const tpl_args *args) {
-    const tpl_value parts[3] = {tpl_none(), tpl_none(), tpl_int(-1)};
+static rt_template_value f_reverse(rt_template_eval *ev, rt_template_value self,
+                                   const rt_template_args *args) {
+    const rt_template_value parts[3] = {rt_template_none(), rt_template_none(),
+                                        rt_template_int(-1)};
     (void)args;
-    if (self.kind == TPL_STRING) return tpl_slice(ev, self, parts);
-    tpl_value items = copied(ev, TPL_LIST, tpl_items(ev, self));
-    return ev->code ? items : copied(ev, TPL_ITER, *tpl_slice(ev, items, parts).as.list);
+    if (self.kind == RT_TEMPLATE_STRING) return rt_template_slice(ev, self, parts);
+    rt_template_value items = copied(ev, RT_TEMPLATE_LIST, rt_template_items(ev, self));
+    return ev->code ? items
+                    : copied(ev, RT_TEMPLATE_ITER, *rt_template_slice(ev, items, parts).as.list);
 }
 
-static tpl_value f_items(tpl_eval *ev, tpl_value self, const tpl_args *args) {
-    tpl_value out = tpl_list_new(ev, TPL_ITER);
+static rt_template_value f_items(rt_template_eval *ev, rt_template_value self,
+                                 const rt_template_args *args) {
+    rt_template_value out = rt_template_list_new(ev, RT_TEMPLATE_ITER);
     (void)args;
-    if (self.kind == TPL_UNDEFINED || ev->code) return out;
-    if (self.kind != TPL_DICT) tpl_raise(ev, GGUF_E_FORMAT, "items of %s", tpl_kind_name(self));
+    if (self.kind == RT_TEMPLATE_UNDEFINED || ev->code) return out;
+    if (self.kind != RT_TEMPLATE_DICT)
+        rt_template_raise(ev, GGUF_E_FORMAT, "items of %s", rt_template_kind_name(self));
     for (size_t i = 0; !ev->code && i < self.as.dict->n; i++)
-        tpl_push(ev, out,
-                 tpl_pair(ev, self.as.dict->entries[i].key, self.as.dict->entries[i].value));
+        rt_template_push(
+            ev, out,
+            rt_template_pair(ev, self.as.dict->entries[i].key, self.as.dict->entries[i].value));
     return out;
 }
 
-static tpl_value f_batch(tpl_eval *ev, tpl_value self, const tpl_args *args) {
-    int64_t n = tpl_int_arg(ev, args->argv[0], 1);
-    tpl_list items = tpl_items(ev, self);
-    tpl_value out = tpl_list_new(ev, TPL_ITER), row = tpl_none();
+static rt_template_value f_batch(rt_template_eval *ev, rt_template_value self,
+                                 const rt_template_args *args) {
+    int64_t n = rt_template_int_arg(ev, args->argv[0], 1);
+    rt_template_list items = rt_template_items(ev, self);
+    rt_template_value out = rt_template_list_new(ev, RT_TEMPLATE_ITER), row = rt_template_none();
     for (size_t i = 0; i < items.n && !ev->code; i++) {
-        if (row.kind == TPL_NONE || (int64_t)row.as.list->n == n) {
-            row = tpl_list_new(ev, TPL_LIST);
-            tpl_push(ev, out, row);
+        if (row.kind == RT_TEMPLATE_NONE || (int64_t)row.as.list->n == n) {
+            row = rt_template_list_new(ev, RT_TEMPLATE_LIST);
+            rt_template_push(ev, out, row);
         }
-        if (!ev->code) tpl_push(ev, row, items.items[i]);
+        if (!ev->code) rt_template_push(ev, row, items.items[i]);
     }
-    while (tpl_given(args->argv[1]) && row.kind == TPL_LIST && !ev->code &&
+    while (rt_template_given(args->argv[1]) && row.kind == RT_TEMPLATE_LIST && !ev->code &&
            (int64_t)row.as.list->n < n)
-        tpl_push(ev, row, args->argv[1]);
+        rt_template_push(ev, row, args->argv[1]);
     return out;
 }
 
 /* So many lists of about equal length; fill_with makes up for the shorter ones. */
-static tpl_value f_slice(tpl_eval *ev, tpl_value self, const tpl_args *args) {
-    int64_t n = tpl_int_arg(ev, args->argv[0], 1);
-    tpl_list items = tpl_items(ev, self);
-    tpl_value out = tpl_list_new(ev, TPL_ITER);
-    if (n == 0) tpl_raise(ev, GGUF_E_FORMAT, "division by zero");
+static rt_template_value f_slice(rt_template_eval *ev, rt_template_value self,
+                                 const rt_template_args *args) {
+    int64_t n = rt_template_int_arg(ev, args->argv[0], 1);
+    rt_template_list items = rt_template_items(ev, self);
+    rt_template_value out = rt_template_list_new(ev, RT_TEMPLATE_ITER);
+    if (n == 0) rt_template_raise(ev, GGUF_E_FORMAT, "division by zero");
     size_t each = n > 0 ? items.n / (size_t)n : 0, more = n > 0 ? items.n % (size_t)n : 0, at = 0;
-    for (int64_t i = 0; i < n && tpl_step(ev, 1); i++) {
+    for (int64_t i = 0; i < n && rt_template_step(ev, 1); i++) {
         bool longer = (size_t)i < more;
-        tpl_value row = tpl_list_new(ev, TPL_LIST);
+        rt_template_value row = rt_template_list_new(ev, RT_TEMPLATE_LIST);
         for (size_t k = 0; k < each + longer && !ev->code; k++)
-            tpl_push(ev, row, items.items[at++]);
-        if (!longer && tpl_given(args->argv[1])) tpl_push(ev, row, args->argv[1]);
-        tpl_push(ev, out, row);
+            rt_template_push(ev, row, items.items[at++]);
+        if (!longer && rt_template_given(args->argv[1])) rt_template_push(ev, row, args->argv[1]);
+        rt_template_push(ev, out, row);
     }
     return out;
 }
@@ -132,17 +150,17 @@ static tpl_value f_slice(tpl_eval *ev, tpl_value self, const tpl_args *args) {
 /* ---- order ------------------------------------------------------------------------------- */
 
 typedef struct keyed {
-    tpl_value key, item;
+    rt_template_value key, item;
 } keyed;
 
 /* A stable merge sort, so that failures of the comparison do no harm. */
-static void sort_keyed(tpl_eval *ev, keyed *a, keyed *scratch, size_t n, bool reverse) {
-    if (n < 2 || !tpl_step(ev, n)) return;
+static void sort_keyed(rt_template_eval *ev, keyed *a, keyed *scratch, size_t n, bool reverse) {
+    if (n < 2 || !rt_template_step(ev, n)) return;
     size_t half = n / 2, i = 0, j = half, k = 0;
     sort_keyed(ev, a, scratch, half, reverse);
     sort_keyed(ev, a + half, scratch, n - half, reverse);
     while (i < half && j < n) {
-        int order = tpl_order(ev, a[i].key, a[j].key);
+        int order = rt_template_order(ev, a[i].key, a[j].key);
         bool right = reverse ? order < 0 : order > 0;
         scratch[k++] = right ? a[j++] : a[i++];
     }
@@ -151,89 +169,110 @@ static void sort_keyed(tpl_eval *ev, keyed *a, keyed *scratch, size_t n, bool re
     memcpy(a, scratch, n * sizeof *a);
 }
 
-static tpl_value sorted_by(tpl_eval *ev, tpl_list items, const tpl_value *keys, bool reverse) {
-    keyed *rows = tpl_new(ev, (items.n + 1) * sizeof *rows);
-    keyed *scratch = tpl_new(ev, (items.n + 1) * sizeof *rows);
-    tpl_value out = tpl_list_new(ev, TPL_LIST);
+static rt_template_value sorted_by(rt_template_eval *ev, rt_template_list items,
+                                   const rt_template_value *keys, bool reverse) {
+    keyed *rows = rt_template_new(ev, (items.n + 1) * sizeof *rows);
+    keyed *scratch = rt_template_new(ev, (items.n + 1) * sizeof *rows);
+    rt_template_value out = rt_template_list_new(ev, RT_TEMPLATE_LIST);
     if (ev->code) return out;
     for (size_t i = 0; i < items.n; i++) rows[i] = (keyed){keys[i], items.items[i]};
     sort_keyed(ev, rows, scratch, items.n, reverse);
-    for (size_t i = 0; i < items.n; i++) tpl_push(ev, out, rows[i].item);
+    for (size_t i = 0; i < items.n; i++) rt_template_push(ev, out, rows[i].item);
     return out;
 }
 
-static tpl_value f_sort(tpl_eval *ev, tpl_value self, const tpl_args *args) {
-    tpl_list items = tpl_items(ev, self);
-    tpl_value *keys = tpl_new(ev, (items.n + 1) * sizeof *keys);
+static rt_template_value f_sort(rt_template_eval *ev, rt_template_value self,
+                                const rt_template_args *args) {
+    rt_template_list items = rt_template_items(ev, self);
+    rt_template_value *keys = rt_template_new(ev, (items.n + 1) * sizeof *keys);
     for (size_t i = 0; keys && i < items.n; i++)
-        keys[i] = key_of(ev, items.items[i], args->argv[2], tpl_truth(args->argv[1]));
-    return ev->code ? tpl_none() : sorted_by(ev, items, keys, tpl_truth(args->argv[0]));
+        keys[i] = key_of(ev, items.items[i], args->argv[2], rt_template_truth(args->argv[1]));
+    return ev->code ? rt_template_none()
+                    : sorted_by(ev, items, keys, rt_template_truth(args->argv[0]));
 }
 
-static tpl_value f_dictsort(tpl_eval *ev, tpl_value self, const tpl_args *args) {
-    tpl_value pairs = f_items(ev, self, args);
-    bool by_value = args->argv[1].kind == TPL_STRING && gguf_str_eq(args->argv[1].as.str, "value");
-    if (ev->code) return tpl_none();
-    tpl_list items = *pairs.as.list;
-    tpl_value *keys = tpl_new(ev, (items.n + 1) * sizeof *keys);
+static rt_template_value f_dictsort(rt_template_eval *ev, rt_template_value self,
+                                    const rt_template_args *args) {
+    rt_template_value pairs = f_items(ev, self, args);
+    bool by_value =
+        args->argv[1].kind == RT_TEMPLATE_STRING && gguf_str_eq(args->argv[1].as.str, "value");
+    if (ev->code) return rt_template_none();
+    rt_template_list items = *pairs.as.list;
+    rt_template_value *keys = rt_template_new(ev, (items.n + 1) * sizeof *keys);
     for (size_t i = 0; keys && i < items.n; i++)
-        keys[i] = key_of(ev, items.items[i], tpl_int(by_value), tpl_truth(args->argv[0]));
-    return ev->code ? tpl_none() : sorted_by(ev, items, keys, tpl_truth(args->argv[2]));
+        keys[i] =
+            key_of(ev, items.items[i], rt_template_int(by_value), rt_template_truth(args->argv[0]));
+    return ev->code ? rt_template_none()
+                    : sorted_by(ev, items, keys, rt_template_truth(args->argv[2]));
 }
 
-static tpl_value f_unique(tpl_eval *ev, tpl_value self, const tpl_args *args) {
-    tpl_list items = tpl_items(ev, self);
-    tpl_value out = tpl_list_new(ev, TPL_ITER), seen = tpl_dict_new(ev);
+static rt_template_value f_unique(rt_template_eval *ev, rt_template_value self,
+                                  const rt_template_args *args) {
+    rt_template_list items = rt_template_items(ev, self);
+    rt_template_value out = rt_template_list_new(ev, RT_TEMPLATE_ITER),
+                      seen = rt_template_dict_new(ev);
     for (size_t i = 0; i < items.n && !ev->code; i++) {
-        tpl_value key = key_of(ev, items.items[i], args->argv[1], tpl_truth(args->argv[0]));
-        if (tpl_get(ev, seen.as.dict, key)) continue;
-        tpl_put(ev, seen.as.dict, key, tpl_none());
-        tpl_push(ev, out, items.items[i]);
+        rt_template_value key =
+            key_of(ev, items.items[i], args->argv[1], rt_template_truth(args->argv[0]));
+        if (rt_template_get(ev, seen.as.dict, key)) continue;
+        rt_template_put(ev, seen.as.dict, key, rt_template_none());
+        rt_template_push(ev, out, items.items[i]);
     }
     return out;
 }
 
-static tpl_value extreme(tpl_eval *ev, tpl_value self, const tpl_args *args, int sign) {
-    tpl_list items = tpl_items(ev, self);
-    tpl_value best = tpl_undefined(gguf_str_of("extreme of nothing")), best_key = best;
-    for (size_t i = 0; i < items.n && tpl_step(ev, 1); i++) {
-        tpl_value key = key_of(ev, items.items[i], args->argv[1], tpl_truth(args->argv[0]));
-        if (i && (ev->code || tpl_order(ev, key, best_key) * sign <= 0)) continue;
+static rt_template_value extreme(rt_template_eval *ev, rt_template_value self,
+                                 const rt_template_args *args, int sign) {
+    rt_template_list items = rt_template_items(ev, self);
+    rt_template_value best = rt_template_undefined(gguf_str_of("extreme of nothing")),
+                      best_key = best;
+    for (size_t i = 0; i < items.n && rt_template_step(ev, 1); i++) {
+        rt_template_value key =
+            key_of(ev, items.items[i], args->argv[1], rt_template_truth(args->argv[0]));
+        if (i && (ev->code || rt_template_order(ev, key, best_key) * sign <= 0)) continue;
         best = items.items[i];
         best_key = key;
     }
     return best;
 }
 
-static tpl_value f_min(tpl_eval *ev, tpl_value self, const tpl_args *args) {
+static rt_template_value f_min(rt_template_eval *ev, rt_template_value self,
+                               const rt_template_args *args) {
     return extreme(ev, self, args, -1);
 }
 
-static tpl_value f_max(tpl_eval *ev, tpl_value self, const tpl_args *args) {
+static rt_template_value f_max(rt_template_eval *ev, rt_template_value self,
+                               const rt_template_args *args) {
     return extreme(ev, self, args, 1);
 }
 
-static tpl_value f_sum(tpl_eval *ev, tpl_value self, const tpl_args *args) {
-    tpl_value out = args->argv[1].kind == TPL_MISSING ? tpl_int(0) : args->argv[1];
-    tpl_list items = tpl_items(ev, self);
-    for (size_t i = 0; i < items.n && tpl_step(ev, 1); i++)
-        out = tpl_binary(ev, RT_TPL_OP_ADD, out, key_of(ev, items.items[i], args->argv[0], true));
+static rt_template_value f_sum(rt_template_eval *ev, rt_template_value self,
+                               const rt_template_args *args) {
+    rt_template_value out =
+        args->argv[1].kind == RT_TEMPLATE_MISSING ? rt_template_int(0) : args->argv[1];
+    rt_template_list items = rt_template_items(ev, self);
+    for (size_t i = 0; i < items.n && rt_template_step(ev, 1); i++)
+        out = rt_template_binary(ev, RT_TPL_OP_ADD, out,
+                                 key_of(ev, items.items[i], args->argv[0], true));
     return out;
 }
 
-static tpl_value f_groupby(tpl_eval *ev, tpl_value self, const tpl_args *args) {
-    tpl_args by = {.argv = {tpl_bool(false), args->argv[2], args->argv[0]}};
-    tpl_value items = f_sort(ev, self, &by), out = tpl_list_new(ev, TPL_LIST), group = tpl_none();
+static rt_template_value f_groupby(rt_template_eval *ev, rt_template_value self,
+                                   const rt_template_args *args) {
+    rt_template_args by = {.argv = {rt_template_bool(false), args->argv[2], args->argv[0]}};
+    rt_template_value items = f_sort(ev, self, &by),
+                      out = rt_template_list_new(ev, RT_TEMPLATE_LIST), group = rt_template_none();
     for (size_t i = 0; !ev->code && i < items.as.list->n; i++) {
-        tpl_value item = items.as.list->items[i];
-        tpl_value key = at_path(ev, item, args->argv[0]);
-        if (key.kind == TPL_UNDEFINED && args->argv[1].kind != TPL_MISSING) key = args->argv[1];
-        if (group.kind == TPL_NONE ||
-            !tpl_equal(ev, out.as.list->items[out.as.list->n - 1].as.list->items[0], key)) {
-            group = tpl_list_new(ev, TPL_LIST);
-            tpl_push(ev, out, tpl_pair(ev, key, group));
+        rt_template_value item = items.as.list->items[i];
+        rt_template_value key = at_path(ev, item, args->argv[0]);
+        if (key.kind == RT_TEMPLATE_UNDEFINED && args->argv[1].kind != RT_TEMPLATE_MISSING)
+            key = args->argv[1];
+        if (group.kind == RT_TEMPLATE_NONE ||
+            !rt_template_equal(ev, out.as.list->items[out.as.list->n - 1].as.list->items[0], key)) {
+            group = rt_template_list_new(ev, RT_TEMPLATE_LIST);
+            rt_template_push(ev, out, rt_template_pair(ev, key, group));
         }
-        tpl_push(ev, group, item);
+        rt_template_push(ev, group, item);
     }
     return out;
 }
@@ -241,75 +280,87 @@ static tpl_value f_groupby(tpl_eval *ev, tpl_value self, const tpl_args *args) {
 /* ---- map and select ---------------------------------------------------------------------- */
 
 /* The arguments behind the first n. */
-static tpl_args behind(const tpl_args *args, size_t n) {
-    tpl_args out = {.named = args->named};
+static rt_template_args behind(const rt_template_args *args, size_t n) {
+    rt_template_args out = {.named = args->named};
     if (args->n > n) out.pos = args->pos + n;
     out.n = args->n > n ? args->n - n : 0;
     return out;
 }
 
 /* As in Jinja, what counts as false has no items: none too. */
-static tpl_list items_if_any(tpl_eval *ev, tpl_value v) {
-    return tpl_truth(v) ? tpl_items(ev, v) : (tpl_list){0};
+static rt_template_list items_if_any(rt_template_eval *ev, rt_template_value v) {
+    return rt_template_truth(v) ? rt_template_items(ev, v) : (rt_template_list){0};
 }
 
-static tpl_value f_map(tpl_eval *ev, tpl_value self, const tpl_args *args) {
-    tpl_list items = items_if_any(ev, self);
-    tpl_value out = tpl_list_new(ev, TPL_ITER);
-    const tpl_value *path = args->named ? tpl_get_str(args->named, gguf_str_of("attribute")) : NULL;
-    const tpl_value *otherwise = path ? tpl_get_str(args->named, gguf_str_of("default")) : NULL;
-    tpl_args rest = behind(args, 1);
-    if (!path && !args->n) tpl_raise(ev, GGUF_E_FORMAT, "'map' needs a filter or an attribute");
-    gguf_str name = path || ev->code ? gguf_str_of("") : tpl_as_str(ev, args->pos[0], "map");
-    for (size_t i = 0; i < items.n && tpl_step(ev, 1); i++) {
-        tpl_value item =
-            path ? at_path(ev, items.items[i], *path) : tpl_filter(ev, name, items.items[i], &rest);
-        if (item.kind == TPL_UNDEFINED && otherwise) item = *otherwise;
-        tpl_push(ev, out, item);
+static rt_template_value f_map(rt_template_eval *ev, rt_template_value self,
+                               const rt_template_args *args) {
+    rt_template_list items = items_if_any(ev, self);
+    rt_template_value out = rt_template_list_new(ev, RT_TEMPLATE_ITER);
+    const rt_template_value *path =
+        args->named ? rt_template_get_str(args->named, gguf_str_of("attribute")) : NULL;
+    const rt_template_value *otherwise =
+        path ? rt_template_get_str(args->named, gguf_str_of("default")) : NULL;
+    rt_template_args rest = behind(args, 1);
+    if (!path && !args->n)
+        rt_template_raise(ev, GGUF_E_FORMAT, "'map' needs a filter or an attribute");
+    gguf_str name =
+        path || ev->code ? gguf_str_of("") : rt_template_as_str(ev, args->pos[0], "map");
+    for (size_t i = 0; i < items.n && rt_template_step(ev, 1); i++) {
+        rt_template_value item = path ? at_path(ev, items.items[i], *path)
+                                      : rt_template_filter(ev, name, items.items[i], &rest);
+        if (item.kind == RT_TEMPLATE_UNDEFINED && otherwise) item = *otherwise;
+        rt_template_push(ev, out, item);
     }
     return out;
 }
 
 /* Keep the items, or those with an attribute, for which a test gives `wanted`. */
-static tpl_value chosen(tpl_eval *ev, tpl_value self, const tpl_args *args, bool by_attribute,
-                        bool wanted) {
-    tpl_list items = items_if_any(ev, self);
-    tpl_value out = tpl_list_new(ev, TPL_ITER);
+static rt_template_value chosen(rt_template_eval *ev, rt_template_value self,
+                                const rt_template_args *args, bool by_attribute, bool wanted) {
+    rt_template_list items = items_if_any(ev, self);
+    rt_template_value out = rt_template_list_new(ev, RT_TEMPLATE_ITER);
     size_t skip = by_attribute;
-    tpl_args rest = behind(args, skip + 1);
-    if (args->n < skip) tpl_raise(ev, GGUF_E_FORMAT, "an attribute is missing");
-    gguf_str test = args->n > skip ? tpl_as_str(ev, args->pos[skip], "a test") : gguf_str_of("");
-    for (size_t i = 0; i < items.n && tpl_step(ev, 1); i++) {
-        tpl_value v = by_attribute ? at_path(ev, items.items[i], args->pos[0]) : items.items[i];
-        bool holds = args->n > skip ? tpl_test(ev, test, v, &rest) : tpl_truth(v);
-        if (holds == wanted) tpl_push(ev, out, items.items[i]);
+    rt_template_args rest = behind(args, skip + 1);
+    if (args->n < skip) rt_template_raise(ev, GGUF_E_FORMAT, "an attribute is missing");
+    gguf_str test =
+        args->n > skip ? rt_template_as_str(ev, args->pos[skip], "a test") : gguf_str_of("");
+    for (size_t i = 0; i < items.n && rt_template_step(ev, 1); i++) {
+        rt_template_value v =
+            by_attribute ? at_path(ev, items.items[i], args->pos[0]) : items.items[i];
+        bool holds = args->n > skip ? rt_template_test(ev, test, v, &rest) : rt_template_truth(v);
+        if (holds == wanted) rt_template_push(ev, out, items.items[i]);
     }
     return out;
 }
 
-static tpl_value f_select(tpl_eval *ev, tpl_value self, const tpl_args *args) {
+static rt_template_value f_select(rt_template_eval *ev, rt_template_value self,
+                                  const rt_template_args *args) {
     return chosen(ev, self, args, false, true);
 }
 
-static tpl_value f_reject(tpl_eval *ev, tpl_value self, const tpl_args *args) {
+static rt_template_value f_reject(rt_template_eval *ev, rt_template_value self,
+                                  const rt_template_args *args) {
     return chosen(ev, self, args, false, false);
 }
 
-static tpl_value f_selectattr(tpl_eval *ev, tpl_value self, const tpl_args *args) {
+static rt_template_value f_selectattr(rt_template_eval *ev, rt_template_value self,
+                                      const rt_template_args *args) {
     return chosen(ev, self, args, true, true);
 }
 
-static tpl_value f_rejectattr(tpl_eval *ev, tpl_value self, const tpl_args *args) {
+static rt_template_value f_rejectattr(rt_template_eval *ev, rt_template_value self,
+                                      const rt_template_args *args) {
     return chosen(ev, self, args, true, false);
 }
 
-static tpl_value f_attr(tpl_eval *ev, tpl_value self, const tpl_args *args) {
-    gguf_str name = tpl_as_str(ev, args->argv[0], "attr");
-    if (ev->code || self.kind == TPL_DICT) return tpl_undefined(name);
-    return tpl_attribute(ev, self, name);
+static rt_template_value f_attr(rt_template_eval *ev, rt_template_value self,
+                                const rt_template_args *args) {
+    gguf_str name = rt_template_as_str(ev, args->argv[0], "attr");
+    if (ev->code || self.kind == RT_TEMPLATE_DICT) return rt_template_undefined(name);
+    return rt_template_attribute(ev, self, name);
 }
 
-const tpl_function tpl_list_filters[] = {
+const rt_template_function rt_template_list_filters[] = {
     {"length", "", 0, f_length},
     {"count", "", 0, f_length},
     {"first", "", 0, f_first},

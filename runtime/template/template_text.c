@@ -9,7 +9,7 @@
 
 /* ---- characters -------------------------------------------------------------------------- */
 
-size_t tpl_char_len(const char *at, size_t left) {
+size_t rt_template_char_len(const char *at, size_t left) {
     utf8proc_int32_t ch;
     if ((unsigned char)*at < 0x80) return 1;
     utf8proc_ssize_t n =
@@ -17,15 +17,15 @@ size_t tpl_char_len(const char *at, size_t left) {
     return n > 0 ? (size_t)n : 1;
 }
 
-size_t tpl_n_chars(gguf_str s) {
+size_t rt_template_n_chars(gguf_str s) {
     size_t n = 0;
-    for (size_t i = 0; i < s.len; n++) i += tpl_char_len(s.ptr + i, s.len - i);
+    for (size_t i = 0; i < s.len; n++) i += rt_template_char_len(s.ptr + i, s.len - i);
     return n;
 }
 
-size_t tpl_char_offset(gguf_str s, size_t i) {
+size_t rt_template_char_offset(gguf_str s, size_t i) {
     size_t at = 0;
-    for (; i > 0 && at < s.len; i--) at += tpl_char_len(s.ptr + at, s.len - at);
+    for (; i > 0 && at < s.len; i--) at += rt_template_char_len(s.ptr + at, s.len - at);
     return at;
 }
 
@@ -36,7 +36,7 @@ static int32_t code_point(gguf_str ch) {
 }
 
 /* What str.isspace() says. */
-bool tpl_is_space(gguf_str ch) {
+bool rt_template_is_space(gguf_str ch) {
     int32_t c = code_point(ch);
     if (c < 0x80) return c == ' ' || (c >= 9 && c <= 13) || (c >= 0x1c && c <= 0x1f);
     return c == 0x85 || utf8proc_category(c) == UTF8PROC_CATEGORY_ZS ||
@@ -44,11 +44,11 @@ bool tpl_is_space(gguf_str ch) {
            utf8proc_category(c) == UTF8PROC_CATEGORY_ZP;
 }
 
-bool tpl_starts(gguf_str s, gguf_str with) {
+bool rt_template_starts(gguf_str s, gguf_str with) {
     return s.len >= with.len && memcmp(s.ptr, with.ptr, with.len) == 0;
 }
 
-size_t tpl_find_str(gguf_str s, gguf_str what, size_t from) {
+size_t rt_template_find_str(gguf_str s, gguf_str what, size_t from) {
     if (what.len == 0) return from <= s.len ? from : SIZE_MAX;
     if (from > s.len || s.len - from < what.len) return SIZE_MAX;
     const char *at = memmem(s.ptr + from, s.len - from, what.ptr, what.len);
@@ -56,12 +56,12 @@ size_t tpl_find_str(gguf_str s, gguf_str what, size_t from) {
 }
 
 static bool is_stripped(gguf_str ch, const gguf_str *chars) {
-    return chars ? tpl_find_str(*chars, ch, 0) != SIZE_MAX : tpl_is_space(ch);
+    return chars ? rt_template_find_str(*chars, ch, 0) != SIZE_MAX : rt_template_is_space(ch);
 }
 
-gguf_str tpl_strip(gguf_str s, const gguf_str *chars, bool left, bool right) {
+gguf_str rt_template_strip(gguf_str s, const gguf_str *chars, bool left, bool right) {
     while (left && s.len) {
-        size_t n = tpl_char_len(s.ptr, s.len);
+        size_t n = rt_template_char_len(s.ptr, s.len);
         if (!is_stripped((gguf_str){s.ptr, n}, chars)) break;
         s.ptr += n;
         s.len -= n;
@@ -69,40 +69,42 @@ gguf_str tpl_strip(gguf_str s, const gguf_str *chars, bool left, bool right) {
     while (right && s.len) {
         size_t at = s.len - 1;
         while (at > 0 && s.len - at < 4 && ((unsigned char)s.ptr[at] & 0xc0) == 0x80) at--;
-        if (tpl_char_len(s.ptr + at, s.len - at) != s.len - at) at = s.len - 1;
+        if (rt_template_char_len(s.ptr + at, s.len - at) != s.len - at) at = s.len - 1;
         if (!is_stripped((gguf_str){s.ptr + at, s.len - at}, chars)) break;
         s.len = at;
     }
     return s;
 }
 
-gguf_str tpl_replace(tpl_eval *ev, gguf_str s, gguf_str old, gguf_str with, int64_t count) {
+gguf_str rt_template_replace(rt_template_eval *ev, gguf_str s, gguf_str old, gguf_str with,
+                             int64_t count) {
     gguf_dynbuf buf;
     size_t at = 0;
-    tpl_buf_init(ev, &buf);
-    for (; count != 0 && at <= s.len && tpl_step(ev, 1); count--) {
-        size_t found = tpl_find_str(s, old, at);
+    rt_template_buf_init(ev, &buf);
+    for (; count != 0 && at <= s.len && rt_template_step(ev, 1); count--) {
+        size_t found = rt_template_find_str(s, old, at);
         if (found == SIZE_MAX) break;
         gguf_dynbuf_put(&buf, s.ptr + at, found - at);
         gguf_dynbuf_put(&buf, with.ptr, with.len);
         at = found + old.len;
         if (old.len) continue;
-        size_t n = at < s.len ? tpl_char_len(s.ptr + at, s.len - at) : 1;
+        size_t n = at < s.len ? rt_template_char_len(s.ptr + at, s.len - at) : 1;
         if (at < s.len) gguf_dynbuf_put(&buf, s.ptr + at, n);
         at += n;
     }
     if (at < s.len) gguf_dynbuf_put(&buf, s.ptr + at, s.len - at);
-    return tpl_taken(ev, &buf).as.str;
+    return rt_template_taken(ev, &buf).as.str;
 }
 
-tpl_value tpl_escape(tpl_eval *ev, tpl_value v) {
+rt_template_value rt_template_escape(rt_template_eval *ev, rt_template_value v) {
     static const char *const entities[][2] = {
         {"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"'", "&#39;"}, {"\"", "&#34;"}};
-    if (v.kind == TPL_STRING && v.safe) return v;
-    gguf_str s = tpl_to_str(ev, v);
+    if (v.kind == RT_TEMPLATE_STRING && v.safe) return v;
+    gguf_str s = rt_template_to_str(ev, v);
     for (size_t i = 0; i < sizeof entities / sizeof entities[0]; i++)
-        s = tpl_replace(ev, s, gguf_str_of(entities[i][0]), gguf_str_of(entities[i][1]), -1);
-    return (tpl_value){.kind = TPL_STRING, .safe = true, .as.str = s};
+        s = rt_template_replace(ev, s, gguf_str_of(entities[i][0]), gguf_str_of(entities[i][1]),
+                                -1);
+    return (rt_template_value){.kind = RT_TEMPLATE_STRING, .safe = true, .as.str = s};
 }
 
 /* ---- case -------------------------------------------------------------------------------- */
@@ -114,34 +116,34 @@ static bool is_cased(int32_t c) {
 }
 
 /* The title filter starts words behind white space, hyphens and opening brackets only. */
-static bool starts_word(gguf_str ch, int32_t c, tpl_case to) {
-    if (to == TPL_TITLE) return !is_cased(c);
-    return tpl_is_space(ch) || (c < 0x80 && c > 0 && strchr("-({[<", c));
+static bool starts_word(gguf_str ch, int32_t c, rt_template_case to) {
+    if (to == RT_TEMPLATE_TITLE) return !is_cased(c);
+    return rt_template_is_space(ch) || (c < 0x80 && c > 0 && strchr("-({[<", c));
 }
 
-gguf_str tpl_change_case(tpl_eval *ev, gguf_str s, tpl_case to) {
+gguf_str rt_template_change_case(rt_template_eval *ev, gguf_str s, rt_template_case to) {
     gguf_dynbuf buf;
     bool first = true;
-    tpl_buf_init(ev, &buf);
-    tpl_step(ev, s.len / 16);
+    rt_template_buf_init(ev, &buf);
+    rt_template_step(ev, s.len / 16);
     for (size_t i = 0, n; i < s.len; i += n) {
         utf8proc_uint8_t bytes[4];
-        n = tpl_char_len(s.ptr + i, s.len - i);
+        n = rt_template_char_len(s.ptr + i, s.len - i);
         gguf_str ch = {s.ptr + i, n};
         int32_t c = code_point(ch);
-        bool upper = to == TPL_UPPER || (to != TPL_LOWER && first);
+        bool upper = to == RT_TEMPLATE_UPPER || (to != RT_TEMPLATE_LOWER && first);
         bool sharp = upper && c == 0xdf; /* the one common letter that grows */
         if (c < 0)
             gguf_dynbuf_put(&buf, ch.ptr, n);
         else if (sharp)
-            gguf_dynbuf_put_text(&buf, to == TPL_UPPER ? "SS" : "Ss");
+            gguf_dynbuf_put_text(&buf, to == RT_TEMPLATE_UPPER ? "SS" : "Ss");
         else
             gguf_dynbuf_put(&buf, bytes,
                             (size_t)utf8proc_encode_char(
                                 upper ? utf8proc_toupper(c) : utf8proc_tolower(c), bytes));
-        first = to >= TPL_TITLE && c >= 0 && starts_word(ch, c, to);
+        first = to >= RT_TEMPLATE_TITLE && c >= 0 && starts_word(ch, c, to);
     }
-    return tpl_taken(ev, &buf).as.str;
+    return rt_template_taken(ev, &buf).as.str;
 }
 
 /* ---- str and repr ------------------------------------------------------------------------ */
@@ -173,7 +175,7 @@ static void put_quoted(gguf_dynbuf *buf, gguf_str s) {
     char quote = single && !dbl ? '"' : '\'', text[12];
     gguf_dynbuf_put(buf, &quote, 1);
     for (size_t i = 0, n; i < s.len; i += n) {
-        n = tpl_char_len(s.ptr + i, s.len - i);
+        n = rt_template_char_len(s.ptr + i, s.len - i);
         unsigned char c = (unsigned char)s.ptr[i];
         const char *escape = c == '\n' ? "\\n" : c == '\r' ? "\\r" : c == '\t' ? "\\t" : NULL;
         if (c == (unsigned char)quote || c == '\\') {
@@ -191,86 +193,87 @@ static void put_quoted(gguf_dynbuf *buf, gguf_str s) {
     gguf_dynbuf_put(buf, &quote, 1);
 }
 
-static void put_dict(tpl_eval *ev, gguf_dynbuf *buf, const tpl_dict *dict) {
+static void put_dict(rt_template_eval *ev, gguf_dynbuf *buf, const rt_template_dict *dict) {
     gguf_dynbuf_put_text(buf, "{");
     for (size_t i = 0; i < dict->n && !ev->code; i++) {
         if (i) gguf_dynbuf_put_text(buf, ", ");
-        tpl_put_repr(ev, buf, dict->entries[i].key);
+        rt_template_put_repr(ev, buf, dict->entries[i].key);
         gguf_dynbuf_put_text(buf, ": ");
-        tpl_put_repr(ev, buf, dict->entries[i].value);
+        rt_template_put_repr(ev, buf, dict->entries[i].value);
     }
     gguf_dynbuf_put_text(buf, "}");
 }
 
-static void put_list(tpl_eval *ev, gguf_dynbuf *buf, tpl_value v) {
-    const tpl_list *list = v.as.list;
-    bool tuple = v.kind == TPL_TUPLE;
+static void put_list(rt_template_eval *ev, gguf_dynbuf *buf, rt_template_value v) {
+    const rt_template_list *list = v.as.list;
+    bool tuple = v.kind == RT_TEMPLATE_TUPLE;
     gguf_dynbuf_put_text(buf, tuple ? "(" : "[");
     for (size_t i = 0; i < list->n && !ev->code; i++) {
         if (i) gguf_dynbuf_put_text(buf, ", ");
-        tpl_put_repr(ev, buf, list->items[i]);
+        rt_template_put_repr(ev, buf, list->items[i]);
     }
     gguf_dynbuf_put_text(buf, !tuple ? "]" : list->n == 1 ? ",)" : ")");
 }
 
-static void put_object(tpl_eval *ev, gguf_dynbuf *buf, tpl_value v) {
-    if (v.kind == TPL_NAMESPACE) {
+static void put_object(rt_template_eval *ev, gguf_dynbuf *buf, rt_template_value v) {
+    if (v.kind == RT_TEMPLATE_NAMESPACE) {
         gguf_dynbuf_put_text(buf, "<Namespace ");
         put_dict(ev, buf, v.as.dict);
         gguf_dynbuf_put_text(buf, ">");
         return;
     }
     gguf_dynbuf_put_text(buf, "<");
-    gguf_dynbuf_put_text(buf, tpl_kind_name(v));
+    gguf_dynbuf_put_text(buf, rt_template_kind_name(v));
     gguf_dynbuf_put_text(buf, ">");
 }
 
-static void put_scalar(gguf_dynbuf *buf, tpl_value v) {
+static void put_scalar(gguf_dynbuf *buf, rt_template_value v) {
     char text[32];
-    if (v.kind == TPL_INT) {
+    if (v.kind == RT_TEMPLATE_INT) {
         snprintf(text, sizeof text, "%lld", (long long)v.as.integer);
         gguf_dynbuf_put_text(buf, text);
     }
-    if (v.kind == TPL_NONE) gguf_dynbuf_put_text(buf, "None");
-    if (v.kind == TPL_BOOL) gguf_dynbuf_put_text(buf, v.as.boolean ? "True" : "False");
-    if (v.kind == TPL_FLOAT) put_float(buf, v.as.real);
-    if (v.kind == TPL_STRING) put_quoted(buf, v.as.str);
-    if (v.kind == TPL_UNDEFINED) gguf_dynbuf_put_text(buf, "Undefined");
+    if (v.kind == RT_TEMPLATE_NONE) gguf_dynbuf_put_text(buf, "None");
+    if (v.kind == RT_TEMPLATE_BOOL) gguf_dynbuf_put_text(buf, v.as.boolean ? "True" : "False");
+    if (v.kind == RT_TEMPLATE_FLOAT) put_float(buf, v.as.real);
+    if (v.kind == RT_TEMPLATE_STRING) put_quoted(buf, v.as.str);
+    if (v.kind == RT_TEMPLATE_UNDEFINED) gguf_dynbuf_put_text(buf, "Undefined");
 }
 
-void tpl_put_repr(tpl_eval *ev, gguf_dynbuf *buf, tpl_value v) {
-    if (buf->code) tpl_raise(ev, buf->code, "a text is too long");
-    if (tpl_deeper(ev) && tpl_step(ev, 1)) {
-        if (v.kind <= TPL_STRING)
+void rt_template_put_repr(rt_template_eval *ev, gguf_dynbuf *buf, rt_template_value v) {
+    if (buf->code) rt_template_raise(ev, buf->code, "a text is too long");
+    if (rt_template_deeper(ev) && rt_template_step(ev, 1)) {
+        if (v.kind <= RT_TEMPLATE_STRING)
             put_scalar(buf, v);
-        else if (tpl_is_list(v))
+        else if (rt_template_is_list(v))
             put_list(ev, buf, v);
-        else if (v.kind == TPL_DICT)
+        else if (v.kind == RT_TEMPLATE_DICT)
             put_dict(ev, buf, v.as.dict);
         else
             put_object(ev, buf, v);
     }
-    tpl_back(ev);
+    rt_template_back(ev);
 }
 
-void tpl_put_str(tpl_eval *ev, gguf_dynbuf *buf, tpl_value v) {
-    if (v.kind == TPL_STRING)
+void rt_template_put_str(rt_template_eval *ev, gguf_dynbuf *buf, rt_template_value v) {
+    if (v.kind == RT_TEMPLATE_STRING)
         gguf_dynbuf_put(buf, v.as.str.ptr, v.as.str.len);
-    else if (v.kind != TPL_UNDEFINED && v.kind != TPL_MISSING)
-        tpl_put_repr(ev, buf, v);
-    if (buf->code) tpl_raise(ev, buf->code, "the output is too long");
+    else if (v.kind != RT_TEMPLATE_UNDEFINED && v.kind != RT_TEMPLATE_MISSING)
+        rt_template_put_repr(ev, buf, v);
+    if (buf->code) rt_template_raise(ev, buf->code, "the output is too long");
 }
 
-gguf_str tpl_to_str(tpl_eval *ev, tpl_value v) {
+gguf_str rt_template_to_str(rt_template_eval *ev, rt_template_value v) {
     gguf_dynbuf buf;
-    if (v.kind == TPL_STRING) return v.as.str;
-    tpl_buf_init(ev, &buf);
-    tpl_put_str(ev, &buf, v);
-    return tpl_taken(ev, &buf).as.str;
+    if (v.kind == RT_TEMPLATE_STRING) return v.as.str;
+    rt_template_buf_init(ev, &buf);
+    rt_template_put_str(ev, &buf, v);
+    return rt_template_taken(ev, &buf).as.str;
 }
 
-gguf_str tpl_as_str(tpl_eval *ev, tpl_value v, const char *who) {
-    if (v.kind == TPL_STRING) return v.as.str;
-    tpl_raise(ev, GGUF_E_FORMAT, "%s needs a string, not %s", who, tpl_kind_name(v));
+gguf_str rt_template_as_str(rt_template_eval *ev, rt_template_value v, const char *who) {
+    if (v.kind == RT_TEMPLATE_STRING) return v.as.str;
+    rt_template_raise(ev, GGUF_E_FORMAT, "%s needs a string, not %s", who,
+                      rt_template_kind_name(v));
     return gguf_str_of("");
 }

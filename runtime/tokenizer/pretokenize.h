@@ -19,7 +19,7 @@ bool rt_pretokenizer_is_byte_level(const rt_pretokenizer *pre);
 /* A text and the pieces that it is cut into; start with the text and one span over it. */
 typedef struct rt_pieces {
     gguf_dynbuf text, spare_text;
-    rt_spans spans, spare_spans;
+    rt_text_spans spans, spare_spans;
     rt_regex_scratch scratch;
     bool at_start; /* the text is the beginning of what the user gave */
 } rt_pieces;

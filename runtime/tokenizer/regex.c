@@ -220,22 +220,22 @@ gguf_code rt_regex_describe(const char *pattern, size_t len, gguf_dynbuf *out, g
 
 /* ---- matching ---------------------------------------------------------------------------- */
 
-void rt_spans_clear(rt_spans *spans) {
+void rt_spans_clear(rt_text_spans *spans) {
     free(spans->items);
-    *spans = (rt_spans){0};
+    *spans = (rt_text_spans){0};
 }
 
-void rt_spans_add(rt_spans *spans, size_t start, size_t end, bool is_match) {
+void rt_spans_add(rt_text_spans *spans, size_t start, size_t end, bool is_match) {
     if (spans->failed) return;
     if (spans->n == spans->room) {
         size_t room = spans->room ? spans->room * 2 : 64;
-        rt_span *items = realloc(spans->items, room * sizeof *items);
+        rt_text_span *items = realloc(spans->items, room * sizeof *items);
         spans->failed = !items;
         if (!items) return;
         spans->items = items;
         spans->room = room;
     }
-    spans->items[spans->n++] = (rt_span){start, end, is_match};
+    spans->items[spans->n++] = (rt_text_span){start, end, is_match};
 }
 
 void rt_regex_scratch_clear(rt_regex_scratch *scratch) {
@@ -301,7 +301,7 @@ static int match_at(const rt_regex *regex, rt_regex_scratch *scratch, size_t n, 
 }
 
 gguf_code rt_regex_find(const rt_regex *regex, rt_regex_scratch *scratch, const char *text,
-                        size_t len, size_t base, rt_spans *out, gguf_error *err) {
+                        size_t len, size_t base, rt_text_spans *out, gguf_error *err) {
     if (!scratch_prepare(scratch, len))
         return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     size_t n = translate(regex, (const uint8_t *)text, len, scratch->classes), from = 0, done = 0;

@@ -13,20 +13,20 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct rt_span {
+typedef struct rt_text_span {
     size_t start, end; /* bytes of the text */
     bool is_match;
-} rt_span;
+} rt_text_span;
 
 /* Start as {0}; clear frees; out of memory sticks. */
-typedef struct rt_spans {
-    rt_span *items;
+typedef struct rt_text_spans {
+    rt_text_span *items;
     size_t n, room;
     bool failed;
-} rt_spans;
+} rt_text_spans;
 
-void rt_spans_clear(rt_spans *spans);
-void rt_spans_add(rt_spans *spans, size_t start, size_t end, bool is_match);
+void rt_spans_clear(rt_text_spans *spans);
+void rt_spans_add(rt_text_spans *spans, size_t start, size_t end, bool is_match);
 
 typedef struct rt_regex rt_regex;
 
@@ -52,6 +52,6 @@ void rt_regex_scratch_clear(rt_regex_scratch *scratch);
  *   text  valid UTF-8
  * Errors: GGUF_E_LIMIT (the expression backtracks too much), GGUF_E_NOMEM. Threads: safe. */
 gguf_code rt_regex_find(const rt_regex *regex, rt_regex_scratch *scratch, const char *text,
-                        size_t len, size_t base, rt_spans *out, gguf_error *err);
+                        size_t len, size_t base, rt_text_spans *out, gguf_error *err);
 
 #endif

@@ -17,7 +17,7 @@
 typedef struct known_model {
     const char *name, *config;
     uint64_t n_params;
-    uint32_t n_full, n_window, n_latent;
+    uint32_t n_full, n_window, kv_lora_rank;
     uint64_t layer_token_bytes; /* of an F16 cache */
 } known_model;
 
@@ -132,9 +132,9 @@ START_TEST(known_models_have_known_sizes) {
     ck_assert(s.model.runs_here && s.model.meta_estimated && fit.fits);
     ck_assert_uint_eq(count_layers(&s.model, RT_CACHE_FULL), k->n_full);
     ck_assert_uint_eq(count_layers(&s.model, RT_CACHE_WINDOW), k->n_window);
-    ck_assert_uint_eq(count_layers(&s.model, RT_CACHE_LATENT), k->n_latent);
+    ck_assert_uint_eq(count_layers(&s.model, RT_CACHE_LATENT), k->kv_lora_rank);
     /* A window of 128 tokens and a batch of 512: (128 / 64 + 3) + (512 / 64 + 1) pages of 64. */
-    uint64_t n_tokens = (k->n_full + k->n_latent) * 8192 + k->n_window * 14 * 64;
+    uint64_t n_tokens = (k->n_full + k->kv_lora_rank) * 8192 + k->n_window * 14 * 64;
     ck_assert_uint_eq(fit.footprint.kv_bytes, n_tokens * k->layer_token_bytes);
     ck_assert_uint_eq(fit.footprint.total_bytes,
                       fit.footprint.weights_bytes + fit.footprint.kv_bytes +

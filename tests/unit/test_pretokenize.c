@@ -20,7 +20,7 @@ static void check_case(const rt_normalizer *nm, const rt_pretokenizer *pre, cons
     ck_assert_msg(pieces.spans.n == json_array_size(expected), "'%s': %zu pieces", s,
                   pieces.spans.n);
     for (size_t i = 0; i < pieces.spans.n; i++) {
-        rt_span span = pieces.spans.items[i];
+        rt_text_span span = pieces.spans.items[i];
         const json_t *piece = json_array_get(expected, i);
         ck_assert_msg(span.end - span.start == json_string_length(piece), "'%s': piece %zu", s, i);
         ck_assert_mem_eq(pieces.text.data + span.start, json_string_value(piece),
@@ -68,7 +68,7 @@ END_TEST
 static size_t n_matches(const char *pattern, const char *text) {
     rt_regex *regex;
     rt_regex_scratch scratch = {0};
-    rt_spans spans = {0};
+    rt_text_spans spans = {0};
     size_t n = 0;
     unit_ok(rt_regex_new(pattern, strlen(pattern), &regex, &err), err);
     unit_ok(rt_regex_find(regex, &scratch, text, strlen(text), 0, &spans, &err), err);
@@ -97,7 +97,7 @@ START_TEST(test_too_many_steps) {
     char text[64];
     rt_regex *regex;
     rt_regex_scratch scratch = {0};
-    rt_spans spans = {0};
+    rt_text_spans spans = {0};
     const char *pattern = "(?:a+)+(?:a+)+(?:b|c)";
     memset(text, 'a', sizeof text);
     unit_ok(rt_regex_new(pattern, strlen(pattern), &regex, &err), err);

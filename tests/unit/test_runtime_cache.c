@@ -237,10 +237,10 @@ END_TEST
 static void first_keys(rt_session *session, uint32_t seq, uint32_t from, uint32_t n, float *keys) {
     rt_kv_layer kv = rt_session_kv(session, 0);
     for (uint32_t i = 0; i < n; i += 4) {
-        rt_chunk chunk = {.pages[RT_KV_FULL] = rt_kv_table(&session->kv, RT_KV_FULL, seq),
-                          .pages[RT_KV_WINDOW] = rt_kv_table(&session->kv, RT_KV_WINDOW, seq),
-                          .n = 4,
-                          .pos = from + i};
+        rt_tile chunk = {.pages[RT_KV_FULL] = rt_kv_table(&session->kv, RT_KV_FULL, seq),
+                         .pages[RT_KV_WINDOW] = rt_kv_table(&session->kv, RT_KV_WINDOW, seq),
+                         .n = 4,
+                         .pos = from + i};
         rt_batch batch = {.chunks = &chunk, .n_chunks = 1, .n = 4};
         session->backend->ops->kv_load(session->backend, &kv, &batch, keys + i * kv.n_cols_k);
     }

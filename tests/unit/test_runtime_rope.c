@@ -25,7 +25,7 @@ static double plain_frequency(int pair) {
 }
 
 static void check_ratio(const rt_model *model, int pair, double expected) {
-    double ratio = (double)model->rope_freqs[RT_TURN_USUAL][pair] / plain_frequency(pair);
+    double ratio = (double)model->rope_freqs[RT_ROPE_USUAL][pair] / plain_frequency(pair);
     ck_assert_msg(fabs(ratio / expected - 1) < 1e-6, "pair %d turns %.9g as fast, expected %g",
                   pair, ratio, expected);
 }
@@ -37,7 +37,7 @@ START_TEST(plain_and_linear) {
         check_ratio(&plain, pair, 1);
         check_ratio(&linear, pair, 0.25);
     }
-    ck_assert(linear.rope_magnitude[RT_TURN_USUAL] == 1);
+    ck_assert(linear.rope_magnitude[RT_ROPE_USUAL] == 1);
     free(plain.rope_freqs[0]);
     free(linear.rope_freqs[0]);
 }
@@ -50,7 +50,7 @@ START_TEST(yarn) {
         double ramp = pair <= 8 ? 0 : pair >= 21 ? 1 : (pair - 8) / 13.0;
         check_ratio(&model, pair, 1 - ramp + ramp / 4);
     }
-    ck_assert_double_eq_tol(model.rope_magnitude[RT_TURN_USUAL], 0.1 * log(4) + 1, 1e-6);
+    ck_assert_double_eq_tol(model.rope_magnitude[RT_ROPE_USUAL], 0.1 * log(4) + 1, 1e-6);
     free(model.rope_freqs[0]);
 }
 END_TEST
@@ -94,11 +94,11 @@ START_TEST(yarn_magnitudes) {
     model.hparams.rope_log_multiplier = 0.5f;
     free(model.rope_freqs[0]);
     unit_ok(rt_model_rope(&model, &err), err);
-    ck_assert_double_eq_tol(model.rope_magnitude[RT_TURN_USUAL], usual / (0.05 * log(4) + 1), 1e-6);
-    model.hparams.n_latent = 16;
+    ck_assert_double_eq_tol(model.rope_magnitude[RT_ROPE_USUAL], usual / (0.05 * log(4) + 1), 1e-6);
+    model.hparams.kv_lora_rank = 16;
     free(model.rope_freqs[0]);
     unit_ok(rt_model_rope(&model, &err), err);
-    ck_assert(model.rope_magnitude[RT_TURN_USUAL] == 1);
+    ck_assert(model.rope_magnitude[RT_ROPE_USUAL] == 1);
     free(model.rope_freqs[0]);
 }
 END_TEST
@@ -113,7 +113,7 @@ START_TEST(window_layers_turn_differently) {
     unit_ok(rt_model_rope(&model, &err), err);
     for (int pair = 0; pair < N_PAIRS; pair++) {
         check_ratio(&model, pair, 0.125);
-        ck_assert_double_eq_tol(model.rope_freqs[RT_TURN_WINDOW][pair],
+        ck_assert_double_eq_tol(model.rope_freqs[RT_ROPE_WINDOW][pair],
                                 pow(500, -2.0 * pair / N_ROT), 1e-6);
     }
     free(model.rope_freqs[0]);
@@ -138,9 +138,9 @@ START_TEST(long_and_short_factors) {
     unit_ok(rt_model_rope(&model, &err), err);
     for (int pair = 0; pair < N_PAIRS; pair++) {
         check_ratio(&model, pair, 0.5);
-        ck_assert(model.rope_freqs[RT_TURN_LONG][pair] * 2 == model.rope_freqs[0][pair]);
+        ck_assert(model.rope_freqs[RT_ROPE_LONG][pair] * 2 == model.rope_freqs[0][pair]);
     }
-    ck_assert(model.rope_magnitude[RT_TURN_LONG] == 1.5f);
+    ck_assert(model.rope_magnitude[RT_ROPE_LONG] == 1.5f);
     free(model.rope_freqs[0]);
 }
 END_TEST
@@ -148,11 +148,11 @@ END_TEST
 START_TEST(cosines_and_sines) {
     rt_model model = model_with(RT_ROPE_SCALING_YARN, 8);
     float table[3][N_PAIRS][2];
-    rt_rope_table(&model, RT_TURN_USUAL, 1000, 3, &table[0][0][0]);
+    rt_rope_table(&model, RT_ROPE_USUAL, 1000, 3, &table[0][0][0]);
     for (int t = 0; t < 3; t++) {
         for (int pair = 0; pair < N_PAIRS; pair++) {
-            double angle = (1000 + t) * (double)model.rope_freqs[RT_TURN_USUAL][pair];
-            double magnitude = (double)model.rope_magnitude[RT_TURN_USUAL];
+            double angle = (1000 + t) * (double)model.rope_freqs[RT_ROPE_USUAL][pair];
+            double magnitude = (double)model.rope_magnitude[RT_ROPE_USUAL];
             ck_assert_double_eq_tol(table[t][pair][0], magnitude * cos(angle), 1e-4);
             ck_assert_double_eq_tol(table[t][pair][1], magnitude * sin(angle), 1e-4);
         }

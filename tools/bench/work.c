@@ -41,7 +41,7 @@ static void add_attention(bench_work *work, const rt_hparams *hp, uint32_t kv_ty
     double seen = all * (hp->n_layer - n_windowed) + window * n_windowed;
     size_t k = quant_row_bytes(kv_type, (size_t)hp->n_head_kv * hp->head_dim_k);
     size_t v = quant_row_bytes(kv_type, (size_t)hp->n_head_kv * hp->head_dim_v);
-    work->n_bytes += seen * (double)(hp->n_latent ? k : k + v);
+    work->n_bytes += seen * (double)(hp->kv_lora_rank ? k : k + v);
     work->f32_ops += 2 * seen * hp->n_head * ((double)hp->head_dim_k + hp->head_dim_v);
 }
 

@@ -22,7 +22,7 @@ typedef struct store_job {
     atomic_size_t failed; /* 1 + a position that could not be stored, or 0 */
 } store_job;
 
-static uint8_t *kv_row(const rt_kv_layer *kv, const rt_chunk *chunk, uint32_t pos, uint64_t off,
+static uint8_t *kv_row(const rt_kv_layer *kv, const rt_tile *chunk, uint32_t pos, uint64_t off,
                        uint64_t row_bytes) {
     uint64_t page = chunk->pages[kv->kv_class][pos / RT_KV_PAGE_TOKENS];
     return kv->base + page * kv->page_bytes + off + pos % RT_KV_PAGE_TOKENS * row_bytes;
@@ -38,7 +38,7 @@ static bool store_row(uint32_t type, const float *src, size_t n_cols, uint8_t *d
 static void store_task(void *ctx, size_t task, unsigned worker) {
     store_job *job = ctx;
     const rt_kv_layer *kv = job->kv;
-    const rt_chunk *chunk = &job->batch->chunks[task];
+    const rt_tile *chunk = &job->batch->chunks[task];
     (void)worker;
     for (uint32_t t = 0; t < chunk->n; t++) {
         uint32_t pos = chunk->pos + t;
@@ -66,7 +66,7 @@ gguf_code rt_cpu_kv_store(rt_backend *backend, const rt_kv_layer *kv, const rt_b
 void rt_cpu_kv_load(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch, float *k) {
     (void)backend;
     for (size_t c = 0; c < batch->n_chunks; c++) {
-        const rt_chunk *chunk = &batch->chunks[c];
+        const rt_tile *chunk = &batch->chunks[c];
         for (uint32_t t = 0; t < chunk->n; t++)
             quant_decode(kv->type, kv_row(kv, chunk, chunk->pos + t, kv->k_off, kv->row_bytes_k), 1,
                          kv->n_cols_k, k + (size_t)(chunk->row + t) * kv->n_cols_k, NULL);
@@ -94,15 +94,15 @@ typedef struct attention_job {
 typedef struct attention_scratch {
     float *k, *v;      /* of a page, see rt_kv_page */
     float *rows;       /* [RT_STRIP][max(n_k, n_v)] */
-    float *q, *acc;    /* [RT_CHUNK_TOKENS * unit_heads][n_k], [..][n_v] */
-    rt_softmax *state; /* [RT_CHUNK_TOKENS * unit_heads] */
+    float *q, *acc;    /* [RT_TILE_TOKENS * unit_heads][n_k], [..][n_v] */
+    rt_softmax *state; /* [RT_TILE_TOKENS * unit_heads] */
     float *blocks;     /* whole blocks that cover one head's part of a row */
 } attention_scratch;
 
 /* Some query heads of one KV head, for one chunk. Query i is head `head + i % n_heads` of token
  * `i / n_heads`. */
 typedef struct unit {
-    const rt_chunk *chunk;
+    const rt_tile *chunk;
     uint32_t head_kv, head, n_heads;
 } unit;
 
@@ -114,14 +114,14 @@ uint64_t rt_cpu_attention_scratch(const rt_hparams *hp) {
     uint64_t n_k = padded(hp->head_dim_k), n_v = padded(hp->head_dim_v);
     uint32_t group = hp->n_head / hp->n_head_kv;
     uint64_t n_rows = RT_KV_PAGE_TOKENS + RT_STRIP +
-                      UINT64_C(1) * RT_CHUNK_TOKENS * (group < UNIT_HEADS ? group : UNIT_HEADS);
+                      UINT64_C(1) * RT_TILE_TOKENS * (group < UNIT_HEADS ? group : UNIT_HEADS);
     uint64_t n_floats = n_rows * (n_k + n_v + 2) + n_k + n_v + 64;
     return n_floats * sizeof(float);
 }
 
 static attention_scratch carve_scratch(const attention_job *job, unsigned worker) {
     attention_scratch s = {.k = rt_cpu_scratch(job->cpu, worker)};
-    size_t n_queries = (size_t)RT_CHUNK_TOKENS * job->unit_heads;
+    size_t n_queries = (size_t)RT_TILE_TOKENS * job->unit_heads;
     s.v = s.k + (size_t)RT_KV_PAGE_TOKENS * job->n_k;
     s.rows = s.v + (size_t)RT_KV_PAGE_TOKENS * job->n_v;
     s.q = s.rows + (size_t)RT_STRIP * (job->n_k > job->n_v ? job->n_k : job->n_v);
@@ -178,7 +178,7 @@ static uint32_t first_visible(const attention_job *job, uint32_t pos) {
     return window == 0 || pos < window ? 0 : pos - window + 1;
 }
 
-static uint32_t end_visible(const attention_job *job, const rt_chunk *chunk, uint32_t t) {
+static uint32_t end_visible(const attention_job *job, const rt_tile *chunk, uint32_t t) {
     return job->shape->causal ? chunk->pos + t + 1 : chunk->n_seen;
 }
 
@@ -224,7 +224,7 @@ static void load_page(const attention_job *job, const attention_scratch *s, cons
 /* Bring all queries of the unit forward by the page that starts at position `start`. */
 static void attend_page(const attention_job *job, const attention_scratch *s, const unit *u,
                         uint32_t start) {
-    const rt_chunk *chunk = u->chunk;
+    const rt_tile *chunk = u->chunk;
     const rt_kv_page page = {s->k, s->v, job->n_k, job->n_v, job->shape->scale, job->shape->cap};
     load_page(job, s, u, start, visible_rows(start, first_visible(job, chunk->pos), chunk->n_seen));
     uint32_t n_queries = chunk->n * u->n_heads;
@@ -302,7 +302,7 @@ static uint32_t units_per_task(const attention_job *job) {
     size_t n_seen = 1;
     for (size_t c = 0; c < job->batch->n_chunks; c++)
         if (job->batch->chunks[c].n_seen > n_seen) n_seen = job->batch->chunks[c].n_seen;
-    size_t tokens = job->batch->n < RT_CHUNK_TOKENS ? job->batch->n : RT_CHUNK_TOKENS;
+    size_t tokens = job->batch->n < RT_TILE_TOKENS ? job->batch->n : RT_TILE_TOKENS;
     size_t elems = n_seen * tokens * job->unit_heads * job->n_k;
     uint32_t units = (uint32_t)(MIN_TASK_ELEMS / elems + 1);
     return units < units_per_chunk(job) ? units : units_per_chunk(job);

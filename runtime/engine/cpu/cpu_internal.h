@@ -47,7 +47,7 @@ void rt_cpu_attention(rt_backend *backend, const rt_attention *attention, const 
                       const rt_batch *batch, const float *q, float *out);
 void rt_cpu_embed(rt_backend *backend, const rt_weight *table, const int32_t *ids, size_t n,
                   float *out);
-void rt_cpu_norm(rt_backend *backend, rt_norm kind, const rt_scale *scale, float eps,
+void rt_cpu_norm(rt_backend *backend, rt_norm kind, const rt_norm_weights *scale, float eps,
                  const float *x, size_t n, size_t stride, float *out);
 void rt_cpu_rope(rt_backend *backend, rt_rope kind, const float *table, uint32_t n_rot, float *x,
                  size_t n, uint32_t n_head, uint32_t head_dim);

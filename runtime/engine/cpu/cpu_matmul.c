@@ -27,20 +27,20 @@ static uint64_t encoded_bytes(uint64_t n, uint64_t n_cols) {
 
 uint64_t rt_cpu_acts_bytes(const rt_hparams *hp, uint32_t n_batch) {
     uint64_t cols =
-        max_u64(max_u64(hp->n_embd, hp->n_ff), max_u64(hp->n_ff_shared, hp->n_latent_q));
-    uint32_t head_dim_out = hp->n_latent ? hp->head_dim_out : hp->head_dim_v;
-    uint64_t n_bytes = encoded_bytes(n_batch, max_u64(cols, (uint64_t)hp->n_head * head_dim_out));
+        max_u64(max_u64(hp->n_embd, hp->n_ff), max_u64(hp->n_ff_shared, hp->q_lora_rank));
+    uint32_t v_head_dim = hp->kv_lora_rank ? hp->v_head_dim : hp->head_dim_v;
+    uint64_t n_bytes = encoded_bytes(n_batch, max_u64(cols, (uint64_t)hp->n_head * v_head_dim));
     uint64_t experts = encoded_bytes((uint64_t)n_batch * hp->n_expert_used, hp->n_ff_expert);
-    uint64_t heads =
-        encoded_bytes((uint64_t)n_batch * hp->n_head, max_u64(hp->head_dim_plain, hp->n_latent));
-    return max_u64(n_bytes, max_u64(experts, hp->n_latent ? heads : 0));
+    uint64_t heads = encoded_bytes((uint64_t)n_batch * hp->n_head,
+                                   max_u64(hp->qk_nope_head_dim, hp->kv_lora_rank));
+    return max_u64(n_bytes, max_u64(experts, hp->kv_lora_rank ? heads : 0));
 }
 
 /* The results and, behind them, the inputs of a tile of a group; f32 is the widest form of those.
  */
 uint64_t rt_cpu_matmul_scratch(const rt_hparams *hp) {
     uint64_t cols = hp->n_expert ? max_u64(hp->n_embd, hp->n_ff_expert) : 0;
-    if (hp->n_latent) cols = max_u64(cols, max_u64(hp->head_dim_plain, hp->n_latent));
+    if (hp->kv_lora_rank) cols = max_u64(cols, max_u64(hp->qk_nope_head_dim, hp->kv_lora_rank));
     uint64_t gathered = cols ? max_u64(cols * sizeof(float), encoded_bytes(1, cols)) : 0;
     return GATHER_TOKENS * (GATHER_ROWS * sizeof(float) + gathered);
 }

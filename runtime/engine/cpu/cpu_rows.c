@@ -14,7 +14,7 @@ typedef struct row_job {
     float *out;
     float factor, cap, limit, eps;
     const rt_weight *table;
-    const rt_scale *scale;
+    const rt_norm_weights *scale;
     const rt_route_rule *rule;
     const int32_t *ids;
     uint32_t *experts;
@@ -55,7 +55,7 @@ void rt_cpu_embed(rt_backend *backend, const rt_weight *table, const int32_t *id
 
 static void norm_row(const row_job *job, size_t row) {
     const rt_cpu_kernels *kernels = job->cpu->kernels;
-    const rt_scale *s = job->scale;
+    const rt_norm_weights *s = job->scale;
     size_t off = row % s->n_rows * s->n_cols;
     float *out = job->out + row * job->out_stride;
     (job->kind == RT_NORM_RMS ? kernels->norm_rms : kernels->norm_layer)(
@@ -63,7 +63,7 @@ static void norm_row(const row_job *job, size_t row) {
     if (s->bias) kernels->add(out, s->bias + off, 1, s->n_cols);
 }
 
-void rt_cpu_norm(rt_backend *backend, rt_norm kind, const rt_scale *scale, float eps,
+void rt_cpu_norm(rt_backend *backend, rt_norm kind, const rt_norm_weights *scale, float eps,
                  const float *x, size_t n, size_t stride, float *out) {
     row_job job = {.fn = norm_row, .kind = kind, .scale = scale, .eps = eps, .x = x, .out = out};
     job.n_rows = n;
