@@ -44,21 +44,36 @@ static inline bool rt_layers_has(const rt_layers *set, uint32_t layer) {
 /* How many layers below `end` the set has. */
 uint32_t rt_layers_count(const rt_layers *set, uint32_t end);
 
+/* The numbers of one layer. */
+typedef struct rt_layer_hparams {
+    rt_mixer mixer;
+    uint32_t n_head, n_head_kv;      /* n_head is a multiple of n_head_kv; 0 without attention */
+    uint32_t head_dim_k, head_dim_v; /* of a cached key and value; with kv_lora_rank, those that all
+                                        heads share: kv_lora_rank + n_rot and kv_lora_rank */
+    uint32_t n_ff;                   /* of a dense feed-forward block; 0: the layer has none */
+} rt_layer_hparams;
+
 /* The numbers of a model, checked: no count that a size is made of is zero where the part exists,
  * and no product of them overflows. */
 typedef struct rt_hparams {
-    uint32_t n_vocab, n_ctx_train, n_layer, n_embd, n_ff;
-    uint32_t n_head, n_head_kv;      /* n_head is a multiple of n_head_kv */
-    uint32_t head_dim_k, head_dim_v; /* of a cached key and value; with kv_lora_rank, those that all
-                                        heads share: kv_lora_rank + n_rot and kv_lora_rank */
-    bool causal;                     /* a token sees none behind it */
-    bool parallel;                   /* both blocks of a layer read its input */
-    float norm_eps;                  /* inside the root of the norm */
+    uint32_t n_vocab, n_ctx_train, n_layer, n_embd;
+    rt_layer_hparams layers[RT_MAX_LAYERS];
+    /* The most of any layer. */
+    uint32_t n_ff, n_head, n_head_kv, head_dim_k, head_dim_v;
+    bool causal;    /* a token sees none behind it */
+    bool parallel;  /* both blocks of a layer read its input */
+    float norm_eps; /* inside the root of the norm */
 
     /* Latent attention; kv_lora_rank 0 = none. The value of a token is the first part of its key.
      */
     uint32_t kv_lora_rank, q_lora_rank;    /* q_lora_rank 0: queries are not compressed */
     uint32_t qk_nope_head_dim, v_head_dim; /* of a head: dimensions that do not rotate; value */
+
+    /* Recurrent layers; n_recurrent 0 = none. */
+    uint32_t n_recurrent;                           /* layers that have a state */
+    uint32_t ssm_d_conv;                            /* taps of the causal convolution */
+    uint32_t ssm_d_inner;                           /* n_head * head_dim of the state */
+    uint32_t ssm_d_state, ssm_dt_rank, ssm_n_group; /* Mamba 2: dt_rank is the number of heads */
 
     uint32_t n_window; /* key p is visible at t iff t - p < n_window; 0 = all */
     rt_layers windowed, rotated;
@@ -146,6 +161,12 @@ typedef struct rt_session_opts {
     uint32_t kv_type;   /* GGUF_TYPE_F32, F16, Q8_0 or Q4_0 */
     unsigned n_threads; /* 0 = gguf_usable_cores() */
     rt_precision precision;
+    uint32_t n_out;       /* rows of logits computed at once, at most 64; 0 = 64. A caller that asks
+                             for last rows only saves memory with 1 */
+    uint32_t n_snapshots; /* states of recurrent layers that are kept for going back; 0 = none */
+    const struct rt_backend_type *device; /* where the last n_device_layers lie, and with them the
+                                             output; NULL: all on the CPU */
+    uint32_t n_device_layers;
     const atomic_bool *cancel; /* polled before each layer; may be NULL */
 } rt_session_opts;
 
@@ -203,19 +224,27 @@ gguf_code rt_session_eval_spans(rt_session *session, const rt_span *spans, size_
                                 float *logits, gguf_error *err);
 
 uint32_t rt_seq_n_past(const rt_session *session, uint32_t seq); /* the next position */
-/* Keep the first n tokens of a sequence. Errors: GGUF_E_USAGE, GGUF_E_LIMIT layers with a window no
- * longer hold what position n would see (nothing changes; n = 0 always works). */
-gguf_code rt_seq_truncate(rt_session *session, uint32_t seq, uint32_t n, gguf_error *err);
+/* Keep the first n tokens of a sequence. A recurrent layer's state is held at the end and where
+ * there is a snapshot: the sequence goes back to the last such position up to n.
+ *   n_kept  how many tokens the sequence has now: the others up to n have to be evaluated again;
+ *           NULL: if they are not n, it is an error and nothing changes
+ * Errors: GGUF_E_USAGE, GGUF_E_LIMIT layers with a window no longer hold what position n would see
+ * (nothing changes; n = 0 always works). */
+gguf_code rt_seq_truncate(rt_session *session, uint32_t seq, uint32_t n, uint32_t *n_kept,
+                          gguf_error *err);
 /* Let `to`, which loses its own tokens, begin with the first n tokens of `from`. They share the
- * cache's pages until one of them writes. Errors: as rt_seq_truncate. */
+ * cache's pages until one of them writes, and states.
+ *   n_kept  as for rt_seq_truncate
+ * Errors: as rt_seq_truncate. */
 gguf_code rt_seq_share(rt_session *session, uint32_t from, uint32_t to, uint32_t n,
-                       gguf_error *err);
+                       uint32_t *n_kept, gguf_error *err);
 
 /* Context shift, for a caller that asks for it: drop n tokens from position `first` on, and move
  * the later ones up. Their keys are turned back, but all of them still carry what they saw of the
  * dropped ones, so the numbers are not those of a sequence without them.
  *   first, n  multiples of RT_PAGE_TOKENS, first + n <= n_past
- * Errors: GGUF_E_USAGE; GGUF_E_UNSUPPORTED learned positions, or no causal order; GGUF_E_LIMIT no
+ * Errors: GGUF_E_USAGE; GGUF_E_UNSUPPORTED learned positions, no causal order, or recurrent layers;
+ * GGUF_E_LIMIT no
  * free page for one that is shared, or a window that would reach released pages; GGUF_E_NONFINITE.
  * After the last two the sequence may have to be truncated to 0 before it is used again. */
 #define RT_PAGE_TOKENS 64
@@ -242,7 +271,8 @@ typedef struct rt_product {
 /* Called before each product with a weight of the model (not for the lookup of embeddings), once
  * per weight and batch, from the thread that called rt_session_eval. */
 typedef void (*rt_hook_fn)(void *ctx, const rt_product *product);
-void rt_session_set_hook(rt_session *session, rt_hook_fn fn, void *ctx); /* fn NULL: no hook */
+/* fn NULL: no hook. Errors: GGUF_E_NOMEM. */
+gguf_code rt_session_set_hook(rt_session *session, rt_hook_fn fn, void *ctx, gguf_error *err);
 
 /* ---- layer by layer ----------------------------------------------------------------------------
  *

@@ -276,16 +276,15 @@ static void report_progress(const rt_hessians *h, size_t n_done) {
         h->opts.progress(h->opts.progress_ctx, n_done * h->n_ctx, rt_hessians_n_tokens(h));
 }
 
-static void start_collecting(rt_hessians *h, bool wanted, gguf_pool *pool) {
+static gguf_code start_collecting(rt_hessians *h, bool wanted, gguf_pool *pool, gguf_error *err) {
     free_entries(h);
     h->pool = pool;
     h->first_chunk = true;
-    rt_session_set_hook(h->session, wanted ? collect : NULL, h);
+    return rt_session_set_hook(h->session, wanted ? collect : NULL, h, err);
 }
 
 gguf_code rt_hessians_next_layer(rt_hessians *h, bool wanted, gguf_pool *pool, gguf_error *err) {
-    gguf_code code = GGUF_OK;
-    start_collecting(h, wanted, pool);
+    gguf_code code = start_collecting(h, wanted, pool, err);
     for (size_t i = 0; i < h->n_chunks && !code; i++) {
         code = rt_session_layer(h->session, h->next_layer, chunk_at(h, i), h->n_ctx, err);
         if (!code) code = check_cancel(h, err);
@@ -300,7 +299,7 @@ gguf_code rt_hessians_head(rt_hessians *h, gguf_pool *pool, gguf_error *err) {
     size_t n_vocab = rt_model_hparams(h->model)->n_vocab;
     float *logits = malloc(h->n_ctx * n_vocab * sizeof *logits);
     gguf_code code = logits ? GGUF_OK : no_memory(err);
-    start_collecting(h, true, pool);
+    if (!code) code = start_collecting(h, true, pool, err);
     for (size_t i = 0; i < h->n_chunks && !code; i++) {
         code = rt_session_head(h->session, chunk_at(h, i), h->n_ctx, logits, err);
         if (!code) code = check_cancel(h, err);

@@ -1,30 +1,22 @@
-/* A backend: how the operations of a model are carried out. cpu/ is the one that every machine has.
- * All activations are f32, [n_rows][n_cols] row-major, one row per token. */
+/* A backend: how the operations of a model are carried out. It owns two stretches of memory, which
+ * only it can address: the arena, with the activations of a batch, and the cache, with keys, values
+ * and states. Operations take offsets into them, in bytes, and constants of the model by pointer.
+ * Activations are f32, [n_rows][n_cols] row-major, one row per token unless said otherwise.
+ *
+ * Operations are carried out in order. The host reads and writes the arena only by write, read and
+ * look. What fails is kept, the first failure wins, and comes from sync; what was computed after it
+ * is undefined. One thread at a time. cpu/ is the backend that every machine has. */
 #ifndef RUNTIME_ENGINE_BACKEND_H
 #define RUNTIME_ENGINE_BACKEND_H
 
 #include "libgguf/pool.h"
 #include "runtime/engine/route.h"
+#include "runtime/model/weights.h"
 #include "runtime/runtime.h"
 
-/* A stack of matrices in the file's mapping, [n_mats][n_rows][n_cols] of `type`, and the bias of
- * their products. Most weights are one matrix. */
-typedef struct rt_weight {
-    gguf_str name;           /* in the mapping; empty for a further part of a fused tensor */
-    const void *data;        /* NULL: the model has no such matrix */
-    const uint8_t *repacked; /* the same as quant_repack lays it, or NULL */
-    const float *bias;       /* [n_mats][n_rows], matrices bias_stride apart; or NULL */
-    uint32_t type;
-    uint32_t n_mats, n_rows, n_cols;
-    uint64_t row_bytes, mat_bytes;
-    uint32_t bias_stride;
-} rt_weight;
-
-/* A norm's factors and, where it has one, its bias. Row r of the input takes row r % n_rows. */
-typedef struct rt_norm_weights {
-    const float *weight, *bias; /* [n_rows][n_cols]; bias may be NULL */
-    uint32_t n_rows, n_cols;    /* n_cols 0: the model has no such norm */
-} rt_norm_weights;
+/* Bytes from the start of the arena. */
+typedef uint64_t rt_off;
+#define RT_NO_OFF UINT64_MAX /* an operand that is left out */
 
 /* Tokens in a page of the KV cache. */
 #define RT_KV_PAGE_TOKENS RT_PAGE_TOKENS
@@ -32,35 +24,51 @@ typedef struct rt_norm_weights {
 /* Layers whose tokens see all before them, and layers with a window, have pages of their own. */
 typedef enum rt_kv_class { RT_KV_FULL, RT_KV_WINDOW, RT_N_KV_CLASSES } rt_kv_class;
 
-/* Tokens of a chunk: what one task of attention takes. */
+/* Tokens of a tile: what one task of attention takes. */
 #define RT_TILE_TOKENS 16
 
 /* Neighbouring tokens of a batch that continue one sequence. Position p of the sequence is row
  * p % RT_KV_PAGE_TOKENS of page pages[class][p / RT_KV_PAGE_TOKENS]. */
 typedef struct rt_tile {
-    const uint32_t *pages[RT_N_KV_CLASSES];
-    uint32_t row; /* of the batch */
-    uint32_t n;   /* at most RT_TILE_TOKENS */
+    const uint32_t *pages[RT_N_KV_CLASSES]; /* in host memory */
+    uint32_t row;                           /* of the batch */
+    uint32_t n;                             /* at most RT_TILE_TOKENS */
     uint32_t pos;
     uint32_t n_seen; /* positions that the last token sees: pos + n, or all of the sequence */
 } rt_tile;
 
+/* Neighbouring tokens of a batch that continue one sequence, for layers with a state: the state in
+ * slot `from` becomes, token by token, that in slot `to`. Runs of a sequence come in order. */
+typedef struct rt_run {
+    uint32_t seq, pos;
+    uint32_t from, to; /* slots; from RT_NO_SLOT: a sequence begins, the state is zero */
+    uint32_t row, n;   /* of the batch; n > 0 */
+} rt_run;
+#define RT_NO_SLOT UINT32_MAX
+
 typedef struct rt_batch {
-    const rt_tile *chunks;
-    size_t n_chunks;
+    const rt_tile *tiles;
+    size_t n_tiles;
+    const rt_run *runs;
+    size_t n_runs;
     size_t n; /* tokens */
 } rt_batch;
 
-/* Where a layer's keys and values lie: within a page, K rows start at k_off and V rows at v_off. */
+/* Where a layer's keys and values lie in the cache: page p starts at off + p * page_bytes, in it K
+ * rows start at k_off and V rows at v_off. */
 typedef struct rt_kv_layer {
-    uint8_t *base;
     rt_kv_class kv_class;
-    uint64_t page_bytes, k_off, v_off;
+    uint64_t off, page_bytes, k_off, v_off;
     uint32_t type;
     uint32_t n_cols_k, n_cols_v; /* of a token's row: all KV heads side by side; n_cols_v 0: a
                                     value is the first part of its key */
     uint64_t row_bytes_k, row_bytes_v;
 } rt_kv_layer;
+
+/* Where a layer's states lie in the cache: that of slot s at off + s * slot_bytes. */
+typedef struct rt_state_layer {
+    uint64_t off, slot_bytes;
+} rt_state_layer;
 
 /* The query heads share KV heads in groups of n_head / n_head_kv neighbours. */
 typedef struct rt_attention {
@@ -71,72 +79,149 @@ typedef struct rt_attention {
     const float *sinks; /* [n_head] scores of a key without a value, or NULL */
 } rt_attention;
 
+/* A causal convolution of every channel with weights of its own, then silu. A state holds the last
+ * n_kernel - 1 inputs of every channel, the oldest first. */
+typedef struct rt_conv {
+    uint32_t n_channels, n_kernel;
+    const float *weight; /* [n_channels][n_kernel], the oldest input's first */
+    const float *bias;   /* [n_channels], or NULL */
+} rt_conv;
+
+/* The scan of Mamba 2 (arXiv 2405.21060): with dt = softplus(dt + dt_bias) a head's state
+ * S [head_dim][n_state] becomes exp(dt a) S + dt u B, and y = S C + d u. Neighbouring heads share
+ * the B and C of a group. */
+typedef struct rt_mamba2 {
+    uint32_t n_head, head_dim, n_group, n_state;
+    const float *a, *d, *dt_bias; /* [n_head] */
+} rt_mamba2;
+
+/* Output rows, sorted by the matrix that makes them: rt_groups in the arena. */
+typedef struct rt_grouping {
+    uint32_t n_mats;
+    rt_off first; /* [n_mats + 1] u32 */
+    rt_off rows;  /* u32 */
+    uint32_t n_share;
+} rt_grouping;
+
 typedef struct rt_backend rt_backend;
 
 typedef struct rt_backend_ops {
-    const char *name;
     void (*free)(rt_backend *backend);
 
-    /* out[t] = row ids[t] of the table. */
+    /* ---- the host and the arena ---- */
+    void (*write)(rt_backend *backend, const void *src, uint64_t n_bytes, rt_off dst);
+    void (*read)(rt_backend *backend, rt_off src, uint64_t n_bytes, void *dst);
+    /* The bytes at src: in `room`, which has n_bytes, or where they lie if the host can see them.
+     * Valid until the next operation. */
+    const void *(*look)(rt_backend *backend, rt_off src, uint64_t n_bytes, void *room);
+    /* Wait until all is done. Returns the first failure since the last call, and forgets it. */
+    gguf_code (*sync)(rt_backend *backend, gguf_error *err);
+
+    /* ---- rows ---- */
+    /* out[t] = row ids[t] of the table.
+     *   ids  [n] in host memory */
     void (*embed)(rt_backend *backend, const rt_weight *table, const int32_t *ids, size_t n,
-                  float *out);
+                  rt_off out);
+    /* out[i] = x[rows[i]]
+     *   rows  [n] in host memory */
+    void (*gather)(rt_backend *backend, rt_off x, const uint32_t *rows, size_t n, size_t n_cols,
+                   rt_off out);
+    /* Copy n_cols of every row; strides in elements. */
+    void (*copy)(rt_backend *backend, rt_off x, size_t x_stride, size_t n, size_t n_cols,
+                 rt_off out, size_t out_stride);
     /* RMS: out = x / sqrt(mean(x^2) + eps) * weight (+ bias). Layer norm: the same of x - mean(x).
-     * Rows of scale->n_cols, `stride` apart in x and in out, which may be x. */
-    void (*norm)(rt_backend *backend, rt_norm kind, const rt_norm_weights *scale, float eps,
-                 const float *x, size_t n, size_t stride, float *out);
-    /* The factor of the products that follow; it must not change until the next set_input. */
-    void (*set_input)(rt_backend *backend, const float *x, size_t n, size_t n_cols);
-    /* out[t] = weight * input[t] + bias */
-    void (*matmul)(rt_backend *backend, const rt_weight *weight, float *out);
-    /* The same with a stack of matrices, one of them for each row: see rt_groups.
-     *   out  rows `stride` apart */
-    void (*matmul_groups)(rt_backend *backend, const rt_weight *weight, const rt_groups *groups,
-                          float *out, size_t stride);
+     * Rows of norm->n_cols, `stride` apart in x and in out, which may be x. */
+    void (*norm)(rt_backend *backend, rt_norm kind, const rt_norm_weights *norm, float eps,
+                 rt_off x, size_t n, size_t stride, rt_off out);
     /* Turn the n_rot first dimensions of every head of x[t] by the angles of the table's row t;
      * heads are head_dim apart.
      *   table  [n][n_rot / 2][2] cosine and sine */
-    void (*rope)(rt_backend *backend, rt_rope kind, const float *table, uint32_t n_rot, float *x,
+    void (*rope)(rt_backend *backend, rt_rope kind, rt_off table, uint32_t n_rot, rt_off x,
                  size_t n, uint32_t n_head, uint32_t head_dim);
-    /* Store K and V rows of the batch; v NULL: only K, of which a value may be the first part.
-     * Errors: GGUF_E_NONFINITE. */
-    gguf_code (*kv_store)(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch,
-                          const float *k, const float *v, gguf_error *err);
-    /* Load the K rows of the batch. */
-    void (*kv_load)(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch, float *k);
-    /* out[t] = softmax(scale * q[t] K) V over the positions that token t sees. */
-    void (*attention)(rt_backend *backend, const rt_attention *attention, const rt_kv_layer *kv,
-                      const rt_batch *batch, const float *q, float *out);
-    /* gate = activation(gate) * up; up NULL: activation(gate) */
-    void (*activate)(rt_backend *backend, rt_activation activation, float *gate, const float *up,
+    /* gate = activation(gate) * up; up RT_NO_OFF: activation(gate) */
+    void (*activate)(rt_backend *backend, rt_activation activation, rt_off gate, rt_off up,
                      size_t n, size_t n_cols);
     /* x[t] += factor * y[t], or with gates x[t] += factor / (1 + exp(-gates[t])) * y[t] */
-    void (*add)(rt_backend *backend, float *x, const float *y, float factor, const float *gates,
-                size_t n, size_t n_cols);
+    void (*add)(rt_backend *backend, rt_off x, rt_off y, float factor, rt_off gates, size_t n,
+                size_t n_cols);
     /* out[t] = sum over j < k of weights[t][j] * x[t * k + j] */
-    void (*combine)(rt_backend *backend, const float *x, const float *weights, uint32_t k, size_t n,
-                    size_t n_cols, float *out);
+    void (*combine)(rt_backend *backend, rt_off x, rt_off weights, uint32_t k, size_t n,
+                    size_t n_cols, rt_off out);
     /* x *= factor, then cap * tanh(x / cap) if cap is not 0, then to [-limit, limit] if limit is
      * not 0 */
-    void (*shape)(rt_backend *backend, float *x, float factor, float cap, float limit, size_t n,
-                  size_t n_cols);
-    /* Copy n_cols of every row. */
-    void (*copy)(rt_backend *backend, const float *x, size_t x_stride, size_t n, size_t n_cols,
-                 float *out, size_t out_stride);
-    /* Choose rule->n_used experts for every row of logits, which are overwritten: see rt_route. */
-    void (*route)(rt_backend *backend, const rt_route_rule *rule, float *logits, size_t n,
-                  uint32_t *experts, float *weights);
+    void (*scale_softcap)(rt_backend *backend, rt_off x, float factor, float cap, float limit,
+                          size_t n, size_t n_cols);
+
+    /* ---- products ---- */
+    /* The factor of the products that follow; it must not change until the next set_input. */
+    void (*set_input)(rt_backend *backend, rt_off x, size_t n, size_t n_cols);
+    /* out[t] = weight * input[t] + bias */
+    void (*matmul)(rt_backend *backend, const rt_weight *weight, rt_off out);
+    /* With a stack of matrices, one per head: the input has a row for each head of each token.
+     * out[t * n_mats + h] = weight[h] * input[t * n_mats + h] + bias, rows `stride` apart */
+    void (*matmul_heads)(rt_backend *backend, const rt_weight *weight, rt_off out, size_t stride);
+    /* With a stack of matrices, one of them for each row: see rt_groups. */
+    void (*matmul_groups)(rt_backend *backend, const rt_weight *weight, const rt_grouping *grouping,
+                          rt_off out);
+
+    /* ---- experts ---- */
+    /* Choose rule->n_used experts for every row of logits, which are overwritten: see rt_route.
+     *   experts  [n][n_used] u32; weights  [n][n_used] */
+    void (*route)(rt_backend *backend, const rt_route_rule *rule, rt_off logits, size_t n,
+                  rt_off experts, rt_off weights);
+    /* Sort n rows by their matrices: see rt_groups_sort.
+     *   mats  [n] u32; grouping->first and grouping->rows are filled */
+    void (*group)(rt_backend *backend, rt_off mats, size_t n, const rt_grouping *grouping);
+
+    /* ---- the cache ---- */
+    /* Copy bytes of the cache to another place in it. */
+    void (*copy_cache)(rt_backend *backend, uint64_t from, uint64_t to, uint64_t n_bytes);
+    /* Store K and V rows of the batch; v RT_NO_OFF: only K, of which a value may be the first part.
+     * Fails with GGUF_E_NONFINITE. */
+    void (*kv_store)(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch, rt_off k,
+                     rt_off v);
+    /* Load the K rows of the batch. */
+    void (*kv_load)(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch, rt_off k);
+    /* out[t] = softmax(scale * q[t] K) V over the positions that token t sees. */
+    void (*attention)(rt_backend *backend, const rt_attention *attention, const rt_kv_layer *kv,
+                      const rt_batch *batch, rt_off q, rt_off out);
+    /* Convolve channels in place: row t of x is x_stride elements after row t - 1. The layer's
+     * states move as the batch's runs say. */
+    void (*conv)(rt_backend *backend, const rt_conv *conv, const rt_state_layer *state,
+                 const rt_batch *batch, rt_off x, size_t x_stride);
+    /* Scan: u [n_head][head_dim], B and C [n_group][n_state] side by side in a row of x, the heads'
+     * dt in a row of dt.
+     *   y  [n][n_head * head_dim] */
+    void (*mamba2)(rt_backend *backend, const rt_mamba2 *mamba2, const rt_state_layer *state,
+                   const rt_batch *batch, rt_off x, size_t x_stride, rt_off dt, size_t dt_stride,
+                   rt_off y);
 } rt_backend_ops;
 
 struct rt_backend {
     const rt_backend_ops *ops;
+    gguf_error failure; /* the first since the last sync */
 };
 
-/* Bytes of working memory that a backend needs, carved from the session's compute arena. */
-uint64_t rt_cpu_work_bytes(const rt_hparams *hp, uint32_t n_batch, unsigned n_threads);
+/* What a backend is made for. */
+typedef struct rt_backend_setup {
+    const rt_hparams *hparams;
+    uint32_t n_batch;
+    uint64_t arena_bytes, cache_bytes;
+    rt_precision precision;
+    gguf_pool *pool; /* outlives the backend */
+} rt_backend_setup;
 
-/* The CPU backend. `work` is rt_cpu_work_bytes bytes, 64-aligned; pool and work must outlive it.
- * Errors: GGUF_E_NOMEM. */
-gguf_code rt_cpu_new(const rt_hparams *hp, uint32_t n_batch, rt_precision precision,
-                     gguf_pool *pool, void *work, rt_backend **out, gguf_error *err);
+typedef struct rt_backend_type {
+    const char *name;
+    /* Memory that a backend takes beside arena and cache. */
+    uint64_t (*work_bytes)(const rt_hparams *hp, uint32_t n_batch, unsigned n_threads);
+    /* Errors: GGUF_E_NOMEM. */
+    gguf_code (*open)(const rt_backend_setup *setup, rt_backend **out, gguf_error *err);
+} rt_backend_type;
+
+extern const rt_backend_type rt_backend_cpu;
+
+/* The backend of a name ("cpu"); NULL if there is none. */
+const rt_backend_type *rt_backend_find(const char *name);
 
 #endif

@@ -1,120 +1,111 @@
 /* The forward pass: what is computed, in which order. How is the backend's business. */
-#include "runtime/engine/session_internal.h"
+#include "runtime/engine/ops.h"
 #include "runtime/model/rope_freqs.h"
 
 #include <string.h>
 
-/* ---- products -----------------------------------------------------------------------------------
+/* ---- places ------------------------------------------------------------------------------------
  */
 
-void rt_session_input(rt_session *session, const float *x, size_t n, size_t n_cols) {
-    session->input = x;
-    session->n_inputs = n;
-    session->backend->ops->set_input(session->backend, x, n, n_cols);
+void rt_session_enter(rt_session *session, uint32_t place) {
+    session->backend = session->places[place];
 }
 
-static void call_hook(const rt_session *session, const rt_product *product) {
-    if (session->hook && product->weight.len) session->hook(session->hook_ctx, product);
+void rt_session_move(rt_session *session, uint32_t place) {
+    rt_backend *from = session->backend, *to = session->places[place];
+    uint64_t n_bytes = session->batch.n * session->model->hparams.n_embd * sizeof(float);
+    if (from == to) return;
+    from->ops->read(from, session->layout.x, n_bytes, session->stream);
+    to->ops->write(to, session->stream, n_bytes, session->layout.x);
+    session->backend = to;
 }
 
-void rt_session_multiply(rt_session *session, const rt_weight *weight, float *out) {
-    const rt_product product = {.weight = weight->name,
-                                .rows = session->input,
-                                .n_rows = session->n_inputs,
-                                .n_cols = weight->n_cols};
-    call_hook(session, &product);
-    session->backend->ops->matmul(session->backend, weight, out);
+gguf_code rt_session_sync(rt_session *session, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    for (uint32_t p = 0; p < session->layout.n_places; p++) {
+        gguf_code other = session->places[p]->ops->sync(session->places[p], code ? NULL : err);
+        if (!code) code = other;
+    }
+    return code;
 }
 
-void rt_session_multiply_experts(rt_session *session, const rt_weight *weight,
-                                 const rt_groups *groups, float *out) {
-    const rt_product product = {.weight = weight->name,
-                                .rows = session->input,
-                                .n_rows = session->n_inputs,
-                                .n_cols = weight->n_cols,
-                                .n_experts = weight->n_mats,
-                                .first = groups->first,
-                                .routed = groups->rows,
-                                .n_share = groups->n_share};
-    call_hook(session, &product);
-    session->backend->ops->matmul_groups(session->backend, weight, groups, out, weight->n_rows);
-}
-
-void rt_session_multiply_heads(rt_session *session, const rt_weight *weight,
-                               const rt_groups *groups, float *out, size_t stride) {
-    const rt_product product = {.weight = weight->name,
-                                .rows = session->input,
-                                .n_rows = session->n_inputs / weight->n_mats,
-                                .n_cols = (size_t)weight->n_cols * weight->n_mats,
-                                .n_heads = weight->n_mats};
-    call_hook(session, &product);
-    session->backend->ops->matmul_groups(session->backend, weight, groups, out, stride);
-}
-
-/* ---- layers -------------------------------------------------------------------------------------
+/* ---- layers ------------------------------------------------------------------------------------
  */
-
-const float *rt_session_norm(rt_session *session, const rt_norm_weights *scale, const float *x,
-                             size_t n, float *out) {
-    rt_norm kind = rt_arch_compute_of(session->model->arch)->norm;
-    if (scale->n_cols == 0) return x;
-    session->backend->ops->norm(session->backend, kind, scale, session->model->hparams.norm_eps, x,
-                                n, scale->n_cols, out);
-    return out;
-}
 
 /* Add what a block made to the stream, with the norms around that. */
-static void join(rt_session *session, const rt_norm_weights *before, const rt_norm_weights *after) {
+static void add_residual(rt_session *session, const rt_norm_weights *before,
+                         const rt_norm_weights *after) {
     const rt_hparams *hp = &session->model->hparams;
-    const rt_buffers *buf = &session->buf;
+    const rt_layout *at = &session->layout;
     size_t n = session->batch.n;
-    rt_session_norm(session, before, buf->out, n, buf->out);
-    session->backend->ops->add(session->backend, buf->x, buf->out, hp->residual_scale, NULL, n,
+    rt_op_norm(session, before, at->out, n, at->out);
+    session->backend->ops->add(session->backend, at->x, at->out, hp->residual_scale, RT_NO_OFF, n,
                                hp->n_embd);
-    rt_session_norm(session, after, buf->x, n, buf->x);
+    rt_op_norm(session, after, at->x, n, at->x);
 }
 
-static gguf_code forward_layer(rt_session *session, uint32_t layer, gguf_error *err) {
+static void mix(rt_session *session, uint32_t layer, rt_off in) {
+    switch (session->model->hparams.layers[layer].mixer) {
+    case RT_MIXER_ATTENTION:
+        rt_block_attention(session, layer, in);
+        break;
+    case RT_MIXER_LATENT:
+        rt_block_latent(session, layer, in);
+        break;
+    case RT_MIXER_MAMBA2:
+        rt_block_mamba2(session, layer, in);
+        break;
+    case RT_MIXER_NONE:
+        break;
+    }
+}
+
+static void feed_forward(rt_session *session, uint32_t layer, rt_off in) {
     const rt_layer *l = &session->model->layers[layer];
-    const rt_hparams *hp = &session->model->hparams;
-    const rt_buffers *buf = &session->buf;
-    size_t n = session->batch.n;
-    const float *in = rt_session_norm(session, &l->attn_norm, buf->x, n, buf->h);
-    gguf_code code = hp->kv_lora_rank ? rt_block_latent(session, layer, in, err)
-                                      : rt_block_attention(session, layer, in, err);
-    if (code) return code;
-    /* In parallel, the second block reads what the first one read, or its own norm of that. */
-    if (hp->parallel && l->ffn_norm.n_cols)
-        in = rt_session_norm(session, &l->ffn_norm, buf->x, n, buf->h);
-    join(session, &l->attn_post_norm, &l->attn_output_norm);
-    if (!hp->parallel) in = rt_session_norm(session, &l->ffn_norm, buf->x, n, buf->h);
     if (l->router.data)
         rt_block_experts(session, layer, in);
     else
         rt_block_ffn(session, layer, in);
-    join(session, &l->ffn_post_norm, &l->layer_output_norm);
-    return GGUF_OK;
+    add_residual(session, &l->ffn_post_norm, &l->layer_output_norm);
 }
 
-/* ---- input --------------------------------------------------------------------------------------
+void rt_forward_layer(rt_session *session, uint32_t layer) {
+    const rt_layer *l = &session->model->layers[layer];
+    const rt_hparams *hp = &session->model->hparams;
+    const rt_layout *at = &session->layout;
+    bool mixes = hp->layers[layer].mixer != RT_MIXER_NONE;
+    bool feeds = l->router.data || l->ffn_up.data;
+    size_t n = session->batch.n;
+    rt_session_move(session, at->layers[layer].place);
+    rt_off in = rt_op_norm(session, &l->attn_norm, at->x, n, at->h);
+    mix(session, layer, in);
+    /* In parallel, the second block reads what the first one read, or its own norm of that. */
+    if (hp->parallel && l->ffn_norm.n_cols) in = rt_op_norm(session, &l->ffn_norm, at->x, n, at->h);
+    if (mixes) add_residual(session, &l->attn_post_norm, &l->attn_output_norm);
+    /* A layer that only feeds forward has one norm. */
+    if (!hp->parallel && mixes) in = rt_op_norm(session, &l->ffn_norm, at->x, n, at->h);
+    if (feeds) feed_forward(session, layer, in);
+}
+
+/* ---- input -------------------------------------------------------------------------------------
  */
 
 static void add_table(rt_session *session, const rt_weight *table) {
-    const rt_buffers *buf = &session->buf;
+    const rt_layout *at = &session->layout;
     const rt_backend_ops *ops = session->backend->ops;
-    ops->embed(session->backend, table, buf->ids, session->batch.n, buf->out);
-    ops->add(session->backend, buf->x, buf->out, 1, NULL, session->batch.n, table->n_cols);
+    ops->embed(session->backend, table, session->ids, session->batch.n, at->out);
+    ops->add(session->backend, at->x, at->out, 1, RT_NO_OFF, session->batch.n, table->n_cols);
 }
 
 /* Learned positions, and the first of the token types. */
 static void add_positions(rt_session *session) {
     const rt_model *model = session->model;
     const rt_batch *batch = &session->batch;
-    int32_t *ids = session->buf.ids;
+    int32_t *ids = session->ids;
     if (model->position_embd.data) {
-        for (size_t c = 0; c < batch->n_chunks; c++)
-            for (uint32_t t = 0; t < batch->chunks[c].n; t++)
-                ids[batch->chunks[c].row + t] = (int32_t)(batch->chunks[c].pos + t);
+        for (size_t i = 0; i < batch->n_tiles; i++)
+            for (uint32_t t = 0; t < batch->tiles[i].n; t++)
+                ids[batch->tiles[i].row + t] = (int32_t)(batch->tiles[i].pos + t);
         add_table(session, &model->position_embd);
     }
     if (model->token_types.data) {
@@ -123,118 +114,87 @@ static void add_positions(rt_session *session) {
     }
 }
 
-static void forward_input(rt_session *session) {
-    const rt_model *model = session->model;
-    const rt_buffers *buf = &session->buf;
-    const rt_backend_ops *ops = session->backend->ops;
-    size_t n = session->batch.n;
-    ops->embed(session->backend, &model->token_embd, buf->ids, n, buf->x);
-    if (model->hparams.embedding_scale != 1)
-        ops->shape(session->backend, buf->x, model->hparams.embedding_scale, 0, 0, n,
-                   model->hparams.n_embd);
-    add_positions(session);
-    rt_session_norm(session, &model->token_embd_norm, buf->x, n, buf->x);
-}
-
-/* ---- positions ----------------------------------------------------------------------------------
- */
-
-static void fill_tables(rt_session *session) {
-    const rt_hparams *hp = &session->model->hparams;
-    const rt_rope_kind turns[2] = {rt_rope_usual(session->model, session->layout.n_ctx),
-                                   RT_ROPE_WINDOW};
-    for (int kind = 0; kind < (hp->n_window ? 2 : 1) && hp->n_rot; kind++)
-        for (size_t c = 0; c < session->batch.n_chunks; c++) {
-            const rt_tile *chunk = &session->batch.chunks[c];
-            rt_rope_table(session->model, turns[kind], chunk->pos, chunk->n,
-                          session->buf.rope[kind] + (size_t)chunk->row * hp->n_rot);
-        }
-}
-
-void rt_session_turn(rt_session *session, uint32_t layer, float *x, uint32_t n_head,
-                     uint32_t head_dim) {
-    const rt_hparams *hp = &session->model->hparams;
-    rt_rope kind = rt_arch_compute_of(session->model->arch)->rope;
-    const float *table = session->buf.rope[rt_layers_has(&hp->windowed, layer)];
-    if (!rt_layers_has(&hp->rotated, layer)) return;
-    session->backend->ops->rope(session->backend, kind, table, hp->n_rot, x, session->batch.n,
-                                n_head, head_dim);
-}
-
-/* ---- output -------------------------------------------------------------------------------------
- */
-
-/* Bring the wanted rows of the stream together at the front of buf.out. */
-static void gather_rows(rt_session *session, size_t n_out) {
-    const rt_buffers *buf = &session->buf;
-    size_t n_embd = session->model->hparams.n_embd;
-    for (size_t i = 0; i < n_out; i++)
-        memcpy(buf->out + i * n_embd, buf->x + buf->out_rows[i] * n_embd, n_embd * sizeof(float));
-}
-
-static void forward_output(rt_session *session, size_t n_out, float *logits) {
+void rt_forward_input(rt_session *session) {
     const rt_model *model = session->model;
     const rt_hparams *hp = &model->hparams;
-    gather_rows(session, n_out);
-    const float *rows =
-        rt_session_norm(session, &model->output_norm, session->buf.out, n_out, session->buf.h);
-    if (rt_model_is_embedder(model)) {
-        memcpy(logits, rows, n_out * hp->n_embd * sizeof *logits);
+    const rt_layout *at = &session->layout;
+    size_t n = session->batch.n;
+    rt_session_enter(session, 0);
+    session->backend->ops->embed(session->backend, &model->token_embd, session->ids, n, at->x);
+    rt_op_scale_softcap(session, at->x, hp->embedding_scale, 0, 0, n, hp->n_embd);
+    add_positions(session);
+    rt_op_norm(session, &model->token_embd_norm, at->x, n, at->x);
+}
+
+/* ---- positions ---------------------------------------------------------------------------------
+ */
+
+void rt_forward_angles(rt_session *session) {
+    const rt_hparams *hp = &session->model->hparams;
+    const rt_batch *batch = &session->batch;
+    const rt_rope_kind kinds[2] = {rt_rope_usual(session->model, session->layout.n_ctx),
+                                   RT_ROPE_WINDOW};
+    for (int kind = 0; kind < (hp->n_window ? 2 : 1) && hp->n_rot; kind++) {
+        for (size_t i = 0; i < batch->n_tiles; i++)
+            rt_rope_table(session->model, kinds[kind], batch->tiles[i].pos, batch->tiles[i].n,
+                          session->angles + (size_t)batch->tiles[i].row * hp->n_rot);
+        for (uint32_t p = 0; p < session->layout.n_places; p++)
+            session->places[p]->ops->write(session->places[p], session->angles,
+                                           batch->n * hp->n_rot * sizeof(float),
+                                           session->layout.rope[kind]);
+    }
+}
+
+/* ---- output ------------------------------------------------------------------------------------
+ */
+
+/* Normed rows of the stream, at the front of layout.h or layout.out. */
+static rt_off output_rows(rt_session *session, const uint32_t *rows, size_t n) {
+    const rt_layout *at = &session->layout;
+    session->backend->ops->gather(session->backend, at->x, rows, n, session->model->hparams.n_embd,
+                                  at->out);
+    return rt_op_norm(session, &session->model->output_norm, at->out, n, at->h);
+}
+
+static void output_logits(rt_session *session, const uint32_t *rows, size_t n, float *logits) {
+    const rt_hparams *hp = &session->model->hparams;
+    rt_off in = output_rows(session, rows, n), out = session->layout.logits;
+    rt_op_input(session, in, n, hp->n_embd);
+    rt_op_multiply(session, &session->model->output, out);
+    rt_op_scale_softcap(session, out, hp->logit_factor, hp->logit_cap, 0, n, hp->n_vocab);
+    session->backend->ops->read(session->backend, out, n * hp->n_vocab * sizeof *logits, logits);
+}
+
+void rt_forward_output(rt_session *session, size_t n_out, float *logits) {
+    const rt_hparams *hp = &session->model->hparams;
+    const uint32_t *rows = session->out_rows;
+    if (n_out == 0) return;
+    if (rt_model_is_embedder(session->model)) {
+        rt_off in = output_rows(session, rows, n_out);
+        session->backend->ops->read(session->backend, in, n_out * hp->n_embd * sizeof *logits,
+                                    logits);
         return;
     }
-    rt_session_input(session, rows, n_out, hp->n_embd);
-    rt_session_multiply(session, &model->output, logits);
-    if (hp->logit_factor != 1 || hp->logit_cap != 0)
-        session->backend->ops->shape(session->backend, logits, hp->logit_factor, hp->logit_cap, 0,
-                                     n_out, hp->n_vocab);
+    /* Slices of about the same size: a product of many rows may take another form than that of a
+     * few. */
+    size_t n_slices = (n_out + session->layout.n_out - 1) / session->layout.n_out;
+    for (size_t i = 0; i < n_slices; i++) {
+        size_t first = n_out * i / n_slices, n = n_out * (i + 1) / n_slices - first;
+        output_logits(session, rows + first, n, logits + first * hp->n_vocab);
+    }
 }
 
 gguf_code rt_forward(rt_session *session, size_t n_out, float *logits, gguf_error *err) {
-    forward_input(session);
-    fill_tables(session);
     const atomic_bool *cancel = session->opts.cancel;
+    rt_forward_input(session);
+    rt_forward_angles(session);
     for (uint32_t layer = 0; layer < session->model->hparams.n_layer; layer++) {
-        if (cancel && atomic_load(cancel))
+        if (cancel && atomic_load(cancel)) {
+            rt_session_sync(session, NULL);
             return gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
-        gguf_code code = forward_layer(session, layer, err);
-        if (code) return code;
+        }
+        rt_forward_layer(session, layer);
     }
-    if (n_out) forward_output(session, n_out, logits);
-    return GGUF_OK;
-}
-
-/* ---- layer by layer ---------------------------------------------------------------------- */
-
-static size_t stream_bytes(const rt_session *session, size_t n) {
-    return n * session->model->hparams.n_embd * sizeof(float);
-}
-
-gguf_code rt_session_embed(rt_session *session, const int32_t *tokens, size_t n, float *x,
-                           gguf_error *err) {
-    gguf_code code = rt_session_begin(session, tokens, n, err);
-    if (code) return code;
-    forward_input(session);
-    memcpy(x, session->buf.x, stream_bytes(session, n));
-    return GGUF_OK;
-}
-
-gguf_code rt_session_layer(rt_session *session, uint32_t layer, float *x, size_t n,
-                           gguf_error *err) {
-    gguf_code code = rt_session_begin(session, NULL, n, err);
-    if (code) return code;
-    memcpy(session->buf.x, x, stream_bytes(session, n));
-    fill_tables(session);
-    code = forward_layer(session, layer, err);
-    memcpy(x, session->buf.x, stream_bytes(session, n));
-    return code;
-}
-
-gguf_code rt_session_head(rt_session *session, const float *x, size_t n, float *logits,
-                          gguf_error *err) {
-    gguf_code code = rt_session_begin(session, NULL, n, err);
-    if (code) return code;
-    memcpy(session->buf.x, x, stream_bytes(session, n));
-    for (size_t i = 0; i < n; i++) session->buf.out_rows[i] = (uint32_t)i;
-    forward_output(session, n, logits);
-    return GGUF_OK;
+    rt_forward_output(session, n_out, logits);
+    return rt_session_sync(session, err);
 }

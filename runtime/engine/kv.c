@@ -49,13 +49,13 @@ static void drop(rt_kv_pool *pool, uint32_t page) {
 }
 
 /* A page that is about to be written belongs to one sequence. */
-static gguf_code own(rt_kv_pool *pool, uint32_t *page, gguf_error *err) {
+static gguf_code own(rt_kv *kv, rt_kv_class kv_class, uint32_t *page, gguf_error *err) {
+    rt_kv_pool *pool = &kv->pools[kv_class];
     uint32_t shared = *page;
     if (pool->refs[shared] == 1) return GGUF_OK;
     gguf_code code = take(pool, page, err);
     if (code) return code;
-    memcpy(pool->base + *page * pool->page_bytes, pool->base + shared * pool->page_bytes,
-           pool->page_bytes);
+    kv->copy(kv->copy_ctx, kv_class, shared, *page);
     drop(pool, shared);
     return GGUF_OK;
 }
@@ -67,8 +67,8 @@ gguf_code rt_kv_reserve(rt_kv *kv, rt_kv_class kv_class, uint32_t seq, uint32_t 
     uint32_t *table = table_of(kv, kv_class, seq), end = pages_for(s->n_past + n);
     uint32_t current = s->n_past / RT_KV_PAGE_TOKENS;
     gguf_code code = GGUF_OK;
-    if (pool->page_bytes == 0) return GGUF_OK;
-    if (current < s->end[kv_class]) code = own(pool, &table[current], err);
+    if (pool->n_layers == 0) return GGUF_OK;
+    if (current < s->end[kv_class]) code = own(kv, kv_class, &table[current], err);
     while (s->end[kv_class] < end && !code) {
         code = take(pool, &table[s->end[kv_class]], err);
         if (!code) s->end[kv_class]++;
@@ -95,7 +95,7 @@ void rt_kv_trim(rt_kv *kv, uint32_t seq) {
 
 void rt_kv_slide(rt_kv *kv, uint32_t seq) {
     uint32_t first = first_seen(kv, RT_KV_WINDOW, kv->seqs[seq].n_past);
-    if (kv->pools[RT_KV_WINDOW].page_bytes) keep(kv, RT_KV_WINDOW, seq, first, UINT32_MAX);
+    if (kv->pools[RT_KV_WINDOW].n_layers) keep(kv, RT_KV_WINDOW, seq, first, UINT32_MAX);
 }
 
 /* What position n sees is still held. */
@@ -137,7 +137,7 @@ gguf_code rt_kv_share(rt_kv *kv, uint32_t from, uint32_t to, uint32_t n, gguf_er
         rt_kv_pool *pool = &kv->pools[c];
         const uint32_t *source = table_of(kv, (rt_kv_class)c, from);
         uint32_t *table = table_of(kv, (rt_kv_class)c, to);
-        if (pool->page_bytes == 0) continue;
+        if (pool->n_layers == 0) continue;
         uint32_t first = first_seen(kv, (rt_kv_class)c, n), end = pages_for(n);
         for (uint32_t i = first; i < end; i++) pool->refs[table[i] = source[i]]++;
         kv->seqs[to].first[c] = first;
@@ -163,7 +163,7 @@ static gguf_code drop_pages(rt_kv *kv, rt_kv_class kv_class, uint32_t seq, uint3
     s->end[kv_class] -= end - first;
     for (uint32_t i = s->first[kv_class] > first ? s->first[kv_class] : first;
          i < s->end[kv_class] && !code; i++)
-        code = own(pool, &table[i], err);
+        code = own(kv, kv_class, &table[i], err);
     return code;
 }
 
@@ -173,7 +173,7 @@ static gguf_code check_drop(const rt_kv *kv, uint32_t seq, uint32_t first, uint3
     const rt_seq *s = &kv->seqs[seq];
     uint32_t held = s->first[RT_KV_WINDOW], gone = n / RT_KV_PAGE_TOKENS;
     uint32_t begin = first / RT_KV_PAGE_TOKENS;
-    if (kv->pools[RT_KV_WINDOW].page_bytes == 0 || held <= begin)
+    if (kv->pools[RT_KV_WINDOW].n_layers == 0 || held <= begin)
         begin = held;
     else if (held >= begin + gone)
         begin = held - gone;
@@ -188,7 +188,7 @@ gguf_code rt_kv_drop(rt_kv *kv, uint32_t seq, uint32_t first, uint32_t n, gguf_e
     gguf_code code = check_drop(kv, seq, first, n, err);
     if (code) return code;
     for (int c = 0; c < RT_N_KV_CLASSES && !code; c++)
-        if (kv->pools[c].page_bytes)
+        if (kv->pools[c].n_layers)
             code = drop_pages(kv, (rt_kv_class)c, seq, first / RT_KV_PAGE_TOKENS,
                               (first + n) / RT_KV_PAGE_TOKENS, err);
     kv->seqs[seq].n_past -= n;

@@ -13,8 +13,7 @@ typedef struct rt_seq {
 
 /* The pages of one class. */
 typedef struct rt_kv_pool {
-    uint8_t *base;
-    uint64_t page_bytes; /* all layers of the class; 0: there is none */
+    uint32_t n_layers; /* 0: there is no layer of the class, and no page */
     uint32_t n_pages, n_free;
     uint32_t *free;   /* [n_pages], n_free of them used as a stack */
     uint32_t *refs;   /* [n_pages] sequences that hold the page */
@@ -26,6 +25,9 @@ typedef struct rt_kv {
     rt_seq *seqs;
     uint32_t n_seqs, n_table;
     uint32_t n_window;
+    /* Copy what all layers of the class have in a page. */
+    void (*copy)(void *ctx, rt_kv_class kv_class, uint32_t from, uint32_t to);
+    void *copy_ctx;
 } rt_kv;
 
 /* Forget everything: all pages are free. */

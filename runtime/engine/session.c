@@ -1,83 +1,89 @@
-/* Sessions: their memory, and the division of tokens into batches. */
-#include "runtime/engine/memory.h"
+/* Sessions: their memory, their places, and what sequences hold. */
 #include "runtime/engine/session_internal.h"
+
+#include "runtime/engine/memory.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 rt_session_opts rt_session_defaults(void) {
     return (rt_session_opts){.n_batch = 512, .kv_type = GGUF_TYPE_F16};
 }
 
-/* ---- memory -------------------------------------------------------------------------------------
+const rt_backend_type *rt_backend_find(const char *name) {
+    return strcmp(name, rt_backend_cpu.name) == 0 ? &rt_backend_cpu : NULL;
+}
+
+/* ---- memory ------------------------------------------------------------------------------------
  */
 
 static void *at(const rt_session *session, uint64_t off) {
-    return session->compute + off;
+    return session->host + off;
 }
 
-static void place_buffers(rt_session *session) {
-    const rt_layout *l = &session->layout;
-    size_t n_table = (size_t)l->n_batch * session->model->hparams.n_rot;
-    session->buf = (rt_buffers){
-        .x = at(session, l->x),
-        .h = at(session, l->h),
-        .out = at(session, l->out),
-        .q = at(session, l->q),
-        .k = at(session, l->k),
-        .v = at(session, l->v),
-        .heads = at(session, l->heads),
-        .q_heads = at(session, l->q_heads),
-        .q_low = at(session, l->q_low),
-        .plain = at(session, l->plain),
-        .head_first = at(session, l->head_groups),
-        .gate = at(session, l->gate),
-        .up = at(session, l->up),
-        .router = at(session, l->router),
-        .experts = at(session, l->experts),
-        .weights = at(session, l->weights),
-        .first = at(session, l->first),
-        .rows = at(session, l->rows),
-        .expert_gate = at(session, l->expert_gate),
-        .expert_up = at(session, l->expert_up),
-        .expert_out = at(session, l->expert_out),
-        .shared_gate = at(session, l->shared_gate),
-        .rope = {at(session, l->rope), (float *)at(session, l->rope) + n_table},
-        .ids = at(session, l->ids),
-        .out_rows = at(session, l->out_rows),
-        .chunks = at(session, l->chunks),
-    };
+static void copy_page(void *ctx, rt_kv_class kv_class, uint32_t from, uint32_t to) {
+    const rt_session *session = ctx;
+    const rt_pool_layout *pool = &session->layout.pools[kv_class];
+    for (uint32_t p = 0; p < session->layout.n_places; p++) {
+        uint64_t n_bytes = pool->page_bytes[p];
+        if (n_bytes)
+            session->places[p]->ops->copy_cache(session->places[p], pool->off[p] + from * n_bytes,
+                                                pool->off[p] + to * n_bytes, n_bytes);
+    }
 }
 
 static void place_cache(rt_session *session) {
     const rt_layout *l = &session->layout;
-    rt_kv *kv = &session->kv;
-    *kv = (rt_kv){.seqs = at(session, l->seqs),
-                  .n_seqs = l->n_seqs,
-                  .n_table = l->n_table,
-                  .n_window = session->model->hparams.n_window};
+    session->kv = (rt_kv){.seqs = at(session, l->seqs),
+                          .n_seqs = l->n_seqs,
+                          .n_table = l->n_table,
+                          .n_window = session->model->hparams.n_window,
+                          .copy = copy_page,
+                          .copy_ctx = session};
     for (int c = 0; c < RT_N_KV_CLASSES; c++) {
         const rt_pool_layout *p = &l->pools[c];
-        kv->pools[c] = (rt_kv_pool){.base = session->kv_bytes + p->off,
-                                    .page_bytes = p->page_bytes,
-                                    .n_pages = p->n_pages,
-                                    .free = at(session, p->free),
-                                    .refs = at(session, p->refs),
-                                    .tables = at(session, p->tables)};
+        session->kv.pools[c] = (rt_kv_pool){.n_layers = p->n_layers,
+                                            .n_pages = p->n_pages,
+                                            .free = at(session, p->free),
+                                            .refs = at(session, p->refs),
+                                            .tables = at(session, p->tables)};
     }
-    rt_kv_clear(kv);
+    session->state = (rt_state){.n_slots = l->slots.n_slots,
+                                .n_seqs = l->n_seqs,
+                                .n_snapshots = l->slots.n_snapshots,
+                                .free = at(session, l->slots.free),
+                                .refs = at(session, l->slots.refs),
+                                .current = at(session, l->slots.current),
+                                .snapshots = at(session, l->slots.snapshots)};
+    rt_session_reset(session);
 }
 
-static gguf_code allocate_all(rt_session *session, gguf_error *err) {
+static void place_host(rt_session *session) {
     const rt_layout *l = &session->layout;
-    gguf_code code = rt_allocate(l->kv_bytes, &session->kv_bytes, err);
-    if (!code) code = rt_allocate(l->compute_bytes, &session->compute, err);
-    if (!code) code = gguf_pool_new(l->n_threads, &session->pool, err);
-    if (code) return code;
-    place_buffers(session);
+    session->tiles = at(session, l->tiles);
+    session->runs = at(session, l->runs);
+    session->ids = at(session, l->ids);
+    session->out_rows = at(session, l->out_rows);
+    session->angles = at(session, l->angles);
+    session->stream = at(session, l->stream);
     place_cache(session);
-    return rt_cpu_new(&session->model->hparams, l->n_batch, session->opts.precision, session->pool,
-                      session->compute + l->work, &session->backend, err);
+}
+
+static gguf_code open_places(rt_session *session, gguf_error *err) {
+    const rt_layout *l = &session->layout;
+    const rt_backend_type *types[RT_MAX_PLACES] = {&rt_backend_cpu, session->opts.device};
+    gguf_code code = GGUF_OK;
+    for (uint32_t p = 0; p < l->n_places && !code; p++) {
+        const rt_backend_setup setup = {.hparams = &session->model->hparams,
+                                        .n_batch = l->n_batch,
+                                        .arena_bytes = l->arena_bytes,
+                                        .cache_bytes = l->cache_bytes[p],
+                                        .precision = session->opts.precision,
+                                        .pool = session->pool};
+        code = types[p]->open(&setup, &session->places[p], err);
+    }
+    return code;
 }
 
 static gguf_code check_positions(const rt_session *session, gguf_error *err) {
@@ -98,52 +104,52 @@ gguf_code rt_session_new(const rt_model *model, const rt_session_opts *opts, rt_
     session->opts = opts ? *opts : rt_session_defaults();
     gguf_code code = rt_layout_make(&model->hparams, &session->opts, &session->layout, err);
     if (!code) code = check_positions(session, err);
-    if (!code) code = allocate_all(session, err);
-    if (code)
+    if (!code) code = gguf_pool_new(session->layout.n_threads, &session->pool, err);
+    if (!code) code = open_places(session, err);
+    if (!code) code = rt_allocate(session->layout.host_bytes, &session->host, err);
+    if (code) {
         rt_session_free(session);
-    else
-        *out = session;
-    return code;
+        return code;
+    }
+    place_host(session);
+    *out = session;
+    return GGUF_OK;
 }
 
 void rt_session_free(rt_session *session) {
     if (!session) return;
-    if (session->backend) session->backend->ops->free(session->backend);
+    for (uint32_t p = 0; p < RT_MAX_PLACES; p++)
+        if (session->places[p]) session->places[p]->ops->free(session->places[p]);
     gguf_pool_free(session->pool);
-    free(session->compute);
-    free(session->kv_bytes);
+    free(session->hook_rows);
+    free(session->hook_groups);
+    free(session->host);
     free(session);
 }
 
-rt_kv_layer rt_session_kv(const rt_session *session, uint32_t layer) {
-    const rt_layout *l = &session->layout;
+/* ---- hooks -------------------------------------------------------------------------------------
+ */
+
+gguf_code rt_session_set_hook(rt_session *session, rt_hook_fn fn, void *ctx, gguf_error *err) {
     const rt_hparams *hp = &session->model->hparams;
-    bool windowed = rt_layers_has(&hp->windowed, layer);
-    rt_kv_class kv_class = windowed ? RT_KV_WINDOW : RT_KV_FULL;
-    uint32_t index = rt_layers_count(&hp->windowed, layer);
-    if (!windowed) index = layer - index;
-    uint64_t layer_bytes = RT_KV_PAGE_TOKENS * (l->row_bytes_k + l->row_bytes_v);
-    uint64_t off = index * layer_bytes;
-    bool own_v = l->row_bytes_v != 0;
-    return (rt_kv_layer){
-        .base = session->kv.pools[kv_class].base,
-        .kv_class = kv_class,
-        .page_bytes = l->pools[kv_class].page_bytes,
-        .k_off = off,
-        .v_off = own_v ? off + RT_KV_PAGE_TOKENS * l->row_bytes_k : off,
-        .type = session->opts.kv_type,
-        .n_cols_k = hp->n_head_kv * hp->head_dim_k,
-        .n_cols_v = own_v ? hp->n_head_kv * hp->head_dim_v : 0,
-        .row_bytes_k = l->row_bytes_k,
-        .row_bytes_v = own_v ? l->row_bytes_v : l->row_bytes_k,
-    };
+    size_t n_groups =
+        hp->n_expert + (size_t)1 + (size_t)session->layout.n_batch * hp->n_expert_used;
+    session->hook = fn;
+    session->hook_ctx = ctx;
+    if (!fn || session->hook_rows) return GGUF_OK;
+    session->hook_rows = malloc(session->layout.hook_elems * sizeof(float));
+    session->hook_groups = malloc(n_groups * sizeof(uint32_t));
+    if (session->hook_rows && session->hook_groups) return GGUF_OK;
+    session->hook = NULL;
+    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
 }
 
-/* ---- state --------------------------------------------------------------------------------------
+/* ---- sequences ---------------------------------------------------------------------------------
  */
 
 void rt_session_reset(rt_session *session) {
     rt_kv_clear(&session->kv);
+    rt_state_clear(&session->state);
 }
 
 uint32_t rt_session_n_past(const rt_session *session) {
@@ -152,11 +158,6 @@ uint32_t rt_session_n_past(const rt_session *session) {
 
 uint32_t rt_session_n_ctx(const rt_session *session) {
     return session->layout.n_ctx;
-}
-
-void rt_session_set_hook(rt_session *session, rt_hook_fn fn, void *ctx) {
-    session->hook = fn;
-    session->hook_ctx = ctx;
 }
 
 uint32_t rt_seq_n_past(const rt_session *session, uint32_t seq) {
@@ -170,166 +171,48 @@ static gguf_code check_seq(const rt_session *session, uint32_t seq, gguf_error *
                      session->kv.n_seqs);
 }
 
-gguf_code rt_seq_truncate(rt_session *session, uint32_t seq, uint32_t n, gguf_error *err) {
+/* The last position up to n that can be gone back to. */
+static gguf_code find_held(const rt_session *session, uint32_t seq, uint32_t n, uint32_t *n_kept,
+                           gguf_error *err) {
     gguf_code code = check_seq(session, seq, err);
-    return code ? code : rt_kv_truncate(&session->kv, seq, n, err);
-}
-
-gguf_code rt_seq_share(rt_session *session, uint32_t from, uint32_t to, uint32_t n,
-                       gguf_error *err) {
-    gguf_code code = check_seq(session, from, err);
-    if (!code) code = check_seq(session, to, err);
-    return code ? code : rt_kv_share(&session->kv, from, to, n, err);
-}
-
-/* ---- what may be evaluated ----------------------------------------------------------------------
- */
-
-static gguf_code check_tokens(const rt_session *session, const rt_span *span, gguf_error *err) {
-    uint32_t n_vocab = session->model->hparams.n_vocab;
-    uint32_t n_past = session->kv.seqs[span->seq].n_past;
-    if (span->n > session->layout.n_ctx - n_past)
+    if (code) return code;
+    uint32_t n_past = session->kv.seqs[seq].n_past;
+    uint32_t held = n <= n_past ? rt_state_held(&session->state, seq, n_past, n) : n;
+    if (held != n && !n_kept)
         return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET,
-                         "%zu tokens do not fit: the context of %" PRIu32 " holds %" PRIu32
-                         " already",
-                         span->n, session->layout.n_ctx, n_past);
-    if (!session->model->hparams.causal && n_past != 0)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "the model sees in both directions: a sequence cannot be continued");
-    for (size_t i = 0; i < span->n; i++)
-        if (span->tokens[i] < 0 || (uint32_t)span->tokens[i] >= n_vocab)
-            return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                             "token %zu has the id %" PRId32 ", the vocabulary has %" PRIu32
-                             " tokens",
-                             i, span->tokens[i], n_vocab);
+                         "the state of sequence %" PRIu32 " is held after %" PRIu32
+                         " tokens, not after %" PRIu32,
+                         seq, held, n);
+    *(n_kept ? n_kept : &n) = held;
     return GGUF_OK;
 }
 
-static gguf_code check_spans(const rt_session *session, const rt_span *spans, size_t n_spans,
-                             gguf_error *err) {
-    gguf_code code = GGUF_OK;
-    for (size_t i = 0; i < n_spans && !code; i++) {
-        code = check_seq(session, spans[i].seq, err);
-        for (size_t j = 0; j < i && !code; j++)
-            if (spans[j].seq == spans[i].seq)
-                code = gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                                 "sequence %" PRIu32 " occurs twice", spans[i].seq);
-        if (!code) code = check_tokens(session, &spans[i], err);
-    }
-    return code;
-}
-
-/* ---- batches ------------------------------------------------------------------------------------
- */
-
-/* The next token to compute, and what the current batch holds. */
-typedef struct evaluation {
-    rt_session *session;
-    const rt_span *spans;
-    size_t n_spans;
-    size_t span, done; /* the next token is tokens[done] of the span */
-    size_t n_out;      /* rows of logits in this batch */
-} evaluation;
-
-/* Chunks of n tokens that continue a span at row `row` of the batch. */
-static void add_chunks(evaluation *e, const rt_span *span, uint32_t pos, size_t n) {
-    rt_session *session = e->session;
-    rt_batch *batch = &session->batch;
-    for (size_t i = 0; i < n; i += RT_TILE_TOKENS) {
-        rt_tile *chunk = &session->buf.chunks[batch->n_chunks++];
-        uint32_t n_now = n - i < RT_TILE_TOKENS ? (uint32_t)(n - i) : RT_TILE_TOKENS;
-        *chunk = (rt_tile){.row = (uint32_t)(batch->n + i), .n = n_now, .pos = pos + (uint32_t)i};
-        bool causal = session->model->hparams.causal;
-        chunk->n_seen = causal ? chunk->pos + n_now : pos + (uint32_t)n;
-        for (int c = 0; c < RT_N_KV_CLASSES; c++)
-            chunk->pages[c] = rt_kv_table(&session->kv, (rt_kv_class)c, span->seq);
-    }
-}
-
-/* Rows of these tokens whose logits are wanted. */
-static void add_out_rows(evaluation *e, const rt_span *span, size_t n) {
-    uint32_t row = (uint32_t)e->session->batch.n;
-    bool ends = e->done + n == span->n;
-    for (size_t i = 0; i < n; i++)
-        if (span->which == RT_LOGITS_ALL || (span->which == RT_LOGITS_LAST && ends && i == n - 1))
-            e->session->buf.out_rows[e->n_out++] = row + (uint32_t)i;
-}
-
-/* Take as many of the next tokens as the batch has room for. */
-static gguf_code fill_batch(evaluation *e, gguf_error *err) {
-    rt_session *session = e->session;
-    gguf_code code = GGUF_OK;
-    session->batch = (rt_batch){.chunks = session->buf.chunks};
-    e->n_out = 0;
-    while (e->span < e->n_spans && !code) {
-        const rt_span *span = &e->spans[e->span];
-        size_t left = span->n - e->done, room = session->layout.n_batch - session->batch.n;
-        size_t n = left < room ? left : room;
-        if (left && (n == 0 || (!session->model->hparams.causal && n < left))) break;
-        uint32_t pos = session->kv.seqs[span->seq].n_past;
-        rt_kv_slide(&session->kv, span->seq);
-        code = rt_kv_reserve(&session->kv, RT_KV_WINDOW, span->seq, (uint32_t)n, err);
-        add_chunks(e, span, pos, n);
-        add_out_rows(e, span, n);
-        for (size_t i = 0; i < n && span->tokens; i++)
-            session->buf.ids[session->batch.n + i] = span->tokens[e->done + i];
-        session->batch.n += n;
-        e->done += n;
-        if (e->done < span->n) break;
-        e->span++;
-        e->done = 0;
-    }
-    return code;
-}
-
-/* Count the batch's tokens as computed. */
-static void advance(evaluation *e, size_t span, size_t done) {
-    for (; span <= e->span && span < e->n_spans; span++, done = 0) {
-        size_t end = span < e->span ? e->spans[span].n : e->done;
-        e->session->kv.seqs[e->spans[span].seq].n_past += (uint32_t)(end - done);
-    }
-}
-
-static gguf_code reserve_all(const evaluation *e, gguf_error *err) {
-    gguf_code code = GGUF_OK;
-    for (size_t i = 0; i < e->n_spans && !code; i++)
-        code = rt_kv_reserve(&e->session->kv, RT_KV_FULL, e->spans[i].seq, (uint32_t)e->spans[i].n,
-                             err);
-    return code;
-}
-
-gguf_code rt_session_eval_spans(rt_session *session, const rt_span *spans, size_t n_spans,
-                                float *logits, gguf_error *err) {
-    evaluation e = {.session = session, .spans = spans, .n_spans = n_spans};
-    gguf_code code = check_spans(session, spans, n_spans, err);
+gguf_code rt_seq_truncate(rt_session *session, uint32_t seq, uint32_t n, uint32_t *n_kept,
+                          gguf_error *err) {
+    uint32_t kept = n;
+    gguf_code code = find_held(session, seq, n, n_kept ? &kept : NULL, err);
     if (code) return code;
-    code = reserve_all(&e, err);
-    while (e.span < n_spans && !code) {
-        size_t span = e.span, done = e.done;
-        code = fill_batch(&e, err);
-        if (!code && session->batch.n) code = rt_forward(session, e.n_out, logits, err);
-        if (!code) advance(&e, span, done);
-        if (logits) logits += e.n_out * session->model->hparams.n_out;
-    }
-    for (size_t i = 0; i < n_spans && code; i++) rt_kv_trim(&session->kv, spans[i].seq);
-    return code;
+    uint32_t n_past = session->kv.seqs[seq].n_past;
+    code = rt_kv_truncate(&session->kv, seq, kept, err);
+    if (code) return code;
+    rt_state_truncate(&session->state, seq, n_past, kept);
+    if (n_kept) *n_kept = kept;
+    return GGUF_OK;
 }
 
-gguf_code rt_session_eval(rt_session *session, const int32_t *tokens, size_t n, rt_logits which,
-                          float *logits, gguf_error *err) {
-    const rt_span span = {0, tokens, n, which};
-    return rt_session_eval_spans(session, &span, 1, logits, err);
-}
-
-gguf_code rt_session_begin(rt_session *session, const int32_t *tokens, size_t n, gguf_error *err) {
-    const rt_span span = {0, tokens, n, RT_LOGITS_NONE};
-    evaluation e = {.session = session, .spans = &span, .n_spans = 1};
-    gguf_code code = GGUF_OK;
-    if (n == 0 || n > session->layout.n_batch || n > session->layout.n_ctx)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "%zu tokens do not fit into one batch", n);
-    rt_session_reset(session);
-    if (tokens) code = check_tokens(session, &span, err);
-    if (!code) code = reserve_all(&e, err);
-    return code ? code : fill_batch(&e, err);
+gguf_code rt_seq_share(rt_session *session, uint32_t from, uint32_t to, uint32_t n,
+                       uint32_t *n_kept, gguf_error *err) {
+    uint32_t kept = n;
+    gguf_code code = check_seq(session, to, err);
+    if (!code) code = find_held(session, from, n, n_kept ? &kept : NULL, err);
+    if (code) return code;
+    uint32_t n_past = session->kv.seqs[from].n_past;
+    code = rt_kv_share(&session->kv, from, to, kept, err);
+    if (code) return code;
+    if (from == to)
+        rt_state_truncate(&session->state, to, n_past, kept);
+    else
+        rt_state_share(&session->state, from, to, n_past, kept);
+    if (n_kept) *n_kept = kept;
+    return GGUF_OK;
 }

@@ -41,7 +41,7 @@ static void add_token(const scorer *s, const rt_choice *choice, size_t place, co
 
 /* The last token is only predicted, never evaluated. */
 static gguf_code score_choice(scorer *s, const rt_choice *choice, double *ln_p) {
-    gguf_code code = rt_seq_share(s->session, 0, 1, (uint32_t)s->n_shared, s->err);
+    gguf_code code = rt_seq_share(s->session, 0, 1, (uint32_t)s->n_shared, NULL, s->err);
     *ln_p = 0;
     if (s->n_shared) add_token(s, choice, s->n_shared, s->shared, ln_p);
     for (size_t done = s->n_shared; done + 1 < choice->n && !code;) {

@@ -28,6 +28,9 @@ static const flag_name activations[] = {{"silu", RT_ACT_SILU},
                                         {"relu_squared", RT_ACT_RELU_SQUARED},
                                         {"swiglu_clamped", RT_ACT_SWIGLU_CLAMPED},
                                         {NULL, 0}};
+static const flag_name recurrents[] = {
+    {"none", RT_MIXER_NONE}, {"mamba2", RT_MIXER_MAMBA2}, {NULL, 0}};
+static const flag_name mixers[] = {{"with_ffn", false}, {"single", true}, {NULL, 0}};
 static const flag_name residuals[] = {{"sequential", false}, {"parallel", true}, {NULL, 0}};
 static const flag_name outputs[] = {{"logits", false}, {"hidden", true}, {NULL, 0}};
 static const flag_name embedding_scales[] = {{"none", false}, {"sqrt_width", true}, {NULL, 0}};
@@ -70,7 +73,7 @@ static uint32_t read_number(flag_reader *r, const char *field) {
 /* A flag that is misspelt would be another computation. */
 static void check_fields(flag_reader *r) {
     static const char known[] =
-        " norm rope activation residual output embedding_scale logit_scale window_rope rope_layers "
+        " norm rope activation recurrent layers residual output embedding_scale logit_scale window_rope rope_layers "
         "expert_weights_norm expert_gating window_period rope_period window_rope_base scores_by_width_layers "
         "ffn_norm needs ";
     char word[64];
@@ -90,6 +93,8 @@ static gguf_code read_compute(rt_arch *arch, gguf_error *err) {
         .norm = (rt_norm)read_flag(&r, "norm", norms, NULL),
         .rope = (rt_rope)read_flag(&r, "rope", ropes, NULL),
         .activation = (rt_activation)read_flag(&r, "activation", activations, NULL),
+        .recurrent = (rt_mixer)read_flag(&r, "recurrent", recurrents, "none"),
+        .single_mixer = read_flag(&r, "layers", mixers, "with_ffn"),
         .parallel = read_flag(&r, "residual", residuals, "sequential"),
         .hidden_output = read_flag(&r, "output", outputs, "logits"),
         .embeddings_by_width = read_flag(&r, "embedding_scale", embedding_scales, "none"),

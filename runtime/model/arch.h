@@ -20,6 +20,14 @@ typedef enum rt_activation {
     RT_ACT_SWIGLU_CLAMPED /* min(g, 7) sigmoid(1.702 g) (clamp(up, 7) + 1); needs a gate */
 } rt_activation;
 
+/* How a layer brings other tokens in. */
+typedef enum rt_mixer {
+    RT_MIXER_NONE,
+    RT_MIXER_ATTENTION,
+    RT_MIXER_LATENT, /* attention over one latent row for all heads */
+    RT_MIXER_MAMBA2  /* a recurrent state */
+} rt_mixer;
+
 /* How router logits become weights of experts. Values as in expert_gating_func. */
 typedef enum rt_gating {
     RT_GATING_SOFTMAX = 1,
@@ -30,6 +38,8 @@ typedef enum rt_gating {
 /* The shape of the computation, in flags: what neither keys nor tensors of a file say.
  * docs/runtime.md explains them. */
 typedef struct rt_arch_compute {
+    rt_mixer recurrent; /* of layers without attention heads; RT_MIXER_NONE: there are none */
+    bool single_mixer;  /* a layer is attention, or recurrent, or a feed-forward block */
     rt_norm norm;
     rt_rope rope;
     rt_activation activation;

@@ -78,6 +78,13 @@ static gguf_code bind_vector(binder *b, const char *name, rt_presence need, uint
     return code || !t ? code : copy_vector(b, t, field);
 }
 
+/* The model, or a layer, and its parts as a bit set. */
+typedef struct record {
+    const char *prefix;
+    uint32_t layer;
+    unsigned parts;
+} record;
+
 /* ---- norms --------------------------------------------------------------------------------------
  */
 
@@ -92,21 +99,22 @@ static bool norm_shape(const gguf_tensor *t, uint32_t n_heads, uint32_t n_cols,
     return has_shape(t, 1, 1, scale->n_cols);
 }
 
-static gguf_code bind_scale(binder *b, const char *prefix, const char *name, const rt_slot *s,
-                            rt_norm_weights *scale) {
+static gguf_code bind_norm(binder *b, const record *at, const char *name, const rt_slot *s,
+                           rt_norm_weights *scale) {
     char full[GGUF_MAX_TENSOR_NAME + 32];
     const rt_hparams *hp = &b->model->hparams;
-    uint32_t n_heads = rt_dim_size(hp, s->n_rows), n_cols = rt_dim_size(hp, s->n_cols);
+    uint32_t n_heads = rt_dim_size(hp, at->layer, s->n_rows);
+    uint32_t n_cols = rt_dim_size(hp, at->layer, s->n_cols);
     const gguf_tensor *t;
     rt_norm_weights shape;
-    snprintf(full, sizeof full, "%s%s.weight", prefix, name);
+    snprintf(full, sizeof full, "%s%s.weight", at->prefix, name);
     gguf_code code = find_tensor(b, full, s->need, &t);
     if (code || !t) return code;
     if (!norm_shape(t, n_heads, n_cols, &shape)) return fail_shape(b, t, 1, n_heads, n_cols);
     scale->n_rows = shape.n_rows;
     scale->n_cols = shape.n_cols;
     code = copy_vector(b, t, &scale->weight);
-    snprintf(full, sizeof full, "%s%s.bias", prefix, name);
+    snprintf(full, sizeof full, "%s%s.bias", at->prefix, name);
     if (code) return code;
     return bind_vector(b, full, RT_OPTIONAL, shape.n_rows, shape.n_cols, &scale->bias);
 }
@@ -151,19 +159,20 @@ static gguf_code bind_fused(binder *b, const char *prefix, const char *name, uin
     return code;
 }
 
-static gguf_code bind_matrix(binder *b, const char *prefix, const rt_slot *s, rt_weight *weight) {
+static gguf_code bind_matrix(binder *b, const record *at, const rt_slot *s, rt_weight *weight) {
     char name[GGUF_MAX_TENSOR_NAME + 32];
     const rt_hparams *hp = &b->model->hparams;
-    uint32_t n_mats = rt_dim_size(hp, s->n_mats), n_rows = rt_dim_size(hp, s->n_rows);
-    uint32_t n_cols = rt_dim_size(hp, s->n_cols);
+    uint32_t n_mats = rt_dim_size(hp, at->layer, s->n_mats);
+    uint32_t n_rows = rt_dim_size(hp, at->layer, s->n_rows);
+    uint32_t n_cols = rt_dim_size(hp, at->layer, s->n_cols);
     const gguf_tensor *t;
-    snprintf(name, sizeof name, "%s%s.weight", prefix, s->name);
+    snprintf(name, sizeof name, "%s%s.weight", at->prefix, s->name);
     gguf_code code = find_tensor(b, name, s->need, &t);
     if (code || !t) return code;
     if (!has_shape(t, n_mats, n_rows, n_cols)) return fail_shape(b, t, n_mats, n_rows, n_cols);
     *weight = view_of(b, t, 0, n_rows);
     weight->bias_stride = n_rows;
-    snprintf(name, sizeof name, "%s%s.bias", prefix, s->name);
+    snprintf(name, sizeof name, "%s%s.bias", at->prefix, s->name);
     return bind_vector(b, name, RT_OPTIONAL, n_mats, n_rows, &weight->bias);
 }
 
@@ -176,18 +185,28 @@ static bool has_tensor(const binder *b, const char *prefix, const char *name) {
     return gguf_file_find_tensor(b->model->file, full) != NULL;
 }
 
-/* The parts of a layer, as a bit set. */
-static unsigned parts_of(const binder *b, const char *prefix) {
+static unsigned parts_of_mixer(const rt_hparams *hp, rt_mixer mixer) {
+    switch (mixer) {
+    case RT_MIXER_ATTENTION:
+        return 1u << RT_PART_ATTENTION | 1u << RT_PART_PLAIN;
+    case RT_MIXER_LATENT:
+        return 1u << RT_PART_ATTENTION | 1u << RT_PART_LATENT |
+               1u << (hp->q_lora_rank ? RT_PART_LATENT_Q : RT_PART_DIRECT_Q);
+    case RT_MIXER_MAMBA2:
+        return 1u << RT_PART_RECURRENT;
+    default:
+        return 0;
+    }
+}
+
+static unsigned parts_of(const binder *b, uint32_t layer, const char *prefix) {
     const rt_hparams *hp = &b->model->hparams;
-    unsigned parts = 1u << RT_PART_ALL;
-    if (hp->kv_lora_rank)
-        parts |=
-            1u << RT_PART_LATENT | 1u << (hp->q_lora_rank ? RT_PART_LATENT_Q : RT_PART_DIRECT_Q);
-    else
-        parts |= 1u << RT_PART_PLAIN;
+    unsigned parts = 1u << RT_PART_ALL | parts_of_mixer(hp, hp->layers[layer].mixer);
     bool experts = hp->n_expert && has_tensor(b, prefix, "ffn_gate_inp");
-    parts |= 1u << (experts ? RT_PART_EXPERTS : RT_PART_DENSE);
-    if (experts && hp->n_ff_shared) parts |= 1u << RT_PART_SHARED;
+    if (experts)
+        parts |= 1u << RT_PART_EXPERTS | (hp->n_ff_shared ? 1u << RT_PART_SHARED : 0);
+    else if (hp->layers[layer].n_ff)
+        parts |= 1u << RT_PART_DENSE;
     return parts;
 }
 
@@ -198,69 +217,72 @@ static const char *scale_name(const binder *b, const rt_slot *s) {
     return strcmp(s->name, ffn_norm) == 0 ? NULL : s->name;
 }
 
-/* The slots of one record (the model, or layer `prefix`). A weight that is bound already is part of
- * a fused tensor. */
-static gguf_code bind_slots(binder *b, const char *prefix, void *record, const rt_slots *s,
-                            unsigned parts) {
+/* The slots of one record. A weight that is bound already is part of a fused tensor. */
+static gguf_code bind_slots(binder *b, const record *at, void *fields, const rt_slots *s) {
     char name[GGUF_MAX_TENSOR_NAME + 32];
+    const rt_hparams *hp = &b->model->hparams;
     gguf_code code = GGUF_OK;
     for (size_t i = 0; i < s->n_matrices && !code; i++) {
-        rt_weight *weight = (rt_weight *)(void *)((char *)record + s->matrices[i].field);
-        if (parts & 1u << s->matrices[i].part && !weight->data)
-            code = bind_matrix(b, prefix, &s->matrices[i], weight);
+        rt_weight *weight = (rt_weight *)(void *)((char *)fields + s->matrices[i].field);
+        if (at->parts & 1u << s->matrices[i].part && !weight->data)
+            code = bind_matrix(b, at, &s->matrices[i], weight);
     }
     for (size_t i = 0; i < s->n_scales && !code; i++) {
-        rt_norm_weights *scale = (rt_norm_weights *)(void *)((char *)record + s->scales[i].field);
+        rt_norm_weights *norm = (rt_norm_weights *)(void *)((char *)fields + s->scales[i].field);
         const char *found = scale_name(b, &s->scales[i]);
-        if (parts & 1u << s->scales[i].part && found)
-            code = bind_scale(b, prefix, found, &s->scales[i], scale);
+        if (at->parts & 1u << s->scales[i].part && found)
+            code = bind_norm(b, at, found, &s->scales[i], norm);
     }
     for (size_t i = 0; i < s->n_vectors && !code; i++) {
         const rt_slot *v = &s->vectors[i];
-        const float **vector = (const float **)(void *)((char *)record + v->field);
-        snprintf(name, sizeof name, "%s%s", prefix, v->name);
-        if (parts & 1u << v->part)
-            code = bind_vector(b, name, v->need, 1, rt_dim_size(&b->model->hparams, v->n_cols),
-                               vector);
+        const float **vector = (const float **)(void *)((char *)fields + v->field);
+        snprintf(name, sizeof name, "%s%s", at->prefix, v->name);
+        if (at->parts & 1u << v->part)
+            code = bind_vector(b, name, v->need, rt_dim_size(hp, at->layer, v->n_rows),
+                               rt_dim_size(hp, at->layer, v->n_cols), vector);
     }
     return code;
 }
 
-static gguf_code bind_layer_fused(binder *b, const char *prefix, rt_layer *layer, unsigned parts) {
+/* Tensors that hold several weights on top of one another. */
+static gguf_code bind_layer_fused(binder *b, const record *at, rt_layer *layer) {
     const rt_hparams *hp = &b->model->hparams;
+    uint32_t n_ff = hp->layers[at->layer].n_ff;
     rt_weight *const qkv[] = {&layer->attn_q, &layer->attn_k, &layer->attn_v};
-    const uint32_t qkv_rows[] = {rt_dim_size(hp, RT_DIM_Q), rt_dim_size(hp, RT_DIM_K),
-                                 rt_dim_size(hp, RT_DIM_V)};
+    const uint32_t qkv_rows[] = {rt_dim_size(hp, at->layer, RT_DIM_Q),
+                                 rt_dim_size(hp, at->layer, RT_DIM_K),
+                                 rt_dim_size(hp, at->layer, RT_DIM_V)};
     rt_weight *const gate_up[] = {&layer->ffn_gate, &layer->ffn_up};
-    const uint32_t ff[] = {hp->n_ff, hp->n_ff};
+    const uint32_t ff[] = {n_ff, n_ff};
     rt_weight *const exps[] = {&layer->gate_exps, &layer->up_exps};
     const uint32_t ff_expert[] = {hp->n_ff_expert, hp->n_ff_expert};
     const gguf_tensor *up;
     char name[GGUF_MAX_TENSOR_NAME + 32];
     gguf_code code = GGUF_OK;
-    if (parts & 1u << RT_PART_PLAIN)
-        code = bind_fused(b, prefix, "attn_qkv", 1, hp->n_embd, qkv, qkv_rows, 3);
-    if (!code && parts & 1u << RT_PART_EXPERTS)
-        code =
-            bind_fused(b, prefix, "ffn_gate_up_exps", hp->n_expert, hp->n_embd, exps, ff_expert, 2);
+    if (at->parts & 1u << RT_PART_PLAIN)
+        code = bind_fused(b, at->prefix, "attn_qkv", 1, hp->n_embd, qkv, qkv_rows, 3);
+    if (!code && at->parts & 1u << RT_PART_EXPERTS)
+        code = bind_fused(b, at->prefix, "ffn_gate_up_exps", hp->n_expert, hp->n_embd, exps,
+                          ff_expert, 2);
     /* Without a gate, twice the rows are the gate and the up projection. */
-    snprintf(name, sizeof name, "%sffn_up.weight", prefix);
+    snprintf(name, sizeof name, "%sffn_up.weight", at->prefix);
     up = gguf_file_find_tensor(b->model->file, name);
-    if (!code && parts & 1u << RT_PART_DENSE && up && up->dims[1] == 2 * (uint64_t)hp->n_ff &&
-        !has_tensor(b, prefix, "ffn_gate"))
-        code = bind_fused(b, prefix, "ffn_up", 1, hp->n_embd, gate_up, ff, 2);
+    if (!code && at->parts & 1u << RT_PART_DENSE && up && up->dims[1] == 2 * (uint64_t)n_ff &&
+        !has_tensor(b, at->prefix, "ffn_gate"))
+        code = bind_fused(b, at->prefix, "ffn_up", 1, hp->n_embd, gate_up, ff, 2);
     return code;
 }
 
 static gguf_code bind_all(binder *b) {
     rt_model *model = b->model;
     char prefix[32];
-    gguf_code code = bind_slots(b, "", model, &rt_model_slots, 1u << RT_PART_ALL);
+    const record whole = {"", 0, 1u << RT_PART_ALL};
+    gguf_code code = bind_slots(b, &whole, model, &rt_model_slots);
     for (uint32_t i = 0; i < model->hparams.n_layer && !code; i++) {
         snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);
-        unsigned parts = parts_of(b, prefix);
-        code = bind_layer_fused(b, prefix, &model->layers[i], parts);
-        if (!code) code = bind_slots(b, prefix, &model->layers[i], &rt_layer_slots, parts);
+        const record at = {prefix, i, parts_of(b, i, prefix)};
+        code = bind_layer_fused(b, &at, &model->layers[i]);
+        if (!code) code = bind_slots(b, &at, &model->layers[i], &rt_layer_slots);
     }
     return code;
 }
@@ -297,8 +319,10 @@ static gguf_code check_norms(const binder *b) {
         snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);
         if (!l->attn_norm.n_cols && !l->attn_post_norm.n_cols && !l->attn_output_norm.n_cols)
             return fail_missing(b, prefix, "attn_norm");
+        bool both =
+            model->hparams.layers[i].mixer != RT_MIXER_NONE && (l->router.data || l->ffn_up.data);
         if (!l->ffn_norm.n_cols && !l->ffn_post_norm.n_cols && !l->layer_output_norm.n_cols &&
-            !model->hparams.parallel)
+            both && !model->hparams.parallel)
             return fail_missing(b, prefix, compute->ffn_norm);
     }
     return GGUF_OK;
@@ -311,7 +335,7 @@ static gguf_code check_gates(const binder *b) {
     for (uint32_t i = 0; i < model->hparams.n_layer && gated; i++) {
         const rt_layer *l = &model->layers[i];
         snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);
-        if (l->router.data ? !l->gate_exps.data : !l->ffn_gate.data)
+        if (l->router.data ? !l->gate_exps.data : l->ffn_up.data && !l->ffn_gate.data)
             return fail_missing(b, prefix, l->router.data ? "ffn_gate_exps" : "ffn_gate");
     }
     return GGUF_OK;

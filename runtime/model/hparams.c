@@ -1,7 +1,6 @@
 /* The numbers of a model, read from its keys. Files are untrusted: everything is range-checked, so
  * that later code may divide and multiply. */
 #include "runtime/model/model_internal.h"
-#include "runtime/sizing/footprint.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -56,6 +55,28 @@ static uint32_t read_count(key_reader *r, const char *name, uint64_t absent, uin
     else if (value < min || value > max)
         fail_key(r, GGUF_E_LIMIT, kv, range);
     return r->code ? (uint32_t)min : (uint32_t)value;
+}
+
+/* A count for every layer, from one number or an array; the largest is returned.
+ *   of_layer  a field of the first layer's numbers */
+static uint32_t read_counts(key_reader *r, rt_hparams *hp, const char *name, uint64_t absent,
+                            uint64_t min, uint64_t max, uint32_t *of_layer) {
+    const gguf_kv *kv = find_key(r, name);
+    gguf_kv_iter it = {.kv = kv};
+    size_t stride = sizeof *hp->layers / sizeof *of_layer;
+    uint32_t most = 0;
+    bool listed = kv && kv->type == GGUF_VALUE_ARRAY;
+    uint32_t same = listed ? 0 : read_count(r, name, absent, min, max);
+    for (uint32_t i = 0; i < hp->n_layer && !r->code; i++) {
+        int64_t value = same;
+        if (listed && !gguf_kv_next_i64(&it, &value))
+            fail_key(r, GGUF_E_TYPE, kv, "has no count for every layer");
+        else if (value < 0 || (uint64_t)value < min || (uint64_t)value > max)
+            fail_key(r, GGUF_E_LIMIT, kv, "has a count that is out of its range");
+        of_layer[i * stride] = (uint32_t)value;
+        if ((uint32_t)value > most) most = (uint32_t)value;
+    }
+    return r->code ? (uint32_t)min : most;
 }
 
 /* A finite number within [min, max]; NaN as default means that the key is needed. */
@@ -121,6 +142,27 @@ static rt_layers read_layers(key_reader *r, const char *name, uint32_t n_layer, 
     return set;
 }
 
+/* ---- recurrent layers -----------------------------------------------------------------------
+ */
+
+uint32_t rt_ssm_conv_dim(const rt_hparams *hp) {
+    return hp->ssm_d_inner + 2 * hp->ssm_n_group * hp->ssm_d_state;
+}
+
+uint32_t rt_ssm_in_dim(const rt_hparams *hp) {
+    return hp->ssm_d_inner + rt_ssm_conv_dim(hp) + hp->ssm_dt_rank;
+}
+
+uint64_t rt_ssm_conv_bytes(const rt_hparams *hp) {
+    uint64_t n = (uint64_t)rt_ssm_conv_dim(hp) * (hp->ssm_d_conv - 1);
+    return (n * sizeof(float) + 63) / 64 * 64;
+}
+
+uint64_t rt_ssm_matrix_bytes(const rt_hparams *hp) {
+    uint64_t n = (uint64_t)hp->ssm_d_inner * hp->ssm_d_state;
+    return (n * sizeof(float) + 63) / 64 * 64;
+}
+
 /* ---- groups of keys -----------------------------------------------------------------------------
  */
 
@@ -128,7 +170,10 @@ static void read_sizes(key_reader *r, rt_hparams *hp) {
     hp->n_layer = read_count(r, "block_count", NEEDED, 1, RT_MAX_LAYERS);
     hp->n_ctx_train = read_count(r, "context_length", NEEDED, 1, RT_MAX_CONTEXT);
     hp->n_embd = read_count(r, "embedding_length", NEEDED, 1, RT_MAX_WIDTH);
-    hp->n_ff = read_count(r, "feed_forward_length", NEEDED, 1, RT_MAX_WIDTH);
+    /* Only where layers differ may one be without a feed-forward block. */
+    uint64_t least = r->compute->recurrent == RT_MIXER_NONE;
+    hp->n_ff =
+        read_counts(r, hp, "feed_forward_length", NEEDED, least, RT_MAX_WIDTH, &hp->layers[0].n_ff);
     hp->norm_eps = read_number(r,
                                r->compute->norm == RT_NORM_RMS ? "attention.layer_norm_rms_epsilon"
                                                                : "attention.layer_norm_epsilon",
@@ -153,21 +198,68 @@ static void read_latent(key_reader *r, rt_hparams *hp) {
     }
 }
 
+/* Heads of every layer; a layer of a family with recurrent ones may have none. */
+static void read_heads(key_reader *r, rt_hparams *hp) {
+    uint64_t least = r->compute->recurrent == RT_MIXER_NONE;
+    hp->n_head = read_counts(r, hp, "attention.head_count", NEEDED, least, RT_MAX_HEADS,
+                             &hp->layers[0].n_head);
+    bool same = !find_key(r, "attention.head_count_kv");
+    if (!same)
+        hp->n_head_kv = read_counts(r, hp, "attention.head_count_kv", 0, least, hp->n_head,
+                                    &hp->layers[0].n_head_kv);
+    for (uint32_t i = 0; i < hp->n_layer && !r->code; i++) {
+        rt_layer_hparams *l = &hp->layers[i];
+        if (same) l->n_head_kv = l->n_head;
+        if (l->n_head_kv && l->n_head % l->n_head_kv != 0)
+            fail_key(r, GGUF_E_LIMIT, NULL, "does not divide the number of heads");
+        if (l->n_head_kv == 0) l->n_head = 0;
+    }
+    if (same) hp->n_head_kv = hp->n_head;
+}
+
+/* A layer without heads is recurrent; in families of single mixers one with a feed-forward block
+ * has nothing else. */
+static rt_mixer mixer_of(const key_reader *r, const rt_hparams *hp, const rt_layer_hparams *l) {
+    if (l->n_head) return hp->kv_lora_rank ? RT_MIXER_LATENT : RT_MIXER_ATTENTION;
+    return r->compute->single_mixer && l->n_ff ? RT_MIXER_NONE : r->compute->recurrent;
+}
+
+static void fill_layers(key_reader *r, rt_hparams *hp) {
+    for (uint32_t i = 0; i < hp->n_layer; i++) {
+        rt_layer_hparams *l = &hp->layers[i];
+        l->head_dim_k = l->n_head ? hp->head_dim_k : 0;
+        l->head_dim_v = l->n_head ? hp->head_dim_v : 0;
+        l->mixer = mixer_of(r, hp, l);
+        hp->n_recurrent += l->mixer == RT_MIXER_MAMBA2;
+    }
+}
+
 static void read_attention(key_reader *r, rt_hparams *hp) {
-    hp->n_head = read_count(r, "attention.head_count", NEEDED, 1, RT_MAX_HEADS);
-    hp->n_head_kv = read_count(r, "attention.head_count_kv", hp->n_head, 1, hp->n_head);
-    if (hp->n_head % hp->n_head_kv != 0)
-        fail_key(r, GGUF_E_LIMIT, NULL, "does not divide the number of heads");
-    uint32_t usual = hp->n_embd / hp->n_head;
+    read_heads(r, hp);
+    uint32_t usual = hp->n_head ? hp->n_embd / hp->n_head : 1;
     hp->head_dim_k = read_count(r, "attention.key_length", usual, 1, 2 * RT_MAX_HEAD_DIM);
     hp->head_dim_v = read_count(r, "attention.value_length", usual, 1, RT_MAX_HEAD_DIM);
     read_latent(r, hp);
+    fill_layers(r, hp);
     uint32_t width = hp->kv_lora_rank ? hp->qk_nope_head_dim + hp->n_rot : hp->head_dim_k;
     if (r->compute->scores_by_width_layers == hp->n_layer) width = usual;
     hp->score_scale = read_number(r, "attention.scale", 1 / sqrt(width), -1e6, 1e6);
     if (hp->score_scale == 0) hp->score_scale = (float)(1 / sqrt(width));
     hp->score_cap = read_number(r, "attn_logit_softcapping", 0, 0, 1e6);
     hp->qkv_clamp = read_number(r, "ggufkit.clamp_qkv", 0, 0, 1e30);
+}
+
+static void read_recurrent(key_reader *r, rt_hparams *hp) {
+    if (hp->n_recurrent == 0) return;
+    hp->ssm_d_conv = read_count(r, "ssm.conv_kernel", NEEDED, 2, RT_MAX_KERNEL);
+    hp->ssm_d_inner = read_count(r, "ssm.inner_size", NEEDED, 1, RT_MAX_WIDTH);
+    hp->ssm_d_state = read_count(r, "ssm.state_size", NEEDED, 1, RT_MAX_STATE);
+    hp->ssm_dt_rank = read_count(r, "ssm.time_step_rank", NEEDED, 1, hp->ssm_d_inner);
+    if (hp->ssm_d_inner % hp->ssm_dt_rank != 0)
+        fail_key(r, GGUF_E_LIMIT, NULL, "does not divide the inner size");
+    hp->ssm_n_group = read_count(r, "ssm.group_count", 1, 1, hp->ssm_dt_rank);
+    if (hp->ssm_dt_rank % hp->ssm_n_group != 0)
+        fail_key(r, GGUF_E_LIMIT, NULL, "does not divide the number of heads");
 }
 
 static void read_windows(key_reader *r, rt_hparams *hp) {
@@ -284,6 +376,17 @@ static void read_ends(key_reader *r, rt_hparams *hp) {
     hp->n_out = hidden ? hp->n_embd : hp->n_vocab;
 }
 
+void rt_hparams_same_layers(rt_hparams *hp) {
+    for (uint32_t i = 0; i < hp->n_layer; i++)
+        hp->layers[i] =
+            (rt_layer_hparams){.mixer = hp->kv_lora_rank ? RT_MIXER_LATENT : RT_MIXER_ATTENTION,
+                               .n_head = hp->n_head,
+                               .n_head_kv = hp->n_head_kv,
+                               .head_dim_k = hp->head_dim_k,
+                               .head_dim_v = hp->head_dim_v,
+                               .n_ff = hp->n_ff};
+}
+
 gguf_code rt_hparams_read(const rt_model_facts *facts, const rt_arch *arch, rt_hparams *hp,
                           gguf_error *err) {
     key_reader r = {.facts = facts,
@@ -293,6 +396,7 @@ gguf_code rt_hparams_read(const rt_model_facts *facts, const rt_arch *arch, rt_h
     *hp = (rt_hparams){.rope_factor = 1, .rope_attn_factor = 1};
     read_sizes(&r, hp);
     read_attention(&r, hp);
+    read_recurrent(&r, hp);
     read_windows(&r, hp);
     read_scales(&r, hp);
     read_rope(&r, hp);

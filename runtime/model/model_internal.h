@@ -2,7 +2,8 @@
 #ifndef RUNTIME_MODEL_MODEL_INTERNAL_H
 #define RUNTIME_MODEL_MODEL_INTERNAL_H
 
-#include "runtime/engine/backend.h"
+#include "quant/plan.h"
+#include "runtime/model/weights.h"
 #include "runtime/runtime.h"
 
 /* Limits of a model's numbers (docs/limits.md). Products of these with a batch, a context and a
@@ -15,7 +16,8 @@ enum {
     RT_MAX_EXPERTS = 1 << 12,
     RT_MAX_VOCAB = 1 << 24,
     RT_MAX_TOKEN_TYPES = 1 << 16,
-    RT_MAX_KERNEL = 1 << 6 /* of convolutions */
+    RT_MAX_KERNEL = 1 << 6, /* of convolutions */
+    RT_MAX_STATE = 1 << 16  /* columns of a recurrent layer's matrix */
 };
 
 /* The tensors of one layer. An optional tensor that the file does not have is zeroed. */
@@ -31,6 +33,12 @@ typedef struct rt_layer {
     rt_norm_weights q_a_norm, kv_a_norm;
     rt_weight k_b,
         v_b; /* a matrix per head: [kv_lora_rank][qk_nope_head_dim], [v_head_dim][kv_lora_rank] */
+
+    /* Recurrent layers. */
+    rt_weight ssm_in, ssm_out;
+    const float *ssm_conv1d, *ssm_conv1d_bias; /* [conv_dim][d_conv]; [conv_dim], or NULL */
+    const float *ssm_a, *ssm_d, *ssm_dt_bias;  /* [dt_rank] */
+    rt_norm_weights ssm_norm;                  /* of each group */
 
     rt_weight ffn_gate, ffn_up, ffn_down; /* no gate: the activation stands alone */
 
@@ -77,9 +85,23 @@ typedef struct rt_model_facts {
 
 rt_model_facts rt_facts_of_file(const gguf_file *file);
 
+/* Give all layers the same numbers: those of the whole model. */
+void rt_hparams_same_layers(rt_hparams *hp);
+/* Of Mamba 2: width of the convolution, and of what the input projection makes: [z | u B C | dt].
+ * Bytes of a layer's state in one sequence: the convolution's last inputs, the heads' matrices. */
+uint32_t rt_ssm_conv_dim(const rt_hparams *hp);
+uint32_t rt_ssm_in_dim(const rt_hparams *hp);
+uint64_t rt_ssm_conv_bytes(const rt_hparams *hp);
+uint64_t rt_ssm_matrix_bytes(const rt_hparams *hp);
 /* Read the numbers of `arch` from the keys, range-checked. */
 gguf_code rt_hparams_read(const rt_model_facts *facts, const rt_arch *arch, rt_hparams *hp,
                           gguf_error *err);
+
+/* The numbers of a model that is only planned: what rt_footprint_of needs.
+ *   path  for errors
+ * Errors: as rt_model_open for keys. */
+gguf_code rt_hparams_of_plan(const quant_plan *plan, const char *architecture, const char *path,
+                             rt_hparams *hp, gguf_error *err);
 
 /* Find every tensor of the architecture, check its shape and fill the model's fields. */
 gguf_code rt_model_bind(rt_model *model, gguf_error *err);

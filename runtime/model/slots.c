@@ -46,7 +46,10 @@ static const rt_slot layer_matrices[] = {
      RT_NEEDED},
     {"attn_v_b", LAYER(v_b), RT_DIM_HEADS, RT_DIM_V_HEAD, RT_DIM_KV_LORA_RANK, RT_PART_LATENT,
      RT_NEEDED},
-    {"attn_output", LAYER(attn_output), RT_DIM_ONE, RT_DIM_EMBD, RT_DIM_HEADS_V, RT_PART_ALL,
+    {"attn_output", LAYER(attn_output), RT_DIM_ONE, RT_DIM_EMBD, RT_DIM_HEADS_V, RT_PART_ATTENTION,
+     RT_NEEDED},
+    {"ssm_in", LAYER(ssm_in), RT_DIM_ONE, RT_DIM_SSM_IN, RT_DIM_EMBD, RT_PART_RECURRENT, RT_NEEDED},
+    {"ssm_out", LAYER(ssm_out), RT_DIM_ONE, RT_DIM_EMBD, RT_DIM_SSM_INNER, RT_PART_RECURRENT,
      RT_NEEDED},
     {"ffn_gate", LAYER(ffn_gate), RT_DIM_ONE, RT_DIM_FF, RT_DIM_EMBD, RT_PART_DENSE, RT_OPTIONAL},
     {"ffn_up", LAYER(ffn_up), RT_DIM_ONE, RT_DIM_FF, RT_DIM_EMBD, RT_PART_DENSE, RT_NEEDED},
@@ -86,33 +89,45 @@ static const rt_slot layer_scales[] = {
      RT_OPTIONAL},
     {"attn_q_a_norm", LAYER(q_a_norm), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_Q_LORA_RANK, RT_PART_LATENT_Q,
      RT_NEEDED},
+    {"ssm_norm", LAYER(ssm_norm), RT_DIM_ONE, RT_DIM_SSM_GROUPS, RT_DIM_SSM_GROUP_WIDTH,
+     RT_PART_RECURRENT, RT_OPTIONAL},
     {"attn_kv_a_norm", LAYER(kv_a_norm), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_KV_LORA_RANK,
      RT_PART_LATENT, RT_NEEDED},
 };
 
 static const rt_slot layer_vectors[] = {
-    {"attn_sinks.weight", LAYER(sinks), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_HEADS, RT_PART_ALL,
+    {"attn_sinks.weight", LAYER(sinks), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_HEADS, RT_PART_ATTENTION,
      RT_OPTIONAL},
+    {"ssm_conv1d.weight", LAYER(ssm_conv1d), RT_DIM_ONE, RT_DIM_SSM_CONV, RT_DIM_SSM_TAPS,
+     RT_PART_RECURRENT, RT_NEEDED},
+    {"ssm_conv1d.bias", LAYER(ssm_conv1d_bias), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_SSM_CONV,
+     RT_PART_RECURRENT, RT_OPTIONAL},
+    {"ssm_a", LAYER(ssm_a), RT_DIM_ONE, RT_DIM_SSM_HEADS, RT_DIM_ONE, RT_PART_RECURRENT, RT_NEEDED},
+    {"ssm_d", LAYER(ssm_d), RT_DIM_ONE, RT_DIM_SSM_HEADS, RT_DIM_ONE, RT_PART_RECURRENT, RT_NEEDED},
+    {"ssm_dt.bias", LAYER(ssm_dt_bias), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_SSM_HEADS, RT_PART_RECURRENT,
+     RT_NEEDED},
     {"exp_probs_b.bias", LAYER(selection_bias), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_EXPERTS,
      RT_PART_EXPERTS, RT_OPTIONAL},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-uint32_t rt_dim_size(const rt_hparams *hp, rt_dim which) {
-    uint32_t v_head_dim = hp->kv_lora_rank ? hp->v_head_dim : hp->head_dim_v;
-    uint32_t head_dim_q = hp->kv_lora_rank ? hp->qk_nope_head_dim + hp->n_rot : hp->head_dim_k;
+uint32_t rt_dim_size(const rt_hparams *hp, uint32_t layer, rt_dim which) {
+    const rt_layer_hparams *l = &hp->layers[layer];
+    uint32_t v_head_dim = hp->kv_lora_rank ? hp->v_head_dim : l->head_dim_v;
+    uint32_t head_dim_q = hp->kv_lora_rank ? hp->qk_nope_head_dim + hp->n_rot : l->head_dim_k;
+    uint32_t group_states = hp->ssm_n_group * hp->ssm_d_state;
     const uint32_t sizes[] = {
         [RT_DIM_ONE] = 1,
         [RT_DIM_EMBD] = hp->n_embd,
-        [RT_DIM_FF] = hp->n_ff,
-        [RT_DIM_Q] = hp->n_head * head_dim_q,
-        [RT_DIM_K] = hp->n_head_kv * hp->head_dim_k,
-        [RT_DIM_V] = hp->n_head_kv * hp->head_dim_v,
-        [RT_DIM_HEADS_V] = hp->n_head * v_head_dim,
-        [RT_DIM_HEAD_K] = hp->head_dim_k,
-        [RT_DIM_HEADS] = hp->n_head,
-        [RT_DIM_HEADS_KV] = hp->n_head_kv,
+        [RT_DIM_FF] = l->n_ff,
+        [RT_DIM_Q] = l->n_head * head_dim_q,
+        [RT_DIM_K] = l->n_head_kv * l->head_dim_k,
+        [RT_DIM_V] = l->n_head_kv * l->head_dim_v,
+        [RT_DIM_HEADS_V] = l->n_head * v_head_dim,
+        [RT_DIM_HEAD_K] = l->head_dim_k,
+        [RT_DIM_HEADS] = l->n_head,
+        [RT_DIM_HEADS_KV] = l->n_head_kv,
         [RT_DIM_VOCAB] = hp->n_vocab,
         [RT_DIM_ROT] = hp->n_rot / 2,
         [RT_DIM_KV_LORA_RANK] = hp->kv_lora_rank,
@@ -125,6 +140,13 @@ uint32_t rt_dim_size(const rt_hparams *hp, rt_dim which) {
         [RT_DIM_EXPERTS] = hp->n_expert,
         [RT_DIM_FF_EXPERT] = hp->n_ff_expert,
         [RT_DIM_FF_SHARED] = hp->n_ff_shared,
+        [RT_DIM_SSM_IN] = 2 * hp->ssm_d_inner + 2 * group_states + hp->ssm_dt_rank,
+        [RT_DIM_SSM_CONV] = hp->ssm_d_inner + 2 * group_states,
+        [RT_DIM_SSM_TAPS] = hp->ssm_d_conv,
+        [RT_DIM_SSM_INNER] = hp->ssm_d_inner,
+        [RT_DIM_SSM_HEADS] = hp->ssm_dt_rank,
+        [RT_DIM_SSM_GROUPS] = hp->ssm_n_group,
+        [RT_DIM_SSM_GROUP_WIDTH] = hp->ssm_n_group ? hp->ssm_d_inner / hp->ssm_n_group : 0,
     };
     return sizes[which];
 }

@@ -26,16 +26,25 @@ typedef enum rt_dim {
     RT_DIM_CLASSES,
     RT_DIM_EXPERTS,
     RT_DIM_FF_EXPERT,
-    RT_DIM_FF_SHARED
+    RT_DIM_FF_SHARED,
+    RT_DIM_SSM_IN,
+    RT_DIM_SSM_CONV,
+    RT_DIM_SSM_TAPS,
+    RT_DIM_SSM_INNER,
+    RT_DIM_SSM_HEADS,
+    RT_DIM_SSM_GROUPS,
+    RT_DIM_SSM_GROUP_WIDTH
 } rt_dim;
 
 /* What a layer, or the model, must be for a tensor to be looked for. */
 typedef enum rt_part {
     RT_PART_ALL,
-    RT_PART_PLAIN,  /* attention with keys and values of their own */
-    RT_PART_LATENT, /* latent attention */
+    RT_PART_ATTENTION, /* of any kind */
+    RT_PART_PLAIN,     /* attention with keys and values of their own */
+    RT_PART_LATENT,    /* latent attention */
     RT_PART_LATENT_Q,
     RT_PART_DIRECT_Q,
+    RT_PART_RECURRENT,
     RT_PART_DENSE,
     RT_PART_EXPERTS,
     RT_PART_SHARED
@@ -45,7 +54,7 @@ typedef enum rt_presence { RT_NEEDED, RT_OPTIONAL } rt_presence;
 
 /* One tensor: where it goes and what shape it must have. */
 typedef struct rt_slot {
-    const char *name; /* behind "blk.N." for a tensor of a layer; without ".weight" */
+    const char *name; /* after "blk.N." for a tensor of a layer; without ".weight" */
     size_t field;     /* offset in rt_model or rt_layer */
     rt_dim n_mats, n_rows, n_cols;
     rt_part part;
@@ -60,6 +69,7 @@ typedef struct rt_slots {
 
 extern const rt_slots rt_model_slots, rt_layer_slots;
 
-uint32_t rt_dim_size(const rt_hparams *hp, rt_dim which);
+/* In a layer; for the model's own tensors any layer will do. */
+uint32_t rt_dim_size(const rt_hparams *hp, uint32_t layer, rt_dim which);
 
 #endif

@@ -41,16 +41,27 @@ static gguf_code measure_meta(const quant_plan *plan, rt_fit_model *model, gguf_
 /* ---- known architectures ------------------------------------------------------------------------
  */
 
+static rt_cache_kind cache_of(const rt_hparams *hp, uint32_t layer) {
+    switch (hp->layers[layer].mixer) {
+    case RT_MIXER_ATTENTION:
+        return rt_layers_has(&hp->windowed, layer) ? RT_CACHE_WINDOW : RT_CACHE_FULL;
+    case RT_MIXER_LATENT:
+        return RT_CACHE_LATENT;
+    default:
+        return RT_CACHE_NONE;
+    }
+}
+
 static void describe_known(rt_fit_model *model) {
     const rt_hparams *hp = &model->hp;
     for (uint32_t i = 0; i < hp->n_layer; i++) {
-        bool windowed = rt_layers_has(&hp->windowed, i);
-        model->layers[i] =
-            (rt_fit_layer){.cache = hp->kv_lora_rank ? RT_CACHE_LATENT
-                                    : windowed       ? RT_CACHE_WINDOW
-                                                     : RT_CACHE_FULL,
-                           .k_cols = hp->n_head_kv * hp->head_dim_k,
-                           .v_cols = hp->kv_lora_rank ? 0 : hp->n_head_kv * hp->head_dim_v};
+        const rt_layer_hparams *l = &hp->layers[i];
+        bool own_v = l->mixer == RT_MIXER_ATTENTION;
+        model->layers[i] = (rt_fit_layer){.cache = cache_of(hp, i),
+                                          .k_cols = l->n_head_kv * l->head_dim_k,
+                                          .v_cols = own_v ? l->n_head_kv * l->head_dim_v : 0};
+        if (l->mixer == RT_MIXER_MAMBA2)
+            model->layers[i].state_bytes = rt_ssm_conv_bytes(hp) + rt_ssm_matrix_bytes(hp);
     }
 }
 
@@ -135,6 +146,7 @@ static void survey_numbers(survey *s) {
             hp->n_vocab = (uint32_t)t->dims[1];
     }
     hp->n_out = hp->n_vocab;
+    rt_hparams_same_layers(hp);
 }
 
 /* Which layers have a window: only a list of flags says so for certain; without it all count as

@@ -15,6 +15,7 @@ typedef struct rt_footprint {
     uint32_t n_batch;          /* tokens computed at once, at most what the context holds */
     uint64_t compute_bytes;    /* activations and working memory */
     uint64_t activation_bytes; /* of them what any backend needs, without the CPU's work space */
+    uint64_t device_bytes;     /* of kv and compute, what lies where opts->device says */
     uint64_t overhead_bytes; /* estimate: code, libraries, tokenizer, thread stacks, small copies */
     uint64_t total_bytes;    /* resident + kv + compute + overhead: the peak with a full context */
 } rt_footprint;
@@ -38,11 +39,5 @@ uint64_t rt_footprint_looked_up(uint64_t table_bytes, uint32_t n);
  * Errors: as rt_footprint_of. */
 gguf_code rt_footprint_of_model(const rt_model *model, const rt_session_opts *opts, bool tokenizer,
                                 rt_footprint *out, gguf_error *err);
-
-/* The numbers of a model that is only planned: what rt_footprint_of needs.
- *   path  for errors
- * Errors: as rt_model_open for keys. */
-gguf_code rt_hparams_of_plan(const quant_plan *plan, const char *architecture, const char *path,
-                             rt_hparams *hp, gguf_error *err);
 
 #endif

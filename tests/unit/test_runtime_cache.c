@@ -1,6 +1,6 @@
 /* Several sequences in one session: batches that mix them, pages that they share, windows that
  * release what they passed. Each sequence must get the bits of a session of its own. */
-#include "runtime/engine/session_internal.h"
+#include "runtime/engine/ops.h"
 #include "unit_model.h"
 
 static rt_session_opts cache_opts(uint32_t n_seqs) {
@@ -115,7 +115,8 @@ START_TEST(refused_spans) {
     unit_fails(rt_session_eval_spans(f.session, &unknown, 1, NULL, &err), GGUF_E_USAGE,
                "no sequence 2", err);
     err = (gguf_error){0};
-    unit_fails(rt_seq_truncate(f.session, 0, 1, &err), GGUF_E_USAGE, "has 0 tokens, not 1", err);
+    unit_fails(rt_seq_truncate(f.session, 0, 1, NULL, &err), GGUF_E_USAGE, "has 0 tokens, not 1",
+               err);
     close_fixture(&f);
 }
 END_TEST
@@ -149,8 +150,8 @@ START_TEST(prefix_is_shared_until_written) {
     lengthen(&f, 200);
     extend(&f, 0, 150); /* pages 0, 1 and part of 2 */
     uint32_t before = n_free(&f, RT_KV_FULL);
-    unit_ok(rt_seq_share(f.session, 0, 1, 150, &err), err);
-    unit_ok(rt_seq_share(f.session, 0, 2, 70, &err), err);
+    unit_ok(rt_seq_share(f.session, 0, 1, 150, NULL, &err), err);
+    unit_ok(rt_seq_share(f.session, 0, 2, 70, NULL, &err), err);
     ck_assert_uint_eq(n_free(&f, RT_KV_FULL), before);
     extend(&f, 1, 20); /* page 2 is copied */
     ck_assert_uint_eq(n_free(&f, RT_KV_FULL), before - 1);
@@ -159,9 +160,9 @@ START_TEST(prefix_is_shared_until_written) {
     extend(&f, 0, 50); /* page 2 is its own again; page 3 */
     ck_assert_uint_eq(n_free(&f, RT_KV_FULL), before - 3);
     extend(&f, 1, 5);
-    unit_ok(rt_seq_truncate(f.session, 0, 0, &err), err);
+    unit_ok(rt_seq_truncate(f.session, 0, 0, NULL, &err), err);
     extend(&f, 2, 60);
-    unit_ok(rt_seq_truncate(f.session, 2, 65, &err), err);
+    unit_ok(rt_seq_truncate(f.session, 2, 65, NULL, &err), err);
     extend(&f, 2, 30);
     rt_session_reset(f.session);
     ck_assert_uint_eq(n_free(&f, RT_KV_FULL), f.session->kv.pools[RT_KV_FULL].n_pages);
@@ -182,7 +183,7 @@ START_TEST(full_cache) {
                "all 3 pages of 64 tokens", err);
     ck_assert_uint_eq(rt_seq_n_past(f.session, 1), 0);
     extend(&f, 1, 64);
-    unit_ok(rt_seq_truncate(f.session, 0, 64, &err), err);
+    unit_ok(rt_seq_truncate(f.session, 0, 64, NULL, &err), err);
     extend(&f, 1, 64);
     close_fixture(&f);
 }
@@ -203,14 +204,14 @@ START_TEST(windows_release_pages) {
     for (int i = 0; i < 6; i++) extend(&f, 0, 60);
     ck_assert_uint_eq(seq->first[RT_KV_FULL], 0);
     ck_assert_uint_ge(seq->first[RT_KV_WINDOW], 4);
-    unit_ok(rt_seq_share(f.session, 0, 1, 360, &err), err);
+    unit_ok(rt_seq_share(f.session, 0, 1, 360, NULL, &err), err);
     extend(&f, 1, 40);
     extend(&f, 0, 40);
-    unit_fails(rt_seq_truncate(f.session, 0, 100, &err), GGUF_E_LIMIT, "no longer hold", err);
+    unit_fails(rt_seq_truncate(f.session, 0, 100, NULL, &err), GGUF_E_LIMIT, "no longer hold", err);
     ck_assert_uint_eq(rt_seq_n_past(f.session, 0), 400);
-    unit_ok(rt_seq_truncate(f.session, 0, 390, &err), err);
+    unit_ok(rt_seq_truncate(f.session, 0, 390, NULL, &err), err);
     extend(&f, 0, 10);
-    unit_ok(rt_seq_truncate(f.session, 0, 0, &err), err);
+    unit_ok(rt_seq_truncate(f.session, 0, 0, NULL, &err), err);
     extend(&f, 0, 100);
     close_fixture(&f);
 }
@@ -235,14 +236,17 @@ END_TEST
 
 /* Keys of the first layer, which depend on nothing but token and position. */
 static void first_keys(rt_session *session, uint32_t seq, uint32_t from, uint32_t n, float *keys) {
-    rt_kv_layer kv = rt_session_kv(session, 0);
+    rt_kv_layer kv = rt_op_kv(session, 0);
     for (uint32_t i = 0; i < n; i += 4) {
-        rt_tile chunk = {.pages[RT_KV_FULL] = rt_kv_table(&session->kv, RT_KV_FULL, seq),
-                         .pages[RT_KV_WINDOW] = rt_kv_table(&session->kv, RT_KV_WINDOW, seq),
-                         .n = 4,
-                         .pos = from + i};
-        rt_batch batch = {.chunks = &chunk, .n_chunks = 1, .n = 4};
-        session->backend->ops->kv_load(session->backend, &kv, &batch, keys + i * kv.n_cols_k);
+        rt_tile tile = {.pages[RT_KV_FULL] = rt_kv_table(&session->kv, RT_KV_FULL, seq),
+                        .pages[RT_KV_WINDOW] = rt_kv_table(&session->kv, RT_KV_WINDOW, seq),
+                        .n = 4,
+                        .pos = from + i};
+        rt_batch batch = {.tiles = &tile, .n_tiles = 1, .n = 4};
+        rt_backend *backend = session->places[0];
+        backend->ops->kv_load(backend, &kv, &batch, session->layout.k);
+        backend->ops->read(backend, session->layout.k, 4 * kv.n_cols_k * sizeof *keys,
+                           keys + i * kv.n_cols_k);
     }
 }
 
@@ -257,12 +261,12 @@ START_TEST(shift_moves_keys) {
     opts.kv_type = GGUF_TYPE_F32;
     fixture f = open_fixture(shifted[_i], &opts);
     lengthen(&f, 256);
-    uint32_t n_cols = rt_session_kv(f.session, 0).n_cols_k;
+    uint32_t n_cols = rt_op_kv(f.session, 0).n_cols_k;
     float *keys = malloc(2 * 64 * n_cols * sizeof *keys);
     const rt_span direct[] = {{1, f.ref.tokens, 64, RT_LOGITS_NONE}};
     const rt_span rest[] = {{1, f.ref.tokens + 192, 64, RT_LOGITS_NONE}};
     extend(&f, 0, 256);
-    unit_ok(rt_seq_share(f.session, 0, 2, 256, &err), err);
+    unit_ok(rt_seq_share(f.session, 0, 2, 256, NULL, &err), err);
     unit_ok(rt_seq_shift(f.session, 0, 64, 128, &err), err);
     ck_assert_uint_eq(rt_seq_n_past(f.session, 0), 128);
     unit_ok(rt_session_eval_spans(f.session, direct, 1, NULL, &err), err);
@@ -273,7 +277,7 @@ START_TEST(shift_moves_keys) {
     first_keys(f.session, 1, from, 128 - from, keys + 64 * n_cols);
     ck_assert_double_le(unit_distance(keys, keys + 64 * n_cols, (128 - from) * n_cols), 1e-5);
     /* The sequence that shared the pages is as it was, and the shifted one goes on. */
-    unit_ok(rt_seq_truncate(f.session, 2, 255, &err), err);
+    unit_ok(rt_seq_truncate(f.session, 2, 255, NULL, &err), err);
     extend(&f, 2, 1);
     const rt_span more[] = {{0, f.ref.tokens, 200, RT_LOGITS_NONE}};
     unit_ok(rt_session_eval_spans(f.session, more, 1, NULL, &err), err);
@@ -289,9 +293,9 @@ START_TEST(refused_shifts) {
     fixture f = open_fixture("models/gemma3", &opts);
     lengthen(&f, 256);
     extend(&f, 0, 256);
-    unit_fails(rt_seq_shift(f.session, 0, 10, 64, &err), GGUF_E_USAGE, "no whole pages", err);
+    unit_fails(rt_seq_shift(f.session, 0, 10, 64, &err), GGUF_E_USAGE, "not whole pages", err);
     err = (gguf_error){0};
-    unit_fails(rt_seq_shift(f.session, 0, 192, 128, &err), GGUF_E_USAGE, "no whole pages", err);
+    unit_fails(rt_seq_shift(f.session, 0, 192, 128, &err), GGUF_E_USAGE, "not whole pages", err);
     extend(&f, 0, 0);
     err = (gguf_error){0};
     close_fixture(&f);

@@ -1,4 +1,5 @@
 /* Memory: sessions allocate what the footprint says, and a process needs about what it predicts. */
+#include "runtime/engine/cpu/cpu_internal.h"
 #include "runtime/engine/session_internal.h"
 #include "runtime/sizing/footprint.h"
 #include "unit_model.h"
@@ -45,8 +46,13 @@ static void check_allocation(const char *folder, const rt_session_opts *opts) {
     const rt_hparams *hp = rt_model_hparams(model);
     unit_ok(rt_footprint_of(hp, opts, 1000, 0, &footprint, &err), err);
     unit_ok(rt_session_new(model, opts, &session, &err), err);
-    check_block(session->kv_bytes, footprint.kv_bytes);
-    check_block(session->compute, footprint.compute_bytes);
+    const rt_cpu *cpu = rt_cpu_of(session->places[0]);
+    check_block(cpu->cache, footprint.kv_bytes);
+    check_block(cpu->arena, session->layout.arena_bytes + session->layout.work_bytes[0]);
+    check_block(session->host, session->layout.host_bytes);
+    ck_assert_uint_eq(footprint.compute_bytes, session->layout.arena_bytes +
+                                                   session->layout.work_bytes[0] +
+                                                   session->layout.host_bytes);
     ck_assert_uint_eq(footprint.weights_bytes, 1000);
     ck_assert_uint_eq(footprint.total_bytes, 1000 + footprint.kv_bytes + footprint.compute_bytes +
                                                  footprint.overhead_bytes);
@@ -123,7 +129,7 @@ START_TEST(unfit_blocks) {
     rt_model *model = unit_model("models/mistral", GGUF_TYPE_F32);
     rt_hparams hp = *rt_model_hparams(model);
     rt_session_opts opts = rt_session_defaults();
-    hp.head_dim_k = 40;
+    for (uint32_t i = 0; i < hp.n_layer; i++) hp.layers[i].head_dim_k = 40;
     opts.kv_type = GGUF_TYPE_Q8_0;
     unit_fails(rt_footprint_of(&hp, &opts, 0, 0, &footprint, &err), GGUF_E_SHAPE,
                "this model's have 80 and 96", err);

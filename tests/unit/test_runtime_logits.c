@@ -241,7 +241,7 @@ static float *logits_and_routes(const rt_model *model, uint32_t kv_type, const u
     *r = (routes){{0}};
     ck_assert_uint_le(ref->n, 64);
     unit_ok(rt_session_new(model, &opts, &session, &err), err);
-    rt_session_set_hook(session, note_routes, r);
+    unit_ok(rt_session_set_hook(session, note_routes, r, &err), err);
     unit_ok(rt_session_eval(session, ref->tokens, ref->n, RT_LOGITS_ALL, logits, &err), err);
     rt_session_free(session);
     return logits;
@@ -388,9 +388,9 @@ START_TEST(hook_sees_every_product) {
     rt_session *session;
     float *logits = malloc(rt_model_hparams(model)->n_vocab * sizeof *logits);
     unit_ok(rt_session_new(model, &opts, &session, &err), err);
-    rt_session_set_hook(session, count_call, &s);
+    unit_ok(rt_session_set_hook(session, count_call, &s, &err), err);
     unit_ok(rt_session_eval(session, ref.tokens, 50, RT_LOGITS_LAST, logits, &err), err);
-    rt_session_set_hook(session, NULL, NULL);
+    unit_ok(rt_session_set_hook(session, NULL, NULL, &err), err);
     unit_ok(rt_session_eval(session, ref.tokens, 2, RT_LOGITS_LAST, logits, &err), err);
     ck_assert_uint_eq(s.n_calls, 3 * 3 * 7 + 1);
     ck_assert_uint_eq(s.n_output, 1);

@@ -112,6 +112,11 @@ static void uneven_layers(gguf_meta *meta) {
     gguf_meta_set_array(meta, "llama.feed_forward_length", GGUF_VALUE_U32, 3, per_layer);
 }
 
+static void few_layers(gguf_meta *meta) {
+    const uint32_t per_layer[] = {128, 128};
+    gguf_meta_set_array(meta, "llama.feed_forward_length", GGUF_VALUE_U32, 2, per_layer);
+}
+
 static const struct {
     change change;
     gguf_code code;
@@ -124,7 +129,8 @@ static const struct {
     {{.edit = one_layer_more}, GGUF_E_MISSING, "'blk.3."},
     {{.edit = one_layer_less}, GGUF_E_UNSUPPORTED, "'blk.2."},
     {{.edit = text_layers}, GGUF_E_TYPE, "'llama.block_count'"},
-    {{.edit = uneven_layers}, GGUF_E_TYPE, "differs between layers"},
+    {{.edit = uneven_layers}, GGUF_E_SHAPE, "the model's keys say 64 x 64"},
+    {{.edit = few_layers}, GGUF_E_TYPE, "has no count for every layer"},
     {{.edit = no_width}, GGUF_E_MISSING, "'llama.embedding_length' is missing"},
     {{.edit = zero_width}, GGUF_E_LIMIT, "'llama.embedding_length'"},
     {{.edit = other_width}, GGUF_E_SHAPE, "'token_embd.weight' has 64 x 640 x 1 x 1"},

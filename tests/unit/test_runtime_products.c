@@ -68,35 +68,69 @@ static void check_row(const rt_weight *w, uint32_t mat, const float *x, const fl
     free(row);
 }
 
+/* The product once more, in a backend of its own: the input at 0, the output at `out`. */
+typedef struct bench {
+    rt_backend *backend;
+    rt_grouping grouping;
+    rt_off out;
+    size_t n_out; /* rows */
+} bench;
+
+static bench open_bench(const products *p, const rt_weight *w, const rt_product *product,
+                        size_t n_out) {
+    gguf_error err = {0};
+    size_t n_in = product->n_heads ? product->n_rows * product->n_heads : product->n_rows;
+    uint64_t in_bytes = (n_in * w->n_cols * sizeof(float) + 63) / 64 * 64;
+    uint64_t out_bytes = (n_out * w->n_rows * sizeof(float) + 63) / 64 * 64;
+    bench b = {.out = in_bytes, .n_out = n_out};
+    b.grouping = (rt_grouping){w->n_mats, in_bytes + out_bytes, 0, product->n_share};
+    b.grouping.rows = b.grouping.first + (w->n_mats + UINT64_C(1)) * sizeof(uint32_t);
+    const rt_backend_setup setup = {.hparams = &p->model->hparams,
+                                    .n_batch = p->session->layout.n_batch,
+                                    .arena_bytes = b.grouping.rows + n_out * sizeof(uint32_t) + 64,
+                                    .pool = p->session->pool};
+    unit_ok(rt_backend_cpu.open(&setup, &b.backend, &err), err);
+    b.backend->ops->write(b.backend, product->rows, n_in * w->n_cols * sizeof(float), 0);
+    b.backend->ops->set_input(b.backend, 0, n_in, w->n_cols);
+    return b;
+}
+
+/* The output, owned by the caller. */
+static float *close_bench(bench *b, const rt_weight *w) {
+    gguf_error err = {0};
+    uint64_t n_bytes = b->n_out * w->n_rows * sizeof(float);
+    float *out = malloc(n_bytes);
+    unit_ok(b->backend->ops->sync(b->backend, &err), err);
+    b->backend->ops->read(b->backend, b->out, n_bytes, out);
+    b->backend->ops->free(b->backend);
+    return out;
+}
+
 static void check_experts(products *p, const rt_weight *w, const rt_product *product) {
-    const rt_groups groups = {w->n_mats, product->first, product->routed, product->n_share};
-    size_t n = groups.first[w->n_mats];
-    float *out = malloc(n * w->n_rows * sizeof *out);
-    p->session->backend->ops->matmul_groups(p->session->backend, w, &groups, out, w->n_rows);
+    size_t n = product->first[w->n_mats];
+    bench b = open_bench(p, w, product, n);
+    const rt_backend_ops *ops = b.backend->ops;
+    ops->write(b.backend, product->first, (w->n_mats + UINT64_C(1)) * sizeof(uint32_t),
+               b.grouping.first);
+    ops->write(b.backend, product->routed, n * sizeof(uint32_t), b.grouping.rows);
+    ops->matmul_groups(b.backend, w, &b.grouping, b.out);
+    float *out = close_bench(&b, w);
     for (uint32_t e = 0; e < w->n_mats; e++)
-        for (uint32_t i = groups.first[e]; i < groups.first[e + 1]; i++)
-            check_row(w, e, product->rows + groups.rows[i] / groups.n_share * w->n_cols,
-                      out + (size_t)groups.rows[i] * w->n_rows);
+        for (uint32_t i = product->first[e]; i < product->first[e + 1]; i++)
+            check_row(w, e, product->rows + product->routed[i] / product->n_share * w->n_cols,
+                      out + (size_t)product->routed[i] * w->n_rows);
     free(out);
     p->n_stacked++;
 }
 
 /* A stack of one matrix per head: rows of all heads side by side. */
 static void check_heads(products *p, const rt_weight *w, const rt_product *product) {
-    uint32_t *mats = malloc(product->n_rows * w->n_mats * sizeof *mats);
-    uint32_t *first = malloc((w->n_mats + (size_t)1) * sizeof *first);
-    uint32_t *rows = malloc(product->n_rows * w->n_mats * sizeof *rows);
     size_t n = product->n_rows * w->n_mats;
-    float *out = malloc(n * w->n_rows * sizeof *out);
-    for (size_t i = 0; i < n; i++) mats[i] = (uint32_t)(i % w->n_mats);
-    rt_groups_sort(mats, n, w->n_mats, first, rows);
-    const rt_groups groups = {w->n_mats, first, rows, 1};
-    p->session->backend->ops->matmul_groups(p->session->backend, w, &groups, out, w->n_rows);
+    bench b = open_bench(p, w, product, n);
+    b.backend->ops->matmul_heads(b.backend, w, b.out, w->n_rows);
+    float *out = close_bench(&b, w);
     for (size_t i = 0; i < n; i++)
-        check_row(w, mats[i], product->rows + i * w->n_cols, out + i * w->n_rows);
-    free(mats);
-    free(first);
-    free(rows);
+        check_row(w, (uint32_t)(i % w->n_mats), product->rows + i * w->n_cols, out + i * w->n_rows);
     free(out);
     p->n_stacked++;
 }
@@ -110,8 +144,9 @@ static void check_product(void *ctx, const rt_product *product) {
     } else if (w->n_mats > 1) {
         check_heads(p, w, product);
     } else {
-        float *out = malloc(product->n_rows * w->n_rows * sizeof *out);
-        p->session->backend->ops->matmul(p->session->backend, w, out);
+        bench b = open_bench(p, w, product, product->n_rows);
+        b.backend->ops->matmul(b.backend, w, b.out);
+        float *out = close_bench(&b, w);
         for (size_t t = 0; t < product->n_rows; t++)
             check_row(w, 0, product->rows + t * w->n_cols, out + t * w->n_rows);
         free(out);
@@ -142,7 +177,7 @@ START_TEST(quantised_products) {
     products p = {.model = model};
     float *logits = malloc(ref.n_logits * sizeof *logits);
     unit_ok(rt_session_new(model, &opts, &p.session, &err), err);
-    rt_session_set_hook(p.session, check_product, &p);
+    unit_ok(rt_session_set_hook(p.session, check_product, &p, &err), err);
     unit_ok(rt_session_eval(p.session, ref.tokens, 40, RT_LOGITS_LAST, logits, &err), err);
     ck_assert_uint_ge(p.n_checked, 12);
     ck_assert_int_eq(p.n_stacked > 0, quantised[_i].stacked);

@@ -54,7 +54,7 @@ static gguf_code eval(run *r, const int32_t *tokens, uint32_t n, float *logits) 
 static gguf_code rewind_to_depth(run *r) {
     uint32_t depth = r->record->n_depth;
     if (rt_session_n_past(r->session) >= depth && depth > 0 &&
-        rt_seq_truncate(r->session, 0, depth, NULL) == GGUF_OK)
+        rt_seq_truncate(r->session, 0, depth, NULL, NULL) == GGUF_OK)
         return GGUF_OK;
     rt_session_reset(r->session);
     return eval(r, r->tokens, depth, NULL);

@@ -93,7 +93,8 @@ static size_t keep_common(generator *g, const rt_ids *prompt) {
     size_t n = 0, most = g->past.n < g->n_exact ? g->past.n : g->n_exact;
     while (n < most && n + 1 < prompt->n && g->past.data[n] == prompt->data[n]) n++;
     g->n_exact = SIZE_MAX;
-    if (rt_seq_truncate(g->session, 0, (uint32_t)n, NULL)) rt_session_reset(g->session);
+    uint32_t n_kept;
+    if (rt_seq_truncate(g->session, 0, (uint32_t)n, &n_kept, NULL)) rt_session_reset(g->session);
     return g->past.n = rt_session_n_past(g->session);
 }
 

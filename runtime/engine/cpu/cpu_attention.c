@@ -1,4 +1,4 @@
-/* The KV cache and attention. A unit of work is a chunk of tokens, one KV head and some of its
+/* The KV cache and attention. A unit of work is a tile of tokens, one KV head and some of its
  * query heads: each page of keys and values is brought to f32 once and serves all of them. Pages
  * come in order, so a token's result does not depend on its neighbours. */
 #include "runtime/engine/cpu/cpu_internal.h"
@@ -16,16 +16,17 @@ enum {
  */
 
 typedef struct store_job {
+    uint8_t *cache;
     const rt_kv_layer *kv;
     const rt_batch *batch;
     const float *k, *v;
     atomic_size_t failed; /* 1 + a position that could not be stored, or 0 */
 } store_job;
 
-static uint8_t *kv_row(const rt_kv_layer *kv, const rt_tile *chunk, uint32_t pos, uint64_t off,
-                       uint64_t row_bytes) {
-    uint64_t page = chunk->pages[kv->kv_class][pos / RT_KV_PAGE_TOKENS];
-    return kv->base + page * kv->page_bytes + off + pos % RT_KV_PAGE_TOKENS * row_bytes;
+static uint8_t *kv_row(uint8_t *cache, const rt_kv_layer *kv, const rt_tile *tile, uint32_t pos,
+                       uint64_t off, uint64_t row_bytes) {
+    uint64_t page = tile->pages[kv->kv_class][pos / RT_KV_PAGE_TOKENS];
+    return cache + kv->off + page * kv->page_bytes + off + pos % RT_KV_PAGE_TOKENS * row_bytes;
 }
 
 static bool store_row(uint32_t type, const float *src, size_t n_cols, uint8_t *dst) {
@@ -38,38 +39,43 @@ static bool store_row(uint32_t type, const float *src, size_t n_cols, uint8_t *d
 static void store_task(void *ctx, size_t task, unsigned worker) {
     store_job *job = ctx;
     const rt_kv_layer *kv = job->kv;
-    const rt_tile *chunk = &job->batch->chunks[task];
+    const rt_tile *tile = &job->batch->tiles[task];
     (void)worker;
-    for (uint32_t t = 0; t < chunk->n; t++) {
-        uint32_t pos = chunk->pos + t;
-        size_t row = chunk->row + t;
+    for (uint32_t t = 0; t < tile->n; t++) {
+        uint32_t pos = tile->pos + t;
+        size_t row = tile->row + t;
         bool ok = store_row(kv->type, job->k + row * kv->n_cols_k, kv->n_cols_k,
-                            kv_row(kv, chunk, pos, kv->k_off, kv->row_bytes_k));
+                            kv_row(job->cache, kv, tile, pos, kv->k_off, kv->row_bytes_k));
         if (job->v && ok)
             ok = store_row(kv->type, job->v + row * kv->n_cols_v, kv->n_cols_v,
-                           kv_row(kv, chunk, pos, kv->v_off, kv->row_bytes_v));
+                           kv_row(job->cache, kv, tile, pos, kv->v_off, kv->row_bytes_v));
         if (!ok) atomic_store(&job->failed, pos + (size_t)1);
     }
 }
 
-gguf_code rt_cpu_kv_store(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch,
-                          const float *k, const float *v, gguf_error *err) {
-    store_job job = {.kv = kv, .batch = batch, .k = k, .v = v};
-    gguf_pool_run(rt_cpu_of(backend)->pool, batch->n_chunks, store_task, &job);
+void rt_cpu_kv_store(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch, rt_off k,
+                     rt_off v) {
+    rt_cpu *cpu = rt_cpu_of(backend);
+    store_job job = {.cache = cpu->cache, .kv = kv, .batch = batch};
+    job.k = rt_cpu_at(backend, k);
+    job.v = rt_cpu_at(backend, v);
+    gguf_pool_run(cpu->pool, batch->n_tiles, store_task, &job);
     size_t failed = atomic_load(&job.failed);
-    if (!failed) return GGUF_OK;
-    return gguf_fail(err, GGUF_E_NONFINITE, NULL, GGUF_NO_OFFSET,
-                     "the keys or values of position %zu do not fit the KV type %s", failed - 1,
-                     gguf_type_name(kv->type));
+    if (failed)
+        gguf_fail(&backend->failure, GGUF_E_NONFINITE, NULL, GGUF_NO_OFFSET,
+                  "the keys or values of position %zu do not fit the KV type %s", failed - 1,
+                  gguf_type_name(kv->type));
 }
 
-void rt_cpu_kv_load(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch, float *k) {
-    (void)backend;
-    for (size_t c = 0; c < batch->n_chunks; c++) {
-        const rt_tile *chunk = &batch->chunks[c];
-        for (uint32_t t = 0; t < chunk->n; t++)
-            quant_decode(kv->type, kv_row(kv, chunk, chunk->pos + t, kv->k_off, kv->row_bytes_k), 1,
-                         kv->n_cols_k, k + (size_t)(chunk->row + t) * kv->n_cols_k, NULL);
+void rt_cpu_kv_load(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch, rt_off k) {
+    uint8_t *cache = rt_cpu_of(backend)->cache;
+    float *rows = rt_cpu_at(backend, k);
+    for (size_t i = 0; i < batch->n_tiles; i++) {
+        const rt_tile *tile = &batch->tiles[i];
+        for (uint32_t t = 0; t < tile->n; t++)
+            quant_decode(kv->type,
+                         kv_row(cache, kv, tile, tile->pos + t, kv->k_off, kv->row_bytes_k), 1,
+                         kv->n_cols_k, rows + (size_t)(tile->row + t) * kv->n_cols_k, NULL);
     }
 }
 
@@ -86,7 +92,7 @@ typedef struct attention_job {
     uint32_t group;      /* query heads per KV head */
     uint32_t unit_heads; /* query heads per unit */
     uint32_t n_parts;    /* units per KV head */
-    uint32_t task_units; /* units of one chunk that make a task */
+    uint32_t task_units; /* units of one tile that make a task */
     uint32_t n_k, n_v;   /* head dimensions, padded to whole vectors */
 } attention_job;
 
@@ -99,10 +105,10 @@ typedef struct attention_scratch {
     float *blocks;     /* whole blocks that cover one head's part of a row */
 } attention_scratch;
 
-/* Some query heads of one KV head, for one chunk. Query i is head `head + i % n_heads` of token
+/* Some query heads of one KV head, for one tile. Query i is head `head + i % n_heads` of token
  * `i / n_heads`. */
 typedef struct unit {
-    const rt_tile *chunk;
+    const rt_tile *tile;
     uint32_t head_kv, head, n_heads;
 } unit;
 
@@ -110,13 +116,22 @@ static uint32_t padded(uint32_t n) {
     return (uint32_t)rt_round_up(n, RT_STRIP);
 }
 
-uint64_t rt_cpu_attention_scratch(const rt_hparams *hp) {
-    uint64_t n_k = padded(hp->head_dim_k), n_v = padded(hp->head_dim_v);
-    uint32_t group = hp->n_head / hp->n_head_kv;
+static uint64_t layer_scratch(const rt_layer_hparams *l) {
+    uint64_t n_k = padded(l->head_dim_k), n_v = padded(l->head_dim_v);
+    uint32_t group = l->n_head / l->n_head_kv;
     uint64_t n_rows = RT_KV_PAGE_TOKENS + RT_STRIP +
                       UINT64_C(1) * RT_TILE_TOKENS * (group < UNIT_HEADS ? group : UNIT_HEADS);
     uint64_t n_floats = n_rows * (n_k + n_v + 2) + n_k + n_v + 64;
     return n_floats * sizeof(float);
+}
+
+uint64_t rt_cpu_attention_scratch(const rt_hparams *hp) {
+    uint64_t most = 0;
+    for (uint32_t i = 0; i < hp->n_layer; i++) {
+        uint64_t n_bytes = hp->layers[i].n_head ? layer_scratch(&hp->layers[i]) : 0;
+        if (n_bytes > most) most = n_bytes;
+    }
+    return most;
 }
 
 static attention_scratch carve_scratch(const attention_job *job, unsigned worker) {
@@ -178,8 +193,8 @@ static uint32_t first_visible(const attention_job *job, uint32_t pos) {
     return window == 0 || pos < window ? 0 : pos - window + 1;
 }
 
-static uint32_t end_visible(const attention_job *job, const rt_tile *chunk, uint32_t t) {
-    return job->shape->causal ? chunk->pos + t + 1 : chunk->n_seen;
+static uint32_t end_visible(const attention_job *job, const rt_tile *tile, uint32_t t) {
+    return job->shape->causal ? tile->pos + t + 1 : tile->n_seen;
 }
 
 /* The rows first .. end of the page at position `start` among the visible positions. */
@@ -199,16 +214,16 @@ static void load_strip(const attention_job *job, const attention_scratch *s, con
                        uint32_t start, uint32_t first, uint32_t end) {
     const rt_kv_layer *kv = job->kv;
     const rt_attention *shape = job->shape;
-    load_rows(job, kv_row(kv, u->chunk, start, kv->k_off, 0), kv->row_bytes_k, u->head_kv,
-              shape->head_dim_k, job->n_k, first, end, s);
+    load_rows(job, kv_row(job->cpu->cache, kv, u->tile, start, kv->k_off, 0), kv->row_bytes_k,
+              u->head_kv, shape->head_dim_k, job->n_k, first, end, s);
     job->cpu->kernels->transpose(s->rows, job->n_k,
                                  s->k + (size_t)(first / RT_STRIP * RT_STRIP) * job->n_k);
     if (kv->n_cols_v == 0) {
         place_values(job, s, job->n_k, first, end);
         return;
     }
-    load_rows(job, kv_row(kv, u->chunk, start, kv->v_off, 0), kv->row_bytes_v, u->head_kv,
-              shape->head_dim_v, job->n_v, first, end, s);
+    load_rows(job, kv_row(job->cpu->cache, kv, u->tile, start, kv->v_off, 0), kv->row_bytes_v,
+              u->head_kv, shape->head_dim_v, job->n_v, first, end, s);
     place_values(job, s, job->n_v, first, end);
 }
 
@@ -224,10 +239,10 @@ static void load_page(const attention_job *job, const attention_scratch *s, cons
 /* Bring all queries of the unit forward by the page that starts at position `start`. */
 static void attend_page(const attention_job *job, const attention_scratch *s, const unit *u,
                         uint32_t start) {
-    const rt_tile *chunk = u->chunk;
+    const rt_tile *tile = u->tile;
     const rt_kv_page page = {s->k, s->v, job->n_k, job->n_v, job->shape->scale, job->shape->cap};
-    load_page(job, s, u, start, visible_rows(start, first_visible(job, chunk->pos), chunk->n_seen));
-    uint32_t n_queries = chunk->n * u->n_heads;
+    load_page(job, s, u, start, visible_rows(start, first_visible(job, tile->pos), tile->n_seen));
+    uint32_t n_queries = tile->n * u->n_heads;
     for (uint32_t i = 0; i < n_queries; i += RT_QUERIES) {
         rt_queries qs = {.q = s->q + (size_t)i * job->n_k, .acc = s->acc + (size_t)i * job->n_v};
         qs.state = &s->state[i];
@@ -235,7 +250,7 @@ static void attend_page(const attention_job *job, const attention_scratch *s, co
         for (uint32_t k = 0; k < qs.n; k++) {
             uint32_t t = (i + k) / u->n_heads;
             visible rows =
-                visible_rows(start, first_visible(job, chunk->pos + t), end_visible(job, chunk, t));
+                visible_rows(start, first_visible(job, tile->pos + t), end_visible(job, tile, t));
             qs.first[k] = rows.first;
             qs.end[k] = rows.end;
         }
@@ -244,13 +259,13 @@ static void attend_page(const attention_job *job, const attention_scratch *s, co
 }
 
 static size_t query_index(const attention_job *job, const unit *u, size_t i) {
-    return (u->chunk->row + i / u->n_heads) * job->shape->n_head + u->head + i % u->n_heads;
+    return (u->tile->row + i / u->n_heads) * job->shape->n_head + u->head + i % u->n_heads;
 }
 
 /* A sink is a key that was seen already, and has no value. */
 static void start_queries(const attention_job *job, const attention_scratch *s, const unit *u) {
     uint32_t dim = job->shape->head_dim_k;
-    size_t n_queries = (size_t)u->chunk->n * u->n_heads;
+    size_t n_queries = (size_t)u->tile->n * u->n_heads;
     const float *sinks = job->shape->sinks;
     memset(s->q, 0, n_queries * job->n_k * sizeof *s->q);
     memset(s->acc, 0, n_queries * job->n_v * sizeof *s->acc);
@@ -263,7 +278,7 @@ static void start_queries(const attention_job *job, const attention_scratch *s, 
 
 static void finish_queries(const attention_job *job, const attention_scratch *s, const unit *u) {
     uint32_t dim = job->shape->head_dim_v;
-    for (size_t i = 0; i < (size_t)u->chunk->n * u->n_heads; i++) {
+    for (size_t i = 0; i < (size_t)u->tile->n * u->n_heads; i++) {
         const float *acc = s->acc + i * job->n_v;
         float *out = job->out + query_index(job, u, i) * dim;
         float scale = 1.0f / s->state[i].sum;
@@ -272,24 +287,24 @@ static void finish_queries(const attention_job *job, const attention_scratch *s,
 }
 
 static void attend_unit(const attention_job *job, const attention_scratch *s, const unit *u) {
-    uint32_t start = first_visible(job, u->chunk->pos) / RT_KV_PAGE_TOKENS * RT_KV_PAGE_TOKENS;
+    uint32_t start = first_visible(job, u->tile->pos) / RT_KV_PAGE_TOKENS * RT_KV_PAGE_TOKENS;
     start_queries(job, s, u);
-    for (; start < u->chunk->n_seen; start += RT_KV_PAGE_TOKENS) attend_page(job, s, u, start);
+    for (; start < u->tile->n_seen; start += RT_KV_PAGE_TOKENS) attend_page(job, s, u, start);
     finish_queries(job, s, u);
 }
 
-static uint32_t units_per_chunk(const attention_job *job) {
+static uint32_t units_per_tile(const attention_job *job) {
     return job->shape->n_head_kv * job->n_parts;
 }
 
 static void attention_task(void *ctx, size_t task, unsigned worker) {
     const attention_job *job = ctx;
     attention_scratch s = carve_scratch(job, worker);
-    uint32_t n_units = units_per_chunk(job);
+    uint32_t n_units = units_per_tile(job);
     uint32_t tasks = (n_units + job->task_units - 1) / job->task_units;
     uint32_t index = (uint32_t)(task % tasks) * job->task_units, end = index + job->task_units;
     for (; index < end && index < n_units; index++) {
-        unit u = {.chunk = &job->batch->chunks[task / tasks], .head_kv = index / job->n_parts};
+        unit u = {.tile = &job->batch->tiles[task / tasks], .head_kv = index / job->n_parts};
         uint32_t first = index % job->n_parts * job->unit_heads, left = job->group - first;
         u.head = u.head_kv * job->group + first;
         u.n_heads = left < job->unit_heads ? left : job->unit_heads;
@@ -300,25 +315,25 @@ static void attention_task(void *ctx, size_t task, unsigned worker) {
 /* As many units as make a task worth its call. */
 static uint32_t units_per_task(const attention_job *job) {
     size_t n_seen = 1;
-    for (size_t c = 0; c < job->batch->n_chunks; c++)
-        if (job->batch->chunks[c].n_seen > n_seen) n_seen = job->batch->chunks[c].n_seen;
+    for (size_t c = 0; c < job->batch->n_tiles; c++)
+        if (job->batch->tiles[c].n_seen > n_seen) n_seen = job->batch->tiles[c].n_seen;
     size_t tokens = job->batch->n < RT_TILE_TOKENS ? job->batch->n : RT_TILE_TOKENS;
     size_t elems = n_seen * tokens * job->unit_heads * job->n_k;
     uint32_t units = (uint32_t)(MIN_TASK_ELEMS / elems + 1);
-    return units < units_per_chunk(job) ? units : units_per_chunk(job);
+    return units < units_per_tile(job) ? units : units_per_tile(job);
 }
 
 void rt_cpu_attention(rt_backend *backend, const rt_attention *attention, const rt_kv_layer *kv,
-                      const rt_batch *batch, const float *q, float *out) {
+                      const rt_batch *batch, rt_off q, rt_off out) {
     attention_job job = {.cpu = rt_cpu_of(backend), .shape = attention, .kv = kv, .batch = batch};
-    job.q = q;
-    job.out = out;
+    job.q = rt_cpu_at(backend, q);
+    job.out = rt_cpu_at(backend, out);
     job.group = attention->n_head / attention->n_head_kv;
     job.unit_heads = job.group < UNIT_HEADS ? job.group : UNIT_HEADS;
     job.n_parts = (job.group + job.unit_heads - 1) / job.unit_heads;
     job.n_k = padded(attention->head_dim_k);
     job.n_v = padded(attention->head_dim_v);
     job.task_units = units_per_task(&job);
-    size_t n_tasks = (units_per_chunk(&job) + job.task_units - 1) / job.task_units;
-    gguf_pool_run(job.cpu->pool, batch->n_chunks * n_tasks, attention_task, &job);
+    size_t n_tasks = (units_per_tile(&job) + job.task_units - 1) / job.task_units;
+    gguf_pool_run(job.cpu->pool, batch->n_tiles * n_tasks, attention_task, &job);
 }

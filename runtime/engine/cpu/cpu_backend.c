@@ -1,31 +1,77 @@
-/* The CPU backend: its table and its working memory. */
+/* The CPU backend: its table and its memory. */
 #include "runtime/engine/cpu/cpu_internal.h"
+#include "runtime/engine/memory.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 static void cpu_free(rt_backend *backend) {
-    free(rt_cpu_of(backend));
+    rt_cpu *cpu = rt_cpu_of(backend);
+    free(cpu->arena);
+    free(cpu->cache);
+    free(cpu);
+}
+
+/* ---- the host and the arena --------------------------------------------------------------------
+ */
+
+static void cpu_write(rt_backend *backend, const void *src, uint64_t n_bytes, rt_off dst) {
+    memcpy(rt_cpu_at(backend, dst), src, n_bytes);
+}
+
+static void cpu_read(rt_backend *backend, rt_off src, uint64_t n_bytes, void *dst) {
+    memcpy(dst, rt_cpu_at(backend, src), n_bytes);
+}
+
+static const void *cpu_look(rt_backend *backend, rt_off src, uint64_t n_bytes, void *room) {
+    (void)n_bytes;
+    (void)room;
+    return rt_cpu_at(backend, src);
+}
+
+static gguf_code cpu_sync(rt_backend *backend, gguf_error *err) {
+    gguf_error failure = backend->failure;
+    backend->failure = (gguf_error){0};
+    if (failure.code && err && !err->code) *err = failure;
+    return failure.code;
+}
+
+static void cpu_copy_cache(rt_backend *backend, uint64_t from, uint64_t to, uint64_t n_bytes) {
+    uint8_t *cache = rt_cpu_of(backend)->cache;
+    memcpy(cache + to, cache + from, n_bytes);
 }
 
 static const rt_backend_ops cpu_ops = {
-    .name = "cpu",
     .free = cpu_free,
+    .write = cpu_write,
+    .read = cpu_read,
+    .look = cpu_look,
+    .sync = cpu_sync,
     .embed = rt_cpu_embed,
+    .gather = rt_cpu_gather,
+    .copy = rt_cpu_copy,
     .norm = rt_cpu_norm,
-    .set_input = rt_cpu_set_input,
-    .matmul = rt_cpu_matmul,
-    .matmul_groups = rt_cpu_matmul_groups,
     .rope = rt_cpu_rope,
-    .kv_store = rt_cpu_kv_store,
-    .kv_load = rt_cpu_kv_load,
-    .attention = rt_cpu_attention,
     .activate = rt_cpu_activate,
     .add = rt_cpu_add,
     .combine = rt_cpu_combine,
-    .shape = rt_cpu_shape,
-    .copy = rt_cpu_copy,
+    .scale_softcap = rt_cpu_scale_softcap,
+    .set_input = rt_cpu_set_input,
+    .matmul = rt_cpu_matmul,
+    .matmul_heads = rt_cpu_matmul_heads,
+    .matmul_groups = rt_cpu_matmul_groups,
     .route = rt_cpu_route,
+    .group = rt_cpu_group,
+    .copy_cache = cpu_copy_cache,
+    .kv_store = rt_cpu_kv_store,
+    .kv_load = rt_cpu_kv_load,
+    .attention = rt_cpu_attention,
+    .conv = rt_cpu_conv,
+    .mamba2 = rt_cpu_mamba2,
 };
+
+/* ---- memory ------------------------------------------------------------------------------------
+ */
 
 /* Of one worker, in whole cache lines. */
 static uint64_t scratch_bytes(const rt_hparams *hp) {
@@ -33,22 +79,36 @@ static uint64_t scratch_bytes(const rt_hparams *hp) {
     return rt_round_up(matmul > attention ? matmul : attention, 64);
 }
 
-uint64_t rt_cpu_work_bytes(const rt_hparams *hp, uint32_t n_batch, unsigned n_threads) {
-    return rt_round_up(rt_cpu_acts_bytes(hp, n_batch), 64) + n_threads * scratch_bytes(hp);
+static uint64_t acts_bytes(const rt_hparams *hp, uint32_t n_batch) {
+    return rt_round_up(rt_cpu_acts_bytes(hp, n_batch), 64);
 }
 
-gguf_code rt_cpu_new(const rt_hparams *hp, uint32_t n_batch, rt_precision precision,
-                     gguf_pool *pool, void *work, rt_backend **out, gguf_error *err) {
+static uint64_t cpu_work_bytes(const rt_hparams *hp, uint32_t n_batch, unsigned n_threads) {
+    return acts_bytes(hp, n_batch) + n_threads * scratch_bytes(hp);
+}
+
+/* The arena, and after it the encoded input and the workers' scratch. */
+static gguf_code cpu_open(const rt_backend_setup *setup, rt_backend **out, gguf_error *err) {
     rt_cpu *cpu = calloc(1, sizeof *cpu);
+    unsigned n_threads = gguf_pool_threads(setup->pool);
     *out = NULL;
     if (!cpu) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     cpu->base.ops = &cpu_ops;
     cpu->kernels = rt_cpu_kernels_get();
-    cpu->pool = pool;
-    cpu->precision = precision;
-    cpu->acts = work;
-    cpu->scratch = (uint8_t *)work + rt_round_up(rt_cpu_acts_bytes(hp, n_batch), 64);
-    cpu->scratch_bytes = scratch_bytes(hp);
+    cpu->pool = setup->pool;
+    cpu->precision = setup->precision;
+    uint64_t work = cpu_work_bytes(setup->hparams, setup->n_batch, n_threads);
+    gguf_code code = rt_allocate(setup->arena_bytes + work, &cpu->arena, err);
+    if (!code) code = rt_allocate(setup->cache_bytes, &cpu->cache, err);
+    if (code) {
+        cpu_free(&cpu->base);
+        return code;
+    }
+    cpu->acts = cpu->arena + setup->arena_bytes;
+    cpu->scratch = cpu->acts + acts_bytes(setup->hparams, setup->n_batch);
+    cpu->scratch_bytes = scratch_bytes(setup->hparams);
     *out = &cpu->base;
     return GGUF_OK;
 }
+
+const rt_backend_type rt_backend_cpu = {"cpu", cpu_work_bytes, cpu_open};

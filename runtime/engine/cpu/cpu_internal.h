@@ -10,6 +10,7 @@ typedef struct rt_cpu {
     const rt_cpu_kernels *kernels;
     gguf_pool *pool;
     rt_precision precision;
+    uint8_t *arena, *cache;
     const float *input; /* [n_inputs][n_input_cols] */
     size_t n_inputs, n_input_cols;
     quant_act encoded;    /* what `acts` holds of the input; QUANT_ACT_NONE = nothing */
@@ -20,6 +21,15 @@ typedef struct rt_cpu {
 
 static inline rt_cpu *rt_cpu_of(rt_backend *backend) {
     return (rt_cpu *)(void *)backend;
+}
+
+/* Floats in the arena; NULL for RT_NO_OFF. */
+static inline float *rt_cpu_at(rt_backend *backend, rt_off off) {
+    return off == RT_NO_OFF ? NULL : (float *)(void *)(rt_cpu_of(backend)->arena + off);
+}
+
+static inline uint32_t *rt_cpu_ids_at(rt_backend *backend, rt_off off) {
+    return (uint32_t *)(void *)(rt_cpu_of(backend)->arena + off);
 }
 
 static inline float *rt_cpu_scratch(const rt_cpu *cpu, unsigned worker) {
@@ -36,32 +46,41 @@ uint64_t rt_cpu_acts_bytes(const rt_hparams *hp, uint32_t n_batch);
 uint64_t rt_cpu_attention_scratch(const rt_hparams *hp);
 
 /* Operations of backend.h. */
-void rt_cpu_set_input(rt_backend *backend, const float *x, size_t n, size_t n_cols);
-void rt_cpu_matmul(rt_backend *backend, const rt_weight *weight, float *out);
-void rt_cpu_matmul_groups(rt_backend *backend, const rt_weight *weight, const rt_groups *groups,
-                          float *out, size_t stride);
-gguf_code rt_cpu_kv_store(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch,
-                          const float *k, const float *v, gguf_error *err);
-void rt_cpu_kv_load(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch, float *k);
+void rt_cpu_set_input(rt_backend *backend, rt_off x, size_t n, size_t n_cols);
+void rt_cpu_matmul(rt_backend *backend, const rt_weight *weight, rt_off out);
+void rt_cpu_matmul_heads(rt_backend *backend, const rt_weight *weight, rt_off out, size_t stride);
+void rt_cpu_matmul_groups(rt_backend *backend, const rt_weight *weight, const rt_grouping *grouping,
+                          rt_off out);
+void rt_cpu_kv_store(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch, rt_off k,
+                     rt_off v);
+void rt_cpu_kv_load(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch, rt_off k);
 void rt_cpu_attention(rt_backend *backend, const rt_attention *attention, const rt_kv_layer *kv,
-                      const rt_batch *batch, const float *q, float *out);
+                      const rt_batch *batch, rt_off q, rt_off out);
+void rt_cpu_conv(rt_backend *backend, const rt_conv *conv, const rt_state_layer *state,
+                 const rt_batch *batch, rt_off x, size_t x_stride);
+void rt_cpu_mamba2(rt_backend *backend, const rt_mamba2 *mamba2, const rt_state_layer *state,
+                   const rt_batch *batch, rt_off x, size_t x_stride, rt_off dt, size_t dt_stride,
+                   rt_off y);
 void rt_cpu_embed(rt_backend *backend, const rt_weight *table, const int32_t *ids, size_t n,
-                  float *out);
-void rt_cpu_norm(rt_backend *backend, rt_norm kind, const rt_norm_weights *scale, float eps,
-                 const float *x, size_t n, size_t stride, float *out);
-void rt_cpu_rope(rt_backend *backend, rt_rope kind, const float *table, uint32_t n_rot, float *x,
+                  rt_off out);
+void rt_cpu_gather(rt_backend *backend, rt_off x, const uint32_t *rows, size_t n, size_t n_cols,
+                   rt_off out);
+void rt_cpu_norm(rt_backend *backend, rt_norm kind, const rt_norm_weights *norm, float eps,
+                 rt_off x, size_t n, size_t stride, rt_off out);
+void rt_cpu_rope(rt_backend *backend, rt_rope kind, rt_off table, uint32_t n_rot, rt_off x,
                  size_t n, uint32_t n_head, uint32_t head_dim);
-void rt_cpu_activate(rt_backend *backend, rt_activation activation, float *gate, const float *up,
+void rt_cpu_activate(rt_backend *backend, rt_activation activation, rt_off gate, rt_off up,
                      size_t n, size_t n_cols);
-void rt_cpu_add(rt_backend *backend, float *x, const float *y, float factor, const float *gates,
-                size_t n, size_t n_cols);
-void rt_cpu_combine(rt_backend *backend, const float *x, const float *weights, uint32_t k, size_t n,
-                    size_t n_cols, float *out);
-void rt_cpu_shape(rt_backend *backend, float *x, float factor, float cap, float limit, size_t n,
-                  size_t n_cols);
-void rt_cpu_copy(rt_backend *backend, const float *x, size_t x_stride, size_t n, size_t n_cols,
-                 float *out, size_t out_stride);
-void rt_cpu_route(rt_backend *backend, const rt_route_rule *rule, float *logits, size_t n,
-                  uint32_t *experts, float *weights);
+void rt_cpu_add(rt_backend *backend, rt_off x, rt_off y, float factor, rt_off gates, size_t n,
+                size_t n_cols);
+void rt_cpu_combine(rt_backend *backend, rt_off x, rt_off weights, uint32_t k, size_t n,
+                    size_t n_cols, rt_off out);
+void rt_cpu_scale_softcap(rt_backend *backend, rt_off x, float factor, float cap, float limit,
+                          size_t n, size_t n_cols);
+void rt_cpu_copy(rt_backend *backend, rt_off x, size_t x_stride, size_t n, size_t n_cols,
+                 rt_off out, size_t out_stride);
+void rt_cpu_route(rt_backend *backend, const rt_route_rule *rule, rt_off logits, size_t n,
+                  rt_off experts, rt_off weights);
+void rt_cpu_group(rt_backend *backend, rt_off mats, size_t n, const rt_grouping *grouping);
 
 #endif

@@ -33,6 +33,17 @@ typedef struct rt_queries {
     uint32_t first[RT_QUERIES], end[RT_QUERIES];
 } rt_queries;
 
+#define RT_MAX_TAPS 64 /* of a convolution */
+
+/* Tokens of one head of a recurrent layer, as far as all rows of its state share them. */
+typedef struct rt_scan {
+    const float *b, *c;      /* [n_tokens][n_state], x_stride apart */
+    const float *dt, *decay; /* [n_tokens] */
+    float d;
+    size_t n_tokens, x_stride, y_stride;
+    uint32_t n_state;
+} rt_scan;
+
 typedef struct rt_cpu_kernels {
     /* out = x / sqrt(mean(x^2) + eps) * weight; out may be x */
     void (*norm_rms)(const float *x, const float *weight, float eps, size_t n, float *out);
@@ -44,6 +55,15 @@ typedef struct rt_cpu_kernels {
     void (*activate)(rt_activation activation, float *gate, const float *up, size_t n);
     /* x = cap * tanh(x / cap) */
     void (*soft_cap)(float *x, float cap, size_t n);
+    /* Channels first .. first + n of a causal convolution, then silu, in place.
+     *   state  [n_kernel - 1][n_channels], moved on
+     *   x      [n_tokens] rows of n_channels, x_stride apart */
+    void (*conv)(const rt_conv *conv, uint32_t first, uint32_t n, float *state, float *x,
+                 size_t x_stride, size_t n_tokens);
+    /* Rows of a head's state: state = decay state + dt u B, y = state C + d u.
+     *   state  [n_rows][n_state], moved on
+     *   u      [n_tokens][n_rows], x_stride apart; y the same, y_stride apart */
+    void (*scan)(const rt_scan *scan, float *state, const float *u, uint32_t n_rows, float *y);
     /* out = half-precision values, all finite */
     void (*load_f16)(const void *src, size_t n, float *out);
     /* out [n][RT_STRIP] = the transpose of rows [RT_STRIP][n], n a multiple of 8 */

@@ -201,6 +201,62 @@ static void soft_cap(float *x, float cap, size_t n) {
     store_part(x + i, tanh8(load_part(x + i, n - i) / SPLAT(cap)) * SPLAT(cap), n - i);
 }
 
+/* ---- recurrent layers ---------------------------------------------------------------------------
+ */
+
+/* Eight channels (the first n of them) through all tokens of a run. */
+static void conv_part(const rt_conv *conv, uint32_t channel, size_t n, float *state, float *x,
+                      size_t x_stride, size_t n_tokens) {
+    uint32_t taps = conv->n_kernel, last = taps - 1;
+    v8f weight[RT_MAX_TAPS], seen[RT_MAX_TAPS];
+    v8f bias = conv->bias ? load_part(conv->bias + channel, n) : SPLAT(0.0f);
+    for (uint32_t j = 0; j < taps; j++) {
+        weight[j] = SPLAT(0.0f);
+        for (size_t i = 0; i < n; i++) weight[j][i] = conv->weight[(channel + i) * taps + j];
+    }
+    for (uint32_t j = 0; j < last; j++) seen[j] = load_part(state + j * conv->n_channels, n);
+    for (size_t t = 0; t < n_tokens; t++, x += x_stride) {
+        seen[last] = load_part(x, n);
+        v8f sum = weight[0] * seen[0];
+        for (uint32_t j = 1; j < taps; j++) sum += weight[j] * seen[j];
+        store_part(x, silu8(sum + bias), n);
+        for (uint32_t j = 0; j < last; j++) seen[j] = seen[j + 1];
+    }
+    for (uint32_t j = 0; j < last; j++) store_part(state + j * conv->n_channels, seen[j], n);
+}
+
+static void conv_channels(const rt_conv *conv, uint32_t first, uint32_t n, float *state, float *x,
+                          size_t x_stride, size_t n_tokens) {
+    for (uint32_t c = first; c < first + n; c += RT_LANES) {
+        size_t left = first + n - c;
+        conv_part(conv, c, left < RT_LANES ? left : RT_LANES, state + c, x + c, x_stride, n_tokens);
+    }
+}
+
+/* One row of a head's state through some tokens. */
+static void scan_row(const rt_scan *s, float *state, const float *u, float *y) {
+    size_t n = s->n_state, i;
+    for (size_t t = 0; t < s->n_tokens; t++) {
+        const float *b = s->b + t * s->x_stride, *c = s->c + t * s->x_stride;
+        v8f decay = SPLAT(s->decay[t]), in = SPLAT(s->dt[t] * u[t * s->x_stride]), sum = {0};
+        for (i = 0; i + RT_LANES <= n; i += RT_LANES) {
+            v8f h = load8(state + i) * decay + in * load8(b + i);
+            store8(state + i, h);
+            sum += h * load8(c + i);
+        }
+        if (i < n) {
+            v8f h = load_part(state + i, n - i) * decay + in * load_part(b + i, n - i);
+            store_part(state + i, h, n - i);
+            sum += h * load_part(c + i, n - i);
+        }
+        y[t * s->y_stride] = sum_lanes(sum) + s->d * u[t * s->x_stride];
+    }
+}
+
+static void scan(const rt_scan *s, float *state, const float *u, uint32_t n_rows, float *y) {
+    for (uint32_t r = 0; r < n_rows; r++) scan_row(s, state + (size_t)r * s->n_state, u + r, y + r);
+}
+
 /* ---- attention ----------------------------------------------------------------------------------
  */
 
@@ -430,5 +486,15 @@ static void attend(const rt_kv_page *page, const rt_queries *qs) {
     accumulate(page, qs, scores, first, end, keep);
 }
 
-const rt_cpu_kernels RT_KERNELS = {norm_rms, norm_layer, add,       activate,
-                                   soft_cap, load_f16,   transpose, attend};
+const rt_cpu_kernels RT_KERNELS = {
+    .norm_rms = norm_rms,
+    .norm_layer = norm_layer,
+    .add = add,
+    .activate = activate,
+    .soft_cap = soft_cap,
+    .conv = conv_channels,
+    .scan = scan,
+    .load_f16 = load_f16,
+    .transpose = transpose,
+    .attend = attend,
+};

@@ -29,6 +29,7 @@ uint64_t rt_cpu_acts_bytes(const rt_hparams *hp, uint32_t n_batch) {
     uint64_t cols =
         max_u64(max_u64(hp->n_embd, hp->n_ff), max_u64(hp->n_ff_shared, hp->q_lora_rank));
     uint32_t v_head_dim = hp->kv_lora_rank ? hp->v_head_dim : hp->head_dim_v;
+    cols = max_u64(cols, hp->ssm_d_inner);
     uint64_t n_bytes = encoded_bytes(n_batch, max_u64(cols, (uint64_t)hp->n_head * v_head_dim));
     uint64_t experts = encoded_bytes((uint64_t)n_batch * hp->n_expert_used, hp->n_ff_expert);
     uint64_t heads = encoded_bytes((uint64_t)n_batch * hp->n_head,
@@ -48,9 +49,9 @@ uint64_t rt_cpu_matmul_scratch(const rt_hparams *hp) {
 /* ---- input -------------------------------------------------------------------------------------
  */
 
-void rt_cpu_set_input(rt_backend *backend, const float *x, size_t n, size_t n_cols) {
+void rt_cpu_set_input(rt_backend *backend, rt_off x, size_t n, size_t n_cols) {
     rt_cpu *cpu = rt_cpu_of(backend);
-    cpu->input = x;
+    cpu->input = rt_cpu_at(backend, x);
     cpu->n_inputs = n;
     cpu->n_input_cols = n_cols;
     cpu->encoded = QUANT_ACT_NONE;
@@ -90,14 +91,15 @@ typedef struct product {
     size_t task_rows;
     float *out; /* rows `stride` apart */
     size_t stride;
-    const rt_groups *groups; /* NULL: one matrix for all rows */
+    uint32_t n_mats;         /* 1: the same for all rows */
+    const rt_groups *groups; /* the rows of each; NULL: every n_mats-th row */
     size_t row_tasks;        /* of one matrix */
 } product;
 
 /* Rows of one matrix of the stack. */
 static const uint8_t *rows_of(const product *p, uint32_t mat, size_t row) {
     const rt_weight *w = p->weight;
-    const uint8_t *rows = p->repacked ? w->repacked : w->data;
+    const uint8_t *rows = p->repacked ? w->placed : w->data;
     return rows + mat * w->mat_bytes + row * w->row_bytes;
 }
 
@@ -124,16 +126,25 @@ static void product_rows(const product *p, size_t row, size_t n_rows) {
     for (size_t t = 0; t < p->n_acts; t++) add_bias(p, 0, row, n_rows, out + t * p->stride);
 }
 
-/* A tile of a group: some rows of a matrix and the tokens that are routed to it. */
+/* A tile of a group: some rows of a matrix and the tokens that it multiplies. */
 typedef struct tile_job {
     uint32_t mat;
     size_t row, n_rows, n_tokens;
-    const uint32_t *tokens; /* output rows */
+    uint32_t tokens[GATHER_TOKENS]; /* output rows */
 } tile_job;
+
+static size_t n_rows_of(const product *p, uint32_t mat) {
+    if (!p->groups) return p->n_acts / p->n_mats;
+    return p->groups->first[mat + 1] - p->groups->first[mat];
+}
+
+static uint32_t row_of(const product *p, uint32_t mat, size_t i) {
+    return p->groups ? p->groups->rows[p->groups->first[mat] + i] : (uint32_t)i * p->n_mats + mat;
+}
 
 /* The inputs of a tile, next to one another. */
 static const void *gather(const product *p, const tile_job *t, uint8_t *scratch) {
-    uint32_t share = p->groups->n_share;
+    uint32_t share = p->groups ? p->groups->n_share : 1;
     if (t->n_tokens == 1) return p->acts + t->tokens[0] / share * p->act_bytes;
     for (size_t i = 0; i < t->n_tokens; i++)
         memcpy(scratch + i * p->act_bytes, p->acts + t->tokens[i] / share * p->act_bytes,
@@ -150,41 +161,36 @@ static void scatter(const product *p, const tile_job *t, const float *tile) {
     }
 }
 
-/* Rows of one matrix of a stack times the tokens that are routed to it. */
+/* Rows of one matrix of a stack times the tokens that it multiplies. */
 static void group_rows(const product *p, uint32_t mat, size_t row, size_t n_rows, float *tile) {
-    const rt_groups *groups = p->groups;
     uint8_t *gathered = (uint8_t *)(tile + GATHER_ROWS * GATHER_TOKENS);
-    for (uint32_t i = groups->first[mat]; i < groups->first[mat + 1]; i += GATHER_TOKENS) {
-        uint32_t left = groups->first[mat + 1] - i;
-        tile_job t = {.mat = mat, .row = row, .n_rows = n_rows, .tokens = groups->rows + i};
-        t.n_tokens = left < GATHER_TOKENS ? left : GATHER_TOKENS;
+    for (size_t i = 0, n = n_rows_of(p, mat); i < n; i += GATHER_TOKENS) {
+        tile_job t = {.mat = mat, .row = row, .n_rows = n_rows};
+        t.n_tokens = n - i < GATHER_TOKENS ? n - i : GATHER_TOKENS;
+        for (size_t k = 0; k < t.n_tokens; k++) t.tokens[k] = row_of(p, mat, i + k);
         multiply(p, rows_of(p, mat, row), n_rows, gather(p, &t, gathered), t.n_tokens, tile,
                  n_rows);
         scatter(p, &t, tile);
     }
 }
 
-static bool has_rows(const rt_groups *groups, uint32_t mat) {
-    return groups->first[mat + 1] > groups->first[mat];
-}
-
 /* The matrix that has rows, after n others that have. */
-static uint32_t nth_used(const rt_groups *groups, size_t n) {
+static uint32_t nth_used(const product *p, size_t n) {
     uint32_t mat = 0;
     for (;; mat++)
-        if (has_rows(groups, mat) && n-- == 0) return mat;
+        if (n_rows_of(p, mat) > 0 && n-- == 0) return mat;
 }
 
 static void product_task(void *ctx, size_t task, unsigned worker) {
     const product *p = ctx;
     size_t row = task % p->row_tasks * p->task_rows, end = row + p->task_rows;
     if (end > p->weight->n_rows) end = p->weight->n_rows;
-    if (!p->groups) {
+    if (!p->groups && p->n_mats == 1) {
         product_rows(p, row, end - row);
         return;
     }
     float *tile = rt_cpu_scratch(p->cpu, worker);
-    uint32_t mat = nth_used(p->groups, task / p->row_tasks);
+    uint32_t mat = nth_used(p, task / p->row_tasks);
     for (; row < end; row += GATHER_ROWS)
         group_rows(p, mat, row, end - row < GATHER_ROWS ? end - row : GATHER_ROWS, tile);
 }
@@ -195,7 +201,7 @@ static size_t rows_per_task(const rt_cpu *cpu, const rt_weight *weight, size_t n
     size_t rows = (weight->n_rows + n_tasks - 1) / n_tasks;
     size_t least = MIN_TASK_ELEMS / (weight->n_cols * n_tokens) + 1;
     return rt_round_up(rows > least ? rows : least,
-                       rows > ROW_STEP || weight->repacked ? ROW_STEP : 4);
+                       rows > ROW_STEP || weight->placed ? ROW_STEP : 4);
 }
 
 /* The form in which a weight multiplies the input. */
@@ -210,32 +216,44 @@ static quant_act act_for(const rt_cpu *cpu, const rt_weight *weight) {
 }
 
 static product start_product(rt_cpu *cpu, const rt_weight *weight, float *out, size_t stride) {
-    product p = {.cpu = cpu, .weight = weight, .n_acts = cpu->n_inputs, .out = out};
+    product p = {.cpu = cpu, .weight = weight, .n_acts = cpu->n_inputs, .out = out, .n_mats = 1};
     p.stride = stride;
     p.act = act_for(cpu, weight);
-    p.repacked = weight->repacked && p.act == quant_act_of(weight->type);
+    p.repacked = weight->placed && p.act == quant_act_of(weight->type);
     p.acts = input_as(cpu, p.act);
     p.act_bytes = quant_act_row_bytes(p.act, weight->n_cols);
     return p;
 }
 
-void rt_cpu_matmul(rt_backend *backend, const rt_weight *weight, float *out) {
-    rt_cpu *cpu = rt_cpu_of(backend);
-    product p = start_product(cpu, weight, out, weight->n_rows);
-    p.task_rows = rows_per_task(cpu, weight, cpu->n_inputs);
-    p.row_tasks = (weight->n_rows + p.task_rows - 1) / p.task_rows;
-    gguf_pool_run(cpu->pool, p.row_tasks, product_task, &p);
+/* n_used matrices, each times n_tokens rows. */
+static void run_product(product *p, size_t n_used, size_t n_tokens) {
+    p->task_rows = rows_per_task(p->cpu, p->weight, n_tokens);
+    p->row_tasks = (p->weight->n_rows + p->task_rows - 1) / p->task_rows;
+    gguf_pool_run(p->cpu->pool, n_used * p->row_tasks, product_task, p);
 }
 
-void rt_cpu_matmul_groups(rt_backend *backend, const rt_weight *weight, const rt_groups *groups,
-                          float *out, size_t stride) {
+void rt_cpu_matmul(rt_backend *backend, const rt_weight *weight, rt_off out) {
     rt_cpu *cpu = rt_cpu_of(backend);
-    product p = start_product(cpu, weight, out, stride);
-    p.groups = groups;
+    product p = start_product(cpu, weight, rt_cpu_at(backend, out), weight->n_rows);
+    run_product(&p, 1, cpu->n_inputs);
+}
+
+void rt_cpu_matmul_heads(rt_backend *backend, const rt_weight *weight, rt_off out, size_t stride) {
+    rt_cpu *cpu = rt_cpu_of(backend);
+    product p = start_product(cpu, weight, rt_cpu_at(backend, out), stride);
+    p.n_mats = weight->n_mats;
+    run_product(&p, weight->n_mats, cpu->n_inputs / weight->n_mats);
+}
+
+void rt_cpu_matmul_groups(rt_backend *backend, const rt_weight *weight, const rt_grouping *grouping,
+                          rt_off out) {
+    rt_cpu *cpu = rt_cpu_of(backend);
+    product p = start_product(cpu, weight, rt_cpu_at(backend, out), weight->n_rows);
+    const rt_groups groups = {grouping->n_mats, rt_cpu_ids_at(backend, grouping->first),
+                              rt_cpu_ids_at(backend, grouping->rows), grouping->n_share};
     size_t n_used = 0;
-    for (uint32_t mat = 0; mat < groups->n_mats; mat++) n_used += has_rows(groups, mat);
-    if (n_used == 0) return;
-    p.task_rows = rows_per_task(cpu, weight, groups->first[groups->n_mats] / n_used);
-    p.row_tasks = (weight->n_rows + p.task_rows - 1) / p.task_rows;
-    gguf_pool_run(cpu->pool, n_used * p.row_tasks, product_task, &p);
+    p.groups = &groups;
+    p.n_mats = groups.n_mats;
+    for (uint32_t mat = 0; mat < groups.n_mats; mat++) n_used += n_rows_of(&p, mat) > 0;
+    if (n_used) run_product(&p, n_used, groups.first[groups.n_mats] / n_used);
 }

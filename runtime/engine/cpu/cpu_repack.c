@@ -18,7 +18,7 @@ typedef struct job {
 static uint64_t repacked_bytes(const rt_weight *w) {
     uint64_t mat_bytes = w->n_rows * w->row_bytes;
     bool fused = w->n_mats > 1 && w->mat_bytes != mat_bytes; /* other rows between the matrices */
-    if (!w->data || w->repacked || fused || !quant_can_repack(w->type, w->n_rows)) return 0;
+    if (!w->data || w->placed || fused || !quant_can_repack(w->type, w->n_rows)) return 0;
     return (w->n_mats * mat_bytes + 63) / 64 * 64;
 }
 
@@ -47,7 +47,7 @@ static uint8_t *repack(rt_model *model, rt_weight *w, uint8_t *to, gguf_pool *po
     if (n_bytes == 0) return to;
     job j = {w, to, (w->n_rows + TASK_ROWS - 1) / TASK_ROWS};
     gguf_pool_run(pool, w->n_mats * j.tasks_of_mat, repack_rows, &j);
-    w->repacked = to;
+    w->placed = to;
     release(model, w);
     return to + n_bytes;
 }

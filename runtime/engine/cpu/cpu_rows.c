@@ -14,9 +14,10 @@ typedef struct row_job {
     float *out;
     float factor, cap, limit, eps;
     const rt_weight *table;
-    const rt_norm_weights *scale;
+    const rt_norm_weights *norm;
     const rt_route_rule *rule;
     const int32_t *ids;
+    const uint32_t *rows;
     uint32_t *experts;
     float *weights;
     int kind;
@@ -47,15 +48,29 @@ static void embed_row(const row_job *job, size_t row) {
 }
 
 void rt_cpu_embed(rt_backend *backend, const rt_weight *table, const int32_t *ids, size_t n,
-                  float *out) {
-    row_job job = {.fn = embed_row, .table = table, .ids = ids, .n_rows = n, .out = out};
+                  rt_off out) {
+    row_job job = {.fn = embed_row, .table = table, .ids = ids, .n_rows = n};
+    job.out = rt_cpu_at(backend, out);
     job.n_cols = table->n_cols;
     run_rows(backend, &job, job.n_cols);
 }
 
+static void gather_row(const row_job *job, size_t row) {
+    memcpy(job->out + row * job->n_cols, job->x + job->rows[row] * job->n_cols,
+           job->n_cols * sizeof *job->out);
+}
+
+void rt_cpu_gather(rt_backend *backend, rt_off x, const uint32_t *rows, size_t n, size_t n_cols,
+                   rt_off out) {
+    row_job job = {.fn = gather_row, .rows = rows, .n_rows = n, .n_cols = n_cols};
+    job.x = rt_cpu_at(backend, x);
+    job.out = rt_cpu_at(backend, out);
+    run_rows(backend, &job, n_cols);
+}
+
 static void norm_row(const row_job *job, size_t row) {
     const rt_cpu_kernels *kernels = job->cpu->kernels;
-    const rt_norm_weights *s = job->scale;
+    const rt_norm_weights *s = job->norm;
     size_t off = row % s->n_rows * s->n_cols;
     float *out = job->out + row * job->out_stride;
     (job->kind == RT_NORM_RMS ? kernels->norm_rms : kernels->norm_layer)(
@@ -63,12 +78,13 @@ static void norm_row(const row_job *job, size_t row) {
     if (s->bias) kernels->add(out, s->bias + off, 1, s->n_cols);
 }
 
-void rt_cpu_norm(rt_backend *backend, rt_norm kind, const rt_norm_weights *scale, float eps,
-                 const float *x, size_t n, size_t stride, float *out) {
-    row_job job = {.fn = norm_row, .kind = kind, .scale = scale, .eps = eps, .x = x, .out = out};
-    job.n_rows = n;
+void rt_cpu_norm(rt_backend *backend, rt_norm kind, const rt_norm_weights *norm, float eps,
+                 rt_off x, size_t n, size_t stride, rt_off out) {
+    row_job job = {.fn = norm_row, .kind = kind, .norm = norm, .eps = eps, .n_rows = n};
+    job.x = rt_cpu_at(backend, x);
+    job.out = rt_cpu_at(backend, out);
     job.out_stride = stride;
-    run_rows(backend, &job, scale->n_cols);
+    run_rows(backend, &job, norm->n_cols);
 }
 
 /* Dimensions a and b of pair i are next to each other, or half a turn's width apart. */
@@ -87,9 +103,11 @@ static void rope_row(const row_job *job, size_t row) {
     }
 }
 
-void rt_cpu_rope(rt_backend *backend, rt_rope kind, const float *table, uint32_t n_rot, float *x,
+void rt_cpu_rope(rt_backend *backend, rt_rope kind, rt_off table, uint32_t n_rot, rt_off x,
                  size_t n, uint32_t n_head, uint32_t head_dim) {
-    row_job job = {.fn = rope_row, .kind = kind, .y = table, .n_rows = n, .out = x};
+    row_job job = {.fn = rope_row, .kind = kind, .n_rows = n};
+    job.y = rt_cpu_at(backend, table);
+    job.out = rt_cpu_at(backend, x);
     if (kind == RT_ROPE_NONE || n_rot == 0) return;
     job.n_cols = (size_t)n_head * head_dim;
     job.n_rot = n_rot;
@@ -103,9 +121,11 @@ static void activate_row(const row_job *job, size_t row) {
                                 job->x ? job->x + off : NULL, job->n_cols);
 }
 
-void rt_cpu_activate(rt_backend *backend, rt_activation activation, float *gate, const float *up,
+void rt_cpu_activate(rt_backend *backend, rt_activation activation, rt_off gate, rt_off up,
                      size_t n, size_t n_cols) {
-    row_job job = {.fn = activate_row, .kind = (int)activation, .x = up, .out = gate, .n_rows = n};
+    row_job job = {.fn = activate_row, .kind = (int)activation, .n_rows = n};
+    job.x = rt_cpu_at(backend, up);
+    job.out = rt_cpu_at(backend, gate);
     job.n_cols = n_cols;
     run_rows(backend, &job, n_cols);
 }
@@ -116,9 +136,12 @@ static void add_row(const row_job *job, size_t row) {
     job->cpu->kernels->add(job->out + off, job->x + off, factor, job->n_cols);
 }
 
-void rt_cpu_add(rt_backend *backend, float *x, const float *y, float factor, const float *gates,
-                size_t n, size_t n_cols) {
-    row_job job = {.fn = add_row, .x = y, .y = gates, .out = x, .factor = factor, .n_rows = n};
+void rt_cpu_add(rt_backend *backend, rt_off x, rt_off y, float factor, rt_off gates, size_t n,
+                size_t n_cols) {
+    row_job job = {.fn = add_row, .factor = factor, .n_rows = n};
+    job.x = rt_cpu_at(backend, y);
+    job.y = rt_cpu_at(backend, gates);
+    job.out = rt_cpu_at(backend, x);
     job.n_cols = n_cols;
     run_rows(backend, &job, n_cols);
 }
@@ -130,14 +153,17 @@ static void combine_row(const row_job *job, size_t row) {
         job->cpu->kernels->add(out, job->x + i * job->n_cols, job->y[i], job->n_cols);
 }
 
-void rt_cpu_combine(rt_backend *backend, const float *x, const float *weights, uint32_t k, size_t n,
-                    size_t n_cols, float *out) {
-    row_job job = {.fn = combine_row, .x = x, .y = weights, .k = k, .n_rows = n, .out = out};
+void rt_cpu_combine(rt_backend *backend, rt_off x, rt_off weights, uint32_t k, size_t n,
+                    size_t n_cols, rt_off out) {
+    row_job job = {.fn = combine_row, .k = k, .n_rows = n};
+    job.x = rt_cpu_at(backend, x);
+    job.y = rt_cpu_at(backend, weights);
+    job.out = rt_cpu_at(backend, out);
     job.n_cols = n_cols;
     run_rows(backend, &job, n_cols * k);
 }
 
-static void shape_row(const row_job *job, size_t row) {
+static void scale_softcap_row(const row_job *job, size_t row) {
     float *x = job->out + row * job->n_cols, limit = job->limit;
     for (size_t i = 0; i < job->n_cols && job->factor != 1; i++) x[i] *= job->factor;
     if (job->cap != 0) job->cpu->kernels->soft_cap(x, job->cap, job->n_cols);
@@ -145,9 +171,10 @@ static void shape_row(const row_job *job, size_t row) {
         x[i] = x[i] > limit ? limit : x[i] < -limit ? -limit : x[i];
 }
 
-void rt_cpu_shape(rt_backend *backend, float *x, float factor, float cap, float limit, size_t n,
-                  size_t n_cols) {
-    row_job job = {.fn = shape_row, .out = x, .factor = factor, .cap = cap, .limit = limit};
+void rt_cpu_scale_softcap(rt_backend *backend, rt_off x, float factor, float cap, float limit,
+                          size_t n, size_t n_cols) {
+    row_job job = {.fn = scale_softcap_row, .factor = factor, .cap = cap, .limit = limit};
+    job.out = rt_cpu_at(backend, x);
     job.n_rows = n;
     job.n_cols = n_cols;
     run_rows(backend, &job, n_cols);
@@ -158,9 +185,11 @@ static void copy_row(const row_job *job, size_t row) {
            job->n_cols * sizeof *job->out);
 }
 
-void rt_cpu_copy(rt_backend *backend, const float *x, size_t x_stride, size_t n, size_t n_cols,
-                 float *out, size_t out_stride) {
-    row_job job = {.fn = copy_row, .x = x, .out = out, .n_rows = n, .n_cols = n_cols};
+void rt_cpu_copy(rt_backend *backend, rt_off x, size_t x_stride, size_t n, size_t n_cols,
+                 rt_off out, size_t out_stride) {
+    row_job job = {.fn = copy_row, .n_rows = n, .n_cols = n_cols};
+    job.x = rt_cpu_at(backend, x);
+    job.out = rt_cpu_at(backend, out);
     job.x_stride = x_stride;
     job.out_stride = out_stride;
     run_rows(backend, &job, n_cols);
@@ -172,9 +201,16 @@ static void route_row(const row_job *job, size_t row) {
              job->weights + row * rule->n_used);
 }
 
-void rt_cpu_route(rt_backend *backend, const rt_route_rule *rule, float *logits, size_t n,
-                  uint32_t *experts, float *weights) {
-    row_job job = {.fn = route_row, .rule = rule, .out = logits, .n_rows = n, .experts = experts};
-    job.weights = weights;
+void rt_cpu_route(rt_backend *backend, const rt_route_rule *rule, rt_off logits, size_t n,
+                  rt_off experts, rt_off weights) {
+    row_job job = {.fn = route_row, .rule = rule, .n_rows = n};
+    job.out = rt_cpu_at(backend, logits);
+    job.experts = rt_cpu_ids_at(backend, experts);
+    job.weights = rt_cpu_at(backend, weights);
     run_rows(backend, &job, (size_t)rule->n_expert * (rule->n_used + rule->n_group));
+}
+
+void rt_cpu_group(rt_backend *backend, rt_off mats, size_t n, const rt_grouping *grouping) {
+    rt_groups_sort(rt_cpu_ids_at(backend, mats), n, grouping->n_mats,
+                   rt_cpu_ids_at(backend, grouping->first), rt_cpu_ids_at(backend, grouping->rows));
 }

@@ -1,0 +1,135 @@
+/* Layers with a state: every task takes some channels, or some rows of a head's state, through all
+ * runs of the batch, token by token. So a token's result depends neither on the division into
+ * batches nor on its neighbours. */
+#include "runtime/engine/cpu/cpu_internal.h"
+
+#include <math.h>
+#include <string.h>
+
+enum {
+    TASK_CHANNELS = 256, /* whole vectors */
+    TASK_ROWS = 32,
+    SCAN_TOKENS = 64
+};
+
+typedef struct recurrent_job {
+    const rt_cpu *cpu;
+    const rt_state_layer *state;
+    const rt_batch *batch;
+    const rt_conv *conv;
+    const rt_mamba2 *mamba2;
+    float *x, *y;
+    const float *dt;
+    size_t x_stride, dt_stride;
+    uint32_t head_tasks; /* of one head */
+} recurrent_job;
+
+static float *state_at(const recurrent_job *job, uint32_t slot) {
+    uint64_t off = job->state->off + slot * job->state->slot_bytes;
+    return (float *)(void *)(job->cpu->cache + off);
+}
+
+/* Floats of a layer's state, from where a run begins to where it ends. */
+static float *begin_state(const recurrent_job *job, const rt_run *run, size_t off, size_t n) {
+    float *to = state_at(job, run->to) + off;
+    if (run->from == RT_NO_SLOT)
+        memset(to, 0, n * sizeof *to);
+    else
+        memcpy(to, state_at(job, run->from) + off, n * sizeof *to);
+    return to;
+}
+
+/* ---- convolution -------------------------------------------------------------------------------
+ */
+
+static void conv_task(void *ctx, size_t task, unsigned worker) {
+    const recurrent_job *job = ctx;
+    const rt_conv *conv = job->conv;
+    uint32_t first = (uint32_t)task * TASK_CHANNELS, n = conv->n_channels - first;
+    (void)worker;
+    if (n > TASK_CHANNELS) n = TASK_CHANNELS;
+    for (size_t i = 0; i < job->batch->n_runs; i++) {
+        const rt_run *run = &job->batch->runs[i];
+        for (uint32_t tap = 0; tap + 1 < conv->n_kernel; tap++)
+            begin_state(job, run, (size_t)tap * conv->n_channels + first, n);
+        job->cpu->kernels->conv(conv, first, n, state_at(job, run->to),
+                                job->x + run->row * job->x_stride, job->x_stride, run->n);
+    }
+}
+
+void rt_cpu_conv(rt_backend *backend, const rt_conv *conv, const rt_state_layer *state,
+                 const rt_batch *batch, rt_off x, size_t x_stride) {
+    recurrent_job job = {.cpu = rt_cpu_of(backend), .state = state, .batch = batch, .conv = conv};
+    job.x = rt_cpu_at(backend, x);
+    job.x_stride = x_stride;
+    gguf_pool_run(job.cpu->pool, (conv->n_channels + TASK_CHANNELS - 1) / TASK_CHANNELS, conv_task,
+                  &job);
+}
+
+/* ---- Mamba 2 -----------------------------------------------------------------------------------
+ */
+
+/* ln(1 + e^x) */
+static float softplus(float x) {
+    return x > 20 ? x : log1pf(expf(x));
+}
+
+/* Some rows of one head's state. */
+typedef struct head_rows {
+    uint32_t head, row, n_rows;
+    float *state;
+} head_rows;
+
+/* At most SCAN_TOKENS tokens from row `first` of the batch on. */
+static void scan_tokens(const recurrent_job *job, const head_rows *h, size_t first, size_t n) {
+    const rt_mamba2 *m = job->mamba2;
+    size_t inner = (size_t)m->n_head * m->head_dim, group = h->head / (m->n_head / m->n_group);
+    const float *x = job->x + first * job->x_stride;
+    size_t column = (size_t)h->head * m->head_dim + h->row;
+    float dt[SCAN_TOKENS], decay[SCAN_TOKENS];
+    for (size_t t = 0; t < n; t++) {
+        dt[t] = softplus(job->dt[(first + t) * job->dt_stride + h->head] + m->dt_bias[h->head]);
+        decay[t] = expf(dt[t] * m->a[h->head]);
+    }
+    const rt_scan scan = {.b = x + inner + group * m->n_state,
+                          .c = x + inner + (m->n_group + group) * m->n_state,
+                          .dt = dt,
+                          .decay = decay,
+                          .d = m->d[h->head],
+                          .n_tokens = n,
+                          .x_stride = job->x_stride,
+                          .y_stride = inner,
+                          .n_state = m->n_state};
+    job->cpu->kernels->scan(&scan, h->state, x + column, h->n_rows,
+                            job->y + first * inner + column);
+}
+
+static void mamba2_task(void *ctx, size_t task, unsigned worker) {
+    const recurrent_job *job = ctx;
+    const rt_mamba2 *m = job->mamba2;
+    head_rows h = {.head = (uint32_t)(task / job->head_tasks),
+                   .row = (uint32_t)(task % job->head_tasks) * TASK_ROWS};
+    (void)worker;
+    h.n_rows = m->head_dim - h.row < TASK_ROWS ? m->head_dim - h.row : TASK_ROWS;
+    for (size_t i = 0; i < job->batch->n_runs; i++) {
+        const rt_run *run = &job->batch->runs[i];
+        size_t off = ((size_t)h.head * m->head_dim + h.row) * m->n_state;
+        h.state = begin_state(job, run, off, (size_t)h.n_rows * m->n_state);
+        for (size_t t = 0; t < run->n; t += SCAN_TOKENS)
+            scan_tokens(job, &h, run->row + t, run->n - t < SCAN_TOKENS ? run->n - t : SCAN_TOKENS);
+    }
+}
+
+void rt_cpu_mamba2(rt_backend *backend, const rt_mamba2 *mamba2, const rt_state_layer *state,
+                   const rt_batch *batch, rt_off x, size_t x_stride, rt_off dt, size_t dt_stride,
+                   rt_off y) {
+    recurrent_job job = {
+        .cpu = rt_cpu_of(backend), .state = state, .batch = batch, .mamba2 = mamba2};
+    job.x = rt_cpu_at(backend, x);
+    job.x_stride = x_stride;
+    job.dt = rt_cpu_at(backend, dt);
+    job.dt_stride = dt_stride;
+    job.y = rt_cpu_at(backend, y);
+    job.head_tasks = (mamba2->head_dim + TASK_ROWS - 1) / TASK_ROWS;
+    gguf_pool_run(job.cpu->pool, (size_t)mamba2->n_head * job.head_tasks, mamba2_task, &job);
+}

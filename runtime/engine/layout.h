@@ -1,0 +1,102 @@
+/* The layout of a session's memory: where everything lies, computed before anything is allocated.
+ * sizing/ predicts with it, sessions allocate what it says. */
+#ifndef RUNTIME_ENGINE_LAYOUT_H
+#define RUNTIME_ENGINE_LAYOUT_H
+
+#include "runtime/engine/backend.h"
+
+/* A model lies in one place, or its last layers in a second one. */
+#define RT_MAX_PLACES 2
+
+/* Rows of logits that are computed at once, at most. */
+#define RT_OUT_ROWS 64
+
+/* Where a layer's part of the cache lies: within a page of its class, or within a slot. */
+typedef struct rt_layer_layout {
+    uint32_t place;
+    uint64_t k_off, v_off;
+    uint64_t row_bytes_k, row_bytes_v; /* of one token; 0: the layer keeps no such row */
+    uint64_t state_off, state_bytes;   /* state_bytes 0: the layer has no state */
+} rt_layer_layout;
+
+/* Layers of one class. All places have the same pages; a page holds the rows of a place's layers.
+ */
+typedef struct rt_pool_layout {
+    uint32_t n_layers, n_pages;
+    uint64_t page_bytes[RT_MAX_PLACES];
+    uint64_t off[RT_MAX_PLACES]; /* in the cache */
+    uint64_t free, refs, tables; /* in host memory */
+} rt_pool_layout;
+
+/* Slots for the states of all recurrent layers: two for each sequence, and the snapshots. */
+typedef struct rt_slots_layout {
+    uint32_t n_slots, n_snapshots;
+    uint64_t slot_bytes[RT_MAX_PLACES];
+    uint64_t off[RT_MAX_PLACES];  /* in the cache */
+    uint64_t free, refs, current; /* in host memory */
+    uint64_t snapshots;
+} rt_slots_layout;
+
+/* Offsets and sizes in bytes. */
+typedef struct rt_layout {
+    uint32_t n_ctx, n_batch, n_seqs;
+    unsigned n_threads;
+    uint32_t n_table; /* pages of a whole sequence */
+    uint32_t n_tiles, n_runs;
+    uint32_t n_out; /* rows of logits at once */
+    uint32_t n_places;
+    rt_layer_layout layers[RT_MAX_LAYERS];
+    rt_pool_layout pools[RT_N_KV_CLASSES];
+    rt_slots_layout slots;
+    uint64_t cache_bytes[RT_MAX_PLACES];
+
+    /* In the arena, the same in every place; [n_batch] rows each. The blocks of a layer share their
+     * place. */
+    rt_off x;       /* [n_embd] the residual stream */
+    rt_off h;       /* [n_embd] a normed input */
+    rt_off out;     /* [n_embd] what a block adds to the stream */
+    rt_off q, k, v; /* all heads side by side */
+    rt_off heads;   /* [n_head * head_dim_v] attention's result */
+
+    /* Latent attention. */
+    rt_off q_heads; /* [n_head][qk_nope_head_dim + n_rot] queries before they are absorbed */
+    rt_off q_low;   /* [q_lora_rank] */
+    rt_off plain;   /* [n_head][qk_nope_head_dim], then [n_head][v_head_dim] */
+
+    /* Recurrent layers. */
+    rt_off ssm_in;  /* [ssm_in_dim] what the input projection makes */
+    rt_off ssm_z;   /* [ssm_d_inner] the gate */
+    rt_off ssm_out; /* [ssm_d_inner] what the scan makes */
+
+    rt_off gate, up; /* [n_ff or n_ff_shared] */
+
+    /* Experts; what they make has a row for each expert of each token. */
+    rt_off router;      /* [n_expert] */
+    rt_off experts;     /* [n_expert_used] u32 */
+    rt_off weights;     /* [n_expert_used] */
+    rt_off first, rows; /* see rt_grouping */
+    rt_off expert_gate, expert_up, expert_out;
+    rt_off shared_gate; /* [1] */
+
+    rt_off rope[2];       /* [n_rot / 2][2] of usual layers and of those with a window */
+    rt_off logits;        /* [n_out][n_vocab] */
+    uint64_t arena_bytes; /* of each place */
+    uint64_t work_bytes[RT_MAX_PLACES]; /* that the backends take beside it */
+
+    /* In host memory. */
+    uint64_t seqs, tiles, runs, ids, out_rows, angles, stream;
+    uint64_t host_bytes;
+
+    uint64_t hook_elems; /* of the largest input of a product */
+} rt_layout;
+
+/* Check the options, fill in their defaults and lay out the memory.
+ * Errors: GGUF_E_USAGE, GGUF_E_SHAPE, GGUF_E_LIMIT. */
+gguf_code rt_layout_make(const rt_hparams *hp, const rt_session_opts *opts, rt_layout *out,
+                         gguf_error *err);
+
+/* Sums over all places. */
+uint64_t rt_layout_cache_bytes(const rt_layout *layout);
+uint64_t rt_layout_compute_bytes(const rt_layout *layout);
+
+#endif
