@@ -174,10 +174,11 @@ static void read_sizes(key_reader *r, rt_hparams *hp) {
     uint64_t least = r->compute->recurrent == RT_MIXER_NONE;
     hp->n_ff =
         read_counts(r, hp, "feed_forward_length", NEEDED, least, RT_MAX_WIDTH, &hp->layers[0].n_ff);
-    hp->norm_eps = read_number(r,
-                               r->compute->norm == RT_NORM_RMS ? "attention.layer_norm_rms_epsilon"
-                                                               : "attention.layer_norm_epsilon",
-                               NAN, 0, 1);
+    /* Some families with RMS norms name it as that of layer norms. */
+    bool rms = r->compute->norm == RT_NORM_RMS && (find_key(r, "attention.layer_norm_rms_epsilon") ||
+                                                   !find_key(r, "attention.layer_norm_epsilon"));
+    const char *eps = rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
+    hp->norm_eps = read_number(r, eps, NAN, 0, 1);
     hp->causal = read_flag(r, "attention.causal", true);
     hp->parallel = read_flag(r, "use_parallel_residual", r->compute->parallel);
 }
