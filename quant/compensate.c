@@ -4,7 +4,7 @@
 
 #include "quant/kernels/blocks.h"
 #include "quant/kernels/kernels.h"
-#include "quant/lattice.h"
+#include "quant/kernels/lattice.h"
 
 #include <cblas.h>
 #include <math.h>

@@ -7,6 +7,20 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 # A folder may include its own headers and those of the folders before it.
 LAYERS = ["libgguf", "quant", "runtime", "tools"]
+# Rooms of runtime/ and what each may include beside itself and the public headers.
+ROOMS = {
+    "model": {"template/template_ast.h"},
+    "engine": {"model"},
+    "measure": {"model", "engine"},
+    "calibrate": {"model", "engine"},
+    "sizing": {"model", "engine/layout.h", "import/import.h"},
+    "chat": {"model", "engine", "tokenizer", "template"},
+    "import": {"model", "tokenizer"},
+    "tokenizer": set(),
+    "template": set(),
+}
+# Headers that anybody may include.
+PUBLIC = {"runtime/runtime.h", "runtime/model/arch.h"}
 BANNED = {
     "strcpy": "snprintf or memcpy", "strcat": "snprintf", "sprintf": "snprintf",
     "vsprintf": "vsnprintf", "gets": "fgets", "atoi": "strtol", "atof": "strtod",
@@ -36,6 +50,36 @@ def check_layers(path, text, report):
         match = re.match(r'\s*#include "(\w+)/', line)
         if match and match.group(1) in LAYERS and LAYERS.index(match.group(1)) > LAYERS.index(folder):
             report(path, number, f"{folder} must not include {match.group(1)}")
+
+
+def check_rooms(path, text, report):
+    if path.parts[0] not in ("runtime", "quant"):
+        return
+    room = path.parts[1] if len(path.parts) > 2 else ""
+    for number, line in enumerate(text.split("\n"), 1):
+        match = re.match(r'\s*#include "((?:runtime|quant)/[^"]+)"', line)
+        if not match or match.group(1) in PUBLIC:
+            continue
+        folder, other, *rest = match.group(1).split("/")
+        if path.parts[0] == "quant" and room == "kernels" and rest == [] and other != "quant.h":
+            report(path, number, f"quant/kernels must not include {match.group(1)}")
+        if path.parts[0] != "runtime" or folder != "runtime" or room not in ROOMS or other == room:
+            continue
+        if other not in ROOMS[room] and "/".join([other, *rest]) not in ROOMS[room]:
+            report(path, number, f"runtime/{room} must not include {match.group(1)}")
+    backend_only = path.parts[:3] != ("runtime", "engine", "cpu")
+    if path.parts[0] == "runtime" and backend_only and '#include "runtime/engine/cpu/' in text:
+        report(path, 1, "only the CPU's own files may include runtime/engine/cpu")
+
+
+def check_names(paths, report):
+    """Each command has a main.c; every other file name occurs once."""
+    seen = {}
+    for path in paths:
+        if path.name != "main.c" and path.parts[0] in LAYERS:
+            if path.name in seen:
+                report(path, 1, f"the file name occurs twice: {seen[path.name]}")
+            seen[path.name] = path
 
 
 def check_functions(path, code, report):
@@ -73,6 +117,7 @@ def check_file(path, report):
     if path.parts[0] in LAYERS[:3] and re.search(r"(?<![\w.>])(printf|puts|putchar|exit|abort)\s*\(", code):
         report(path, 1, "a library that prints or ends the process")
     check_layers(path, text, report)
+    check_rooms(path, text, report)
     check_functions(path, code, report)
 
 
@@ -82,10 +127,11 @@ def main():
     def report(path, line, what):
         findings.append(f"{path}:{line}: {what}")
 
-    for folder in [*LAYERS, "tests"]:
-        for suffix in ("*.c", "*.h", "*.inc"):
-            for file in sorted((ROOT / folder).rglob(suffix)):
-                check_file(file.relative_to(ROOT), report)
+    paths = [file.relative_to(ROOT) for folder in [*LAYERS, "tests"] for suffix in ("*.c", "*.h", "*.inc")
+             for file in sorted((ROOT / folder).rglob(suffix))]
+    for path in paths:
+        check_file(path, report)
+    check_names(paths, report)
     print("\n".join(findings) if findings else "style: nothing found")
     return 1 if findings else 0
 

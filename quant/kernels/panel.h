@@ -3,7 +3,7 @@
 #ifndef QUANT_KERNELS_PANEL_H
 #define QUANT_KERNELS_PANEL_H
 
-#include "quant/lattice.h"
+#include "quant/kernels/lattice.h"
 
 #include <stddef.h>
 

@@ -175,8 +175,9 @@ static void read_sizes(key_reader *r, rt_hparams *hp) {
     hp->n_ff =
         read_counts(r, hp, "feed_forward_length", NEEDED, least, RT_MAX_WIDTH, &hp->layers[0].n_ff);
     /* Some families with RMS norms name it as that of layer norms. */
-    bool rms = r->compute->norm == RT_NORM_RMS && (find_key(r, "attention.layer_norm_rms_epsilon") ||
-                                                   !find_key(r, "attention.layer_norm_epsilon"));
+    bool rms =
+        r->compute->norm == RT_NORM_RMS && (find_key(r, "attention.layer_norm_rms_epsilon") ||
+                                            !find_key(r, "attention.layer_norm_epsilon"));
     const char *eps = rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
     hp->norm_eps = read_number(r, eps, NAN, 0, 1);
     hp->causal = read_flag(r, "attention.causal", true);

@@ -1,7 +1,7 @@
 /* Error compensation: lattices of every type, Hessians, and less loss than rounding. */
 #include "quant/compensate.h"
 #include "quant/kernels/kernels.h"
-#include "quant/lattice.h"
+#include "quant/kernels/lattice.h"
 #include "quant/output_error.h"
 #include "quant/plan.h"
 #include "quant/quant.h"

@@ -1,8 +1,8 @@
 /* The numbers that a block can hold: y = d s v - dmin m, with a code number v per element and
  * integers s, m per sub-block. Reads the steps of a block and writes steps and codes back, so that
  * codes can be chosen by other rules than the nearest. Internal to quant. */
-#ifndef QUANT_LATTICE_H
-#define QUANT_LATTICE_H
+#ifndef QUANT_KERNELS_LATTICE_H
+#define QUANT_KERNELS_LATTICE_H
 
 #include "quant/kernels/levels.h"
 

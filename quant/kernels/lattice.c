@@ -1,5 +1,5 @@
 /* Steps and codes of every block format. */
-#include "quant/lattice.h"
+#include "quant/kernels/lattice.h"
 
 #include "libgguf/gguf.h"
 #include "quant/kernels/blocks.h"
