@@ -23,6 +23,7 @@ struct rt_import {
     const char **names; /* of the same, as the description calls them; owned by plan or ckpt */
     gguf_index by_name;
     const json_t *inner_config; /* of the text model in a larger one, or NULL */
+    const char *inner_name;     /* its name in config.json */
     json_t *adapter;            /* adapter_config.json, if this is an adapter of its base model */
     bool is_embedding;          /* no head: a class without a task, or a folder with a pooling */
     char **warnings;
@@ -32,10 +33,20 @@ struct rt_import {
 /* Add a warning; one that does not fit into memory is lost. */
 void rt_import_add_warning(rt_import *import, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* The same, unless there is such a warning already. */
+void rt_import_add_warning_once(rt_import *import, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* The value at a dotted path of config.json or, behind it, of the class's defaults; NULL if absent
  * or null. */
 const json_t *rt_config_get(const rt_import *import, const char *path);
+
+/* Warn if a fact that config.json holds twice has another value at the place that does not count.
+ * Values of different kinds, e.g. a list and a period, are not compared. */
+void rt_import_compare(rt_import *import, const char *name, const json_t *value,
+                       const char *other_name, const json_t *other);
+/* The same for a path that both the text model's object and the whole config have. */
+void rt_import_compare_inner(rt_import *import, const char *path);
 
 /* The conditions `when` and `unless` of a node of the description hold. */
 bool rt_import_applies(const rt_import *import, const gguf_yaml *node);
