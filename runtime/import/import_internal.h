@@ -83,6 +83,17 @@ quant_source rt_import_source(const rt_import *import, const gguf_checkpoint_ten
 /* A tensor by the name that the description uses, marked as used; NULL if it is not there. */
 const gguf_checkpoint_tensor *rt_import_find(rt_import *import, const char *name);
 
+/* The same without marking it. */
+const gguf_checkpoint_tensor *rt_import_look_up(const rt_import *import, const char *name);
+bool rt_import_is_used(const rt_import *import, const gguf_checkpoint_tensor *tensor);
+
+/* Whether the head of an entry with `tied_to` is the embedding and is left out: it is absent, or
+ * the config ties it and both hold the same values, which are read and compared.
+ *   src  the stored head, or NULL
+ * Errors: those of reading. */
+gguf_code rt_import_is_tied(rt_import *import, const gguf_yaml *node,
+                            const gguf_checkpoint_tensor *src, bool *tied, gguf_error *err);
+
 /* `pattern` with {layer} and {expert} replaced. */
 void rt_import_expand(const char *pattern, uint64_t layer, uint64_t expert, char *out, size_t n);
 /* Give every tensor of the checkpoint the name that the description uses. */
@@ -90,8 +101,12 @@ gguf_code rt_import_index_names(rt_import *import, gguf_error *err);
 /* Warn about tensors that nothing took: one by one, or as a part of the model. */
 void rt_import_report_unused(rt_import *import, uint64_t n_layers);
 
-/* Weights of a quantised checkpoint. Errors: GGUF_E_UNSUPPORTED with the method's name. */
-gguf_code rt_quantised_check(const rt_import *import, gguf_error *err);
+/* Weights of a quantised checkpoint, once its names are known. A quantisation config that is left
+ * over beside weights that are all floats is a warning.
+ * Errors: GGUF_E_UNSUPPORTED with the method's name. */
+gguf_code rt_quantised_check(rt_import *import, gguf_error *err);
+/* The checkpoint's quantisation config names a method. */
+bool rt_quantised_says_so(const rt_import *import);
 /* The tensor that holds a weight in packed form, or NULL. */
 const gguf_checkpoint_tensor *rt_quantised_find(rt_import *import, const char *name);
 /* Whether packed integers hold the weight; then *out says how they are read. */
@@ -101,6 +116,15 @@ gguf_code rt_quantised_describe(rt_import *import, const gguf_checkpoint_tensor 
 bool rt_quantised_block(const rt_import *import, uint64_t *n_rows, uint64_t *n_cols);
 /* Scales of activations and caches, which weights do not need. */
 bool rt_quantised_ignores(const char *name);
+
+/* A method that is not supported, told by the name of a tensor, which *name gets; or NULL. */
+const char *rt_foreign_method(const rt_import *import, const char **name);
+/* Whether any weights are no plain floats. */
+bool rt_foreign_has_codes(const rt_import *import);
+/* The name of a scale or the like that stands beside a weight, or NULL. */
+const char *rt_foreign_companion(const rt_import *import, const gguf_checkpoint_tensor *weight);
+/* Errors: GGUF_E_UNSUPPORTED if a scale or the like of a weight that was taken is not read. */
+gguf_code rt_foreign_check_unread(const rt_import *import, gguf_error *err);
 
 /* pooling_type, as the files of sentence-transformers say; sets is_embedding. */
 gguf_code rt_import_pooling(rt_import *import, const char *hf_class, gguf_error *err);

@@ -77,6 +77,16 @@ const gguf_checkpoint_tensor *rt_import_find(rt_import *import, const char *name
     return gguf_checkpoint_tensor_at(import->ckpt, i);
 }
 
+const gguf_checkpoint_tensor *rt_import_look_up(const rt_import *import, const char *name) {
+    uint32_t i;
+    if (!gguf_index_get(&import->by_name, gguf_str_of(name), &i)) return NULL;
+    return gguf_checkpoint_tensor_at(import->ckpt, i);
+}
+
+bool rt_import_is_used(const rt_import *import, const gguf_checkpoint_tensor *tensor) {
+    return import->used[tensor - gguf_checkpoint_tensor_at(import->ckpt, 0)];
+}
+
 /* ---- what is left out --------------------------------------------------------------------- */
 
 static bool is_ignored(const rt_import *import, const char *name, uint64_t n_layers) {
