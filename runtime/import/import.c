@@ -231,6 +231,8 @@ static gguf_code open_weights(rt_import *import, const char *path, const rt_impo
              : gguf_checkpoint_from_memory(import->memory, import->n_memory, &import->ckpt, &why);
     if (code == GGUF_E_MISSING && opts->shapes_suffice) return GGUF_OK;
     if (code && err && !err->code) *err = why;
+    for (size_t i = 0; !code && i < gguf_checkpoint_n_warnings(import->ckpt); i++)
+        rt_import_add_warning(import, "%s", gguf_checkpoint_warning(import->ckpt, i));
     return code;
 }
 

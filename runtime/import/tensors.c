@@ -379,6 +379,10 @@ static const gguf_checkpoint_tensor *find_source(rt_import *import, const char *
 }
 
 static gguf_code fail_missing(const rt_import *import, const char *name, gguf_error *err) {
+    const char *file = gguf_checkpoint_absent_file(import->ckpt, name);
+    if (file)
+        return gguf_fail(err, GGUF_E_MISSING, import->folder, GGUF_NO_OFFSET,
+                         "tensor '%s' is missing: the index puts it into '%s'", name, file);
     return gguf_fail(err, GGUF_E_MISSING, import->folder, GGUF_NO_OFFSET,
                      "tensor '%s' is missing from the checkpoint", name);
 }
