@@ -344,11 +344,11 @@ void rt_import_close(rt_import *import) {
     json_decref(import->class_defaults);
     json_decref(import->adapter);
     rt_arch_close(import->arch);
+    rt_import_clear_names(import);
     gguf_checkpoint_close(import->ckpt);
     gguf_file_close(import->gguf);
     for (size_t i = 0; i < import->n_warnings; i++) free(import->warnings[i]);
     free(import->warnings);
-    gguf_index_clear(&import->by_name);
     free(import->names);
     free(import->used);
     free(import->architecture);

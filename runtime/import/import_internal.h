@@ -20,8 +20,9 @@ struct rt_import {
     gguf_checkpoint *ckpt; /* NULL: a GGUF file, or there is config.json only */
     gguf_file *gguf;
     bool *used;         /* [n checkpoint tensors] */
-    const char **names; /* of the same, as the description calls them; owned by plan or ckpt */
+    const char **names; /* of the same, as the description calls them; of the ckpt or malloc'ed */
     gguf_index by_name;
+    size_t n_unmet;             /* tensors of the description that names did not lead to */
     const json_t *inner_config; /* of the text model in a larger one, or NULL */
     const char *inner_name;     /* its name in config.json */
     json_t *adapter;            /* adapter_config.json, if this is an adapter of its base model */
@@ -98,6 +99,19 @@ gguf_code rt_import_is_tied(rt_import *import, const gguf_yaml *node,
 void rt_import_expand(const char *pattern, uint64_t layer, uint64_t expert, char *out, size_t n);
 /* Give every tensor of the checkpoint the name that the description uses. */
 gguf_code rt_import_index_names(rt_import *import, gguf_error *err);
+/* An outer name, such as that of a wrapper, and what the description has in its place. */
+typedef struct rt_outer_name {
+    const char *strip; /* [n_strip] */
+    size_t n_strip;
+    const char *put;
+} rt_outer_name;
+/* The same with the one outer name under which all tensors of the description are there; none if
+ * they are there as it is or under no name. Errors: GGUF_E_FORMAT if several models are there. */
+gguf_code rt_import_index_outer(rt_import *import, gguf_error *err);
+gguf_code rt_import_index_with(rt_import *import, const rt_outer_name *outer, gguf_error *err);
+void rt_import_clear_names(rt_import *import);
+/* The outermost names of the checkpoint's tensors, for errors. */
+void rt_import_list_names(const rt_import *import, char *out, size_t room);
 /* Warn about tensors that nothing took: one by one, or as a part of the model. */
 void rt_import_report_unused(rt_import *import, uint64_t n_layers);
 

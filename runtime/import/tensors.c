@@ -383,8 +383,13 @@ static gguf_code fail_missing(const rt_import *import, const char *name, gguf_er
     if (file)
         return gguf_fail(err, GGUF_E_MISSING, import->folder, GGUF_NO_OFFSET,
                          "tensor '%s' is missing: the index puts it into '%s'", name, file);
+    if (import->plan.n_tensors > 0)
+        return gguf_fail(err, GGUF_E_MISSING, import->folder, GGUF_NO_OFFSET,
+                         "tensor '%s' is missing from the checkpoint", name);
+    char names[200];
+    rt_import_list_names(import, names, sizeof names);
     return gguf_fail(err, GGUF_E_MISSING, import->folder, GGUF_NO_OFFSET,
-                     "tensor '%s' is missing from the checkpoint", name);
+                     "tensor '%s' is missing from the checkpoint, whose names are %s", name, names);
 }
 
 /* A stack of one tensor per expert. */
