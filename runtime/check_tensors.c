@@ -121,10 +121,16 @@ static truth applies(const checker *k, const gguf_yaml *node) {
 
 /* ---- shapes ------------------------------------------------------------------------------ */
 
+/* Of [first, count] the count, if there is such a part. */
+static bool take_count(const checker *k, const gguf_yaml *part, uint64_t layer, uint64_t *n) {
+    const gguf_yaml *count = part && part->first ? part->first->next : NULL;
+    return !part || (count && eval(k, count->text, layer, 0, n));
+}
+
 /* Dimensions columns first. False if the description does not tell those of the GGUF tensor. */
 static bool wanted_shape(const checker *k, const gguf_yaml *node, uint64_t layer,
                          uint64_t dims[GGUF_MAX_DIMS]) {
-    static const char *const changes[] = {"rows", "columns", "matrices", "transpose"};
+    static const char *const changes[] = {"matrices", "transpose"};
     const gguf_yaml *shape = gguf_yaml_get(node, "shape");
     uint64_t rows_first[GGUF_MAX_DIMS];
     size_t n = 0;
@@ -133,6 +139,9 @@ static bool wanted_shape(const checker *k, const gguf_yaml *node, uint64_t layer
     if (!shape || !shape->n_children || shape->n_children >= GGUF_MAX_DIMS) return false;
     for (const gguf_yaml *dim = shape->first; dim; dim = dim->next)
         if (!eval(k, dim->text, layer, 0, &rows_first[n++])) return false;
+    if (!take_count(k, gguf_yaml_get(node, "columns"), layer, &rows_first[n - 1]) ||
+        (n > 1 && !take_count(k, gguf_yaml_get(node, "rows"), layer, &rows_first[n - 2])))
+        return false;
     for (size_t i = 0; i < GGUF_MAX_DIMS; i++) dims[i] = i < n ? rows_first[n - 1 - i] : 1;
     bool stacked = strstr(gguf_yaml_text(node, "hf", ""), "{expert}") != NULL;
     return !stacked || eval(k, "expert_count", layer, 0, &dims[n]);
