@@ -28,14 +28,13 @@ typedef struct gguf_checkpoint_tensor {
 typedef struct gguf_checkpoint gguf_checkpoint;
 
 /* Open a folder (the shards that model.safetensors.index.json lists, or model.safetensors; failing
- * these pytorch_model.bin's index or pytorch_model.bin, and then files that no index lists: all of
- * NAME-00001-of-N.safetensors, or the one .safetensors file) or one such file. Only headers are
- * read; of a PyTorch checkpoint the pickle, by a reader that executes nothing.
- * What an index says and the files do not is a warning: the files count. Shards that it lists and
- * that are absent are left out, or model.safetensors is read in their place if that is there.
- * Errors: GGUF_E_MISSING no weights in the folder, GGUF_E_IO, GGUF_E_TRUNCATED, GGUF_E_FORMAT,
- * GGUF_E_DUPLICATE, GGUF_E_LIMIT, GGUF_E_NOMEM.
- * Source: the safetensors format description and its reference parser. */
+ * these pytorch_model.bin's index or pytorch_model.bin, and then the one set of shards that no
+ * index lists, NAME-00001-of-N.safetensors) or one such file. Only headers are read; of a PyTorch
+ * checkpoint the pickle, by a reader that executes nothing. What an index says and the files do not
+ * is a warning: the files count. Shards that it lists and that are absent are left out, or
+ * model.safetensors is read in their place if that is there. Errors: GGUF_E_MISSING no weights in
+ * the folder, GGUF_E_IO, GGUF_E_TRUNCATED, GGUF_E_FORMAT, GGUF_E_DUPLICATE, GGUF_E_LIMIT,
+ * GGUF_E_NOMEM. Source: the safetensors format description and its reference parser. */
 gguf_code gguf_checkpoint_open(const char *path, gguf_checkpoint **out, gguf_error *err);
 /* The same for a folder whose files are in memory; their bytes and names must outlive the handle.
  */

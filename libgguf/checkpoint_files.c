@@ -9,6 +9,13 @@
 
 #define MAX_SHARDS 10000
 
+/* What a folder's weights are called, in order of preference. */
+static const struct {
+    const char *index, *whole;
+} weight_files[] = {{"model.safetensors.index.json", "model.safetensors"},
+                    {"pytorch_model.bin.index.json", "pytorch_model.bin"}};
+#define N_WEIGHT_FILES (sizeof weight_files / sizeof weight_files[0])
+
 /* Names of files in order, each once; the strings belong to another. */
 typedef struct name_list {
     const char **names;
@@ -130,13 +137,10 @@ static gguf_code open_found(gguf_checkpoint *ckpt, const char *folder, struct di
             n_sets++;
         }
     if (n_sets == 1) return open_set(ckpt, folder, first, shards_of(first), err);
-    if (n > 1)
-        return gguf_fail(err, GGUF_E_MISSING, folder, GGUF_NO_OFFSET,
-                         "no index and no model.safetensors says which of %d files hold the "
-                         "weights, '%s', '%s' ...",
-                         n, list[0]->d_name, list[1]->d_name);
-    gguf_checkpoint_warn(ckpt, "'%s' is taken for the weights", list[0]->d_name);
-    return gguf_checkpoint_add_file(ckpt, folder, list[0]->d_name, err);
+    return gguf_fail(err, GGUF_E_MISSING, folder, GGUF_NO_OFFSET,
+                     "no %s and no %s here; %s'%s' can be given itself", weight_files[0].whole,
+                     weight_files[0].index, n > 1 ? "one of the files, such as " : "the file ",
+                     list[0]->d_name);
 }
 
 /* *found: whether there are any. */
@@ -212,11 +216,13 @@ static size_t drop_absent(gguf_checkpoint *ckpt, const char *folder, name_list *
 static gguf_code replace_files(gguf_checkpoint *ckpt, const char *folder, const char *index_name,
                                const char *first, gguf_error *err) {
     bool found;
-    gguf_code code = open_unlisted(ckpt, folder, &found, err);
-    if (code) return code;
-    if (!found)
-        return gguf_fail(err, GGUF_E_IO, folder, GGUF_NO_OFFSET,
+    gguf_error why = {0};
+    gguf_code code = open_unlisted(ckpt, folder, &found, &why);
+    if (!found || code == GGUF_E_MISSING)
+        return gguf_fail(err, GGUF_E_MISSING, folder, GGUF_NO_OFFSET,
                          "%s names files of which none is here, e.g. '%s'", index_name, first);
+    if (code && err && !err->code) *err = why;
+    if (code) return code;
     gguf_checkpoint_warn(ckpt, "%s names files of which none is here, e.g. '%s'; '%s' is read",
                          index_name, first, name_of(ckpt, 0));
     return GGUF_OK;
@@ -265,13 +271,6 @@ static gguf_code open_index(gguf_checkpoint *ckpt, const char *folder, const wei
 }
 
 /* ---- a folder ---------------------------------------------------------------------------- */
-
-/* What a folder's weights are called, in order of preference. */
-static const struct {
-    const char *index, *whole;
-} weight_files[] = {{"model.safetensors.index.json", "model.safetensors"},
-                    {"pytorch_model.bin.index.json", "pytorch_model.bin"}};
-#define N_WEIGHT_FILES (sizeof weight_files / sizeof weight_files[0])
 
 static gguf_code open_listed(gguf_checkpoint *ckpt, const char *folder, size_t kind,
                              gguf_error *err) {
