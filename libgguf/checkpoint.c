@@ -232,6 +232,11 @@ const char *gguf_checkpoint_warning(const gguf_checkpoint *ckpt, size_t i) {
 }
 
 const char *gguf_checkpoint_absent_file(const gguf_checkpoint *ckpt, const char *tensor) {
-    return json_string_value(
-        json_object_get(json_object_get(ckpt->index_file, "weight_map"), tensor));
+    const char *name =
+        json_string_value(json_object_get(json_object_get(ckpt->index_file, "weight_map"), tensor));
+    for (size_t i = 0; i < ckpt->n_files && name; i++) {
+        const char *path = ckpt->files[i].path, *slash = strrchr(path, '/');
+        if (strcmp(slash ? slash + 1 : path, name) == 0) return NULL;
+    }
+    return name;
 }

@@ -56,7 +56,7 @@ const gguf_memory_file *gguf_checkpoint_file_memory(const gguf_checkpoint *ckpt,
 /* Sentences for the user, e.g. about files that an index lists and that are not there. */
 size_t gguf_checkpoint_n_warnings(const gguf_checkpoint *ckpt);
 const char *gguf_checkpoint_warning(const gguf_checkpoint *ckpt, size_t i);
-/* The file in which the index puts a tensor that was not found, or NULL. */
+/* The file that is not there and in which the index puts a tensor, or NULL. */
 const char *gguf_checkpoint_absent_file(const gguf_checkpoint *ckpt, const char *tensor);
 
 /* Write one F32 tensor as a .safetensors file.

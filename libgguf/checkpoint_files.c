@@ -163,6 +163,10 @@ static const char *name_of(const gguf_checkpoint *ckpt, uint32_t file) {
     return slash ? slash + 1 : path;
 }
 
+static const char *plural(size_t n) {
+    return n == 1 ? "" : "s";
+}
+
 typedef struct differences {
     size_t n;
     const char *first;
@@ -192,15 +196,16 @@ static void compare_map(gguf_checkpoint *ckpt, const name_list *files, json_t *m
             note(&unlisted, ckpt->tensors[i].name.ptr);
     if (absent.n)
         gguf_checkpoint_warn(ckpt,
-                             "the index lists %zu tensors that no file has, the first is '%s'",
-                             absent.n, absent.first);
+                             "the index lists %zu tensor%s that no file has, the first is '%s'",
+                             absent.n, plural(absent.n), absent.first);
     if (elsewhere.n)
         gguf_checkpoint_warn(
-            ckpt, "the index puts %zu tensors into another file than holds them, the first is '%s'",
-            elsewhere.n, elsewhere.first);
+            ckpt,
+            "the index puts %zu tensor%s into another file than the one that has it, the first is '%s'",
+            elsewhere.n, plural(elsewhere.n), elsewhere.first);
     if (unlisted.n)
-        gguf_checkpoint_warn(ckpt, "the index does not list %zu tensors, the first is '%s'",
-                             unlisted.n, unlisted.first);
+        gguf_checkpoint_warn(ckpt, "the index does not list %zu tensor%s, the first is '%s'",
+                             unlisted.n, plural(unlisted.n), unlisted.first);
 }
 
 /* Take those out of the list that are not there. */
@@ -248,7 +253,8 @@ static gguf_code open_files(gguf_checkpoint *ckpt, const char *folder, const wei
         gguf_checkpoint_warn(ckpt, "'%s' is not read: %s names other files", index->whole,
                              index->name);
     if (n_absent)
-        gguf_checkpoint_warn(ckpt, "%s names %zu files that are not here", index->name, n_absent);
+        gguf_checkpoint_warn(ckpt, "%s names %zu absent file%s", index->name, n_absent,
+                             plural(n_absent));
     gguf_code code = GGUF_OK;
     for (size_t i = 0; i < files->n && !code; i++)
         code = gguf_checkpoint_add_file(ckpt, folder, files->names[i], err);

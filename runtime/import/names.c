@@ -178,5 +178,6 @@ void rt_import_report_unused(rt_import *import, uint64_t n_layers) {
                                   gguf_checkpoint_tensor_at(import->ckpt, i)->name.ptr);
     }
     for (size_t i = 0; i < MAX_PARTS && parts[i].part; i++)
-        rt_import_add_warning(import, "%zu tensors are left out: %s", parts[i].n, parts[i].part);
+        rt_import_add_warning(import, "%zu tensor%s left out: %s", parts[i].n,
+                              parts[i].n == 1 ? " is" : "s are", parts[i].part);
 }

@@ -382,7 +382,8 @@ static gguf_code fail_missing(const rt_import *import, const char *name, gguf_er
     const char *file = gguf_checkpoint_absent_file(import->ckpt, name);
     if (file)
         return gguf_fail(err, GGUF_E_MISSING, import->folder, GGUF_NO_OFFSET,
-                         "tensor '%s' is missing: the index puts it into '%s'", name, file);
+                         "tensor '%s' is missing: it should be in '%s', which is not here", name,
+                         file);
     if (import->plan.n_tensors > 0)
         return gguf_fail(err, GGUF_E_MISSING, import->folder, GGUF_NO_OFFSET,
                          "tensor '%s' is missing from the checkpoint", name);

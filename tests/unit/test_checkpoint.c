@@ -173,12 +173,12 @@ static const struct {
     size_t n_tensors;
 } stale_maps[] = {
     {"\"a\":\"1.safetensors\",\"c\":\"1.safetensors\"",
-     "lists 1 tensors that no file has, the first is 'c'", 1},
+     "lists 1 tensor that no file has, the first is 'c'", 1},
     {"\"b\":\"1.safetensors\",\"a\":\"2.safetensors\"",
-     "puts 2 tensors into another file than holds them, the first is 'b'", 2},
-    {"\"c\":\"1.safetensors\",\"b\":\"2.safetensors\"", "does not list 1 tensors, the first is 'a'",
+     "puts 2 tensors into another file than the one that has it, the first is 'b'", 2},
+    {"\"c\":\"1.safetensors\",\"b\":\"2.safetensors\"", "does not list 1 tensor, the first is 'a'",
      2},
-    {"\"a\":\"1.safetensors\",\"b\":\"3.safetensors\"", "names 1 files that are not here", 1},
+    {"\"a\":\"1.safetensors\",\"b\":\"3.safetensors\"", "names 1 absent file", 1},
 };
 
 START_TEST(the_files_count) {

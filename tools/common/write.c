@@ -299,7 +299,7 @@ static gguf_code check_sound(const quant_plan *plan, const char *input, gguf_err
     uint64_t n = found.n + found.n_dropped;
     if (!code && n > 1)
         code = gguf_fail(err, GGUF_E_FORMAT, input, GGUF_NO_OFFSET,
-                         "the output would not be sound: %s (and %" PRIu64 " more findings)",
+                         "the output would not be sound: %s (and %" PRIu64 " more)",
                          found.items[0].text, n - 1);
     else if (!code && n)
         code = gguf_fail(err, GGUF_E_FORMAT, input, GGUF_NO_OFFSET,
