@@ -316,6 +316,7 @@ static gguf_code open_import(const char *path, const gguf_memory_file *files, si
     import->memory = files;
     import->n_memory = n_files;
     if (!opts) opts = &defaults;
+    import->arch_file = opts->arch_file;
     gguf_code code = path ? open_path(import, path, opts, err) : open_memory(import, opts, err);
     if (code) {
         rt_import_close(import);

@@ -15,6 +15,7 @@ struct rt_import {
     size_t n_memory;
     char *config_path;
     json_t *config, *class_defaults; /* the second: what the class takes for granted */
+    const char *arch_file;           /* the caller's, while the import is opened */
     rt_arch *arch;
     char *architecture;    /* the GGUF name */
     gguf_checkpoint *ckpt; /* NULL: a GGUF file, or there is config.json only */
