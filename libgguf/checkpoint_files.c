@@ -138,9 +138,8 @@ static gguf_code open_found(gguf_checkpoint *ckpt, const char *folder, struct di
         }
     if (n_sets == 1) return open_set(ckpt, folder, first, shards_of(first), err);
     return gguf_fail(err, GGUF_E_MISSING, folder, GGUF_NO_OFFSET,
-                     "no %s and no %s here; %s'%s' can be given itself", weight_files[0].whole,
-                     weight_files[0].index, n > 1 ? "one of the files, such as " : "the file ",
-                     list[0]->d_name);
+                     "no %s and no %s here; a file of another name ('%s') has to be given itself",
+                     weight_files[0].whole, weight_files[0].index, list[0]->d_name);
 }
 
 /* *found: whether there are any. */
@@ -244,8 +243,8 @@ static gguf_code open_files(gguf_checkpoint *ckpt, const char *folder, const wei
     bool whole = is_there(ckpt, folder, index->whole) && !lists(files, index->whole);
     size_t n_absent = drop_absent(ckpt, folder, files);
     if (n_absent && whole) {
-        gguf_checkpoint_warn(ckpt, "%s names %zu files that are not here; '%s' is read",
-                             index->name, n_absent, index->whole);
+        gguf_checkpoint_warn(ckpt, "%s names %zu absent file%s; '%s' is read", index->name,
+                             n_absent, plural(n_absent), index->whole);
         return gguf_checkpoint_add_file(ckpt, folder, index->whole, err);
     }
     if (files->n == 0) return replace_files(ckpt, folder, index->name, first, err);

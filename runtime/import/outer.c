@@ -86,11 +86,10 @@ static gguf_code try_prefixes(rt_import *import, const char *name, const char *o
 
 static gguf_code fail_ambiguous(const rt_import *import, const rt_outer_name *a,
                                 const rt_outer_name *b, gguf_error *err) {
-    return gguf_fail(
-        err, GGUF_E_FORMAT, import->folder, GGUF_NO_OFFSET,
-        "several models are in this checkpoint: the names '%.*s...' and '%.*s...' both "
-        "fit the architecture",
-        (int)a->n_strip, a->strip, (int)b->n_strip, b->strip);
+    return gguf_fail(err, GGUF_E_FORMAT, import->folder, GGUF_NO_OFFSET,
+                     "several models are in this checkpoint: names that begin with '%.*s' and with "
+                     "'%.*s' fit the architecture",
+                     (int)a->n_strip, a->strip, (int)b->n_strip, b->strip);
 }
 
 /* outermost: [MAX_NAME], what *found may put. */

@@ -209,7 +209,7 @@ START_TEST(files_without_an_index) {
     mkdir(folder, 0700);
     add_shard(folder, "weights.safetensors", "{" A "}");
     unit_fails(gguf_checkpoint_open(folder, &c, &err), GGUF_E_MISSING,
-               "the file 'weights.safetensors' can be given itself", err);
+               "('weights.safetensors') has to be given itself", err);
     err = (gguf_error){0};
     add_shard(folder, "other-00001-of-00002.safetensors", "{" A "}");
     unit_fails(gguf_checkpoint_open(folder, &c, &err), GGUF_E_IO, "cannot open", err);

@@ -284,6 +284,60 @@ START_TEST(packed_rows_stream) {
 }
 END_TEST
 
+/* ---- tied heads ----------------------------------------------------------------------------- */
+
+/* llama_linear as two shards without an index, the second with a head that is its embedding but
+ * for `change` of the last value. */
+static void make_tied(char *folder, size_t room, uint16_t change) {
+    static const char header[] =
+        "{\"lm_head.weight\":{\"dtype\":\"BF16\",\"shape\":[264,32],\"data_offsets\":[0,16896]}}  ";
+    gguf_error err = {0};
+    gguf_checkpoint *ckpt;
+    uint64_t n_bytes, n_header = sizeof header - 1;
+    char from[512], to[600];
+    unit_ok(gguf_checkpoint_open(TEST_DATA "/models/llama_linear", &ckpt, &err), err);
+    uint16_t *head = unit_read_tensor(ckpt, "model.embed_tokens.weight", &n_bytes);
+    ck_assert_uint_eq(n_bytes, 16896);
+    head[n_bytes / 2 - 1] ^= change;
+    snprintf(folder, room, "%s", unit_temp(change ? "untied" : "tied"));
+    ck_assert_int_eq(mkdir(folder, 0700), 0);
+    static const char *const linked[] = {"model.safetensors", "config.json", "tokenizer.json",
+                                         "tokenizer_config.json"};
+    for (size_t i = 0; i < 4; i++) {
+        snprintf(from, sizeof from, "%s/models/llama_linear/%s", TEST_DATA, linked[i]);
+        snprintf(to, sizeof to, "%s/%s", folder,
+                 i ? linked[i] : "model-00001-of-00002.safetensors");
+        ck_assert_int_eq(symlink(from, to), 0);
+    }
+    snprintf(to, sizeof to, "%s/model-00002-of-00002.safetensors", folder);
+    FILE *file = fopen(to, "wb");
+    ck_assert(file && fwrite(&n_header, 8, 1, file) == 1 &&
+              fwrite(header, n_header, 1, file) == 1 && fwrite(head, n_bytes, 1, file) == 1);
+    fclose(file);
+    free(head);
+    gguf_checkpoint_close(ckpt);
+}
+
+static void check_tied(uint16_t change, size_t n_tensors, const char *warning) {
+    gguf_error err = {0};
+    rt_import *import;
+    char folder[500];
+    bool said = false;
+    make_tied(folder, sizeof folder, change);
+    unit_ok(rt_import_open(folder, NULL, &import, &err), err);
+    ck_assert_uint_eq(rt_import_plan(import)->n_tensors, n_tensors);
+    for (size_t i = 0; i < rt_import_n_warnings(import); i++)
+        said = said || strstr(rt_import_warning(import, i), warning);
+    ck_assert_msg(said, "no warning says '%s'", warning);
+    rt_import_close(import);
+}
+
+START_TEST(a_head_that_differs_counts) {
+    check_tied(0, 20, "'lm_head.weight' is left out: it is equal to 'model.embed_tokens.weight'");
+    check_tied(1, 21, "they differ (element 8447 is");
+}
+END_TEST
+
 /* ---- glm4: nothing is moved ---------------------------------------------------------------- */
 
 static const char *const glm4_names[][2] = {
@@ -451,6 +505,7 @@ int main(void) {
     tcase_add_test(tests, unknown_methods_are_named);
     tcase_add_test(tests, broken_packings_are_refused);
     tcase_add_test(tests, packed_rows_stream);
+    tcase_add_test(tests, a_head_that_differs_counts);
     tcase_add_test(tests, glm4_tensors_keep_their_rows);
     tcase_add_test(tests, broken_checkpoints_are_refused);
     tcase_add_test(tests, broken_weights_are_refused);
