@@ -84,6 +84,13 @@ static gguf_code set_class_defaults(rt_import *import, const char *hf_class, con
                                     gguf_error *err) {
     const gguf_yaml *entry = rt_arch_class(rt_arch_doc(import->arch), hf_class, model_type);
     const gguf_yaml *defaults = gguf_yaml_get(entry, "defaults");
+    const char *usual = gguf_yaml_text(entry, "model_type", "");
+    if (hf_class && model_type && strcmp(usual, model_type) != 0)
+        rt_import_add_warning(
+            import,
+            "config.json: 'architectures' names %s, which counts; 'model_type' is "
+            "%s, not %s",
+            hf_class, model_type, usual);
     import->inner_name = gguf_yaml_text(entry, "config", NULL);
     import->inner_config =
         import->inner_name ? json_object_get(import->config, import->inner_name) : NULL;

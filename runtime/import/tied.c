@@ -116,6 +116,7 @@ gguf_code rt_import_is_tied(rt_import *import, const gguf_yaml *node,
     const json_t *flag = rt_config_get(import, "tie_word_embeddings");
     *tied = false;
     if (!tied_to) return GGUF_OK;
+    rt_import_compare_inner(import, "tie_word_embeddings");
     if (json_is_true(flag) && src) return compare_head(import, tied_to, src, tied, err);
     *tied = json_is_true(flag) || (!src && import->is_embedding);
     if (*tied || src || json_is_false(flag)) return GGUF_OK;

@@ -284,6 +284,72 @@ START_TEST(packed_rows_stream) {
 }
 END_TEST
 
+/* ---- methods that are known by name only ----------------------------------------------------- */
+
+/* A checkpoint in memory with two tensors of one element. */
+static gguf_code open_two(const char *a, const char *a_dtype, const char *b, const char *b_dtype,
+                          gguf_error *err) {
+    static const char config[] =
+        "{\"architectures\":[\"LlamaForCausalLM\"],\"hidden_size\":8,\"intermediate_size\":16,"
+        "\"num_hidden_layers\":1,\"num_attention_heads\":2,\"vocab_size\":4,"
+        "\"max_position_embeddings\":64}";
+    char bytes[1024];
+    rt_import *import = NULL;
+    int n_a = a_dtype[1] == '8' ? 1 : 4, n_all = n_a + (b_dtype[1] == '8' ? 1 : 4);
+    uint64_t n =
+        (uint64_t)snprintf(bytes + 8, sizeof bytes - 8,
+                           "{\"x%s\":{\"dtype\":\"%s\",\"shape\":[1,1],\"data_offsets\":[0,%d]},"
+                           "\"x%s\":{\"dtype\":\"%s\",\"shape\":[1,1],\"data_offsets\":[%d,%d]}}",
+                           a, a_dtype, n_a, b, b_dtype, n_a, n_all);
+    memcpy(bytes, &n, 8);
+    memset(bytes + 8 + n, 0, 8);
+    const gguf_memory_file files[] = {{"config.json", config, sizeof config - 1},
+                                      {"model.safetensors", bytes, 8 + n + (uint64_t)n_all}};
+    *err = (gguf_error){0};
+    gguf_code code = rt_import_from_memory(files, 2, NULL, &import, err);
+    rt_import_close(import);
+    return code;
+}
+
+static const struct {
+    const char *a, *a_dtype, *b, *b_dtype, *method;
+} foreign[] = {
+    {".weight", "I8", ".SCB", "F32", "bitsandbytes (8 bits)"},
+    {".weight", "U8", ".weight.absmax", "F32", "bitsandbytes (4 bits)"},
+    {".weight", "U8", ".weight.quant_state.bitsandbytes__nf4", "U8", "bitsandbytes (4 bits)"},
+    {".weight", "U32", ".scales", "F32", "MLX"},
+    {".q_weight", "I32", ".q_scale", "I32", "EXL2"},
+    {".trellis", "I32", ".suh", "F32", "EXL3"},
+    {".W_q", "U8", ".scale", "F32", "HQQ"},
+    {".weight._data", "I8", ".weight._scale", "F32", "quanto"},
+    {".codes", "I8", ".codebooks", "F32", "AQLM"},
+    {".Qidxs", "I32", ".SU", "F32", "QuIP#"},
+    {".indices", "I32", ".centroids.weight", "F32", "VPTQ"},
+    {".qweight", "I32", ".lookup_table", "F32", "SqueezeLLM"},
+    {".weight", "U8", ".weight_scale_2", "F32", "ModelOpt NVFP4"},
+    {".weight_packed", "U8", ".weight_global_scale", "F32", "NVFP4"},
+    {".weight", "I8", ".weight_scales", "F32", "EETQ"},
+    {".B", "I32", ".s", "F32", "Marlin"},
+    {".weight:qdata", "I8", ".weight:scale", "F32", "torchao"},
+};
+
+START_TEST(foreign_methods_are_named) {
+    char message[128];
+    gguf_error err;
+    snprintf(message, sizeof message, "weights quantised by %s ('x.", foreign[_i].method);
+    unit_fails(
+        open_two(foreign[_i].a, foreign[_i].a_dtype, foreign[_i].b, foreign[_i].b_dtype, &err),
+        GGUF_E_UNSUPPORTED, message, err);
+}
+END_TEST
+
+START_TEST(plain_tensors_are_no_method) {
+    gguf_error err;
+    unit_fails(open_two(".weight", "F32", ".scales", "F32", &err), GGUF_E_MISSING,
+               "whose names are 'x.*'", err);
+}
+END_TEST
+
 /* ---- tied heads ----------------------------------------------------------------------------- */
 
 /* llama_linear as two shards without an index, the second with a head that is its embedding but
@@ -506,6 +572,9 @@ int main(void) {
     tcase_add_test(tests, broken_packings_are_refused);
     tcase_add_test(tests, packed_rows_stream);
     tcase_add_test(tests, a_head_that_differs_counts);
+    tcase_add_loop_test(tests, foreign_methods_are_named, 0,
+                        (int)(sizeof foreign / sizeof foreign[0]));
+    tcase_add_test(tests, plain_tensors_are_no_method);
     tcase_add_test(tests, glm4_tensors_keep_their_rows);
     tcase_add_test(tests, broken_checkpoints_are_refused);
     tcase_add_test(tests, broken_weights_are_refused);
