@@ -1,32 +1,14 @@
 /* Checkpoints: opening the files of a folder and looking tensors up. */
 #include "libgguf/checkpoint_internal.h"
-#include "libgguf/index.h"
-#include "libgguf/json.h"
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-#define MAX_SHARDS 10000
-
-typedef struct ckpt_file {
-    char *path;
-    int fd;
-    const gguf_memory_file *memory;
-} ckpt_file;
-
-struct gguf_checkpoint {
-    const gguf_memory_file *memory; /* the folder, if it is not on disk */
-    size_t n_memory;
-    ckpt_file *files;
-    size_t n_files;
-    gguf_checkpoint_tensor *tensors;
-    size_t n_tensors, room;
-    gguf_index index;
-};
 
 static const gguf_dtype dtypes[] = {
     {"F32", 32, GGUF_TYPE_F32},
@@ -92,7 +74,7 @@ gguf_code gguf_checkpoint_add(gguf_checkpoint *ckpt, const gguf_checkpoint_tenso
 }
 
 /* A ZIP archive holds a PyTorch checkpoint; the header length of safetensors cannot begin so. */
-static bool is_archive(const ckpt_file *f) {
+static bool is_archive(const gguf_checkpoint_file *f) {
     char magic[4] = {0};
     if (f->memory && f->memory->n_bytes >= sizeof magic)
         memcpy(magic, f->memory->bytes, sizeof magic);
@@ -101,16 +83,15 @@ static bool is_archive(const ckpt_file *f) {
     return memcmp(magic, "PK\3\4", sizeof magic) == 0;
 }
 
-/* folder: NULL if `name` is the whole path, or the name of a file in memory */
-static gguf_code add_file(gguf_checkpoint *ckpt, const char *folder, const char *name,
-                          gguf_error *err) {
+gguf_code gguf_checkpoint_add_file(gguf_checkpoint *ckpt, const char *folder, const char *name,
+                                   gguf_error *err) {
     void *grown = realloc(ckpt->files, (ckpt->n_files + 1) * sizeof *ckpt->files);
     if (!grown) return no_memory(err, name);
     ckpt->files = grown;
     char *path = NULL;
     if (folder ? asprintf(&path, "%s/%s", folder, name) < 0 : !(path = strdup(name)))
         return no_memory(err, name);
-    ckpt_file f = {path, -1, gguf_memory_file_named(ckpt->memory, ckpt->n_memory, name)};
+    gguf_checkpoint_file f = {path, -1, gguf_memory_file_named(ckpt->memory, ckpt->n_memory, name)};
     if (!ckpt->memory) f.fd = open(path, O_RDONLY | O_CLOEXEC);
     ckpt->files[ckpt->n_files] = f;
     uint32_t file = (uint32_t)ckpt->n_files++;
@@ -140,7 +121,7 @@ gguf_code gguf_checkpoint_add_unpacked(gguf_checkpoint *ckpt, uint32_t file, uin
     void *grown = realloc(ckpt->files, (ckpt->n_files + 1) * sizeof *ckpt->files);
     if (!grown) return no_memory(err, NULL);
     ckpt->files = grown;
-    ckpt_file f = {strdup(ckpt->files[file].path), -1, NULL};
+    gguf_checkpoint_file f = {strdup(ckpt->files[file].path), -1, NULL};
     if (!f.path) return no_memory(err, NULL);
     f.fd = open_unnamed();
     ckpt->files[ckpt->n_files] = f;
@@ -150,153 +131,20 @@ gguf_code gguf_checkpoint_add_unpacked(gguf_checkpoint *ckpt, uint32_t file, uin
                      "cannot make a temporary file to unpack it: %s", strerror(errno));
 }
 
-static gguf_code check_shard_name(const json_t *value, const char *index_path, gguf_error *err) {
-    const char *name = json_string_value(value);
-    if (*name && strlen(name) == json_string_length(value) && !strchr(name, '/') &&
-        strcmp(name, "..") != 0 && strcmp(name, ".") != 0)
-        return GGUF_OK;
-    return gguf_fail(err, GGUF_E_FORMAT, index_path, GGUF_NO_OFFSET,
-                     "weight_map names '%s', which is no file beside it", name);
-}
-
-/* The files are in the order of their names, see open_shards. */
-static bool has_file(const gguf_checkpoint *ckpt, const char *name, size_t *file) {
-    for (size_t low = 0, high = ckpt->n_files; low < high;) {
-        size_t middle = low + (high - low) / 2;
-        const char *path = ckpt->files[middle].path, *slash = strrchr(path, '/');
-        int order = strcmp(slash ? slash + 1 : path, name);
-        *file = middle;
-        if (order == 0) return true;
-        if (order < 0)
-            low = middle + 1;
-        else
-            high = middle;
+void gguf_checkpoint_warn(gguf_checkpoint *ckpt, const char *format, ...) {
+    char *text = NULL;
+    va_list args;
+    va_start(args, format);
+    int n = vasprintf(&text, format, args);
+    va_end(args);
+    char **grown =
+        n < 0 ? NULL : realloc(ckpt->warnings, (ckpt->n_warnings + 1) * sizeof *ckpt->warnings);
+    if (!grown) {
+        if (n >= 0) free(text);
+        return;
     }
-    return false;
-}
-
-static int compare_names(const void *a, const void *b) {
-    return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* Open every shard that the map names, once, in name order. */
-static gguf_code open_shards(gguf_checkpoint *ckpt, const char *folder, const char *index_path,
-                             json_t *map, gguf_error *err) {
-    size_t n = 0, room = json_object_size(map);
-    const char **names = calloc(room ? room : 1, sizeof *names), *tensor;
-    json_t *value;
-    if (!names) return no_memory(err, index_path);
-    gguf_code code = GGUF_OK;
-    json_object_foreach(map, tensor, value) {
-        if (!json_is_string(value))
-            code = gguf_fail(err, GGUF_E_FORMAT, index_path, GGUF_NO_OFFSET,
-                             "weight_map's entry '%s' is no string", tensor);
-        else
-            code = check_shard_name(value, index_path, err);
-        if (code) break;
-        names[n++] = json_string_value(value);
-    }
-    qsort(names, n, sizeof *names, compare_names);
-    for (size_t i = 0; i < n && !code; i++) {
-        if (i && strcmp(names[i], names[i - 1]) == 0) continue;
-        code = ckpt->n_files < MAX_SHARDS ? add_file(ckpt, folder, names[i], err)
-                                          : gguf_fail(err, GGUF_E_LIMIT, index_path, GGUF_NO_OFFSET,
-                                                      "more than %d shards", MAX_SHARDS);
-    }
-    free(names);
-    return code;
-}
-
-/* The map and the union of the shards must be the same, tensor by tensor. */
-static gguf_code check_map(const gguf_checkpoint *ckpt, const char *index_path, json_t *map,
-                           gguf_error *err) {
-    const char *name;
-    json_t *value;
-    size_t len;
-    json_object_keylen_foreach(map, name, len, value) {
-        uint32_t i;
-        const gguf_checkpoint_tensor *t =
-            gguf_index_get(&ckpt->index, (gguf_str){name, len}, &i) ? &ckpt->tensors[i] : NULL;
-        size_t file = 0;
-        if (!t)
-            return gguf_fail(err, GGUF_E_MISSING, index_path, GGUF_NO_OFFSET,
-                             "weight_map lists tensor '%s', but no shard has it", name);
-        if (!has_file(ckpt, json_string_value(value), &file) ||
-            strcmp(ckpt->files[t->file].path, ckpt->files[file].path) != 0)
-            return gguf_fail(err, GGUF_E_FORMAT, index_path, GGUF_NO_OFFSET,
-                             "weight_map puts tensor '%s' into '%s', but '%s' holds it", name,
-                             json_string_value(value), ckpt->files[t->file].path);
-    }
-    for (size_t i = 0; i < ckpt->n_tensors; i++)
-        if (!json_object_getn(map, ckpt->tensors[i].name.ptr, ckpt->tensors[i].name.len))
-            return gguf_fail(err, GGUF_E_FORMAT, ckpt->files[ckpt->tensors[i].file].path,
-                             GGUF_NO_OFFSET, "tensor '%s' is not in the weight_map",
-                             ckpt->tensors[i].name.ptr);
-    return GGUF_OK;
-}
-
-static gguf_code load_index(const gguf_checkpoint *ckpt, const char *index_path, json_t **root,
-                            gguf_error *err) {
-    const gguf_memory_file *f = gguf_memory_file_named(ckpt->memory, ckpt->n_memory, index_path);
-    if (!f) return gguf_json_load(index_path, GGUF_JSON_WIDE_INTS, root, err);
-    return gguf_json_parse(f->bytes, f->n_bytes, GGUF_JSON_WIDE_INTS, index_path, 0, root, err);
-}
-
-/* folder: NULL if the checkpoint is in memory */
-static gguf_code open_index(gguf_checkpoint *ckpt, const char *folder, const char *index_path,
-                            gguf_error *err) {
-    json_t *root;
-    gguf_code code = load_index(ckpt, index_path, &root, err);
-    if (code) return code;
-    json_t *map = json_object_get(root, "weight_map");
-    if (!json_is_object(map) || json_object_size(map) == 0)
-        code = gguf_fail(err, GGUF_E_FORMAT, index_path, 0, "no weight_map");
-    if (!code) code = open_shards(ckpt, folder, index_path, map, err);
-    if (!code) code = check_map(ckpt, index_path, map, err);
-    json_decref(root);
-    return code;
-}
-
-/* What a folder's weights are called, in order of preference. */
-static const struct {
-    const char *name;
-    bool is_index;
-} weight_files[] = {{"model.safetensors.index.json", true},
-                    {"model.safetensors", false},
-                    {"pytorch_model.bin.index.json", true},
-                    {"pytorch_model.bin", false}};
-#define N_WEIGHT_FILES (sizeof weight_files / sizeof weight_files[0])
-
-static gguf_code no_weights(const char *folder, gguf_error *err) {
-    return gguf_fail(err, GGUF_E_MISSING, folder, GGUF_NO_OFFSET,
-                     "no %s and no %s here, nor pytorch_model.bin", weight_files[1].name,
-                     weight_files[0].name);
-}
-
-static gguf_code open_folder(gguf_checkpoint *ckpt, const char *folder, gguf_error *err) {
-    for (size_t i = 0; i < N_WEIGHT_FILES; i++) {
-        const char *name = weight_files[i].name;
-        char *path = NULL;
-        if (asprintf(&path, "%s/%s", folder, name) < 0) return no_memory(err, folder);
-        bool found = access(path, F_OK) == 0;
-        gguf_code code = GGUF_OK;
-        if (found)
-            code = weight_files[i].is_index ? open_index(ckpt, folder, path, err)
-                                            : add_file(ckpt, folder, name, err);
-        free(path);
-        if (found) return code;
-    }
-    return no_weights(folder, err);
-}
-
-static gguf_code open_memory(gguf_checkpoint *ckpt, gguf_error *err) {
-    for (size_t i = 0; i < N_WEIGHT_FILES; i++) {
-        const char *name = weight_files[i].name;
-        if (!gguf_memory_file_named(ckpt->memory, ckpt->n_memory, name)) continue;
-        return weight_files[i].is_index ? open_index(ckpt, NULL, name, err)
-                                        : add_file(ckpt, NULL, name, err);
-    }
-    return no_weights(NULL, err);
+    ckpt->warnings = grown;
+    ckpt->warnings[ckpt->n_warnings++] = text;
 }
 
 gguf_code gguf_checkpoint_open(const char *path, gguf_checkpoint **out, gguf_error *err) {
@@ -306,8 +154,8 @@ gguf_code gguf_checkpoint_open(const char *path, gguf_checkpoint **out, gguf_err
         return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot open: %s", strerror(errno));
     gguf_checkpoint *ckpt = calloc(1, sizeof *ckpt);
     if (!ckpt) return no_memory(err, path);
-    gguf_code code =
-        S_ISDIR(st.st_mode) ? open_folder(ckpt, path, err) : add_file(ckpt, NULL, path, err);
+    gguf_code code = S_ISDIR(st.st_mode) ? gguf_checkpoint_open_folder(ckpt, path, err)
+                                         : gguf_checkpoint_add_file(ckpt, NULL, path, err);
     if (code)
         gguf_checkpoint_close(ckpt);
     else
@@ -322,7 +170,7 @@ gguf_code gguf_checkpoint_from_memory(const gguf_memory_file *files, size_t n_fi
     if (!ckpt) return no_memory(err, NULL);
     ckpt->memory = files;
     ckpt->n_memory = n_files;
-    gguf_code code = open_memory(ckpt, err);
+    gguf_code code = gguf_checkpoint_open_folder(ckpt, NULL, err);
     if (code)
         gguf_checkpoint_close(ckpt);
     else
@@ -337,6 +185,9 @@ void gguf_checkpoint_close(gguf_checkpoint *ckpt) {
         free(ckpt->files[i].path);
     }
     for (size_t i = 0; i < ckpt->n_tensors; i++) free((char *)(uintptr_t)ckpt->tensors[i].name.ptr);
+    for (size_t i = 0; i < ckpt->n_warnings; i++) free(ckpt->warnings[i]);
+    free(ckpt->warnings);
+    json_decref(ckpt->index_file);
     gguf_index_clear(&ckpt->index);
     free(ckpt->files);
     free(ckpt->tensors);
@@ -370,4 +221,22 @@ int gguf_checkpoint_file_fd(const gguf_checkpoint *ckpt, size_t file) {
 
 const gguf_memory_file *gguf_checkpoint_file_memory(const gguf_checkpoint *ckpt, size_t file) {
     return ckpt->files[file].memory;
+}
+
+size_t gguf_checkpoint_n_warnings(const gguf_checkpoint *ckpt) {
+    return ckpt->n_warnings;
+}
+
+const char *gguf_checkpoint_warning(const gguf_checkpoint *ckpt, size_t i) {
+    return ckpt->warnings[i];
+}
+
+const char *gguf_checkpoint_absent_file(const gguf_checkpoint *ckpt, const char *tensor) {
+    const char *name =
+        json_string_value(json_object_get(json_object_get(ckpt->index_file, "weight_map"), tensor));
+    for (size_t i = 0; i < ckpt->n_files && name; i++) {
+        const char *path = ckpt->files[i].path, *slash = strrchr(path, '/');
+        if (strcmp(slash ? slash + 1 : path, name) == 0) return NULL;
+    }
+    return name;
 }

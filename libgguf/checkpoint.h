@@ -27,12 +27,14 @@ typedef struct gguf_checkpoint_tensor {
 
 typedef struct gguf_checkpoint gguf_checkpoint;
 
-/* Open a folder (model.safetensors, or the shards that model.safetensors.index.json lists; failing
- * these pytorch_model.bin or its index) or one such file. Only headers are read; of a PyTorch
- * checkpoint the pickle, by a reader that executes nothing.
- * Errors: GGUF_E_MISSING no weights in the folder, GGUF_E_IO, GGUF_E_TRUNCATED, GGUF_E_FORMAT,
- * GGUF_E_DUPLICATE, GGUF_E_LIMIT, GGUF_E_NOMEM.
- * Source: the safetensors format description and its reference parser. */
+/* Open a folder (the shards that model.safetensors.index.json lists, or model.safetensors; failing
+ * these pytorch_model.bin's index or pytorch_model.bin, and then the one set of shards that no
+ * index lists, NAME-00001-of-N.safetensors) or one such file. Only headers are read; of a PyTorch
+ * checkpoint the pickle, by a reader that executes nothing. What an index says and the files do not
+ * is a warning: the files count. Shards that it lists and that are absent are left out, or
+ * model.safetensors is read in their place if that is there. Errors: GGUF_E_MISSING no weights in
+ * the folder, GGUF_E_IO, GGUF_E_TRUNCATED, GGUF_E_FORMAT, GGUF_E_DUPLICATE, GGUF_E_LIMIT,
+ * GGUF_E_NOMEM. Source: the safetensors format description and its reference parser. */
 gguf_code gguf_checkpoint_open(const char *path, gguf_checkpoint **out, gguf_error *err);
 /* The same for a folder whose files are in memory; their bytes and names must outlive the handle.
  */
@@ -50,6 +52,12 @@ const char *gguf_checkpoint_file_path(const gguf_checkpoint *ckpt, size_t file);
 int gguf_checkpoint_file_fd(const gguf_checkpoint *ckpt, size_t file);
 /* The bytes of a file in memory; otherwise NULL. */
 const gguf_memory_file *gguf_checkpoint_file_memory(const gguf_checkpoint *ckpt, size_t file);
+
+/* Sentences for the user, e.g. about files that an index lists and that are not there. */
+size_t gguf_checkpoint_n_warnings(const gguf_checkpoint *ckpt);
+const char *gguf_checkpoint_warning(const gguf_checkpoint *ckpt, size_t i);
+/* The file that is not there and in which the index puts a tensor, or NULL. */
+const char *gguf_checkpoint_absent_file(const gguf_checkpoint *ckpt, const char *tensor);
 
 /* Write one F32 tensor as a .safetensors file.
  *   dims    [n_dims], rows first; data [product of dims] */

@@ -4,6 +4,62 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
+
+/* ---- NaN and Infinity -------------------------------------------------------------------- */
+
+/* Python writes these words for numbers that JSON does not have and that jansson has no value for.
+ * In the text each becomes a string of the same length, so that offsets in errors stay right. */
+static const struct {
+    const char *word, *stand_in, *value;
+} nonfinite[] = {{"NaN", "\"N\"", "N"},
+                 {"Infinity", "\"Infini\"", "Infini"},
+                 {"-Infinity", "\"-Infini\"", "-Infini"}};
+#define N_NONFINITE (sizeof nonfinite / sizeof nonfinite[0])
+
+static bool replace_word(char *at, size_t left) {
+    for (size_t i = 0; i < N_NONFINITE; i++) {
+        size_t n = strlen(nonfinite[i].word);
+        if (n > left || memcmp(at, nonfinite[i].word, n) != 0) continue;
+        memcpy(at, nonfinite[i].stand_in, n);
+        return true;
+    }
+    return false;
+}
+
+/* Replace the words outside of strings; false if there is none. */
+static bool replace_words(char *text, size_t len) {
+    bool inside = false, found = false;
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] == '"') inside = !inside;
+        if (inside && text[i] == '\\') i++;
+        if (!inside && (text[i] == 'N' || text[i] == 'I' || text[i] == '-') &&
+            replace_word(text + i, len - i)) {
+            found = true;
+            while (text[++i] != '"') continue;
+        }
+    }
+    return found;
+}
+
+/* Parse again with the words replaced; NULL where that does not help. */
+static json_t *parse_nonfinite(const char *text, size_t len, size_t flags, json_error_t *why) {
+    char *copy = malloc(len + 1);
+    if (!copy) return NULL;
+    memcpy(copy, text, len);
+    json_t *root = replace_words(copy, len) ? json_loadb(copy, len, flags, why) : NULL;
+    free(copy);
+    return root;
+}
+
+const char *gguf_json_nonfinite(const json_t *value) {
+    const char *text = json_string_value(value);
+    for (size_t i = 0; i < N_NONFINITE && text; i++)
+        if (strcmp(text, nonfinite[i].value) == 0) return nonfinite[i].word;
+    return NULL;
+}
+
+/* ---- reading ----------------------------------------------------------------------------- */
 
 gguf_code gguf_json_parse(const char *text, size_t len, gguf_json_numbers numbers, const char *file,
                           int64_t off, json_t **out, gguf_error *err) {
@@ -11,6 +67,9 @@ gguf_code gguf_json_parse(const char *text, size_t len, gguf_json_numbers number
     if (numbers == GGUF_JSON_WIDE_INTS) flags |= JSON_DECODE_INT_AS_REAL;
     json_error_t why;
     *out = json_loadb(text, len, flags, &why);
+    if (!*out && numbers == GGUF_JSON_WIDE_INTS &&
+        json_error_code(&why) == json_error_invalid_syntax)
+        *out = parse_nonfinite(text, len, flags, &why);
     if (*out) return GGUF_OK;
     /* jansson leaves the error empty where an allocation fails while it builds a value */
     if (!why.text[0] || json_error_code(&why) == json_error_out_of_memory)

@@ -14,7 +14,9 @@
 
 typedef enum gguf_json_numbers {
     GGUF_JSON_EXACT_INTS, /* integers beyond 64 bits are an error */
-    GGUF_JSON_WIDE_INTS   /* integers become reals: for files with numbers such as 1e30 */
+    /* As Python reads: integers become reals, for files with numbers such as 1e30; NaN, Infinity
+     * and -Infinity are values that gguf_json_nonfinite knows and that are no numbers. */
+    GGUF_JSON_WIDE_INTS
 } gguf_json_numbers;
 
 /* Parse `len` bytes at `text`; escaped NULs in strings are kept (use json_string_length).
@@ -30,5 +32,8 @@ gguf_code gguf_json_load(const char *path, gguf_json_numbers numbers, json_t **o
 
 /* A number that is a non-negative integer (also when parsed as a real). */
 bool gguf_json_u64(const json_t *value, uint64_t *out);
+
+/* "NaN", "Infinity" or "-Infinity" if that is the value; otherwise NULL. */
+const char *gguf_json_nonfinite(const json_t *value);
 
 #endif

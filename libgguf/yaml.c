@@ -110,7 +110,11 @@ static gguf_code build_child(builder *b, const gguf_yaml *parent, unsigned depth
         if (code) return code;
     }
     code = build_node(b, &event, depth, out);
-    if (!code && key) (*out)->key = key->text;
+    if (!code && key) {
+        (*out)->key = key->text;
+        (*out)->line = key->line;
+        (*out)->column = key->column;
+    }
 done:
     yaml_event_delete(&event);
     return code;
@@ -137,7 +141,10 @@ static gguf_code new_node(builder *b, const yaml_event_t *event, unsigned depth,
         return gguf_fail(b->err, GGUF_E_LIMIT, b->doc->file, off, "more than %d nodes", MAX_NODES);
     gguf_yaml *node = arena_alloc(b->doc, sizeof *node);
     if (!node) return out_of_memory(b);
-    *node = (gguf_yaml){.text = "", .off = off};
+    *node = (gguf_yaml){.text = "",
+                        .off = off,
+                        .line = (uint32_t)event->start_mark.line + 1,
+                        .column = (uint32_t)event->start_mark.column + 1};
     *out = node;
     return GGUF_OK;
 }

@@ -4,8 +4,10 @@
 #include "runtime/import/import_internal.h"
 
 #include <inttypes.h>
+#include <libgen.h>
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MAX_NAME 512
@@ -65,6 +67,32 @@ static gguf_code check_shape(const rt_import *import, const gguf_yaml *node, ten
     return fail(import, a, GGUF_E_SHAPE, "and its partner do not fit the base model's weight", err);
 }
 
+static bool plans(rt_import *base, const char *gguf_name) {
+    const quant_plan *plan = rt_import_plan(base);
+    for (size_t i = 0; i < plan->n_tensors; i++)
+        if (strcmp(plan->tensors[i].out.name.ptr, gguf_name) == 0) return true;
+    return false;
+}
+
+/* The file of a base model that ties its head has no tensor that readers could add to; with the
+ * embedding's they would change that as well. */
+static gguf_code check_head(const rt_import *import, const char *gguf_name, tensor *a,
+                            gguf_error *err) {
+    const rt_import_opts opts = {.arch_file = import->arch_file, .shapes_suffice = true};
+    rt_import *base = NULL;
+    char *folder = strdup(import->config_path);
+    if (!folder) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    gguf_code code = rt_import_open(dirname(folder), &opts, &base, err);
+    bool found = !code && plans(base, gguf_name);
+    rt_import_close(base);
+    free(folder);
+    if (code || found) return code;
+    return fail(import, a, GGUF_E_UNSUPPORTED,
+                "adapts the head, but the base model ties it to the embedding and has no tensor of "
+                "its own for it in GGUF",
+                err);
+}
+
 static gguf_code visit(rt_import *import, const gguf_yaml *node, uint64_t layer, gguf_error *err) {
     char hf[MAX_NAME], gguf[MAX_NAME];
     rt_import_expand(gguf_yaml_text(node, "hf", ""), layer, 0, hf, sizeof hf);
@@ -76,6 +104,7 @@ static gguf_code visit(rt_import *import, const gguf_yaml *node, uint64_t layer,
         return fail(import, a, GGUF_E_UNSUPPORTED,
                     "adapts a weight that is cut or stacked in GGUF, which is not supported", err);
     gguf_code code = check_shape(import, node, a, b, err);
+    if (!code && gguf_yaml_get(node, "tied_to")) code = check_head(import, gguf, a, err);
     if (!code) code = plan_half(import, node, gguf, a, 'a', err);
     return code ? code : plan_half(import, node, gguf, b, 'b', err);
 }

@@ -43,12 +43,38 @@ static double count_params(const quant_plan *plan, uint64_t *n_experts) {
     return shared + expert;
 }
 
-/* The last part of the folder's real name. */
+static const char *last_part(char *path, size_t *n) {
+    const char *slash = strrchr(path, '/');
+    *n = slash ? (size_t)(slash - path) : 0;
+    return slash ? slash + 1 : path;
+}
+
+/* ".../models--Org--Name/snapshots/HASH", where a hub's cache keeps a repository: "Org/Name". */
+static bool repository_name(char *path, char *out, size_t room) {
+    static const char mark[] = "models--";
+    size_t n;
+    last_part(path, &n);
+    path[n] = '\0';
+    if (strcmp(last_part(path, &n), "snapshots") != 0) return false;
+    path[n] = '\0';
+    const char *name = last_part(path, &n);
+    if (strncmp(name, mark, sizeof mark - 1) != 0) return false;
+    name += sizeof mark - 1;
+    const char *rest = strstr(name, "--");
+    if (rest)
+        snprintf(out, room, "%.*s/%s", (int)(rest - name), name, rest + 2);
+    else
+        snprintf(out, room, "%s", name);
+    return true;
+}
+
+/* The last part of the folder's real name, or the repository's in a hub's cache. */
 static gguf_code folder_name(const char *folder, char *out, size_t room) {
+    size_t n;
     char *real = realpath(folder, NULL);
     if (!real) return errno == ENOMEM ? GGUF_E_NOMEM : GGUF_E_IO;
-    const char *slash = strrchr(real, '/');
-    snprintf(out, room, "%s", slash ? slash + 1 : real);
+    snprintf(out, room, "%s", last_part(real, &n));
+    repository_name(real, out, room);
     free(real);
     return GGUF_OK;
 }
@@ -61,7 +87,8 @@ gguf_code rt_import_general(rt_import *import, gguf_error *err) {
         return gguf_fail(err, code, import->folder, GGUF_NO_OFFSET, "cannot resolve the path");
     gguf_meta_set_str(meta, "general.architecture", gguf_str_of(import->architecture));
     gguf_meta_set_str(meta, "general.type", gguf_str_of("model"));
-    rt_model_title(name, title, sizeof title);
+    const char *slash = strchr(name, '/');
+    rt_model_title(slash ? slash + 1 : name, title, sizeof title);
     if (*title) gguf_meta_set_str(meta, "general.name", gguf_str_of(title));
     return GGUF_OK;
 }

@@ -15,13 +15,8 @@ static gguf_code no_memory(gguf_error *err) {
     return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
 }
 
-void rt_import_add_warning(rt_import *import, const char *format, ...) {
-    char *text = NULL;
-    va_list args;
-    va_start(args, format);
-    int n = vasprintf(&text, format, args);
-    va_end(args);
-    if (n < 0) return;
+/* Takes the text. */
+static void take_warning(rt_import *import, char *text) {
     void *grown = realloc(import->warnings, (import->n_warnings + 1) * sizeof *import->warnings);
     if (!grown) {
         free(text);
@@ -29,6 +24,30 @@ void rt_import_add_warning(rt_import *import, const char *format, ...) {
     }
     import->warnings = grown;
     import->warnings[import->n_warnings++] = text;
+}
+
+void rt_import_add_warning(rt_import *import, const char *format, ...) {
+    char *text = NULL;
+    va_list args;
+    va_start(args, format);
+    int n = vasprintf(&text, format, args);
+    va_end(args);
+    if (n >= 0) take_warning(import, text);
+}
+
+void rt_import_add_warning_once(rt_import *import, const char *format, ...) {
+    char *text = NULL;
+    va_list args;
+    va_start(args, format);
+    int n = vasprintf(&text, format, args);
+    va_end(args);
+    if (n < 0) return;
+    for (size_t i = 0; i < import->n_warnings; i++)
+        if (strcmp(import->warnings[i], text) == 0) {
+            free(text);
+            return;
+        }
+    take_warning(import, text);
 }
 
 static bool ends_with(const char *text, const char *end) {
@@ -65,8 +84,16 @@ static gguf_code set_class_defaults(rt_import *import, const char *hf_class, con
                                     gguf_error *err) {
     const gguf_yaml *entry = rt_arch_class(rt_arch_doc(import->arch), hf_class, model_type);
     const gguf_yaml *defaults = gguf_yaml_get(entry, "defaults");
-    const char *inner = gguf_yaml_text(entry, "config", NULL);
-    import->inner_config = inner ? json_object_get(import->config, inner) : NULL;
+    const char *usual = gguf_yaml_text(entry, "model_type", "");
+    if (hf_class && model_type && strcmp(usual, model_type) != 0)
+        rt_import_add_warning(
+            import,
+            "config.json: 'architectures' names %s, which counts; 'model_type' is "
+            "%s, not %s",
+            hf_class, model_type, usual);
+    import->inner_name = gguf_yaml_text(entry, "config", NULL);
+    import->inner_config =
+        import->inner_name ? json_object_get(import->config, import->inner_name) : NULL;
     import->class_defaults = json_object();
     for (const gguf_yaml *node = defaults ? defaults->first : NULL; node; node = node->next)
         if (json_object_set_new(import->class_defaults, node->key, json_of(node)) != 0)
@@ -211,6 +238,8 @@ static gguf_code open_weights(rt_import *import, const char *path, const rt_impo
              : gguf_checkpoint_from_memory(import->memory, import->n_memory, &import->ckpt, &why);
     if (code == GGUF_E_MISSING && opts->shapes_suffice) return GGUF_OK;
     if (code && err && !err->code) *err = why;
+    for (size_t i = 0; !code && i < gguf_checkpoint_n_warnings(import->ckpt); i++)
+        rt_import_add_warning(import, "%s", gguf_checkpoint_warning(import->ckpt, i));
     return code;
 }
 
@@ -294,6 +323,7 @@ static gguf_code open_import(const char *path, const gguf_memory_file *files, si
     import->memory = files;
     import->n_memory = n_files;
     if (!opts) opts = &defaults;
+    import->arch_file = opts->arch_file;
     gguf_code code = path ? open_path(import, path, opts, err) : open_memory(import, opts, err);
     if (code) {
         rt_import_close(import);
@@ -322,11 +352,11 @@ void rt_import_close(rt_import *import) {
     json_decref(import->class_defaults);
     json_decref(import->adapter);
     rt_arch_close(import->arch);
+    rt_import_clear_names(import);
     gguf_checkpoint_close(import->ckpt);
     gguf_file_close(import->gguf);
     for (size_t i = 0; i < import->n_warnings; i++) free(import->warnings[i]);
     free(import->warnings);
-    gguf_index_clear(&import->by_name);
     free(import->names);
     free(import->used);
     free(import->architecture);

@@ -15,14 +15,17 @@ struct rt_import {
     size_t n_memory;
     char *config_path;
     json_t *config, *class_defaults; /* the second: what the class takes for granted */
+    const char *arch_file;           /* the caller's, while the import is opened */
     rt_arch *arch;
     char *architecture;    /* the GGUF name */
     gguf_checkpoint *ckpt; /* NULL: a GGUF file, or there is config.json only */
     gguf_file *gguf;
     bool *used;         /* [n checkpoint tensors] */
-    const char **names; /* of the same, as the description calls them; owned by plan or ckpt */
+    const char **names; /* of the same, as the description calls them; of the ckpt or malloc'ed */
     gguf_index by_name;
+    size_t n_unmet;             /* tensors of the description that names did not lead to */
     const json_t *inner_config; /* of the text model in a larger one, or NULL */
+    const char *inner_name;     /* its name in config.json */
     json_t *adapter;            /* adapter_config.json, if this is an adapter of its base model */
     bool is_embedding;          /* no head: a class without a task, or a folder with a pooling */
     char **warnings;
@@ -32,10 +35,20 @@ struct rt_import {
 /* Add a warning; one that does not fit into memory is lost. */
 void rt_import_add_warning(rt_import *import, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* The same, unless there is such a warning already. */
+void rt_import_add_warning_once(rt_import *import, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 
 /* The value at a dotted path of config.json or, behind it, of the class's defaults; NULL if absent
  * or null. */
 const json_t *rt_config_get(const rt_import *import, const char *path);
+
+/* Warn if a fact that config.json holds twice has another value at the place that does not count.
+ * Values of different kinds, e.g. a list and a period, are not compared. */
+void rt_import_compare(rt_import *import, const char *name, const json_t *value,
+                       const char *other_name, const json_t *other);
+/* The same for a path that both the text model's object and the whole config have. */
+void rt_import_compare_inner(rt_import *import, const char *path);
 
 /* The conditions `when` and `unless` of a node of the description hold. */
 bool rt_import_applies(const rt_import *import, const gguf_yaml *node);
@@ -72,15 +85,43 @@ quant_source rt_import_source(const rt_import *import, const gguf_checkpoint_ten
 /* A tensor by the name that the description uses, marked as used; NULL if it is not there. */
 const gguf_checkpoint_tensor *rt_import_find(rt_import *import, const char *name);
 
+/* The same without marking it. */
+const gguf_checkpoint_tensor *rt_import_look_up(const rt_import *import, const char *name);
+bool rt_import_is_used(const rt_import *import, const gguf_checkpoint_tensor *tensor);
+
+/* Whether the head of an entry with `tied_to` is the embedding and is left out: it is absent, or
+ * the config ties it and both hold the same values, which are read and compared.
+ *   src  the stored head, or NULL
+ * Errors: those of reading. */
+gguf_code rt_import_is_tied(rt_import *import, const gguf_yaml *node,
+                            const gguf_checkpoint_tensor *src, bool *tied, gguf_error *err);
+
 /* `pattern` with {layer} and {expert} replaced. */
 void rt_import_expand(const char *pattern, uint64_t layer, uint64_t expert, char *out, size_t n);
 /* Give every tensor of the checkpoint the name that the description uses. */
 gguf_code rt_import_index_names(rt_import *import, gguf_error *err);
+/* An outer name, such as that of a wrapper, and what the description has in its place. */
+typedef struct rt_outer_name {
+    const char *strip; /* [n_strip] */
+    size_t n_strip;
+    const char *put;
+} rt_outer_name;
+/* The same with the one outer name under which all tensors of the description are there; none if
+ * they are there as it is or under no name. Errors: GGUF_E_FORMAT if several models are there. */
+gguf_code rt_import_index_outer(rt_import *import, gguf_error *err);
+gguf_code rt_import_index_with(rt_import *import, const rt_outer_name *outer, gguf_error *err);
+void rt_import_clear_names(rt_import *import);
+/* The outermost names of the checkpoint's tensors, for errors. */
+void rt_import_list_names(const rt_import *import, char *out, size_t room);
 /* Warn about tensors that nothing took: one by one, or as a part of the model. */
 void rt_import_report_unused(rt_import *import, uint64_t n_layers);
 
-/* Weights of a quantised checkpoint. Errors: GGUF_E_UNSUPPORTED with the method's name. */
-gguf_code rt_quantised_check(const rt_import *import, gguf_error *err);
+/* Weights of a quantised checkpoint, once its names are known. A quantisation config that is left
+ * over beside weights that are all floats is a warning.
+ * Errors: GGUF_E_UNSUPPORTED with the method's name. */
+gguf_code rt_quantised_check(rt_import *import, gguf_error *err);
+/* The checkpoint's quantisation config names a method. */
+bool rt_quantised_says_so(const rt_import *import);
 /* The tensor that holds a weight in packed form, or NULL. */
 const gguf_checkpoint_tensor *rt_quantised_find(rt_import *import, const char *name);
 /* Whether packed integers hold the weight; then *out says how they are read. */
@@ -90,6 +131,15 @@ gguf_code rt_quantised_describe(rt_import *import, const gguf_checkpoint_tensor 
 bool rt_quantised_block(const rt_import *import, uint64_t *n_rows, uint64_t *n_cols);
 /* Scales of activations and caches, which weights do not need. */
 bool rt_quantised_ignores(const char *name);
+
+/* A method that is not supported, told by the name of a tensor, which *name gets; or NULL. */
+const char *rt_foreign_method(const rt_import *import, const char **name);
+/* Whether any weights are no plain floats. */
+bool rt_foreign_has_codes(const rt_import *import);
+/* The name of a scale or the like that stands beside a weight, or NULL. */
+const char *rt_foreign_companion(const rt_import *import, const gguf_checkpoint_tensor *weight);
+/* Errors: GGUF_E_UNSUPPORTED if a scale or the like of a weight that was taken is not read. */
+gguf_code rt_foreign_check_unread(const rt_import *import, gguf_error *err);
 
 /* pooling_type, as the files of sentence-transformers say; sets is_embedding. */
 gguf_code rt_import_pooling(rt_import *import, const char *hf_class, gguf_error *err);

@@ -10,21 +10,6 @@
 #define MAX_KEY    160
 #define MAX_LAYERS 1024
 
-static const json_t *walk(const json_t *value, const char *path) {
-    while (*path && value) {
-        size_t len = strcspn(path, ".");
-        value = json_object_getn(value, path, len);
-        path += len + (path[len] == '.');
-    }
-    return value && !json_is_null(value) ? value : NULL;
-}
-
-const json_t *rt_config_get(const rt_import *import, const char *path) {
-    const json_t *value = import->inner_config ? walk(import->inner_config, path) : NULL;
-    if (!value) value = walk(import->config, path);
-    return value ? value : walk(import->class_defaults, path);
-}
-
 /* Present and neither false, nor zero, nor empty. */
 static bool config_says(const rt_import *import, const char *path) {
     const json_t *value = rt_config_get(import, path);
@@ -97,25 +82,33 @@ gguf_code rt_import_eval(const rt_import *import, const gguf_yaml *node, uint64_
 
 /* ---- one key ----------------------------------------------------------------------------- */
 
-/* The first config key of `from` that is present. */
-static const json_t *find_source(const rt_import *import, const gguf_yaml *from,
-                                 const char **name) {
+/* The first config key of `from` that is present; others that say something else are named. */
+static const json_t *find_source(rt_import *import, const gguf_yaml *from, const char **name) {
     const json_t *value = NULL;
     if (!from) return NULL;
-    if (from->kind == GGUF_YAML_SCALAR) {
-        *name = from->text;
-        return rt_config_get(import, from->text);
-    }
-    for (const gguf_yaml *child = from->first; child && !value; child = child->next) {
+    const gguf_yaml *child = from->kind == GGUF_YAML_SCALAR ? from : from->first;
+    for (; child && !value; child = from->first ? child->next : NULL) {
         *name = child->text;
         value = rt_config_get(import, child->text);
+        if (value) rt_import_compare_inner(import, child->text);
     }
+    for (; value && child; child = child->next)
+        rt_import_compare(import, *name, value, child->text, rt_config_get(import, child->text));
     return value;
 }
 
+/* `what` says what a value has to be and is not. */
 static gguf_code fail_config(const rt_import *import, const char *name, const char *what,
                              gguf_error *err) {
     return gguf_fail(err, GGUF_E_TYPE, import->config_path, GGUF_NO_OFFSET, "'%s' %s", name, what);
+}
+
+static gguf_code fail_number(const rt_import *import, const char *name, const json_t *value,
+                             const char *what, gguf_error *err) {
+    const char *word = gguf_json_nonfinite(value);
+    if (!word) return fail_config(import, name, what, err);
+    return gguf_fail(err, GGUF_E_TYPE, import->config_path, GGUF_NO_OFFSET,
+                     "'%s' is %s, which is no finite number", name, word);
 }
 
 static gguf_code set_u32(rt_import *import, const char *key, uint64_t number, const char *name,
@@ -160,7 +153,7 @@ static gguf_code set_layers(rt_import *import, const char *key, const gguf_yaml 
 static gguf_code set_f32(rt_import *import, const char *key, const gguf_yaml *node,
                          const json_t *value, const char *name, gguf_error *err) {
     double power = 1;
-    if (!json_is_number(value)) return fail_config(import, name, "is no number", err);
+    if (!json_is_number(value)) return fail_number(import, name, value, "is no number", err);
     gguf_yaml_f64(gguf_yaml_get(node, "power"), &power);
     gguf_meta_set_f32(import->plan.meta, key, (float)pow(json_number_value(value), power));
     return GGUF_OK;
@@ -180,7 +173,7 @@ static gguf_code set_value(rt_import *import, const char *key, const gguf_yaml *
     if (strcmp(type, "layers") == 0) return set_layers(import, key, node, value, name, err);
     if (strcmp(type, "u32") == 0) {
         if (gguf_json_u64(value, &number)) return set_u32(import, key, number, name, err);
-        return fail_config(import, name, "is no 32-bit number", err);
+        return fail_number(import, name, value, "is no 32-bit number", err);
     }
     if (strcmp(type, "bool") != 0)
         return fail_config(import, key, "has a type that the description may not use", err);

@@ -40,29 +40,48 @@ static void rename_one(const gguf_yaml *rule, char *name) {
 
 static const char adapter_prefix[] = "base_model.model.";
 
-/* The name after the rules of `names`, in the plan's memory; NULL when out of memory. */
-static const char *canonical(rt_import *import, const char *name) {
-    char text[MAX_NAME];
-    const gguf_yaml *rule = field(import, "names");
-    if ((!rule && !import->adapter) || strlen(name) >= MAX_NAME) return name;
-    bool outer = import->adapter && starts_with(name, adapter_prefix);
-    snprintf(text, sizeof text, "%s", name + (outer ? sizeof adapter_prefix - 1 : 0));
-    for (; rule; rule = rule->next) rename_one(rule, text);
-    if (strcmp(text, name) == 0) return name;
-    char *copy = quant_plan_alloc(&import->plan, strlen(text) + 1);
-    return copy ? memcpy(copy, text, strlen(text) + 1) : NULL;
+/* The description's own name of a tensor outside of layers, such as the head. */
+static bool is_described(const rt_import *import, const char *name) {
+    for (const gguf_yaml *node = field(import, "tensors"); node; node = node->next)
+        if (strcmp(gguf_yaml_text(node, "hf", ""), name) == 0) return true;
+    return false;
 }
 
-gguf_code rt_import_index_names(rt_import *import, gguf_error *err) {
+/* The name with another outer name, after the rules of `names`; of its own memory unless it is the
+ * one that the checkpoint says. NULL when out of memory. */
+static const char *canonical(const rt_import *import, const rt_outer_name *outer,
+                             const char *name) {
+    char text[MAX_NAME];
+    const gguf_yaml *rule = field(import, "names");
+    bool changes = strncmp(name, outer->strip, outer->n_strip) == 0 &&
+                   (outer->n_strip || !is_described(import, name));
+    const char *put = changes ? outer->put : "", *rest = name + (changes ? outer->n_strip : 0);
+    if (strlen(put) + strlen(rest) >= MAX_NAME) return name;
+    size_t n_put = strlen(put);
+    memcpy(text, put, n_put);
+    snprintf(text + n_put, sizeof text - n_put, "%s", rest);
+    for (; rule; rule = rule->next) rename_one(rule, text);
+    return strcmp(text, name) == 0 ? name : strdup(text);
+}
+
+void rt_import_clear_names(rt_import *import) {
+    size_t n = import->names ? gguf_checkpoint_n_tensors(import->ckpt) : 0;
+    for (size_t i = 0; i < n; i++) {
+        if (import->names[i] != gguf_checkpoint_tensor_at(import->ckpt, i)->name.ptr)
+            free((char *)(uintptr_t)import->names[i]);
+        import->names[i] = NULL;
+    }
+    gguf_index_clear(&import->by_name);
+}
+
+gguf_code rt_import_index_with(rt_import *import, const rt_outer_name *outer, gguf_error *err) {
     size_t n = gguf_checkpoint_n_tensors(import->ckpt);
-    import->used = calloc(n + 1, sizeof *import->used);
-    import->names = calloc(n + 1, sizeof *import->names);
-    if (!import->used || !import->names)
-        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    rt_import_clear_names(import);
+    memset(import->used, 0, n * sizeof *import->used);
     for (size_t i = 0; i < n; i++) {
         const char *name = gguf_checkpoint_tensor_at(import->ckpt, i)->name.ptr;
         uint32_t old;
-        import->names[i] = canonical(import, name);
+        import->names[i] = canonical(import, outer, name);
         if (!import->names[i] || gguf_index_put(&import->by_name, gguf_str_of(import->names[i]),
                                                 (uint32_t)i, &old) == GGUF_INDEX_NOMEM)
             return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
@@ -70,11 +89,32 @@ gguf_code rt_import_index_names(rt_import *import, gguf_error *err) {
     return GGUF_OK;
 }
 
+gguf_code rt_import_index_names(rt_import *import, gguf_error *err) {
+    size_t n = gguf_checkpoint_n_tensors(import->ckpt);
+    const rt_outer_name adapter = {adapter_prefix, sizeof adapter_prefix - 1, ""};
+    import->used = calloc(n + 1, sizeof *import->used);
+    import->names = calloc(n + 1, sizeof *import->names);
+    if (!import->used || !import->names)
+        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    return import->adapter ? rt_import_index_with(import, &adapter, err)
+                           : rt_import_index_outer(import, err);
+}
+
 const gguf_checkpoint_tensor *rt_import_find(rt_import *import, const char *name) {
     uint32_t i;
     if (!gguf_index_get(&import->by_name, gguf_str_of(name), &i)) return NULL;
     import->used[i] = true;
     return gguf_checkpoint_tensor_at(import->ckpt, i);
+}
+
+const gguf_checkpoint_tensor *rt_import_look_up(const rt_import *import, const char *name) {
+    uint32_t i;
+    if (!gguf_index_get(&import->by_name, gguf_str_of(name), &i)) return NULL;
+    return gguf_checkpoint_tensor_at(import->ckpt, i);
+}
+
+bool rt_import_is_used(const rt_import *import, const gguf_checkpoint_tensor *tensor) {
+    return import->used[tensor - gguf_checkpoint_tensor_at(import->ckpt, 0)];
 }
 
 /* ---- what is left out --------------------------------------------------------------------- */
@@ -138,5 +178,6 @@ void rt_import_report_unused(rt_import *import, uint64_t n_layers) {
                                   gguf_checkpoint_tensor_at(import->ckpt, i)->name.ptr);
     }
     for (size_t i = 0; i < MAX_PARTS && parts[i].part; i++)
-        rt_import_add_warning(import, "%zu tensors are left out: %s", parts[i].n, parts[i].part);
+        rt_import_add_warning(import, "%zu tensor%s left out: %s", parts[i].n,
+                              parts[i].n == 1 ? " is" : "s are", parts[i].part);
 }

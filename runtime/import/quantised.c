@@ -43,7 +43,27 @@ static gguf_code refuse(const rt_import *import, const char *method, const char 
                      *what ? " in the form " : "", what);
 }
 
-gguf_code rt_quantised_check(const rt_import *import, gguf_error *err) {
+bool rt_quantised_says_so(const rt_import *import) {
+    return *text_of(config_of(import), "quant_method", "") != '\0';
+}
+
+/* The checkpoint decides: a method that its names tell, and whether there are codes at all. */
+static gguf_code check_tensors(rt_import *import, bool *are_floats, gguf_error *err) {
+    const char *name, *said = text_of(config_of(import), "quant_method", "");
+    const char *method = rt_foreign_method(import, &name);
+    if (method)
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, import->folder, GGUF_NO_OFFSET,
+                         "weights quantised by %s ('%s' tells) are not supported", method, name);
+    *are_floats = !rt_foreign_has_codes(import);
+    if (*said && *are_floats)
+        rt_import_add_warning(import,
+                              "config.json says that the weights are quantised by '%s', but all "
+                              "are floats: they are taken as they are",
+                              said);
+    return GGUF_OK;
+}
+
+gguf_code rt_quantised_check(rt_import *import, gguf_error *err) {
     static const char *const methods[] = {"fp8", "fbgemm_fp8",         "mxfp4", "gptq",
                                           "awq", "compressed-tensors", NULL};
     static const char *const compressed[] = {"pack-quantized",  "int-quantized", "float-quantized",
@@ -52,7 +72,9 @@ gguf_code rt_quantised_check(const rt_import *import, gguf_error *err) {
     const json_t *config = config_of(import);
     const char *method = text_of(config, "quant_method", "");
     const char *format = text_of(config, "format", "dense");
-    if (!config || !*method) return GGUF_OK;
+    bool are_floats = false;
+    gguf_code code = import->ckpt ? check_tensors(import, &are_floats, err) : GGUF_OK;
+    if (code || are_floats || !config || !*method) return code;
     if (!one_of(method, methods)) return refuse(import, method, "", err);
     if (strcmp(method, "compressed-tensors") == 0 && !one_of(format, compressed))
         return refuse(import, method, format, err);
@@ -163,6 +185,10 @@ static gguf_code read_gptq(const parts *p, quant_affine *a, gguf_error *err) {
     /* Single layers may have another number of bits than the config. */
     if (groups && groups->n_dims == 1 && groups->dims[0])
         bits = 32 * p->codes->dims[0] / groups->dims[0];
+    if (!bits && !rt_quantised_says_so(p->import))
+        return fail(
+            p, GGUF_E_UNSUPPORTED,
+            "packed integers, as of GPTQ or AWQ, but config.json has no quantization_config", err);
     if (bits != 2 && bits != 3 && bits != 4 && bits != 8)
         return fail(p, GGUF_E_UNSUPPORTED, "GPTQ with other than 2, 3, 4 or 8 bits", err);
     a->n_rows = p->codes->dims[1];

@@ -7,17 +7,59 @@
 
 #define MAX_ROTARY 8192
 
-static const json_t *rope_object(const rt_import *import) {
-    /* One set of parameters per kind of layer: the other kind's base is a key of its own. */
-    const json_t *object = rt_config_get(import, "rope_parameters.full_attention");
-    if (!object) object = rt_config_get(import, "rope_parameters");
-    return object ? object : rt_config_get(import, "rope_scaling");
-}
-
 static const char *rope_type(const json_t *object) {
     const json_t *type = json_object_get(object, "rope_type");
     if (!type || json_is_null(type)) type = json_object_get(object, "type");
     return json_is_string(type) ? json_string_value(type) : "default";
+}
+
+/* Every scalar that one of the two has and the other says otherwise. */
+static void compare_objects(rt_import *import, const char *name, const json_t *object,
+                            const char *other_name, const json_t *other) {
+    const char *key;
+    json_t *value;
+    json_t *const kinds[] = {json_string(rope_type(object)), json_string(rope_type(other))};
+    char kind[64], other_kind[64];
+    snprintf(kind, sizeof kind, "%s.rope_type", name);
+    snprintf(other_kind, sizeof other_kind, "%s.rope_type", other_name);
+    rt_import_compare(import, kind, kinds[0], other_kind, kinds[1]);
+    json_object_foreach((json_t *)(uintptr_t)other, key, value) {
+        char full[128], other_full[128];
+        if (strcmp(key, "rope_type") == 0 || strcmp(key, "type") == 0) continue;
+        if (strcmp(key, "rope_theta") == 0) continue; /* the description says where it is */
+        snprintf(full, sizeof full, "%s.%s", name, key);
+        snprintf(other_full, sizeof other_full, "%s.%s", other_name, key);
+        rt_import_compare(import, full, json_object_get(object, key), other_full, value);
+    }
+    json_decref(kinds[0]);
+    json_decref(kinds[1]);
+}
+
+/* Descriptions take the base from elsewhere. */
+static void compare_base(rt_import *import, const json_t *scaling) {
+    const char *const names[] = {"rope_parameters.rope_theta", "rope_theta"};
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *base = rt_config_get(import, names[i]);
+        rt_import_compare(import, names[i], base, "rope_scaling.rope_theta",
+                          json_object_get(scaling, "rope_theta"));
+        if (base) return;
+    }
+}
+
+/* rope_scaling counts where a config has both: so does the original library, and who edits a config
+ * by older instructions adds it. */
+static const json_t *rope_object(rt_import *import) {
+    /* One set of parameters per kind of layer: the other kind's base is a key of its own. */
+    const char *name = "rope_parameters.full_attention";
+    const json_t *object = rt_config_get(import, name);
+    if (!object) object = rt_config_get(import, name = "rope_parameters");
+    const json_t *scaling = rt_config_get(import, "rope_scaling");
+    if (json_object_size(scaling) == 0) return object;
+    if (object) compare_objects(import, "rope_scaling", scaling, name, object);
+    compare_base(import, scaling);
+    rt_import_compare(import, "rope_scaling.rope_type", json_object_get(scaling, "rope_type"),
+                      "rope_scaling.type", json_object_get(scaling, "type"));
+    return scaling;
 }
 
 static bool allowed(const rt_import *import, const char *type) {
@@ -32,7 +74,8 @@ static bool allowed(const rt_import *import, const char *type) {
 static gguf_code rope_number(const rt_import *import, const json_t *object, const char *name,
                              double absent, double *out, gguf_error *err) {
     const json_t *value = json_object_get(object, name);
-    *out = json_is_number(value) ? json_number_value(value) : absent;
+    bool is_absent = !value || json_is_null(value);
+    *out = is_absent ? absent : json_is_number(value) ? json_number_value(value) : NAN;
     if (isfinite(*out)) return GGUF_OK;
     return gguf_fail(err, GGUF_E_MISSING, import->config_path, GGUF_NO_OFFSET,
                      "RoPE scaling has no number '%s'", name);
@@ -87,10 +130,11 @@ static void keep_truncation(rt_import *import, const json_t *object) {
 static gguf_code import_mscale(rt_import *import, const json_t *object, bool *found,
                                gguf_error *err) {
     double all, one;
-    rope_number(import, object, "mscale_all_dim", 0, &all, NULL);
-    rope_number(import, object, "mscale", 0, &one, NULL);
-    *found = all != 0;
-    if (!*found) return GGUF_OK;
+    *found = false;
+    gguf_code code = rope_number(import, object, "mscale_all_dim", 0, &all, err);
+    if (!code) code = rope_number(import, object, "mscale", 0, &one, err);
+    if (code || all == 0) return code;
+    *found = true;
     if (all != one)
         return gguf_fail(err, GGUF_E_UNSUPPORTED, import->config_path, GGUF_NO_OFFSET,
                          "YaRN with mscale %g and mscale_all_dim %g is not supported", one, all);
@@ -115,7 +159,8 @@ static gguf_code import_yarn(rt_import *import, const json_t *object, gguf_error
     if (!code) code = import_mscale(import, object, &log_multiplier, err);
     if (code) return code;
     double usual = factor > 1 ? 0.1 * log(factor) + 1 : 1;
-    rope_number(import, object, "attention_factor", usual, &attention, NULL);
+    code = rope_number(import, object, "attention_factor", usual, &attention, err);
+    if (code) return code;
     set_scaling_type(import, "yarn", factor);
     set_original_context(import, original);
     if (attention != usual && !log_multiplier)
@@ -156,7 +201,8 @@ static gguf_code import_longrope(rt_import *import, const json_t *object, gguf_e
     if (code) return code;
     double stretch = original > 1 ? (double)n_ctx / original : 1;
     double usual = stretch > 1 ? sqrt(1 + log(stretch) / log(original)) : 1;
-    rope_number(import, object, "attention_factor", usual, &attention, NULL);
+    code = rope_number(import, object, "attention_factor", usual, &attention, err);
+    if (code) return code;
     set_original_context(import, original);
     set_scaling_f32(import, "attn_factor", attention);
     code =

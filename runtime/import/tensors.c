@@ -50,6 +50,21 @@ gguf_code rt_import_add_vector(rt_import *import, const char *name, const float 
     return rt_import_add(import, &t, GGUF_TYPE_F32, err);
 }
 
+/* Codes of a matrix are no values. */
+static gguf_code refuse_codes(const rt_import *import, const rt_stored *s, gguf_error *err) {
+    const char *dtype = s->t->dtype->name, *companion = rt_foreign_companion(import, s->t);
+    if (*dtype != 'I' && *dtype != 'U')
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, s->path, (int64_t)s->t->off,
+                         "tensor '%s' has the dtype %s, which is not supported", s->t->name.ptr,
+                         dtype);
+    return gguf_fail(
+        err, GGUF_E_UNSUPPORTED, s->path, (int64_t)s->t->off,
+        "tensor '%s' holds integers (%s) %s%s: the model is quantised in a way that is "
+        "not known",
+        s->t->name.ptr, dtype, companion ? "with the companion " : "without a scale",
+        companion ? companion : "");
+}
+
 static gguf_code describe(rt_import *import, const gguf_yaml *node, const gguf_checkpoint_tensor *t,
                           rt_stored *out, gguf_error *err) {
     bool mxfp4 = false, packed = false;
@@ -71,13 +86,12 @@ static gguf_code describe(rt_import *import, const gguf_yaml *node, const gguf_c
         out->natural_type = GGUF_TYPE_BF16;
     } else if (t->dtype->gguf_type >= 0 && quant_can_decode((uint32_t)t->dtype->gguf_type)) {
         out->type = out->natural_type = (uint32_t)t->dtype->gguf_type;
-    } else if (t->dtype->gguf_type >= 0) {
+    } else if (t->dtype->gguf_type >= 0 &&
+               (t->dtype->gguf_type == GGUF_TYPE_F64 || t->n_dims < 2)) {
         out->coding = QUANT_CODING_NUMBER;
         out->type = out->natural_type = GGUF_TYPE_F32;
     } else {
-        return gguf_fail(err, GGUF_E_UNSUPPORTED, out->path, (int64_t)t->off,
-                         "tensor '%s' has the dtype %s, which is not supported", t->name.ptr,
-                         t->dtype->name);
+        return refuse_codes(import, out, err);
     }
     if (out->n_dims <= GGUF_MAX_DIMS) return GGUF_OK;
     return gguf_fail(err, GGUF_E_LIMIT, out->path, (int64_t)t->off,
@@ -190,7 +204,7 @@ static void scale_block(const rt_import *import, const rt_stored *s, uint64_t n_
 static gguf_code plan_scaling(rt_import *import, const rt_stored *s, quant_plan_tensor *t,
                               gguf_error *err) {
     const gguf_checkpoint_tensor *scales = find_scales(import, s);
-    if (!scales && s->coding != QUANT_CODING_MXFP4) return GGUF_OK;
+    if (!scales && s->coding != QUANT_CODING_MXFP4 && !rt_quantised_says_so(import)) return GGUF_OK;
     if (!scales || s->n_dims < 2 || n_elems_of(s->t) == 0)
         return gguf_fail(err, GGUF_E_MISSING, s->path, (int64_t)s->t->off,
                          "the scales of tensor '%s' are missing", s->t->name.ptr);
@@ -365,8 +379,18 @@ static const gguf_checkpoint_tensor *find_source(rt_import *import, const char *
 }
 
 static gguf_code fail_missing(const rt_import *import, const char *name, gguf_error *err) {
+    const char *file = gguf_checkpoint_absent_file(import->ckpt, name);
+    if (file)
+        return gguf_fail(err, GGUF_E_MISSING, import->folder, GGUF_NO_OFFSET,
+                         "tensor '%s' is missing: it should be in '%s', which is not here", name,
+                         file);
+    if (import->plan.n_tensors > 0)
+        return gguf_fail(err, GGUF_E_MISSING, import->folder, GGUF_NO_OFFSET,
+                         "tensor '%s' is missing from the checkpoint", name);
+    char names[200];
+    rt_import_list_names(import, names, sizeof names);
     return gguf_fail(err, GGUF_E_MISSING, import->folder, GGUF_NO_OFFSET,
-                     "tensor '%s' is missing from the checkpoint", name);
+                     "tensor '%s' is missing from the checkpoint, whose names are %s", name, names);
 }
 
 /* A stack of one tensor per expert. */
@@ -401,24 +425,6 @@ static gguf_code plan_experts(rt_import *import, const gguf_yaml *node, uint64_t
     return rt_import_add(import, &t, natural_type, err);
 }
 
-/* A head that shares the embedding is stored once. True: leave it out. */
-static bool is_tied(rt_import *import, const gguf_yaml *node, const gguf_checkpoint_tensor *src) {
-    const char *tied_to = gguf_yaml_text(node, "tied_to", NULL);
-    const json_t *flag = rt_config_get(import, "tie_word_embeddings");
-    if (!tied_to) return false;
-    if (json_is_true(flag)) {
-        if (src)
-            rt_import_add_warning(import, "'%s' is left out: the config ties it to %s",
-                                  src->name.ptr, tied_to);
-        return true;
-    }
-    if (!src && import->is_embedding) return true;
-    if (src || json_is_false(flag)) return false;
-    rt_import_add_warning(import, "there is no '%s': it is taken as tied to %s",
-                          gguf_yaml_text(node, "hf", ""), tied_to);
-    return true;
-}
-
 /* Entries with one GGUF name are alternatives: the first whose source is there counts. */
 static bool is_planned(const rt_import *import, const char *gguf_name) {
     for (size_t i = 0; i < import->plan.n_tensors; i++)
@@ -444,11 +450,13 @@ static gguf_code import_tensor(rt_import *import, const gguf_yaml *node, uint64_
     rt_import_expand(gguf_yaml_text(node, "gguf", ""), layer, 0, gguf, sizeof gguf);
     if (is_planned(import, gguf)) return GGUF_OK;
     const gguf_checkpoint_tensor *src = import->ckpt ? find_source(import, hf) : NULL;
-    if (is_tied(import, node, src)) return GGUF_OK;
+    bool tied = false;
+    gguf_code code = rt_import_is_tied(import, node, src, &tied, err);
+    if (code || tied) return code;
     if (!import->ckpt) return rt_import_shape(import, node, gguf, err);
     bool stacked = strstr(pattern, "{expert}") != NULL;
     const gguf_yaml *count = gguf_yaml_get(node, "count");
-    gguf_code code = count ? rt_import_eval(import, count, &n_experts, err) : GGUF_OK;
+    if (count) code = rt_import_eval(import, count, &n_experts, err);
     if (code) return code;
     if (stacked && !count) stacked = rt_import_key_u64(import, "expert_count", &n_experts);
     if (stacked && n_experts > gguf_checkpoint_n_tensors(import->ckpt))
@@ -494,9 +502,10 @@ gguf_code rt_import_each(rt_import *import, rt_import_visit visit, gguf_error *e
 
 gguf_code rt_import_tensors(rt_import *import, gguf_error *err) {
     uint64_t n_layers = 0;
-    gguf_code code = rt_quantised_check(import, err);
-    if (!code && import->ckpt) code = rt_import_index_names(import, err);
+    gguf_code code = import->ckpt ? rt_import_index_names(import, err) : GGUF_OK;
+    if (!code) code = rt_quantised_check(import, err);
     if (!code) code = rt_import_each(import, import_tensor, err);
+    if (!code && import->ckpt) code = rt_foreign_check_unread(import, err);
     if (!code && import->ckpt && rt_import_key_u64(import, "block_count", &n_layers))
         rt_import_report_unused(import, n_layers);
     return code;

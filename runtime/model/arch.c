@@ -1,6 +1,7 @@
 /* Reading architecture descriptions. */
 #include "runtime/model/arch.h"
 #include "libgguf/embed.h"
+#include "runtime/model/arch_fields.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -70,25 +71,10 @@ static uint32_t read_number(flag_reader *r, const char *field) {
     return (uint32_t)value;
 }
 
-/* A flag that is misspelt would be another computation. */
-static void check_fields(flag_reader *r) {
-    static const char known[] =
-        " norm rope activation recurrent layers residual output embedding_scale logit_scale window_rope rope_layers "
-        "expert_weights_norm expert_gating window_period rope_period window_rope_base scores_by_width_layers "
-        "ffn_norm needs ";
-    char word[64];
-    for (const gguf_yaml *f = r->compute ? r->compute->first : NULL; f && !r->code; f = f->next) {
-        snprintf(word, sizeof word, " %s ", f->key);
-        if (!strstr(known, word))
-            r->code = gguf_yaml_fail(r->arch->doc, f, r->err, "compute.%s is not known", f->key);
-    }
-}
-
 static gguf_code read_compute(rt_arch *arch, gguf_error *err) {
     const gguf_yaml *compute = gguf_yaml_get(gguf_yaml_root(arch->doc), "compute");
     const gguf_yaml *needs = gguf_yaml_get(compute, "needs");
     flag_reader r = {.arch = arch, .compute = compute, .err = err};
-    check_fields(&r);
     arch->compute = (rt_arch_compute){
         .norm = (rt_norm)read_flag(&r, "norm", norms, NULL),
         .rope = (rt_rope)read_flag(&r, "rope", ropes, NULL),
@@ -121,8 +107,9 @@ static gguf_code open_doc(gguf_yaml_doc *doc, rt_arch **out, gguf_error *err) {
     }
     arch->doc = doc;
     arch->name = gguf_yaml_text(gguf_yaml_root(doc), "architecture", "");
-    gguf_code code = *arch->name ? read_compute(arch, err)
-                                 : gguf_yaml_fail(doc, NULL, err, "no architecture is named");
+    gguf_code code =
+        gguf_yaml_check(doc, gguf_yaml_root(doc), rt_arch_fields, "the description", err);
+    if (!code) code = read_compute(arch, err);
     if (code)
         rt_arch_close(arch);
     else

@@ -95,6 +95,7 @@ static void check_architecture(checker *k) {
     }
     if (gguf_kv_str(gguf_meta_find(k->meta, "general.type"), &type) && !gguf_str_eq(type, "model"))
         return;
+    if (gguf_str_eq(name, "none")) return; /* a vocabulary alone */
     snprintf(arch, sizeof arch, "%.*s", (int)(name.len < 100 ? name.len : 100), name.ptr);
     rt_arch *described = NULL;
     gguf_error ignored = {0};

@@ -4,6 +4,7 @@
 #define RUNTIME_MODEL_CHECK_MODEL_H
 
 #include "libgguf/verify.h"
+#include "quant/plan.h"
 
 /* Add everything that is wrong. In a set that is not `complete`, because its file is broken, absent
  * keys are no findings. A set without general.architecture that is an imatrix or adapter is
@@ -15,5 +16,9 @@ gguf_code rt_check_meta(const gguf_meta *meta, bool complete, gguf_findings *fin
  * missing, and those whose shape is not what its keys say. Sets that are not complete or hold no
  * tensors, and what depends on facts that no key tells, are left alone. Errors: GGUF_E_NOMEM. */
 gguf_code rt_check_tensors(gguf_scan_set *set, gguf_error *err);
+
+/* Both checks, and that of the keys' form, for a file that is yet to be written: what would be
+ * found in it. Errors: GGUF_E_NOMEM, those of gguf_header_encode. */
+gguf_code rt_check_plan(const quant_plan *plan, gguf_findings *findings, gguf_error *err);
 
 #endif

@@ -1,5 +1,6 @@
 /* Checks of a model's tensors against the description of its architecture. The description speaks
  * of the original checkpoint; what was fused, cut or turned on the way is only looked for. */
+#include "libgguf/index.h"
 #include "runtime/model/arch.h"
 #include "runtime/model/check_model.h"
 
@@ -11,8 +12,17 @@
 #define MAX_LAYERS  1024
 #define MAX_DEFAULT 8 /* defaults that are made of defaults */
 
+/* A tensor and where to write what is wrong with it. */
+typedef struct place {
+    gguf_findings *found;
+    int64_t off;
+    const gguf_tensor *tensor; /* NULL: there is none of the name */
+} place;
+
 typedef struct checker {
-    gguf_scan_set *set;
+    place (*find)(const void *source, const char *name);
+    const void *source;
+    gguf_findings *found; /* for what concerns no tensor that is there */
     const gguf_meta *meta;
     const gguf_yaml *keys, *tensors; /* of the description */
     const char *arch;
@@ -121,10 +131,16 @@ static truth applies(const checker *k, const gguf_yaml *node) {
 
 /* ---- shapes ------------------------------------------------------------------------------ */
 
+/* Of [first, count] the count, if there is such a part. */
+static bool take_count(const checker *k, const gguf_yaml *part, uint64_t layer, uint64_t *n) {
+    const gguf_yaml *count = part && part->first ? part->first->next : NULL;
+    return !part || (count && eval(k, count->text, layer, 0, n));
+}
+
 /* Dimensions columns first. False if the description does not tell those of the GGUF tensor. */
 static bool wanted_shape(const checker *k, const gguf_yaml *node, uint64_t layer,
                          uint64_t dims[GGUF_MAX_DIMS]) {
-    static const char *const changes[] = {"rows", "columns", "matrices", "transpose"};
+    static const char *const changes[] = {"matrices", "transpose"};
     const gguf_yaml *shape = gguf_yaml_get(node, "shape");
     uint64_t rows_first[GGUF_MAX_DIMS];
     size_t n = 0;
@@ -133,23 +149,16 @@ static bool wanted_shape(const checker *k, const gguf_yaml *node, uint64_t layer
     if (!shape || !shape->n_children || shape->n_children >= GGUF_MAX_DIMS) return false;
     for (const gguf_yaml *dim = shape->first; dim; dim = dim->next)
         if (!eval(k, dim->text, layer, 0, &rows_first[n++])) return false;
+    if (!take_count(k, gguf_yaml_get(node, "columns"), layer, &rows_first[n - 1]) ||
+        (n > 1 && !take_count(k, gguf_yaml_get(node, "rows"), layer, &rows_first[n - 2])))
+        return false;
     for (size_t i = 0; i < GGUF_MAX_DIMS; i++) dims[i] = i < n ? rows_first[n - 1 - i] : 1;
     bool stacked = strstr(gguf_yaml_text(node, "hf", ""), "{expert}") != NULL;
     return !stacked || eval(k, "expert_count", layer, 0, &dims[n]);
 }
 
-typedef struct place {
-    gguf_scan_part *part;
-    const gguf_tensor *tensor;
-} place;
-
 static place find_tensor(const checker *k, const char *name) {
-    for (size_t p = 0; p < k->set->n_parts; p++) {
-        gguf_scan_part *part = &k->set->parts[p];
-        const gguf_tensor *t = gguf_scan_find_tensor(part->scan, gguf_str_of(name));
-        if (t) return (place){part, t};
-    }
-    return (place){0};
+    return k->find(k->source, name);
 }
 
 static void shape_text(const uint64_t dims[GGUF_MAX_DIMS], char *out, size_t room) {
@@ -161,12 +170,10 @@ static void shape_text(const uint64_t dims[GGUF_MAX_DIMS], char *out, size_t roo
 
 static void report_shape(const place *at, const uint64_t wanted[GGUF_MAX_DIMS]) {
     char has[100], should[100];
-    size_t i = (size_t)(at->tensor - gguf_scan_tensor(at->part->scan, 0));
     shape_text(at->tensor->dims, has, sizeof has);
     shape_text(wanted, should, sizeof should);
-    gguf_findings_add(&at->part->findings, gguf_scan_info_off(at->part->scan, i),
-                      "tensor '%.*s' is %s, but the keys say %s", (int)at->tensor->name.len,
-                      at->tensor->name.ptr, has, should);
+    gguf_findings_add(at->found, at->off, "tensor '%.*s' is %s, but the keys say %s",
+                      (int)at->tensor->name.len, at->tensor->name.ptr, has, should);
 }
 
 /* ---- one tensor -------------------------------------------------------------------------- */
@@ -228,8 +235,7 @@ static void check_tensor(const checker *k, const gguf_yaml *node, uint64_t layer
     }
     if (at.tensor && wrong && at.tensor->n_dims <= GGUF_MAX_DIMS) report_shape(&at, wanted);
     if (!at.tensor && needed)
-        gguf_findings_add(&k->set->parts[0].findings, GGUF_NO_OFFSET, "the tensor '%s' is missing",
-                          name);
+        gguf_findings_add(k->found, GGUF_NO_OFFSET, "the tensor '%s' is missing", name);
 }
 
 /* Whether an entry before this one already spoke of the layer's tensor. */
@@ -252,17 +258,29 @@ static void check_all(const checker *k, uint64_t n_layers) {
     }
 }
 
-gguf_code rt_check_tensors(gguf_scan_set *set, gguf_error *err) {
-    size_t n_tensors = 0;
+/* Rows of token types, which other readers take from the tokenizer's keys. */
+static void check_token_types(const checker *k) {
+    place at = find_tensor(k, "token_types.weight");
+    const gguf_kv *kv = gguf_meta_find(k->meta, "tokenizer.ggml.token_type_count");
+    uint64_t n = 0;
+    if (!at.tensor || !gguf_meta_find(k->meta, "tokenizer.ggml.model")) return;
+    if (!kv)
+        gguf_findings_add(k->found, GGUF_NO_OFFSET,
+                          "the key 'tokenizer.ggml.token_type_count' is missing");
+    else if (!gguf_kv_u64(kv, &n) || n != at.tensor->dims[1])
+        gguf_findings_add(at.found, at.off,
+                          "tensor 'token_types.weight' has %" PRIu64
+                          " rows, but 'tokenizer.ggml.token_type_count' is %" PRIu64,
+                          at.tensor->dims[1], n);
+}
+
+/* k: all but what the description gives. */
+static gguf_code check_model(checker *k, gguf_error *err) {
     gguf_str name, type;
     uint64_t n_layers;
-    if (!set->complete) return GGUF_OK;
-    const gguf_meta *meta = gguf_scan_meta(set->parts[0].scan);
-    for (size_t i = 0; i < set->n_parts; i++) n_tensors += gguf_scan_n_tensors(set->parts[i].scan);
     bool is_model =
-        !gguf_kv_str(gguf_meta_find(meta, "general.type"), &type) || gguf_str_eq(type, "model");
-    if (!n_tensors || !is_model ||
-        !gguf_kv_str(gguf_meta_find(meta, "general.architecture"), &name))
+        !gguf_kv_str(gguf_meta_find(k->meta, "general.type"), &type) || gguf_str_eq(type, "model");
+    if (!is_model || !gguf_kv_str(gguf_meta_find(k->meta, "general.architecture"), &name))
         return GGUF_OK;
     rt_arch *arch = NULL;
     gguf_error ignored = {0};
@@ -270,10 +288,93 @@ gguf_code rt_check_tensors(gguf_scan_set *set, gguf_error *err) {
     if (code == GGUF_E_NOMEM) return gguf_fail(err, code, NULL, GGUF_NO_OFFSET, "out of memory");
     if (code) return GGUF_OK;
     const gguf_yaml *root = gguf_yaml_root(rt_arch_doc(arch));
-    const checker k = {set, meta, gguf_yaml_get(root, "keys"), gguf_yaml_get(root, "tensors"),
-                       rt_arch_name(arch)};
-    if (gguf_kv_u64(find_key(&k, "block_count"), &n_layers) && n_layers <= MAX_LAYERS)
-        check_all(&k, n_layers);
+    k->keys = gguf_yaml_get(root, "keys");
+    k->tensors = gguf_yaml_get(root, "tensors");
+    k->arch = rt_arch_name(arch);
+    if (gguf_kv_u64(find_key(k, "block_count"), &n_layers) && n_layers <= MAX_LAYERS)
+        check_all(k, n_layers);
+    check_token_types(k);
     rt_arch_close(arch);
     return GGUF_OK;
+}
+
+/* ---- files ------------------------------------------------------------------------------- */
+
+static place find_in_set(const void *source, const char *name) {
+    const gguf_scan_set *set = source;
+    for (size_t p = 0; p < set->n_parts; p++) {
+        gguf_scan_part *part = &set->parts[p];
+        const gguf_tensor *t = gguf_scan_find_tensor(part->scan, gguf_str_of(name));
+        if (!t) continue;
+        size_t i = (size_t)(t - gguf_scan_tensor(part->scan, 0));
+        return (place){&part->findings, gguf_scan_info_off(part->scan, i), t};
+    }
+    return (place){0};
+}
+
+gguf_code rt_check_tensors(gguf_scan_set *set, gguf_error *err) {
+    size_t n_tensors = 0;
+    for (size_t i = 0; i < set->n_parts; i++) n_tensors += gguf_scan_n_tensors(set->parts[i].scan);
+    if (!set->complete || !n_tensors) return GGUF_OK;
+    checker k = {.find = find_in_set,
+                 .source = set,
+                 .found = &set->parts[0].findings,
+                 .meta = gguf_scan_meta(set->parts[0].scan)};
+    return check_model(&k, err);
+}
+
+/* ---- plans ------------------------------------------------------------------------------- */
+
+typedef struct planned {
+    const quant_plan *plan;
+    gguf_index names;
+    gguf_findings *found;
+} planned;
+
+static place find_in_plan(const void *source, const char *name) {
+    const planned *p = source;
+    uint32_t i;
+    if (!gguf_index_get(&p->names, gguf_str_of(name), &i)) return (place){0};
+    return (place){p->found, GGUF_NO_OFFSET, &p->plan->tensors[i].out};
+}
+
+static gguf_code index_plan(planned *p, gguf_error *err) {
+    for (size_t i = 0; i < p->plan->n_tensors; i++) {
+        const gguf_tensor *t = &p->plan->tensors[i].out;
+        gguf_index_put_result put = gguf_index_put(&p->names, t->name, (uint32_t)i, NULL);
+        if (put == GGUF_INDEX_NOMEM)
+            return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        if (put == GGUF_INDEX_PRESENT)
+            gguf_findings_add(p->found, GGUF_NO_OFFSET, "tensor '%s' occurs twice", t->name.ptr);
+        if (t->name.len > GGUF_MAX_TENSOR_NAME)
+            gguf_findings_add(p->found, GGUF_NO_OFFSET,
+                              "tensor '%s' has a name of %zu bytes, more than %d", t->name.ptr,
+                              t->name.len, GGUF_MAX_TENSOR_NAME);
+    }
+    return GGUF_OK;
+}
+
+/* The keys as a reader of the file would see them. */
+static gguf_code check_keys(const quant_plan *plan, gguf_findings *found, gguf_error *err) {
+    uint8_t *header = NULL;
+    size_t n = 0;
+    gguf_scan *scan = NULL;
+    gguf_code code = gguf_header_encode(plan->meta, NULL, 0, plan->alignment, &header, &n, err);
+    if (!code) code = gguf_scan_from_memory(header, n, "the output", found, &scan, err);
+    if (!code) code = rt_check_meta(gguf_scan_meta(scan), true, found, err);
+    gguf_scan_close(scan);
+    free(header);
+    return code;
+}
+
+gguf_code rt_check_plan(const quant_plan *plan, gguf_findings *findings, gguf_error *err) {
+    planned p = {.plan = plan, .found = findings};
+    checker k = {.find = find_in_plan, .source = &p, .found = findings, .meta = plan->meta};
+    gguf_code code = check_keys(plan, findings, err);
+    if (!code) code = index_plan(&p, err);
+    if (!code && plan->n_tensors) code = check_model(&k, err);
+    gguf_index_clear(&p.names);
+    if (!code && findings->out_of_memory)
+        code = gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    return code;
 }

@@ -28,25 +28,28 @@ rt_device rt_device_usual(rt_device_kind kind, uint64_t memory_bytes) {
 /* ---- reading ------------------------------------------------------------------------------------
  */
 
-/* Every key must be one of the list; the error names them. */
-static gguf_code check_keys(const gguf_yaml_doc *doc, const gguf_yaml *map,
-                            const char *const *known, const char *what, gguf_error *err) {
-    if (map->kind != GGUF_YAML_MAP)
-        return gguf_yaml_fail(doc, map, err, "%s must be a map of keys and values", what);
-    for (const gguf_yaml *node = map->first; node; node = node->next) {
-        char names[256] = "";
-        size_t n = 0;
-        bool found = false;
-        for (size_t i = 0; known[i] && !found; i++) {
-            found = strcmp(known[i], node->key) == 0;
-            n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", i ? ", " : "", known[i]);
-        }
-        if (!found)
-            return gguf_yaml_fail(doc, node, err, "%s has no key '%s' (there are %s)", what,
-                                  node->key, names);
-    }
-    return GGUF_OK;
-}
+static const gguf_yaml_field efficiency_fields[] = {{"bandwidth", .form = GGUF_YAML_TEXT},
+                                                    {"arithmetic", .form = GGUF_YAML_TEXT},
+                                                    {"source", .form = GGUF_YAML_TEXT},
+                                                    {0}};
+
+static const gguf_yaml_field device_fields[] = {{"name", .form = GGUF_YAML_TEXT},
+                                                {"memory_gib", .form = GGUF_YAML_TEXT},
+                                                {"bandwidth_gb_per_s", .form = GGUF_YAML_TEXT},
+                                                {"fp16_tflops", .form = GGUF_YAML_TEXT},
+                                                {"fp32_tflops", .form = GGUF_YAML_TEXT},
+                                                {"int8_tops", .form = GGUF_YAML_TEXT},
+                                                {"usable", .form = GGUF_YAML_TEXT},
+                                                {"source", .form = GGUF_YAML_TEXT},
+                                                {0}};
+
+static const gguf_yaml_field file_fields[] = {
+    {"kind", .form = GGUF_YAML_TEXT},
+    {"source", .form = GGUF_YAML_TEXT},
+    {"usable", .form = GGUF_YAML_TEXT},
+    {"efficiency", .form = GGUF_YAML_RECORD, .fields = efficiency_fields, .what = "'efficiency'"},
+    {"devices", .form = GGUF_YAML_RECORDS, .fields = device_fields, .what = "a device"},
+    {0}};
 
 static gguf_code read_kind(const gguf_yaml_doc *doc, rt_device_kind *kind, gguf_error *err) {
     const gguf_yaml *root = gguf_yaml_root(doc);
@@ -73,11 +76,9 @@ static gguf_code read_number(const gguf_yaml_doc *doc, const gguf_yaml *map, con
 }
 
 static gguf_code read_efficiency(const gguf_yaml_doc *doc, rt_device *usual, gguf_error *err) {
-    static const char *const keys[] = {"bandwidth", "arithmetic", "source", NULL};
     const gguf_yaml *node = gguf_yaml_get(gguf_yaml_root(doc), "efficiency");
     if (!node) return GGUF_OK;
-    gguf_code code = check_keys(doc, node, keys, "'efficiency'", err);
-    if (!code) code = read_number(doc, node, "bandwidth", true, 1, 1, &usual->bandwidth_share, err);
+    gguf_code code = read_number(doc, node, "bandwidth", true, 1, 1, &usual->bandwidth_share, err);
     if (!code)
         code = read_number(doc, node, "arithmetic", true, 1, 1, &usual->arithmetic_share, err);
     return code;
@@ -85,18 +86,13 @@ static gguf_code read_efficiency(const gguf_yaml_doc *doc, rt_device *usual, ggu
 
 static gguf_code read_device(const gguf_yaml_doc *doc, const gguf_yaml *node, rt_device *device,
                              gguf_error *err) {
-    static const char *const keys[] = {"name",        "memory_gib",  "bandwidth_gb_per_s",
-                                       "fp16_tflops", "fp32_tflops", "int8_tops",
-                                       "usable",      "source",      NULL};
     double memory = 0;
-    gguf_code code = check_keys(doc, node, keys, "a device", err);
-    if (code) return code;
     const char *name = gguf_yaml_text(node, "name", "");
     if (!*name || strlen(name) >= sizeof device->name)
         return gguf_yaml_fail(doc, node, err, "a device needs a name of 1 to %zu bytes",
                               sizeof device->name - 1);
     snprintf(device->name, sizeof device->name, "%s", name);
-    code = read_number(doc, node, "memory_gib", false, 1e6, 1 << 30, &memory, err);
+    gguf_code code = read_number(doc, node, "memory_gib", false, 1e6, 1 << 30, &memory, err);
     if (!code)
         code = read_number(doc, node, "bandwidth_gb_per_s", false, 1e6, 1e9, &device->bytes_per_s,
                            err);
@@ -113,10 +109,9 @@ static gguf_code read_device(const gguf_yaml_doc *doc, const gguf_yaml *node, rt
 }
 
 static gguf_code read_doc(const gguf_yaml_doc *doc, rt_devices *out, gguf_error *err) {
-    static const char *const keys[] = {"kind", "source", "usable", "efficiency", "devices", NULL};
     const gguf_yaml *root = gguf_yaml_root(doc);
     rt_device_kind kind = RT_DEVICE_GPU;
-    gguf_code code = check_keys(doc, root, keys, "the file", err);
+    gguf_code code = gguf_yaml_check(doc, root, file_fields, "the file", err);
     if (!code) code = read_kind(doc, &kind, err);
     if (code) return code;
     rt_device usual = rt_device_usual(kind, 0);

@@ -267,10 +267,19 @@ static void import_clear(rt_vocab *im) {
     gguf_index_clear(&im->by_text);
 }
 
+/* Encoders of the BERT family, whatever their tokenizer, have rows for types of tokens. */
+static void write_type_count(rt_vocab *im) {
+    const json_t *count = json_object_get(im->files[RT_FILE_CONFIG], "type_vocab_size");
+    uint64_t n;
+    if (gguf_json_u64(count, &n) && n && n <= UINT32_MAX)
+        gguf_meta_set_u32(im->meta, "tokenizer.ggml.token_type_count", (uint32_t)n);
+}
+
 static gguf_code import_all(rt_vocab *im) {
     for (size_t i = 0; i < RT_N_SPECIAL; i++) im->model_ids[i] = -1;
     gguf_code code = load_files(im);
     if (!code) code = load_model(im);
+    if (!code) write_type_count(im);
     if (!code) code = import_model(im);
     if (!code) code = rt_vocab_read_special(im);
     if (!code) code = write_added(im);

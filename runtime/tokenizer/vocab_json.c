@@ -374,9 +374,6 @@ static gguf_code import_wordpiece(rt_vocab *im, const json_t *model, const json_
     gguf_code code = GGUF_OK;
     if (strcmp(rt_spec_text(model, "continuing_subword_prefix", "##"), "##") != 0)
         return rt_vocab_fail(im, GGUF_E_UNSUPPORTED, "a WordPiece prefix other than '##'");
-    uint64_t n_types;
-    if (gguf_json_u64(json_object_get(im->files[RT_FILE_CONFIG], "type_vocab_size"), &n_types))
-        gguf_meta_set_u32(im->meta, "tokenizer.ggml.token_type_count", (uint32_t)n_types);
     if ((code = read_tokens(im, model))) return code;
     rt_vocab_write_tokens(im, "bert", "bert-bge");
     im->model_ids[RT_SPECIAL_UNKNOWN] =

@@ -157,17 +157,72 @@ END_TEST
 START_TEST(shard_mistakes_are_named) {
     gguf_checkpoint *c;
     gguf_error err;
-    unit_fails(open_shards("{" B0 "}", "\"a\":\"1.safetensors\",\"b\":\"1.safetensors\"", &c, &err),
-               GGUF_E_MISSING, "'b'", err);
-    unit_fails(open_shards("{" B0 "}", "\"b\":\"1.safetensors\",\"a\":\"2.safetensors\"", &c, &err),
-               GGUF_E_FORMAT, "weight_map puts", err);
     unit_fails(open_shards("{" A "}", "\"a\":\"1.safetensors\",\"b\":\"2.safetensors\"", &c, &err),
                GGUF_E_DUPLICATE, "'a' occurs twice", err);
     unit_fails(
         open_shards("{" B0 "}", "\"a\":\"../1.safetensors\",\"b\":\"2.safetensors\"", &c, &err),
         GGUF_E_FORMAT, "no file beside", err);
-    unit_fails(open_shards("{" B0 "}", "\"a\":\"1.safetensors\",\"b\":\"3.safetensors\"", &c, &err),
-               GGUF_E_IO, "cannot open", err);
+    unit_fails(open_shards("{" B0 "}", "\"a\":\"3.safetensors\"", &c, &err), GGUF_E_MISSING,
+               "names files of which none is here", err);
+}
+END_TEST
+
+/* The files count; what the index says otherwise is a warning. */
+static const struct {
+    const char *map, *warning;
+    size_t n_tensors;
+} stale_maps[] = {
+    {"\"a\":\"1.safetensors\",\"c\":\"1.safetensors\"",
+     "lists 1 tensor that no file has, the first is 'c'", 1},
+    {"\"b\":\"1.safetensors\",\"a\":\"2.safetensors\"",
+     "puts 2 tensors into another file than the one that has it, the first is 'b'", 2},
+    {"\"c\":\"1.safetensors\",\"b\":\"2.safetensors\"", "does not list 1 tensor, the first is 'a'",
+     2},
+    {"\"a\":\"1.safetensors\",\"b\":\"3.safetensors\"", "names 1 absent file", 1},
+};
+
+START_TEST(the_files_count) {
+    gguf_checkpoint *c;
+    gguf_error err;
+    bool said = false;
+    unit_ok(open_shards("{" B0 "}", stale_maps[_i].map, &c, &err), err);
+    ck_assert_uint_eq(gguf_checkpoint_n_tensors(c), stale_maps[_i].n_tensors);
+    for (size_t i = 0; i < gguf_checkpoint_n_warnings(c); i++)
+        said = said || strstr(gguf_checkpoint_warning(c, i), stale_maps[_i].warning);
+    ck_assert_msg(said, "no warning says '%s'", stale_maps[_i].warning);
+    if (_i == 3) ck_assert_str_eq(gguf_checkpoint_absent_file(c, "b"), "3.safetensors");
+    gguf_checkpoint_close(c);
+}
+END_TEST
+
+static void add_shard(const char *folder, const char *name, const char *header) {
+    char path[600];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    write_st(path, header, 8);
+}
+
+START_TEST(files_without_an_index) {
+    char folder[500];
+    gguf_checkpoint *c;
+    gguf_error err = {0};
+    snprintf(folder, sizeof folder, "%s", unit_temp("unlisted"));
+    mkdir(folder, 0700);
+    add_shard(folder, "weights.safetensors", "{" A "}");
+    unit_fails(gguf_checkpoint_open(folder, &c, &err), GGUF_E_MISSING,
+               "('weights.safetensors') has to be given itself", err);
+    err = (gguf_error){0};
+    add_shard(folder, "other-00001-of-00002.safetensors", "{" A "}");
+    unit_fails(gguf_checkpoint_open(folder, &c, &err), GGUF_E_IO, "cannot open", err);
+    ck_assert(strstr(err.file, "other-00002-of-00002.safetensors"));
+    add_shard(folder, "other-00002-of-00002.safetensors", "{" B0 "}");
+    err = (gguf_error){0};
+    unit_ok(gguf_checkpoint_open(folder, &c, &err), err);
+    ck_assert_uint_eq(gguf_checkpoint_n_tensors(c), 2);
+    gguf_checkpoint_close(c);
+    add_shard(folder, "model.safetensors", "{" A "}");
+    unit_ok(gguf_checkpoint_open(folder, &c, &err), err);
+    ck_assert_uint_eq(gguf_checkpoint_n_files(c), 1);
+    gguf_checkpoint_close(c);
 }
 END_TEST
 
@@ -190,6 +245,8 @@ int main(void) {
     tcase_add_test(files, header_length_is_bounded);
     tcase_add_test(shards, shards_and_map_must_agree);
     tcase_add_test(shards, shard_mistakes_are_named);
+    tcase_add_loop_test(shards, the_files_count, 0, 4);
+    tcase_add_test(shards, files_without_an_index);
     tcase_add_test(shards, a_folder_without_weights);
     suite_add_tcase(suite, files);
     suite_add_tcase(suite, shards);

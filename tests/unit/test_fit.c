@@ -443,7 +443,7 @@ static const struct {
     {"kind: gpu\nsource: s\ndevices:\n  - {name: a, memory_gib: -1, bandwidth_gb_per_s: 1}\n",
      "not a number above 0"},
     {"kind: gpu\nsource: s\nusable: 2\ndevices:\n  - {name: a, memory_gib: 1}\n", "up to 1"},
-    {"kind: gpu\nsource: s\ndevices:\n  - {name: a, memory: 1}\n", "has no key 'memory'"},
+    {"kind: gpu\nsource: s\ndevices:\n  - {name: a, memory: 1}\n", "has no field 'memory'"},
     {"kind: gpu\nsource: s\nefficiency: 1\ndevices:\n  - {name: a}\n", "must be a map"},
     {"- 1\n", "must be a map"},
     {"", ""},

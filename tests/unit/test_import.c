@@ -284,6 +284,126 @@ START_TEST(packed_rows_stream) {
 }
 END_TEST
 
+/* ---- methods that are known by name only ----------------------------------------------------- */
+
+/* A checkpoint in memory with two tensors of one element. */
+static gguf_code open_two(const char *a, const char *a_dtype, const char *b, const char *b_dtype,
+                          gguf_error *err) {
+    static const char config[] =
+        "{\"architectures\":[\"LlamaForCausalLM\"],\"hidden_size\":8,\"intermediate_size\":16,"
+        "\"num_hidden_layers\":1,\"num_attention_heads\":2,\"vocab_size\":4,"
+        "\"max_position_embeddings\":64}";
+    char bytes[1024];
+    rt_import *import = NULL;
+    int n_a = a_dtype[1] == '8' ? 1 : 4, n_all = n_a + (b_dtype[1] == '8' ? 1 : 4);
+    uint64_t n =
+        (uint64_t)snprintf(bytes + 8, sizeof bytes - 8,
+                           "{\"x%s\":{\"dtype\":\"%s\",\"shape\":[1,1],\"data_offsets\":[0,%d]},"
+                           "\"x%s\":{\"dtype\":\"%s\",\"shape\":[1,1],\"data_offsets\":[%d,%d]}}",
+                           a, a_dtype, n_a, b, b_dtype, n_a, n_all);
+    memcpy(bytes, &n, 8);
+    memset(bytes + 8 + n, 0, 8);
+    const gguf_memory_file files[] = {{"config.json", config, sizeof config - 1},
+                                      {"model.safetensors", bytes, 8 + n + (uint64_t)n_all}};
+    *err = (gguf_error){0};
+    gguf_code code = rt_import_from_memory(files, 2, NULL, &import, err);
+    rt_import_close(import);
+    return code;
+}
+
+static const struct {
+    const char *a, *a_dtype, *b, *b_dtype, *method;
+} foreign[] = {
+    {".weight", "I8", ".SCB", "F32", "bitsandbytes (8 bits)"},
+    {".weight", "U8", ".weight.absmax", "F32", "bitsandbytes (4 bits)"},
+    {".weight", "U8", ".weight.quant_state.bitsandbytes__nf4", "U8", "bitsandbytes (4 bits)"},
+    {".weight", "U32", ".scales", "F32", "MLX"},
+    {".q_weight", "I32", ".q_scale", "I32", "EXL2"},
+    {".trellis", "I32", ".suh", "F32", "EXL3"},
+    {".W_q", "U8", ".scale", "F32", "HQQ"},
+    {".weight._data", "I8", ".weight._scale", "F32", "quanto"},
+    {".codes", "I8", ".codebooks", "F32", "AQLM"},
+    {".Qidxs", "I32", ".SU", "F32", "QuIP#"},
+    {".indices", "I32", ".centroids.weight", "F32", "VPTQ"},
+    {".qweight", "I32", ".lookup_table", "F32", "SqueezeLLM"},
+    {".weight", "U8", ".weight_scale_2", "F32", "ModelOpt NVFP4"},
+    {".weight_packed", "U8", ".weight_global_scale", "F32", "NVFP4"},
+    {".weight", "I8", ".weight_scales", "F32", "EETQ"},
+    {".B", "I32", ".s", "F32", "Marlin"},
+    {".weight:qdata", "I8", ".weight:scale", "F32", "torchao"},
+};
+
+START_TEST(foreign_methods_are_named) {
+    char message[128];
+    gguf_error err;
+    snprintf(message, sizeof message, "weights quantised by %s ('x.", foreign[_i].method);
+    unit_fails(
+        open_two(foreign[_i].a, foreign[_i].a_dtype, foreign[_i].b, foreign[_i].b_dtype, &err),
+        GGUF_E_UNSUPPORTED, message, err);
+}
+END_TEST
+
+START_TEST(plain_tensors_are_no_method) {
+    gguf_error err;
+    unit_fails(open_two(".weight", "F32", ".scales", "F32", &err), GGUF_E_MISSING,
+               "whose names are 'x.*'", err);
+}
+END_TEST
+
+/* ---- tied heads ----------------------------------------------------------------------------- */
+
+/* llama_linear as two shards without an index, the second with a head that is its embedding but
+ * for `change` of the last value. */
+static void make_tied(char *folder, size_t room, uint16_t change) {
+    static const char header[] =
+        "{\"lm_head.weight\":{\"dtype\":\"BF16\",\"shape\":[264,32],\"data_offsets\":[0,16896]}}  ";
+    gguf_error err = {0};
+    gguf_checkpoint *ckpt;
+    uint64_t n_bytes, n_header = sizeof header - 1;
+    char from[512], to[600];
+    unit_ok(gguf_checkpoint_open(TEST_DATA "/models/llama_linear", &ckpt, &err), err);
+    uint16_t *head = unit_read_tensor(ckpt, "model.embed_tokens.weight", &n_bytes);
+    ck_assert_uint_eq(n_bytes, 16896);
+    head[n_bytes / 2 - 1] ^= change;
+    snprintf(folder, room, "%s", unit_temp(change ? "untied" : "tied"));
+    ck_assert_int_eq(mkdir(folder, 0700), 0);
+    static const char *const linked[] = {"model.safetensors", "config.json", "tokenizer.json",
+                                         "tokenizer_config.json"};
+    for (size_t i = 0; i < 4; i++) {
+        snprintf(from, sizeof from, "%s/models/llama_linear/%s", TEST_DATA, linked[i]);
+        snprintf(to, sizeof to, "%s/%s", folder,
+                 i ? linked[i] : "model-00001-of-00002.safetensors");
+        ck_assert_int_eq(symlink(from, to), 0);
+    }
+    snprintf(to, sizeof to, "%s/model-00002-of-00002.safetensors", folder);
+    FILE *file = fopen(to, "wb");
+    ck_assert(file && fwrite(&n_header, 8, 1, file) == 1 &&
+              fwrite(header, n_header, 1, file) == 1 && fwrite(head, n_bytes, 1, file) == 1);
+    fclose(file);
+    free(head);
+    gguf_checkpoint_close(ckpt);
+}
+
+static void check_tied(uint16_t change, size_t n_tensors, const char *warning) {
+    gguf_error err = {0};
+    rt_import *import;
+    char folder[500];
+    bool said = false;
+    make_tied(folder, sizeof folder, change);
+    unit_ok(rt_import_open(folder, NULL, &import, &err), err);
+    ck_assert_uint_eq(rt_import_plan(import)->n_tensors, n_tensors);
+    for (size_t i = 0; i < rt_import_n_warnings(import); i++)
+        said = said || strstr(rt_import_warning(import, i), warning);
+    ck_assert_msg(said, "no warning says '%s'", warning);
+    rt_import_close(import);
+}
+
+START_TEST(a_head_that_differs_counts) {
+    check_tied(0, 20, "'lm_head.weight' is left out: it is equal to 'model.embed_tokens.weight'");
+    check_tied(1, 21, "they differ (element 8447 is");
+}
+END_TEST
+
 /* ---- glm4: nothing is moved ---------------------------------------------------------------- */
 
 static const char *const glm4_names[][2] = {
@@ -451,6 +571,10 @@ int main(void) {
     tcase_add_test(tests, unknown_methods_are_named);
     tcase_add_test(tests, broken_packings_are_refused);
     tcase_add_test(tests, packed_rows_stream);
+    tcase_add_test(tests, a_head_that_differs_counts);
+    tcase_add_loop_test(tests, foreign_methods_are_named, 0,
+                        (int)(sizeof foreign / sizeof foreign[0]));
+    tcase_add_test(tests, plain_tensors_are_no_method);
     tcase_add_test(tests, glm4_tensors_keep_their_rows);
     tcase_add_test(tests, broken_checkpoints_are_refused);
     tcase_add_test(tests, broken_weights_are_refused);

@@ -294,8 +294,8 @@ static const struct {
     {"", "compute.activation is ''"},
     {"  activation: swish\n", "compute.activation is 'swish', which is not known"},
     {"  activation: silu\n  residual: both\n", "compute.residual is 'both'"},
-    {"  activation: silu\n  paralel: true\n", "compute.paralel is not known"},
-    {"  activation: silu\n  window_period: -1\n", "compute.window_period is no count"},
+    {"  activation: silu\n  paralel: true\n", "line 6, column 3: 'compute' has no field 'paralel'"},
+    {"  activation: silu\n  window_period: -1\n", "'window_period' must be a whole number"},
 };
 
 START_TEST(bad_flags_are_refused) {

@@ -4,6 +4,7 @@
 #include "libgguf/outfile.h"
 #include "quant/quant.h"
 #include "quant/source.h"
+#include "runtime/model/check_model.h"
 #include "tools/common/calibration_report.h"
 #include "tools/common/provenance.h"
 
@@ -291,6 +292,22 @@ static gguf_code set_effort(quant_plan *plan, quant_effort effort, gguf_error *e
     return gguf_meta_status(plan->meta, err);
 }
 
+/* What gguf-inspect verify would refuse is never written. */
+static gguf_code check_sound(const quant_plan *plan, const char *input, gguf_error *err) {
+    gguf_findings found = {0};
+    gguf_code code = rt_check_plan(plan, &found, err);
+    uint64_t n = found.n + found.n_dropped;
+    if (!code && n > 1)
+        code = gguf_fail(err, GGUF_E_FORMAT, input, GGUF_NO_OFFSET,
+                         "the output would not be sound: %s (and %" PRIu64 " more)",
+                         found.items[0].text, n - 1);
+    else if (!code && n)
+        code = gguf_fail(err, GGUF_E_FORMAT, input, GGUF_NO_OFFSET,
+                         "the output would not be sound: %s", found.items[0].text);
+    gguf_findings_clear(&found);
+    return code;
+}
+
 gguf_code write_prepare(tool *t, rt_import *import, const char *input, const char *output,
                         const write_opts *o, write_result *result, gguf_error *err) {
     quant_plan *plan = rt_import_plan(import);
@@ -299,6 +316,8 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
     if (code) return code;
     for (size_t i = 0; i < rt_import_n_warnings(import); i++)
         write_result_warn(result, t, "%s", rt_import_warning(import, i));
+    code = check_sound(plan, input, err);
+    if (code) return code;
     if (o->type || o->recipe_file || has_target(o)) {
         calibration_report_forget(plan->meta);
         code = apply_recipe(t, plan, o, result, err);

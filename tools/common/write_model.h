@@ -76,7 +76,8 @@ json_t *write_result_warnings(const write_result *result);
 
 /* Set types and importance of an imported plan and finish it.
  *   input, output  paths, for --calibrate
- * Errors: GGUF_E_USAGE (unknown type), GGUF_E_CHECK (--require-imatrix), those of recipes. */
+ * Errors: GGUF_E_USAGE (unknown type), GGUF_E_CHECK (--require-imatrix), GGUF_E_FORMAT (verify
+ * would refuse the output), those of recipes. */
 gguf_code write_prepare(tool *t, rt_import *import, const char *input, const char *output,
                         const write_opts *o, write_result *result, gguf_error *err);
 

@@ -37,36 +37,29 @@ static gguf_code compare(tool *t, const rt_tokenizer *tok, const json_t *text,
     return code;
 }
 
-static gguf_code check_case(tool *t, const rt_tokenizer *tok, unsigned parse, const json_t *item,
-                            const char *list, size_t index, counts *c, gguf_error *err) {
+static gguf_code check_case(tool *t, const rt_tokenizer *tok, const json_t *item, const char *list,
+                            size_t index, counts *c, gguf_error *err) {
     const json_t *text = json_object_get(item, "text"), *ids = json_object_get(item, "ids");
     const json_t *special = json_object_get(item, "ids_special");
     if (!json_is_string(text) || !json_is_array(ids))
         return gguf_fail(err, GGUF_E_FORMAT, list, GGUF_NO_OFFSET, "item %zu has no text and ids",
                          index);
-    gguf_code code = compare(t, tok, text, ids, parse, index, c, err);
+    /* As gguf-run reads a prompt: special tokens written in the text are recognised. */
+    const unsigned flags = RT_TOKENIZE_PARSE_SPECIAL;
+    gguf_code code = compare(t, tok, text, ids, flags, index, c, err);
     if (!code && special)
-        code = compare(t, tok, text, special, parse | RT_TOKENIZE_ADD_SPECIAL, index, c, err);
+        code = compare(t, tok, text, special, flags | RT_TOKENIZE_ADD_SPECIAL, index, c, err);
     return code;
 }
 
-/* SentencePiece takes special tokens in a text as plain text, the other libraries recognise them.
- */
-static unsigned parse_flag(const gguf_meta *meta) {
-    gguf_str model = {"", 0};
-    gguf_kv_str(gguf_meta_find(meta, "tokenizer.ggml.model"), &model);
-    return gguf_str_eq(model, "llama") || gguf_str_eq(model, "t5") ? 0 : RT_TOKENIZE_PARSE_SPECIAL;
-}
-
-static gguf_code check_list(tool *t, const rt_tokenizer *tok, unsigned parse, const char *list,
-                            gguf_error *err) {
+static gguf_code check_list(tool *t, const rt_tokenizer *tok, const char *list, gguf_error *err) {
     json_t *root;
     counts c = {0};
     gguf_code code = gguf_json_load(list, GGUF_JSON_WIDE_INTS, &root, err);
     if (code) return code;
     if (!json_is_array(root)) code = gguf_fail(err, GGUF_E_FORMAT, list, 0, "no list of texts");
     for (size_t i = 0; i < json_array_size(root) && !code; i++)
-        code = check_case(t, tok, parse, json_array_get(root, i), list, i, &c, err);
+        code = check_case(t, tok, json_array_get(root, i), list, i, &c, err);
     json_decref(root);
     if (code) return code;
     if (t->json)
@@ -82,9 +75,8 @@ gguf_code check_tokenizer(tool *t, const char *input, const char *list, gguf_err
     rt_tokenizer *tok = NULL;
     const rt_import_opts opts = {.vocab_only = true};
     gguf_code code = rt_import_open(input, &opts, &import, err);
-    const gguf_meta *meta = code ? NULL : rt_import_plan(import)->meta;
-    if (!code) code = rt_tokenizer_new(meta, &tok, err);
-    if (!code) code = check_list(t, tok, parse_flag(meta), list, err);
+    if (!code) code = rt_tokenizer_new(rt_import_plan(import)->meta, &tok, err);
+    if (!code) code = check_list(t, tok, list, err);
     rt_tokenizer_free(tok);
     rt_import_close(import);
     return code;

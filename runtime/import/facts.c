@@ -1,0 +1,62 @@
+/* Facts of config.json: where a value is looked for, and a word where two places disagree. */
+#include "runtime/import/import_internal.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#define MAX_VALUE 64
+
+static const json_t *walk(const json_t *value, const char *path) {
+    while (*path && value) {
+        size_t len = strcspn(path, ".");
+        value = json_object_getn(value, path, len);
+        path += len + (path[len] == '.');
+    }
+    return value && !json_is_null(value) ? value : NULL;
+}
+
+const json_t *rt_config_get(const rt_import *import, const char *path) {
+    const json_t *value = import->inner_config ? walk(import->inner_config, path) : NULL;
+    if (!value) value = walk(import->config, path);
+    return value ? value : walk(import->class_defaults, path);
+}
+
+static bool comparable(const json_t *a, const json_t *b) {
+    return (json_is_number(a) && json_is_number(b)) || (json_is_boolean(a) && json_is_boolean(b)) ||
+           (json_is_string(a) && json_is_string(b));
+}
+
+static bool same(const json_t *a, const json_t *b) {
+    if (json_is_number(a)) return json_number_value(a) == json_number_value(b);
+    return json_equal(a, b);
+}
+
+static void value_text(const json_t *value, char *out) {
+    const char *text = gguf_json_nonfinite(value);
+    if (!text && json_is_boolean(value)) text = json_is_true(value) ? "true" : "false";
+    if (!text) text = json_string_value(value);
+    if (text)
+        snprintf(out, MAX_VALUE, "%s", text);
+    else
+        snprintf(out, MAX_VALUE, "%.10g", json_number_value(value));
+}
+
+void rt_import_compare(rt_import *import, const char *name, const json_t *value,
+                       const char *other_name, const json_t *other) {
+    char used[MAX_VALUE], unused[MAX_VALUE];
+    if (!comparable(value, other) || same(value, other)) return;
+    value_text(value, used);
+    value_text(other, unused);
+    rt_import_add_warning_once(import,
+                               "config.json: '%s' is %s, which counts; '%s' is %s, which "
+                               "does not",
+                               name, used, other_name, unused);
+}
+
+void rt_import_compare_inner(rt_import *import, const char *path) {
+    char name[200];
+    const json_t *outer = import->inner_config ? walk(import->config, path) : NULL;
+    if (!outer) return;
+    snprintf(name, sizeof name, "%s.%s", import->inner_name, path);
+    rt_import_compare(import, name, walk(import->inner_config, path), path, outer);
+}

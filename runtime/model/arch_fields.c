@@ -1,0 +1,91 @@
+/* The table of all fields that an architecture description may have. A field that nobody reads
+ * would be another model than its author meant. */
+#include "runtime/model/arch_fields.h"
+
+static const char *const key_types[] = {"u32", "f32", "bool", "str", "layers", NULL};
+static const char *const rope_kinds[] = {"default",  "linear", "llama3", "yarn",
+                                         "longrope", "su",     NULL};
+
+static const gguf_yaml_field class_fields[] = {
+    {"class", .form = GGUF_YAML_TEXT, .needed = true},
+    {"model_type", .form = GGUF_YAML_TEXT, .needed = true},
+    {"config", .form = GGUF_YAML_TEXT},
+    {"defaults", .form = GGUF_YAML_VALUES},
+    {0}};
+
+static const gguf_yaml_field name_fields[] = {{"prefix", .form = GGUF_YAML_TEXT},
+                                              {"suffix", .form = GGUF_YAML_TEXT},
+                                              {"becomes", .form = GGUF_YAML_TEXT, .needed = true},
+                                              {0}};
+
+static const gguf_yaml_field part_fields[] = {{"prefix", .form = GGUF_YAML_TEXT, .needed = true},
+                                              {"part", GGUF_YAML_TEXT, .needed = true},
+                                              {0}};
+
+static const gguf_yaml_field key_fields[] = {
+    {"key", .form = GGUF_YAML_TEXT, .needed = true},
+    {"type", .form = GGUF_YAML_TEXT, .needed = true, .words = key_types},
+    {"from", .form = GGUF_YAML_ANY_TEXTS},
+    {"default", .form = GGUF_YAML_TEXT},
+    {"scale_by", .form = GGUF_YAML_ANY_TEXTS},
+    {"optional", .form = GGUF_YAML_FLAG},
+    {"map", .form = GGUF_YAML_VALUES},
+    {"power", .form = GGUF_YAML_NUMBER},
+    {"is", .form = GGUF_YAML_TEXT},
+    {"when", .form = GGUF_YAML_TEXT},
+    {"unless", .form = GGUF_YAML_TEXT},
+    {0}};
+
+static const gguf_yaml_field tensor_fields[] = {
+    {"hf", .form = GGUF_YAML_TEXT, .needed = true},
+    {"gguf", .form = GGUF_YAML_TEXT, .needed = true},
+    {"count", .form = GGUF_YAML_TEXT},
+    {"shape", .form = GGUF_YAML_TEXTS, .least = 1, .most = 4},
+    {"optional", .form = GGUF_YAML_FLAG},
+    {"when", .form = GGUF_YAML_TEXT},
+    {"unless", .form = GGUF_YAML_TEXT},
+    {"layers", .form = GGUF_YAML_TEXTS, .least = 2, .most = 2},
+    {"tied_to", .form = GGUF_YAML_TEXT},
+    {"permute_heads", .form = GGUF_YAML_TEXT},
+    {"add", .form = GGUF_YAML_TEXT},
+    {"matrices", .form = GGUF_YAML_TEXT},
+    {"rows", .form = GGUF_YAML_TEXTS, .least = 2, .most = 3},
+    {"columns", .form = GGUF_YAML_TEXTS, .least = 2, .most = 3},
+    {"transpose", .form = GGUF_YAML_FLAG},
+    {"mxfp4", .form = GGUF_YAML_FLAG},
+    {0}};
+
+static const gguf_yaml_field compute_fields[] = {
+    {"norm", .form = GGUF_YAML_TEXT},
+    {"rope", .form = GGUF_YAML_TEXT},
+    {"activation", .form = GGUF_YAML_TEXT},
+    {"recurrent", .form = GGUF_YAML_TEXT},
+    {"layers", .form = GGUF_YAML_TEXT},
+    {"residual", .form = GGUF_YAML_TEXT},
+    {"output", .form = GGUF_YAML_TEXT},
+    {"embedding_scale", .form = GGUF_YAML_TEXT},
+    {"logit_scale", .form = GGUF_YAML_TEXT},
+    {"window_rope", .form = GGUF_YAML_TEXT},
+    {"rope_layers", .form = GGUF_YAML_TEXT},
+    {"expert_weights_norm", .form = GGUF_YAML_FLAG},
+    {"expert_gating", .form = GGUF_YAML_TEXT},
+    {"window_period", .form = GGUF_YAML_COUNT},
+    {"rope_period", .form = GGUF_YAML_COUNT},
+    {"window_rope_base", .form = GGUF_YAML_COUNT},
+    {"scores_by_width_layers", .form = GGUF_YAML_COUNT},
+    {"ffn_norm", .form = GGUF_YAML_TEXT},
+    {"needs", .form = GGUF_YAML_TEXTS},
+    {0}};
+
+const gguf_yaml_field rt_arch_fields[] = {
+    {"architecture", .form = GGUF_YAML_TEXT, .needed = true},
+    {"huggingface", .form = GGUF_YAML_RECORDS, .fields = class_fields, .what = "a class"},
+    {"names", .form = GGUF_YAML_RECORDS, .fields = name_fields, .what = "a rule of 'names'"},
+    {"leave_out", .form = GGUF_YAML_RECORDS, .fields = part_fields, .what = "a part to leave out"},
+    {"keys", .form = GGUF_YAML_RECORDS, .fields = key_fields, .what = "a key"},
+    {"rope_scaling", .form = GGUF_YAML_TEXTS, .words = rope_kinds},
+    {"tensors", .form = GGUF_YAML_RECORDS, .fields = tensor_fields, .what = "a tensor"},
+    {"ignore", .form = GGUF_YAML_TEXTS},
+    {"compute", .form = GGUF_YAML_RECORD, .fields = compute_fields, .what = "'compute'"},
+    {"planned", .form = GGUF_YAML_FLAG},
+    {0}};
