@@ -137,7 +137,7 @@ static gguf_code new_node(builder *b, const yaml_event_t *event, unsigned depth,
         return gguf_fail(b->err, GGUF_E_LIMIT, b->doc->file, off, "more than %d nodes", MAX_NODES);
     gguf_yaml *node = arena_alloc(b->doc, sizeof *node);
     if (!node) return out_of_memory(b);
-    *node = (gguf_yaml){.text = "", .off = off};
+    *node = (gguf_yaml){.text = "", .off = off, .line = event->start_mark.line + 1};
     *out = node;
     return GGUF_OK;
 }

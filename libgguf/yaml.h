@@ -17,6 +17,7 @@ typedef struct gguf_yaml {
     const char *key;  /* inside a map; otherwise NULL */
     const char *text; /* of a scalar, NUL-terminated; otherwise "" */
     int64_t off;      /* byte in the file */
+    size_t line;      /* the same as a line, from 1 */
     struct gguf_yaml *first, *next;
     size_t n_children;
 } gguf_yaml;

@@ -235,9 +235,8 @@ static void diff_text(diff_job *d) {
 
 static gguf_code diff_files(const inspect_call *c, const gguf_file *a, const gguf_file *b) {
     diff_job d = {.c = c, .a = a, .b = b, .j = {.file = stdout}};
-    if (!inspect_takes_any(c->o, a, true, true) && !inspect_takes_any(c->o, b, true, true))
-        return inspect_fail_filter(c, "key or tensor");
-    gguf_code code = gguf_pool_new(c->t->n_threads, &d.pool, c->err);
+    gguf_code code = inspect_check_filters(c, a, b, true, true);
+    if (!code) code = gguf_pool_new(c->t->n_threads, &d.pool, c->err);
     if (code) return code;
     c->t->json ? diff_json(&d) : diff_text(&d);
     gguf_pool_free(d.pool);
