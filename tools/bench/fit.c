@@ -183,7 +183,7 @@ static gguf_code add_vram(rt_devices *devices, uint64_t vram, gguf_error *err) {
 static gguf_code select_device(rt_devices *devices, const char *name, gguf_error *err) {
     const rt_device *near = rt_devices_nearest(devices, name);
     char hint[128] = "";
-    if (near) snprintf(hint, sizeof hint, "; '%s' is", near->name);
+    if (near) snprintf(hint, sizeof hint, "; did you mean '%s'?", near->name);
     if (rt_devices_select(devices, name)) return GGUF_OK;
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                      "--device: '%s' is not in the catalogue%s (without --device all are listed)",

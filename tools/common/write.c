@@ -144,8 +144,19 @@ static gguf_code add_tensor_type(quant_recipe *recipe, const char *text, gguf_er
     return add_override(recipe, "--tensor-type", regex, equals + 1, err);
 }
 
-static gguf_code add_overrides(quant_recipe *recipe, const write_opts *o, gguf_error *err) {
-    gguf_code code = GGUF_OK;
+/* With a tied embedding there is no output.weight. */
+static gguf_code check_output(const quant_plan *plan, gguf_error *err) {
+    for (size_t i = 0; i < plan->n_tensors; i++)
+        if (gguf_str_eq(plan->tensors[i].out.name, "output.weight")) return GGUF_OK;
+    return gguf_fail(
+        err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+        "--output-tensor-type: the model has no output.weight; its embedding stands in "
+        "for it (--token-embedding-type)");
+}
+
+static gguf_code add_overrides(quant_recipe *recipe, const quant_plan *plan, const write_opts *o,
+                               gguf_error *err) {
+    gguf_code code = o->output_type ? check_output(plan, err) : GGUF_OK;
     for (size_t i = 0; i < o->n_tensor_types && !code; i++)
         code = add_tensor_type(recipe, o->tensor_types[i], err);
     if (!code && o->output_type)
@@ -176,7 +187,7 @@ static gguf_code apply_recipe(tool *t, quant_plan *plan, const write_opts *o, wr
     size_t n_fallbacks = 0;
     gguf_code code = open_recipe(o, &recipe, err);
     if (code) return code;
-    code = add_overrides(recipe, o, err);
+    code = add_overrides(recipe, plan, o, err);
     if (!code) code = quant_recipe_apply(recipe, plan, o->imatrix_file != NULL, &n_fallbacks, err);
     if (!code) warn_of_idle_rules(t, recipe, o, result);
     if (!code && n_fallbacks && !has_target(o))
