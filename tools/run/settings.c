@@ -96,7 +96,7 @@ gguf_code settings_fail_name(const char *name, gguf_error *err) {
     char hint[160];
     for (size_t i = 0; i < N_SETTINGS; i++) gguf_near_add(&near, table[i].name);
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                     "there is no setting '%s'%s; /set alone lists them", name,
+                     "there is no setting '%s'%s (/set alone lists them)", name,
                      gguf_near_hint(&near, hint, sizeof hint));
 }
 
