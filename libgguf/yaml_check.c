@@ -1,10 +1,9 @@
 /* Checking a YAML tree against a table of the fields that it may have. */
+#include "libgguf/near.h"
 #include "libgguf/yaml.h"
 
 #include <stdio.h>
 #include <string.h>
-
-#define MAX_NAME 48
 
 typedef struct checker {
     const gguf_yaml_doc *doc;
@@ -13,49 +12,16 @@ typedef struct checker {
 
 /* ---- names ------------------------------------------------------------------------------- */
 
-static size_t least_of(size_t a, size_t b, size_t c) {
-    size_t least = a < b ? a : b;
-    return least < c ? least : c;
-}
-
-/* Insertions, deletions and exchanges that make one of the other. */
-static size_t distance(const char *a, const char *b) {
-    size_t row[MAX_NAME + 1], n = strlen(a), m = strlen(b);
-    if (n > MAX_NAME || m > MAX_NAME) return MAX_NAME;
-    for (size_t j = 0; j <= m; j++) row[j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            size_t exchanged = diagonal + (a[i - 1] != b[j - 1]);
-            diagonal = row[j];
-            row[j] = least_of(row[j] + 1, row[j - 1] + 1, exchanged);
-        }
-    }
-    return row[m];
-}
-
-static const gguf_yaml_field *nearest(const gguf_yaml_field *fields, const char *name) {
-    size_t least = strlen(name) / 3 + 1;
-    const gguf_yaml_field *found = NULL;
-    for (const gguf_yaml_field *f = fields; f->name; f++) {
-        size_t d = distance(name, f->name);
-        if (d > least || (found && d == least)) continue;
-        least = d;
-        found = f;
-    }
-    return found;
-}
-
 static gguf_code fail_unknown(const checker *k, const gguf_yaml *node,
                               const gguf_yaml_field *fields, const char *what) {
-    char names[300] = "";
+    char names[300] = "", hint[160];
     size_t n = 0;
-    const gguf_yaml_field *near = nearest(fields, node->key);
-    if (near)
-        return gguf_yaml_fail(k->doc, node, k->err,
-                              "line %u, column %u: %s has no field '%s'; there is '%s'", node->line,
-                              node->column, what, node->key, near->name);
+    gguf_near near = {.wanted = node->key};
+    for (const gguf_yaml_field *f = fields; f->name; f++) gguf_near_add(&near, f->name);
+    if (near.n)
+        return gguf_yaml_fail(k->doc, node, k->err, "line %u, column %u: %s has no field '%s'%s",
+                              node->line, node->column, what, node->key,
+                              gguf_near_hint(&near, hint, sizeof hint));
     for (const gguf_yaml_field *f = fields; f->name && n < sizeof names; f++)
         n += (size_t)snprintf(names + n, sizeof names - n, "%s%s", n ? ", " : "", f->name);
     return gguf_yaml_fail(k->doc, node, k->err,

@@ -1,54 +1,16 @@
-/* Reading recipes and applying them to a plan. */
-#include "quant/recipe.h"
+/* Reading recipes. */
+#include "quant/recipe_internal.h"
+
 #include "libgguf/embed.h"
-#include "libgguf/yaml.h"
+#include "libgguf/near.h"
 #include "quant/quant.h"
 
-#include <fnmatch.h>
-#include <regex.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
 
 extern const gguf_embedded quant_builtin_recipes[];
-
-#define MAX_ROLES 8
-
-typedef enum where_kind { WHERE_ALL, WHERE_FIRST, WHERE_FIRST_SHARE, WHERE_MORE } where_kind;
-
-/* A rule applies to a tensor when every condition that it states holds. */
-typedef struct rule {
-    const char *roles[MAX_ROLES]; /* glob patterns */
-    size_t n_roles;
-    const char *name;                /* glob pattern of the tensor's name, or NULL */
-    int64_t first_layer, last_layer; /* -1 = any */
-    bool output;                     /* only the output projection or its stand-in */
-    where_kind where;
-    uint32_t where_n; /* first N, or first n/N */
-    bool by_layer; /* position = layer of n_layers; else running number among the roles' tensors */
-    uint32_t n_layers, n_experts, min_gqa; /* 0 = any */
-    int8_t imatrix;                        /* -1 any, 0 without, 1 with */
-    uint32_t type;
-} rule;
-
-typedef struct override {
-    regex_t regex;
-    uint32_t type;
-} override;
-
-struct quant_recipe {
-    gguf_yaml_doc *doc; /* NULL for a pure recipe */
-    char name[64];
-    int32_t file_type;
-    uint32_t default_type;
-    rule *rules;
-    size_t n_rules;
-    override *overrides;
-    size_t n_overrides;
-};
-
-/* ---- reading ----------------------------------------------------------------------------- */
 
 static gguf_code no_memory(gguf_error *err) {
     return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
@@ -59,7 +21,7 @@ static gguf_code read_type(const gguf_yaml_doc *doc, const gguf_yaml *node, cons
     const char *name = gguf_yaml_text(node, field, "");
     const gguf_type_layout *layout = gguf_type_layout_named(name);
     if (!layout || !quant_can_encode(layout->type))
-        return gguf_yaml_fail(doc, node, err, "%s '%s' is no type that can be written", field,
+        return gguf_yaml_fail(doc, node, err, "%s is '%s', not a type that can be written", field,
                               name);
     *type = layout->type;
     return GGUF_OK;
@@ -75,7 +37,7 @@ static gguf_code read_count(const gguf_yaml_doc *doc, const gguf_yaml *node, con
     return GGUF_OK;
 }
 
-static gguf_code read_roles(const gguf_yaml_doc *doc, const gguf_yaml *node, rule *r,
+static gguf_code read_roles(const gguf_yaml_doc *doc, const gguf_yaml *node, recipe_rule *r,
                             gguf_error *err) {
     const gguf_yaml *roles = gguf_yaml_get(node, "role");
     if (!roles) return GGUF_OK;
@@ -83,15 +45,18 @@ static gguf_code read_roles(const gguf_yaml_doc *doc, const gguf_yaml *node, rul
         r->roles[r->n_roles++] = roles->text;
         return GGUF_OK;
     }
-    if (roles->kind == GGUF_YAML_MAP || roles->n_children > MAX_ROLES)
+    if (roles->kind == GGUF_YAML_MAP || roles->n_children > RECIPE_MAX_ROLES)
         return gguf_yaml_fail(doc, roles, err, "role must be a name or a list of up to %d",
-                              MAX_ROLES);
-    for (const gguf_yaml *role = roles->first; role; role = role->next)
+                              RECIPE_MAX_ROLES);
+    for (const gguf_yaml *role = roles->first; role; role = role->next) {
+        if (role->kind != GGUF_YAML_SCALAR)
+            return gguf_yaml_fail(doc, role, err, "a role must be a name");
         r->roles[r->n_roles++] = role->text;
+    }
     return GGUF_OK;
 }
 
-static gguf_code read_where(const gguf_yaml_doc *doc, const gguf_yaml *node, rule *r,
+static gguf_code read_where(const gguf_yaml_doc *doc, const gguf_yaml *node, recipe_rule *r,
                             gguf_error *err) {
     const char *text = gguf_yaml_text(node, "where", "");
     int end = 0;
@@ -110,7 +75,7 @@ static gguf_code read_where(const gguf_yaml_doc *doc, const gguf_yaml *node, rul
 }
 
 /* "5", "0-3" or "20-" (up to the last). */
-static gguf_code read_layers(const gguf_yaml_doc *doc, const gguf_yaml *node, rule *r,
+static gguf_code read_layers(const gguf_yaml_doc *doc, const gguf_yaml *node, recipe_rule *r,
                              gguf_error *err) {
     const char *text = gguf_yaml_text(node, "layers", NULL);
     unsigned first = 0, last = 0;
@@ -134,21 +99,43 @@ static gguf_code check_fields(const gguf_yaml_doc *doc, const gguf_yaml *node,
                               const char *const *known, gguf_error *err) {
     if (node->kind != GGUF_YAML_MAP) return gguf_yaml_fail(doc, node, err, "a map is expected");
     for (const gguf_yaml *field = node->first; field; field = field->next) {
+        gguf_near near = {.wanted = field->key};
+        char hint[160];
         size_t i = 0;
-        while (known[i] && strcmp(known[i], field->key) != 0) i++;
+        while (known[i] && strcmp(known[i], field->key) != 0) gguf_near_add(&near, known[i++]);
         if (!known[i])
-            return gguf_yaml_fail(doc, field, err, "'%s' is not a known field", field->key);
+            return gguf_yaml_fail(doc, field, err, "'%s' is not a known field%s", field->key,
+                                  gguf_near_hint(&near, hint, sizeof hint));
     }
     return GGUF_OK;
 }
 
-static gguf_code read_rule(const gguf_yaml_doc *doc, const gguf_yaml *node, rule *r,
+static gguf_code read_flag(const gguf_yaml_doc *doc, const gguf_yaml *node, const char *field,
+                           bool *flag, gguf_error *err) {
+    const gguf_yaml *value = gguf_yaml_get(node, field);
+    if (!value || gguf_yaml_bool(value, flag)) return GGUF_OK;
+    return gguf_yaml_fail(doc, value, err, "%s must be true or false", field);
+}
+
+/* `by` tells how `where` counts. */
+static gguf_code read_by(const gguf_yaml_doc *doc, const gguf_yaml *node, recipe_rule *r,
+                         gguf_error *err) {
+    const gguf_yaml *by = gguf_yaml_get(node, "by");
+    if (!by) return GGUF_OK;
+    r->by_layer = strcmp(by->text, "layer") == 0;
+    if (!r->by_layer) return gguf_yaml_fail(doc, by, err, "by is '%s', not 'layer'", by->text);
+    if (r->where != WHERE_ALL) return GGUF_OK;
+    return gguf_yaml_fail(doc, by, err, "'by' needs 'where'");
+}
+
+static gguf_code read_rule(const gguf_yaml_doc *doc, const gguf_yaml *node, recipe_rule *r,
                            gguf_error *err) {
-    static const char *const fields[] = {"name",    "role",    "layers",   "output",
-                                         "where",   "by",      "n_layers", "n_experts",
-                                         "min_gqa", "imatrix", "type",     NULL};
+    static const char *const fields[] = {"name",     "role",     "layers",    "output",  "where",
+                                         "by",       "n_layers", "n_experts", "min_gqa", "imatrix",
+                                         "optional", "type",     NULL};
     bool imatrix = false;
-    *r = (rule){.imatrix = -1, .first_layer = -1, .name = gguf_yaml_text(node, "name", NULL)};
+    *r = (recipe_rule){.imatrix = -1, .first_layer = -1, .node = node};
+    r->name = gguf_yaml_text(node, "name", NULL);
     gguf_code code = check_fields(doc, node, fields, err);
     if (!code) code = read_type(doc, node, "type", &r->type, err);
     if (!code) code = read_roles(doc, node, r, err);
@@ -157,18 +144,22 @@ static gguf_code read_rule(const gguf_yaml_doc *doc, const gguf_yaml *node, rule
     if (!code) code = read_count(doc, node, "n_layers", &r->n_layers, err);
     if (!code) code = read_count(doc, node, "n_experts", &r->n_experts, err);
     if (!code) code = read_count(doc, node, "min_gqa", &r->min_gqa, err);
-    if (code) return code;
-    r->by_layer = strcmp(gguf_yaml_text(node, "by", ""), "layer") == 0;
-    gguf_yaml_bool(gguf_yaml_get(node, "output"), &r->output);
-    if (gguf_yaml_bool(gguf_yaml_get(node, "imatrix"), &imatrix)) r->imatrix = imatrix;
-    return GGUF_OK;
+    if (!code) code = read_by(doc, node, r, err);
+    if (!code) code = read_flag(doc, node, "output", &r->output, err);
+    if (!code) code = read_flag(doc, node, "imatrix", &imatrix, err);
+    if (!code) code = read_flag(doc, node, "optional", &r->optional, err);
+    if (gguf_yaml_get(node, "imatrix")) r->imatrix = imatrix;
+    return code;
 }
 
 static gguf_code read_doc(quant_recipe *recipe, gguf_error *err) {
-    static const char *const fields[] = {"name", "file_type", "default", "rules", NULL};
+    static const char *const fields[] = {"name", "file_type", "default", "pure", "rules", NULL};
     const gguf_yaml *root = gguf_yaml_root(recipe->doc);
     gguf_code code = check_fields(recipe->doc, root, fields, err);
     if (!code) code = read_type(recipe->doc, root, "default", &recipe->default_type, err);
+    recipe->pure_type = recipe->default_type;
+    if (!code && gguf_yaml_get(root, "pure"))
+        code = read_type(recipe->doc, root, "pure", &recipe->pure_type, err);
     if (code) return code;
     snprintf(recipe->name, sizeof recipe->name, "%s", gguf_yaml_text(root, "name", "custom"));
     int64_t file_type = -1;
@@ -203,15 +194,45 @@ static gguf_code new_recipe(gguf_yaml_doc *doc, quant_recipe **out, gguf_error *
     return code;
 }
 
+/* The recipe that a name of llama-quantize stands for. */
+static const char *full_name(const char *name) {
+    static const char *const short_names[][2] = {
+        {"Q3_K", "Q3_K_M"}, {"Q4_K", "Q4_K_M"}, {"Q5_K", "Q5_K_M"}};
+    char *end;
+    unsigned long number = strtoul(name, &end, 10);
+    const char *by_number = NULL;
+    for (size_t i = 0; i < sizeof short_names / sizeof short_names[0]; i++)
+        if (strcasecmp(name, short_names[i][0]) == 0) return short_names[i][1];
+    if (*name >= '0' && *name <= '9' && !*end) by_number = quant_recipe_of_file_type(number);
+    return by_number ? by_number : name;
+}
+
+static gguf_code fail_name(const char *name, gguf_error *err) {
+    gguf_near near = {.wanted = name};
+    char hint[160];
+    for (const gguf_embedded *entry = quant_builtin_recipes; entry->name; entry++)
+        gguf_near_add(&near, entry->name);
+    gguf_near_hint(&near, hint, sizeof hint);
+    const gguf_type_layout *layout = gguf_type_layout_named(name);
+    if (!layout)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "there is no recipe or type '%s'%s", name, hint);
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     quant_can_encode(layout->type) ? "%s is the type of a tensor, not a recipe%s"
+                                                    : "%s can be read but not written%s",
+                     layout->name, hint);
+}
+
 gguf_code quant_recipe_named(const char *name, quant_recipe **out, gguf_error *err) {
+    const char *full = full_name(name);
     *out = NULL;
     for (const gguf_embedded *entry = quant_builtin_recipes; entry->name; entry++) {
-        if (strcasecmp(entry->name, name) != 0) continue;
+        if (strcasecmp(entry->name, full) != 0) continue;
         char file[128];
         snprintf(file, sizeof file, "configs/quant/%s.yaml", entry->name);
         return quant_recipe_parse(entry->text, entry->n_bytes, file, out, err);
     }
-    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "there is no recipe '%s'", name);
+    return fail_name(name, err);
 }
 
 gguf_code quant_recipe_parse(const char *text, size_t len, const char *file, quant_recipe **out,
@@ -226,7 +247,9 @@ gguf_code quant_recipe_load(const char *path, quant_recipe **out, gguf_error *er
     gguf_yaml_doc *doc;
     *out = NULL;
     gguf_code code = gguf_yaml_load(path, &doc, err);
-    return code ? code : new_recipe(doc, out, err);
+    if (!code) code = new_recipe(doc, out, err);
+    if (!code) (*out)->from_user = true;
+    return code;
 }
 
 /* general.file_type of files whose matrices all have one type; -1 if there is no number for it. */
@@ -250,9 +273,26 @@ gguf_code quant_recipe_pure(uint32_t type, quant_recipe **out, gguf_error *err) 
     return GGUF_OK;
 }
 
+gguf_code quant_recipe_pure_named(const char *name, quant_recipe **out, gguf_error *err) {
+    quant_recipe *mix;
+    const gguf_type_layout *layout = gguf_type_layout_named(name);
+    gguf_error why = {0};
+    gguf_code code = quant_recipe_named(name, &mix, &why);
+    if (code && layout && quant_can_encode(layout->type))
+        return quant_recipe_pure(layout->type, out, err);
+    if (code) return gguf_fail(err, code, NULL, GGUF_NO_OFFSET, "%s", why.message);
+    code = quant_recipe_pure(mix->pure_type, out, err);
+    if (!code) (*out)->file_type = mix->file_type;
+    quant_recipe_free(mix);
+    return code;
+}
+
 void quant_recipe_free(quant_recipe *recipe) {
     if (!recipe) return;
-    for (size_t i = 0; i < recipe->n_overrides; i++) regfree(&recipe->overrides[i].regex);
+    for (size_t i = 0; i < recipe->n_overrides; i++) {
+        gguf_pattern_free(recipe->overrides[i].pattern);
+        free(recipe->overrides[i].text);
+    }
     free(recipe->overrides);
     free(recipe->rules);
     gguf_yaml_free(recipe->doc);
@@ -287,134 +327,19 @@ const char *quant_recipe_of_file_type(uint64_t file_type) {
     return found;
 }
 
-gguf_code quant_recipe_override(quant_recipe *recipe, const char *regex, uint32_t type,
-                                gguf_error *err) {
+gguf_code quant_recipe_override(quant_recipe *recipe, const char *label, const char *regex,
+                                uint32_t type, gguf_error *err) {
     void *grown = realloc(recipe->overrides, (recipe->n_overrides + 1) * sizeof *recipe->overrides);
     if (!grown) return no_memory(err);
     recipe->overrides = grown;
-    override *o = &recipe->overrides[recipe->n_overrides];
-    int failed = regcomp(&o->regex, regex, REG_EXTENDED | REG_NOSUB);
-    if (failed) {
-        char why[128];
-        regerror(failed, &o->regex, why, sizeof why);
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "'%s' is no regular expression: %s", regex, why);
-    }
-    o->type = type;
-    recipe->n_overrides++;
-    return GGUF_OK;
-}
-
-/* ---- applying ---------------------------------------------------------------------------- */
-
-static bool has_role(const rule *r, const quant_tags *tags) {
-    if (r->output && !tags->is_output) return false;
-    if (r->n_roles == 0) return true;
-    for (size_t i = 0; i < r->n_roles; i++)
-        if (fnmatch(r->roles[i], tags->role, 0) == 0) return true;
-    return false;
-}
-
-/* Number of tensors before `end` that the rule's roles match. */
-static size_t count_role(const rule *r, const quant_plan *plan, size_t end) {
-    size_t n = 0;
-    for (size_t i = 0; i < end; i++)
-        n += !plan->tensors[i].tags.keep && has_role(r, &plan->tensors[i].tags);
-    return n;
-}
-
-/* llama.cpp's `use_more_bits`: the outer eighths of the layers and every third between. */
-static bool in_more(size_t i, size_t n) {
-    return i < n / 8 || i >= 7 * n / 8 || (i - n / 8) % 3 == 2;
-}
-
-static bool in_place(const rule *r, const quant_plan *plan, size_t index) {
-    if (r->where == WHERE_ALL) return true;
-    const quant_tags *tags = &plan->tensors[index].tags;
-    if (r->by_layer && tags->layer < 0) return false;
-    size_t i = r->by_layer ? (size_t)tags->layer : count_role(r, plan, index);
-    size_t n = r->by_layer ? plan->model.n_layers : count_role(r, plan, plan->n_tensors);
-    switch (r->where) {
-    case WHERE_FIRST:
-        return i < r->where_n;
-    case WHERE_FIRST_SHARE:
-        return i < n / r->where_n;
-    case WHERE_MORE:
-        return in_more(i, n);
-    case WHERE_ALL:
-        break;
-    }
-    return true;
-}
-
-static bool rule_applies(const rule *r, const quant_plan *plan, size_t index, bool has_imatrix) {
-    const quant_model_tags *model = &plan->model;
-    if (r->n_layers && r->n_layers != model->n_layers) return false;
-    if (r->n_experts && r->n_experts != model->n_experts) return false;
-    if (r->min_gqa && model->gqa < r->min_gqa) return false;
-    if (r->imatrix >= 0 && r->imatrix != has_imatrix) return false;
-    const quant_plan_tensor *t = &plan->tensors[index];
-    if (r->name && fnmatch(r->name, t->out.name.ptr, 0) != 0) return false;
-    if (r->first_layer >= 0 && (t->tags.layer < r->first_layer || t->tags.layer > r->last_layer))
-        return false;
-    return has_role(r, &t->tags) && in_place(r, plan, index);
-}
-
-static const override *override_of(const quant_recipe *recipe, const char *name) {
-    for (size_t i = 0; i < recipe->n_overrides; i++)
-        if (regexec(&recipe->overrides[i].regex, name, 0, NULL, 0) == 0)
-            return &recipe->overrides[i];
-    return NULL;
-}
-
-static uint32_t choose_type(const quant_recipe *recipe, quant_plan *plan, size_t index,
-                            bool has_imatrix) {
-    quant_plan_tensor *t = &plan->tensors[index];
-    const override *forced = override_of(recipe, t->out.name.ptr);
-    t->tags.pinned = forced != NULL;
-    if (forced) return forced->type;
-    for (size_t i = 0; i < recipe->n_rules; i++)
-        if (rule_applies(&recipe->rules[i], plan, index, has_imatrix)) return recipe->rules[i].type;
-    return recipe->default_type;
-}
-
-/* What to use instead of a type whose blocks do not divide the row. */
-static uint32_t fallback_of(uint32_t type) {
-    switch (type) {
-    case GGUF_TYPE_Q2_K:
-    case GGUF_TYPE_Q3_K:
-    case GGUF_TYPE_TQ1_0:
-    case GGUF_TYPE_TQ2_0:
-        return GGUF_TYPE_Q4_0;
-    case GGUF_TYPE_Q4_K:
-        return GGUF_TYPE_Q5_0;
-    case GGUF_TYPE_Q5_K:
-        return GGUF_TYPE_Q5_1;
-    case GGUF_TYPE_Q6_K:
-        return GGUF_TYPE_Q8_0;
-    case GGUF_TYPE_IQ4_XS:
-        return GGUF_TYPE_IQ4_NL;
-    default:
-        return GGUF_TYPE_F16;
-    }
-}
-
-gguf_code quant_recipe_apply(const quant_recipe *recipe, quant_plan *plan, bool has_imatrix,
-                             size_t *n_fallbacks, gguf_error *err) {
-    size_t n_fallen = 0;
-    for (size_t i = 0; i < plan->n_tensors; i++) {
-        quant_plan_tensor *t = &plan->tensors[i];
-        if (t->tags.keep) continue;
-        uint32_t wanted = choose_type(recipe, plan, i, has_imatrix), type = wanted;
-        while (quant_row_bytes(type, t->out.dims[0]) == 0 && type != GGUF_TYPE_F16)
-            type = fallback_of(type);
-        if (!quant_can_encode(type))
-            return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
-                             "tensor '%s': %s cannot be written", t->out.name.ptr,
-                             gguf_type_name(type));
-        n_fallen += type != wanted;
-        t->out.type = type;
-    }
-    if (n_fallbacks) *n_fallbacks = n_fallen;
-    return GGUF_OK;
+    recipe_override *o = &recipe->overrides[recipe->n_overrides];
+    *o = (recipe_override){.type = type, .text = strdup(regex)};
+    snprintf(o->label, sizeof o->label, "%s", label);
+    gguf_code code =
+        o->text ? gguf_pattern_new(label, regex, true, &o->pattern, err) : no_memory(err);
+    if (code)
+        free(o->text);
+    else
+        recipe->n_overrides++;
+    return code;
 }

@@ -322,7 +322,8 @@ gguf_code quant_compare(uint32_t type_a, const void *a, uint32_t type_b, const v
 }
 
 double quant_difference_relative(const quant_difference *d) {
-    if (d->sum_sq_error == 0) return d->n_incomparable ? (double)INFINITY : 0;
+    if (d->n_incomparable) return (double)INFINITY;
+    if (d->sum_sq_error == 0) return 0;
     return sqrt(d->sum_sq_error / d->sum_sq_a);
 }
 

@@ -53,8 +53,9 @@ gguf_code quant_compare(uint32_t type_a, const void *a, uint32_t type_b, const v
                         gguf_pool *pool, const atomic_bool *cancel, quant_difference *out,
                         gguf_error *err);
 
-double quant_difference_relative(const quant_difference *d); /* sqrt(error / signal) */
-double quant_difference_snr_db(const quant_difference *d);   /* inf if equal */
+/* sqrt(error / signal): inf, and an SNR of -inf, where values are incomparable. */
+double quant_difference_relative(const quant_difference *d);
+double quant_difference_snr_db(const quant_difference *d); /* inf if equal */
 
 /* One run of blocks whose stored numbers are not finite. */
 typedef struct quant_defects {

@@ -4,7 +4,9 @@
 #include <stdio.h>
 
 static int report(const gguf_error *err) {
-    fprintf(stderr, "%s: byte %lld: %s\n", err->file, (long long)err->offset, err->message);
+    if (*err->file) fprintf(stderr, "%s: ", err->file);
+    if (err->offset != GGUF_NO_OFFSET) fprintf(stderr, "byte %lld: ", (long long)err->offset);
+    fprintf(stderr, "%s\n", err->message);
     return gguf_code_exit_status(err->code);
 }
 
@@ -27,8 +29,12 @@ static gguf_code write_sample(const char *path, gguf_error *err) {
 int main(int argc, char **argv) {
     gguf_error err = {0};
     gguf_file *file;
+    if (argc != 2 && argc != 3) {
+        fprintf(stderr, "usage: %s FILE.gguf [SAMPLE.gguf to write]\n", argv[0]);
+        return 2;
+    }
     if (argc == 3 && write_sample(argv[2], &err)) return report(&err);
-    if (argc < 2 || gguf_file_open(argv[1], GGUF_OPEN_DEFAULT, &file, &err)) return report(&err);
+    if (gguf_file_open(argv[1], GGUF_OPEN_DEFAULT, &file, &err)) return report(&err);
     for (size_t i = 0; i < gguf_file_n_tensors(file); i++) {
         const gguf_tensor *t = gguf_file_tensor(file, i);
         printf("%.*s %s %llu\n", (int)t->name.len, t->name.ptr, gguf_type_name(t->type),

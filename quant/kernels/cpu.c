@@ -78,14 +78,31 @@ bool quant_isa_supported(quant_isa isa) {
 }
 #endif
 
+static quant_isa best_isa(void) {
+    quant_isa best = QUANT_ISA_SCALAR;
+    for (unsigned i = 0; i < QUANT_N_ISAS; i++)
+        if (quant_isa_supported((quant_isa)i)) best = (quant_isa)i;
+    return best;
+}
+
 quant_isa quant_isa_choose(void) {
     const char *wish = getenv("GGUF_ISA");
-    quant_isa best = QUANT_ISA_SCALAR;
+    for (unsigned i = 0; wish && i < QUANT_N_ISAS; i++)
+        if (quant_isa_supported((quant_isa)i) && strcmp(wish, quant_isa_text((quant_isa)i)) == 0)
+            return (quant_isa)i;
+    return best_isa();
+}
+
+gguf_code quant_isa_check(gguf_error *err) {
+    const char *wish = getenv("GGUF_ISA");
+    if (!wish || !*wish) return GGUF_OK;
     for (unsigned i = 0; i < QUANT_N_ISAS; i++) {
-        quant_isa isa = (quant_isa)i;
-        if (!quant_isa_supported(isa)) continue;
-        if (wish && strcmp(wish, quant_isa_text(isa)) == 0) return isa;
-        best = isa;
+        if (strcmp(wish, quant_isa_text((quant_isa)i)) != 0) continue;
+        if (quant_isa_supported((quant_isa)i)) return GGUF_OK;
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
+                         "GGUF_ISA is '%s', which this machine does not have (it has %s)", wish,
+                         quant_isa_text(best_isa()));
     }
-    return best;
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     "GGUF_ISA is '%s', not scalar, avx2, avx512 or neon", wish);
 }

@@ -2,6 +2,8 @@
 #ifndef QUANT_KERNELS_CPU_H
 #define QUANT_KERNELS_CPU_H
 
+#include "libgguf/error.h"
+
 #include <stdbool.h>
 
 typedef enum quant_isa {
@@ -32,5 +34,9 @@ bool quant_i8mm_supported(void);
 /* The set to use: the one that GGUF_ISA names in the environment if it is supported here; otherwise
  * (unset, unknown or unsupported) the best supported one. */
 quant_isa quant_isa_choose(void);
+
+/* What GGUF_ISA says. Errors: GGUF_E_USAGE if it names no set, GGUF_E_UNSUPPORTED if it names one
+ * that is not supported here. */
+gguf_code quant_isa_check(gguf_error *err);
 
 #endif

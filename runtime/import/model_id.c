@@ -1,9 +1,9 @@
 /* Taking model names apart, by the conventions that the general.* keys follow. */
 #include "runtime/import/model_id.h"
+#include "libgguf/pattern.h"
 
 #include <ctype.h>
 #include <math.h>
-#include <regex.h>
 #include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -45,10 +45,11 @@ void rt_model_title(const char *id, char *out, size_t room) {
 }
 
 static bool matches(const char *text, const char *pattern) {
-    regex_t regex;
-    if (regcomp(&regex, pattern, REG_EXTENDED | REG_ICASE | REG_NOSUB)) return false;
-    bool found = regexec(&regex, text, 0, NULL, 0) == 0;
-    regfree(&regex);
+    gguf_pattern *compiled;
+    bool found = false;
+    if (gguf_pattern_new("a model's name", pattern, true, &compiled, NULL)) return false;
+    gguf_pattern_find(compiled, text, strlen(text), &found, NULL);
+    gguf_pattern_free(compiled);
     return found;
 }
 

@@ -2,6 +2,7 @@
 #include "runtime/sizing/devices.h"
 
 #include "libgguf/embed.h"
+#include "libgguf/near.h"
 #include "libgguf/yaml.h"
 
 #include <ctype.h>
@@ -206,29 +207,12 @@ size_t rt_devices_select(rt_devices *devices, const char *name) {
     return devices->n = n;
 }
 
-/* Insertions, deletions and exchanges that make one of the other. */
-static size_t distance(const char *a, size_t n, const char *b, size_t m) {
-    size_t row[MAX_PLAIN + 1];
-    for (size_t j = 0; j <= m; j++) row[j] = j;
-    for (size_t i = 1; i <= n; i++) {
-        size_t diagonal = row[0];
-        row[0] = i;
-        for (size_t j = 1; j <= m; j++) {
-            size_t exchanged = diagonal + (a[i - 1] != b[j - 1]);
-            size_t least = row[j] < row[j - 1] ? row[j] + 1 : row[j - 1] + 1;
-            diagonal = row[j];
-            row[j] = exchanged < least ? exchanged : least;
-        }
-    }
-    return row[m];
-}
-
 /* The distance to the name, or to the end of it that is as long as `wanted`. */
 static size_t distance_to(const rt_device *device, const char *wanted, size_t n_wanted) {
     char name[MAX_PLAIN];
     size_t n = plain_name(device->name, name), skip = n > n_wanted ? n - n_wanted : 0;
-    size_t whole = distance(wanted, n_wanted, name, n);
-    size_t end = distance(wanted, n_wanted, name + skip, n - skip);
+    size_t whole = gguf_distance(wanted, n_wanted, name, n);
+    size_t end = gguf_distance(wanted, n_wanted, name + skip, n - skip);
     return whole < end ? whole : end;
 }
 

@@ -7,16 +7,17 @@ scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cmake --install "$build" --prefix "$scratch/usr" >/dev/null
 libdir=$(dirname "$(find "$scratch/usr" -name libgguf.so)")
-# The prefix of the pkg-config file is the configured one; override it as packagers do.
+# The pkg-config file names the folder that it was installed to, not the configured one.
 export PKG_CONFIG_PATH=$libdir/pkgconfig LD_LIBRARY_PATH=$libdir
-flags=$(pkg-config --define-prefix --cflags --libs libgguf)
+flags=$(pkg-config --cflags --libs libgguf)
+[ "$(realpath "$(pkg-config --variable=includedir libgguf)")" = "$(realpath "$scratch/usr/include")" ]
 cp "$source/docs/examples/list_tensors.c" "$scratch/"
 cd "$scratch"
 # shellcheck disable=SC2086
 "$compiler" -std=c11 -Wall -Wextra -Werror list_tensors.c -o with_pkgconfig $flags
 # shellcheck disable=SC2046
 "$compiler" -std=c11 list_tensors.c -o static "-I$scratch/usr/include" "$libdir/libgguf.a" \
-    -lz -lcrypto -lxxhash -lyaml -ljansson -lm -lpthread
+    -lz -lcrypto -lxxhash -lyaml -ljansson -lpcre2-8 -lm -lpthread
 cat >CMakeLists.txt <<'CMAKE'
 cmake_minimum_required(VERSION 3.25)
 project(example C)
@@ -33,6 +34,8 @@ for program in ./with_pkgconfig ./static b/with_cmake; do
     grep -q '^blk.0.attn_q.weight BF16 8192$' out.txt
     "$program" sample.gguf | grep -q '^sample.weight F32 16$'
     if "$program" no.gguf 2>/dev/null; then exit 1; fi
+    "$program" 2>usage.txt && exit 1
+    grep -q '^usage: .* FILE.gguf' usage.txt
 done
 # The exported symbols are those of the list, neither more nor fewer.
 nm -D --defined-only "$libdir/libgguf.so" | awk '$2 == "T" {sub(/@.*/, "", $3); print $3}' | sort >have.txt

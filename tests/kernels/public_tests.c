@@ -198,10 +198,15 @@ START_TEST(environment_chooses_the_set) {
         if (quant_isa_supported((quant_isa)i)) best = (quant_isa)i;
     setenv("GGUF_ISA", "scalar", 1);
     ck_assert_int_eq(quant_isa_choose(), QUANT_ISA_SCALAR);
+    ck_assert_int_eq(quant_isa_check(NULL), GGUF_OK);
     setenv("GGUF_ISA", "sse9", 1);
     ck_assert_int_eq(quant_isa_choose(), best);
+    ck_assert_int_eq(quant_isa_check(NULL), GGUF_E_USAGE);
+    setenv("GGUF_ISA", best == QUANT_ISA_NEON ? "avx2" : "neon", 1);
+    ck_assert_int_eq(quant_isa_check(NULL), GGUF_E_UNSUPPORTED);
     unsetenv("GGUF_ISA");
     ck_assert_int_eq(quant_isa_choose(), best);
+    ck_assert_int_eq(quant_isa_check(NULL), GGUF_OK);
     if (kept) setenv("GGUF_ISA", kept, 1);
     free(kept);
 }

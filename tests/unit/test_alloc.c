@@ -204,6 +204,7 @@ static gguf_code apply_recipe(const void *input, gguf_error *err) {
     gguf_code code = quant_recipe_named(input, &recipe, err);
     if (!code) code = quant_plan_init(&plan, err);
     if (!code) code = quant_plan_add(&plan, &t, err);
+    if (!code) code = quant_recipe_override(recipe, "--tensor-type", "attn_v", GGUF_TYPE_Q8_0, err);
     if (!code) code = quant_recipe_apply(recipe, &plan, true, NULL, err);
     if (!code) code = quant_plan_finish(&plan, err);
     quant_plan_clear(&plan);

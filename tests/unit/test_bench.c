@@ -78,6 +78,11 @@ START_TEST(few_samples) {
     const double a[] = {10, 10}, b[] = {5, 5};
     bench_comparison c = bench_compare_samples(a, 1, b, 2);
     ck_assert_double_eq_tol(c.ratio, 0.5, 1e-12);
+    const double uneven[] = {5, 20};
+    c = bench_compare_samples(uneven, 2, a, 1);
+    ck_assert_double_eq_tol(c.mean_a, 10, 1e-12);
+    ck_assert_double_eq_tol(c.ratio, c.mean_b / c.mean_a, 1e-12);
+    c = bench_compare_samples(a, 1, b, 2);
     ck_assert(isnan(c.p) && isnan(c.ratio_lo));
     c = bench_compare_samples(a, 2, b, 2);
     ck_assert_double_eq(c.p, 0);

@@ -118,6 +118,32 @@ START_TEST(differences_shrink_with_bits) {
 }
 END_TEST
 
+/* What is NaN on one side only cannot be made good by the others. */
+START_TEST(nan_is_no_small_difference) {
+    gguf_pool *pool;
+    gguf_error err = {0};
+    quant_difference d;
+    fill();
+    float *other = malloc(N * sizeof *other);
+    memcpy(other, values, N * sizeof *other);
+    other[0] = NAN;
+    other[1] += 0.5f;
+    unit_ok(gguf_pool_new(2, &pool, &err), err);
+    unit_ok(quant_compare(GGUF_TYPE_F32, values, GGUF_TYPE_F32, other, N, pool, NULL, &d, &err),
+            err);
+    ck_assert_uint_eq(d.n_unequal, 2);
+    ck_assert_uint_eq(d.n_incomparable, 1);
+    ck_assert(isinf(quant_difference_relative(&d)) && quant_difference_relative(&d) > 0);
+    ck_assert(isinf(quant_difference_snr_db(&d)) && quant_difference_snr_db(&d) < 0);
+    ck_assert_double_eq_tol(d.max_abs, 0.5, 1e-5);
+    unit_ok(quant_compare(GGUF_TYPE_F32, other, GGUF_TYPE_F32, other, N, pool, NULL, &d, &err),
+            err);
+    ck_assert_uint_eq(d.n_incomparable, 0);
+    gguf_pool_free(pool);
+    free(other);
+}
+END_TEST
+
 START_TEST(a_broken_scale_is_found) {
     fill();
     uint8_t *data = encoded(GGUF_TYPE_Q8_0);
@@ -141,6 +167,7 @@ int main(void) {
     tcase_add_loop_test(tc, codes_are_counted, 0, 8);
     tcase_add_test(tc, differences_shrink_with_bits);
     tcase_add_test(tc, a_broken_scale_is_found);
+    tcase_add_test(tc, nan_is_no_small_difference);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }

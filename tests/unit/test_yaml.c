@@ -82,9 +82,9 @@ static const struct {
 } bad_fields[] = {
     {"flag: yes\nother_thing: 1\n",
      "line 2, column 1: the file has no field 'other_thing' (there are flag, share, count"},
-    {"cuont: 1\n", "line 1, column 1: the file has no field 'cuont'; there is 'count'"},
+    {"cuont: 1\n", "line 1, column 1: the file has no field 'cuont'; did you mean 'count'?"},
     {"parts:\n  - name: a\n  - name: b\n    sise: small\n",
-     "line 4, column 5: a part has no field 'sise'; there is 'size'"},
+     "line 4, column 5: a part has no field 'sise'; did you mean 'size'?"},
     {"one: {name: a, zzzzzz: 1}\n", "line 1, column 16: a part has no field 'zzzzzz'"},
     {"parts: [{size: small}]\n", "line 1, column 9: a part has no 'name'"},
     {"parts: [a]\n", "a part must be a map"},

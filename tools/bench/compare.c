@@ -3,6 +3,7 @@
 #include "libgguf/map.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/statistics.h"
+#include "tools/common/columns.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -227,23 +228,36 @@ static const char *verdict(const comparison *c, const pair *p) {
     return p->result.ratio < 1 ? "slower" : "faster";
 }
 
-static void print_table(const comparison *c) {
-    printf("%-28s %-14s %12s %12s %7s %17s %9s  %s\n", "model", "test", "A t/s", "B t/s", "B/A",
-           "95 %", "p", "B is");
-    for (size_t i = 0; i < c->n_pairs; i++) {
-        const pair *p = &c->pairs[i];
-        const bench_comparison *r = &p->result;
-        char test[96], model[1100], interval[40] = "-", chance[24] = "-";
-        if (!isnan(r->p)) {
-            snprintf(interval, sizeof interval, "%.3f to %.3f", r->ratio_lo, r->ratio_hi);
-            snprintf(chance, sizeof chance, "%.2g", r->p);
-        }
-        printf(
-            "%-28s %-14s %12.2f %12.2f %7.3f %17s %9s  %s\n",
-            tool_escape(p->b->set.model, strlen(p->b->set.model), model, sizeof model),
-            test_name(&p->b->set, test, sizeof test), bench_moments_of(p->a->rates, p->a->n).mean,
-            bench_moments_of(p->b->rates, p->b->n).mean, r->ratio, interval, chance, verdict(c, p));
+enum { WIDE_TABLE = 116 };
+
+/* On a narrow terminal the model has a line of its own. */
+static void print_row(const char *model, const char *const cells[7]) {
+    unsigned columns = tool_columns();
+    bool narrow = columns && columns < WIDE_TABLE;
+    printf(narrow ? "%s\n" : "%-28s ", model);
+    printf(narrow ? "  %-12s %9s %9s %6s %16s %7s %s\n" : "%-14s %12s %12s %7s %17s %9s  %s\n",
+           cells[0], cells[1], cells[2], cells[3], cells[4], cells[5], cells[6]);
+}
+
+static void print_pair(const comparison *c, const pair *p) {
+    const bench_comparison *r = &p->result;
+    char model[1100], test[96], a[32], b[32], ratio[32], interval[40] = "-", chance[24] = "-";
+    if (!isnan(r->p)) {
+        snprintf(interval, sizeof interval, "%.3f to %.3f", r->ratio_lo, r->ratio_hi);
+        snprintf(chance, sizeof chance, "%.2g", r->p);
     }
+    snprintf(a, sizeof a, "%.2f", r->mean_a);
+    snprintf(b, sizeof b, "%.2f", r->mean_b);
+    snprintf(ratio, sizeof ratio, "%.3f", r->ratio);
+    print_row(tool_escape(p->b->set.model, strlen(p->b->set.model), model, sizeof model),
+              (const char *const[]){test_name(&p->b->set, test, sizeof test), a, b, ratio, interval,
+                                    chance, verdict(c, p)});
+}
+
+static void print_table(const comparison *c) {
+    static const char *const headings[] = {"test", "A t/s", "B t/s", "B/A", "95 %", "p", "B is"};
+    print_row("model", headings);
+    for (size_t i = 0; i < c->n_pairs; i++) print_pair(c, &c->pairs[i]);
 }
 
 static json_t *real_or_null(double value) {
@@ -266,6 +280,8 @@ static json_t *pair_json(const comparison *c, const pair *p) {
                         tool_json_real(bench_moments_of(p->a->rates, p->a->n).mean));
     json_object_set_new(object, "avg_ts_b",
                         tool_json_real(bench_moments_of(p->b->rates, p->b->n).mean));
+    json_object_set_new(object, "geomean_ts_a", tool_json_real(p->result.mean_a));
+    json_object_set_new(object, "geomean_ts_b", tool_json_real(p->result.mean_b));
     json_object_set_new(object, "ratio", tool_json_real(p->result.ratio));
     json_object_set_new(object, "ratio_lo", real_or_null(p->result.ratio_lo));
     json_object_set_new(object, "ratio_hi", real_or_null(p->result.ratio_hi));

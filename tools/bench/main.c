@@ -1,10 +1,12 @@
 /* gguf-bench: how fast a model runs, what memory it takes, how good it is. */
+#include "libgguf/near.h"
 #include "tools/bench/bench.h"
 #include "tools/common/precision.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 enum {
     OPT_KV_TYPE = TOOL_LONG_ONLY,
@@ -142,6 +144,8 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
 }
 
 static gguf_code run_quality(tool *t, bench_opts *o, gguf_error *err) {
+    gguf_code code = o->text ? GGUF_OK : tool_refuse(t, "chunks", "needs -f TEXT", err);
+    if (code) return code;
     if (t->n_args != 2 || (!o->text && (!o->choices || o->base || o->save_base)))
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "expected quality MODEL -f TEXT, or --choices F.jsonl (see --help)");
@@ -167,6 +171,16 @@ static const struct {
      "max-rss plot report"},
 };
 
+static const char *const verb_names[] = {"compare", "fit", "quality", NULL};
+
+/* A first word that is neither a file nor a verb, but nearly one. */
+static gguf_code check_word(const char *word, gguf_error *err) {
+    gguf_near near = {.wanted = word};
+    for (size_t i = 0; verb_names[i]; i++) gguf_near_add(&near, verb_names[i]);
+    if (!*word || !near.n || access(word, F_OK) == 0) return GGUF_OK;
+    return tool_fail_word("verb or file", word, verb_names, err);
+}
+
 /* The last of the table is what no verb means. */
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     const char *word = t->n_args > 0 ? t->args[0] : "";
@@ -175,11 +189,10 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "fit comes first: gguf-bench fit MODEL [options]");
     while (i < last && strcmp(word, verbs[i].name) != 0) i++;
-    gguf_code code = tool_takes_only(t, verbs[i].name, verbs[i].takes, err);
+    gguf_code code = i == last ? check_word(word, err) : GGUF_OK;
+    if (!code) code = tool_takes_only(t, verbs[i].name, verbs[i].takes, err);
     return code ? code : verbs[i].run(t, ctx, err);
 }
-
-static const char *const verb_names[] = {"compare", "fit", "quality", NULL};
 
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "fit") == 0) return bench_fit_main(argc - 1, argv + 1);

@@ -1,5 +1,6 @@
 /* Records as table, Markdown, JSON, JSON lines, CSV or SQL, one by one as they come. */
 #include "tools/bench/bench.h"
+#include "tools/common/columns.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -123,27 +124,64 @@ void bench_fill_cells(const bench_record *r, char cells[BENCH_COLUMNS][BENCH_CEL
     put_number(cells[11], 100 * r->arithmetic_share, 0, " %");
 }
 
-/* Text in a field of so many characters: names at its left, numbers at its right. */
-static void put_cell(const char *text, int column) {
-    static const int widths[BENCH_COLUMNS] = {24, 16, 10, 14, 18, 8, 8, 8, 10, 10, 7, 10};
-    int n = 0;
-    for (const char *p = text; *p; p++) n += (*p & 0xC0) != 0x80;
-    int pad = n < widths[column] ? widths[column] - n : 0;
+/* The characters of each column; on a narrow terminal a record takes two lines, the second of them
+ * indented and beginning with TTFT. */
+static const int wide[BENCH_COLUMNS] = {24, 16, 10, 14, 18, 8, 8, 8, 10, 10, 7, 10};
+static const int narrow[BENCH_COLUMNS] = {22, 12, 10, 12, 18, 8, 8, 8, 10, 10, 8, 11};
+enum { WIDE_TABLE = 154, NARROW_BREAK = 5, NARROW_INDENT = 8 };
+
+static bool is_narrow(void) {
+    unsigned columns = tool_columns();
+    return columns && columns < WIDE_TABLE;
+}
+
+/* Text in a field: names at its left, numbers at its right. */
+static void put_cell(const char *text, int column, int width) {
+    bool folded = is_narrow();
+    int n = (int)tool_width(text), pad = n < width ? width - n : 0;
+    bool ends = column + 1 == BENCH_COLUMNS || (folded && column + 1 == NARROW_BREAK);
+    if (folded && column == NARROW_BREAK) printf("%*s", NARROW_INDENT, "");
     if (column < 2)
         printf("%s%*s ", text, pad, "");
     else
-        printf("%*s%s%s", pad, "", text, column + 1 < BENCH_COLUMNS ? " " : "\n");
+        printf("%*s%s%s", pad, "", text, ends ? "\n" : " ");
 }
 
 static void begin_table(void) {
-    for (int i = 0; i < BENCH_COLUMNS; i++) put_cell(bench_headings[i], i);
+    for (int i = 0; i < BENCH_COLUMNS; i++)
+        put_cell(bench_headings[i], i, (is_narrow() ? narrow : wide)[i]);
+}
+
+/* The end of a long name goes, so that the line of a narrow terminal gets no longer. */
+static void shorten(char cell[BENCH_CELL], int width) {
+    size_t at = 0;
+    if ((int)tool_width(cell) <= width) return;
+    for (int n = 0; cell[at] && n < width - 1; at++) n += (cell[at + 1] & 0xC0) != 0x80;
+    snprintf(cell + at, BENCH_CELL - at, "…");
+}
+
+/* What the other cells of the first line leave for the model's name. */
+static int name_width(char cells[BENCH_COLUMNS][BENCH_CELL]) {
+    int width = narrow[0];
+    for (int i = 1; i < NARROW_BREAK; i++) {
+        int beyond = (int)tool_width(cells[i]) - narrow[i];
+        if (beyond > 0) width -= beyond;
+    }
+    return width > 4 ? width : 4;
 }
 
 static void print_table(const bench_record *record, bool first) {
     char cells[BENCH_COLUMNS][BENCH_CELL];
+    int widths[BENCH_COLUMNS];
     (void)first;
     bench_fill_cells(record, cells);
-    for (int i = 0; i < BENCH_COLUMNS; i++) put_cell(cells[i], i);
+    memcpy(widths, is_narrow() ? narrow : wide, sizeof widths);
+    if (is_narrow()) {
+        shorten(cells[1], widths[1]);
+        widths[0] = name_width(cells);
+        shorten(cells[0], widths[0]);
+    }
+    for (int i = 0; i < BENCH_COLUMNS; i++) put_cell(cells[i], i, widths[i]);
 }
 
 static void begin_markdown(void) {

@@ -79,10 +79,9 @@ static gguf_code open_recipe(const char *name, quant_recipe **out, gguf_error *e
     gguf_error why = {0};
     size_t n = strlen(name);
     if (n > 5 && strcmp(name + n - 5, ".yaml") == 0) return quant_recipe_load(name, out, err);
-    if (!quant_recipe_named(name, out, &why)) return GGUF_OK;
-    if (layout) return quant_recipe_pure(layout->type, out, err);
-    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                     "--type: there is no recipe or type '%s'", name);
+    gguf_code code = quant_recipe_named(name, out, &why);
+    if (code && layout) return quant_recipe_pure(layout->type, out, err);
+    return code ? gguf_fail(err, code, NULL, GGUF_NO_OFFSET, "--type: %s", why.message) : GGUF_OK;
 }
 
 static gguf_code weigh_as(fit_model *m, const char *name, fit_type *out, gguf_error *err) {
@@ -184,7 +183,7 @@ static gguf_code add_vram(rt_devices *devices, uint64_t vram, gguf_error *err) {
 static gguf_code select_device(rt_devices *devices, const char *name, gguf_error *err) {
     const rt_device *near = rt_devices_nearest(devices, name);
     char hint[128] = "";
-    if (near) snprintf(hint, sizeof hint, "; '%s' is", near->name);
+    if (near) snprintf(hint, sizeof hint, "; did you mean '%s'?", near->name);
     if (rt_devices_select(devices, name)) return GGUF_OK;
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                      "--device: '%s' is not in the catalogue%s (without --device all are listed)",
@@ -260,7 +259,9 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     if (o->vram && (o->device || o->hardware))
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "--vram is a device of its own: use it without --device and --hardware");
-    gguf_code code = choose_devices(t, o, &devices, err);
+    gguf_code code = GGUF_OK;
+    if (t->json) code = tool_refuse(t, "explain", "has no effect with --json", err);
+    if (!code) code = choose_devices(t, o, &devices, err);
     if (!code) code = open_model(t, &m, o, t->args[0], err);
     if (!code) code = fit_all(t, &m, o, &devices, err);
     close_model(&m);

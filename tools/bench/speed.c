@@ -169,6 +169,12 @@ static gguf_code set_defaults(bench_opts *o, gguf_error *err) {
 /* Everything that can be refused before the work starts. */
 static gguf_code check_call(const speed_run *s, gguf_error *err) {
     const bench_opts *o = s->opts;
+    gguf_code code = GGUF_OK;
+    if (s->t->json && strcmp(o->format, "json") != 0)
+        code = tool_refuse(s->t, "output", "has no effect with --json", err);
+    if (!code && o->precision == RT_PRECISION_F32)
+        code = tool_refuse(s->t, "no-repack", "has no effect on products in f32", err);
+    if (code) return code;
     bool prompts = any_positive(o->prompts, o->n_prompts), gens = any_positive(o->gens, o->n_gens);
     if (!prompts && !gens && !any_positive(o->pairs, o->n_pairs))
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
@@ -177,7 +183,6 @@ static gguf_code check_call(const speed_run *s, gguf_error *err) {
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s needs a measurement with %s",
                          o->min_tg > 0 && !gens ? "--min-tg" : "--min-pp",
                          o->min_tg > 0 && !gens ? "-n" : "-p");
-    gguf_code code = GGUF_OK;
     if (o->plot) code = tool_check_plot(s->t, o->plot, err);
     if (!code && o->report) code = gguf_outfile_check(o->report, s->t->force, err);
     return code;

@@ -92,9 +92,13 @@ bench_comparison bench_compare_samples(const double *a, size_t n_a, const double
     log_moments(a, n_a, &mean_a, &var_a);
     log_moments(b, n_b, &mean_b, &var_b);
     double diff = mean_b - mean_a, error = sqrt(var_a + var_b);
-    bench_comparison result = {exp(diff), NAN, NAN, NAN};
+    bench_comparison result = {exp(mean_a), exp(mean_b), exp(diff), NAN, NAN, NAN};
     if (n_a < 2 || n_b < 2) return result;
-    if (error == 0) return (bench_comparison){result.ratio, result.ratio, result.ratio, diff == 0};
+    if (error == 0) {
+        result.ratio_lo = result.ratio_hi = result.ratio;
+        result.p = diff == 0;
+        return result;
+    }
     double df = pow(var_a + var_b, 2) /
                 (var_a * var_a / (double)(n_a - 1) + var_b * var_b / (double)(n_b - 1));
     double t = bench_student_quantile(0.975, df);

@@ -22,7 +22,8 @@ double bench_student_quantile(double share, double df);
 /* b against a, by Welch's t test on the logarithms (samples of unequal variance; B. L. Welch,
  * Biometrika 34, 1947), so that the interval is one of the ratio. */
 typedef struct bench_comparison {
-    double ratio;              /* of the geometric means, b / a */
+    double mean_a, mean_b;     /* geometric */
+    double ratio;              /* of these, b / a */
     double ratio_lo, ratio_hi; /* 95 % interval; NaN with fewer than two samples */
     double p;                  /* two-sided; NaN likewise */
 } bench_comparison;

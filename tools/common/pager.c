@@ -1,5 +1,6 @@
 /* The pager is a child that reads what we write to stdout. */
 #include "tools/common/pager.h"
+#include "tools/common/columns.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -27,6 +28,7 @@ void tool_page(void) {
     int ends[2];
     if (pager_pid || !isatty(STDOUT_FILENO) || (pager && strcmp(pager, "cat") == 0)) return;
     on_terminal = true;
+    tool_columns(); /* known from here on */
     fflush(stdout);
     if (pipe(ends) != 0) return;
     pager_pid = fork();

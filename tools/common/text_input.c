@@ -16,6 +16,8 @@ static gguf_code bad_argument(const char *option, const char *text, const char *
                      expected, text);
 }
 
+#define LEAST_BARE_SIZE 0x1p20
+
 gguf_code tool_parse_size(const char *option, const char *text, uint64_t *bytes, gguf_error *err) {
     static const struct {
         const char *name;
@@ -23,10 +25,16 @@ gguf_code tool_parse_size(const char *option, const char *text, uint64_t *bytes,
     } units[] = {{"", 1},         {"B", 1},        {"K", 0x1p10},   {"M", 0x1p20},  {"G", 0x1p30},
                  {"T", 0x1p40},   {"KB", 1e3},     {"MB", 1e6},     {"GB", 1e9},    {"TB", 1e12},
                  {"KiB", 0x1p10}, {"MiB", 0x1p20}, {"GiB", 0x1p30}, {"TiB", 0x1p40}};
-    char *end;
+    char *end, why[96];
     double number = strtod(text, &end);
+    /* 12 is rather meant to be 12 GiB than 12 bytes. */
+    if (end != text && !*end && number > 0 && number < LEAST_BARE_SIZE) {
+        snprintf(why, sizeof why, "a size with its unit, such as %.4gG (%.4g alone is bytes)",
+                 number, number);
+        return bad_argument(option, text, why, err);
+    }
     for (size_t i = 0; end != text && i < sizeof units / sizeof units[0]; i++) {
-        if (strcmp(end, units[i].name) != 0) continue;
+        if (strcasecmp(end, units[i].name) != 0) continue;
         double value = number * units[i].factor;
         if (!(value >= 1) || value > 0x1p60) break;
         *bytes = (uint64_t)value;

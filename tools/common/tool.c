@@ -1,6 +1,9 @@
 /* Start and end of every command. */
 #include "tools/common/tool.h"
 #include "libgguf/gguf.h"
+#include "libgguf/near.h"
+#include "quant/kernels/cpu.h"
+#include "tools/common/columns.h"
 #include "tools/common/completion.h"
 #include "tools/common/pager.h"
 
@@ -52,27 +55,49 @@ double tool_elapsed_s(const tool *t) {
 
 /* ---- help -------------------------------------------------------------------------------- */
 
+enum { HELP_INDENT = 29 };
+
 static void print_option(const tool_option *o) {
     char left[64];
     int n = o->id < TOOL_LONG_ONLY ? snprintf(left, sizeof left, "-%c, ", o->id)
                                    : snprintf(left, sizeof left, "    ");
     snprintf(left + n, sizeof left - (size_t)n, "--%s%s%s", o->name, o->arg ? " " : "",
              o->arg ? o->arg : "");
-    printf("  %-32s %s\n", left, o->help);
+    size_t at = (size_t)printf("  %-*s", HELP_INDENT - 3, left);
+    if (at >= HELP_INDENT) printf("\n%*s", (int)(at = HELP_INDENT - 1), "");
+    putchar(' ');
+    tool_print_words(stdout, o->help, at + 1, HELP_INDENT, TOOL_HELP_COLUMNS);
+    putchar('\n');
+}
+
+/* Lines of a text, each broken into as many as it needs. */
+static void print_lines(const char *text, const char *first, const char *other, const char *name) {
+    for (const char *line = text, *prefix = first; line; prefix = other) {
+        char copy[600];
+        const char *end = strchr(line, '\n');
+        snprintf(copy, sizeof copy, "%s%.*s", name, (int)(end ? end - line : (long)strlen(line)),
+                 line);
+        printf("%s", prefix);
+        tool_print_words(stdout, copy, strlen(prefix), 2 * strlen(other), TOOL_HELP_COLUMNS);
+        putchar('\n');
+        line = end ? end + 1 : NULL;
+    }
 }
 
 static void print_help(const tool_spec *spec) {
-    const char *line = spec->usage;
-    printf("usage: ");
-    for (const char *end; (end = strchr(line, '\n')); line = end + 1)
-        printf("%s %.*s\n       ", spec->name, (int)(end - line), line);
-    printf("%s %s\n\n%s\n\n", spec->name, line, spec->summary);
+    char name[32];
+    snprintf(name, sizeof name, "%s ", spec->name);
+    print_lines(spec->usage, "usage: ", "       ", name);
+    putchar('\n');
+    print_lines(spec->summary, "", "", "");
+    putchar('\n');
     for (const tool_option *o = spec->options; o->name; o++) print_option(o);
-    printf("\n");
+    putchar('\n');
     for (const tool_option *o = common_options; o->name; o++) print_option(o);
-    printf(
-        "\nExit status: 0 done, 1 the check found a difference, 2 usage, 3 file, 4 malformed input,\n"
-        "5 not supported, 6 out of memory or disk space, 130 interrupted.\n");
+    putchar('\n');
+    print_lines("Exit status: 0 done, 1 the check found a difference, 2 usage, 3 file, 4 malformed "
+                "input, 5 not supported, 6 out of memory or disk space, 130 interrupted.",
+                "", "", "");
 }
 
 /* ---- parsing ----------------------------------------------------------------------------- */
@@ -147,12 +172,56 @@ gguf_code tool_takes_only(const tool *t, const char *what, const char *takes, gg
     return GGUF_OK;
 }
 
-static gguf_code fail_option(char **argv, bool needs_argument, gguf_error *err) {
+gguf_code tool_refuse(const tool *t, const char *names, const char *why, gguf_error *err) {
+    for (size_t i = 0; t->spec->options[i].name; i++) {
+        const char *name = t->spec->options[i].name;
+        if ((t->given >> i & 1) && has_word(names, name))
+            return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "--%s %s", name, why);
+    }
+    return GGUF_OK;
+}
+
+gguf_code tool_fail_word(const char *what, const char *word, const char *const *known,
+                         gguf_error *err) {
+    gguf_near near = {.wanted = word};
+    char hint[160];
+    for (; *known; known++) gguf_near_add(&near, *known);
+    gguf_near_hint(&near, hint, sizeof hint);
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "unknown %s '%s'%s (see --help)",
+                     what, word, hint);
+}
+
+/* An option that is not known; "--te" may stand for several that are. */
+static gguf_code fail_unknown(const getopt_table *table, const char *word, gguf_error *err) {
+    char names[MAX_OPTIONS][40], hint[160], wanted[64];
+    snprintf(wanted, sizeof wanted, "%.*s", (int)strcspn(word, "="), word);
+    gguf_near near = {.wanted = wanted};
+    size_t n_begin = 0;
+    for (size_t i = 0; i < table->n; i++) {
+        snprintf(names[i], sizeof names[i], "--%s", table->longs[i].name);
+        n_begin += strncmp(names[i], wanted, strlen(wanted)) == 0;
+        gguf_near_add(&near, names[i]);
+    }
+    gguf_near_hint(&near, hint, sizeof hint);
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s option '%s'%s (see --help)",
+                     n_begin > 1 ? "ambiguous" : "unknown", word, hint);
+}
+
+static gguf_code fail_option(const getopt_table *table, char **argv, bool needs_argument,
+                             gguf_error *err) {
     const char *word = argv[optind - 1];
-    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                     needs_argument ? "option '%s' needs an argument (see --help)"
-                                    : "unknown option '%s' (see --help)",
-                     word ? word : "");
+    char letter[3] = {'-', (char)optopt, '\0'};
+    bool is_short = optopt && !needs_argument && strchr(table->shorts, optopt) == NULL;
+    if (needs_argument)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "option '%s' needs an argument (see --help)", word ? word : "");
+    if (is_short && optopt < TOOL_LONG_ONLY)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "unknown option '%s' (see --help)", letter);
+    if (optopt)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "option '%s' takes no argument (see --help)", word);
+    return fail_unknown(table, word ? word : "", err);
 }
 
 bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *status) {
@@ -180,12 +249,17 @@ bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *stat
             *status = tool_end(t, tool_print_completion(spec, common_options, optarg, &err), &err);
             return false;
         }
-        gguf_code code = id == '?' || id == ':' ? fail_option(argv, id == ':', &err)
+        gguf_code code = id == '?' || id == ':' ? fail_option(&table, argv, id == ':', &err)
                                                 : set_option(t, id, optarg, &err);
         if (code) {
             *status = tool_end(t, code, &err);
             return false;
         }
+    }
+    gguf_code code = quant_isa_check(&err);
+    if (code) {
+        *status = tool_end(t, code, &err);
+        return false;
     }
     t->args = argv + optind;
     t->n_args = argc - optind;

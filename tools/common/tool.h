@@ -62,6 +62,16 @@ int tool_main(const tool_spec *spec, int argc, char **argv);
  * Errors: GGUF_E_USAGE. */
 gguf_code tool_takes_only(const tool *t, const char *what, const char *takes, gguf_error *err);
 
+/* Refuse options that were given where they have no effect: "--NAME WHY".
+ *   names  long names, with spaces between
+ * Errors: GGUF_E_USAGE. */
+gguf_code tool_refuse(const tool *t, const char *names, const char *why, gguf_error *err);
+
+/* Always GGUF_E_USAGE: "unknown WHAT 'WORD'; did you mean ...?"
+ *   known  what there is; ends with NULL */
+gguf_code tool_fail_word(const char *what, const char *word, const char *const *known,
+                         gguf_error *err);
+
 /* Parse the command line and install the signal handlers. False: end with *status at once (help was
  * printed, or an error). */
 bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *status);
@@ -92,7 +102,8 @@ double tool_elapsed_s(const tool *t);
 /* ---- arguments ----------------------------------------------------------------------------------
  */
 
-/* 512M, 4GiB, 5.5GB: K M G T and KiB.. are powers of 1024, KB MB GB TB of 1000. */
+/* 512M, 4GiB, 5.5gb: K M G T and KiB.. are powers of 1024, KB MB GB TB of 1000, in any case. A
+ * number below a million without a unit is refused. */
 gguf_code tool_parse_size(const char *option, const char *text, uint64_t *bytes, gguf_error *err);
 gguf_code tool_parse_u32(const char *option, const char *text, uint32_t min, uint32_t max,
                          uint32_t *out, gguf_error *err);
@@ -115,6 +126,10 @@ json_t *tool_json_bytes(const char *bytes, size_t n); /* bytes that are not UTF-
 char *tool_escape(const char *bytes, size_t n, char *out, size_t room);
 /* Length of the UTF-8 sequence that starts there, or 0 if the bytes are none; n > 0. */
 size_t tool_utf8_len(const char *bytes, size_t n);
+/* The end of a plural: "" for 1, "s" for any other number. */
+static inline const char *tool_s(uint64_t n) {
+    return n == 1 ? "" : "s";
+}
 /* 1.5 GiB. Returns out. */
 char *tool_size_text(uint64_t bytes, char *out, size_t room);
 

@@ -1,6 +1,7 @@
 /* Setting types, then executing or printing a plan. */
 #include "tools/common/write_model.h"
 #include "libgguf/hash.h"
+#include "libgguf/near.h"
 #include "libgguf/outfile.h"
 #include "quant/quant.h"
 #include "quant/source.h"
@@ -104,13 +105,15 @@ json_t *write_result_warnings(const write_result *result) {
 
 /* ---- types ------------------------------------------------------------------------------- */
 
-static gguf_code parse_type(const char *name, uint32_t *type, gguf_error *err) {
-    const gguf_type_layout *layout = gguf_type_layout_named(name);
-    if (!layout || !quant_can_encode(layout->type))
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "'%s' is no tensor type that can be written", name);
-    *type = layout->type;
-    return GGUF_OK;
+static gguf_code fail_type(const char *option, const char *name, gguf_error *err) {
+    gguf_near near = {.wanted = name};
+    char hint[160];
+    enum { BEYOND_TYPES = 64 };
+    for (uint32_t t = 0; t < BEYOND_TYPES; t++)
+        if (quant_can_encode(t)) gguf_near_add(&near, gguf_type_name(t));
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     "%s: '%s' is not a tensor type that can be written%s", option, name,
+                     gguf_near_hint(&near, hint, sizeof hint));
 }
 
 static bool has_target(const write_opts *o) {
@@ -121,16 +124,15 @@ static gguf_code open_recipe(const write_opts *o, quant_recipe **recipe, gguf_er
     uint32_t type = GGUF_TYPE_Q4_K;
     if (has_target(o)) return quant_recipe_pure(type, recipe, err); /* types to start with */
     if (o->recipe_file) return quant_recipe_load(o->recipe_file, recipe, err);
-    if (!o->pure) return quant_recipe_named(o->type, recipe, err);
-    gguf_code code = parse_type(o->type, &type, err);
-    return code ? code : quant_recipe_pure(type, recipe, err);
+    return o->pure ? quant_recipe_pure_named(o->type, recipe, err)
+                   : quant_recipe_named(o->type, recipe, err);
 }
 
-static gguf_code add_override(quant_recipe *recipe, const char *regex, const char *type_name,
-                              gguf_error *err) {
-    uint32_t type = 0;
-    gguf_code code = parse_type(type_name, &type, err);
-    return code ? code : quant_recipe_override(recipe, regex, type, err);
+static gguf_code add_override(quant_recipe *recipe, const char *option, const char *regex,
+                              const char *type_name, gguf_error *err) {
+    const gguf_type_layout *layout = gguf_type_layout_named(type_name);
+    if (!layout || !quant_can_encode(layout->type)) return fail_type(option, type_name, err);
+    return quant_recipe_override(recipe, option, regex, layout->type, err);
 }
 
 static gguf_code add_tensor_type(quant_recipe *recipe, const char *text, gguf_error *err) {
@@ -140,18 +142,44 @@ static gguf_code add_tensor_type(quant_recipe *recipe, const char *text, gguf_er
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "--tensor-type takes REGEX=TYPE, not '%s'", text);
     snprintf(regex, sizeof regex, "%.*s", (int)(equals - text), text);
-    return add_override(recipe, regex, equals + 1, err);
+    return add_override(recipe, "--tensor-type", regex, equals + 1, err);
 }
 
-static gguf_code add_overrides(quant_recipe *recipe, const write_opts *o, gguf_error *err) {
-    gguf_code code = GGUF_OK;
+/* With a tied embedding there is no output.weight. */
+static gguf_code check_output(const quant_plan *plan, gguf_error *err) {
+    for (size_t i = 0; i < plan->n_tensors; i++)
+        if (gguf_str_eq(plan->tensors[i].out.name, "output.weight")) return GGUF_OK;
+    return gguf_fail(
+        err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+        "--output-tensor-type: the model has no output.weight; its embedding stands in "
+        "for it (--token-embedding-type)");
+}
+
+static gguf_code add_overrides(quant_recipe *recipe, const quant_plan *plan, const write_opts *o,
+                               gguf_error *err) {
+    gguf_code code = o->output_type ? check_output(plan, err) : GGUF_OK;
     for (size_t i = 0; i < o->n_tensor_types && !code; i++)
         code = add_tensor_type(recipe, o->tensor_types[i], err);
     if (!code && o->output_type)
-        code = add_override(recipe, "^output\\.weight$", o->output_type, err);
+        code =
+            add_override(recipe, "--output-tensor-type", "^output\\.weight$", o->output_type, err);
     if (!code && o->embedding_type)
-        code = add_override(recipe, "^token_embd\\.weight$", o->embedding_type, err);
+        code = add_override(recipe, "--token-embedding-type", "^token_embd\\.weight$",
+                            o->embedding_type, err);
     return code;
+}
+
+/* Rules of the user's recipe that decide for no tensor. */
+static void warn_of_idle_rules(tool *t, const quant_recipe *recipe, const write_opts *o,
+                               write_result *result) {
+    quant_idle_rule rule;
+    for (size_t at = 0; quant_recipe_next_idle(recipe, &at, &rule);)
+        write_result_warn(result, t,
+                          "%s: line %zu: the rule {%s} %s; optional: true keeps it without this "
+                          "warning",
+                          o->recipe_file, rule.line, rule.text,
+                          rule.n_matched ? "has no effect: earlier rules take all that it matches"
+                                         : "matches no tensor");
 }
 
 static gguf_code apply_recipe(tool *t, quant_plan *plan, const write_opts *o, write_result *result,
@@ -160,14 +188,14 @@ static gguf_code apply_recipe(tool *t, quant_plan *plan, const write_opts *o, wr
     size_t n_fallbacks = 0;
     gguf_code code = open_recipe(o, &recipe, err);
     if (code) return code;
-    code = add_overrides(recipe, o, err);
+    code = add_overrides(recipe, plan, o, err);
     if (!code) code = quant_recipe_apply(recipe, plan, o->imatrix_file != NULL, &n_fallbacks, err);
+    if (!code) warn_of_idle_rules(t, recipe, o, result);
     if (!code && n_fallbacks && !has_target(o))
-        write_result_warn(
-            result, t,
-            "%zu tensors got another type, because blocks of the recipe's type do not "
-            "divide their rows",
-            n_fallbacks);
+        write_result_warn(result, t,
+                          "%zu tensor%s got another type, because blocks of the recipe's type do "
+                          "not divide the rows",
+                          n_fallbacks, n_fallbacks == 1 ? "" : "s");
     if (!code && quant_recipe_file_type(recipe) >= 0)
         gguf_meta_set_u32(plan->meta, "general.file_type",
                           (uint32_t)quant_recipe_file_type(recipe));
@@ -204,7 +232,7 @@ static gguf_code check_coverage(tool *t, const write_opts *o, const quant_covera
     if (o->require_imatrix)
         return gguf_fail(
             err, GGUF_E_CHECK, o->imatrix_file, GGUF_NO_OFFSET,
-            "%zu quantised tensors have no entry in the importance matrix, the first is "
+            "quantised tensors without an entry in the importance matrix: %zu, the first is "
             "'%s'",
             coverage->n_missing, coverage->first_missing);
     write_result_warn(result, t,
@@ -255,17 +283,53 @@ static gguf_code allocate(tool *t, quant_plan *plan, const write_opts *o, write_
     return code;
 }
 
+/* What no tensor's type is chosen by, or no tensor's bytes. */
+#define TYPE_OPTIONS  "tensor-type output-tensor-type token-embedding-type pure"
+#define ROUND_OPTIONS "imatrix require-imatrix effort calibrate"
+
+/* Options that would be ignored beside others. */
+static gguf_code check_effect(const tool *t, const write_opts *o, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    if (!o->imatrix_file) code = tool_refuse(t, "require-imatrix", "needs --imatrix", err);
+    if (!code && !o->calibration.text)
+        code = tool_refuse(t, "method samples damp", "needs --calibrate", err);
+    if (!code && o->calibration.round)
+        code = tool_refuse(t, "damp", "has no effect with --method round", err);
+    if (!code && o->split.as_source)
+        code = tool_refuse(t, "split-max-size split-max-tensors",
+                           "and --keep-split exclude each other", err);
+    if (!code && o->recipe_file)
+        code = tool_refuse(t, "pure", "and --recipe exclude each other", err);
+    if (!code && !o->type && !o->recipe_file && !has_target(o))
+        code = tool_refuse(t, TYPE_OPTIONS " " ROUND_OPTIONS " method samples damp",
+                           "has no effect where every tensor keeps its type", err);
+    return code;
+}
+
 /* Which mistakes the options hold, before anything is read. */
-static gguf_code check_opts(const write_opts *o, gguf_error *err) {
+static gguf_code check_opts(const tool *t, const write_opts *o, gguf_error *err) {
     const char *why = NULL;
-    if (o->require_imatrix && !o->imatrix_file) why = "--require-imatrix needs --imatrix";
     if (o->target_bytes && o->target_bpw > 0)
         why = "--target-size and --target-bpw exclude each other";
     if (o->calibration.text && o->imatrix_file)
         why = "--calibrate and --imatrix exclude each other";
     if (has_target(o) && (o->pure || o->recipe_file))
         why = "a target chooses the types itself; --pure and --recipe do not go with it";
-    return why ? gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s", why) : GGUF_OK;
+    if (why) return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s", why);
+    if (o->type && o->recipe_file)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "--recipe takes the place of a type: '%s' would have no effect", o->type);
+    return check_effect(t, o, err);
+}
+
+/* Importance is for tensors that are rounded to blocks. */
+static gguf_code check_rounding(const tool *t, const quant_plan *plan, gguf_error *err) {
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        const quant_plan_tensor *p = &plan->tensors[i];
+        bool same = p->out.type == p->source_type;
+        if (gguf_type_layout_of(p->out.type)->block_elems > 1 && !same) return GGUF_OK;
+    }
+    return tool_refuse(t, ROUND_OPTIONS, "has no effect: no tensor is quantised", err);
 }
 
 /* Types are known, by a recipe or, with the importance that the text shows, by a target. */
@@ -311,7 +375,7 @@ static gguf_code check_sound(const quant_plan *plan, const char *input, gguf_err
 gguf_code write_prepare(tool *t, rt_import *import, const char *input, const char *output,
                         const write_opts *o, write_result *result, gguf_error *err) {
     quant_plan *plan = rt_import_plan(import);
-    gguf_code code = check_opts(o, err);
+    gguf_code code = check_opts(t, o, err);
     if (!code) code = provenance_set_sources(import, err);
     if (code) return code;
     for (size_t i = 0; i < rt_import_n_warnings(import); i++)
@@ -323,6 +387,7 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
         code = apply_recipe(t, plan, o, result, err);
     } else
         describe_kept_types(plan, result);
+    if (!code && !has_target(o)) code = check_rounding(t, plan, err);
     if (!code) gguf_meta_set_u32(plan->meta, "general.quantization_version", 2);
     if (!code && o->imatrix_file) code = add_importance(t, plan, o, result, err);
     if (!code && (o->type || o->recipe_file || has_target(o)))

@@ -197,12 +197,24 @@ static gguf_code convert(tool *t, const convert_opts *o, gguf_error *err) {
     return code;
 }
 
+/* Options that what is asked for has no use for. */
+static gguf_code check_options(const tool *t, const convert_opts *o, gguf_error *err) {
+    if (o->list_archs) return tool_takes_only(t, "--list-archs", "list-archs", err);
+    if (o->check_file) return tool_takes_only(t, "--check-tokenizer", "check-tokenizer", err);
+    if (!o->import.vocab_only) return GGUF_OK;
+    return tool_takes_only(t, "--vocab-only",
+                           "vocab-only output metadata override arch-file dry-run", err);
+}
+
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     const convert_opts *o = ctx;
-    if (o->list_archs && t->n_args == 0) return list_archs(t, err);
-    if (t->n_args != 1)
+    gguf_code code = check_options(t, o, err);
+    if (code) return code;
+    if (t->n_args != !o->list_archs)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "expected one INPUT (see --help)");
+                         o->list_archs ? "--list-archs takes no INPUT (see --help)"
+                                       : "expected one INPUT (see --help)");
+    if (o->list_archs) return list_archs(t, err);
     if (o->check_file) return check_tokenizer(t, t->args[0], o->check_file, err);
     return convert(t, o, err);
 }

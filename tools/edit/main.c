@@ -257,6 +257,9 @@ static const struct {
     {"swap-endian", "FILE -o OUT.gguf", 2, 2, run_swap, "output dry-run"},
 };
 
+static const char *const verb_names[] = {"set",   "unset", "rename",      "set-template",
+                                         "split", "merge", "swap-endian", NULL};
+
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     if (t->n_args == 0)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
@@ -270,12 +273,8 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected %s %s (see --help)",
                          verbs[i].verb, verbs[i].args);
     }
-    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "unknown verb '%s' (see --help)",
-                     t->args[0]);
+    return tool_fail_word("verb", t->args[0], verb_names, err);
 }
-
-static const char *const verb_names[] = {"set",   "unset", "rename",      "set-template",
-                                         "split", "merge", "swap-endian", NULL};
 
 int main(int argc, char **argv) {
     edit_opts o = {0};

@@ -91,6 +91,16 @@ static gguf_code save(const imatrix_opts *o, const quant_imatrix *im, bool repla
 
 /* ---- existing matrices ------------------------------------------------------------------- */
 
+static void print_merged(tool *t, const imatrix_opts *o, size_t n_entries) {
+    if (t->json)
+        tool_print_json(json_pack("{s:o, s:I, s:i}", "output",
+                                  tool_json_bytes(o->output, strlen(o->output)), "n_entries",
+                                  (json_int_t)n_entries, "n_merged", t->n_args));
+    else
+        tool_note(t, "%s: %zu entries from %d matri%s", o->output, n_entries, t->n_args,
+                  t->n_args == 1 ? "x" : "ces");
+}
+
 static gguf_code merge(tool *t, const imatrix_opts *o, gguf_error *err) {
     quant_imatrix *sum = quant_imatrix_new(), *im;
     gguf_code code =
@@ -102,9 +112,7 @@ static gguf_code merge(tool *t, const imatrix_opts *o, gguf_error *err) {
         quant_imatrix_free(im);
     }
     if (!code) code = save(o, sum, t->force, err);
-    if (!code)
-        tool_note(t, "%s: %zu entries from %d matrices", o->output, quant_imatrix_count(sum),
-                  t->n_args);
+    if (!code) print_merged(t, o, quant_imatrix_count(sum));
     quant_imatrix_free(sum);
     return code;
 }
@@ -234,21 +242,37 @@ static gguf_code calibrate(tool *t, const imatrix_opts *o, const rt_model *model
     return code;
 }
 
+/* ---- modes ------------------------------------------------------------------------------- */
+
+static gguf_code usage(const char *expected, gguf_error *err) {
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected %s (see --help)", expected);
+}
+
+static gguf_code run_show(tool *t, const imatrix_opts *o, gguf_error *err) {
+    gguf_code code = tool_takes_only(t, "--show", "show plot", err);
+    if (!code && t->n_args != 0) code = usage("--show FILE alone", err);
+    return code ? code : show_matrix(t, o->show, o->plot, err);
+}
+
+static gguf_code run_merge(tool *t, const imatrix_opts *o, gguf_error *err) {
+    gguf_code code = tool_takes_only(t, "--merge", "merge output format", err);
+    if (!code && (t->n_args == 0 || !o->output)) code = usage("--merge A B... -o OUT.gguf", err);
+    return code ? code : merge(t, o, err);
+}
+
 /* Options that do not go together. */
 static gguf_code check_options(const tool *t, const imatrix_opts *o, gguf_error *err) {
-    if (t->n_args != 1 || !o->text || !o->output || o->merge || o->show || o->plot)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "expected MODEL -f TEXT -o OUT.gguf (see --help)");
-    if (o->dat && (o->resume || o->save_every))
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "--save-every and --resume need --format gguf");
-    return gguf_outfile_check(o->output, t->force || o->resume, err);
+    gguf_code code = tool_refuse(t, "plot", "needs --show", err);
+    if (!code && (t->n_args != 1 || !o->text || !o->output))
+        code = usage("MODEL -f TEXT -o OUT.gguf", err);
+    if (!code && o->dat) code = tool_refuse(t, "save-every resume", "needs --format gguf", err);
+    return code ? code : gguf_outfile_check(o->output, t->force || o->resume, err);
 }
 
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     const imatrix_opts *o = ctx;
-    if (o->show && t->n_args == 0) return show_matrix(t, o->show, o->plot, err);
-    if (o->merge && t->n_args > 0 && o->output) return merge(t, o, err);
+    if (o->show) return run_show(t, o, err);
+    if (o->merge) return run_merge(t, o, err);
     gguf_code code = check_options(t, o, err);
     if (code) return code;
     rt_model *model = NULL;

@@ -1,9 +1,11 @@
 /* diff: two files, key by key and tensor by tensor. */
 #include "quant/stats.h"
+#include "tools/common/columns.h"
 #include "tools/common/pager.h"
 #include "tools/inspect/inspect.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 typedef struct diff_job {
@@ -17,13 +19,36 @@ typedef struct diff_job {
 
 /* ---- metadata ---------------------------------------------------------------------------- */
 
-static void print_side(const char *mark, tool_style style, gguf_str name, const gguf_kv *kv,
-                       uint32_t max_array) {
-    char text[512];
-    printf("%s%s %-44s%s ", tool_style_text(style), mark,
-           tool_escape(name.ptr, name.len, text, sizeof text), tool_style_text(TOOL_PLAIN));
-    inspect_print_kv_value(stdout, kv, max_array);
+static void fail_memory(diff_job *d) {
+    d->code = gguf_fail(d->c->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+}
+
+/* One line: a mark and a name, then what follows; a narrow terminal breaks it between words. */
+static void print_line(const char *mark, tool_style style, gguf_str name, const char *text) {
+    enum { WIDTH = 44, INDENT = 4 };
+    char safe[512];
+    size_t columns = tool_columns();
+    tool_escape(name.ptr, name.len, safe, sizeof safe);
+    bool narrow = columns && 3 + WIDTH + tool_width(text) > columns;
+    int width = narrow ? 0 : WIDTH;
+    printf("%s%s %-*s%s ", tool_style_text(style), mark, width, safe, tool_style_text(TOOL_PLAIN));
+    size_t at = tool_width(safe) + 3;
+    tool_print_words(stdout, text, narrow ? at : 0, INDENT, columns);
     printf("\n");
+}
+
+/* The values are of no great length: inspect_print_kv_value cuts them. */
+static void print_side(diff_job *d, const char *mark, tool_style style, gguf_str name,
+                       const gguf_kv *kv) {
+    char *text = NULL;
+    size_t n_text;
+    FILE *f = open_memstream(&text, &n_text);
+    if (f) inspect_print_kv_value(f, kv, d->c->o->max_array);
+    if (f && fclose(f) == 0)
+        print_line(mark, style, name, text);
+    else
+        fail_memory(d);
+    free(text);
 }
 
 static void json_side(json_out *j, const char *name, const gguf_kv *kv, uint32_t max_array) {
@@ -40,8 +65,8 @@ static void report_key(diff_job *d, gguf_str key, const gguf_kv *a, const gguf_k
     uint32_t max_array = d->c->o->max_array;
     d->n_differences++;
     if (!d->c->t->json) {
-        if (a) print_side("-", TOOL_RED, key, a, max_array);
-        if (b) print_side("+", TOOL_GREEN, key, b, max_array);
+        if (a) print_side(d, "-", TOOL_RED, key, a);
+        if (b) print_side(d, "+", TOOL_GREEN, key, b);
         return;
     }
     json_out_object(&d->j, NULL, true);
@@ -88,34 +113,46 @@ typedef struct tensor_change {
     quant_difference values;
 } tensor_change;
 
-static void print_form(const gguf_tensor *t) {
+static void print_form(FILE *f, const gguf_tensor *t) {
     char shape[96];
-    printf("%s %s", gguf_type_name(t->type), inspect_shape(t, shape, sizeof shape));
+    fprintf(f, "%s %s", gguf_type_name(t->type), inspect_shape(t, shape, sizeof shape));
 }
 
-static void print_change(const tensor_change *x) {
-    char name[300];
-    const gguf_tensor *t = x->a ? x->a : x->b;
-    printf("%s%s %-44s%s ",
-           tool_style_text(!x->a   ? TOOL_GREEN
-                           : !x->b ? TOOL_RED
-                                   : TOOL_CYAN),
-           !x->a   ? "+"
-           : !x->b ? "-"
-                   : "~",
-           tool_escape(t->name.ptr, t->name.len, name, sizeof name), tool_style_text(TOOL_PLAIN));
-    print_form(t);
+static void print_values(FILE *f, const quant_difference *v) {
+    if (v->n_incomparable)
+        fprintf(f,
+                ", %" PRIu64
+                " value%s NaN or infinite in one file alone, largest difference of the "
+                "others %.4g",
+                v->n_incomparable, v->n_incomparable == 1 ? " is" : "s are", v->max_abs);
+    else
+        fprintf(f, ", relative error %.4g, SNR %.2f dB, largest %.4g", quant_difference_relative(v),
+                quant_difference_snr_db(v), v->max_abs);
+    fprintf(f, ", %" PRIu64 " of %" PRIu64 " values differ", v->n_unequal, v->n);
+}
+
+static void print_details(FILE *f, const tensor_change *x) {
+    print_form(f, x->a ? x->a : x->b);
     if (x->a && x->b && (x->type || x->shape)) {
-        printf(" -> ");
-        print_form(x->b);
+        fprintf(f, " -> ");
+        print_form(f, x->b);
     }
-    if (x->data) printf(", data differ");
-    if (x->has_values)
-        printf(", relative error %.4g, SNR %.2f dB, largest %.4g, %" PRIu64 " of %" PRIu64
-               " values differ",
-               quant_difference_relative(&x->values), quant_difference_snr_db(&x->values),
-               x->values.max_abs, x->values.n_unequal, x->values.n);
-    printf("\n");
+    if (x->data) fprintf(f, ", data differ");
+    if (x->has_values) print_values(f, &x->values);
+}
+
+static void print_change(diff_job *d, const tensor_change *x) {
+    char *text = NULL;
+    size_t n_text;
+    const char *mark = !x->a ? "+" : !x->b ? "-" : "~";
+    tool_style style = !x->a ? TOOL_GREEN : !x->b ? TOOL_RED : TOOL_CYAN;
+    FILE *f = open_memstream(&text, &n_text);
+    if (f) print_details(f, x);
+    if (f && fclose(f) == 0)
+        print_line(mark, style, x->a ? x->a->name : x->b->name, text);
+    else
+        fail_memory(d);
+    free(text);
 }
 
 static void json_form(json_out *j, const char *key, const gguf_tensor *t) {
@@ -134,6 +171,7 @@ static void json_form(json_out *j, const char *key, const gguf_tensor *t) {
 static void json_values(json_out *j, const quant_difference *v) {
     json_out_u64(j, "n_values", v->n);
     json_out_u64(j, "n_unequal", v->n_unequal);
+    json_out_u64(j, "n_incomparable", v->n_incomparable);
     json_out_real(j, "relative_error", quant_difference_relative(v));
     json_out_real(j, "snr_db", quant_difference_snr_db(v));
     json_out_real(j, "max_abs_error", v->max_abs);
@@ -157,7 +195,7 @@ static void json_change(json_out *j, const tensor_change *x) {
 
 static void report_tensor(diff_job *d, const tensor_change *x) {
     d->n_differences++;
-    d->c->t->json ? json_change(&d->j, x) : print_change(x);
+    d->c->t->json ? json_change(&d->j, x) : print_change(d, x);
 }
 
 static void compare_values(diff_job *d, tensor_change *x) {
@@ -235,9 +273,8 @@ static void diff_text(diff_job *d) {
 
 static gguf_code diff_files(const inspect_call *c, const gguf_file *a, const gguf_file *b) {
     diff_job d = {.c = c, .a = a, .b = b, .j = {.file = stdout}};
-    if (!inspect_takes_any(c->o, a, true, true) && !inspect_takes_any(c->o, b, true, true))
-        return inspect_fail_filter(c, "key or tensor");
-    gguf_code code = gguf_pool_new(c->t->n_threads, &d.pool, c->err);
+    gguf_code code = inspect_check_filters(c, a, b, true, true);
+    if (!code) code = gguf_pool_new(c->t->n_threads, &d.pool, c->err);
     if (code) return code;
     c->t->json ? diff_json(&d) : diff_text(&d);
     gguf_pool_free(d.pool);

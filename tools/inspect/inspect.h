@@ -4,16 +4,15 @@
 
 #include "libgguf/gguf.h"
 #include "libgguf/hash.h"
+#include "libgguf/pattern.h"
 #include "tools/common/json_out.h"
 #include "tools/common/tool.h"
 
-#include <regex.h>
-
 typedef struct inspect_opts {
     uint32_t max_array;
-    const char *filter; /* glob, or NULL */
-    bool has_regex;
-    regex_t regex;
+    const char *filter;    /* glob, or NULL */
+    const char *tensor;    /* the regular expression of --tensor, or NULL */
+    gguf_pattern *pattern; /* the same, compiled */
     gguf_hash_algo algo;
     const char *check, *output, *plot;
     bool values;
@@ -48,9 +47,13 @@ gguf_code inspect_open_values(const inspect_call *c, size_t i, gguf_file **out);
 /* Whether --filter takes a name; --tensor too where tensors are named. */
 bool inspect_takes(const inspect_opts *o, gguf_str name);
 bool inspect_takes_tensor(const inspect_opts *o, gguf_str name);
-/* Whether the filters take any key or tensor of the file; true without filters. */
-bool inspect_takes_any(const inspect_opts *o, const gguf_file *file, bool keys, bool tensors);
-/* A misspelt filter must not look like an empty file: GGUF_E_CHECK. */
+/* A misspelt filter must not look like an empty file: each filter has to take a name of one of the
+ * files. Before any other use of the filters, since --tensor may take too long on a name.
+ *   b  the second file, or NULL
+ * Errors: GGUF_E_USAGE. */
+gguf_code inspect_check_filters(const inspect_call *c, const gguf_file *a, const gguf_file *b,
+                                bool keys, bool tensors);
+/* No `what` fits the filters: GGUF_E_USAGE. */
 gguf_code inspect_fail_filter(const inspect_call *c, const char *what);
 
 void inspect_print_str(FILE *out, gguf_str s, size_t max_bytes); /* quoted, escaped, cut */

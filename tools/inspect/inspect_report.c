@@ -186,8 +186,7 @@ gguf_code inspect_report(const inspect_call *c) {
     gguf_code code = inspect_open_values(c, 0, &file);
     if (code) return code;
     code = gguf_outfile_check(c->o->output, c->t->force, c->err);
-    if (!code && !inspect_takes_any(c->o, file, false, true))
-        code = inspect_fail_filter(c, "tensor");
+    if (!code) code = inspect_check_filters(c, file, NULL, false, true);
     if (!code) code = write_report(c, file);
     gguf_file_close(file);
     return code;

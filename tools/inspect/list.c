@@ -67,10 +67,8 @@ gguf_code inspect_all(const inspect_call *c) {
     if (!c->t->json) return inspect_summary(c);
     gguf_code code = inspect_open(c, 0, &file);
     if (code) return code;
-    if (inspect_takes_any(c->o, file, true, true))
-        json_all(file, c->o);
-    else
-        code = inspect_fail_filter(c, "key or tensor");
+    code = inspect_check_filters(c, file, NULL, true, true);
+    if (!code) json_all(file, c->o);
     gguf_file_close(file);
     return code;
 }
@@ -94,14 +92,13 @@ gguf_code inspect_meta(const inspect_call *c) {
     gguf_file *file;
     gguf_code code = inspect_open(c, 0, &file);
     if (code) return code;
-    if (!inspect_takes_any(c->o, file, true, false)) {
-        code = inspect_fail_filter(c, "key");
-    } else if (c->t->json) {
+    code = inspect_check_filters(c, file, NULL, true, false);
+    if (!code && c->t->json) {
         json_out j = {.file = stdout};
         json_file(&j, file);
         json_meta(&j, file, c->o);
         json_end(&j);
-    } else {
+    } else if (!code) {
         print_meta(file, c->o);
     }
     gguf_file_close(file);
@@ -127,14 +124,13 @@ gguf_code inspect_tensors(const inspect_call *c) {
     gguf_file *file;
     gguf_code code = inspect_open(c, 0, &file);
     if (code) return code;
-    if (!inspect_takes_any(c->o, file, false, true)) {
-        code = inspect_fail_filter(c, "tensor");
-    } else if (c->t->json) {
+    code = inspect_check_filters(c, file, NULL, false, true);
+    if (!code && c->t->json) {
         json_out j = {.file = stdout};
         json_file(&j, file);
         json_tensors(&j, file, c->o);
         json_end(&j);
-    } else {
+    } else if (!code) {
         print_tensors(file, c->o);
     }
     gguf_file_close(file);

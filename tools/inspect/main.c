@@ -31,13 +31,9 @@ static const tool_option options[] = {
 };
 
 static gguf_code set_regex(inspect_opts *o, const char *text, gguf_error *err) {
-    char why[200];
-    if (o->has_regex) regfree(&o->regex);
-    int failed = regcomp(&o->regex, text, REG_EXTENDED | REG_NOSUB);
-    o->has_regex = !failed;
-    if (!failed) return GGUF_OK;
-    regerror(failed, &o->regex, why, sizeof why);
-    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "--tensor '%s': %s", text, why);
+    gguf_pattern_free(o->pattern);
+    o->tensor = text;
+    return gguf_pattern_new("--tensor", text, false, &o->pattern, err);
 }
 
 static gguf_code set_algo(inspect_opts *o, const char *name, gguf_error *err) {
@@ -129,8 +125,7 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
         return verbs[i].run(&c);
     }
     if (t->n_args == 1) return run_plain(&c);
-    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "unknown verb '%s' (see --help)",
-                     t->args[0]);
+    return tool_fail_word("verb", t->args[0], verb_names, err);
 }
 
 int main(int argc, char **argv) {
@@ -149,6 +144,6 @@ int main(int argc, char **argv) {
         .ctx = &o,
         .verbs = verb_names};
     int status = tool_main(&spec, argc, argv);
-    if (o.has_regex) regfree(&o.regex);
+    gguf_pattern_free(o.pattern);
     return status;
 }

@@ -43,24 +43,48 @@ bool inspect_takes(const inspect_opts *o, gguf_str name) {
 }
 
 bool inspect_takes_tensor(const inspect_opts *o, gguf_str name) {
-    char text[4096];
+    bool found = true;
     if (!inspect_takes(o, name)) return false;
-    return !o->has_regex || regexec(&o->regex, name_text(name, text, sizeof text), 0, NULL, 0) == 0;
+    if (o->pattern) gguf_pattern_find(o->pattern, name.ptr, name.len, &found, NULL);
+    return found;
 }
 
 gguf_code inspect_fail_filter(const inspect_call *c, const char *what) {
-    return gguf_fail(c->err, GGUF_E_CHECK, c->files[0], GGUF_NO_OFFSET, "no %s fits the filter",
-                     what);
+    const inspect_opts *o = c->o;
+    return gguf_fail(c->err, GGUF_E_USAGE, c->files[0], GGUF_NO_OFFSET, "no %s fits %s%s%s%s%s%s%s",
+                     what, o->filter ? "--filter '" : "", o->filter ? o->filter : "",
+                     o->filter ? "'" : "", o->filter && o->tensor ? " and " : "",
+                     o->tensor ? "--tensor '" : "", o->tensor ? o->tensor : "",
+                     o->tensor ? "'" : "");
 }
 
-bool inspect_takes_any(const inspect_opts *o, const gguf_file *file, bool keys, bool tensors) {
+/* Whether the filters take any key or tensor of the file. */
+static gguf_code takes_any(const inspect_call *c, const gguf_file *file, bool keys, bool tensors,
+                           bool *found) {
+    const inspect_opts *o = c->o;
     const gguf_meta *meta = gguf_file_meta(file);
-    if (!o->filter && !(tensors && o->has_regex)) return true;
-    for (size_t i = 0; keys && o->filter && i < gguf_meta_count(meta); i++)
-        if (inspect_takes(o, gguf_meta_at(meta, i)->key)) return true;
-    for (size_t i = 0; tensors && i < gguf_file_n_tensors(file); i++)
-        if (inspect_takes_tensor(o, gguf_file_tensor(file, i)->name)) return true;
-    return false;
+    gguf_code code = GGUF_OK;
+    for (size_t i = 0; keys && !o->tensor && i < gguf_meta_count(meta) && !*found; i++)
+        *found = inspect_takes(o, gguf_meta_at(meta, i)->key);
+    for (size_t i = 0; tensors && i < gguf_file_n_tensors(file) && !code; i++) {
+        gguf_str name = gguf_file_tensor(file, i)->name;
+        bool holds = true;
+        if (o->pattern) code = gguf_pattern_find(o->pattern, name.ptr, name.len, &holds, c->err);
+        *found |= holds && inspect_takes(o, name);
+    }
+    return code;
+}
+
+gguf_code inspect_check_filters(const inspect_call *c, const gguf_file *a, const gguf_file *b,
+                                bool keys, bool tensors) {
+    bool found = false;
+    if (!c->o->filter && !c->o->tensor) return GGUF_OK;
+    gguf_code code = takes_any(c, a, keys, tensors, &found);
+    if (!code && b) code = takes_any(c, b, keys, tensors, &found);
+    if (code || found) return code;
+    return inspect_fail_filter(c, !tensors                ? "key"
+                                  : keys && !c->o->tensor ? "key or tensor"
+                                                          : "tensor");
 }
 
 /* ---- values as text ---------------------------------------------------------------------- */

@@ -242,10 +242,9 @@ gguf_code inspect_hash(const inspect_call *c) {
     if (code) return code;
     if (c->o->check) {
         code = check(c, file);
-    } else if (!inspect_takes_any(c->o, file, false, true)) {
-        code = inspect_fail_filter(c, "tensor");
     } else {
-        code = compute(c, file, &set);
+        code = inspect_check_filters(c, file, NULL, false, true);
+        if (!code) code = compute(c, file, &set);
         if (!code) c->t->json ? json_hashes(file, c->o, &set) : print_hashes(file, c->o, &set);
     }
     free(set.tensors);

@@ -191,8 +191,7 @@ gguf_code inspect_stats(const inspect_call *c) {
     gguf_code code = inspect_open_values(c, 0, &file);
     if (code) return code;
     if (c->o->plot) code = tool_check_plot(c->t, c->o->plot, c->err);
-    if (!code && !inspect_takes_any(c->o, file, false, true))
-        code = inspect_fail_filter(c, "tensor");
+    if (!code) code = inspect_check_filters(c, file, NULL, false, true);
     if (!code) code = inspect_stats_measure(c, file, &list);
     if (!code && c->o->plot) code = tool_save_plot(c->t, c->o->plot, write_plot, &list, c->err);
     if (!code) c->t->json ? json_list(file, &list) : print_list(&list);

@@ -27,7 +27,7 @@ enum {
 
 static const tool_option options[] = {
     {OPT_TENSOR_TYPE, "tensor-type", "REGEX=TYPE",
-     "type of the tensors whose name matches; repeatable"},
+     "type of the tensors whose name holds the regular expression; repeatable"},
     {OPT_OUTPUT_TYPE, "output-tensor-type", "TYPE", "type of output.weight"},
     {OPT_EMBEDDING_TYPE, "token-embedding-type", "TYPE", "type of token_embd.weight"},
     {OPT_PURE, "pure", NULL, "TYPE for every tensor that is quantised"},
@@ -38,9 +38,10 @@ static const tool_option options[] = {
     {OPT_TARGET_BPW, "target-bpw", "BITS", "the same for bits per weight"},
     {OPT_CALIBRATE, "calibrate", "TEXT[.gz]",
      "run IN over this text and let weights make up for each other's rounding"},
-    {OPT_METHOD, "method", "METHOD", "of --calibrate: compensate (default) or round"},
-    {OPT_SAMPLES, "samples", "N", "tokens of the text to use (16384)"},
-    {OPT_DAMP, "damp", "X", "added to the Hessian, as a share of its mean diagonal (0.05)"},
+    {OPT_METHOD, "method", "METHOD", "with --calibrate: compensate (default) or round"},
+    {OPT_SAMPLES, "samples", "N", "with --calibrate: tokens of the text to use (16384)"},
+    {OPT_DAMP, "damp", "X",
+     "with --calibrate: what is added to the Hessian, as a share of its mean diagonal (0.05)"},
     {OPT_KEEP_SPLIT, "keep-split", NULL, "as many files as IN has, each with the same tensors"},
     {OPT_MANIFEST, "manifest", "FILE", "write the XXH3 of every tensor, source and output"},
     WRITE_OPTIONS,
@@ -224,15 +225,26 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected IN OUT TYPE (see --help)");
 }
 
+/* The summary with every recipe's name. */
+static void describe(char *out, size_t room) {
+    size_t len = (size_t)snprintf(out, room, "Quantise a model. TYPE:");
+    for (size_t i = 0; quant_recipe_builtin(i) && len < room; i++)
+        len += (size_t)snprintf(out + len, room - len, " %s", quant_recipe_builtin(i));
+    if (len < room)
+        snprintf(out + len, room - len,
+                 ", COPY, the number that general.file_type has for it, or with --pure any tensor "
+                 "type.");
+}
+
 int main(int argc, char **argv) {
     quantize_opts o = {.write = write_opts_defaults()};
+    char summary[600];
+    describe(summary, sizeof summary);
     const tool_spec spec = {
         .name = "gguf-quantize",
         .usage = "IN.gguf OUT.gguf TYPE [options]\nIN.gguf OUT.gguf --recipe FILE [options]\n"
                  "IN.gguf OUT.gguf --target-size SIZE [options]",
-        .summary =
-            "Quantise a model. TYPE: F32 F16 BF16 Q8_0 Q4_0 Q4_1 Q5_0 Q5_1 Q4_K_S Q4_K_M Q5_K_S "
-            "Q5_K_M Q6_K COPY,\nor any tensor type with --pure.",
+        .summary = summary,
         .options = options,
         .set = set_option,
         .run = run,

@@ -1,4 +1,5 @@
 /* The commands of a chat. */
+#include "libgguf/near.h"
 #include "tools/run/chat.h"
 
 #include <ctype.h>
@@ -53,7 +54,7 @@ static gguf_code do_undo(chat *c, const char *arg, gguf_error *err) {
     }
     if (!any) return usage(err, "there is nothing to take back");
     talk->n_left_out = 0;
-    tool_note(c->t, "the last exchange is taken back; %zu messages are left", conversation_n(talk));
+    tool_note(c->t, "the last exchange is taken back; messages left: %zu", conversation_n(talk));
     return GGUF_OK;
 }
 
@@ -67,14 +68,16 @@ static gguf_code do_save(chat *c, const char *arg, gguf_error *err) {
     if (code == GGUF_E_EXISTS)
         return gguf_fail(err, code, arg, GGUF_NO_OFFSET, "the file exists; /save -f replaces it");
     if (code) *err = own;
-    if (!code) tool_note(c->t, "%zu messages in %s", conversation_n(&c->conversation), arg);
+    size_t n = conversation_n(&c->conversation);
+    if (!code) tool_note(c->t, "%zu message%s in %s", n, tool_s(n), arg);
     return code;
 }
 
 static gguf_code do_load(chat *c, const char *arg, gguf_error *err) {
     if (!*arg) return usage(err, "/load takes a file");
     gguf_code code = conversation_load(&c->conversation, arg, err);
-    if (!code) tool_note(c->t, "%zu messages from %s", conversation_n(&c->conversation), arg);
+    size_t n = conversation_n(&c->conversation);
+    if (!code) tool_note(c->t, "%zu message%s from %s", n, tool_s(n), arg);
     return code;
 }
 
@@ -90,9 +93,7 @@ static gguf_code do_set(chat *c, const char *arg, gguf_error *err) {
     }
     snprintf(name, sizeof name, "%.*s", (int)n, arg);
     gguf_code code = settings_set(&changed, name, name, value, &known, err);
-    if (!code && !known)
-        code = gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "'%s' is no setting; /set alone lists them", name);
+    if (!code && !known) code = settings_fail_name(name, err);
     if (!code) code = generator_set_sampler(&c->generator, &changed.sampler, err);
     if (!code) c->settings = changed;
     return code;
@@ -104,18 +105,19 @@ static gguf_code do_stats(chat *c, const char *arg, gguf_error *err) {
     (void)arg, (void)err;
     if (c->answered) {
         size_t n_new = a->n_prompt - a->n_reused;
-        printf("prompt          %zu tokens, %zu of them from the cache\n", a->n_prompt,
-               a->n_reused);
+        printf("prompt          %zu token%s, %zu of them from the cache\n", a->n_prompt,
+               tool_s(a->n_prompt), a->n_reused);
         if (a->first_s > 0)
             printf("first token     %.2f s (%.1f tokens/s)\n", a->first_s,
                    (double)n_new / a->prompt_s);
-        printf("answer          %zu tokens", a->ids.n);
+        printf("answer          %zu token%s", a->ids.n, tool_s(a->ids.n));
         if (a->generation_s > 0) printf(" (%.1f tokens/s)", (double)a->ids.n / a->generation_s);
         printf("; %s\n", generate_finish_name(a->finish));
     }
     printf("context         %" PRIu32 " of %" PRIu32 " tokens used\n", rt_session_n_past(session),
            rt_session_n_ctx(session));
-    printf("conversation    %zu messages\n", conversation_n(&c->conversation));
+    size_t n = conversation_n(&c->conversation);
+    printf("conversation    %zu message%s\n", n, tool_s(n));
     return GGUF_OK;
 }
 
@@ -158,6 +160,17 @@ static gguf_code do_help(chat *c, const char *arg, gguf_error *err) {
     return GGUF_OK;
 }
 
+static gguf_code fail_command(const char *name, size_t n, gguf_error *err) {
+    char word[41], hint[160];
+    snprintf(word, sizeof word, "/%.*s", n > 39 ? 39 : (int)n, name);
+    gguf_near near = {.wanted = word};
+    for (size_t i = 0; chat_commands[i]; i++) gguf_near_add(&near, chat_commands[i]);
+    gguf_near_hint(&near, hint, sizeof hint);
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     "unknown command %s%s (/help lists them, // begins a message with a slash)",
+                     word, hint);
+}
+
 gguf_code chat_command(chat *c, const char *line, gguf_error *err) {
     size_t n = strcspn(line + 1, " \t\n");
     const char *name = line + 1, *arg = name + n;
@@ -176,7 +189,5 @@ gguf_code chat_command(chat *c, const char *line, gguf_error *err) {
         fflush(stdout);
         return code;
     }
-    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                     "unknown command /%.*s: /help lists them, // begins a message with a slash",
-                     n > 40 ? 40 : (int)n, name);
+    return fail_command(name, n, err);
 }

@@ -47,8 +47,9 @@ static const tool_option options[] = {
     {OPT_SETTING + 2, "top-p", "X", "choose among the tokens that reach this probability (0.95)"},
     {OPT_SETTING + 3, "min-p", "X",
      "leave out tokens below this share of the most likely one (0.05)"},
-    {OPT_SETTING + 4, "repeat-penalty", "X", "make tokens less likely that came lately (1 = not)"},
-    {OPT_SETTING + 5, "repeat-last-n", "N", "tokens of the answer that count as lately (64)"},
+    {OPT_SETTING + 4, "repeat-penalty", "X",
+     "make tokens that occurred recently less likely (1 = off)"},
+    {OPT_SETTING + 5, "repeat-last-n", "N", "how many of the last tokens count as recent (64)"},
     {OPT_SETTING + 6, "seed", "N", "seed of the random choice, or random (0)"},
     {OPT_SHOW_SPECIAL, "show-special", NULL, "show special tokens of the answer"},
     {OPT_NO_HISTORY, "no-history", NULL, "do not keep the lines typed in the chat"},
@@ -61,7 +62,8 @@ static const tool_option options[] = {
     {OPT_RENDER, "render", "F.json", "print the prompt that the chat template makes of it"},
     {OPT_PRECISION, "precision", "FORM", PRECISION_HELP},
     {OPT_NO_REPACK, "no-repack", NULL, NO_REPACK_HELP},
-    {OPT_EXACT, "exact", NULL, "--precision f32, and a KV cache of f32 unless --kv-type says else"},
+    {OPT_EXACT, "exact", NULL,
+     "--precision f32, and a KV cache of f32 unless --kv-type says otherwise"},
     {0},
 };
 
@@ -131,10 +133,46 @@ static bool is_chat(const run_opts *o) {
     return !o->prompt && !o->file && !o->tokens && !o->render && !o->tokenize;
 }
 
+#define SESSION  " ctx kv-type precision exact"
+#define SAMPLING " temp top-k top-p min-p repeat-penalty repeat-last-n seed"
+#define ANSWER   " n-predict stop shift show-special no-repack" SESSION SAMPLING
+#define TEMPLATE " template template-vars"
+
+/* What the command can do; each takes the options that it has a use for. */
+static gguf_code check_options(const tool *t, const run_opts *o, gguf_error *err) {
+    static const char chat[] = "chat system system-file no-history" TEMPLATE ANSWER;
+    static const char reply[] = "prompt file chat system system-file" TEMPLATE ANSWER;
+    static const char text[] = "prompt file no-special no-parse-special" ANSWER;
+    if (o->render) return tool_takes_only(t, "--render", "render" TEMPLATE, err);
+    if (o->tokenize)
+        return tool_takes_only(t, "--tokenize", "tokenize prompt file no-special no-parse-special",
+                               err);
+    if (o->tokens || o->logits) return tool_takes_only(t, "--tokens", "tokens logits" SESSION, err);
+    bool talks = is_chat(o) || o->chat;
+    gguf_code code =
+        talks ? tool_refuse(t, "no-special no-parse-special",
+                            "is not for chats: a chat template is made of special "
+                            "tokens",
+                            err)
+              : tool_refuse(t, "system system-file template template-vars",
+                            "is for chats: without --chat, -p and -f complete a text", err);
+    if (code) return code;
+    if (talks)
+        return tool_takes_only(t, o->chat ? "--chat" : "a chat", is_chat(o) ? chat : reply, err);
+    return tool_takes_only(t, "completing a text", text, err);
+}
+
+static gguf_code check_precision(const tool *t, const run_opts *o, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    if (o->exact) code = tool_refuse(t, "precision", "and --exact exclude each other", err);
+    if (!code && (o->exact || o->precision == RT_PRECISION_F32))
+        code = tool_refuse(t, "no-repack", "has no effect on products in f32", err);
+    return code;
+}
+
 static gguf_code check_usage(const tool *t, const run_opts *o, gguf_error *err) {
     const char *what = NULL;
     bool without_model = o->render && o->template_file && t->n_args == 0;
-    bool talks = is_chat(o) || o->chat;
     if (t->n_args != 1 && !without_model)
         what = "expected one MODEL (see --help)";
     else if (o->tokens && !o->logits)
@@ -149,12 +187,9 @@ static gguf_code check_usage(const tool *t, const run_opts *o, gguf_error *err) 
         what = "--json needs -p TEXT or -f FILE: a chat has no single result";
     else if (o->system && o->system_file)
         what = "expected one of --system and --system-file";
-    else if (!talks && (o->system || o->system_file))
-        what = "--system is for chats: without --chat, -p and -f complete a text";
-    else if (talks && (o->no_special || o->no_parse_special))
-        what = "--no-special and --no-parse-special are not for chats: a chat template is made of "
-               "special tokens";
-    return what ? gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s", what) : GGUF_OK;
+    if (what) return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s", what);
+    gguf_code code = check_options(t, o, err);
+    return code ? code : check_precision(t, o, err);
 }
 
 static gguf_code run_file(tool *t, const run_opts *o, gguf_error *err) {
@@ -168,10 +203,10 @@ static gguf_code run_file(tool *t, const run_opts *o, gguf_error *err) {
 
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     run_opts *o = ctx;
-    if (o->kv_type == UINT32_MAX) o->kv_type = o->exact ? GGUF_TYPE_F32 : GGUF_TYPE_F16;
-    if (o->exact) o->precision = RT_PRECISION_F32;
     gguf_code code = check_usage(t, o, err);
     if (code) return code;
+    if (o->kv_type == UINT32_MAX) o->kv_type = o->exact ? GGUF_TYPE_F32 : GGUF_TYPE_F16;
+    if (o->exact) o->precision = RT_PRECISION_F32;
     if (o->render) return run_render(t, o, err);
     if (o->tokenize) return run_file(t, o, err);
     rt_model *model;

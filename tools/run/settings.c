@@ -1,5 +1,6 @@
 /* The table of settings. */
 #include "tools/run/settings.h"
+#include "libgguf/near.h"
 #include "tools/common/tool.h"
 #include "tools/run/generate.h"
 
@@ -29,7 +30,7 @@ static const struct {
     {"repeat-penalty", SETTING_REAL, 0.1, 10, SAMPLER(repeat_penalty), "penalty_repeat",
      "1 = none"},
     {"repeat-last-n", SETTING_COUNT, 0, RT_MAX_REPEAT, SAMPLER(repeat_last_n), "penalty_last_n",
-     "tokens that count as repeated"},
+     "how many of the last tokens count as recent"},
     {"seed", SETTING_SEED, 0, UINT32_MAX, SAMPLER(seed), NULL, "or random"},
     {"n", SETTING_COUNT, 0, 1u << 30, offsetof(settings, n_predict), NULL,
      "tokens of an answer at most"},
@@ -88,6 +89,15 @@ gguf_code settings_set(settings *s, const char *name, const char *label, const c
         s->given |= 1u << i;
     }
     return GGUF_OK;
+}
+
+gguf_code settings_fail_name(const char *name, gguf_error *err) {
+    gguf_near near = {.wanted = name};
+    char hint[160];
+    for (size_t i = 0; i < N_SETTINGS; i++) gguf_near_add(&near, table[i].name);
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     "there is no setting '%s'%s (/set alone lists them)", name,
+                     gguf_near_hint(&near, hint, sizeof hint));
 }
 
 void settings_of_model(settings *s, const gguf_meta *meta) {

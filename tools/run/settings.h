@@ -23,6 +23,9 @@ settings settings_defaults(void);
 gguf_code settings_set(settings *s, const char *name, const char *label, const char *value,
                        bool *known, gguf_error *err);
 
+/* Always GGUF_E_USAGE: there is no such setting; the near ones are offered. */
+gguf_code settings_fail_name(const char *name, gguf_error *err);
+
 /* Take what the model recommends (general.sampling.*) for what was not set. */
 void settings_of_model(settings *s, const gguf_meta *meta);
 
