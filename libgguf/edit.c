@@ -102,7 +102,7 @@ static gguf_code write_in_place(const char *path, const uint8_t *header, size_t 
         memcpy(head.magic, JOURNAL_MAGIC, sizeof head.magic);
         memcpy(bytes, &head, sizeof head);
         memcpy(bytes + sizeof head, header, n);
-        code = gguf_outfile_save(journal, bytes, sizeof head + n, true, err);
+        code = gguf_outfile_save(journal, bytes, sizeof head + n, GGUF_OUT_REPLACE, err);
     }
     if (!code) code = overwrite_header(path, header, n, err);
     if (!code) unlink(journal);
@@ -143,8 +143,9 @@ static gguf_code write_copy(const gguf_file *file, const char *path, const gguf_
     uint64_t data_off = gguf_file_data_off(file, 0), n_file = gguf_file_shard_bytes(file, 0);
     uint64_t n_data = n_file > data_off ? n_file - data_off : 0;
     gguf_outfile *out = NULL;
-    bool replace = opts->replace || !opts->out_path;
-    gguf_code code = gguf_outfile_open(path, n + n_data, replace, &out, err);
+    unsigned itself = GGUF_OUT_REPLACE | GGUF_OUT_OVER_INPUT;
+    unsigned copy = GGUF_OUT_STREAM | (opts->replace ? GGUF_OUT_REPLACE : 0);
+    gguf_code code = gguf_outfile_open(path, n + n_data, opts->out_path ? copy : itself, &out, err);
     if (!code) code = gguf_outfile_write(out, header, n, 0, err);
     if (!code)
         code = gguf_outfile_copy(out, gguf_file_fd(file, 0), gguf_file_path(file), data_off, n_data,

@@ -1,5 +1,6 @@
 /* Mapping and reading files. */
 #include "libgguf/map.h"
+#include "libgguf/inputs.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +22,7 @@ static gguf_code open_regular(const char *path, int *fd, uint64_t *n_bytes, gguf
         return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET,
                          S_ISDIR(st.st_mode) ? "a folder, not a file" : "not a regular file");
     }
+    gguf_inputs_add_fd(*fd);
     *n_bytes = (uint64_t)st.st_size;
     return GGUF_OK;
 }

@@ -236,7 +236,9 @@ gguf_code gguf_safetensors_save_f32(const char *path, const char *name, const ui
     /* The header is padded so that the data is aligned to 8. */
     uint64_t n_header = (strlen(text) + 7) / 8 * 8;
     gguf_outfile *out;
-    gguf_code code = gguf_outfile_open(path, 8 + n_header + n_bytes, replace, &out, err);
+    gguf_code code =
+        gguf_outfile_open(path, 8 + n_header + n_bytes,
+                          (replace ? GGUF_OUT_REPLACE : 0) | GGUF_OUT_STREAM, &out, err);
     if (!code) {
         char pad[8] = "       ";
         code = gguf_outfile_write(out, &n_header, 8, 0, err);

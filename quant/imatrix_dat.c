@@ -129,8 +129,10 @@ gguf_code quant_imatrix_save_dat(const quant_imatrix *im, const char *path, bool
     }
     gguf_dynbuf_put_u32(&buf, info->n_chunks);
     put_name(&buf, info->dataset ? info->dataset : "");
-    gguf_code code = buf.code ? gguf_fail(err, buf.code, path, GGUF_NO_OFFSET, "out of memory")
-                              : gguf_outfile_save(path, buf.data, buf.len, replace, err);
+    gguf_code code =
+        buf.code ? gguf_fail(err, buf.code, path, GGUF_NO_OFFSET, "out of memory")
+                 : gguf_outfile_save(path, buf.data, buf.len,
+                                     GGUF_OUT_STREAM | (replace ? GGUF_OUT_REPLACE : 0), err);
     gguf_dynbuf_clear(&buf);
     return code;
 }

@@ -5,6 +5,7 @@
 #include "quant/quant.h"
 #include "quant/source.h"
 #include "tools/common/calibration_report.h"
+#include "tools/common/outputs.h"
 #include "tools/common/provenance.h"
 
 #include <inttypes.h>
@@ -267,6 +268,15 @@ static gguf_code check_opts(const write_opts *o, gguf_error *err) {
     return why ? gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s", why) : GGUF_OK;
 }
 
+/* Names of shards are known when the plan is finished; those are looked at when they are opened. */
+static gguf_code check_outputs(tool *t, const char *output, const write_opts *o, gguf_error *err) {
+    bool is_split = o->split.as_source || o->split.max_bytes || o->split.max_tensors;
+    gguf_code code = is_split ? GGUF_OK : tool_check_output(t, output, TOOL_OUTPUT_FILE, err);
+    if (!code && o->manifest_file)
+        code = tool_check_output(t, o->manifest_file, TOOL_OUTPUT_STREAM, err);
+    return code;
+}
+
 /* Types are known, by a recipe or, with the importance that the text shows, by a target. */
 static gguf_code finish(tool *t, quant_plan *plan, const char *output, const write_opts *o,
                         write_result *result, gguf_error *err) {
@@ -295,6 +305,7 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
                         const write_opts *o, write_result *result, gguf_error *err) {
     quant_plan *plan = rt_import_plan(import);
     gguf_code code = check_opts(o, err);
+    if (!code && !o->dry_run) code = check_outputs(t, output, o, err);
     if (!code) code = provenance_set_sources(import, err);
     if (code) return code;
     for (size_t i = 0; i < rt_import_n_warnings(import); i++)
@@ -410,7 +421,9 @@ static gguf_code save_manifest(const tool *t, const quant_plan *plan, const char
         fclose(f);
     else if ((code = print_manifest(f, plan, sources, out, hashes, &whole)))
         gguf_fail(err, code, NULL, GGUF_NO_OFFSET, "out of memory");
-    if (!code) code = gguf_outfile_save(manifest, text, n_text, t->force, err);
+    if (!code)
+        code =
+            gguf_outfile_save(manifest, text, n_text, tool_output_how(t, TOOL_OUTPUT_EXTRA), err);
 done:
     free(text);
     free(hashes);
@@ -460,9 +473,7 @@ static gguf_code execute(tool *t, rt_import *import, const char *path, const wri
     quant_plan *plan = rt_import_plan(import);
     quant_execute_opts opts = execute_opts(t, o, result);
     gguf_pool *pool = NULL;
-    gguf_code code =
-        o->manifest_file ? gguf_outfile_check(o->manifest_file, t->force, err) : GGUF_OK;
-    if (!code) code = gguf_pool_new(t->n_threads, &pool, err);
+    gguf_code code = gguf_pool_new(t->n_threads, &pool, err);
     opts.seal = seal;
     opts.seal_ctx = &(sealing){import, result->calibration};
     if (result->calibration) calibration_provide(result->calibration, &opts);

@@ -218,7 +218,8 @@ int main(int argc, char **argv) {
         .options = options,
         .set = set_option,
         .run = run,
-        .ctx = &o};
+        .ctx = &o,
+        .reads = "imatrix recipe check-tokenizer metadata arch-file"};
     int status = tool_main(&spec, argc, argv);
     free(o.overrides);
     return status;

@@ -6,7 +6,7 @@
 #include "libgguf/verify.h"
 #include "runtime/template/template_ast.h"
 #include "tools/common/keyvalue.h"
-#include "tools/common/tool.h"
+#include "tools/common/outputs.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -258,12 +258,15 @@ static const struct {
 };
 
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
+    const edit_opts *o = ctx;
     if (t->n_args == 0)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "expected VERB FILE (see --help)");
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
         if (strcmp(verbs[i].verb, t->args[0]) != 0) continue;
         gguf_code code = tool_takes_only(t, verbs[i].verb, verbs[i].takes, err);
+        if (!code && o->output && !o->dry_run)
+            code = tool_check_output(t, o->output, TOOL_OUTPUT_STREAM, err);
         if (code) return code;
         if (t->n_args >= verbs[i].n_min && t->n_args <= verbs[i].n_max)
             return verbs[i].fn(t, ctx, err);

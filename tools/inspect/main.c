@@ -147,6 +147,7 @@ int main(int argc, char **argv) {
         .set = set_option,
         .run = run,
         .ctx = &o,
+        .reads = "manifest check",
         .verbs = verb_names};
     int status = tool_main(&spec, argc, argv);
     if (o.has_regex) regfree(&o.regex);

@@ -1,5 +1,5 @@
 /* report: one HTML page that needs nothing else. */
-#include "libgguf/outfile.h"
+#include "tools/common/outputs.h"
 #include "tools/common/page.h"
 #include "tools/inspect/stats.h"
 
@@ -185,7 +185,7 @@ gguf_code inspect_report(const inspect_call *c) {
                          "report needs -o FILE (see --help)");
     gguf_code code = inspect_open_values(c, 0, &file);
     if (code) return code;
-    code = gguf_outfile_check(c->o->output, c->t->force, c->err);
+    code = tool_check_output(c->t, c->o->output, TOOL_OUTPUT_STREAM, c->err);
     if (!code && !inspect_takes_any(c->o, file, false, true))
         code = inspect_fail_filter(c, "tensor");
     if (!code) code = write_report(c, file);

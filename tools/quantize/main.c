@@ -236,7 +236,9 @@ int main(int argc, char **argv) {
         .options = options,
         .set = set_option,
         .run = run,
-        .ctx = &o};
+        .ctx = &o,
+        .reads = "imatrix recipe calibrate",
+        .output_arg = 2};
     int status = tool_main(&spec, argc, argv);
     write_opts_clear(&o.write);
     return status;
