@@ -4,6 +4,7 @@
 #include "libgguf/split.h"
 #include "libgguf/swap.h"
 #include "libgguf/verify.h"
+#include "runtime/check.h"
 #include "runtime/template/template_ast.h"
 #include "tools/common/keyvalue.h"
 #include "tools/common/outputs.h"
@@ -130,6 +131,39 @@ static void print_edit(tool *t, const char *path, const gguf_edit_result *r, boo
               r->in_place ? "in place" : "a new file", dry_run ? " (not written)" : "");
 }
 
+/* ---- what a change must not break -------------------------------------------------------- */
+
+static bool has_finding(const gguf_findings *list, const char *text) {
+    for (size_t i = 0; i < list->n; i++)
+        if (strcmp(list->items[i].text, text) == 0) return true;
+    return false;
+}
+
+/* What verify would find after the change and did not before it. */
+static gguf_code report_new(tool *t, const gguf_findings *before, const gguf_findings *after,
+                            gguf_error *err) {
+    for (size_t i = 0; i < after->n; i++) {
+        const char *text = after->items[i].text;
+        if (has_finding(before, text)) continue;
+        if (!t->force)
+            return gguf_fail(err, GGUF_E_USAGE, t->args[1], GGUF_NO_OFFSET,
+                             "after this change %s (--force makes it all the same)", text);
+        tool_warn(t, "%s: after this change %s", t->args[1], text);
+    }
+    return GGUF_OK;
+}
+
+static gguf_code check_change(tool *t, const gguf_meta *old, const gguf_meta *new,
+                              gguf_error *err) {
+    gguf_findings before = {0}, after = {0};
+    gguf_code code = rt_check_meta(old, true, &before, err);
+    if (!code) code = rt_check_meta(new, true, &after, err);
+    if (!code) code = report_new(t, &before, &after, err);
+    gguf_findings_clear(&before);
+    gguf_findings_clear(&after);
+    return code;
+}
+
 static gguf_code change(tool *t, const edit_opts *o, change_fn fn, gguf_error *err) {
     const char *path = t->args[1];
     gguf_file *file;
@@ -141,6 +175,7 @@ static gguf_code change(tool *t, const edit_opts *o, change_fn fn, gguf_error *e
     code = meta ? fn(t, meta, err)
                 : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     if (!code) code = gguf_meta_status(meta, err);
+    if (!code && fn != change_template) code = check_change(t, gguf_file_meta(file), meta, err);
     const gguf_edit_opts opts = {o->output, t->force, o->dry_run, &tool_cancelled};
     if (!code) code = gguf_edit_save(file, meta, &opts, &result, err);
     if (!code) print_edit(t, o->output ? o->output : path, &result, o->dry_run);
