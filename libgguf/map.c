@@ -1,6 +1,7 @@
 /* Mapping and reading files. */
 #include "libgguf/map.h"
 #include "libgguf/inputs.h"
+#include "libgguf/placeholder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -95,6 +96,7 @@ gguf_code gguf_read_file(const char *path, size_t max_bytes, char **out, size_t 
         code = gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
     else
         code = gguf_read_at(fd, path, *out, size, 0, err);
+    if (!code) code = gguf_placeholder_check(*out, size, GGUF_EXPECTED_FIELDS, path, err);
     close(fd);
     if (code) {
         free(*out);

@@ -49,24 +49,32 @@ static bool is_stale(const char *name, const char *stem, uint32_t count) {
            strcmp(name, wanted) == 0;
 }
 
+static gguf_code join(const char *folder, const char *name, char **path, gguf_error *err) {
+    bool here = strcmp(folder, ".") == 0;
+    if (asprintf(path, "%s%s%s", here ? "" : folder, here ? "" : "/", name) >= 0) return GGUF_OK;
+    *path = NULL;
+    return gguf_fail(err, GGUF_E_NOMEM, name, GGUF_NO_OFFSET, "out of memory");
+}
+
 static gguf_code each_stale(const char *prefix, uint32_t count, bool replace, stale_fn fn,
                             gguf_error *err) {
     char *copy = strdup(prefix), *path = NULL;
     const char *slash = strrchr(prefix, '/'), *stem = slash ? slash + 1 : prefix;
     if (!copy) return gguf_fail(err, GGUF_E_NOMEM, prefix, GGUF_NO_OFFSET, "out of memory");
     const char *folder = dirname(copy);
-    DIR *dir = opendir(folder); /* without one there is no set, and outputs say why */
+    struct dirent **entries = NULL;
+    /* without a folder there is no set, and outputs say why */
+    int n = scandir(folder, &entries, NULL, alphasort);
     gguf_code code = GGUF_OK;
-    for (struct dirent *entry; dir && !code && (entry = readdir(dir));) {
-        if (!is_stale(entry->d_name, stem, count)) continue;
-        if (asprintf(&path, "%s/%s", folder, entry->d_name) < 0) {
-            code = gguf_fail(err, GGUF_E_NOMEM, prefix, GGUF_NO_OFFSET, "out of memory");
-            break;
+    for (int i = 0; i < n; i++) {
+        if (!code && is_stale(entries[i]->d_name, stem, count)) {
+            code = join(folder, entries[i]->d_name, &path, err);
+            if (!code) code = fn(path, replace, err);
+            free(path);
         }
-        code = fn(strncmp(path, "./", 2) == 0 ? path + 2 : path, replace, err);
-        free(path);
+        free(entries[i]);
     }
-    if (dir) closedir(dir);
+    free(entries);
     free(copy);
     return code;
 }

@@ -2,6 +2,7 @@
 #include "libgguf/dynbuf.h"
 #include "libgguf/inputs.h"
 #include "libgguf/map.h"
+#include "libgguf/placeholder.h"
 
 #include <errno.h>
 #include <string.h>
@@ -51,6 +52,7 @@ gguf_code gguf_read_text(const char *path, char **out, size_t *n_bytes, gguf_err
     gguf_dynbuf_init(&buf, MAX_TEXT_BYTES);
     gguf_code code = read_all(file, path, &buf, err);
     gzclose(file);
+    if (!code) code = gguf_placeholder_check(buf.data, buf.len - 1, GGUF_EXPECTED_ANY, path, err);
     if (code) {
         gguf_dynbuf_clear(&buf);
         return code;
