@@ -19,7 +19,7 @@ gguf_code gguf_json_parse(const char *text, size_t len, gguf_json_numbers number
     gguf_code code =
         json_error_code(&why) == json_error_duplicate_key ? GGUF_E_DUPLICATE : GGUF_E_FORMAT;
     int64_t at = why.position >= 0 && off >= 0 ? off + why.position : off;
-    if (json_error_code(&why) == json_error_premature_end_of_input)
+    if (off == 0 && json_error_code(&why) == json_error_premature_end_of_input)
         return gguf_fail(err, GGUF_E_TRUNCATED, file, at,
                          "JSON, line %d, column %d: the text is cut off: %zu bytes are there, and "
                          "they end inside a value",

@@ -67,14 +67,10 @@ static bool is_printable(const char *text, size_t n) {
 
 static gguf_code check_message(const head *h, const char *path, gguf_error *err) {
     const char *word = first_word(h);
-    size_t n = strcspn(word, "\r\n"), n_zeros = 0;
-    while (n_zeros < h->n && h->text[n_zeros] == 0) n_zeros++;
-    if (h->n > 64 && n_zeros == h->n)
-        return gguf_fail(err, GGUF_E_FORMAT, path, GGUF_NO_OFFSET,
-                         "the file begins with %zu zeros: a download that reserved its space and "
-                         "never filled it",
-                         n_zeros);
-    if (*word != '{' || h->n < 12 || !is_printable(h->text, h->n < 64 ? h->n : 64) ||
+    size_t n = strcspn(word, "\r\n");
+    /* A whole small object. */
+    if (*word != '{' || (word[1] != '"' && !isspace((unsigned char)word[1])) || h->n < 12 ||
+        h->n == sizeof h->text - 1 || !is_printable(h->text, h->n) ||
         !(strstr(word, "\"error\"") || strstr(word, "\"message\"")))
         return GGUF_OK;
     return gguf_fail(err, GGUF_E_FORMAT, path, GGUF_NO_OFFSET,
@@ -82,13 +78,23 @@ static gguf_code check_message(const head *h, const char *path, gguf_error *err)
                      (int)(n < 200 ? n : 200), word);
 }
 
+static gguf_code check_content(const head *h, const char *path, gguf_error *err) {
+    size_t n_zeros = 0;
+    while (n_zeros < h->n && h->text[n_zeros] == 0) n_zeros++;
+    if (h->n == 0) return gguf_fail(err, GGUF_E_TRUNCATED, path, 0, "the file is empty");
+    if (h->n <= 64 || n_zeros < h->n) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_FORMAT, path, GGUF_NO_OFFSET,
+                     "the file begins with %zu zeros: a download that reserved its space and never "
+                     "filled it",
+                     n_zeros);
+}
+
 gguf_code gguf_placeholder_check(const void *bytes, size_t n, gguf_expected expected,
                                  const char *path, gguf_error *err) {
     const head h = head_of(bytes, n);
     gguf_code code = check_pointer(&h, path, err);
     if (!code && expected >= GGUF_EXPECTED_FIELDS) code = check_page(&h, path, err);
-    if (!code && expected >= GGUF_EXPECTED_CONTENT && n == 0)
-        code = gguf_fail(err, GGUF_E_TRUNCATED, path, GGUF_NO_OFFSET, "the file is empty");
+    if (!code && expected >= GGUF_EXPECTED_CONTENT) code = check_content(&h, path, err);
     if (!code && expected >= GGUF_EXPECTED_BINARY) code = check_message(&h, path, err);
     return code;
 }

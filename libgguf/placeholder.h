@@ -12,8 +12,8 @@
 typedef enum gguf_expected {
     GGUF_EXPECTED_ANY,     /* any text: pointers */
     GGUF_EXPECTED_FIELDS,  /* JSON, YAML, a template: web pages and a server's XML, too */
-    GGUF_EXPECTED_CONTENT, /* it has to hold something: empty files, too */
-    GGUF_EXPECTED_BINARY   /* a server's JSON and files of zeros, too */
+    GGUF_EXPECTED_CONTENT, /* it has to hold something: empty files and zeros, too */
+    GGUF_EXPECTED_BINARY   /* a server's JSON, too */
 } gguf_expected;
 
 /* Errors: GGUF_E_FORMAT it is something else, GGUF_E_TRUNCATED it is empty; the message says what

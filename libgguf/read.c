@@ -289,7 +289,8 @@ static gguf_code add_shard(gguf_file *f, char *path, gguf_map map, gguf_open_fla
     }
     shard *s = &f->shards[f->n_shards++];
     *s = (shard){.path = path, .map = map, .meta = meta};
-    gguf_cursor c = {.base = map.data, .len = map.n_bytes, .file = path, .err = err};
+    gguf_error why = {0};
+    gguf_cursor c = {.base = map.data, .len = map.n_bytes, .file = path, .err = &why};
     if ((flags & GGUF_OPEN_BIG_ENDIAN) && map.n_bytes >= 8 && gguf_is_big_endian(map.data)) {
         size_t n = 0;
         gguf_code code = gguf_header_swap(map.data, map.n_bytes, path, &s->swapped, &n, err);
@@ -299,7 +300,12 @@ static gguf_code add_shard(gguf_file *f, char *path, gguf_map map, gguf_open_fla
         c.len = n;
     }
     read_header(&c, f, s, flags);
-    return c.code;
+    if (!c.code || s->data_off || why.code != GGUF_E_TRUNCATED || map.n_bytes == 0)
+        return why.code ? gguf_fail(err, c.code, path, why.offset, "%s", why.message) : c.code;
+    return gguf_fail(err, c.code, path, why.offset,
+                     "the file is broken or cut off inside its header, %" PRIu64
+                     " bytes are there: %s",
+                     map.n_bytes, why.message);
 }
 
 static gguf_code open_shard(gguf_file *f, const char *path, gguf_open_flags flags,

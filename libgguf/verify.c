@@ -45,6 +45,10 @@ typedef struct walk {
 /* The cursor's failure becomes a finding, once. */
 static bool stopped(walk *w) {
     if (!w->c.code) return false;
+    if (w->err.code == GGUF_E_TRUNCATED) /* without an offset it comes first */
+        ADD(w, GGUF_NO_OFFSET,
+            "the file is broken or cut off inside its header, %" PRIu64 " bytes are there",
+            w->scan->map.n_bytes);
     if (w->err.code) ADD(w, w->err.offset, "%s", w->err.message);
     w->err.code = GGUF_OK;
     return true;

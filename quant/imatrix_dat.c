@@ -5,6 +5,7 @@
 #include "libgguf/dynbuf.h"
 #include "libgguf/map.h"
 #include "libgguf/outfile.h"
+#include "libgguf/placeholder.h"
 #include "quant/imatrix.h"
 
 #include <inttypes.h>
@@ -99,7 +100,8 @@ gguf_code quant_imatrix_load_dat(const char *path, quant_imatrix **out, gguf_err
     *out = NULL;
     gguf_code code = gguf_read_file(path, MAX_FILE_BYTES, &bytes, &n, err);
     if (code) return code;
-    code = quant_imatrix_read_dat(bytes, n, path, out, err);
+    code = gguf_placeholder_check(bytes, n, GGUF_EXPECTED_BINARY, path, err);
+    if (!code) code = quant_imatrix_read_dat(bytes, n, path, out, err);
     free(bytes);
     return code;
 }

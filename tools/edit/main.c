@@ -1,6 +1,7 @@
 /* gguf-edit: change metadata, split, merge, change the byte order. */
 #include "libgguf/edit.h"
 #include "libgguf/map.h"
+#include "libgguf/placeholder.h"
 #include "libgguf/split.h"
 #include "libgguf/swap.h"
 #include "libgguf/verify.h"
@@ -105,7 +106,8 @@ static gguf_code change_template(tool *t, gguf_meta *meta, gguf_error *err) {
     size_t len;
     gguf_code code = gguf_read_file(path, MAX_TEMPLATE_BYTES, &text, &len, err);
     if (code) return code;
-    code = check_template(t, path, (gguf_str){text, len}, err);
+    code = gguf_placeholder_check(text, len, GGUF_EXPECTED_BINARY, path, err);
+    if (!code) code = check_template(t, path, (gguf_str){text, len}, err);
     if (!code) gguf_meta_set_str(meta, "tokenizer.chat_template", (gguf_str){text, len});
     free(text);
     return code;
