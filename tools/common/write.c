@@ -102,6 +102,15 @@ json_t *write_result_warnings(const write_result *result) {
     return list;
 }
 
+json_t *write_result_outputs(const quant_plan *plan, const char *path) {
+    char name[4096];
+    json_t *list = json_array();
+    for (uint32_t no = 0; no < plan->n_shards; no++)
+        if (quant_shard_path(path, plan->n_shards, no, name, sizeof name, NULL) == GGUF_OK)
+            json_array_append_new(list, tool_json_bytes(name, strlen(name)));
+    return list;
+}
+
 /* ---- types ------------------------------------------------------------------------------- */
 
 static gguf_code parse_type(const char *name, uint32_t *type, gguf_error *err) {

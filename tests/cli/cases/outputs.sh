@@ -180,3 +180,8 @@ t gguf-edit split again/m-00001-of-00002.gguf again/m --max-tensors 10 --force
 t gguf-quantize again/m.gguf again/m.gguf Q8_0 --split-max-tensors 10
 t gguf-quantize again/m.gguf again/m.gguf Q8_0 --split-max-tensors 10 --force -q
 ls again
+# With shards the JSON document names every file.
+gguf-quantize again/m.gguf again/q.gguf Q8_0 --split-max-tensors 10 --json -q | jq -c '[.output, .outputs]'
+gguf-convert hf -o again/c.gguf --split-max-tensors 16 --json -q | jq -c '[.output, .outputs]'
+gguf-convert hf -o again/one.gguf --json -q | jq -c '[.output, .outputs]'
+gguf-edit split m.gguf again/e --max-tensors 16 --json | jq -c '[.shards[].output]'
