@@ -1,5 +1,8 @@
 /* Checkpoints: opening the files of a folder and looking tensors up. */
 #include "libgguf/checkpoint_internal.h"
+#include "libgguf/index.h"
+#include "libgguf/inputs.h"
+#include "libgguf/json.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -93,6 +96,7 @@ gguf_code gguf_checkpoint_add_file(gguf_checkpoint *ckpt, const char *folder, co
         return no_memory(err, name);
     gguf_checkpoint_file f = {path, -1, gguf_memory_file_named(ckpt->memory, ckpt->n_memory, name)};
     if (!ckpt->memory) f.fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (f.fd >= 0) gguf_inputs_add_fd(f.fd);
     ckpt->files[ckpt->n_files] = f;
     uint32_t file = (uint32_t)ckpt->n_files++;
     if (f.fd < 0 && !f.memory)

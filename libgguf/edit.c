@@ -1,5 +1,6 @@
 /* Saving edited metadata. */
 #include "libgguf/edit.h"
+#include "libgguf/inputs.h"
 #include "libgguf/map.h"
 #include "libgguf/outfile.h"
 
@@ -8,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <xxhash.h>
 
@@ -91,8 +93,6 @@ static gguf_code overwrite_header(const char *path, const uint8_t *header, size_
 static gguf_code write_in_place(const char *path, const uint8_t *header, size_t n,
                                 gguf_error *err) {
     journal_head head = {.n_bytes = n, .hash = XXH3_64bits(header, n)};
-    /* No journal for a file that cannot be written. */
-    if (access(path, W_OK) != 0) return fail_write(path, err);
     char *journal = journal_path(path);
     uint8_t *bytes = malloc(sizeof head + n);
     gguf_code code = journal && bytes
@@ -102,7 +102,7 @@ static gguf_code write_in_place(const char *path, const uint8_t *header, size_t 
         memcpy(head.magic, JOURNAL_MAGIC, sizeof head.magic);
         memcpy(bytes, &head, sizeof head);
         memcpy(bytes + sizeof head, header, n);
-        code = gguf_outfile_save(journal, bytes, sizeof head + n, true, err);
+        code = gguf_outfile_save(journal, bytes, sizeof head + n, GGUF_OUT_REPLACE, err);
     }
     if (!code) code = overwrite_header(path, header, n, err);
     if (!code) unlink(journal);
@@ -129,6 +129,7 @@ gguf_code gguf_edit_recover(const char *path, gguf_error *err) {
         if (whole)
             code =
                 overwrite_header(path, (const uint8_t *)bytes + sizeof head, n - sizeof head, err);
+        gguf_inputs_forget(journal); /* its inode will be that of another file */
         if (!code) unlink(journal);
     }
     free(bytes);
@@ -143,8 +144,9 @@ static gguf_code write_copy(const gguf_file *file, const char *path, const gguf_
     uint64_t data_off = gguf_file_data_off(file, 0), n_file = gguf_file_shard_bytes(file, 0);
     uint64_t n_data = n_file > data_off ? n_file - data_off : 0;
     gguf_outfile *out = NULL;
-    bool replace = opts->replace || !opts->out_path;
-    gguf_code code = gguf_outfile_open(path, n + n_data, replace, &out, err);
+    unsigned itself = GGUF_OUT_REPLACE | GGUF_OUT_OVER_INPUT;
+    unsigned copy = GGUF_OUT_STREAM | (opts->replace ? GGUF_OUT_REPLACE : 0);
+    gguf_code code = gguf_outfile_open(path, n + n_data, opts->out_path ? copy : itself, &out, err);
     if (!code) code = gguf_outfile_write(out, header, n, 0, err);
     if (!code)
         code = gguf_outfile_copy(out, gguf_file_fd(file, 0), gguf_file_path(file), data_off, n_data,
@@ -182,22 +184,38 @@ static gguf_code save_copy(const gguf_file *file, gguf_meta *meta, const gguf_ed
     return code;
 }
 
-gguf_code gguf_edit_save(const gguf_file *file, gguf_meta *meta, const gguf_edit_opts *opts,
-                         gguf_edit_result *result, gguf_error *err) {
+/* By its permissions: root may write to every file, and a rename asks for no right to the file. */
+static bool is_read_only(const char *path) {
+    struct stat st;
+    return access(path, W_OK) != 0 || (stat(path, &st) == 0 && (st.st_mode & 0222) == 0);
+}
+
+static gguf_code save_itself(const gguf_file *file, gguf_meta *meta, const gguf_edit_opts *opts,
+                             gguf_edit_result *result, gguf_error *err) {
+    const char *path = gguf_file_path(file);
     uint64_t data_off = gguf_file_data_off(file, 0);
     uint8_t *header = NULL;
     size_t n = 0;
-    *result = (gguf_edit_result){.old_header_bytes = data_off};
-    if (gguf_file_n_shards(file) > 1 || gguf_file_big_endian(file))
-        return gguf_fail(err, GGUF_E_USAGE, gguf_file_path(file), GGUF_NO_OFFSET,
-                         "a split or big-endian file cannot be edited");
-    if (opts->out_path) return save_copy(file, meta, opts, result, err);
+    bool read_only = is_read_only(path);
+    if (read_only && !opts->replace)
+        return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET,
+                         "the file is read-only; --force replaces it by a copy");
+    if (read_only) return save_copy(file, meta, opts, result, err);
     gguf_code code = encode_to_size(file, meta, (size_t)data_off, &header, &n, err);
     result->in_place = !code && n == data_off;
     result->new_header_bytes = n;
-    if (result->in_place && !opts->dry_run)
-        code = write_in_place(gguf_file_path(file), header, n, err);
+    if (result->in_place && !opts->dry_run) code = write_in_place(path, header, n, err);
     free(header);
     if (code || result->in_place) return code;
     return save_copy(file, meta, opts, result, err);
+}
+
+gguf_code gguf_edit_save(const gguf_file *file, gguf_meta *meta, const gguf_edit_opts *opts,
+                         gguf_edit_result *result, gguf_error *err) {
+    *result = (gguf_edit_result){.old_header_bytes = gguf_file_data_off(file, 0)};
+    if (gguf_file_n_shards(file) > 1 || gguf_file_big_endian(file))
+        return gguf_fail(err, GGUF_E_USAGE, gguf_file_path(file), GGUF_NO_OFFSET,
+                         "a split or big-endian file cannot be edited");
+    return opts->out_path ? save_copy(file, meta, opts, result, err)
+                          : save_itself(file, meta, opts, result, err);
 }

@@ -22,7 +22,7 @@ gguf_code gguf_edit_recover(const char *path, gguf_error *err);
 
 typedef struct gguf_edit_opts {
     const char *out_path;      /* where to write; NULL = the file itself */
-    bool replace;              /* out_path may exist */
+    bool replace;              /* out_path may exist; a read-only file is replaced by a copy */
     bool dry_run;              /* only fill the result */
     const atomic_bool *cancel; /* ends a copy; may be NULL */
 } gguf_edit_opts;
@@ -32,7 +32,8 @@ typedef struct gguf_edit_opts {
  * In place: the new header is written to a journal, flushed, written to the file, flushed, and the
  * journal removed; gguf_edit_recover repeats what was interrupted. Otherwise a temporary file with
  * the data section copied (shared where the file system can) replaces the old one. Errors:
- * GGUF_E_USAGE a split model or big-endian file, GGUF_E_CANCELLED, those of outputs. */
+ * GGUF_E_USAGE a split model or big-endian file, GGUF_E_IO a read-only file, in place or not,
+ * GGUF_E_CANCELLED, those of outputs. */
 gguf_code gguf_edit_save(const gguf_file *file, gguf_meta *meta, const gguf_edit_opts *opts,
                          gguf_edit_result *result, gguf_error *err);
 

@@ -248,14 +248,17 @@ gguf_code gguf_header_encode(const gguf_meta *meta, const gguf_tensor *tensors, 
  */
 typedef struct gguf_writer gguf_writer;
 
+enum { GGUF_WRITE_REPLACE = 1, GGUF_WRITE_STREAM = 2 };
+
 /* Lay the tensors out, write the header to a temporary file beside `path` and reserve the space.
  *   meta     copied into the header
  *   tensors  name, type, n_dims and dims are used; data_off and n_bytes are filled
- *   replace  whether an existing file may be replaced
- * Errors: GGUF_E_EXISTS, GGUF_E_IO, GGUF_E_NOSPACE, GGUF_E_SHAPE, GGUF_E_UNSUPPORTED,
- * GGUF_E_USAGE (as gguf_header_encode), GGUF_E_NOMEM. */
+ *   how      0, GGUF_WRITE_REPLACE to replace an existing file; with GGUF_WRITE_STREAM the data
+ * come in the order of the tensors and of their bytes, and `path` may be a pipe, a character device
+ * or "-", standard output Errors: GGUF_E_EXISTS, GGUF_E_IO, GGUF_E_NOSPACE, GGUF_E_SHAPE,
+ * GGUF_E_UNSUPPORTED, GGUF_E_USAGE (as gguf_header_encode), GGUF_E_NOMEM. */
 gguf_code gguf_writer_open(const char *path, const gguf_meta *meta, gguf_tensor *tensors,
-                           size_t n_tensors, uint32_t alignment, bool replace, gguf_writer **out,
+                           size_t n_tensors, uint32_t alignment, unsigned how, gguf_writer **out,
                            gguf_error *err);
 /* Write n bytes of a tensor's data, from byte `off` of it on. What is never written is zero.
  * Errors: GGUF_E_USAGE beyond the tensor's end, GGUF_E_IO, GGUF_E_NOSPACE. Threads: safe. */

@@ -1,5 +1,7 @@
 /* Mapping and reading files. */
 #include "libgguf/map.h"
+#include "libgguf/inputs.h"
+#include "libgguf/placeholder.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -21,6 +23,7 @@ static gguf_code open_regular(const char *path, int *fd, uint64_t *n_bytes, gguf
         return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET,
                          S_ISDIR(st.st_mode) ? "a folder, not a file" : "not a regular file");
     }
+    gguf_inputs_add_fd(*fd);
     *n_bytes = (uint64_t)st.st_size;
     return GGUF_OK;
 }
@@ -93,6 +96,7 @@ gguf_code gguf_read_file(const char *path, size_t max_bytes, char **out, size_t 
         code = gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
     else
         code = gguf_read_at(fd, path, *out, size, 0, err);
+    if (!code) code = gguf_placeholder_check(*out, size, GGUF_EXPECTED_FIELDS, path, err);
     close(fd);
     if (code) {
         free(*out);

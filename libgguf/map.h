@@ -38,13 +38,14 @@ gguf_code gguf_read_at(int fd, const char *path, void *dst, size_t n, uint64_t o
                        gguf_error *err);
 
 /* Read a whole small file; *out is malloc'ed with a NUL behind its end.
- * Errors: GGUF_E_IO, GGUF_E_LIMIT (larger than max_bytes), GGUF_E_NOMEM. */
+ * Errors: GGUF_E_IO, GGUF_E_LIMIT (larger than max_bytes), GGUF_E_FORMAT (a pointer or a web page
+ * in its place), GGUF_E_NOMEM. */
 gguf_code gguf_read_file(const char *path, size_t max_bytes, char **out, size_t *n_bytes,
                          gguf_error *err);
 
 /* Read a whole text file, plain or gzip-compressed; *out is malloc'ed with a NUL behind its end.
- * Errors: GGUF_E_IO, GGUF_E_LIMIT (over 1 GiB of text), GGUF_E_FORMAT (broken gzip), GGUF_E_NOMEM.
- */
+ * Errors: GGUF_E_IO, GGUF_E_LIMIT (over 1 GiB of text), GGUF_E_FORMAT (broken gzip, or a pointer of
+ * Git LFS in its place), GGUF_E_NOMEM. */
 gguf_code gguf_read_text(const char *path, char **out, size_t *n_bytes, gguf_error *err);
 
 #endif

@@ -1,5 +1,6 @@
 /* Atomic output files. */
 #include "libgguf/outfile.h"
+#include "libgguf/inputs.h"
 #include "libgguf/map.h"
 
 #include <errno.h>
@@ -15,9 +16,10 @@
 #include <unistd.h>
 
 struct gguf_outfile {
-    char *path, *part_path;
+    char *path, *part_path; /* part_path: NULL for a stream */
     int fd;
-    bool replace;
+    unsigned how;
+    uint64_t n_bytes, at; /* of a stream: its size, what has left */
 };
 
 static gguf_code fail_errno(gguf_error *err, const char *path, int64_t off, const char *doing) {
@@ -27,22 +29,123 @@ static gguf_code fail_errno(gguf_error *err, const char *path, int64_t off, cons
                      strerror(saved));
 }
 
-static gguf_code check_absent(const gguf_outfile *f, gguf_error *err) {
-    if (f->replace || access(f->path, F_OK) != 0) return GGUF_OK;
-    return gguf_fail(err, GGUF_E_EXISTS, f->path, GGUF_NO_OFFSET,
-                     "the output exists; --force replaces it");
+static gguf_code fail_node(gguf_error *err, gguf_code code, const char *path, const char *what) {
+    return gguf_fail(err, code, path, GGUF_NO_OFFSET, "%s", what);
 }
 
-gguf_code gguf_outfile_check(const char *path, bool replace, gguf_error *err) {
-    const gguf_outfile f = {.path = (char *)(uintptr_t)path, .replace = replace};
-    gguf_code code = check_absent(&f, err);
-    char *copy = code ? NULL : strdup(path);
-    if (!code && !copy) code = gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
-    if (!code && access(dirname(copy), W_OK | X_OK) != 0)
+/* ---- what an output may be ------------------------------------------------------------------ */
+
+typedef enum place { PLACE_FREE, PLACE_FILE, PLACE_STREAM } place;
+
+bool gguf_is_stdout(const char *path) {
+    static const char *const names[] = {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(path, names[i]) == 0) return true;
+    return false;
+}
+
+/* What stat could not look at. */
+static gguf_code look_at_absent(const char *path, gguf_error *err) {
+    struct stat st;
+    if (*path == '\0') return fail_node(err, GGUF_E_USAGE, NULL, "the output has no name");
+    if (errno != ENOENT) return fail_errno(err, path, GGUF_NO_OFFSET, "look at the output");
+    if (lstat(path, &st) != 0) return GGUF_OK;
+    return fail_node(err, GGUF_E_IO, path, "a link that leads nowhere; outputs do not replace it");
+}
+
+static gguf_code look_at_file(const char *path, const struct stat *st, unsigned how,
+                              gguf_error *err) {
+    if (!(how & GGUF_OUT_OVER_INPUT) && gguf_inputs_have(st))
+        return fail_node(err, GGUF_E_USAGE, path,
+                         "this command reads that file; the output needs another name");
+    if (how & GGUF_OUT_REPLACE) return GGUF_OK;
+    return fail_node(err, GGUF_E_EXISTS, path, "the output exists; --force replaces it");
+}
+
+static gguf_code look_at_node(const char *path, mode_t mode, unsigned how, gguf_error *err) {
+    if (S_ISDIR(mode)) return fail_node(err, GGUF_E_IO, path, "a folder; the output is a file");
+    if (S_ISSOCK(mode)) return fail_node(err, GGUF_E_IO, path, "a socket; the output is a file");
+    if (S_ISBLK(mode))
+        return fail_node(err, GGUF_E_IO, path, "a block device; the output is a file");
+    if (how & GGUF_OUT_STREAM) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_USAGE, path, GGUF_NO_OFFSET,
+                     "this output is not written in order, so it cannot go to %s",
+                     gguf_is_stdout(path) ? "standard output"
+                     : S_ISFIFO(mode)     ? "a pipe"
+                                          : "a character device");
+}
+
+static gguf_code look(const char *path, unsigned how, place *is, gguf_error *err) {
+    struct stat st = {.st_mode = S_IFCHR};
+    bool is_stdout = gguf_is_stdout(path);
+    *is = PLACE_FREE;
+    if (!is_stdout && stat(path, &st) != 0) return look_at_absent(path, err);
+    if (is_stdout && fstat(STDOUT_FILENO, &st) == 0 && S_ISREG(st.st_mode)) {
+        gguf_code code = look_at_file(path, &st, how | GGUF_OUT_REPLACE, err);
+        if (code) return code;
+        st.st_mode = S_IFCHR;
+    }
+    *is = S_ISREG(st.st_mode) ? PLACE_FILE : PLACE_STREAM;
+    return *is == PLACE_FILE ? look_at_file(path, &st, how, err)
+                             : look_at_node(path, st.st_mode, how, err);
+}
+
+static gguf_code check_side(const struct stat *st, const char *path, gguf_error *err) {
+    if (!S_ISREG(st->st_mode))
+        return fail_node(err, GGUF_E_IO, path,
+                         "the work needs a file of this name, but what is there is none");
+    if (gguf_inputs_have(st))
+        return fail_node(err, GGUF_E_USAGE, path,
+                         "this command reads that file, and would write to it on the way to its "
+                         "output");
+    if (st->st_nlink < 2) return GGUF_OK;
+    return fail_node(err, GGUF_E_IO, path,
+                     "the work needs a file of this name, but what is there has another name too");
+}
+
+gguf_code gguf_outfile_check_side(int fd, const char *path, gguf_error *err) {
+    struct stat st;
+    if (fstat(fd, &st) != 0) return fail_errno(err, path, GGUF_NO_OFFSET, "look at it");
+    return check_side(&st, path, err);
+}
+
+/* A link to an existing file stays one: what it points to is replaced. */
+static char *resolve(const char *path) {
+    struct stat st;
+    char *target = lstat(path, &st) == 0 && S_ISLNK(st.st_mode) ? realpath(path, NULL) : NULL;
+    return target ? target : strdup(path);
+}
+
+static gguf_code check_folder(const char *path, gguf_error *err) {
+    char *copy = strdup(path), *part = NULL;
+    struct stat st;
+    gguf_code code = GGUF_OK;
+    if (!copy || asprintf(&part, "%s.part", path) < 0)
+        code = gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+    else if (access(dirname(copy), W_OK | X_OK) != 0)
         code = fail_errno(err, path, GGUF_NO_OFFSET, "write into its folder");
+    else if (lstat(part, &st) == 0)
+        code = check_side(&st, part, err);
     free(copy);
+    free(part);
     return code;
 }
+
+gguf_code gguf_outfile_check(const char *path, unsigned how, gguf_error *err) {
+    place is;
+    gguf_code code = look(path, how, &is, err);
+    if (code || gguf_is_stdout(path)) return code;
+    if (is == PLACE_STREAM)
+        return access(path, W_OK) == 0 ? GGUF_OK
+                                       : fail_errno(err, path, GGUF_NO_OFFSET, "write to it");
+    char *target = resolve(path);
+    if (!target) return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+    code = check_folder(target, err);
+    free(target);
+    return code;
+}
+
+/* ---- opening --------------------------------------------------------------------------------- */
 
 static gguf_code reserve(gguf_outfile *f, uint64_t n_bytes, gguf_error *err) {
     struct statvfs fs;
@@ -62,27 +165,37 @@ static gguf_code reserve(gguf_outfile *f, uint64_t n_bytes, gguf_error *err) {
     return GGUF_OK;
 }
 
+static gguf_code fail_open(gguf_outfile *f, gguf_code code) {
+    close(f->fd);
+    f->fd = -1;
+    return code;
+}
+
 static gguf_code open_part(gguf_outfile *f, bool create, gguf_error *err) {
-    f->fd = open(f->part_path, O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0666);
+    f->fd = open(f->part_path, O_RDWR | GGUF_OUT_SIDE_FLAGS | (create ? O_CREAT : 0), 0666);
     if (f->fd < 0 && errno == ENOENT && !create)
         return gguf_fail(err, GGUF_E_MISSING, f->part_path, GGUF_NO_OFFSET, "does not exist");
     if (f->fd < 0) return fail_errno(err, f->part_path, GGUF_NO_OFFSET, "create");
-    if (flock(f->fd, LOCK_EX | LOCK_NB) != 0) {
-        close(f->fd);
-        f->fd = -1;
-        return gguf_fail(err, GGUF_E_IO, f->part_path, GGUF_NO_OFFSET,
-                         "another process is writing this file");
-    }
+    gguf_code code = gguf_outfile_check_side(f->fd, f->part_path, err);
+    if (code) return fail_open(f, code);
+    if (flock(f->fd, LOCK_EX | LOCK_NB) != 0)
+        return fail_open(
+            f, fail_node(err, GGUF_E_IO, f->part_path, "another process is writing this file"));
     if (create && ftruncate(f->fd, 0) != 0)
         return fail_errno(err, f->part_path, GGUF_NO_OFFSET, "empty");
     return GGUF_OK;
 }
 
-/* A link to an existing file stays one: what it points to is replaced. */
-static char *resolve(const char *path) {
+/* A pipe is waited for until somebody reads it. */
+static gguf_code open_stream(gguf_outfile *f, gguf_error *err) {
     struct stat st;
-    char *target = lstat(path, &st) == 0 && S_ISLNK(st.st_mode) ? realpath(path, NULL) : NULL;
-    return target ? target : strdup(path);
+    bool is_stdout = gguf_is_stdout(f->path);
+    f->fd = is_stdout ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)
+                      : open(f->path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+    if (f->fd < 0) return fail_errno(err, f->path, GGUF_NO_OFFSET, "open");
+    if (is_stdout || (fstat(f->fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode))))
+        return GGUF_OK;
+    return fail_open(f, fail_node(err, GGUF_E_IO, f->path, "changed while it was opened"));
 }
 
 /* A replaced file's permissions stay. */
@@ -91,48 +204,89 @@ static void keep_mode(const gguf_outfile *f) {
     if (stat(f->path, &st) == 0 && fchmod(f->fd, st.st_mode & 0777) != 0) errno = 0;
 }
 
-static gguf_code open_outfile(const char *path, uint64_t n_bytes, bool replace, bool create,
-                              gguf_outfile **out, gguf_error *err) {
-    gguf_code code = GGUF_E_NOMEM;
-    *out = NULL;
-    gguf_outfile *f = calloc(1, sizeof *f);
-    if (f) *f = (gguf_outfile){.fd = -1, .replace = replace, .path = resolve(path)};
-    if (!f || !f->path || asprintf(&f->part_path, "%s.part", f->path) < 0) {
-        gguf_fail(err, code, path, GGUF_NO_OFFSET, "out of memory");
-        goto fail;
+static gguf_code open_file(gguf_outfile *f, bool create, gguf_error *err) {
+    if (asprintf(&f->part_path, "%s.part", f->path) < 0) {
+        f->part_path = NULL;
+        return gguf_fail(err, GGUF_E_NOMEM, f->path, GGUF_NO_OFFSET, "out of memory");
     }
-    code = check_absent(f, err);
-    if (!code) code = open_part(f, create, err);
-    if (!code) code = reserve(f, n_bytes, err);
-    if (code) goto fail;
-    keep_mode(f);
-    *out = f;
-    return GGUF_OK;
-fail:
-    if (create)
+    gguf_code code = open_part(f, create, err);
+    if (!code) code = reserve(f, f->n_bytes, err);
+    if (!code) keep_mode(f);
+    return code;
+}
+
+static gguf_code open_outfile(const char *path, uint64_t n_bytes, unsigned how, bool create,
+                              gguf_outfile **out, gguf_error *err) {
+    place is = PLACE_FREE;
+    *out = NULL;
+    gguf_code code = look(path, how, &is, err);
+    if (code) return code;
+    gguf_outfile *f = calloc(1, sizeof *f);
+    if (f) *f = (gguf_outfile){.fd = -1, .how = how, .n_bytes = n_bytes, .path = resolve(path)};
+    if (!f || !f->path)
+        code = gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+    else
+        code = is == PLACE_STREAM ? open_stream(f, err) : open_file(f, create, err);
+    if (!code)
+        *out = f;
+    else if (create)
         gguf_outfile_discard(f);
     else
         gguf_outfile_keep(f);
     return code;
 }
 
-gguf_code gguf_outfile_open(const char *path, uint64_t n_bytes, bool replace, gguf_outfile **out,
+gguf_code gguf_outfile_open(const char *path, uint64_t n_bytes, unsigned how, gguf_outfile **out,
                             gguf_error *err) {
-    return open_outfile(path, n_bytes, replace, true, out, err);
+    return open_outfile(path, n_bytes, how, true, out, err);
 }
 
-gguf_code gguf_outfile_reopen(const char *path, uint64_t n_bytes, bool replace, gguf_outfile **out,
+gguf_code gguf_outfile_reopen(const char *path, uint64_t n_bytes, unsigned how, gguf_outfile **out,
                               gguf_error *err) {
-    return open_outfile(path, n_bytes, replace, false, out, err);
+    return open_outfile(path, n_bytes, how & ~(unsigned)GGUF_OUT_STREAM, false, out, err);
 }
+
+/* ---- reading and writing ----------------------------------------------------------------------
+ */
 
 gguf_code gguf_outfile_read(const gguf_outfile *file, void *bytes, size_t n, uint64_t off,
                             gguf_error *err) {
     return gguf_read_at(file->fd, file->part_path, bytes, n, off, err);
 }
 
+static gguf_code put(gguf_outfile *file, const void *bytes, size_t n, gguf_error *err) {
+    for (size_t done = 0; done < n;) {
+        ssize_t put = write(file->fd, (const char *)bytes + done, n - done);
+        if (put < 0 && errno == EINTR) continue;
+        if (put < 0) return fail_errno(err, file->path, (int64_t)file->at, "write");
+        done += (size_t)put;
+        file->at += (size_t)put;
+    }
+    return GGUF_OK;
+}
+
+static gguf_code put_zeros(gguf_outfile *file, uint64_t end, gguf_error *err) {
+    static const char zeros[4096];
+    gguf_code code = GGUF_OK;
+    while (file->at < end && !code) {
+        uint64_t left = end - file->at;
+        code = put(file, zeros, left < sizeof zeros ? (size_t)left : sizeof zeros, err);
+    }
+    return code;
+}
+
+static gguf_code write_stream(gguf_outfile *file, const void *bytes, size_t n, uint64_t off,
+                              gguf_error *err) {
+    if (off < file->at)
+        return gguf_fail(err, GGUF_E_USAGE, file->path, (int64_t)off,
+                         "the output is not written in order, and a stream does not go back");
+    gguf_code code = put_zeros(file, off, err);
+    return code ? code : put(file, bytes, n, err);
+}
+
 gguf_code gguf_outfile_write(gguf_outfile *file, const void *bytes, size_t n, uint64_t off,
                              gguf_error *err) {
+    if (!file->part_path) return write_stream(file, bytes, n, off, err);
     for (size_t done = 0; done < n;) {
         ssize_t put = pwrite(file->fd, (const char *)bytes + done, n - done, (off_t)(off + done));
         if (put < 0 && errno == EINTR) continue;
@@ -165,6 +319,7 @@ static gguf_code copy_by_hand(gguf_outfile *file, int src_fd, const char *src_pa
 /* What the kernel cannot share or copy itself is read and written. */
 static gguf_code copy_step(gguf_outfile *file, int src_fd, const char *src_path, uint64_t src_off,
                            uint64_t n, uint64_t off, gguf_error *err) {
+    if (!file->part_path) return copy_by_hand(file, src_fd, src_path, src_off, n, off, err);
     for (uint64_t done = 0; done < n;) {
         off_t in = (off_t)(src_off + done), out = (off_t)(off + done);
         ssize_t copied = copy_file_range(src_fd, &in, file->fd, &out, (size_t)(n - done), 0);
@@ -203,22 +358,24 @@ void gguf_outfile_keep(gguf_outfile *file) {
 
 void gguf_outfile_discard(gguf_outfile *file) {
     if (!file) return;
-    if (file->fd >= 0) unlink(file->part_path);
+    if (file->fd >= 0 && file->part_path) unlink(file->part_path);
     close_handle(file);
 }
 
+/* ---- ending -----------------------------------------------------------------------------------
+ */
+
+/* What is there now counts: it may be another node, or an input, than when the work began. */
 static gguf_code rename_part(const gguf_outfile *f, gguf_error *err) {
-    if (!f->replace) {
-        if (renameat2(AT_FDCWD, f->part_path, AT_FDCWD, f->path, RENAME_NOREPLACE) == 0)
-            return GGUF_OK;
-        if (errno != EINVAL && errno != ENOSYS && errno != EEXIST)
-            return fail_errno(err, f->path, GGUF_NO_OFFSET, "rename to the final name");
-        gguf_code code = check_absent(f, err);
-        if (code) return code;
-    }
-    if (rename(f->part_path, f->path) != 0)
-        return fail_errno(err, f->path, GGUF_NO_OFFSET, "rename to the final name");
-    return GGUF_OK;
+    place is;
+    gguf_code code = look(f->path, f->how & ~(unsigned)GGUF_OUT_STREAM, &is, err);
+    if (code) return code;
+    unsigned flags = f->how & GGUF_OUT_REPLACE ? 0 : RENAME_NOREPLACE;
+    if (renameat2(AT_FDCWD, f->part_path, AT_FDCWD, f->path, flags) == 0) return GGUF_OK;
+    bool unknown = flags && (errno == EINVAL || errno == ENOSYS);
+    if (flags && errno == EEXIST) return look(f->path, f->how, &is, err);
+    if (unknown && rename(f->part_path, f->path) == 0) return GGUF_OK;
+    return fail_errno(err, f->path, GGUF_NO_OFFSET, "rename to the final name");
 }
 
 /* Make the rename itself durable; file systems that cannot flush a folder are left alone. */
@@ -232,23 +389,36 @@ static void sync_folder(const char *path) {
     free(copy);
 }
 
-gguf_code gguf_outfile_commit(gguf_outfile *file, gguf_error *err) {
-    gguf_code code = GGUF_OK;
-    if (fsync(file->fd) != 0) code = fail_errno(err, file->path, GGUF_NO_OFFSET, "flush to disk");
-    if (!code) code = rename_part(file, err);
-    if (code) {
-        gguf_outfile_discard(file);
-        return code;
-    }
-    sync_folder(file->path);
-    close_handle(file);
-    return GGUF_OK;
+static gguf_code commit_file(const gguf_outfile *file, gguf_error *err) {
+    if (fsync(file->fd) != 0) return fail_errno(err, file->path, GGUF_NO_OFFSET, "flush to disk");
+    gguf_code code = rename_part(file, err);
+    if (!code) sync_folder(file->path);
+    return code;
 }
 
-gguf_code gguf_outfile_save(const char *path, const void *bytes, size_t n, bool replace,
+static gguf_code commit_stream(gguf_outfile *file, gguf_error *err) {
+    gguf_code code = put_zeros(file, file->n_bytes, err);
+    if (!code && close(file->fd) != 0)
+        code = fail_errno(err, file->path, GGUF_NO_OFFSET, "write");
+    else if (code)
+        close(file->fd);
+    file->fd = -1;
+    return code;
+}
+
+gguf_code gguf_outfile_commit(gguf_outfile *file, gguf_error *err) {
+    gguf_code code = file->part_path ? commit_file(file, err) : commit_stream(file, err);
+    if (code)
+        gguf_outfile_discard(file);
+    else
+        close_handle(file);
+    return code;
+}
+
+gguf_code gguf_outfile_save(const char *path, const void *bytes, size_t n, unsigned how,
                             gguf_error *err) {
     gguf_outfile *file;
-    gguf_code code = gguf_outfile_open(path, n, replace, &file, err);
+    gguf_code code = gguf_outfile_open(path, n, how, &file, err);
     if (code) return code;
     code = gguf_outfile_write(file, bytes, n, 0, err);
     if (!code) return gguf_outfile_commit(file, err);

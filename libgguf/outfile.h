@@ -1,5 +1,10 @@
-/* Every output file goes through here: a temporary beside it (PATH.part), positioned writes, flush
- * to disk, rename. The output appears whole or not at all. */
+/* Every output goes through here, and only here it is decided what an output may take the place of:
+ * nothing, or a regular file that this process does not read (libgguf/inputs.h). Links are
+ * resolved; folders, sockets, block devices and links that lead nowhere are refused.
+ *
+ * A file is written as a temporary beside it (PATH.part), flushed to disk and renamed: it appears
+ * whole or not at all. A pipe, a character device, "-" and /dev/stdout are streams: their bytes
+ * leave in order, and the node stays what it is. */
 #ifndef LIBGGUF_OUTFILE_H
 #define LIBGGUF_OUTFILE_H
 
@@ -12,29 +17,47 @@
 
 typedef struct gguf_outfile gguf_outfile;
 
-/* Whether an output could be created at all; to be asked before long work.
- * Errors: GGUF_E_EXISTS, GGUF_E_IO (its folder is absent or not writable). */
-gguf_code gguf_outfile_check(const char *path, bool replace, gguf_error *err);
+/* How an output is opened; flags to be joined. */
+enum {
+    GGUF_OUT_REPLACE = 1,   /* GGUF_WRITE_REPLACE: an existing regular file may be replaced */
+    GGUF_OUT_STREAM = 2,    /* GGUF_WRITE_STREAM: the bytes come in order, it may be a stream */
+    GGUF_OUT_OVER_INPUT = 4 /* even what this process reads: an edit of the file itself */
+};
 
-/* Create the temporary file.
+/* "-", or one of the names of standard output. */
+bool gguf_is_stdout(const char *path);
+
+/* Whether an output could be created at all; to be asked before long work.
+ * Errors: GGUF_E_EXISTS; GGUF_E_USAGE an input of this run, or a stream where none may be;
+ * GGUF_E_IO (its folder is absent or not writable, or there is what no output can replace). */
+gguf_code gguf_outfile_check(const char *path, unsigned how, gguf_error *err);
+
+/* Check that an open file beside an output, such as a journal or a temporary, may be written to: a
+ * regular file with one name that is no input. Errors: GGUF_E_IO, GGUF_E_USAGE. */
+gguf_code gguf_outfile_check_side(int fd, const char *path, gguf_error *err);
+/* How to open one: links are not followed, pipes not waited for. */
+#define GGUF_OUT_SIDE_FLAGS (O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC)
+
+/* Create the temporary file, or open the stream.
  *   n_bytes  the final size, reserved on disk where the file system can, and zeros until written;
  *            0 = not known yet
- *   replace  whether an existing `path` may be replaced; it keeps its permissions, and a link keeps
- *            pointing to it
- * Errors: GGUF_E_EXISTS, GGUF_E_IO (also: another process writes it), GGUF_E_NOSPACE. */
-gguf_code gguf_outfile_open(const char *path, uint64_t n_bytes, bool replace, gguf_outfile **out,
+ *   how      GGUF_OUT_ flags; what is replaced keeps its permissions, and a link keeps pointing to
+ * it Errors: those of gguf_outfile_check; GGUF_E_IO also where another process writes it;
+ * GGUF_E_NOSPACE. */
+gguf_code gguf_outfile_open(const char *path, uint64_t n_bytes, unsigned how, gguf_outfile **out,
                             gguf_error *err);
 
 /* Go on with the temporary file that gguf_outfile_keep left, or that a killed process did; what it
  * holds stays. Errors: those of gguf_outfile_open; GGUF_E_MISSING if there is none. */
-gguf_code gguf_outfile_reopen(const char *path, uint64_t n_bytes, bool replace, gguf_outfile **out,
+gguf_code gguf_outfile_reopen(const char *path, uint64_t n_bytes, unsigned how, gguf_outfile **out,
                               gguf_error *err);
 
 /* Read n bytes at off back. Threads: safe. */
 gguf_code gguf_outfile_read(const gguf_outfile *file, void *bytes, size_t n, uint64_t off,
                             gguf_error *err);
 
-/* Write n bytes at off. Threads: safe for ranges that do not overlap. */
+/* Write n bytes at off. Of a stream the offsets must not fall; what is left out is zero
+ * (GGUF_E_USAGE where they fall). Threads: safe for ranges of a file that do not overlap. */
 gguf_code gguf_outfile_write(gguf_outfile *file, const void *bytes, size_t n, uint64_t off,
                              gguf_error *err);
 
@@ -43,8 +66,8 @@ gguf_code gguf_outfile_write(gguf_outfile *file, const void *bytes, size_t n, ui
 gguf_code gguf_outfile_copy(gguf_outfile *file, int src_fd, const char *src_path, uint64_t src_off,
                             uint64_t n, uint64_t off, const atomic_bool *cancel, gguf_error *err);
 
-/* Flush to disk and rename to the final path. Frees the handle; on failure nothing is left behind.
- */
+/* Flush to disk and rename to the final path, or end the stream. Frees the handle; on failure
+ * nothing is left behind. */
 gguf_code gguf_outfile_commit(gguf_outfile *file, gguf_error *err);
 
 /* Close the handle and leave the temporary file for gguf_outfile_reopen. Accepts NULL. */
@@ -54,7 +77,7 @@ void gguf_outfile_keep(gguf_outfile *file);
 void gguf_outfile_discard(gguf_outfile *file);
 
 /* Write a whole small file the same way. */
-gguf_code gguf_outfile_save(const char *path, const void *bytes, size_t n, bool replace,
+gguf_code gguf_outfile_save(const char *path, const void *bytes, size_t n, unsigned how,
                             gguf_error *err);
 
 #endif

@@ -4,8 +4,10 @@
 #include "libgguf/index.h"
 #include "libgguf/map.h"
 #include "libgguf/meta_internal.h"
+#include "libgguf/placeholder.h"
 #include "libgguf/split.h"
 #include "libgguf/swap.h"
+#include "libgguf/verify.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -38,9 +40,12 @@ struct gguf_file {
 };
 
 static void read_version(gguf_cursor *c, shard *f) {
+    bool is_gguf = c->len >= 4 && memcmp(c->base, "GGUF", 4) == 0;
+    if (!is_gguf)
+        c->code = gguf_placeholder_check(c->base, c->len, GGUF_EXPECTED_BINARY, c->file, c->err);
     const uint8_t *magic = gguf_cursor_take(c, 4, "the magic");
     if (!magic) return;
-    if (memcmp(magic, "GGUF", 4) != 0) {
+    if (!is_gguf) {
         gguf_cursor_fail(c, GGUF_E_FORMAT, 0, "not a GGUF file: it starts with %02x %02x %02x %02x",
                          magic[0], magic[1], magic[2], magic[3]);
         return;
@@ -188,10 +193,39 @@ static void read_tensor_info(gguf_cursor *c, gguf_file *f, const shard *s, gguf_
     if (!c->code) index_tensor(c, f, t, start);
 }
 
+/* How long the file has to be; 0 if its tensors do not follow each other, so that an end beyond the
+ * file is an error of an offset. */
+uint64_t gguf_wanted_bytes(const gguf_tensor *tensors, size_t n, uint64_t data_off,
+                           uint32_t alignment) {
+    uint64_t packed = data_off, last = data_off, end, size;
+    for (size_t i = 0; i < n; i++) {
+        if (!gguf_add_u64(data_off, tensors[i].data_off, &end) ||
+            !gguf_add_u64(end, tensors[i].n_bytes, &end) ||
+            !gguf_align_u64(tensors[i].n_bytes, alignment, &size) ||
+            !gguf_add_u64(packed, size, &packed))
+            return 0;
+        if (end > last) last = end;
+    }
+    return last <= packed ? last : 0;
+}
+
+static void check_whole(gguf_cursor *c, const shard *s, const gguf_tensor *tensors, size_t n) {
+    uint64_t wanted = gguf_wanted_bytes(tensors, n, s->data_off, s->alignment);
+    size_t n_cut = 0;
+    for (size_t i = 0; i < n && wanted; i++)
+        n_cut += s->data_off + tensors[i].data_off + tensors[i].n_bytes > s->map.n_bytes;
+    if (n_cut)
+        gguf_cursor_fail(c, GGUF_E_TRUNCATED, s->map.n_bytes,
+                         "the file is cut off: %" PRIu64 " of %" PRIu64
+                         " bytes are there, %zu of %zu tensors are not whole",
+                         s->map.n_bytes, wanted, n_cut, n);
+}
+
 /* Tensor data must lie inside the file; needs the end of the infos, hence a pass of its own. */
 static void place_tensors(gguf_cursor *c, shard *s, gguf_tensor *tensors, size_t n) {
     if (c->code) return;
     if (!gguf_align_u64(c->pos, s->alignment, &s->data_off)) s->data_off = c->pos;
+    check_whole(c, s, tensors, n);
     for (size_t i = 0; i < n && !c->code; i++) {
         gguf_tensor *t = &tensors[i];
         uint64_t end;
@@ -255,7 +289,8 @@ static gguf_code add_shard(gguf_file *f, char *path, gguf_map map, gguf_open_fla
     }
     shard *s = &f->shards[f->n_shards++];
     *s = (shard){.path = path, .map = map, .meta = meta};
-    gguf_cursor c = {.base = map.data, .len = map.n_bytes, .file = path, .err = err};
+    gguf_error why = {0};
+    gguf_cursor c = {.base = map.data, .len = map.n_bytes, .file = path, .err = &why};
     if ((flags & GGUF_OPEN_BIG_ENDIAN) && map.n_bytes >= 8 && gguf_is_big_endian(map.data)) {
         size_t n = 0;
         gguf_code code = gguf_header_swap(map.data, map.n_bytes, path, &s->swapped, &n, err);
@@ -265,7 +300,12 @@ static gguf_code add_shard(gguf_file *f, char *path, gguf_map map, gguf_open_fla
         c.len = n;
     }
     read_header(&c, f, s, flags);
-    return c.code;
+    if (!c.code || s->data_off || why.code != GGUF_E_TRUNCATED || map.n_bytes == 0)
+        return why.code ? gguf_fail(err, c.code, path, why.offset, "%s", why.message) : c.code;
+    return gguf_fail(err, c.code, path, why.offset,
+                     "the file is broken or cut off inside its header, %" PRIu64
+                     " bytes are there: %s",
+                     map.n_bytes, why.message);
 }
 
 static gguf_code open_shard(gguf_file *f, const char *path, gguf_open_flags flags,

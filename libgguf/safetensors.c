@@ -4,6 +4,7 @@
 #include "libgguf/json.h"
 #include "libgguf/map.h"
 #include "libgguf/outfile.h"
+#include "libgguf/placeholder.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -22,6 +23,7 @@ typedef struct st_reader {
     const gguf_memory_file *memory; /* instead of fd, or NULL */
     char *text;                     /* the JSON header */
     uint64_t n_header, n_file;
+    uint64_t n_wanted; /* bytes of data that the header speaks of */
     gguf_checkpoint_tensor *tensors;
     size_t n_tensors;
     gguf_error *err;
@@ -67,8 +69,17 @@ static gguf_code read_extent_of(st_reader *r, void *dst, size_t n, uint64_t off)
     return GGUF_OK;
 }
 
+/* A pointer, a web page or a message in the place of the file. */
+static gguf_code check_placeholder(st_reader *r) {
+    char start[1024];
+    size_t n = r->n_file < sizeof start ? (size_t)r->n_file : sizeof start;
+    gguf_code code = read_extent_of(r, start, n, 0);
+    return code ? code : gguf_placeholder_check(start, n, GGUF_EXPECTED_BINARY, r->path, r->err);
+}
+
 static gguf_code read_header_text(st_reader *r) {
     gguf_code code = measure_file(r);
+    if (!code) code = check_placeholder(r);
     if (code) return code;
     if (r->n_file < 8)
         return fail_at(r, GGUF_E_TRUNCATED, (int64_t)r->n_file,
@@ -81,7 +92,9 @@ static gguf_code read_header_text(st_reader *r) {
                          MAX_HEADER_BYTES);
     if (r->n_header > r->n_file - 8)
         return gguf_fail(r->err, GGUF_E_TRUNCATED, r->path, (int64_t)r->n_file,
-                         "the header of %" PRIu64 " bytes is cut off", r->n_header);
+                         "the file is cut off: %" PRIu64 " bytes are there, and its header alone "
+                         "has %" PRIu64,
+                         r->n_file, r->n_header);
     r->text = malloc(r->n_header + 1);
     if (!r->text) return fail_at(r, GGUF_E_NOMEM, GGUF_NO_OFFSET, "out of memory");
     r->text[r->n_header] = '\0';
@@ -121,9 +134,10 @@ static gguf_code read_extent(st_reader *r, gguf_checkpoint_tensor *t, const json
             (int)(t->name.len < 200 ? t->name.len : 200), t->name.ptr, n_bits / 8, end - begin);
     if (end > n_data)
         return gguf_fail(r->err, GGUF_E_TRUNCATED, r->path, (int64_t)r->n_file,
-                         "tensor '%.*s' ends at byte %" PRIu64
-                         " of the data, but the file has only %" PRIu64,
-                         (int)(t->name.len < 200 ? t->name.len : 200), t->name.ptr, end, n_data);
+                         "the file is cut off: %" PRIu64 " of %" PRIu64
+                         " bytes are there (tensor '%.*s' is not whole)",
+                         r->n_file, 8 + r->n_header + r->n_wanted,
+                         (int)(t->name.len < 200 ? t->name.len : 200), t->name.ptr);
     t->off = 8 + r->n_header + begin;
     t->n_bytes = end - begin;
     return GGUF_OK;
@@ -154,7 +168,18 @@ static gguf_code check_string_map(st_reader *r, json_t *metadata) {
     return GGUF_OK;
 }
 
+static void measure_data(st_reader *r, const json_t *root) {
+    const char *name;
+    json_t *entry;
+    json_object_foreach((json_t *)(uintptr_t)root, name, entry) {
+        uint64_t end;
+        const json_t *offsets = json_object_get(entry, "data_offsets");
+        if (gguf_json_u64(json_array_get(offsets, 1), &end) && end > r->n_wanted) r->n_wanted = end;
+    }
+}
+
 static gguf_code read_entries(st_reader *r, json_t *root) {
+    measure_data(r, root);
     r->tensors = calloc(json_object_size(root) + 1, sizeof *r->tensors);
     if (!r->tensors) return fail_at(r, GGUF_E_NOMEM, GGUF_NO_OFFSET, "out of memory");
     for (void *it = json_object_iter(root); it; it = json_object_iter_next(root, it)) {
@@ -236,7 +261,9 @@ gguf_code gguf_safetensors_save_f32(const char *path, const char *name, const ui
     /* The header is padded so that the data is aligned to 8. */
     uint64_t n_header = (strlen(text) + 7) / 8 * 8;
     gguf_outfile *out;
-    gguf_code code = gguf_outfile_open(path, 8 + n_header + n_bytes, replace, &out, err);
+    gguf_code code =
+        gguf_outfile_open(path, 8 + n_header + n_bytes,
+                          (replace ? GGUF_OUT_REPLACE : 0) | GGUF_OUT_STREAM, &out, err);
     if (!code) {
         char pad[8] = "       ";
         code = gguf_outfile_write(out, &n_header, 8, 0, err);

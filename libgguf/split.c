@@ -28,7 +28,7 @@ static void copy_keys(gguf_meta *to, const gguf_meta *from) {
 
 typedef struct writer {
     const gguf_file *source;
-    bool replace;
+    unsigned how; /* GGUF_OUT_ flags */
     const atomic_bool *cancel;
 } writer;
 
@@ -56,7 +56,7 @@ static gguf_code write_file(const writer *w, const gguf_meta *meta, size_t first
     for (size_t i = 0; i < n; i++) placed[i] = *gguf_file_tensor(w->source, first + i);
     gguf_code code = gguf_layout(placed, n, alignment, &data_bytes, err);
     if (!code) code = gguf_header_encode(meta, placed, n, alignment, &header, &header_bytes, err);
-    if (!code) code = gguf_outfile_open(path, header_bytes + data_bytes, w->replace, &out, err);
+    if (!code) code = gguf_outfile_open(path, header_bytes + data_bytes, w->how, &out, err);
     if (!code) code = gguf_outfile_write(out, header, header_bytes, 0, err);
     if (!code) code = copy_tensors(w, placed, first, n, header_bytes, out, err);
     free(header);
@@ -68,7 +68,7 @@ static gguf_code write_file(const writer *w, const gguf_meta *meta, size_t first
 
 gguf_code gguf_merge(const gguf_file *file, const char *path, bool replace,
                      const atomic_bool *cancel, gguf_error *err) {
-    const writer w = {file, replace, cancel};
+    const writer w = {file, GGUF_OUT_STREAM | (replace ? GGUF_OUT_REPLACE : 0), cancel};
     gguf_meta *meta = gguf_meta_new();
     if (!meta) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     copy_keys(meta, gguf_file_meta(file));
@@ -132,7 +132,7 @@ static uint32_t count_shards(const gguf_file *file, const gguf_split_opts *opts)
 
 static gguf_code write_shard(const gguf_file *file, const char *path, uint32_t count, uint32_t no,
                              size_t first, size_t n, const gguf_split_opts *opts, gguf_error *err) {
-    const writer w = {file, opts->replace, opts->cancel};
+    const writer w = {file, opts->replace ? GGUF_OUT_REPLACE : 0, opts->cancel};
     gguf_meta *meta = NULL;
     gguf_code code = gguf_shard_meta(gguf_file_meta(file), gguf_file_alignment(file),
                                      gguf_file_n_tensors(file), count, no, &meta, err);
@@ -148,13 +148,24 @@ static void remove_shards(const char *prefix, uint32_t count, uint32_t n_written
         if (gguf_shard_name(prefix, count, no, path, sizeof path)) unlink(path);
 }
 
-gguf_code gguf_split(const gguf_file *file, const char *prefix, const gguf_split_opts *opts,
-                     gguf_error *err) {
+/* Every name, before the first byte. */
+static gguf_code check_names(const char *prefix, uint32_t count, const gguf_split_opts *opts,
+                             gguf_error *err) {
     char path[MAX_PATH_BYTES];
-    if (!opts->max_bytes && !opts->max_tensors)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "no size or count to split by");
+    gguf_code code = gguf_shard_sets_check(prefix, count, opts->replace, err);
+    for (uint32_t no = 0; no < count && !code; no++)
+        code = gguf_shard_name(prefix, count, no, path, sizeof path)
+                   ? gguf_outfile_check(path, opts->replace ? GGUF_OUT_REPLACE : 0, err)
+                   : gguf_fail(err, GGUF_E_USAGE, prefix, GGUF_NO_OFFSET, "the name is too long");
+    return code;
+}
+
+static gguf_code split(const gguf_file *file, const char *prefix, const gguf_split_opts *opts,
+                       gguf_error *err) {
+    char path[MAX_PATH_BYTES];
     uint32_t count = count_shards(file, opts), no = 0;
     gguf_code code = check_counts(gguf_file_n_tensors(file), count, err);
+    if (!code && !opts->dry_run) code = check_names(prefix, count, opts, err);
     for (size_t first = 0; no < count && !code; no++) {
         uint64_t n_bytes;
         size_t n = shard_length(file, first, opts, &n_bytes);
@@ -164,6 +175,18 @@ gguf_code gguf_split(const gguf_file *file, const char *prefix, const gguf_split
         if (!code && opts->on_shard) opts->on_shard(opts->ctx, path, n, n_bytes);
         first += n;
     }
-    if (code && !opts->dry_run && !opts->replace) remove_shards(prefix, count, no - 1);
+    if (code && no && !opts->dry_run && !opts->replace) remove_shards(prefix, count, no - 1);
+    if (!code && !opts->dry_run) code = gguf_shard_sets_clean(prefix, count, err);
+    return code;
+}
+
+gguf_code gguf_split(const gguf_file *file, const char *path, const gguf_split_opts *opts,
+                     gguf_error *err) {
+    if (!opts->max_bytes && !opts->max_tensors)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "no size or count to split by");
+    char *prefix = strndup(path, gguf_shard_prefix_bytes(path));
+    if (!prefix) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    gguf_code code = split(file, prefix, opts, err);
+    free(prefix);
     return code;
 }

@@ -10,6 +10,17 @@
 bool gguf_shard_name(const char *prefix, uint32_t count, uint32_t no, char *out, size_t room);
 /* The name of shard `no` from that of the first; false if it is not named like one of `count`. */
 bool gguf_shard_sibling(const char *first, uint32_t count, uint32_t no, char *out, size_t room);
+/* How many shards a model has whose first one is named so; 0 if the name is not of that form. */
+uint32_t gguf_shard_count(const char *first);
+/* How much of an output's name is the prefix of its shards: all but an ending .gguf. */
+size_t gguf_shard_prefix_bytes(const char *path);
+
+/* Another set of shards under the same prefix, with another number of them, would stay beside a new
+ * one and be taken for it. Whether it may go: GGUF_E_EXISTS without `replace`, GGUF_E_USAGE where
+ * this process reads one of its files, GGUF_E_IO where one is no regular file. */
+gguf_code gguf_shard_sets_check(const char *prefix, uint32_t count, bool replace, gguf_error *err);
+/* Remove it, once the new one is there. Errors: as above, GGUF_E_IO. */
+gguf_code gguf_shard_sets_clean(const char *prefix, uint32_t count, gguf_error *err);
 
 /* Keys that belong to one file and not to its model: split.* and the padding of edits. */
 bool gguf_is_file_key(gguf_str key);
@@ -33,9 +44,11 @@ gguf_code gguf_shard_meta(const gguf_meta *model, uint32_t alignment, size_t n_t
                           uint32_t count, uint32_t no, gguf_meta **out, gguf_error *err);
 
 /* Write the tensors of a model to PREFIX-0000N-of-0000M.gguf, in order. Shard 0 gets all metadata.
+ *   path  the prefix; an ending .gguf of it is left away. Sets of another number of shards under it
+ *         are replaced like the files themselves
  * Errors: GGUF_E_USAGE neither limit is set, GGUF_E_LIMIT, those of outputs. On failure no shard is
  * left behind. */
-gguf_code gguf_split(const gguf_file *file, const char *prefix, const gguf_split_opts *opts,
+gguf_code gguf_split(const gguf_file *file, const char *path, const gguf_split_opts *opts,
                      gguf_error *err);
 
 /* Write all tensors of a (split) model into one file. */

@@ -47,7 +47,9 @@ gguf_code gguf_file_swap(const gguf_file *file, const char *path, bool replace,
     const uint8_t *start = gguf_file_header(file);
     gguf_code code = gguf_header_swap(start, gguf_file_shard_bytes(file, 0), gguf_file_path(file),
                                       &header, &n, err);
-    if (!code) code = gguf_outfile_open(path, gguf_file_bytes(file), replace, &out, err);
+    if (!code)
+        code = gguf_outfile_open(path, gguf_file_bytes(file),
+                                 (replace ? GGUF_OUT_REPLACE : 0) | GGUF_OUT_STREAM, &out, err);
     if (!code) code = gguf_outfile_write(out, header, n, 0, err);
     if (!code) code = swap_tensors(file, out, cancel, err);
     free(header);

@@ -1,6 +1,8 @@
 /* Reading text files, compressed or not (zlib reads both). */
 #include "libgguf/dynbuf.h"
+#include "libgguf/inputs.h"
 #include "libgguf/map.h"
+#include "libgguf/placeholder.h"
 
 #include <errno.h>
 #include <string.h>
@@ -41,6 +43,7 @@ static gguf_code read_all(gzFile file, const char *path, gguf_dynbuf *buf, gguf_
 gguf_code gguf_read_text(const char *path, char **out, size_t *n_bytes, gguf_error *err) {
     struct stat st;
     *out = NULL;
+    gguf_inputs_add(path);
     gzFile file = stat(path, &st) == 0 && S_ISDIR(st.st_mode) ? NULL : gzopen(path, "rb");
     if (!file)
         return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot open: %s",
@@ -49,6 +52,7 @@ gguf_code gguf_read_text(const char *path, char **out, size_t *n_bytes, gguf_err
     gguf_dynbuf_init(&buf, MAX_TEXT_BYTES);
     gguf_code code = read_all(file, path, &buf, err);
     gzclose(file);
+    if (!code) code = gguf_placeholder_check(buf.data, buf.len - 1, GGUF_EXPECTED_ANY, path, err);
     if (code) {
         gguf_dynbuf_clear(&buf);
         return code;

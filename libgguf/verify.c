@@ -6,6 +6,7 @@
 #include "libgguf/index.h"
 #include "libgguf/map.h"
 #include "libgguf/meta_internal.h"
+#include "libgguf/placeholder.h"
 #include "libgguf/swap.h"
 
 #include <inttypes.h>
@@ -44,6 +45,10 @@ typedef struct walk {
 /* The cursor's failure becomes a finding, once. */
 static bool stopped(walk *w) {
     if (!w->c.code) return false;
+    if (w->err.code == GGUF_E_TRUNCATED) /* without an offset it comes first */
+        ADD(w, GGUF_NO_OFFSET,
+            "the file is broken or cut off inside its header, %" PRIu64 " bytes are there",
+            w->scan->map.n_bytes);
     if (w->err.code) ADD(w, w->err.offset, "%s", w->err.message);
     w->err.code = GGUF_OK;
     return true;
@@ -246,15 +251,18 @@ static int compare_extents(const void *a, const void *b) {
     return x->tensor < y->tensor ? -1 : x->tensor > y->tensor;
 }
 
-static size_t place(walk *w, extent *extents) {
-    size_t n = 0;
+static size_t place(walk *w, extent *extents, bool *is_cut) {
+    size_t n = 0, n_cut = 0;
+    uint64_t wanted = gguf_wanted_bytes(w->scan->tensors, w->scan->n_tensors, w->scan->data_off,
+                                        w->scan->alignment);
     for (size_t i = 0; i < w->scan->n_tensors; i++) {
         gguf_tensor *t = &w->scan->tensors[i];
         uint64_t end = 0;
         bool known = gguf_type_layout_of(t->type) && t->n_dims <= GGUF_MAX_DIMS;
         bool fits = gguf_add_u64(w->scan->data_off, t->data_off, &t->file_off) &&
                     gguf_add_u64(t->file_off, t->n_bytes, &end) && end <= w->scan->map.n_bytes;
-        if (!fits)
+        n_cut += !fits;
+        if (!fits && !wanted)
             ADD(w, OFF(w->scan->map.n_bytes),
                 "tensor '%.*s' needs %" PRIu64 " bytes at offset %" PRIu64
                 " of the data section, beyond the end of the file",
@@ -263,6 +271,12 @@ static size_t place(walk *w, extent *extents) {
         if (!fits) t->file_off = UINT64_MAX;
     }
     qsort(extents, n, sizeof *extents, compare_extents);
+    *is_cut = wanted && n_cut;
+    if (*is_cut) /* without an offset it comes first */
+        ADD(w, GGUF_NO_OFFSET,
+            "the file is cut off: %" PRIu64 " of %" PRIu64
+            " bytes are there, %zu of %zu tensors are not whole",
+            w->scan->map.n_bytes, wanted, n_cut, w->scan->n_tensors);
     return n;
 }
 
@@ -310,7 +324,7 @@ static void check_extents(walk *w, const extent *e, size_t n, bool has_unknown) 
 
 static gguf_code walk_data(walk *w, gguf_error *err) {
     gguf_scan *s = w->scan;
-    bool has_unknown = false;
+    bool has_unknown = false, is_cut = false;
     if (!gguf_align_u64(w->c.pos, s->alignment, &s->data_off)) s->data_off = w->c.pos;
     if (s->n_tensors && s->data_off > s->map.n_bytes) s->data_off = s->map.n_bytes;
     for (uint64_t at = w->c.pos; at < s->data_off && at < s->map.n_bytes; at++)
@@ -322,8 +336,9 @@ static gguf_code walk_data(walk *w, gguf_error *err) {
     if (!extents) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     for (size_t i = 0; i < s->n_tensors; i++)
         has_unknown |= !gguf_type_layout_of(s->tensors[i].type);
-    size_t n = place(w, extents);
-    if (s->n_tensors || s->map.n_bytes > s->data_off) check_extents(w, extents, n, has_unknown);
+    size_t n = place(w, extents, &is_cut);
+    if (s->n_tensors || s->map.n_bytes > s->data_off)
+        check_extents(w, extents, n, has_unknown || is_cut);
     free(extents);
     return GGUF_OK;
 }
@@ -331,6 +346,12 @@ static gguf_code walk_data(walk *w, gguf_error *err) {
 /* ---- the whole --------------------------------------------------------------------------- */
 
 static bool check_version(walk *w) {
+    gguf_error why = {0};
+    bool is_gguf = w->c.len >= 4 && memcmp(w->c.base, "GGUF", 4) == 0;
+    if (!is_gguf && gguf_placeholder_check(w->c.base, w->c.len, GGUF_EXPECTED_BINARY, NULL, &why)) {
+        ADD(w, GGUF_NO_OFFSET, "%s", why.message);
+        return false;
+    }
     const uint8_t *magic = gguf_cursor_take(&w->c, 4, "the magic");
     if (magic && memcmp(magic, "GGUF", 4) != 0) {
         ADD(w, 0, "not a GGUF file: it starts with %02x %02x %02x %02x", magic[0], magic[1],

@@ -28,6 +28,11 @@ void gguf_findings_sort(gguf_findings *f); /* by offset; equal ones keep their o
 /* A file as far as it could be read. */
 typedef struct gguf_scan gguf_scan;
 
+/* How long a file has to be whose tensors stand in its data section from data_off on; 0 if they do
+ * not follow each other, so that an end beyond the file is an error of an offset and no loss. */
+uint64_t gguf_wanted_bytes(const gguf_tensor *tensors, size_t n, uint64_t data_off,
+                           uint32_t alignment);
+
 /* Map a file, walk over it and add what is wrong with its structure: counts, lengths, types, names,
  * alignment, extents, gaps, padding, bytes behind the last tensor.
  * Errors: GGUF_E_IO, GGUF_E_NOMEM; a broken file is none. */

@@ -13,14 +13,14 @@ struct gguf_writer {
 };
 
 static gguf_code write_header(gguf_writer *w, const char *path, const gguf_meta *meta,
-                              uint32_t alignment, bool replace, gguf_error *err) {
+                              uint32_t alignment, unsigned how, gguf_error *err) {
     uint64_t data_bytes = 0;
     uint8_t *header = NULL;
     size_t n = 0;
     gguf_code code = gguf_layout(w->tensors, w->n_tensors, alignment, &data_bytes, err);
     if (!code)
         code = gguf_header_encode(meta, w->tensors, w->n_tensors, alignment, &header, &n, err);
-    if (!code) code = gguf_outfile_open(path, n + data_bytes, replace, &w->out, err);
+    if (!code) code = gguf_outfile_open(path, n + data_bytes, how, &w->out, err);
     if (!code) code = gguf_outfile_write(w->out, header, n, 0, err);
     w->header_bytes = n;
     free(header);
@@ -28,7 +28,7 @@ static gguf_code write_header(gguf_writer *w, const char *path, const gguf_meta 
 }
 
 gguf_code gguf_writer_open(const char *path, const gguf_meta *meta, gguf_tensor *tensors,
-                           size_t n_tensors, uint32_t alignment, bool replace, gguf_writer **out,
+                           size_t n_tensors, uint32_t alignment, unsigned how, gguf_writer **out,
                            gguf_error *err) {
     *out = NULL;
     gguf_writer *w = calloc(1, sizeof *w);
@@ -39,7 +39,7 @@ gguf_code gguf_writer_open(const char *path, const gguf_meta *meta, gguf_tensor 
     }
     w->n_tensors = n_tensors;
     for (size_t i = 0; i < n_tensors; i++) w->tensors[i] = tensors[i];
-    gguf_code code = write_header(w, path, meta, alignment, replace, err);
+    gguf_code code = write_header(w, path, meta, alignment, how, err);
     if (code) {
         gguf_writer_discard(w);
         return code;

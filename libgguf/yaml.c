@@ -2,6 +2,7 @@
 #include "libgguf/yaml.h"
 #include "libgguf/index.h"
 #include "libgguf/map.h"
+#include "libgguf/placeholder.h"
 
 #include <errno.h>
 #include <stdarg.h>
@@ -227,7 +228,8 @@ gguf_code gguf_yaml_load(const char *path, gguf_yaml_doc **out, gguf_error *err)
     *out = NULL;
     gguf_code code = gguf_read_file(path, MAX_BYTES, &text, &len, err);
     if (code) return code;
-    code = gguf_yaml_parse(text, len, path, out, err);
+    code = gguf_placeholder_check(text, len, GGUF_EXPECTED_BINARY, path, err);
+    if (!code) code = gguf_yaml_parse(text, len, path, out, err);
     free(text);
     return code;
 }

@@ -2,6 +2,7 @@
 #include "libgguf/zip.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -45,7 +46,11 @@ static gguf_code find_directory(const gguf_zip *zip, directory *out, gguf_error 
         end = record(zip, off, END_BYTES, 0x06054b50);
         if (end || off == stop) break;
     }
-    if (!end) return fail(zip, zip->n_bytes, "no end record", err);
+    if (!end)
+        return gguf_fail(err, GGUF_E_TRUNCATED, zip->path, (int64_t)zip->n_bytes,
+                         "ZIP archive: no end record: the file is cut off, %" PRIu64
+                         " bytes are there",
+                         zip->n_bytes);
     *out = (directory){load(end + 16, 4), load(end + 10, 2)};
     const uint8_t *locator =
         off < LOCATOR_BYTES ? NULL : record(zip, off - LOCATOR_BYTES, LOCATOR_BYTES, 0x07064b50);

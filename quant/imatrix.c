@@ -263,8 +263,9 @@ static gguf_code save_file(const char *path, bool replace, const gguf_meta *meta
                            gguf_tensor *tensors, const quant_imatrix_entry *const *sorted, size_t n,
                            gguf_error *err) {
     gguf_writer *writer;
+    unsigned how = GGUF_WRITE_STREAM | (replace ? GGUF_WRITE_REPLACE : 0);
     gguf_code code =
-        gguf_writer_open(path, meta, tensors, 2 * n, GGUF_DEFAULT_ALIGNMENT, replace, &writer, err);
+        gguf_writer_open(path, meta, tensors, 2 * n, GGUF_DEFAULT_ALIGNMENT, how, &writer, err);
     if (code) return code;
     for (size_t i = 0; i < n && !code; i++) {
         const quant_imatrix_entry *e = sorted[i];

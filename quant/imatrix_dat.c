@@ -5,6 +5,7 @@
 #include "libgguf/dynbuf.h"
 #include "libgguf/map.h"
 #include "libgguf/outfile.h"
+#include "libgguf/placeholder.h"
 #include "quant/imatrix.h"
 
 #include <inttypes.h>
@@ -99,7 +100,8 @@ gguf_code quant_imatrix_load_dat(const char *path, quant_imatrix **out, gguf_err
     *out = NULL;
     gguf_code code = gguf_read_file(path, MAX_FILE_BYTES, &bytes, &n, err);
     if (code) return code;
-    code = quant_imatrix_read_dat(bytes, n, path, out, err);
+    code = gguf_placeholder_check(bytes, n, GGUF_EXPECTED_BINARY, path, err);
+    if (!code) code = quant_imatrix_read_dat(bytes, n, path, out, err);
     free(bytes);
     return code;
 }
@@ -129,8 +131,10 @@ gguf_code quant_imatrix_save_dat(const quant_imatrix *im, const char *path, bool
     }
     gguf_dynbuf_put_u32(&buf, info->n_chunks);
     put_name(&buf, info->dataset ? info->dataset : "");
-    gguf_code code = buf.code ? gguf_fail(err, buf.code, path, GGUF_NO_OFFSET, "out of memory")
-                              : gguf_outfile_save(path, buf.data, buf.len, replace, err);
+    gguf_code code =
+        buf.code ? gguf_fail(err, buf.code, path, GGUF_NO_OFFSET, "out of memory")
+                 : gguf_outfile_save(path, buf.data, buf.len,
+                                     GGUF_OUT_STREAM | (replace ? GGUF_OUT_REPLACE : 0), err);
     gguf_dynbuf_clear(&buf);
     return code;
 }

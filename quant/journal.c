@@ -3,6 +3,7 @@
 #include "quant/journal.h"
 
 #include "libgguf/hash.h"
+#include "libgguf/outfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -44,11 +45,18 @@ static gguf_code open_journal(const char *path, int flags, quant_journal **out, 
         quant_journal_close(j, false);
         return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
     }
-    j->fd = open(path, O_RDWR | O_APPEND | O_CLOEXEC | flags, 0666);
+    j->fd = open(path, O_RDWR | O_APPEND | GGUF_OUT_SIDE_FLAGS | (flags & O_CREAT), 0666);
     if (j->fd < 0) {
         gguf_code code = errno == ENOENT ? gguf_fail(err, GGUF_E_MISSING, path, GGUF_NO_OFFSET,
                                                      "there is no unfinished run to go on with")
                                          : fail_errno(err, path, "open");
+        quant_journal_close(j, false);
+        return code;
+    }
+    gguf_code code = gguf_outfile_check_side(j->fd, path, err);
+    if (!code && (flags & O_TRUNC) && ftruncate(j->fd, 0) != 0)
+        code = fail_errno(err, path, "empty");
+    if (code) {
         quant_journal_close(j, false);
         return code;
     }

@@ -2,6 +2,7 @@
 #include "quant/outputs.h"
 
 #include "libgguf/hash.h"
+#include "libgguf/inputs.h"
 #include "libgguf/outfile.h"
 #include "libgguf/split.h"
 #include "quant/quant.h"
@@ -29,8 +30,8 @@ static gguf_code no_memory(gguf_error *err) {
 
 gguf_code quant_shard_path(const char *path, uint32_t n_shards, uint32_t no, char *out, size_t room,
                            gguf_error *err) {
-    size_t n = strlen(path), cut = n > 5 && strcmp(path + n - 5, ".gguf") == 0 ? n - 5 : n;
-    char *prefix = strndup(path, n_shards == 1 ? n : cut);
+    size_t n = strlen(path);
+    char *prefix = strndup(path, n_shards == 1 ? n : gguf_shard_prefix_bytes(path));
     bool fits = prefix && n < room;
     if (fits && n_shards == 1)
         memcpy(out, path, n + 1);
@@ -97,13 +98,30 @@ static uint64_t fingerprint(const quant_plan *plan, const quant_execute_opts *op
 
 /* ---- opening ----------------------------------------------------------------------------- */
 
+/* What is done with sets of another number of shards under the same name. */
+typedef enum sets_step { SETS_CHECK, SETS_CLEAN } sets_step;
+
+static gguf_code other_sets(const quant_outputs *o, sets_step step, gguf_error *err) {
+    uint32_t count = o->plan->n_shards;
+    if (count == 1) return GGUF_OK;
+    char *prefix = strndup(o->path, gguf_shard_prefix_bytes(o->path));
+    if (!prefix) return no_memory(err);
+    gguf_code code = step == SETS_CHECK
+                         ? gguf_shard_sets_check(prefix, count, o->opts->replace, err)
+                         : gguf_shard_sets_clean(prefix, count, err);
+    free(prefix);
+    return code;
+}
+
 /* A run that was killed between its renames left the first shards under their final names. */
 static void take_back(const char *path, uint64_t n_bytes) {
     char part[MAX_PATH_BYTES + 8];
     struct stat st;
     int n = snprintf(part, sizeof part, "%s.part", path);
     if (n < 0 || (size_t)n >= sizeof part || access(part, F_OK) == 0) return;
-    if (stat(path, &st) == 0 && (uint64_t)st.st_size == n_bytes) rename(path, part);
+    bool is_ours = lstat(path, &st) == 0 && S_ISREG(st.st_mode) &&
+                   (uint64_t)st.st_size == n_bytes && !gguf_inputs_have(&st);
+    if (is_ours) rename(path, part);
 }
 
 static gguf_code open_file(quant_outputs *o, uint32_t no, gguf_error *err) {
@@ -125,8 +143,8 @@ static gguf_code open_file(quant_outputs *o, uint32_t no, gguf_error *err) {
 /* The journal comes first when resuming, and last when starting: it vouches for the files. */
 static gguf_code open_all(quant_outputs *o, gguf_error *err) {
     uint64_t print = fingerprint(o->plan, o->opts);
-    gguf_code code = GGUF_OK;
-    if (o->opts->resume) {
+    gguf_code code = other_sets(o, SETS_CHECK, err);
+    if (!code && o->opts->resume) {
         gguf_error none = {0};
         code = quant_journal_open(o->journal_path, print, &o->journal, &none);
         o->resumed = code == GGUF_OK;
@@ -220,9 +238,10 @@ gguf_code quant_outputs_commit(quant_outputs *o, gguf_error *err) {
         quant_outputs_discard(o);
         return code;
     }
+    code = other_sets(o, SETS_CLEAN, err);
     quant_journal_close(o->journal, true);
     free_outputs(o);
-    return GGUF_OK;
+    return code;
 }
 
 void quant_outputs_discard(quant_outputs *o) {

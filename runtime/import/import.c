@@ -1,4 +1,5 @@
 /* Opening a model for import. */
+#include "libgguf/placeholder.h"
 #include "runtime/import/import_internal.h"
 #include "runtime/tokenizer/tokenizer.h"
 
@@ -288,6 +289,17 @@ static bool is_gguf_file(const char *path) {
     return found || (dot && strcmp(dot, ".gguf") == 0);
 }
 
+/* Before a config is looked for beside it. */
+static gguf_code check_placeholder(const char *path, gguf_error *err) {
+    char start[1024];
+    FILE *f = fopen(path, "rb");
+    if (!f)
+        return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot open: %s", strerror(errno));
+    size_t n = fread(start, 1, sizeof start, f);
+    fclose(f);
+    return gguf_placeholder_check(start, n, GGUF_EXPECTED_BINARY, path, err);
+}
+
 static gguf_code open_path(rt_import *import, const char *path, const rt_import_opts *opts,
                            gguf_error *err) {
     struct stat st;
@@ -302,6 +314,7 @@ static gguf_code open_path(rt_import *import, const char *path, const rt_import_
         return code;
     }
     bool adapter = false;
+    if (S_ISREG(st.st_mode)) code = check_placeholder(path, err);
     if (S_ISDIR(st.st_mode)) code = load_adapter_config(import, &adapter, err);
     if (code) return code;
     return adapter ? import_adapter(import, opts, err) : import_checkpoint(import, path, opts, err);

@@ -242,8 +242,8 @@ static gguf_code start_saver(meter *m, gguf_error *err) {
     rt_base_put_header(&s->layout, 0, header);
     gguf_hasher_add(s->hasher, header + RT_BASE_HASHED_FROM, sizeof header - RT_BASE_HASHED_FROM);
     return gguf_outfile_open(m->opts->save_base,
-                             RT_BASE_HEADER_BYTES + n_rows * s->layout.row_bytes, m->opts->replace,
-                             &s->file, err);
+                             RT_BASE_HEADER_BYTES + n_rows * s->layout.row_bytes,
+                             m->opts->replace ? GGUF_OUT_REPLACE : 0, &s->file, err);
 }
 
 static gguf_code finish_saver(meter *m, gguf_error *err) {

@@ -14,6 +14,7 @@
 
 #include "libgguf/cursor.h"
 #include "libgguf/hash.h"
+#include "libgguf/placeholder.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -350,6 +351,7 @@ gguf_code rt_quality_base_open(const char *path, rt_quality_base **out, gguf_err
     if (!base) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     gguf_code code = gguf_map_open(path, &base->map, err);
     gguf_cursor c = {.base = base->map.data, .len = base->map.n_bytes, .file = path, .err = err};
+    if (!code) code = gguf_placeholder_check(c.base, c.len, GGUF_EXPECTED_BINARY, path, err);
     if (!code) code = read_header(&c, &base->layout, &hash);
     if (!code) code = check_header(&c, &base->layout);
     if (!code && gguf_xxh3(c.base + RT_BASE_HASHED_FROM, c.len - RT_BASE_HASHED_FROM, 0) != hash)

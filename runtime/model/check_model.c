@@ -1,6 +1,8 @@
 /* Checks of keys, tokenizer arrays and chat templates. */
 #include "runtime/model/check_model.h"
 #include "runtime/model/arch.h"
+#include "runtime/model/check_internal.h"
+#include "runtime/model/check_model.h"
 #include "runtime/template/template_ast.h"
 
 #include <inttypes.h>
@@ -77,14 +79,13 @@ static void check_zero(checker *k, const char *arch, const char *key) {
 
 static void check_architecture(checker *k) {
     const gguf_kv *kv = gguf_meta_find(k->meta, "general.architecture");
-    gguf_str name, type;
+    gguf_str name;
     char arch[128];
+    if (rt_check_part(k->meta, k->complete, k->found)) return;
     if (!kv) {
-        bool is_model = !gguf_kv_str(gguf_meta_find(k->meta, "general.type"), &type) ||
-                        gguf_str_eq(type, "model");
         const gguf_kv *part = gguf_meta_find(k->meta, "split.no");
         uint64_t number = 0;
-        if (k->complete && is_model && !(gguf_kv_u64(part, &number) && number > 0))
+        if (k->complete && !(gguf_kv_u64(part, &number) && number > 0))
             ADD(k, GGUF_NO_OFFSET, "the key 'general.architecture' is missing");
         return;
     }
@@ -93,8 +94,6 @@ static void check_architecture(checker *k) {
             gguf_value_type_name(kv->type));
         return;
     }
-    if (gguf_kv_str(gguf_meta_find(k->meta, "general.type"), &type) && !gguf_str_eq(type, "model"))
-        return;
     if (gguf_str_eq(name, "none")) return; /* a vocabulary alone */
     snprintf(arch, sizeof arch, "%.*s", (int)(name.len < 100 ? name.len : 100), name.ptr);
     rt_arch *described = NULL;
@@ -104,7 +103,7 @@ static void check_architecture(checker *k) {
         check_described(k, described);
     else if (code == GGUF_E_NOMEM)
         k->code = gguf_fail(k->err, code, NULL, GGUF_NO_OFFSET, "out of memory");
-    else
+    else if (rt_check_speaks(k->meta, name))
         check_common(k, arch);
     rt_arch_close(described);
     static const char *const nonzero[] = {"block_count", "context_length", "embedding_length",

@@ -56,7 +56,7 @@ static const struct {
     {"[]", 0, GGUF_E_FORMAT, 8, "no object"},
     {"{" A "} x", 8, GGUF_E_FORMAT, -2, "JSON"},
     {"{" A "," A "}", 8, GGUF_E_DUPLICATE, -2, "duplicate"},
-    {"{" A "," B "}", 15, GGUF_E_TRUNCATED, -2, "ends at byte 16"},
+    {"{" A "," B "}", 15, GGUF_E_TRUNCATED, -2, "134 of 135 bytes"},
     {"{" A "," B "}", 17, GGUF_E_FORMAT, -2, "1 bytes after"},
     {"{" B "}", 16, GGUF_E_FORMAT, 9, "gap"},
     {"{" A ",\"c\":{\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[4,12]}}", 12, GGUF_E_FORMAT,

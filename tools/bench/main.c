@@ -211,6 +211,7 @@ int main(int argc, char **argv) {
         .set = set_option,
         .run = run,
         .ctx = &o,
+        .reads = "file base choices",
         .verbs = verb_names};
     int status = tool_main(&spec, argc, argv);
     free(o.prompts);

@@ -1,6 +1,7 @@
 /* quality --choices: multiple-choice questions, one JSON object a line. */
 #include "libgguf/json.h"
 #include "libgguf/map.h"
+#include "libgguf/placeholder.h"
 #include "runtime/measure/choices.h"
 #include "runtime/tokenizer/tokenizer.h"
 #include "tools/bench/bench.h"
@@ -102,6 +103,7 @@ static gguf_code read_questions(exam *e) {
     size_t n_bytes = 0;
     uint64_t line = 0;
     gguf_code code = gguf_read_text(e->path, &text, &n_bytes, e->err);
+    if (!code) code = gguf_placeholder_check(text, n_bytes, GGUF_EXPECTED_CONTENT, e->path, e->err);
     for (size_t at = 0; at < n_bytes && !code;) {
         const char *newline = memchr(text + at, '\n', n_bytes - at);
         size_t len = newline ? (size_t)(newline - text) - at : n_bytes - at;

@@ -2,6 +2,7 @@
 #include "libgguf/outfile.h"
 #include "runtime/measure/quality.h"
 #include "tools/bench/bench.h"
+#include "tools/common/outputs.h"
 #include "tools/common/precision.h"
 #include "tools/common/text_tokens.h"
 
@@ -143,7 +144,8 @@ static gguf_code score_text(tool *t, const bench_opts *o, const rt_model *model,
                             gguf_error *err) {
     reference base;
     rt_quality quality;
-    gguf_code code = o->save_base ? gguf_outfile_check(o->save_base, t->force, err) : GGUF_OK;
+    gguf_code code =
+        o->save_base ? tool_check_output(t, o->save_base, TOOL_OUTPUT_FILE, err) : GGUF_OK;
     if (code) return code;
     code = open_reference(o->base, &base, err);
     if (!code) code = measure(t, o, model, &base, &quality, err);

@@ -1,8 +1,8 @@
 /* Measuring speed: the machine, every combination, thresholds, pictures. */
-#include "libgguf/outfile.h"
 #include "libgguf/pool.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/child.h"
+#include "tools/common/outputs.h"
 #include "tools/common/page.h"
 
 #include <inttypes.h>
@@ -184,7 +184,7 @@ static gguf_code check_call(const speed_run *s, gguf_error *err) {
                          o->min_tg > 0 && !gens ? "--min-tg" : "--min-pp",
                          o->min_tg > 0 && !gens ? "-n" : "-p");
     if (o->plot) code = tool_check_plot(s->t, o->plot, err);
-    if (!code && o->report) code = gguf_outfile_check(o->report, s->t->force, err);
+    if (!code && o->report) code = tool_check_output(s->t, o->report, TOOL_OUTPUT_EXTRA, err);
     return code;
 }
 

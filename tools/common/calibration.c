@@ -1,6 +1,7 @@
 /* Stages of a calibrated plan: 0 what needs no inputs, 1 to n the layers, n + 1 the head. */
 #include "tools/common/calibration.h"
 
+#include "libgguf/inputs.h"
 #include "quant/compensate.h"
 #include "quant/imatrix.h"
 #include "quant/source.h"
@@ -106,7 +107,7 @@ static gguf_code convert_folder(tool *t, const char *folder, const char *file, r
     rt_import *import = NULL;
     gguf_pool *pool = NULL;
     quant_execute_opts opts = quant_execute_defaults();
-    opts.replace = true;
+    opts.replace = t->force;
     opts.cancel = &tool_cancelled;
     gguf_code code = rt_import_open(folder, NULL, &import, err);
     if (!code) code = quant_plan_finish(rt_import_plan(import), err);
@@ -116,6 +117,7 @@ static gguf_code convert_folder(tool *t, const char *folder, const char *file, r
     rt_import_close(import);
     if (code) return code;
     code = rt_model_open(file, model, err);
+    gguf_inputs_forget(file); /* its inode will be that of another file */
     unlink(file);
     return code;
 }

@@ -2,6 +2,7 @@
 #include "tools/common/page.h"
 
 #include "libgguf/outfile.h"
+#include "tools/common/outputs.h"
 
 #include <errno.h>
 #include <spawn.h>
@@ -42,7 +43,7 @@ gguf_code tool_save_page(const tool *t, const char *path, tool_page_fn fn, const
     char *text;
     size_t n;
     gguf_code code = print_page(fn, ctx, &text, &n, err);
-    if (!code) code = gguf_outfile_save(path, text, n, t->force, err);
+    if (!code) code = gguf_outfile_save(path, text, n, tool_output_how(t, TOOL_OUTPUT_EXTRA), err);
     free(text);
     return code;
 }
@@ -79,13 +80,13 @@ static bool has_converter(void) {
     return false;
 }
 
-gguf_code tool_check_plot(const tool *t, const char *path, gguf_error *err) {
+gguf_code tool_check_plot(tool *t, const char *path, gguf_error *err) {
     if (!ending(path))
         return gguf_fail(err, GGUF_E_USAGE, path, GGUF_NO_OFFSET, "--plot writes .svg and .png");
     if (is_png(path) && !has_converter())
         return gguf_fail(err, GGUF_E_UNSUPPORTED, path, GGUF_NO_OFFSET,
                          "a PNG image needs " CONVERTER " (Debian: librsvg2-bin); SVG does not");
-    return gguf_outfile_check(path, t->force, err);
+    return tool_check_output(t, path, TOOL_OUTPUT_EXTRA, err);
 }
 
 /* Run rsvg-convert from one file to the other. */
@@ -110,8 +111,9 @@ static gguf_code save_png(const tool *t, const char *path, FILE *svg, FILE *png,
     char *bytes = converted && n > 0 ? malloc((size_t)n) : NULL;
     rewind(png);
     bool ok = bytes && fread(bytes, 1, (size_t)n, png) == (size_t)n;
-    gguf_code code = ok ? gguf_outfile_save(path, bytes, (size_t)n, t->force, err)
-                        : gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, CONVERTER " failed");
+    gguf_code code =
+        ok ? gguf_outfile_save(path, bytes, (size_t)n, tool_output_how(t, TOOL_OUTPUT_EXTRA), err)
+           : gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, CONVERTER " failed");
     free(bytes);
     return code;
 }

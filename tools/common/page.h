@@ -15,9 +15,9 @@ gguf_code tool_save_page(const tool *t, const char *path, tool_page_fn fn, const
                          gguf_error *err);
 
 /* Whether a picture can be written there: SVG, or PNG, which rsvg-convert (of librsvg) makes of it.
- * Errors: those of gguf_outfile_check; GGUF_E_USAGE another ending; GGUF_E_UNSUPPORTED a PNG image
+ * Errors: those of tool_check_output; GGUF_E_USAGE another ending; GGUF_E_UNSUPPORTED a PNG image
  * without that program. */
-gguf_code tool_check_plot(const tool *t, const char *path, gguf_error *err);
+gguf_code tool_check_plot(tool *t, const char *path, gguf_error *err);
 
 /* Write an SVG document that fn prints, or a PNG image of it if path ends in .png. */
 gguf_code tool_save_plot(const tool *t, const char *path, tool_page_fn fn, const void *ctx,

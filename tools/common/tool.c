@@ -1,6 +1,7 @@
 /* Start and end of every command. */
 #include "tools/common/tool.h"
 #include "libgguf/gguf.h"
+#include "libgguf/inputs.h"
 #include "libgguf/near.h"
 #include "quant/kernels/cpu.h"
 #include "tools/common/columns.h"
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -130,6 +132,23 @@ static gguf_code set_progress(tool *t, const char *when, gguf_error *err) {
     return GGUF_OK;
 }
 
+static bool has_word(const char *words, const char *word) {
+    size_t n = strlen(word);
+    for (const char *at = words; (at = strstr(at, word)); at += n)
+        if ((at == words || at[-1] == ' ') && (at[n] == '\0' || at[n] == ' ')) return true;
+    return false;
+}
+
+/* An option was given; the file that it names, if it is one to read, no output may replace. */
+static void note_given(tool *t, int id, const char *arg) {
+    const char *reads = t->spec->reads ? t->spec->reads : "";
+    for (size_t i = 0; t->spec->options[i].name; i++) {
+        if (t->spec->options[i].id != id) continue;
+        t->given |= UINT64_C(1) << i;
+        if (arg && has_word(reads, t->spec->options[i].name)) gguf_inputs_add(arg);
+    }
+}
+
 static gguf_code set_option(tool *t, int id, const char *arg, gguf_error *err) {
     switch (id) {
     case 'q':
@@ -149,17 +168,9 @@ static gguf_code set_option(tool *t, int id, const char *arg, gguf_error *err) {
         t->force = true;
         return GGUF_OK;
     default:
-        for (size_t i = 0; t->spec->options[i].name; i++)
-            if (t->spec->options[i].id == id) t->given |= UINT64_C(1) << i;
+        note_given(t, id, arg);
         return t->spec->set(t->spec->ctx, id, arg, err);
     }
-}
-
-static bool has_word(const char *words, const char *word) {
-    size_t n = strlen(word);
-    for (const char *at = words; (at = strstr(at, word)); at += n)
-        if ((at == words || at[-1] == ' ') && (at[n] == '\0' || at[n] == ' ')) return true;
-    return false;
 }
 
 gguf_code tool_takes_only(const tool *t, const char *what, const char *takes, gguf_error *err) {
@@ -224,10 +235,19 @@ static gguf_code fail_option(const getopt_table *table, char **argv, bool needs_
     return fail_unknown(table, word ? word : "", err);
 }
 
+/* A model may have more files than the usual number of descriptors. */
+static void raise_file_limit(void) {
+    struct rlimit limit;
+    if (getrlimit(RLIMIT_NOFILE, &limit) != 0) return;
+    limit.rlim_cur = limit.rlim_max;
+    setrlimit(RLIMIT_NOFILE, &limit);
+}
+
 bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *status) {
     getopt_table table = {.shorts = ":"};
     gguf_error err = {0};
     *t = (tool){.spec = spec, .started_s = tool_now_s(), .show_progress = isatty(STDERR_FILENO)};
+    gguf_inputs_watch();
     add_options(&table, spec->options);
     add_options(&table, common_options);
     *status = 0;
@@ -264,8 +284,13 @@ bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *stat
     t->args = argv + optind;
     t->n_args = argc - optind;
     if (t->quiet) t->show_progress = false;
+    for (int i = 0; i < t->n_args; i++)
+        if (i + 1 != spec->output_arg) gguf_inputs_add(t->args[i]);
+    raise_file_limit();
     signal(SIGINT, on_signal);
     signal(SIGTERM, on_signal);
+    /* nohup ignores it, and so do we then */
+    if (signal(SIGHUP, on_signal) == SIG_IGN) signal(SIGHUP, SIG_IGN);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     return true;

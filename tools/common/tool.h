@@ -37,10 +37,14 @@ typedef struct tool_spec {
     tool_set_fn set;
     tool_run_fn run;
     void *ctx;                /* of set and run */
+    const char *reads;        /* long names of the options that name an input, spaces between */
+    int output_arg;           /* which plain argument, from 1, is an output; 0 = none */
     const char *const *verbs; /* first words, for completion; ends with NULL; may be NULL */
 } tool_spec;
 
 /* What the common options say, and the plain arguments. */
+#define TOOL_MAX_OUTPUTS 8
+
 struct tool {
     const tool_spec *spec;
     bool json, quiet, verbose, show_progress, force;
@@ -48,6 +52,8 @@ struct tool {
     uint64_t given;     /* which rows of spec->options were given, as bits */
     char **args;
     int n_args;
+    const char *outputs[TOOL_MAX_OUTPUTS]; /* that were checked, see outputs.h */
+    size_t n_outputs;
     double started_s;
     double last_progress_s;
     bool progress_shown;
@@ -82,7 +88,7 @@ int tool_end(tool *t, gguf_code code, const gguf_error *err);
 /* The error line alone, for who goes on after an error. */
 void tool_print_error(const tool *t, const gguf_error *err);
 
-/* Set by SIGINT and SIGTERM. */
+/* Set by SIGINT, SIGTERM and SIGHUP. */
 extern atomic_bool tool_cancelled;
 
 /* Report done of total units on stderr (about ten times a second, only where progress is shown).

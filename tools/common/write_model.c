@@ -7,6 +7,7 @@
 #include "quant/source.h"
 #include "runtime/model/check_model.h"
 #include "tools/common/calibration_report.h"
+#include "tools/common/outputs.h"
 #include "tools/common/provenance.h"
 
 #include <inttypes.h>
@@ -100,6 +101,15 @@ json_t *write_result_warnings(const write_result *result) {
     for (size_t i = 0; i < result->n_warnings; i++)
         json_array_append_new(list,
                               tool_json_bytes(result->warnings[i], strlen(result->warnings[i])));
+    return list;
+}
+
+json_t *write_result_outputs(const quant_plan *plan, const char *path) {
+    char name[4096];
+    json_t *list = json_array();
+    for (uint32_t no = 0; no < plan->n_shards; no++)
+        if (quant_shard_path(path, plan->n_shards, no, name, sizeof name, NULL) == GGUF_OK)
+            json_array_append_new(list, tool_json_bytes(name, strlen(name)));
     return list;
 }
 
@@ -332,6 +342,15 @@ static gguf_code check_rounding(const tool *t, const quant_plan *plan, gguf_erro
     return tool_refuse(t, ROUND_OPTIONS, "has no effect: no tensor is quantised", err);
 }
 
+/* Names of shards are known when the plan is finished; those are looked at when they are opened. */
+static gguf_code check_outputs(tool *t, const char *output, const write_opts *o, gguf_error *err) {
+    bool is_split = o->split.as_source || o->split.max_bytes || o->split.max_tensors;
+    gguf_code code = is_split ? GGUF_OK : tool_check_output(t, output, TOOL_OUTPUT_FILE, err);
+    if (!code && o->manifest_file)
+        code = tool_check_output(t, o->manifest_file, TOOL_OUTPUT_STREAM, err);
+    return code;
+}
+
 /* Types are known, by a recipe or, with the importance that the text shows, by a target. */
 static gguf_code finish(tool *t, quant_plan *plan, const char *output, const write_opts *o,
                         write_result *result, gguf_error *err) {
@@ -376,6 +395,7 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
                         const write_opts *o, write_result *result, gguf_error *err) {
     quant_plan *plan = rt_import_plan(import);
     gguf_code code = check_opts(t, o, err);
+    if (!code && !o->dry_run) code = check_outputs(t, output, o, err);
     if (!code) code = provenance_set_sources(import, err);
     if (code) return code;
     for (size_t i = 0; i < rt_import_n_warnings(import); i++)
@@ -494,7 +514,9 @@ static gguf_code save_manifest(const tool *t, const quant_plan *plan, const char
         fclose(f);
     else if ((code = print_manifest(f, plan, sources, out, hashes, &whole)))
         gguf_fail(err, code, NULL, GGUF_NO_OFFSET, "out of memory");
-    if (!code) code = gguf_outfile_save(manifest, text, n_text, t->force, err);
+    if (!code)
+        code =
+            gguf_outfile_save(manifest, text, n_text, tool_output_how(t, TOOL_OUTPUT_EXTRA), err);
 done:
     free(text);
     free(hashes);
@@ -544,9 +566,7 @@ static gguf_code execute(tool *t, rt_import *import, const char *path, const wri
     quant_plan *plan = rt_import_plan(import);
     quant_execute_opts opts = execute_opts(t, o, result);
     gguf_pool *pool = NULL;
-    gguf_code code =
-        o->manifest_file ? gguf_outfile_check(o->manifest_file, t->force, err) : GGUF_OK;
-    if (!code) code = gguf_pool_new(t->n_threads, &pool, err);
+    gguf_code code = gguf_pool_new(t->n_threads, &pool, err);
     opts.seal = seal;
     opts.seal_ctx = &(sealing){import, result->calibration};
     if (result->calibration) calibration_provide(result->calibration, &opts);

@@ -73,6 +73,8 @@ void write_result_clear(write_result *result);
 void write_result_warn(write_result *result, tool *t, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 json_t *write_result_warnings(const write_result *result);
+/* The names of all files that a finished plan is written to. */
+json_t *write_result_outputs(const quant_plan *plan, const char *path);
 
 /* Set types and importance of an imported plan and finish it.
  *   input, output  paths, for --calibrate

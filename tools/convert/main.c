@@ -144,6 +144,8 @@ static void print_result(tool *t, rt_import *import, const convert_opts *o,
     json_t *root = json_object();
     json_object_set_new(root, "output",
                         o->output ? tool_json_bytes(o->output, strlen(o->output)) : json_null());
+    json_object_set_new(root, "outputs",
+                        o->output ? write_result_outputs(plan, o->output) : json_array());
     json_object_set_new(root, "architecture", json_string(rt_import_architecture(import)));
     json_object_set_new(root, "n_tensors", json_integer((json_int_t)plan->n_tensors));
     json_object_set_new(root, "n_params", json_integer((json_int_t)n_params));
@@ -230,7 +232,8 @@ int main(int argc, char **argv) {
         .options = options,
         .set = set_option,
         .run = run,
-        .ctx = &o};
+        .ctx = &o,
+        .reads = "imatrix recipe check-tokenizer metadata arch-file"};
     int status = tool_main(&spec, argc, argv);
     free(o.overrides);
     return status;

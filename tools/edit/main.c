@@ -1,12 +1,14 @@
 /* gguf-edit: change metadata, split, merge, change the byte order. */
 #include "libgguf/edit.h"
 #include "libgguf/map.h"
+#include "libgguf/placeholder.h"
 #include "libgguf/split.h"
 #include "libgguf/swap.h"
 #include "libgguf/verify.h"
+#include "runtime/model/check_model.h"
 #include "runtime/template/template_ast.h"
 #include "tools/common/keyvalue.h"
-#include "tools/common/tool.h"
+#include "tools/common/outputs.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -104,7 +106,8 @@ static gguf_code change_template(tool *t, gguf_meta *meta, gguf_error *err) {
     size_t len;
     gguf_code code = gguf_read_file(path, MAX_TEMPLATE_BYTES, &text, &len, err);
     if (code) return code;
-    code = check_template(t, path, (gguf_str){text, len}, err);
+    code = gguf_placeholder_check(text, len, GGUF_EXPECTED_BINARY, path, err);
+    if (!code) code = check_template(t, path, (gguf_str){text, len}, err);
     if (!code) gguf_meta_set_str(meta, "tokenizer.chat_template", (gguf_str){text, len});
     free(text);
     return code;
@@ -130,6 +133,39 @@ static void print_edit(tool *t, const char *path, const gguf_edit_result *r, boo
               r->in_place ? "in place" : "a new file", dry_run ? " (not written)" : "");
 }
 
+/* ---- what a change must not break -------------------------------------------------------- */
+
+static bool has_finding(const gguf_findings *list, const char *text) {
+    for (size_t i = 0; i < list->n; i++)
+        if (strcmp(list->items[i].text, text) == 0) return true;
+    return false;
+}
+
+/* What verify would find after the change and did not before it. */
+static gguf_code report_new(tool *t, const gguf_findings *before, const gguf_findings *after,
+                            gguf_error *err) {
+    for (size_t i = 0; i < after->n; i++) {
+        const char *text = after->items[i].text;
+        if (has_finding(before, text)) continue;
+        if (!t->force)
+            return gguf_fail(err, GGUF_E_USAGE, t->args[1], GGUF_NO_OFFSET,
+                             "after this change %s (--force makes it all the same)", text);
+        tool_warn(t, "%s: after this change %s", t->args[1], text);
+    }
+    return GGUF_OK;
+}
+
+static gguf_code check_change(tool *t, const gguf_meta *old, const gguf_meta *new,
+                              gguf_error *err) {
+    gguf_findings before = {0}, after = {0};
+    gguf_code code = rt_check_meta(old, true, &before, err);
+    if (!code) code = rt_check_meta(new, true, &after, err);
+    if (!code) code = report_new(t, &before, &after, err);
+    gguf_findings_clear(&before);
+    gguf_findings_clear(&after);
+    return code;
+}
+
 static gguf_code change(tool *t, const edit_opts *o, change_fn fn, gguf_error *err) {
     const char *path = t->args[1];
     gguf_file *file;
@@ -141,6 +177,7 @@ static gguf_code change(tool *t, const edit_opts *o, change_fn fn, gguf_error *e
     code = meta ? fn(t, meta, err)
                 : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     if (!code) code = gguf_meta_status(meta, err);
+    if (!code && fn != change_template) code = check_change(t, gguf_file_meta(file), meta, err);
     const gguf_edit_opts opts = {o->output, t->force, o->dry_run, &tool_cancelled};
     if (!code) code = gguf_edit_save(file, meta, &opts, &result, err);
     if (!code) print_edit(t, o->output ? o->output : path, &result, o->dry_run);
@@ -261,12 +298,15 @@ static const char *const verb_names[] = {"set",   "unset", "rename",      "set-t
                                          "split", "merge", "swap-endian", NULL};
 
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
+    const edit_opts *o = ctx;
     if (t->n_args == 0)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "expected VERB FILE (see --help)");
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
         if (strcmp(verbs[i].verb, t->args[0]) != 0) continue;
         gguf_code code = tool_takes_only(t, verbs[i].verb, verbs[i].takes, err);
+        if (!code && o->output && !o->dry_run)
+            code = tool_check_output(t, o->output, TOOL_OUTPUT_STREAM, err);
         if (code) return code;
         if (t->n_args >= verbs[i].n_min && t->n_args <= verbs[i].n_max)
             return verbs[i].fn(t, ctx, err);

@@ -1,6 +1,8 @@
 /* gguf-imatrix: run a model over a text and write the importance of its weights' columns. */
+#include "libgguf/inputs.h"
 #include "libgguf/outfile.h"
 #include "runtime/calibrate/calibrate.h"
+#include "tools/common/outputs.h"
 #include "tools/common/precision.h"
 #include "tools/common/text_tokens.h"
 #include "tools/imatrix/show.h"
@@ -89,6 +91,15 @@ static gguf_code save(const imatrix_opts *o, const quant_imatrix *im, bool repla
                   : quant_imatrix_save(im, o->output, replace, err);
 }
 
+/* What is written again and again, or gone on with, is a file. */
+static gguf_code check_output(tool *t, const imatrix_opts *o, gguf_error *err) {
+    bool again = o->resume || o->save_every;
+    if (o->resume && gguf_is_stdout(o->output))
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "--resume needs a file");
+    if (o->resume) return gguf_outfile_check(o->output, GGUF_OUT_REPLACE, err);
+    return tool_check_output(t, o->output, again ? TOOL_OUTPUT_FILE : TOOL_OUTPUT_STREAM, err);
+}
+
 /* ---- existing matrices ------------------------------------------------------------------- */
 
 static void print_merged(tool *t, const imatrix_opts *o, size_t n_entries) {
@@ -102,9 +113,10 @@ static void print_merged(tool *t, const imatrix_opts *o, size_t n_entries) {
 }
 
 static gguf_code merge(tool *t, const imatrix_opts *o, gguf_error *err) {
+    gguf_code code = check_output(t, o, err);
+    if (code) return code;
     quant_imatrix *sum = quant_imatrix_new(), *im;
-    gguf_code code =
-        sum ? GGUF_OK : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!sum) code = gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     for (int i = 0; i < t->n_args && !code; i++) {
         code = quant_imatrix_load(t->args[i], &im, err);
         if (code) break;
@@ -201,6 +213,7 @@ static gguf_code take_over(collection *c, gguf_error *err) {
     }
     c->n_done = info->n_chunks;
     c->written = true;
+    gguf_inputs_forget(c->o->output); /* it is this run's own */
     quant_imatrix_free(c->im);
     c->im = im;
     tool_note(c->t, "%s has %u chunks; going on from there", c->o->output, c->n_done);
@@ -261,12 +274,12 @@ static gguf_code run_merge(tool *t, const imatrix_opts *o, gguf_error *err) {
 }
 
 /* Options that do not go together. */
-static gguf_code check_options(const tool *t, const imatrix_opts *o, gguf_error *err) {
+static gguf_code check_options(tool *t, const imatrix_opts *o, gguf_error *err) {
     gguf_code code = tool_refuse(t, "plot", "needs --show", err);
     if (!code && (t->n_args != 1 || !o->text || !o->output))
         code = usage("MODEL -f TEXT -o OUT.gguf", err);
     if (!code && o->dat) code = tool_refuse(t, "save-every resume", "needs --format gguf", err);
-    return code ? code : gguf_outfile_check(o->output, t->force || o->resume, err);
+    return code ? code : check_output(t, o, err);
 }
 
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
@@ -298,6 +311,7 @@ int main(int argc, char **argv) {
         .options = options,
         .set = set_option,
         .run = run,
-        .ctx = &o};
+        .ctx = &o,
+        .reads = "file show"};
     return tool_main(&spec, argc, argv);
 }

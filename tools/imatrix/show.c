@@ -80,7 +80,7 @@ static void write_plot(FILE *f, const void *ctx) {
     show_plot(f, ctx);
 }
 
-gguf_code show_matrix(const tool *t, const char *path, const char *plot, gguf_error *err) {
+gguf_code show_matrix(tool *t, const char *path, const char *plot, gguf_error *err) {
     quant_imatrix *im;
     gguf_code code = plot ? tool_check_plot(t, plot, err) : GGUF_OK;
     if (!code) code = quant_imatrix_load(path, &im, err);

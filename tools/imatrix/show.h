@@ -7,7 +7,7 @@
 
 /* Print the statistics of the matrix in `path`; draw them into `plot` unless that is NULL.
  * Errors: of quant_imatrix_load and of writing. */
-gguf_code show_matrix(const tool *t, const char *path, const char *plot, gguf_error *err);
+gguf_code show_matrix(tool *t, const char *path, const char *plot, gguf_error *err);
 
 /* An SVG image: for each kind of weight a curve over the layers, of the energy (logarithmic) and of
  * the similarity to the layer before. */

@@ -1,5 +1,5 @@
 /* report: one HTML page that needs nothing else. */
-#include "libgguf/outfile.h"
+#include "tools/common/outputs.h"
 #include "tools/common/page.h"
 #include "tools/inspect/show_stats.h"
 
@@ -185,7 +185,7 @@ gguf_code inspect_report(const inspect_call *c) {
                          "report needs -o FILE (see --help)");
     gguf_code code = inspect_open_values(c, 0, &file);
     if (code) return code;
-    code = gguf_outfile_check(c->o->output, c->t->force, c->err);
+    code = tool_check_output(c->t, c->o->output, TOOL_OUTPUT_STREAM, c->err);
     if (!code) code = inspect_check_filters(c, file, NULL, false, true);
     if (!code) code = write_report(c, file);
     gguf_file_close(file);

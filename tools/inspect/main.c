@@ -142,6 +142,7 @@ int main(int argc, char **argv) {
         .set = set_option,
         .run = run,
         .ctx = &o,
+        .reads = "manifest check",
         .verbs = verb_names};
     int status = tool_main(&spec, argc, argv);
     gguf_pattern_free(o.pattern);

@@ -182,6 +182,7 @@ static void print_result(tool *t, const quant_plan *plan, const char *const *arg
     json_t *root = json_object();
     json_object_set_new(root, "input", tool_json_bytes(args[0], strlen(args[0])));
     json_object_set_new(root, "output", tool_json_bytes(args[1], strlen(args[1])));
+    json_object_set_new(root, "outputs", write_result_outputs(plan, args[1]));
     json_object_set_new(root, "type", json_string(result->type_name));
     json_object_set_new(root, "size_bytes", json_integer((json_int_t)n_bytes));
     json_object_set_new(root, "bpw", tool_json_real(quant_plan_bpw(plan)));
@@ -248,7 +249,9 @@ int main(int argc, char **argv) {
         .options = options,
         .set = set_option,
         .run = run,
-        .ctx = &o};
+        .ctx = &o,
+        .reads = "imatrix recipe calibrate",
+        .output_arg = 2};
     int status = tool_main(&spec, argc, argv);
     write_opts_clear(&o.write);
     return status;

@@ -1,6 +1,7 @@
 /* Messages as JSON, rendered anew for every answer. */
 #include "tools/run/conversation.h"
 
+#include "libgguf/inputs.h"
 #include "libgguf/json.h"
 #include "libgguf/map.h"
 #include "libgguf/outfile.h"
@@ -125,7 +126,8 @@ gguf_code conversation_save(const conversation *c, const char *file, bool replac
     if (!text) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     size_t n = strlen(text);
     text[n] = '\n'; /* in place of the NUL */
-    gguf_code code = gguf_outfile_save(file, text, n + 1, replace, err);
+    gguf_code code = gguf_outfile_save(file, text, n + 1,
+                                       GGUF_OUT_STREAM | (replace ? GGUF_OUT_REPLACE : 0), err);
     free(text);
     return code;
 }
@@ -155,6 +157,7 @@ gguf_code conversation_load(conversation *c, const char *file, gguf_error *err) 
         json_decref(c->messages);
         c->messages = json_incref(messages);
         c->n_left_out = 0;
+        gguf_inputs_forget(file); /* nothing reads it again, and it may be saved to */
     }
     json_decref(root);
     return code;

@@ -23,6 +23,8 @@ void editor_remember(editor *e, const char *message) {
 
 #else
 
+#include "libgguf/inputs.h"
+#include "libgguf/outfile.h"
 #include "tools/common/tool.h"
 #include "tools/run/signals.h"
 
@@ -33,6 +35,7 @@ void editor_remember(editor *e, const char *message) {
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 #include <wchar.h>
 
@@ -225,17 +228,31 @@ static void decode_entry(char *line) {
 /* A long file keeps what fits into the history. */
 static void shorten_file(editor *e) {
     HistEvent event;
-    FILE *file = fopen(e->file, "we");
+    char *text = NULL;
+    size_t n = 0;
+    FILE *file = open_memstream(&text, &n);
     if (!file) return;
     for (int more = history(e->history, &event, H_LAST); more >= 0;
          more = history(e->history, &event, H_PREV))
         write_entry(file, event.str);
-    fclose(file);
+    if (fclose(file) == 0) gguf_outfile_save(e->file, text, n, GGUF_OUT_REPLACE, NULL);
+    free(text);
+}
+
+/* What is no file is not waited for, nor appended to, except a device that takes everything. */
+static FILE *open_history_file(const editor *e, int flags, const char *mode) {
+    struct stat st;
+    int fd = e->file ? open(e->file, flags | O_CLOEXEC | O_NONBLOCK | O_NOCTTY, 0600) : -1;
+    bool fits = fd >= 0 && fstat(fd, &st) == 0 &&
+                (S_ISCHR(st.st_mode) || (S_ISREG(st.st_mode) && !gguf_inputs_have(&st)));
+    FILE *file = fits ? fdopen(fd, mode) : NULL;
+    if (!file && fd >= 0) close(fd);
+    return file;
 }
 
 static void load_file(editor *e) {
     HistEvent event;
-    FILE *file = fopen(e->file, "re");
+    FILE *file = open_history_file(e, O_RDONLY, "r");
     char *line = NULL;
     size_t room = 0, n = 0;
     if (!file) return;
@@ -264,14 +281,10 @@ void editor_remember(editor *e, const char *message) {
     HistEvent event;
     bool added = e->history && strlen(message) <= MAX_HISTORY_BYTES &&
                  history(e->history, &event, H_ENTER, message) > 0;
-    int fd = added && e->file ? open(e->file, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600) : -1;
-    FILE *file = fd < 0 ? NULL : fdopen(fd, "a");
-    if (file) {
-        write_entry(file, message);
-        fclose(file);
-    } else if (fd >= 0) {
-        close(fd);
-    }
+    FILE *file = added ? open_history_file(e, O_WRONLY | O_CREAT | O_APPEND, "a") : NULL;
+    if (!file) return;
+    write_entry(file, message);
+    fclose(file);
 }
 
 /* ---- lines ------------------------------------------------------------------------------- */

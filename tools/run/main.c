@@ -1,4 +1,5 @@
 /* gguf-run: chat, complete a text, show token ids, write logits. */
+#include "tools/common/outputs.h"
 #include "tools/common/precision.h"
 #include "tools/run/run.h"
 
@@ -211,7 +212,8 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     if (o->tokenize) return run_file(t, o, err);
     rt_model *model;
     rt_spread_memory(t->n_threads);
-    code = rt_model_open(t->args[0], &model, err);
+    if (o->logits) code = tool_check_output(t, o->logits, TOOL_OUTPUT_STREAM, err);
+    if (!code) code = rt_model_open(t->args[0], &model, err);
     if (code) return code;
     if (atomic_load(&tool_cancelled))
         code = gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
@@ -236,6 +238,7 @@ int main(int argc, char **argv) {
         .options = options,
         .set = set_option,
         .run = run,
-        .ctx = &o};
+        .ctx = &o,
+        .reads = "file system-file template render"};
     return tool_main(&spec, argc, argv);
 }

@@ -3,6 +3,7 @@
 
 #include "libgguf/json.h"
 #include "libgguf/map.h"
+#include "libgguf/placeholder.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -18,7 +19,8 @@ static gguf_code template_of_file(const char *file, rt_template **out, gguf_erro
     size_t n;
     gguf_code code = gguf_read_text(file, &text, &n, err);
     if (code) return code;
-    code = rt_template_parse((gguf_str){text, n}, out, err);
+    code = gguf_placeholder_check(text, n, GGUF_EXPECTED_BINARY, file, err);
+    if (!code) code = rt_template_parse((gguf_str){text, n}, out, err);
     free(text);
     if (code) name_file(err, file);
     return code;

@@ -16,8 +16,9 @@ static int wake[2] = {-1, -1};
 static void on_signal(int number) {
     int saved = errno;
     if (number == SIGINT && atomic_fetch_add(&n_untaken, 1) >= 2) _exit(130);
-    if (number == SIGTERM) atomic_store(&tool_cancelled, true);
-    if (number == SIGINT || number == SIGTERM) atomic_store(&signals_interrupted, true);
+    bool ends = number == SIGTERM || number == SIGHUP;
+    if (ends) atomic_store(&tool_cancelled, true);
+    if (ends || number == SIGINT) atomic_store(&signals_interrupted, true);
     if (number == SIGWINCH) atomic_store(&resized, true);
     if (number == SIGCONT) atomic_store(&continued, true);
     ssize_t n = write(wake[1], "", 1);
@@ -26,11 +27,15 @@ static void on_signal(int number) {
 }
 
 bool signals_start(void) {
-    static const int numbers[] = {SIGINT, SIGTERM, SIGWINCH, SIGCONT};
+    static const int numbers[] = {SIGINT, SIGTERM, SIGHUP, SIGWINCH, SIGCONT};
     struct sigaction action = {.sa_handler = on_signal, .sa_flags = SA_RESTART};
     if (pipe2(wake, O_CLOEXEC | O_NONBLOCK)) return false;
-    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
-        sigaction(numbers[i], &action, NULL);
+    for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++) {
+        struct sigaction before = {0};
+        sigaction(numbers[i], NULL, &before);
+        bool ignored = numbers[i] == SIGHUP && before.sa_handler == SIG_IGN; /* by nohup */
+        if (!ignored) sigaction(numbers[i], &action, NULL);
+    }
     return true;
 }
 

@@ -1,10 +1,22 @@
-# Ctrl-C ends a run with status 130 and leaves nothing; a full disk with status 6 and nothing.
+# Ctrl-C, the end of a terminal and kill end a run with status 130 and leave nothing; a full disk ends
+# it with status 6 and nothing.
 gguf-convert "$DATA/demo-model" -o demo.gguf -q
-gguf-imatrix demo.gguf -f "$DATA/demo-model/calib.txt" -o imatrix.gguf --quiet &
-sleep 0.2
-kill -INT $!
-wait $!
-echo "interrupted: $?"
+for signal in INT TERM HUP; do
+    gguf-imatrix demo.gguf -f "$DATA/demo-model/calib.txt" -o imatrix.gguf --quiet &
+    sleep 0.2
+    kill -$signal $!
+    wait $!
+    echo "$signal: $?"
+done
+# The temporary of a long run is there while it runs, and not afterwards.
+gguf-quantize demo.gguf out.gguf Q2_K --effort best --calibrate "$DATA/demo-model/calib.txt" --quiet &
+run=$!
+for _ in $(seq 1 200); do [ -e out.gguf.part ] && break; sleep 0.05; done
+[ -e out.gguf.part ] && echo "the temporary is there"
+kill -HUP $run
+wait $run
+echo "HUP: $?"
+ls out.gguf* 2>/dev/null
 (
     ulimit -f 1000
     t gguf-quantize demo.gguf out.gguf Q8_0
