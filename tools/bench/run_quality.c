@@ -2,7 +2,7 @@
 #include "libgguf/outfile.h"
 #include "runtime/measure/quality.h"
 #include "tools/bench/bench.h"
-#include "tools/common/outputs.h"
+#include "tools/common/output_files.h"
 #include "tools/common/precision.h"
 #include "tools/common/text_tokens.h"
 

@@ -2,7 +2,7 @@
 #include "libgguf/pool.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/child.h"
-#include "tools/common/outputs.h"
+#include "tools/common/output_files.h"
 #include "tools/common/page.h"
 
 #include <inttypes.h>

@@ -2,7 +2,7 @@
 #include "tools/common/page.h"
 
 #include "libgguf/outfile.h"
-#include "tools/common/outputs.h"
+#include "tools/common/output_files.h"
 
 #include <errno.h>
 #include <spawn.h>

@@ -7,7 +7,7 @@
 #include "quant/source.h"
 #include "runtime/model/check_model.h"
 #include "tools/common/calibration_report.h"
-#include "tools/common/outputs.h"
+#include "tools/common/output_files.h"
 #include "tools/common/provenance.h"
 
 #include <inttypes.h>

@@ -8,7 +8,7 @@
 #include "runtime/model/check_model.h"
 #include "runtime/template/template_ast.h"
 #include "tools/common/keyvalue.h"
-#include "tools/common/outputs.h"
+#include "tools/common/output_files.h"
 
 #include <limits.h>
 #include <stdio.h>

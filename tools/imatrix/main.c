@@ -2,7 +2,7 @@
 #include "libgguf/inputs.h"
 #include "libgguf/outfile.h"
 #include "runtime/calibrate/calibrate.h"
-#include "tools/common/outputs.h"
+#include "tools/common/output_files.h"
 #include "tools/common/precision.h"
 #include "tools/common/text_tokens.h"
 #include "tools/imatrix/show.h"

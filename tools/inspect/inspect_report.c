@@ -1,5 +1,5 @@
 /* report: one HTML page that needs nothing else. */
-#include "tools/common/outputs.h"
+#include "tools/common/output_files.h"
 #include "tools/common/page.h"
 #include "tools/inspect/show_stats.h"
 

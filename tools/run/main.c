@@ -1,5 +1,5 @@
 /* gguf-run: chat, complete a text, show token ids, write logits. */
-#include "tools/common/outputs.h"
+#include "tools/common/output_files.h"
 #include "tools/common/precision.h"
 #include "tools/run/run.h"
 

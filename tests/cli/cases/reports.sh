@@ -78,7 +78,7 @@ t gguf-convert "$R/tokens-beyond-rows" -o x.gguf --vocab-only
 t gguf-convert "$R/tokens-beyond-rows" --dry-run
 t gguf-convert "$M/llama_linear" -o x.gguf --override llama.embedding_length=u32:40
 t gguf-convert "$M/llama_linear" -o x.gguf --override llama.block_count=str:three
-gguf-edit set linear.gguf llama.vocab_size=u32:10 -q
+gguf-edit set linear.gguf llama.vocab_size=u32:10 -q --force
 t gguf-quantize linear.gguf x.gguf Q8_0
 copy "$M/bert" unigram && cp "$DATA/tokenizers/spm-unigram/tokenizer_config.json" "$DATA/tokenizers/spm-unigram/tokenizer.model" unigram && rm unigram/tokenizer.json
 t gguf-convert unigram -o unigram.gguf -q

@@ -1,6 +1,6 @@
 /* Outputs that a command line names: asked about before the work starts. */
-#ifndef TOOLS_COMMON_OUTPUTS_H
-#define TOOLS_COMMON_OUTPUTS_H
+#ifndef TOOLS_COMMON_OUTPUT_FILES_H
+#define TOOLS_COMMON_OUTPUT_FILES_H
 
 #include "tools/common/tool.h"
 

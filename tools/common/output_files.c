@@ -1,5 +1,5 @@
 /* Outputs that a command line names. */
-#include "tools/common/outputs.h"
+#include "tools/common/output_files.h"
 
 #include "libgguf/outfile.h"
 
