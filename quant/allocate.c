@@ -45,20 +45,23 @@ double quant_default_sensitivity(const quant_plan_tensor *t, const quant_model_t
 
 /* ---- candidates -------------------------------------------------------------------------- */
 
+/* BF16 takes the place of F16 where that is what the source has. */
+static unsigned rank_of(uint32_t type) {
+    return quant_type_candidate(type == GGUF_TYPE_BF16 ? GGUF_TYPE_F16 : type);
+}
+
 static int compare_candidates(const void *a, const void *b) {
     const quant_candidate *x = a, *y = b;
-    return (x->n_bytes > y->n_bytes) - (x->n_bytes < y->n_bytes);
+    if (x->n_bytes != y->n_bytes) return x->n_bytes > y->n_bytes ? 1 : -1;
+    return (int)rank_of(x->type) - (int)rank_of(y->type);
 }
 
 static void list_candidates(const quant_plan *plan, const quant_plan_tensor *t,
                             quant_tensor_candidates *out) {
-    static const uint32_t types[] = {GGUF_TYPE_Q2_K,   GGUF_TYPE_Q3_K, GGUF_TYPE_IQ4_XS,
-                                     GGUF_TYPE_IQ4_NL, GGUF_TYPE_Q4_K, GGUF_TYPE_Q4_1,
-                                     GGUF_TYPE_Q5_0,   GGUF_TYPE_Q5_K, GGUF_TYPE_Q5_1,
-                                     GGUF_TYPE_Q6_K,   GGUF_TYPE_Q8_0, GGUF_TYPE_F16};
     uint32_t best = t->source_type == GGUF_TYPE_BF16 ? GGUF_TYPE_BF16 : GGUF_TYPE_F16;
-    for (size_t i = 0; i < sizeof types / sizeof types[0]; i++) {
-        uint32_t type = types[i] == GGUF_TYPE_F16 ? best : types[i];
+    for (uint32_t candidate = 0; candidate < QUANT_N_TYPES; candidate++) {
+        if (quant_type_candidate(candidate) == 0) continue;
+        uint32_t type = candidate == GGUF_TYPE_F16 ? best : candidate;
         uint64_t n_bytes = quant_row_bytes(type, t->out.dims[0]) * gguf_tensor_n_rows(&t->out);
         if (n_bytes && gguf_align_u64(n_bytes, plan->alignment, &n_bytes))
             out->list[out->n++] = (quant_candidate){.type = type, .n_bytes = n_bytes};

@@ -21,10 +21,20 @@ typedef enum quant_act {
                        f32, relative error 2^-9 of each activation */
 } quant_act;
 
+#define QUANT_N_TYPES 43 /* type numbers are below */
+
 bool quant_can_encode(uint32_t type);
 bool quant_can_decode(uint32_t type);
 /* Bytes of a row; 0 if n_cols is no whole number of blocks or the type is unknown. */
 size_t quant_row_bytes(uint32_t type, size_t n_cols);
+/* general.file_type of a file whose matrices all have the type; -1: there is none. */
+int32_t quant_type_file_type(uint32_t type);
+/* The type in its place for rows that its blocks do not divide; types without blocks: themselves.
+ */
+uint32_t quant_type_fallback(uint32_t type);
+/* Rank among the types of one size, from 1 on, when types are chosen for a size; 0: never chosen.
+ */
+unsigned quant_type_candidate(uint32_t type);
 quant_act quant_act_of(uint32_t type);
 size_t quant_act_row_bytes(quant_act act, size_t n_cols);
 

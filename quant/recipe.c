@@ -252,24 +252,12 @@ gguf_code quant_recipe_load(const char *path, quant_recipe **out, gguf_error *er
     return code;
 }
 
-/* general.file_type of files whose matrices all have one type; -1 if there is no number for it. */
-static int32_t pure_file_type(uint32_t type) {
-    static const int8_t numbers[] = {
-        [GGUF_TYPE_F32] = 0 + 1,     [GGUF_TYPE_F16] = 1 + 1,     [GGUF_TYPE_Q4_0] = 2 + 1,
-        [GGUF_TYPE_Q4_1] = 3 + 1,    [GGUF_TYPE_Q8_0] = 7 + 1,    [GGUF_TYPE_Q5_0] = 8 + 1,
-        [GGUF_TYPE_Q5_1] = 9 + 1,    [GGUF_TYPE_Q2_K] = 10 + 1,   [GGUF_TYPE_Q3_K] = 11 + 1,
-        [GGUF_TYPE_Q4_K] = 14 + 1,   [GGUF_TYPE_Q5_K] = 16 + 1,   [GGUF_TYPE_Q6_K] = 18 + 1,
-        [GGUF_TYPE_IQ4_NL] = 25 + 1, [GGUF_TYPE_IQ4_XS] = 30 + 1, [GGUF_TYPE_BF16] = 32 + 1,
-        [GGUF_TYPE_MXFP4] = 38 + 1};
-    return type < sizeof numbers ? numbers[type] - 1 : -1;
-}
-
 gguf_code quant_recipe_pure(uint32_t type, quant_recipe **out, gguf_error *err) {
     gguf_code code = new_recipe(NULL, out, err);
     if (code) return code;
     snprintf((*out)->name, sizeof(*out)->name, "%s", gguf_type_name(type));
     (*out)->default_type = type;
-    (*out)->file_type = pure_file_type(type);
+    (*out)->file_type = quant_type_file_type(type);
     return GGUF_OK;
 }
 

@@ -127,33 +127,12 @@ static void forget_counts(quant_recipe *recipe) {
     }
 }
 
-/* What to use instead of a type whose blocks do not divide the row. */
-static uint32_t fallback_of(uint32_t type) {
-    switch (type) {
-    case GGUF_TYPE_Q2_K:
-    case GGUF_TYPE_Q3_K:
-    case GGUF_TYPE_TQ1_0:
-    case GGUF_TYPE_TQ2_0:
-        return GGUF_TYPE_Q4_0;
-    case GGUF_TYPE_Q4_K:
-        return GGUF_TYPE_Q5_0;
-    case GGUF_TYPE_Q5_K:
-        return GGUF_TYPE_Q5_1;
-    case GGUF_TYPE_Q6_K:
-        return GGUF_TYPE_Q8_0;
-    case GGUF_TYPE_IQ4_XS:
-        return GGUF_TYPE_IQ4_NL;
-    default:
-        return GGUF_TYPE_F16;
-    }
-}
-
-/* The type that is wanted, or the first behind it whose blocks divide the row. */
+/* The type that is wanted, or the first fallback whose blocks divide the row. */
 static gguf_code set_type(quant_plan_tensor *t, uint32_t wanted, size_t *n_fallen,
                           gguf_error *err) {
     uint32_t type = wanted;
     while (quant_row_bytes(type, t->out.dims[0]) == 0 && type != GGUF_TYPE_F16)
-        type = fallback_of(type);
+        type = quant_type_fallback(type);
     if (!quant_can_encode(type))
         return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
                          "tensor '%s': %s cannot be written", t->out.name.ptr,

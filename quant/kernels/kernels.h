@@ -18,12 +18,14 @@ typedef struct quant_traits {
     bool has_e8m0;       /* byte 0 is a power of two; 255 is its NaN */
     bool has_spread_f16; /* IQ1_M: one f16 in the upper bits of four numbers */
     uint16_t exponent16; /* exponent bits of a 16-bit float type, otherwise 0 */
+    int8_t file_type;    /* general.file_type where all matrices have the type; -1: none */
+    uint8_t candidate;   /* rank among types of one size for allocation; 0: it is never chosen */
+    uint8_t fallback;    /* the type for rows that its blocks do not divide; itself: none needed */
 } quant_traits;
 
 /* NULL if the type is unknown to quant. */
 const quant_traits *quant_traits_of(uint32_t type);
 
-#define QUANT_N_TYPES    43 /* type numbers are below */
 #define QUANT_N_ACTS     3
 #define QUANT_DOT_ACTS   4 /* most activation rows of one call of a dot kernel */
 #define QUANT_FLOAT_ROWS 6 /* most rows of one call of a float kernel */

@@ -7,41 +7,53 @@
 
 #define F16_AT(...) .n_f16 = sizeof((uint8_t[]){__VA_ARGS__}), .f16_off = {__VA_ARGS__}
 
-/* max_abs: the largest finite f16 as d (or m, dmin) times the largest factors that may follow it.
+#define ROW(number, rank, other) \
+    .file_type = (number), .candidate = (rank), .fallback = GGUF_TYPE_##other
+
+/* One row per type: everything that differs between types stands here, but for names and blocks
+ * (libgguf) and the levels of their codes (lattice.c).
+ * max_abs: the largest finite f16 as d (or m, dmin) times the largest factors that may follow it.
  */
 static const quant_traits traits[QUANT_N_TYPES] = {
-    [GGUF_TYPE_F32] = {.max_abs = FLT_MAX},
-    [GGUF_TYPE_F16] = {.max_abs = 65519.996f, .exponent16 = 0x7C00},
-    [GGUF_TYPE_BF16] = {.max_abs = 0x1.fefffep127f, .exponent16 = 0x7F80},
-    [GGUF_TYPE_Q4_0] = {.max_abs = QUANT_F16_MAX * 8, .act = QUANT_ACT_Q8, F16_AT(0)},
-    [GGUF_TYPE_Q4_1] = {.max_abs = QUANT_F16_MAX, .act = QUANT_ACT_Q8, F16_AT(0, 2)},
-    [GGUF_TYPE_Q5_0] = {.max_abs = QUANT_F16_MAX * 16, .act = QUANT_ACT_Q8, F16_AT(0)},
-    [GGUF_TYPE_Q5_1] = {.max_abs = QUANT_F16_MAX, .act = QUANT_ACT_Q8, F16_AT(0, 2)},
-    [GGUF_TYPE_Q8_0] = {.max_abs = QUANT_F16_MAX * 127, .act = QUANT_ACT_Q8, F16_AT(0)},
-    [GGUF_TYPE_Q2_K] = {.max_abs = QUANT_F16_MAX * 15,
-                        .spread = 2.0f,
-                        .act = QUANT_ACT_Q8_K,
-                        F16_AT(80, 82)},
-    [GGUF_TYPE_Q3_K] = {.max_abs = QUANT_F16_MAX * 32 * 3,
-                        .spread = 3.0f,
-                        .act = QUANT_ACT_Q8_K,
-                        F16_AT(108)},
-    [GGUF_TYPE_Q4_K] = {.max_abs = QUANT_F16_MAX * 63, .act = QUANT_ACT_Q8_K, F16_AT(0, 2)},
-    [GGUF_TYPE_Q5_K] = {.max_abs = QUANT_F16_MAX * 63, .act = QUANT_ACT_Q8_K, F16_AT(0, 2)},
-    [GGUF_TYPE_Q6_K] = {.max_abs = QUANT_F16_MAX * 128 * 31, .act = QUANT_ACT_Q8_K, F16_AT(208)},
-    [GGUF_TYPE_IQ4_NL] = {.max_abs = QUANT_F16_MAX * 113, .act = QUANT_ACT_Q8, F16_AT(0)},
-    [GGUF_TYPE_IQ4_XS] = {.max_abs = QUANT_F16_MAX * 32 * 113, .act = QUANT_ACT_Q8_K, F16_AT(0)},
-    [GGUF_TYPE_MXFP4] = {.max_abs = 0x1.8p127f, .act = QUANT_ACT_Q8, .has_e8m0 = true},
+    [GGUF_TYPE_F32] = {ROW(0, 0, F32), .max_abs = FLT_MAX},
+    [GGUF_TYPE_F16] = {ROW(1, 12, F16), .max_abs = 65519.996f, .exponent16 = 0x7C00},
+    [GGUF_TYPE_BF16] = {ROW(32, 0, BF16), .max_abs = 0x1.fefffep127f, .exponent16 = 0x7F80},
+    [GGUF_TYPE_Q4_0] = {ROW(2, 0, F16), .max_abs = QUANT_F16_MAX * 8, .act = QUANT_ACT_Q8,
+                        F16_AT(0)},
+    [GGUF_TYPE_Q4_1] = {ROW(3, 6, F16), .max_abs = QUANT_F16_MAX, .act = QUANT_ACT_Q8,
+                        F16_AT(0, 2)},
+    [GGUF_TYPE_Q5_0] = {ROW(8, 7, F16), .max_abs = QUANT_F16_MAX * 16, .act = QUANT_ACT_Q8,
+                        F16_AT(0)},
+    [GGUF_TYPE_Q5_1] = {ROW(9, 9, F16), .max_abs = QUANT_F16_MAX, .act = QUANT_ACT_Q8,
+                        F16_AT(0, 2)},
+    [GGUF_TYPE_Q8_0] = {ROW(7, 11, F16), .max_abs = QUANT_F16_MAX * 127, .act = QUANT_ACT_Q8,
+                        F16_AT(0)},
+    [GGUF_TYPE_Q2_K] = {ROW(10, 1, Q4_0), .max_abs = QUANT_F16_MAX * 15, .spread = 2.0f,
+                        .act = QUANT_ACT_Q8_K, F16_AT(80, 82)},
+    [GGUF_TYPE_Q3_K] = {ROW(11, 2, Q4_0), .max_abs = QUANT_F16_MAX * 32 * 3, .spread = 3.0f,
+                        .act = QUANT_ACT_Q8_K, F16_AT(108)},
+    [GGUF_TYPE_Q4_K] = {ROW(14, 5, Q5_0), .max_abs = QUANT_F16_MAX * 63, .act = QUANT_ACT_Q8_K,
+                        F16_AT(0, 2)},
+    [GGUF_TYPE_Q5_K] = {ROW(16, 8, Q5_1), .max_abs = QUANT_F16_MAX * 63, .act = QUANT_ACT_Q8_K,
+                        F16_AT(0, 2)},
+    [GGUF_TYPE_Q6_K] = {ROW(18, 10, Q8_0), .max_abs = QUANT_F16_MAX * 128 * 31,
+                        .act = QUANT_ACT_Q8_K, F16_AT(208)},
+    [GGUF_TYPE_IQ4_NL] = {ROW(25, 4, F16), .max_abs = QUANT_F16_MAX * 113, .act = QUANT_ACT_Q8,
+                          F16_AT(0)},
+    [GGUF_TYPE_IQ4_XS] = {ROW(30, 3, IQ4_NL), .max_abs = QUANT_F16_MAX * 32 * 113,
+                          .act = QUANT_ACT_Q8_K, F16_AT(0)},
+    [GGUF_TYPE_MXFP4] = {ROW(38, 0, F16), .max_abs = 0x1.8p127f, .act = QUANT_ACT_Q8,
+                         .has_e8m0 = true},
     /* Types that are only read multiply with f32 activations. */
-    [GGUF_TYPE_IQ2_XXS] = {.max_abs = FLT_MAX, F16_AT(0)},
-    [GGUF_TYPE_IQ2_XS] = {.max_abs = FLT_MAX, F16_AT(0)},
-    [GGUF_TYPE_IQ2_S] = {.max_abs = FLT_MAX, F16_AT(0)},
-    [GGUF_TYPE_IQ3_XXS] = {.max_abs = FLT_MAX, F16_AT(0)},
-    [GGUF_TYPE_IQ3_S] = {.max_abs = FLT_MAX, F16_AT(0)},
-    [GGUF_TYPE_IQ1_S] = {.max_abs = FLT_MAX, F16_AT(0)},
-    [GGUF_TYPE_IQ1_M] = {.max_abs = FLT_MAX, .has_spread_f16 = true},
-    [GGUF_TYPE_TQ1_0] = {.max_abs = FLT_MAX, F16_AT(52)},
-    [GGUF_TYPE_TQ2_0] = {.max_abs = FLT_MAX, F16_AT(64)},
+    [GGUF_TYPE_IQ2_XXS] = {ROW(-1, 0, F16), .max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ2_XS] = {ROW(-1, 0, F16), .max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ2_S] = {ROW(-1, 0, F16), .max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ3_XXS] = {ROW(-1, 0, F16), .max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ3_S] = {ROW(-1, 0, F16), .max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ1_S] = {ROW(-1, 0, F16), .max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ1_M] = {ROW(-1, 0, F16), .max_abs = FLT_MAX, .has_spread_f16 = true},
+    [GGUF_TYPE_TQ1_0] = {ROW(-1, 0, Q4_0), .max_abs = FLT_MAX, F16_AT(52)},
+    [GGUF_TYPE_TQ2_0] = {ROW(-1, 0, Q4_0), .max_abs = FLT_MAX, F16_AT(64)},
 };
 
 const quant_traits *quant_traits_of(uint32_t type) {
@@ -60,6 +72,21 @@ size_t quant_row_bytes(uint32_t type, size_t n_cols) {
     const gguf_type_layout *layout = gguf_type_layout_of(type);
     if (!layout || n_cols % layout->block_elems != 0) return 0;
     return n_cols / layout->block_elems * layout->block_bytes;
+}
+
+int32_t quant_type_file_type(uint32_t type) {
+    const quant_traits *t = quant_traits_of(type);
+    return t ? t->file_type : -1;
+}
+
+uint32_t quant_type_fallback(uint32_t type) {
+    const quant_traits *t = quant_traits_of(type);
+    return t ? t->fallback : GGUF_TYPE_F16;
+}
+
+unsigned quant_type_candidate(uint32_t type) {
+    const quant_traits *t = quant_traits_of(type);
+    return t ? t->candidate : 0;
 }
 
 quant_act quant_act_of(uint32_t type) {

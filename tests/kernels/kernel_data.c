@@ -7,36 +7,21 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-const uint32_t all_types[] = {
-    GGUF_TYPE_F32,
-    GGUF_TYPE_F16,
-    GGUF_TYPE_BF16,
-    GGUF_TYPE_Q4_0,
-    GGUF_TYPE_Q4_1,
-    GGUF_TYPE_Q5_0,
-    GGUF_TYPE_Q5_1,
-    GGUF_TYPE_Q8_0,
-    GGUF_TYPE_Q4_K,
-    GGUF_TYPE_Q5_K,
-    GGUF_TYPE_Q6_K,
-    GGUF_TYPE_Q2_K,
-    GGUF_TYPE_Q3_K,
-    GGUF_TYPE_IQ4_NL,
-    GGUF_TYPE_IQ4_XS,
-    GGUF_TYPE_MXFP4,
-    /* only read */
-    GGUF_TYPE_IQ1_S,
-    GGUF_TYPE_IQ1_M,
-    GGUF_TYPE_IQ2_XXS,
-    GGUF_TYPE_IQ2_XS,
-    GGUF_TYPE_IQ2_S,
-    GGUF_TYPE_IQ3_XXS,
-    GGUF_TYPE_IQ3_S,
-    GGUF_TYPE_TQ1_0,
-    GGUF_TYPE_TQ2_0,
-};
-const size_t n_all_types = 16, n_read_types = sizeof all_types / sizeof all_types[0];
+uint32_t all_types[QUANT_N_TYPES];
+size_t n_all_types, n_read_types;
 uint64_t test_seed = 1;
+
+static void add_types(bool written) {
+    for (uint32_t type = 0; type < QUANT_N_TYPES; type++)
+        if (quant_can_decode(type) && quant_can_encode(type) == written)
+            all_types[n_read_types++] = type;
+}
+
+void list_types(void) {
+    add_types(true);
+    n_all_types = n_read_types;
+    add_types(false);
+}
 
 /* ---- numbers ----------------------------------------------------------------------------- */
 

@@ -21,6 +21,7 @@ static void print_setting(void) {
 }
 
 int main(int argc, char **argv) {
+    list_types();
     if (argc > 1 && strcmp(argv[1], "--bench") == 0) return bench_main(argc - 2, argv + 2);
     print_setting();
     Suite *suite = suite_create("kernels");
