@@ -152,7 +152,8 @@ gguf_code gguf_split(const gguf_file *file, const char *prefix, const gguf_split
                      gguf_error *err) {
     char path[MAX_PATH_BYTES];
     if (!opts->max_bytes && !opts->max_tensors)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "no size or count to split by");
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "--max-size or --max-tensors is missing");
     uint32_t count = count_shards(file, opts), no = 0;
     gguf_code code = check_counts(gguf_file_n_tensors(file), count, err);
     for (size_t first = 0; no < count && !code; no++) {

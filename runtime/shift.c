@@ -12,7 +12,7 @@ static gguf_code check_shift(const rt_session *session, uint32_t seq, uint32_t f
     if (seq >= session->kv.n_seqs || first % RT_PAGE_TOKENS || n % RT_PAGE_TOKENS ||
         first > n_past || n > n_past - first)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "positions %" PRIu32 " to %" PRIu32 " are no whole pages of %d tokens of "
+                         "positions %" PRIu32 " to %" PRIu32 " are not whole pages of %d tokens of "
                          "sequence %" PRIu32,
                          first, first + n, RT_PAGE_TOKENS, seq);
     if (hp->causal && !session->model->position_embd.data) return GGUF_OK;

@@ -113,7 +113,7 @@ static rt_tpl_node *parse_number(tpl_parser *p) {
         if (errno) tpl_fail(p, GGUF_E_LIMIT, p->tok.off, "'%s' does not fit into 64 bits", text);
         if (end == text + (base == 10 ? 0 : 2)) end = text;
     }
-    if (*end || end == text) tpl_fail(p, GGUF_E_FORMAT, p->tok.off, "'%s' is no number", text);
+    if (*end || end == text) tpl_fail(p, GGUF_E_FORMAT, p->tok.off, "'%s' is not a number", text);
     tpl_next_token(p);
     return node;
 }

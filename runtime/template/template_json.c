@@ -102,7 +102,7 @@ static void put_key(writer *w, tpl_value key) {
         return;
     }
     if (!tpl_is_number(key) && key.kind != TPL_NONE) {
-        tpl_raise(w->ev, GGUF_E_FORMAT, "%s is no key in JSON", tpl_kind_name(key));
+        tpl_raise(w->ev, GGUF_E_FORMAT, "%s is not a key in JSON", tpl_kind_name(key));
         return;
     }
     tpl_buf_init(w->ev, &buf);

@@ -289,9 +289,9 @@ START_TEST(refused_shifts) {
     fixture f = open_fixture("models/gemma3", &opts);
     lengthen(&f, 256);
     extend(&f, 0, 256);
-    unit_fails(rt_seq_shift(f.session, 0, 10, 64, &err), GGUF_E_USAGE, "no whole pages", err);
+    unit_fails(rt_seq_shift(f.session, 0, 10, 64, &err), GGUF_E_USAGE, "not whole pages", err);
     err = (gguf_error){0};
-    unit_fails(rt_seq_shift(f.session, 0, 192, 128, &err), GGUF_E_USAGE, "no whole pages", err);
+    unit_fails(rt_seq_shift(f.session, 0, 192, 128, &err), GGUF_E_USAGE, "not whole pages", err);
     extend(&f, 0, 0);
     err = (gguf_error){0};
     close_fixture(&f);

@@ -202,8 +202,8 @@ static const struct {
     {{.edit = other_latent}, GGUF_E_LIMIT, "does not agree with the latent rank"},
     {{.edit = narrow_heads}, GGUF_E_LIMIT, "'deepseek2.attention.key_length_mla'"},
     {{.edit = huge_latent}, GGUF_E_LIMIT, "'deepseek2.attention.kv_lora_rank'"},
-    {{.edit = text_norm}, GGUF_E_TYPE, "'deepseek2.expert_weights_norm' is no flag"},
-    {{.edit = short_pattern}, GGUF_E_TYPE, "has not one flag for every layer"},
+    {{.edit = text_norm}, GGUF_E_TYPE, "'deepseek2.expert_weights_norm' is not a flag"},
+    {{.edit = short_pattern}, GGUF_E_TYPE, "does not have one flag for every layer"},
     {{.tensor = "blk.1.ffn_up_exps.weight", .drop = true},
      GGUF_E_MISSING,
      "'blk.1.ffn_up_exps.weight'"},
@@ -289,7 +289,7 @@ static const struct {
     {"  activation: swish\n", "compute.activation is 'swish', which is not known"},
     {"  activation: silu\n  residual: both\n", "compute.residual is 'both'"},
     {"  activation: silu\n  paralel: true\n", "compute.paralel is not known"},
-    {"  activation: silu\n  window_period: -1\n", "compute.window_period is no count"},
+    {"  activation: silu\n  window_period: -1\n", "compute.window_period is not a count"},
 };
 
 START_TEST(bad_flags_are_refused) {

@@ -211,7 +211,8 @@ int main(int argc, char **argv) {
         .set = set_option,
         .run = run,
         .ctx = &o,
-        .verbs = verb_names};
+        .verbs = verb_names,
+        .sub = bench_fit_spec()};
     int status = tool_main(&spec, argc, argv);
     free(o.prompts);
     free(o.gens);

@@ -36,8 +36,10 @@ typedef struct tool_spec {
     const tool_option *options; /* ends with {0} */
     tool_set_fn set;
     tool_run_fn run;
-    void *ctx;                /* of set and run */
-    const char *const *verbs; /* first words, for completion; ends with NULL; may be NULL */
+    void *ctx;                   /* of set and run */
+    const char *const *verbs;    /* first words, for completion; ends with NULL; may be NULL */
+    const char *verb;            /* of a command within a command ("fit"); otherwise NULL */
+    const struct tool_spec *sub; /* such a command, for completion; or NULL */
 } tool_spec;
 
 /* What the common options say, and the plain arguments. */

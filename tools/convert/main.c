@@ -135,10 +135,11 @@ static void print_result(tool *t, rt_import *import, const convert_opts *o,
         n_params += (double)gguf_tensor_n_elems(&plan->tensors[i].out);
     if (!t->json) {
         if (!o->write.dry_run)
-            tool_note(
-                t, "%s: %s, %zu tensors, %.4g million parameters, %s, %s, %.1f s", o->output,
-                rt_import_architecture(import), plan->n_tensors, n_params / 1e6, result->type_name,
-                tool_size_text(quant_plan_file_bytes(plan), size, sizeof size), tool_elapsed_s(t));
+            tool_note(t, "%s: %s, %zu tensor%s, %.4g million parameters, %s, %s, %.1f s", o->output,
+                      rt_import_architecture(import), plan->n_tensors, tool_s(plan->n_tensors),
+                      n_params / 1e6, result->type_name,
+                      tool_size_text(quant_plan_file_bytes(plan), size, sizeof size),
+                      tool_elapsed_s(t));
         return;
     }
     json_t *root = json_object();

@@ -31,7 +31,7 @@ static const tool_option options[] = {
     {OPT_OUTPUT_TYPE, "output-tensor-type", "TYPE", "type of output.weight"},
     {OPT_EMBEDDING_TYPE, "token-embedding-type", "TYPE", "type of token_embd.weight"},
     {OPT_PURE, "pure", NULL, "TYPE for every tensor that is quantised"},
-    {OPT_ALLOW_REQUANTIZE, "allow-requantize", NULL, "take input that is quantised already"},
+    {OPT_ALLOW_REQUANTIZE, "allow-requantize", NULL, "accept input that is already quantised"},
     {OPT_REQUIRE_IMATRIX, "require-imatrix", NULL, "exit 1 if a quantised tensor has no entry"},
     {OPT_TARGET_SIZE, "target-size", "SIZE",
      "choose types so that OUT has at most this size and the least expected damage"},
@@ -40,7 +40,8 @@ static const tool_option options[] = {
      "run IN over this text and let weights make up for each other's rounding"},
     {OPT_METHOD, "method", "METHOD", "with --calibrate: compensate (default) or round"},
     {OPT_SAMPLES, "samples", "N", "with --calibrate: tokens of the text to use (16384)"},
-    {OPT_DAMP, "damp", "X", "with --calibrate: what is added to the Hessian, as a share of its mean diagonal (0.05)"},
+    {OPT_DAMP, "damp", "X",
+     "with --calibrate: what is added to the Hessian, as a share of its mean diagonal (0.05)"},
     {OPT_KEEP_SPLIT, "keep-split", NULL, "as many files as IN has, each with the same tensors"},
     {OPT_MANIFEST, "manifest", "FILE", "write the XXH3 of every tensor, source and output"},
     WRITE_OPTIONS,
@@ -114,7 +115,7 @@ static gguf_code check_requantize(const quant_plan *plan, const char *path, gguf
         const gguf_type_layout *layout = gguf_type_layout_of(t->source_type);
         if (layout->block_elems > 1 && t->out.type != t->source_type)
             return gguf_fail(err, GGUF_E_USAGE, path, GGUF_NO_OFFSET,
-                             "tensor '%s' is %s already; --allow-requantize takes it as it is",
+                             "tensor '%s' is already %s; --allow-requantize accepts it",
                              t->out.name.ptr, layout->name);
     }
     return GGUF_OK;
