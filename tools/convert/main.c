@@ -169,6 +169,14 @@ static gguf_code set_alignment(quant_plan *plan, gguf_error *err) {
     return GGUF_OK;
 }
 
+/* Only an adapter has a base. */
+static gguf_code check_base(const tool *t, rt_import *import, gguf_error *err) {
+    gguf_str type;
+    const gguf_kv *kv = gguf_meta_find(rt_import_plan(import)->meta, "general.type");
+    if (gguf_kv_str(kv, &type) && gguf_str_eq(type, "adapter")) return GGUF_OK;
+    return tool_refuse(t, "base", "has no effect: INPUT is not a LoRA adapter", err);
+}
+
 /* What the user says comes last. */
 static gguf_code set_metadata(rt_import *import, const convert_opts *o, gguf_error *err) {
     gguf_meta *meta = rt_import_plan(import)->meta;
@@ -189,6 +197,7 @@ static gguf_code convert(tool *t, const convert_opts *o, gguf_error *err) {
     if (!code && rt_import_is_gguf(import))
         code = gguf_fail(err, GGUF_E_USAGE, t->args[0], GGUF_NO_OFFSET,
                          "this is a GGUF file already; gguf-quantize changes its types");
+    if (!code) code = check_base(t, import, err);
     if (!code) code = set_metadata(import, o, err);
     if (!code) code = write_prepare(t, import, t->args[0], o->output, &o->write, &result, err);
     if (!code) code = write_run(t, import, o->output, &o->write, &result, err);

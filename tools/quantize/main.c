@@ -222,7 +222,9 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     quantize_opts *o = ctx;
     bool types_follow = o->write.recipe_file || o->write.target_bytes || o->write.target_bpw > 0;
     if (t->n_args == 3 || (t->n_args == 2 && types_follow)) return quantize(t, o, err);
-    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected IN OUT TYPE (see --help)");
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     t->n_args == 4 ? "expected IN OUT TYPE; -t N sets the threads (see --help)"
+                                    : "expected IN OUT TYPE (see --help)");
 }
 
 /* The summary with every recipe's name. */
