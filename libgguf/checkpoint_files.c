@@ -50,7 +50,7 @@ static gguf_code check_shard_name(const json_t *value, const char *index_path, g
         strcmp(name, "..") != 0 && strcmp(name, ".") != 0)
         return GGUF_OK;
     return gguf_fail(err, GGUF_E_FORMAT, index_path, GGUF_NO_OFFSET,
-                     "weight_map names '%s', which is no file beside it", name);
+                     "weight_map names '%s', which is not a file beside it", name);
 }
 
 static void sort_names(name_list *list) {
@@ -71,7 +71,7 @@ static gguf_code read_names(const char *index_path, json_t *map, name_list *out,
     json_object_foreach(map, tensor, value) {
         if (!json_is_string(value))
             code = gguf_fail(err, GGUF_E_FORMAT, index_path, GGUF_NO_OFFSET,
-                             "weight_map's entry '%s' is no string", tensor);
+                             "weight_map's entry '%s' is not a string", tensor);
         else
             code = check_shard_name(value, index_path, err);
         if (code) return code;

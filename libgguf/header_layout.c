@@ -46,8 +46,8 @@ gguf_code gguf_tensor_bytes(uint32_t type, uint32_t n_dims, const uint64_t *dims
     uint64_t n_cols = n_dims ? dims[0] : 1;
     if (n_cols % layout->block_elems)
         return gguf_fail(err, GGUF_E_SHAPE, NULL, GGUF_NO_OFFSET,
-                         "%" PRIu64 " columns are no whole number of %s blocks of %" PRIu32, n_cols,
-                         layout->name, layout->block_elems);
+                         "%" PRIu64 " columns are not a whole number of %s blocks of %" PRIu32,
+                         n_cols, layout->name, layout->block_elems);
     /* Elements stay within int64 as every reader of the format asks; a block has at least a bit
      * each. */
     uint64_t n_elems = n_cols, n_blocks = n_cols / layout->block_elems, bytes = 0;

@@ -111,11 +111,13 @@ static gguf_code read_shape(st_reader *r, gguf_checkpoint_tensor *t, const json_
     for (uint32_t i = 0; i < t->n_dims; i++) {
         const json_t *dim = json_array_get(shape, i);
         if (!json_is_integer(dim) || !gguf_json_u64(dim, &t->dims[i]))
-            return fail_entry(r, GGUF_E_FORMAT, t->name, "a dimension is no non-negative integer");
+            return fail_entry(r, GGUF_E_FORMAT, t->name,
+                              "a dimension is not a non-negative integer");
         if (!gguf_mul_u64(*n_bits, t->dims[i], n_bits))
             return fail_entry(r, GGUF_E_SHAPE, t->name, "the shape overflows");
     }
-    if (*n_bits % 8) return fail_entry(r, GGUF_E_SHAPE, t->name, "its bits fill no whole bytes");
+    if (*n_bits % 8)
+        return fail_entry(r, GGUF_E_SHAPE, t->name, "its bits do not fill whole bytes");
     return GGUF_OK;
 }
 
@@ -126,7 +128,7 @@ static gguf_code read_extent(st_reader *r, gguf_checkpoint_tensor *t, const json
     if (json_array_size(offsets) != 2 || !json_is_integer(b) || !json_is_integer(e) ||
         !gguf_json_u64(b, &begin) || !gguf_json_u64(e, &end) || end < begin)
         return fail_entry(r, GGUF_E_FORMAT, t->name,
-                          "data_offsets is no pair of ascending offsets");
+                          "data_offsets is not a pair of ascending offsets");
     if (end - begin != n_bits / 8)
         return gguf_fail(
             r->err, GGUF_E_SHAPE, r->path, entry_off(r, t->name),
@@ -146,7 +148,8 @@ static gguf_code read_extent(st_reader *r, gguf_checkpoint_tensor *t, const json
 static gguf_code read_entry(st_reader *r, gguf_str name, const json_t *entry) {
     gguf_checkpoint_tensor *t = &r->tensors[r->n_tensors];
     *t = (gguf_checkpoint_tensor){.name = name, .file = r->file};
-    if (!json_is_object(entry)) return fail_entry(r, GGUF_E_FORMAT, name, "its entry is no object");
+    if (!json_is_object(entry))
+        return fail_entry(r, GGUF_E_FORMAT, name, "its entry is not an object");
     const char *dtype = json_string_value(json_object_get(entry, "dtype"));
     t->dtype = dtype ? gguf_dtype_named(dtype) : NULL;
     if (!t->dtype) return fail_entry(r, GGUF_E_FORMAT, name, "its dtype is missing or not known");
@@ -160,10 +163,11 @@ static gguf_code read_entry(st_reader *r, gguf_str name, const json_t *entry) {
 static gguf_code check_string_map(st_reader *r, json_t *metadata) {
     const char *key;
     json_t *value;
-    if (!json_is_object(metadata)) return fail_at(r, GGUF_E_FORMAT, 8, "__metadata__ is no object");
+    if (!json_is_object(metadata))
+        return fail_at(r, GGUF_E_FORMAT, 8, "__metadata__ is not an object");
     json_object_foreach(metadata, key, value) {
         if (!json_is_string(value) && !json_is_null(value))
-            return fail_at(r, GGUF_E_FORMAT, 8, "__metadata__ holds something else than strings");
+            return fail_at(r, GGUF_E_FORMAT, 8, "__metadata__ holds something other than strings");
     }
     return GGUF_OK;
 }
@@ -230,7 +234,7 @@ gguf_code gguf_safetensors_read(gguf_checkpoint *ckpt, uint32_t file, gguf_error
     if (!code)
         code = gguf_json_parse(r.text, r.n_header, GGUF_JSON_EXACT_INTS, r.path, 8, &root, err);
     if (!code && !json_is_object(root))
-        code = fail_at(&r, GGUF_E_FORMAT, 8, "the header is no object");
+        code = fail_at(&r, GGUF_E_FORMAT, 8, "the header is not an object");
     if (!code) code = read_entries(&r, root);
     if (!code) code = check_extents(&r);
     for (size_t i = 0; i < r.n_tensors && !code; i++)

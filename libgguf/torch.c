@@ -138,7 +138,7 @@ static gguf_code memo_put(machine *m, uint64_t index) {
 }
 
 static gguf_code memo_get(machine *m, uint64_t index) {
-    if (index >= m->memo.n) return refuse(m, GGUF_E_FORMAT, "nothing is remembered there");
+    if (index >= m->memo.n) return refuse(m, GGUF_E_FORMAT, "nothing is stored there");
     return push(m, &m->stack, m->memo.at[index]);
 }
 
@@ -434,7 +434,7 @@ static gguf_code read_archive(gguf_checkpoint *ckpt, uint32_t file, const gguf_z
     const gguf_zip_entry *entry = find_pickle(zip, &m.prefix);
     if (!entry)
         return gguf_fail(err, GGUF_E_FORMAT, zip->path, GGUF_NO_OFFSET,
-                         "no data.pkl in the archive: this is no PyTorch checkpoint");
+                         "no data.pkl in the archive: this is not a PyTorch checkpoint");
     gguf_code code = gguf_zip_read(zip, entry, MAX_PICKLE_BYTES, &pickle, err);
     if (!code) {
         m.in = (gguf_cursor){.base = pickle, .len = entry->n_bytes, .file = zip->path, .err = err};

@@ -34,7 +34,7 @@ static void take_name(gguf_cursor *c, char *out, size_t room, const char *what) 
     out[0] = '\0';
     if (!p) return;
     if (len >= room || memchr(p, 0, len)) {
-        gguf_cursor_fail(c, GGUF_E_LIMIT, pos, "%s of %" PRIu32 " bytes is no name", what, len);
+        gguf_cursor_fail(c, GGUF_E_LIMIT, pos, "%s of %" PRIu32 " bytes is not a name", what, len);
         return;
     }
     memcpy(out, p, len);

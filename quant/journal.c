@@ -48,7 +48,7 @@ static gguf_code open_journal(const char *path, int flags, quant_journal **out, 
     j->fd = open(path, O_RDWR | O_APPEND | GGUF_OUT_SIDE_FLAGS | (flags & O_CREAT), 0666);
     if (j->fd < 0) {
         gguf_code code = errno == ENOENT ? gguf_fail(err, GGUF_E_MISSING, path, GGUF_NO_OFFSET,
-                                                     "there is no unfinished run to go on with")
+                                                     "there is no unfinished run to continue")
                                          : fail_errno(err, path, "open");
         quant_journal_close(j, false);
         return code;
@@ -126,9 +126,10 @@ gguf_code quant_journal_open(const char *path, uint64_t fingerprint, quant_journ
     else if (got < (ssize_t)sizeof h) /* killed before the first write */
         code = gguf_fail(err, GGUF_E_MISSING, path, GGUF_NO_OFFSET, "the journal is empty");
     else if (memcmp(h.magic, MAGIC, sizeof h.magic) != 0 || h.fingerprint != fingerprint)
-        code = gguf_fail(err, GGUF_E_CHECK, path, GGUF_NO_OFFSET,
-                         "the unfinished run had other inputs, options or another version; remove "
-                         "this file, or run without --resume");
+        code =
+            gguf_fail(err, GGUF_E_CHECK, path, GGUF_NO_OFFSET,
+                      "the unfinished run had other inputs or options, or another version; remove "
+                      "this file, or run without --resume");
     else
         code = read_records(*out, err);
     if (!code) return GGUF_OK;

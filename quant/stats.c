@@ -65,7 +65,7 @@ static gguf_code check_operand(operand *o, uint64_t n, gguf_error *err) {
     o->piece_bytes = PIECE / layout->block_elems * layout->block_bytes;
     if (n % layout->block_elems == 0) return GGUF_OK;
     return gguf_fail(err, GGUF_E_SHAPE, NULL, GGUF_NO_OFFSET,
-                     "%llu values are no whole number of %s blocks", (unsigned long long)n,
+                     "%llu values are not a whole number of %s blocks", (unsigned long long)n,
                      layout->name);
 }
 

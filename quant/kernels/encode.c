@@ -14,7 +14,7 @@ static gguf_code check_shape(uint32_t type, bool supported, const char *verb, si
                          verb, gguf_type_name(type), (unsigned)type);
     if (n_cols > 0 && quant_row_bytes(type, n_cols) == 0)
         return gguf_fail(err, GGUF_E_SHAPE, NULL, GGUF_NO_OFFSET,
-                         "%zu columns are no whole number of %s blocks", n_cols,
+                         "%zu columns are not a whole number of %s blocks", n_cols,
                          gguf_type_name(type));
     return GGUF_OK;
 }

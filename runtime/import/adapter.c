@@ -34,7 +34,7 @@ static gguf_code plan_half(rt_import *import, const gguf_yaml *node, const char 
     char name[MAX_NAME + 16];
     if (src->n_dims != 2 || src->dtype->gguf_type < 0 ||
         !quant_can_decode((uint32_t)src->dtype->gguf_type))
-        return fail(import, src, GGUF_E_UNSUPPORTED, "is no matrix of numbers", err);
+        return fail(import, src, GGUF_E_UNSUPPORTED, "is not a matrix of numbers", err);
     snprintf(name, sizeof name, "%s.lora_%c", gguf_name, half);
     quant_plan_tensor t = {
         .out = {.name = gguf_str_of(name), .n_dims = 2, .dims = {src->dims[1], src->dims[0], 1, 1}},
@@ -114,7 +114,7 @@ static gguf_code check_complete(const rt_import *import, gguf_error *err) {
     for (size_t i = 0; i < gguf_checkpoint_n_tensors(import->ckpt); i++)
         if (!import->used[i])
             return fail(import, gguf_checkpoint_tensor_at(import->ckpt, i), GGUF_E_UNSUPPORTED,
-                        "is no factor of a weight of the base model", err);
+                        "is not a factor of a weight of the base model", err);
     return GGUF_OK;
 }
 

@@ -48,7 +48,7 @@ static gguf_code eval_operand(const rt_import *import, const gguf_yaml *node, co
     const json_t *value = rt_config_get(import, text);
     if (gguf_json_u64(value, out)) return GGUF_OK;
     return gguf_yaml_fail(rt_arch_doc(import->arch), node, err,
-                          "'%s' is no number, no key above and no number of the config", text);
+                          "'%s' is not a number, a key above or a number of the config", text);
 }
 
 static gguf_code apply_operator(const rt_import *import, const gguf_yaml *node, char op,
@@ -62,7 +62,7 @@ static gguf_code apply_operator(const rt_import *import, const gguf_yaml *node, 
         return GGUF_OK;
     }
     return gguf_fail(err, GGUF_E_SHAPE, import->config_path, GGUF_NO_OFFSET,
-                     "'%s' is no count: %" PRIu64 " %c %" PRIu64, node->text, left, op, right);
+                     "'%s' is not a count: %" PRIu64 " %c %" PRIu64, node->text, left, op, right);
 }
 
 gguf_code rt_import_eval(const rt_import *import, const gguf_yaml *node, uint64_t *out,
@@ -143,7 +143,7 @@ static gguf_code set_layers(rt_import *import, const char *key, const gguf_yaml 
     rt_import_key_u64(import, "block_count", &n_layers);
     size_t n = json_array_size(value);
     if (n == 0 || n != n_layers || n > MAX_LAYERS)
-        return fail_config(import, name, "is no array with one element per layer", err);
+        return fail_config(import, name, "is not an array with one element per layer", err);
     for (size_t i = 0; i < n; i++)
         flags[i] = layer_flag(json_array_get(value, i), gguf_yaml_text(node, "is", ""));
     gguf_meta_set_array(import->plan.meta, key, GGUF_VALUE_BOOL, n, flags);
@@ -153,7 +153,7 @@ static gguf_code set_layers(rt_import *import, const char *key, const gguf_yaml 
 static gguf_code set_f32(rt_import *import, const char *key, const gguf_yaml *node,
                          const json_t *value, const char *name, gguf_error *err) {
     double power = 1;
-    if (!json_is_number(value)) return fail_number(import, name, value, "is no number", err);
+    if (!json_is_number(value)) return fail_number(import, name, value, "is not a number", err);
     gguf_yaml_f64(gguf_yaml_get(node, "power"), &power);
     gguf_meta_set_f32(import->plan.meta, key, (float)pow(json_number_value(value), power));
     return GGUF_OK;
@@ -173,7 +173,7 @@ static gguf_code set_value(rt_import *import, const char *key, const gguf_yaml *
     if (strcmp(type, "layers") == 0) return set_layers(import, key, node, value, name, err);
     if (strcmp(type, "u32") == 0) {
         if (gguf_json_u64(value, &number)) return set_u32(import, key, number, name, err);
-        return fail_number(import, name, value, "is no 32-bit number", err);
+        return fail_number(import, name, value, "is not a 32-bit number", err);
     }
     if (strcmp(type, "bool") != 0)
         return fail_config(import, key, "has a type that the description may not use", err);

@@ -168,7 +168,7 @@ static gguf_code set_scales(const parts *p, quant_affine *a, tensor *scales, boo
 static gguf_code set_groups(const parts *p, quant_affine *a, tensor *groups, gguf_error *err) {
     if (!groups || (groups->n_dims == 1 && groups->dims[0] == 0)) return GGUF_OK;
     if (!has_form(groups, "I32", 1))
-        return fail(p, GGUF_E_UNSUPPORTED, "its groups are no list of I32", err);
+        return fail(p, GGUF_E_UNSUPPORTED, "its groups are not a list of I32", err);
     a->group_of = bytes_of(p->import, groups);
     return GGUF_OK;
 }
@@ -198,7 +198,7 @@ static gguf_code read_gptq(const parts *p, quant_affine *a, gguf_error *err) {
     bool shifted = strcmp(text_of(config, "checkpoint_format", "gptq"), "gptq") == 0;
     a->zero = zeros ? shifted : 1U << (bits - 1);
     if (zeros && !has_form(zeros, "I32", 2))
-        return fail(p, GGUF_E_UNSUPPORTED, "its zeros are no matrix of I32", err);
+        return fail(p, GGUF_E_UNSUPPORTED, "its zeros are not a matrix of I32", err);
     if (zeros)
         a->zeros = (quant_packed){.grid = grid_of(p->import, zeros),
                                   .n_bits = (unsigned)bits,
@@ -218,7 +218,7 @@ static gguf_code read_awq(const parts *p, quant_affine *a, gguf_error *err) {
                   &bits);
     if (bits != 4) return fail(p, GGUF_E_UNSUPPORTED, "AWQ with other than 4 bits", err);
     if (!zeros || !has_form(zeros, "I32", 2))
-        return fail(p, GGUF_E_MISSING, "its zeros are missing or no matrix of I32", err);
+        return fail(p, GGUF_E_MISSING, "its zeros are missing or not a matrix of I32", err);
     a->n_rows = 8 * p->codes->dims[1];
     a->n_cols = p->codes->dims[0];
     a->codes = (quant_packed){.grid = grid_of(p->import, p->codes),
@@ -280,7 +280,7 @@ static gguf_code read_packed(const parts *p, quant_affine *a, gguf_error *err) {
                               .stream_is_inner = true};
     a->zero = zeros ? 0 : 1U << (bits - 1);
     if (zeros && !has_form(zeros, "I32", 2))
-        return fail(p, GGUF_E_UNSUPPORTED, "its zero points are no matrix of I32", err);
+        return fail(p, GGUF_E_UNSUPPORTED, "its zero points are not a matrix of I32", err);
     if (zeros)
         a->zeros = (quant_packed){
             .grid = grid_of(p->import, zeros), .n_bits = bits, .unit_bytes = 4, .along_rows = true};

@@ -155,7 +155,7 @@ static gguf_code import_yarn(rt_import *import, const json_t *object, gguf_error
                            err);
     if (!code && !(original >= 0 && original <= UINT32_MAX))
         code = gguf_fail(err, GGUF_E_FORMAT, import->config_path, GGUF_NO_OFFSET,
-                         "the original context of RoPE scaling is no 32-bit number");
+                         "the original context of RoPE scaling is not a 32-bit number");
     if (!code) code = import_mscale(import, object, &log_multiplier, err);
     if (code) return code;
     double usual = factor > 1 ? 0.1 * log(factor) + 1 : 1;

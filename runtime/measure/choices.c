@@ -61,7 +61,7 @@ static gguf_code score_choice(scorer *s, const rt_choice *choice, double *ln_p) 
 static gguf_code check(const scorer *s, const rt_choice *choices, size_t n) {
     if (rt_model_is_embedder(s->session->model))
         return gguf_fail(s->err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
-                         "an embedding model predicts no tokens");
+                         "an embedding model does not predict tokens");
     for (size_t c = 0; c < n; c++)
         if (choices[c].first < 1 || choices[c].first >= choices[c].n)
             return gguf_fail(s->err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,

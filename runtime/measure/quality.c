@@ -176,7 +176,7 @@ static gguf_code check_input(const rt_model *model, const rt_model *base, size_t
     uint32_t n_vocab = rt_model_hparams(model)->n_vocab, n_ctx = opts->session.n_ctx;
     if (rt_model_is_embedder(model) || (base && rt_model_is_embedder(base)))
         return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
-                         "an embedding model predicts no tokens");
+                         "an embedding model does not predict tokens");
     if (n_ctx < 3 || n_tokens < n_ctx)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "%zu tokens do not fill one chunk of %" PRIu32 " (a chunk has at least 3)",
@@ -218,7 +218,7 @@ static gguf_code check_saved_base(meter *m, gguf_error *err) {
     m->n_chunks = n_saved;
     if (l->n_rows % m->per_chunk || n_saved > n_chunks_of(m) || tokens_hash(m) != l->tokens_hash)
         return gguf_fail(err, GGUF_E_SHAPE, NULL, GGUF_NO_OFFSET,
-                         "the saved base is of another text or of another tokenizer");
+                         "the saved base was made from another text or tokenizer");
     if (m->opts->n_chunks && n_chunks < n_saved) m->n_chunks = n_chunks;
     return GGUF_OK;
 }

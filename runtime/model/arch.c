@@ -67,7 +67,7 @@ static uint32_t read_number(flag_reader *r, const char *field) {
     const gguf_yaml *node = gguf_yaml_get(r->compute, field);
     int64_t value = 0;
     if (node && (!gguf_yaml_i64(node, &value) || value < 0 || value > UINT32_MAX) && !r->code)
-        r->code = gguf_yaml_fail(r->arch->doc, node, r->err, "compute.%s is no count", field);
+        r->code = gguf_yaml_fail(r->arch->doc, node, r->err, "compute.%s is not a count", field);
     return (uint32_t)value;
 }
 

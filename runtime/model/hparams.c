@@ -51,7 +51,7 @@ static uint32_t read_count(key_reader *r, const char *name, uint64_t absent, uin
     if (!kv && absent == NEEDED)
         fail_key(r, GGUF_E_MISSING, NULL, "is missing");
     else if (kv && !kv_count(kv, &value))
-        fail_key(r, GGUF_E_TYPE, kv, "is no count, or differs between layers");
+        fail_key(r, GGUF_E_TYPE, kv, "is not a count, or differs between layers");
     else if (value < min || value > max)
         fail_key(r, GGUF_E_LIMIT, kv, range);
     return r->code ? (uint32_t)min : (uint32_t)value;
@@ -86,7 +86,7 @@ static float read_number(key_reader *r, const char *name, double absent, double 
     if (!kv && isnan(absent))
         fail_key(r, GGUF_E_MISSING, NULL, "is missing");
     else if (kv && !gguf_kv_f64(kv, &value))
-        fail_key(r, GGUF_E_TYPE, kv, "is no number");
+        fail_key(r, GGUF_E_TYPE, kv, "is not a number");
     else if (!(value >= min && value <= max))
         fail_key(r, GGUF_E_LIMIT, kv, "is out of its range");
     return (float)value;
@@ -95,7 +95,7 @@ static float read_number(key_reader *r, const char *name, double absent, double 
 static bool read_flag(key_reader *r, const char *name, bool absent) {
     const gguf_kv *kv = find_key(r, name);
     bool value = absent;
-    if (kv && !gguf_kv_bool(kv, &value)) fail_key(r, GGUF_E_TYPE, kv, "is no flag");
+    if (kv && !gguf_kv_bool(kv, &value)) fail_key(r, GGUF_E_TYPE, kv, "is not a flag");
     return value;
 }
 
@@ -138,7 +138,7 @@ static rt_layers read_layers(key_reader *r, const char *name, uint32_t n_layer, 
     if (kv->type == GGUF_VALUE_ARRAY)
         for (; n < n_layer && gguf_kv_next_i64(&it, &flag); n++)
             if (flag) add_layer(&set, n);
-    if (n != n_layer) fail_key(r, GGUF_E_TYPE, kv, "has not one flag for every layer");
+    if (n != n_layer) fail_key(r, GGUF_E_TYPE, kv, "does not have one flag for every layer");
     return set;
 }
 
@@ -301,7 +301,7 @@ static void read_scaling(key_reader *r, rt_hparams *hp) {
         read_count(r, "rope.scaling.original_context_length", hp->n_ctx_train, 1, RT_MAX_CONTEXT);
     const gguf_kv *kv = find_key(r, "rope.scaling.type");
     gguf_str type = gguf_str_of("linear"); /* what a factor without a type means */
-    if (kv && !gguf_kv_str(kv, &type)) fail_key(r, GGUF_E_TYPE, kv, "is no string");
+    if (kv && !gguf_kv_str(kv, &type)) fail_key(r, GGUF_E_TYPE, kv, "is not a string");
     if (gguf_str_eq(type, "none") || gguf_str_eq(type, "longrope")) {
         hp->rope_factor = 1;
     } else if (gguf_str_eq(type, "linear")) {

@@ -3,6 +3,7 @@
 
 #include "libgguf/checked.h"
 #include "quant/quant.h"
+#include "runtime/sizing/mapped.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -264,7 +265,8 @@ gguf_code rt_fit_on(const rt_device *device, const rt_fit_model *model,
     gguf_code code = footprint_on(device, model, weights, opts, &out->footprint, err);
     if (code) return code;
     if (device->kind == RT_DEVICE_CPU) {
-        out->lookup_bytes = rt_footprint_looked_up(weights->table_bytes, out->n_ctx);
+        out->lookup_bytes =
+            rt_footprint_looked_up(weights->table_bytes, RT_MAPPED_USUALLY, out->n_ctx);
         out->rss_bytes = out->footprint.total_bytes - weights->table_bytes + out->lookup_bytes;
     }
     out->fits = out->footprint.total_bytes <= out->room_bytes;

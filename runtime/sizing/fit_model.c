@@ -99,7 +99,7 @@ static uint32_t count_of(survey *s, const char *name, uint32_t layer, uint32_t a
     if (value <= max) return (uint32_t)value;
     if (!s->code)
         s->code = gguf_fail(s->err, GGUF_E_LIMIT, s->path, kv->off,
-                            "the key '%s' is no count up to %" PRIu32, full, max);
+                            "the key '%s' is not a count up to %" PRIu32, full, max);
     return absent;
 }
 

@@ -4,6 +4,7 @@
 #include "libgguf/checked.h"
 #include "runtime/engine/layout.h"
 #include "runtime/model/model_internal.h"
+#include "runtime/sizing/mapped.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -13,8 +14,6 @@
  * metadata, the mapped pages of the metadata included. */
 static const uint64_t base_bytes = UINT64_C(4) << 20;
 static const uint64_t tokenizer_share = 5;
-/* What Linux maps around a page of a file that is touched. */
-static const uint64_t lookup_bytes = UINT64_C(64) << 10;
 /* Of the stack of each thread, touched. */
 static const uint64_t thread_bytes = UINT64_C(64) << 10;
 
@@ -46,10 +45,18 @@ gguf_code rt_footprint_of(const rt_hparams *hp, const rt_session_opts *opts, uin
     return sum_up(out, err);
 }
 
-uint64_t rt_footprint_looked_up(uint64_t table_bytes, uint32_t n) {
+uint64_t rt_footprint_looked_up(uint64_t table_bytes, uint64_t around_bytes, uint32_t n) {
     if (table_bytes == 0) return 0;
-    double share = 1 - exp(-(double)n * (double)lookup_bytes / (double)table_bytes);
+    double share = 1 - exp(-(double)n * (double)around_bytes / (double)table_bytes);
     return (uint64_t)(share * (double)table_bytes);
+}
+
+/* What a lookup makes resident; what finding it out did is released again. */
+static uint64_t look_around(const rt_model *model, uint64_t table_bytes) {
+    const gguf_tensor *t = gguf_file_find_tensor(model->file, "token_embd.weight");
+    uint64_t around = rt_mapped_around(model->token_embd.data, table_bytes);
+    if (t) gguf_file_release(model->file, t, 0, t->n_bytes);
+    return around;
 }
 
 gguf_code rt_footprint_of_model(const rt_model *model, const rt_session_opts *opts, bool tokenizer,
@@ -62,7 +69,8 @@ gguf_code rt_footprint_of_model(const rt_model *model, const rt_session_opts *op
     if (code) return code;
     if (embd->data != model->output.data) {
         uint64_t table_bytes = embd->n_rows * embd->row_bytes;
-        out->resident_bytes -= table_bytes - rt_footprint_looked_up(table_bytes, n_ctx);
+        uint64_t around = look_around(model, table_bytes);
+        out->resident_bytes -= table_bytes - rt_footprint_looked_up(table_bytes, around, n_ctx);
     }
     if (!tokenizer) out->overhead_bytes += n_meta_bytes; /* checked when the file was opened */
     return sum_up(out, err);

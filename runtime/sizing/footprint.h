@@ -29,12 +29,14 @@ typedef struct rt_footprint {
 gguf_code rt_footprint_of(const rt_hparams *hp, const rt_session_opts *opts, uint64_t weights_bytes,
                           uint64_t n_meta_bytes, rt_footprint *out, gguf_error *err);
 
-/* Of a table of table_bytes in a mapped file, what n lookups at random places make resident. */
-uint64_t rt_footprint_looked_up(uint64_t table_bytes, uint32_t n);
+/* Of a table of table_bytes in a mapped file, what n lookups at random places make resident.
+ *   around_bytes  what one does: rt_mapped_around, or RT_MAPPED_USUALLY for a file that is not
+ * there */
+uint64_t rt_footprint_looked_up(uint64_t table_bytes, uint64_t around_bytes, uint32_t n);
 
 /* The footprint of a session of an open model: the peak resident memory that a process will reach.
  * Rows of an embedding that is not the output too are mapped as tokens ask for them; the part that
- * n_ctx different tokens will touch is expected.
+ * n_ctx different tokens will touch is expected, after a look at some rows of the table.
  *   tokenizer  the process builds the tokenizer as well
  * Errors: as rt_footprint_of. */
 gguf_code rt_footprint_of_model(const rt_model *model, const rt_session_opts *opts, bool tokenizer,

@@ -116,7 +116,7 @@ static rt_tpl_node *parse_number(rt_template_parser *p) {
         if (end == text + (base == 10 ? 0 : 2)) end = text;
     }
     if (*end || end == text)
-        rt_template_fail(p, GGUF_E_FORMAT, p->tok.off, "'%s' is no number", text);
+        rt_template_fail(p, GGUF_E_FORMAT, p->tok.off, "'%s' is not a number", text);
     rt_template_next_token(p);
     return node;
 }

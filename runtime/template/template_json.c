@@ -102,7 +102,8 @@ static void put_key(writer *w, rt_template_value key) {
         return;
     }
     if (!rt_template_is_number(key) && key.kind != RT_TEMPLATE_NONE) {
-        rt_template_raise(w->ev, GGUF_E_FORMAT, "%s is no key in JSON", rt_template_kind_name(key));
+        rt_template_raise(w->ev, GGUF_E_FORMAT, "%s is not a key in JSON",
+                          rt_template_kind_name(key));
         return;
     }
     rt_template_buf_init(w->ev, &buf);

@@ -52,8 +52,8 @@ static gguf_code add_merge(rt_tokenizer *tok, uint32_t rank, int32_t left, int32
     int32_t id = joined(tok, left, right);
     if (id < 0)
         return gguf_fail(err, GGUF_E_FORMAT, NULL, GGUF_NO_OFFSET,
-                         "merge %u joins tokens %d and %d to a text that is no token", rank, left,
-                         right);
+                         "merge %u joins tokens %d and %d to a text that is not a token", rank,
+                         left, right);
     rt_merge *slot = merge_slot(&tok->merges, pair_of(left, right));
     *slot =
         (rt_merge){pair_of(left, right), rank, (uint32_t)id}; /* of equal pairs the last counts */
@@ -90,8 +90,8 @@ static gguf_code read_merge_pairs(rt_tokenizer *tok, const gguf_kv *kv, gguf_err
          rank++) {
         if (left < 0 || right < 0 || (uint64_t)left >= tok->n_tokens ||
             (uint64_t)right >= tok->n_tokens)
-            return gguf_fail(err, GGUF_E_FORMAT, NULL, GGUF_NO_OFFSET, "merge %u names no tokens",
-                             rank);
+            return gguf_fail(err, GGUF_E_FORMAT, NULL, GGUF_NO_OFFSET,
+                             "merge %u does not name tokens", rank);
         code = add_merge(tok, rank, (int32_t)left, (int32_t)right, err);
     }
     return code;
@@ -125,7 +125,7 @@ gguf_code rt_bpe_prepare(rt_tokenizer *tok, const gguf_meta *meta, gguf_error *e
     if (texts && texts->type == GGUF_VALUE_ARRAY && texts->elem_type == GGUF_VALUE_STRING)
         return read_merge_texts(tok, texts, err);
     return gguf_fail(err, GGUF_E_MISSING, NULL, GGUF_NO_OFFSET,
-                     "'tokenizer.ggml.merges' is missing or no array of strings");
+                     "'tokenizer.ggml.merges' is missing or not an array of strings");
 }
 
 /* ---- encoding ---------------------------------------------------------------------------- */

@@ -118,7 +118,7 @@ static gguf_code build_classes(rt_regex *regex, const rt_regex_parsed *parsed, c
         code = gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     else if (!assign_classes(regex, all, n, cls))
         code = gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET,
-                         "an expression tells more than 255 kinds of characters apart");
+                         "an expression distinguishes more than 255 kinds of characters");
     free(all);
     return code;
 }

@@ -46,7 +46,7 @@ static gguf_code read_kind(rt_tokenizer *tok, const gguf_meta *meta, gguf_error 
     gguf_str model;
     if (!gguf_kv_str(gguf_meta_find(meta, KEY("model")), &model))
         return gguf_fail(err, GGUF_E_MISSING, NULL, GGUF_NO_OFFSET,
-                         "'" KEY("model") "' is missing or no string");
+                         "'" KEY("model") "' is missing or not a string");
     for (size_t i = 0; i < 4; i++) {
         if (!gguf_str_eq(model, names[i])) continue;
         tok->kind = kinds[i];
@@ -64,7 +64,7 @@ static gguf_code read_pieces(rt_tokenizer *tok, const gguf_kv *kv, gguf_error *e
     gguf_str piece;
     if (!kv || kv->type != GGUF_VALUE_ARRAY || kv->elem_type != GGUF_VALUE_STRING)
         return gguf_fail(err, kv ? GGUF_E_TYPE : GGUF_E_MISSING, NULL, GGUF_NO_OFFSET,
-                         "'" KEY("tokens") "' is missing or no array of strings");
+                         "'" KEY("tokens") "' is missing or not an array of strings");
     if (kv->count > RT_MAX_TOKENS || !kv->count)
         return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET, "%llu tokens",
                          (unsigned long long)kv->count);
@@ -451,7 +451,7 @@ static gguf_code prepare_sentencepiece(rt_tokenizer *tok, const gguf_meta *meta,
     if (!map || !map->count) return GGUF_OK;
     if (map->elem_type != GGUF_VALUE_U8 && map->elem_type != GGUF_VALUE_I8)
         return gguf_fail(err, GGUF_E_TYPE, NULL, GGUF_NO_OFFSET,
-                         "'" KEY("precompiled_charsmap") "' is no array of bytes");
+                         "'" KEY("precompiled_charsmap") "' is not an array of bytes");
     return rt_charsmap_read(map->data, map->n_bytes, &tok->charsmap, err);
 }
 

@@ -241,7 +241,7 @@ static gguf_code load_model(rt_vocab *im) {
     if (code) return code;
     bool other = im->model_n_bytes && im->model_bytes[0] != '\n';
     if (!other || !im->files[RT_FILE_TOKENIZER]) return GGUF_OK;
-    rt_vocab_warn(im, "tokenizer.model is no SentencePiece model; tokenizer.json is used");
+    rt_vocab_warn(im, "tokenizer.model is not a SentencePiece model; tokenizer.json is used");
     free(im->model_bytes);
     im->model_bytes = NULL;
     return GGUF_OK;
@@ -252,7 +252,7 @@ static gguf_code import_model(rt_vocab *im) {
     rt_vocab_path(im, "tokenizer.json");
     if (im->files[RT_FILE_TOKENIZER]) return rt_vocab_read_json(im);
     return gguf_fail(im->err, GGUF_E_MISSING, im->folder, GGUF_NO_OFFSET,
-                     "the folder holds neither tokenizer.model nor tokenizer.json");
+                     "the folder has neither tokenizer.model nor tokenizer.json");
 }
 
 static void import_clear(rt_vocab *im) {

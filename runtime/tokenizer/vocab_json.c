@@ -30,7 +30,7 @@ static gguf_code measure_tokens(rt_vocab *im, const json_t *vocab, const json_t 
     }
     json_array_foreach(vocab, i, value) {
         if (!json_is_string(json_array_get(value, 0)) || !json_is_number(json_array_get(value, 1)))
-            return rt_vocab_fail(im, GGUF_E_FORMAT, "token %zu is no pair of a text and a score",
+            return rt_vocab_fail(im, GGUF_E_FORMAT, "token %zu is not a pair of a text and a score",
                                  i);
         measure(size, i, json_string_length(json_array_get(value, 0)));
     }
@@ -110,10 +110,10 @@ static gguf_code read_tokens(rt_vocab *im, const json_t *model) {
     vocab_size size = {0};
     bool list = im->kind == RT_MODEL_UNIGRAM;
     if (list ? !json_is_array(vocab) : !json_is_object(vocab))
-        return rt_vocab_fail(im, GGUF_E_FORMAT, "'model.vocab' is missing or no %s",
+        return rt_vocab_fail(im, GGUF_E_FORMAT, "'model.vocab' is missing or not %s",
                              list ? "array" : "object");
     if (added && !json_is_null(added) && !json_is_array(added))
-        return rt_vocab_fail(im, GGUF_E_FORMAT, "'added_tokens' is no array");
+        return rt_vocab_fail(im, GGUF_E_FORMAT, "'added_tokens' is not an array");
     gguf_code code = measure_tokens(im, vocab, added, &size);
     if (!code && !size.n_texts) code = rt_vocab_fail(im, GGUF_E_FORMAT, "the vocabulary is empty");
     if (!code) code = rt_vocab_reserve(im, size.n_ids, size.n_texts, size.text_bytes);
@@ -170,7 +170,7 @@ static gguf_code measure_merges(rt_vocab *im, const json_t *merges, size_t *n_by
     *n_bytes = 1;
     json_array_foreach(merges, i, value) {
         if (!read_merge(value, &m))
-            return rt_vocab_fail(im, GGUF_E_FORMAT, "merge %zu is no pair of texts", i);
+            return rt_vocab_fail(im, GGUF_E_FORMAT, "merge %zu is not a pair of texts", i);
         *n_bytes += m.left.len + m.right.len + 1;
     }
     return GGUF_OK;
@@ -187,7 +187,7 @@ static gguf_code fill_merges(rt_vocab *im, const json_t *merges, merge_list *lis
         size_t n = m.left.len + m.right.len + 1;
         if (!resolve_merge(im, &m, at, &list->pairs[2 * i], &joined))
             return rt_vocab_fail(im, GGUF_E_FORMAT,
-                                 "merge %zu '%.*s' names or makes a text that is no token", i,
+                                 "merge %zu '%.*s' names or makes a text that is not a token", i,
                                  (int)(n < 100 ? n : 100), at);
         list->texts[i] = (gguf_str){at, n};
         used += n;
@@ -201,7 +201,7 @@ static gguf_code read_merges(rt_vocab *im, const json_t *model, merge_list *list
     const json_t *merges = json_object_get(model, "merges");
     size_t n_bytes;
     if (!json_is_array(merges))
-        return rt_vocab_fail(im, GGUF_E_FORMAT, "'model.merges' is missing or no array");
+        return rt_vocab_fail(im, GGUF_E_FORMAT, "'model.merges' is missing or not an array");
     size_t n = json_array_size(merges);
     gguf_code code = measure_merges(im, merges, &n_bytes);
     if (code) return code;
@@ -409,7 +409,7 @@ gguf_code rt_vocab_read_json(rt_vocab *im) {
                  *pre = json_object_get(root, "pre_tokenizer");
     const char *type = rt_spec_text(model, "type", json_object_get(model, "merges") ? "BPE" : "");
     if (!json_is_object(model))
-        return rt_vocab_fail(im, GGUF_E_FORMAT, "'model' is missing or no object");
+        return rt_vocab_fail(im, GGUF_E_FORMAT, "'model' is missing or not an object");
     gguf_code code = check_parts(im, normalizer, pre);
     if (code) return code;
     im->kind = strcmp(type, "Unigram") == 0     ? RT_MODEL_UNIGRAM

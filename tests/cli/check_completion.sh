@@ -8,8 +8,8 @@ command -v "$shell" >/dev/null || { echo "$shell is not installed: skipped"; exi
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 cd "$scratch"
-touch model.gguf
-for tool in gguf-inspect gguf-edit gguf-quantize gguf-run; do $tool --completion "$shell" >"_$tool"; done
+touch model.gguf "two words.gguf"
+for tool in gguf-inspect gguf-edit gguf-quantize gguf-run gguf-bench; do $tool --completion "$shell" >"_$tool"; done
 
 # complete LINE: what the shell offers behind it, one candidate a line
 complete_bash() {
@@ -51,4 +51,9 @@ expect "gguf-edit set-t" set-template
 expect "gguf-quantize --outp" "--output-tensor-type=\?"
 expect "gguf-run --te" "--temp=\?"
 expect "gguf-inspect verify mod" model.gguf
+expect "gguf-bench fit --vr" "--vram=\?"
+expect "gguf-bench fit --pa" "--parallel=\?"
+expect "gguf-bench fi" fit
+expect "gguf-bench --min-t" "--min-tg=\?"
+if [ "$shell" = bash ]; then expect "gguf-inspect verify two" "two words.gguf"; fi
 echo "$shell: completes verbs, options and files"

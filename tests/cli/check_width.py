@@ -20,6 +20,7 @@ def on_terminal(args, env=None):
     pid, terminal = pty.fork()
     if pid == 0:
         fcntl.ioctl(1, termios.TIOCSWINSZ, struct.pack("HHHH", 24, COLUMNS, 0, 0))
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # notes and warnings are one line each, however long
         os.environ.update({"PAGER": "cat", **(env or {})})
         os.execvp(args[0], args)
     text = b""

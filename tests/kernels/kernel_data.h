@@ -61,7 +61,7 @@ void guarded_free(guarded *g);
 /* The first n_all_types have every kernel, the others of n_read_types only a decoder. */
 extern uint32_t all_types[];
 extern size_t n_all_types, n_read_types;
-void list_types(void); /* fills them from the types' table */
+void list_types(void);     /* fills them from the types' table */
 extern uint64_t test_seed; /* printed; TEST_SEED in the environment sets it */
 
 /* Kernels of each supported set: false after the last. Start with *isa = QUANT_ISA_SCALAR. */

@@ -71,6 +71,7 @@ with tempfile.TemporaryDirectory() as temporary:
     for args in (["-p", "x"], ["-p", "x", "--chat"], ["-p", "x", "-n", "0"], ["-p", "x", "--seed", "random", "-n", "40"]):
         check(folder, "run", 0, "a.gguf", *args, tool="gguf-run")
     check(folder, "run-tokenize", 0, "a.gguf", "--tokenize", "-p", "some words", tool="gguf-run")
+    check(folder, "run-logits", 0, "a.gguf", "--tokens", "1,2", "--logits", "l.safetensors", tool="gguf-run")
     chat = subprocess.run([BUILD / "gguf-run", "a.gguf", "-n", "3"], input=b"Hello\n/save m.json\n", capture_output=True, cwd=folder)
     validate("run-messages", (folder / "m.json").read_text())
     (folder / "t.jinja").write_text("{{ messages[0].content }}")

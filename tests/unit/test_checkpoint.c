@@ -53,7 +53,7 @@ static const struct {
     const char *text;
 } refused[] = {
     {"", 0, GGUF_E_FORMAT, 8, "JSON"},
-    {"[]", 0, GGUF_E_FORMAT, 8, "no object"},
+    {"[]", 0, GGUF_E_FORMAT, 8, "not an object"},
     {"{" A "} x", 8, GGUF_E_FORMAT, -2, "JSON"},
     {"{" A "," A "}", 8, GGUF_E_DUPLICATE, -2, "duplicate"},
     {"{" A "," B "}", 15, GGUF_E_TRUNCATED, -2, "134 of 135 bytes"},
@@ -161,7 +161,7 @@ START_TEST(shard_mistakes_are_named) {
                GGUF_E_DUPLICATE, "'a' occurs twice", err);
     unit_fails(
         open_shards("{" B0 "}", "\"a\":\"../1.safetensors\",\"b\":\"2.safetensors\"", &c, &err),
-        GGUF_E_FORMAT, "no file beside", err);
+        GGUF_E_FORMAT, "not a file beside", err);
     unit_fails(open_shards("{" B0 "}", "\"a\":\"3.safetensors\"", &c, &err), GGUF_E_MISSING,
                "names files of which none is here", err);
 }

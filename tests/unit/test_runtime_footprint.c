@@ -1,7 +1,9 @@
 /* Memory: sessions allocate what the footprint says, and a process needs about what it predicts. */
+#include "libgguf/map.h"
 #include "runtime/engine/cpu/cpu_internal.h"
 #include "runtime/engine/session_internal.h"
 #include "runtime/sizing/footprint.h"
+#include "runtime/sizing/mapped.h"
 #include "unit_model.h"
 
 #include <malloc.h>
@@ -155,6 +157,30 @@ START_TEST(resident_weights) {
 }
 END_TEST
 
+/* A place of a file makes at least its page resident, and no more than the table. */
+START_TEST(around_a_place) {
+    enum { N_BYTES = 4 << 20 };
+    const char *path = unit_temp("mapped.bin");
+    char *bytes = calloc(N_BYTES, 1);
+    gguf_map map;
+    gguf_error err = {0};
+    unit_write(path, bytes, N_BYTES);
+    free(bytes);
+    unit_ok(gguf_map_open(path, &map, &err), err);
+    uint64_t around = rt_mapped_around(map.data, N_BYTES);
+    ck_assert_uint_ge(around, (uint64_t)sysconf(_SC_PAGESIZE));
+    ck_assert_uint_le(around, N_BYTES);
+    ck_assert_uint_eq(rt_mapped_around(map.data, 0), RT_MAPPED_USUALLY);
+    ck_assert_uint_le(rt_mapped_around(map.data, 1), RT_MAPPED_USUALLY);
+    gguf_map_close(&map);
+    unlink(path);
+    ck_assert_uint_eq(rt_footprint_looked_up(0, 4096, 7), 0);
+    ck_assert_uint_lt(rt_footprint_looked_up(N_BYTES, 4096, 7), 7 * 4096 + 1);
+    ck_assert_uint_gt(rt_footprint_looked_up(N_BYTES, 65536, 7),
+                      rt_footprint_looked_up(N_BYTES, 4096, 7));
+}
+END_TEST
+
 /* ---- resident memory ----------------------------------------------------------------------------
  */
 
@@ -207,6 +233,7 @@ int main(void) {
     tcase_add_test(tc, size_of_a_windowed_cache);
     tcase_add_test(tc, unfit_blocks);
     tcase_add_test(tc, resident_weights);
+    tcase_add_test(tc, around_a_place);
 #ifndef SANITIZED
     tcase_add_test(tc, peak_memory);
 #endif

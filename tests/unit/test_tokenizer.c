@@ -232,7 +232,7 @@ static void check_additions(const gguf_meta *meta, const json_t *expected) {
         bool found = is_known_addition(key);
         json_array_foreach(expected, k, item) found |=
             gguf_str_eq(key, json_string_value(json_object_get(item, "key")));
-        ck_assert_msg(found, "%.*s is no key of the reference", (int)key.len, key.ptr);
+        ck_assert_msg(found, "%.*s is not a key of the reference", (int)key.len, key.ptr);
     }
 }
 

@@ -279,7 +279,7 @@ static const struct {
     {"CVE-2025-66960: string of version 1", version_1_string, GGUF_E_UNSUPPORTED},
     {"CVE-2025-0317: alignment 0", alignment_zero, GGUF_E_FORMAT},
     {"unbounded alignment", alignment_large, GGUF_E_FORMAT},
-    {"alignment that is no power of two", alignment_odd, GGUF_E_FORMAT},
+    {"alignment that is not a power of two", alignment_odd, GGUF_E_FORMAT},
     {"alignment of another type", alignment_type, GGUF_E_TYPE},
     {"arrays in arrays", nested_array, GGUF_E_UNSUPPORTED},
     {"number of dimensions", dimensions, GGUF_E_LIMIT},

@@ -74,5 +74,7 @@ gguf_code bench_choices(tool *t, const bench_opts *o, const rt_model *model, jso
 
 /* gguf-bench fit MODEL: a command of its own, with its own options; argv[0] is "fit". */
 int bench_fit_main(int argc, char **argv);
+/* Its options; ctx is missing. */
+const tool_spec *bench_fit_spec(void);
 
 #endif

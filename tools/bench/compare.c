@@ -95,7 +95,7 @@ static gguf_code add_record(sample_list *list, const json_t *object, gguf_error 
     size_t n = json_array_size(rates);
     if (!json_is_object(object) || !n)
         return gguf_fail(err, GGUF_E_FORMAT, list->path, GGUF_NO_OFFSET,
-                         "no record of gguf-bench: it has no samples_ts");
+                         "not a record of gguf-bench: it has no samples_ts");
     setting set = setting_of(object);
     sample *s = sample_of(list, &set);
     if (list->n > MAX_SETTINGS)
@@ -108,7 +108,7 @@ static gguf_code add_record(sample_list *list, const json_t *object, gguf_error 
         double rate = json_number_value(json_array_get(rates, i));
         if (!(rate > 0) || !isfinite(rate))
             return gguf_fail(err, GGUF_E_FORMAT, list->path, GGUF_NO_OFFSET,
-                             "samples_ts[%zu] is no positive number", i);
+                             "samples_ts[%zu] is not a positive number", i);
         s->rates[s->n++] = rate;
     }
     return GGUF_OK;

@@ -210,11 +210,11 @@ static void print_caches(const fit_report *r, const rt_footprint *f) {
         uint64_t n_tokens = kind == RT_CACHE_WINDOW ? f->window_tokens : f->full_tokens;
         tool_size_text(g->n_bytes / g->n_layers, each, sizeof each);
         if (kind == RT_CACHE_NONE)
-            snprintf(why, sizeof why, "%" PRIu32 " layers %s%s", g->n_layers, what[kind],
-                     g->n_bytes ? ": their recurrent state" : "");
+            snprintf(why, sizeof why, "%" PRIu32 " layer%s %s%s", g->n_layers, tool_s(g->n_layers),
+                     what[kind], g->n_bytes ? ": their recurrent state" : "");
         else
-            snprintf(why, sizeof why, "%" PRIu32 " layers %s: %s each for %" PRIu64 " tokens",
-                     g->n_layers, what[kind], each, n_tokens);
+            snprintf(why, sizeof why, "%" PRIu32 " layer%s %s: %s each for %" PRIu64 " tokens",
+                     g->n_layers, tool_s(g->n_layers), what[kind], each, n_tokens);
         print_size("  of which", g->n_bytes, why);
     }
 }

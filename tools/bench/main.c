@@ -212,7 +212,8 @@ int main(int argc, char **argv) {
         .run = run,
         .ctx = &o,
         .reads = "file base choices",
-        .verbs = verb_names};
+        .verbs = verb_names,
+        .sub = bench_fit_spec()};
     int status = tool_main(&spec, argc, argv);
     free(o.prompts);
     free(o.gens);

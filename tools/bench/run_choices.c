@@ -79,7 +79,7 @@ static gguf_code fill_question(const exam *e, question *q) {
         return fail_line(e, q->line, "\"choices\" (or \"endings\") has to be 2 to 64 texts");
     for (size_t i = 0; i < n; i++)
         if (!is_text(json_array_get(q->choices, i)))
-            return fail_line(e, q->line, "a choice is empty or no text");
+            return fail_line(e, q->line, "a choice is empty or not a text");
     if (!read_label(label, n, &q->label))
         return fail_line(e, q->line, "\"label\" (or \"gold\") is not the number of a choice");
     return GGUF_OK;

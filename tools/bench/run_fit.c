@@ -269,17 +269,23 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     return code;
 }
 
-int bench_fit_main(int argc, char **argv) {
-    fit_opts o = {.session = rt_session_defaults()};
-    const tool_spec spec = {
+const tool_spec *bench_fit_spec(void) {
+    static const tool_spec spec = {
         .name = "gguf-bench",
+        .verb = "fit",
         .usage = "fit MODEL [--vram SIZE | --device NAME] [options]",
         .summary =
             "Say what memory a model needs, where it fits and how fast it will run. MODEL is "
             "a GGUF file, a model folder or a config.json.",
         .options = options,
         .set = set_option,
-        .run = run,
-        .ctx = &o};
+        .run = run};
+    return &spec;
+}
+
+int bench_fit_main(int argc, char **argv) {
+    fit_opts o = {.session = rt_session_defaults()};
+    tool_spec spec = *bench_fit_spec();
+    spec.ctx = &o;
     return tool_main(&spec, argc, argv);
 }

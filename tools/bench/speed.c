@@ -32,8 +32,8 @@ static void show_machine(tool *t, const bench_machine *m) {
               tool_size_text(m->l3_bytes, l3, sizeof l3),
               tool_size_text(m->memory_bytes, memory, sizeof memory), m->kernel,
               strstr(m->cpu_flags, "hypervisor") ? ", virtual" : "");
-    tool_note(t, "%u threads read %.1f GB/s and compute %.0f GFLOP/s, %.0f GOP/s of 8 bits",
-              t->n_threads, m->bandwidth_bytes_per_s * 1e-9, m->peak_f32_ops_per_s * 1e-9,
+    tool_note(t, "%u thread%s: %.1f GB/s read, %.0f GFLOP/s, %.0f GOP/s in 8 bits", t->n_threads,
+              tool_s(t->n_threads), m->bandwidth_bytes_per_s * 1e-9, m->peak_f32_ops_per_s * 1e-9,
               m->peak_i8_ops_per_s * 1e-9);
 }
 

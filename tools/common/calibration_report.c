@@ -126,8 +126,8 @@ static void print_gain(tool *t, const quant_plan *plan, const quant_output_error
             n++;
         }
     if (n)
-        tool_note(t, "%zu tensors compensated: output errors %.2f times those of rounding", n,
-                  exp(sum / (double)n));
+        tool_note(t, "%zu tensor%s compensated: output errors %.2f times those of rounding", n,
+                  tool_s(n), exp(sum / (double)n));
 }
 
 void calibration_report_print(tool *t, const quant_plan *plan, const quant_output_error *errors) {

@@ -35,20 +35,34 @@ static void print_bash_option(const tool_spec *spec, const tool_option *o) {
     printf("--%s ", o->name);
 }
 
+static void print_bash_options(const tool_spec *spec, const tool_option *common,
+                               const char *indent) {
+    printf("%smapfile -t COMPREPLY < <(compgen -W \"", indent);
+    each_option(spec, common, print_bash_option);
+    printf("\" -- \"$cur\")\n");
+}
+
+/* Names of files are lines, so that blanks in them do not make two of one. */
 static void print_bash(const tool_spec *spec, const tool_option *common) {
+    const tool_spec *sub = spec->sub;
     char function[64];
     snprintf(function, sizeof function, "_%s", spec->name);
     for (char *p = function; *p; p++)
         if (*p == '-') *p = '_';
     printf("# bash completion of %s\n%s() {\n    local cur=${COMP_WORDS[COMP_CWORD]}\n", spec->name,
            function);
-    printf("    if [[ $cur == -* ]]; then\n        COMPREPLY=($(compgen -W \"");
-    each_option(spec, common, print_bash_option);
-    printf("\" -- \"$cur\"))\n");
-    printf("    elif ((COMP_CWORD == 1)); then\n        COMPREPLY=($(compgen -W \"");
+    printf("    if [[ $cur == -* ]]; then\n");
+    if (sub) {
+        printf("        if [[ ${COMP_WORDS[1]} == %s ]]; then\n", sub->verb);
+        print_bash_options(sub, common, "            ");
+        printf("        else\n");
+    }
+    print_bash_options(spec, common, sub ? "            " : "        ");
+    if (sub) printf("        fi\n");
+    printf("    elif ((COMP_CWORD == 1)); then\n        mapfile -t COMPREPLY < <(compgen -W \"");
     print_verbs(spec);
-    printf("\" -- \"$cur\") $(compgen -f -- \"$cur\"))\n");
-    printf("    else\n        COMPREPLY=($(compgen -f -- \"$cur\"))\n    fi\n}\n");
+    printf("\" -- \"$cur\"; compgen -f -- \"$cur\")\n");
+    printf("    else\n        mapfile -t COMPREPLY < <(compgen -f -- \"$cur\")\n    fi\n}\n");
     printf("complete -o filenames -F %s %s\n", function, spec->name);
 }
 
@@ -71,9 +85,20 @@ static void print_zsh_option(const tool_spec *spec, const tool_option *o) {
     print_zsh_row(o, false);
 }
 
-static void print_zsh(const tool_spec *spec, const tool_option *common) {
-    printf("#compdef %s\n_arguments -s \\\n", spec->name);
+static void print_zsh_arguments(const tool_spec *spec, const tool_option *common) {
+    printf("_arguments -s \\\n");
     each_option(spec, common, print_zsh_option);
+}
+
+static void print_zsh(const tool_spec *spec, const tool_option *common) {
+    const tool_spec *sub = spec->sub;
+    printf("#compdef %s\n", spec->name);
+    if (sub) {
+        printf("if [[ ${words[2]} == %s ]]; then\n", sub->verb);
+        print_zsh_arguments(sub, common);
+        printf("    '1:verb:(%s)' '*:file:_files'\nreturn\nfi\n", sub->verb);
+    }
+    print_zsh_arguments(spec, common);
     if (spec->verbs) {
         printf("    '1:verb or file:_alternative \"verbs:verb:(");
         print_verbs(spec);
@@ -86,6 +111,10 @@ static void print_zsh(const tool_spec *spec, const tool_option *common) {
 
 static void print_fish_option(const tool_spec *spec, const tool_option *o) {
     printf("complete -c %s", spec->name);
+    if (spec->verb)
+        printf(" -n '__fish_seen_subcommand_from %s'", spec->verb);
+    else if (spec->sub)
+        printf(" -n 'not __fish_seen_subcommand_from %s'", spec->sub->verb);
     if (o->id < TOOL_LONG_ONLY) printf(" -s %c", o->id);
     printf(" -l %s%s -d '", o->name, o->arg ? " -r" : "");
     print_quoted(o->help, "");
@@ -94,6 +123,7 @@ static void print_fish_option(const tool_spec *spec, const tool_option *o) {
 
 static void print_fish(const tool_spec *spec, const tool_option *common) {
     each_option(spec, common, print_fish_option);
+    if (spec->sub) each_option(spec->sub, common, print_fish_option);
     if (!spec->verbs) return;
     printf("complete -c %s -n __fish_use_subcommand -a '", spec->name);
     print_verbs(spec);

@@ -438,11 +438,11 @@ static void print_plan(const tool *t, const quant_plan *plan, const write_opts *
                tool_size_text(p->out.n_bytes, size, sizeof size));
     }
     if (plan->n_shards > 1) printf("%u files, ", plan->n_shards);
-    printf("%zu tensors, %s (%.2f bits per weight), %s of buffers with %u threads\n",
-           plan->n_tensors, tool_size_text(quant_plan_file_bytes(plan), size, sizeof size),
-           quant_plan_bpw(plan),
+    printf("%zu tensor%s, %s (%.2f bits per weight), %s of buffers with %u thread%s\n",
+           plan->n_tensors, tool_s(plan->n_tensors),
+           tool_size_text(quant_plan_file_bytes(plan), size, sizeof size), quant_plan_bpw(plan),
            tool_size_text(quant_execute_memory(plan, &opts, n_threads), memory, sizeof memory),
-           n_threads);
+           n_threads, tool_s(n_threads));
 }
 
 static void print_candidates(const quant_plan_tensor *p, const quant_tensor_candidates *c,
@@ -555,8 +555,8 @@ static void report_calibration(tool *t, const quant_plan *plan, write_result *re
     uint64_t n_unfed = calibration_report_n_unfed(plan, errors);
     if (n_unfed)
         write_result_warn(result, t,
-                          "%" PRIu64 " matrices were met by too few tokens and are rounded without "
-                          "feedback",
+                          "matrices that saw too few tokens and are rounded without feedback: "
+                          "%" PRIu64,
                           n_unfed);
     calibration_report_print(t, plan, errors);
 }

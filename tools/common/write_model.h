@@ -48,9 +48,9 @@ enum {
         {WRITE_OPT_SPLIT_TENSORS, "split-max-tensors", "N",                                 \
          "several files, each with at most N tensors"},                                     \
         {WRITE_OPT_RESUME, "resume", NULL,                                                  \
-         "go on with an interrupted run, and leave this one so that it can go on"},         \
+         "continue an interrupted run, and keep this one resumable"},                       \
         {WRITE_OPT_DRY_RUN, "dry-run", NULL, "print what would be written"}, {              \
-        WRITE_OPT_MAX_MEMORY, "max-memory", "SIZE", "bound of the buffers (256M)"           \
+        WRITE_OPT_MAX_MEMORY, "max-memory", "SIZE", "most memory for buffers (256M)"        \
     }
 
 write_opts write_opts_defaults(void);

@@ -57,7 +57,7 @@ static gguf_code check_list(tool *t, const rt_tokenizer *tok, const char *list, 
     counts c = {0};
     gguf_code code = gguf_json_load(list, GGUF_JSON_WIDE_INTS, &root, err);
     if (code) return code;
-    if (!json_is_array(root)) code = gguf_fail(err, GGUF_E_FORMAT, list, 0, "no list of texts");
+    if (!json_is_array(root)) code = gguf_fail(err, GGUF_E_FORMAT, list, 0, "not a list of texts");
     for (size_t i = 0; i < json_array_size(root) && !code; i++)
         code = check_case(t, tok, json_array_get(root, i), list, i, &c, err);
     json_decref(root);

@@ -135,10 +135,11 @@ static void print_result(tool *t, rt_import *import, const convert_opts *o,
         n_params += (double)gguf_tensor_n_elems(&plan->tensors[i].out);
     if (!t->json) {
         if (!o->write.dry_run)
-            tool_note(
-                t, "%s: %s, %zu tensors, %.4g million parameters, %s, %s, %.1f s", o->output,
-                rt_import_architecture(import), plan->n_tensors, n_params / 1e6, result->type_name,
-                tool_size_text(quant_plan_file_bytes(plan), size, sizeof size), tool_elapsed_s(t));
+            tool_note(t, "%s: %s, %zu tensor%s, %.4g million parameters, %s, %s, %.1f s", o->output,
+                      rt_import_architecture(import), plan->n_tensors, tool_s(plan->n_tensors),
+                      n_params / 1e6, result->type_name,
+                      tool_size_text(quant_plan_file_bytes(plan), size, sizeof size),
+                      tool_elapsed_s(t));
         return;
     }
     json_t *root = json_object();
@@ -170,6 +171,14 @@ static gguf_code set_alignment(quant_plan *plan, gguf_error *err) {
     return GGUF_OK;
 }
 
+/* Only an adapter has a base. */
+static gguf_code check_base(const tool *t, rt_import *import, gguf_error *err) {
+    gguf_str type;
+    const gguf_kv *kv = gguf_meta_find(rt_import_plan(import)->meta, "general.type");
+    if (gguf_kv_str(kv, &type) && gguf_str_eq(type, "adapter")) return GGUF_OK;
+    return tool_refuse(t, "base", "has no effect: INPUT is not a LoRA adapter", err);
+}
+
 /* What the user says comes last. */
 static gguf_code set_metadata(rt_import *import, const convert_opts *o, gguf_error *err) {
     gguf_meta *meta = rt_import_plan(import)->meta;
@@ -190,6 +199,7 @@ static gguf_code convert(tool *t, const convert_opts *o, gguf_error *err) {
     if (!code && rt_import_is_gguf(import))
         code = gguf_fail(err, GGUF_E_USAGE, t->args[0], GGUF_NO_OFFSET,
                          "this is a GGUF file already; gguf-quantize changes its types");
+    if (!code) code = check_base(t, import, err);
     if (!code) code = set_metadata(import, o, err);
     if (!code) code = write_prepare(t, import, t->args[0], o->output, &o->write, &result, err);
     if (!code) code = write_run(t, import, o->output, &o->write, &result, err);

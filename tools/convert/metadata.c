@@ -23,7 +23,7 @@ static void set_key(void *ctx, const gguf_yaml *field) {
     if (!strchr(field->key, '.') || field->kind != GGUF_YAML_SCALAR) {
         l->code = gguf_yaml_fail(
             l->doc, field, l->err,
-            "'%s' is no field of a model card, and a key needs KEY: TYPE:VALUE", field->key);
+            "'%s' is not a field of a model card, and a key needs KEY: TYPE:VALUE", field->key);
     } else if (asprintf(&text, "%s=%s", field->key, field->text) < 0) {
         l->code = gguf_fail(l->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     } else {

@@ -218,7 +218,7 @@ static void report_shard(void *ctx, const char *path, size_t n_tensors, uint64_t
                                                     "n_tensors", (json_int_t)n_tensors,
                                                     "tensor_bytes", (json_int_t)n_bytes));
     else if (!list->t->quiet)
-        printf("%s: %zu tensors, %s\n", path, n_tensors,
+        printf("%s: %zu tensor%s, %s\n", path, n_tensors, tool_s(n_tensors),
                tool_size_text(n_bytes, size, sizeof size));
 }
 
@@ -251,7 +251,7 @@ static void print_rewrite(tool *t, const edit_opts *o, const gguf_file *file) {
                                   "output", tool_json_bytes(out, strlen(out)), "dry_run",
                                   o->dry_run, "n_tensors", (json_int_t)n));
     else
-        tool_note(t, "%s: %zu tensors%s", out, n, o->dry_run ? " (not written)" : "");
+        tool_note(t, "%s: %zu tensor%s%s", out, n, tool_s(n), o->dry_run ? " (not written)" : "");
 }
 
 /* Open args[1] and write a new file to -o. */

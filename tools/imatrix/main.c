@@ -33,7 +33,7 @@ static const tool_option options[] = {
     {OPT_SHOW, "show", "FILE", "print statistics of a matrix"},
     {OPT_PLOT, "plot", "OUT.svg", "with --show: draw them by layer, as SVG or PNG"},
     {OPT_SAVE_EVERY, "save-every", "N", "write the output after every N chunks"},
-    {OPT_RESUME, "resume", NULL, "go on from the chunks that the output has"},
+    {OPT_RESUME, "resume", NULL, "continue after the chunks that the output already has"},
     {OPT_PRECISION, "precision", "FORM", PRECISION_HELP " (q8)"},
     {0},
 };
@@ -146,13 +146,13 @@ static void print_result(tool *t, const imatrix_opts *o, const quant_imatrix *im
     rt_expert_samples samples = rt_calibrate_samples(im);
     if (samples.n_unseen + samples.n_few)
         tool_note(t,
-                  "of %zu matrices of experts %zu saw no token and %zu fewer than %d: more text "
-                  "would tell more about them",
+                  "of %zu expert matrices, %zu saw no token and %zu fewer than %d; more text "
+                  "helps",
                   samples.n_mats, samples.n_unseen, samples.n_few, RT_FEW_SAMPLES);
     if (!t->json) {
-        tool_note(t, "%s: %zu entries from %u chunks of %u tokens, %.1f s (%.0f tokens/s)",
-                  o->output, quant_imatrix_count(im), n_chunks, chunk_tokens, seconds,
-                  n_tokens / seconds);
+        tool_note(t, "%s: %zu entries from %u chunk%s of %u tokens, %.1f s (%.0f tokens/s)",
+                  o->output, quant_imatrix_count(im), n_chunks, tool_s(n_chunks), chunk_tokens,
+                  seconds, n_tokens / seconds);
         return;
     }
     json_t *root = json_object();
@@ -209,14 +209,15 @@ static gguf_code take_over(collection *c, gguf_error *err) {
     if (strcmp(info->dataset, c->dataset) != 0 || info->chunk_tokens != c->chunk_tokens) {
         quant_imatrix_free(im);
         return gguf_fail(err, GGUF_E_USAGE, c->o->output, GGUF_NO_OFFSET,
-                         "is of another text or chunk length; --resume cannot go on from it");
+                         "was made from another text or chunk length; --resume cannot continue it");
     }
     c->n_done = info->n_chunks;
     c->written = true;
     gguf_inputs_forget(c->o->output); /* it is this run's own */
     quant_imatrix_free(c->im);
     c->im = im;
-    tool_note(c->t, "%s has %u chunks; going on from there", c->o->output, c->n_done);
+    tool_note(c->t, "%s has %u chunk%s; continuing from there", c->o->output, c->n_done,
+              tool_s(c->n_done));
     return GGUF_OK;
 }
 

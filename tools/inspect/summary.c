@@ -158,11 +158,12 @@ static void emit_size(const sink *s, const inspect_facts *f) {
     emit_key(s, "type", "general.type");
     emit_key(s, "architecture", "general.architecture");
     emit_key(s, "name", "general.name");
+    size_t n = gguf_file_n_tensors(s->file);
     if (f->bpw > 0)
-        emit(s, "parameters", "%.4g million in %zu tensors, %.2f bits per weight",
-             (double)f->n_elems / 1e6, gguf_file_n_tensors(s->file), f->bpw);
+        emit(s, "parameters", "%.4g million in %zu tensor%s, %.2f bits per weight",
+             (double)f->n_elems / 1e6, n, tool_s(n), f->bpw);
     else
-        emit(s, "parameters", "none in %zu tensors", gguf_file_n_tensors(s->file));
+        emit(s, "parameters", "none in %zu tensor%s", n, tool_s(n));
 }
 
 void inspect_each_line(const inspect_facts *f, inspect_line_fn fn, void *ctx) {
@@ -178,7 +179,7 @@ void inspect_each_line(const inspect_facts *f, inspect_line_fn fn, void *ctx) {
     emit_key(&s, "tokenizer", "tokenizer.ggml.model");
     emit_key(&s, "pre-tokenizer", "tokenizer.ggml.pre");
     const gguf_kv *tokens = gguf_meta_find(gguf_file_meta(f->file), "tokenizer.ggml.tokens");
-    if (tokens) emit(&s, "vocabulary", "%" PRIu64 " tokens", tokens->count);
+    if (tokens) emit(&s, "vocabulary", "%" PRIu64 " token%s", tokens->count, tool_s(tokens->count));
     emit_template(&s);
     emit_provenance(&s);
     emit_calibration(&s);

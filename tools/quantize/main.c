@@ -31,7 +31,7 @@ static const tool_option options[] = {
     {OPT_OUTPUT_TYPE, "output-tensor-type", "TYPE", "type of output.weight"},
     {OPT_EMBEDDING_TYPE, "token-embedding-type", "TYPE", "type of token_embd.weight"},
     {OPT_PURE, "pure", NULL, "TYPE for every tensor that is quantised"},
-    {OPT_ALLOW_REQUANTIZE, "allow-requantize", NULL, "take input that is quantised already"},
+    {OPT_ALLOW_REQUANTIZE, "allow-requantize", NULL, "accept input that is already quantised"},
     {OPT_REQUIRE_IMATRIX, "require-imatrix", NULL, "exit 1 if a quantised tensor has no entry"},
     {OPT_TARGET_SIZE, "target-size", "SIZE",
      "choose types so that OUT has at most this size and the least expected damage"},
@@ -115,7 +115,7 @@ static gguf_code check_requantize(const quant_plan *plan, const char *path, gguf
         const gguf_type_layout *layout = gguf_type_layout_of(t->source_type);
         if (layout->block_elems > 1 && t->out.type != t->source_type)
             return gguf_fail(err, GGUF_E_USAGE, path, GGUF_NO_OFFSET,
-                             "tensor '%s' is %s already; --allow-requantize takes it as it is",
+                             "tensor '%s' is already %s; --allow-requantize accepts it",
                              t->out.name.ptr, layout->name);
     }
     return GGUF_OK;
@@ -223,7 +223,9 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     quantize_opts *o = ctx;
     bool types_follow = o->write.recipe_file || o->write.target_bytes || o->write.target_bpw > 0;
     if (t->n_args == 3 || (t->n_args == 2 && types_follow)) return quantize(t, o, err);
-    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected IN OUT TYPE (see --help)");
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     t->n_args == 4 ? "expected IN OUT TYPE; -t N sets the threads (see --help)"
+                                    : "expected IN OUT TYPE (see --help)");
 }
 
 /* The summary with every recipe's name. */

@@ -5,6 +5,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 unsigned run_tokenize_flags(const run_opts *o) {
     return (o->no_special ? 0 : RT_TOKENIZE_ADD_SPECIAL) |
@@ -50,6 +51,11 @@ gguf_code run_tokenize(tool *t, const run_opts *o, const gguf_meta *meta, gguf_e
 
 /* ---- logits ------------------------------------------------------------------------------ */
 
+static void print_written(const char *path, const char *name, const uint64_t dims[2]) {
+    tool_print_json(json_pack("{s:o, s:s, s:[I, I]}", "output", tool_json_bytes(path, strlen(path)),
+                              "tensor", name, "shape", (json_int_t)dims[0], (json_int_t)dims[1]));
+}
+
 gguf_code run_logits(tool *t, const run_opts *o, const rt_model *model, gguf_error *err) {
     uint32_t *tokens = NULL;
     size_t n = 0, n_out = rt_model_hparams(model)->n_out;
@@ -66,6 +72,7 @@ gguf_code run_logits(tool *t, const run_opts *o, const rt_model *model, gguf_err
     const uint64_t dims[2] = {n, n_out};
     const char *name = rt_model_is_embedder(model) ? "hidden" : "logits";
     if (!code) code = gguf_safetensors_save_f32(o->logits, name, dims, 2, logits, t->force, err);
+    if (!code && t->json) print_written(o->logits, name, dims);
     rt_session_free(session);
     free(logits);
     free(tokens);

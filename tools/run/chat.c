@@ -54,10 +54,11 @@ static gguf_code prompt_ids(chat *c, rt_ids *ids, gguf_error *err) {
         code = conversation_ids(talk, ids, err);
     }
     if (!code && talk->n_left_out > left_out)
-        tool_note(c->t, "the model no longer sees the oldest %zu messages", talk->n_left_out);
+        tool_note(c->t, "the model no longer sees the oldest message%s (%zu)",
+                  tool_s(talk->n_left_out), talk->n_left_out);
     if (!code && ids->n >= n_ctx)
         code = gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "the conversation takes %zu tokens, the context holds %" PRIu32
+                         "the conversation needs %zu tokens, the context holds %" PRIu32
                          ": /undo or /clear make room; --ctx N makes it larger%s (the model was "
                          "trained with %" PRIu32 ")",
                          ids->n, n_ctx, c->o->shift ? "" : ", --shift leaves out what is old",

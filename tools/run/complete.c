@@ -44,7 +44,7 @@ uint32_t run_chat_ctx(const rt_model *model) {
 gguf_code run_check_generates(const rt_model *model, gguf_error *err) {
     if (!rt_model_is_embedder(model)) return GGUF_OK;
     return gguf_fail(err, GGUF_E_UNSUPPORTED, gguf_file_path(rt_model_file(model)), GGUF_NO_OFFSET,
-                     "an embedding model completes no text (--tokens and "
+                     "an embedding model does not complete texts (--tokens and "
                      "--logits write its hidden states)");
 }
 
@@ -107,7 +107,7 @@ static void print_answer_json(const run_opts *o, const answer *a) {
 
 void run_report(tool *t, const generator *g, const answer *a) {
     if (a->n_shifted)
-        tool_note(t, "the context was full: the oldest %" PRIu32 " tokens were dropped",
+        tool_note(t, "the context was full: tokens dropped at its beginning: %" PRIu32,
                   a->n_shifted);
     if (a->context_full)
         tool_warn(t,
@@ -116,9 +116,10 @@ void run_report(tool *t, const generator *g, const answer *a) {
                   rt_session_n_ctx(g->session));
     if (t->verbose)
         tool_note(
-            t, "prompt %zu tokens (%zu from the cache) in %.2f s, answer %zu tokens in %.2f s (%s)",
-            a->n_prompt, a->n_reused, a->prompt_s, a->ids.n, a->generation_s,
-            generate_finish_name(a->finish));
+            t,
+            "prompt %zu token%s (%zu from the cache) in %.2f s, answer %zu token%s in %.2f s (%s)",
+            a->n_prompt, tool_s(a->n_prompt), a->n_reused, a->prompt_s, a->ids.n, tool_s(a->ids.n),
+            a->generation_s, generate_finish_name(a->finish));
 }
 
 /* ---- completing -------------------------------------------------------------------------- */

@@ -50,6 +50,7 @@ for field in 'rol: attn_v' 'optional: perhaps' 'output: maybe' 'by: layer' 'by: 
 done
 
 # Options that need another, or that another makes useless.
+t gguf-quantize m.gguf no.gguf Q4_0 8
 t gguf-quantize m.gguf no.gguf Q4_0 --samples 10
 t gguf-quantize m.gguf no.gguf Q4_0 --method round
 t gguf-quantize m.gguf no.gguf Q4_0 --damp 0.1
@@ -65,6 +66,7 @@ t gguf-convert "$DATA/models/llama" -o no.gguf --outtype bf16 --imatrix m.gguf
 t gguf-convert "$DATA/models/llama" -o no.gguf --imatrix m.gguf
 t gguf-convert "$DATA/models/llama" -o no.gguf --vocab-only --outtype q8_0
 t gguf-convert "$DATA/models/llama" --check-tokenizer list.json -o no.gguf
+t gguf-convert "$DATA/models/llama" -o no.gguf --base "$DATA/models/llama"
 t gguf-convert --list-archs "$DATA/models/llama"
 t gguf-convert --list-archs -o no.gguf
 t gguf-imatrix m.gguf -f text -o no.gguf --plot p.svg
@@ -86,6 +88,7 @@ t gguf-bench quality m.gguf --choices c.jsonl --chunks 2
 t gguf-bench fit m.gguf --vram 1G --explain --json
 t gguf-bench fit m.gguf --vram 12
 t gguf-quantize m.gguf no.gguf --target-size 4
+t gguf-run m.gguf --tokens 1,2 --logits l.safetensors --json
 
 # The instruction set.
 t env GGUF_ISA=foo gguf-quantize m.gguf no.gguf Q4_0
@@ -97,6 +100,9 @@ t env GGUF_ISA=scalar gguf-quantize m.gguf out.gguf Q4_0 -q --force
 t gguf-inspect tensors m.gguf --tensor 'attn_z'
 t gguf-inspect stats m.gguf --tensor 'attn_z'
 t gguf-inspect diff m.gguf tied.gguf --filter 'nothing*' --tensor 'attn_k'
+# One value is NaN: no small relative error hides it.
+cp tied.gguf nan.gguf && printf '\300\177' | dd of=nan.gguf bs=1 seek=$(($(stat -c %s nan.gguf) - 2)) conv=notrunc status=none
+t gguf-inspect diff tied.gguf nan.gguf --values
 t gguf-inspect hash m.gguf --tensor '(.+)+(.+)+(.+)+[^\w.]$'
 gguf-inspect tensors m.gguf --tensor '^blk\.\d\.attn_k\.weight$' | wc -l
 
