@@ -6,12 +6,12 @@
 
 static size_t length;
 
-static void walk(const rt_template_node *node) {
+static void walk(const rt_tpl_node *node) {
     for (; node; node = node->next) {
         fuzz_check(node->kind <= RT_TPL_CONTINUE && node->off <= length);
         fuzz_read(node->text.ptr, node->text.len);
-        const rt_template_node *const inner[] = {node->a,    node->b,    node->c,
-                                                 node->args, node->body, node->orelse};
+        const rt_tpl_node *const inner[] = {node->a,    node->b,    node->c,
+                                            node->args, node->body, node->orelse};
         for (size_t i = 0; i < sizeof inner / sizeof inner[0]; i++) walk(inner[i]);
     }
 }
