@@ -10,6 +10,9 @@
 #define PROMPT_STEP 512
 /* Repacking takes as long as a dozen tokens: a short answer would not get it back. */
 #define REPACK_AFTER 16
+/* A few exchanges of a conversation, and the prompt that they share. */
+#define N_SNAPSHOTS 8
+#define MAX_ROWS    64
 
 static gguf_code out_of_memory(gguf_error *err) {
     return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
@@ -19,6 +22,12 @@ static double now_s(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+void rt_answer_session_opts(const rt_hparams *hp, rt_session_opts *opts) {
+    uint32_t n_seqs = opts->n_seqs ? opts->n_seqs : 1;
+    opts->n_out = n_seqs < MAX_ROWS ? n_seqs : MAX_ROWS;
+    opts->n_snapshots = hp->n_recurrent ? N_SNAPSHOTS : 0;
 }
 
 gguf_code rt_generator_init(rt_generator *g, rt_model *model, rt_session *session, uint32_t seq,

@@ -13,6 +13,10 @@
 #include "runtime/runtime.h"
 #include "runtime/tokenizer/tokenizer.h"
 
+/* Options for sessions that make answers: each sequence asks for one row of logits at once, and
+ * recurrent layers keep some states to go back to. */
+void rt_answer_session_opts(const rt_hparams *hp, rt_session_opts *opts);
+
 /* A sequence, what the cache holds of it, and how its tokens are chosen. */
 typedef struct rt_generator {
     rt_model *model; /* these three belong to the caller */
@@ -26,8 +30,7 @@ typedef struct rt_generator {
     unsigned n_threads; /* for that; 0 = all usable cores */
 } rt_generator;
 
-/* The sequence is empty. The session should hold snapshots of a recurrent model, or every prompt is
- * evaluated from its beginning. Errors: those of rt_sampler_new. Clear also after a failure. */
+/* The sequence is empty. Errors: those of rt_sampler_new. Clear also after a failure. */
 gguf_code rt_generator_init(rt_generator *g, rt_model *model, rt_session *session, uint32_t seq,
                             const rt_tokenizer *tok, const rt_sampler_opts *sampler,
                             gguf_error *err);

@@ -75,6 +75,11 @@ static uint32_t n_seqs_of(const rt_session_opts *opts) {
     return opts->n_seqs ? opts->n_seqs : 1;
 }
 
+/* A session of ours holds two states of a sequence, and snapshots. */
+static uint32_t n_states_of(const rt_fit_model *model, const rt_session_opts *opts) {
+    return model->runs_here ? 2 * n_seqs_of(opts) + opts->n_snapshots : n_seqs_of(opts);
+}
+
 /* Of one token in one layer. */
 static uint64_t row_bytes(const rt_fit_layer *layer, uint32_t kv_type) {
     uint64_t k = layer->k_cols ? quant_row_bytes(kv_type, layer->k_cols) : 0;
@@ -87,7 +92,7 @@ uint64_t rt_fit_layer_bytes(const rt_fit_model *model, const rt_session_opts *op
     uint64_t n_tokens =
         l->cache == RT_CACHE_WINDOW ? footprint->window_tokens : footprint->full_tokens;
     uint64_t kv = l->cache == RT_CACHE_NONE ? 0 : n_tokens * row_bytes(l, opts->kv_type);
-    return kv + l->state_bytes * n_seqs_of(opts);
+    return kv + l->state_bytes * n_states_of(model, opts);
 }
 
 static gguf_code too_large(gguf_error *err) {

@@ -204,6 +204,7 @@ static gguf_code prepare(run *r, const char *path) {
     opts.n_ctx = (uint32_t)n_tokens;
     /* No longer than what is evaluated at once: memory for more would not be touched. */
     uint32_t longest = record->n_prompt > record->n_depth ? record->n_prompt : record->n_depth;
+    opts.n_out = 1;
     opts.n_batch = longest > 0 && longest < r->opts->n_batch ? longest : r->opts->n_batch;
     opts.n_threads = record->n_threads;
     opts.kv_type = r->opts->kv_type;

@@ -1,5 +1,4 @@
 /* Start and end of every command. */
-#include "libgguf/json.h"
 #include "tools/common/tool.h"
 #include "libgguf/gguf.h"
 #include "libgguf/inputs.h"
@@ -318,10 +317,10 @@ static void print_json_error(const gguf_error *err) {
     json_t *error = json_object();
     json_object_set_new(error, "code", json_string(gguf_code_name(err->code)));
     json_object_set_new(error, "file",
-                        err->file[0] ? gguf_json_bytes(err->file, strlen(err->file)) : json_null());
+                        err->file[0] ? tool_json_bytes(err->file, strlen(err->file)) : json_null());
     json_object_set_new(error, "offset",
                         err->offset == GGUF_NO_OFFSET ? json_null() : json_integer(err->offset));
-    json_object_set_new(error, "message", gguf_json_bytes(err->message, strlen(err->message)));
+    json_object_set_new(error, "message", tool_json_bytes(err->message, strlen(err->message)));
     tool_print_json(json_pack("{s:o}", "error", error));
 }
 

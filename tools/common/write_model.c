@@ -1,5 +1,4 @@
 /* Setting types, then executing or printing a plan. */
-#include "libgguf/json.h"
 #include "tools/common/write_model.h"
 #include "libgguf/hash.h"
 #include "libgguf/near.h"
@@ -101,7 +100,7 @@ json_t *write_result_warnings(const write_result *result) {
     json_t *list = json_array();
     for (size_t i = 0; i < result->n_warnings; i++)
         json_array_append_new(list,
-                              gguf_json_bytes(result->warnings[i], strlen(result->warnings[i])));
+                              tool_json_bytes(result->warnings[i], strlen(result->warnings[i])));
     return list;
 }
 
@@ -110,7 +109,7 @@ json_t *write_result_outputs(const quant_plan *plan, const char *path) {
     json_t *list = json_array();
     for (uint32_t no = 0; no < plan->n_shards; no++)
         if (quant_shard_path(path, plan->n_shards, no, name, sizeof name, NULL) == GGUF_OK)
-            json_array_append_new(list, gguf_json_bytes(name, strlen(name)));
+            json_array_append_new(list, tool_json_bytes(name, strlen(name)));
     return list;
 }
 

@@ -12,7 +12,6 @@
 
 #define DEFAULT_PREDICT 128
 #define CHAT_CTX        8192
-#define N_SNAPSHOTS     8
 
 /* ---- shared ------------------------------------------------------------------------------ */
 
@@ -37,8 +36,7 @@ rt_session_opts run_session_opts(const tool *t, const run_opts *o, uint32_t n_ct
 rt_session_opts run_answer_session(const tool *t, const run_opts *o, const rt_model *model,
                                    uint32_t n_ctx) {
     rt_session_opts opts = run_session_opts(t, o, n_ctx);
-    opts.n_out = 1;
-    if (rt_model_hparams(model)->n_recurrent) opts.n_snapshots = N_SNAPSHOTS;
+    rt_answer_session_opts(rt_model_hparams(model), &opts);
     return opts;
 }
 

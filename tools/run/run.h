@@ -46,8 +46,7 @@ unsigned run_tokenize_flags(const run_opts *o);
 /*   n_ctx  if --ctx does not say */
 rt_session_opts run_session_opts(const tool *t, const run_opts *o, uint32_t n_ctx);
 
-/* The same for answers: only last rows of logits are asked for, and the states of recurrent layers
- * are kept for going back. */
+/* The same for answers, see rt_answer_session_opts. */
 rt_session_opts run_answer_session(const tool *t, const run_opts *o, const rt_model *model,
                                    uint32_t n_ctx);
 
