@@ -185,7 +185,8 @@ static gguf_code read_gptq(const parts *p, quant_affine *a, gguf_error *err) {
     /* Single layers may have another number of bits than the config. */
     if (groups && groups->n_dims == 1 && groups->dims[0])
         bits = 32 * p->codes->dims[0] / groups->dims[0];
-    if (!bits && !rt_quantised_says_so(p->import))
+    /* Its zeros are stored in two ways, and only the config says in which. */
+    if (!rt_quantised_says_so(p->import))
         return fail(
             p, GGUF_E_UNSUPPORTED,
             "packed integers, as of GPTQ or AWQ, but config.json has no quantization_config", err);

@@ -69,6 +69,8 @@ copy "$M/ct_int8" noconf && sed -i 's/"quantization_config"/"quantizatiom_config
 t gguf-convert noconf -o x.gguf
 copy "$M/gptq4" unread && sed -i 's/\.qzeros"/.biases"/g' unread/model.safetensors
 t gguf-convert unread -o x.gguf
+copy "$M/gptq4" noconf && sed -i 's/"quantization_config"/"quantizatiom_config"/' noconf/config.json
+t gguf-convert noconf -o x.gguf
 copy "$M/fp8_tensor" noscale && sed -i 's/q_proj.weight_scale/q_proj.weight_scalx/' noscale/model.safetensors
 t gguf-convert noscale -o x.gguf
 
