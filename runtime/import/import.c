@@ -350,6 +350,7 @@ void rt_import_close(rt_import *import) {
     quant_plan_clear(&import->plan);
     json_decref(import->config);
     json_decref(import->class_defaults);
+    json_decref(import->quantisation);
     json_decref(import->adapter);
     rt_arch_close(import->arch);
     rt_import_clear_names(import);

@@ -71,6 +71,10 @@ copy "$M/gptq4" unread && sed -i 's/\.qzeros"/.biases"/g' unread/model.safetenso
 t gguf-convert unread -o x.gguf
 copy "$M/gptq4" noconf && sed -i 's/"quantization_config"/"quantizatiom_config"/' noconf/config.json
 t gguf-convert noconf -o x.gguf
+printf '{"bits": 4, "group_size": 16, "desc_act": true}' >noconf/quantize_config.json
+t gguf-convert noconf -o gptq.gguf -q
+gguf-convert "$M/gptq4" -o gptq4.gguf -q
+same gptq.gguf gptq4.gguf
 copy "$M/fp8_tensor" noscale && sed -i 's/q_proj.weight_scale/q_proj.weight_scalx/' noscale/model.safetensors
 t gguf-convert noscale -o x.gguf
 
