@@ -148,6 +148,7 @@ static gguf_code import_vocab(rt_import *import, gguf_error *err) {
                                      import->plan.meta, &report, err);
     for (size_t i = 0; i < report.n_warnings; i++)
         rt_import_add_warning(import, "%s", report.warnings[i]);
+    rt_vocab_report_clear(&report);
     return code;
 }
 
