@@ -375,6 +375,17 @@ static gguf_code set_effort(quant_plan *plan, quant_effort effort, gguf_error *e
     return gguf_meta_status(plan->meta, err);
 }
 
+/* A template that does not parse here may be read by other engines: it is written, with a warning.
+ */
+static gguf_code warn_of_templates(tool *t, const quant_plan *plan, write_result *result,
+                                   gguf_error *err) {
+    gguf_findings found = {0};
+    gguf_code code = rt_check_templates(plan->meta, &found, err);
+    for (size_t i = 0; i < found.n; i++) write_result_warn(result, t, "%s", found.items[i].text);
+    gguf_findings_clear(&found);
+    return code;
+}
+
 /* What gguf-inspect verify would refuse is never written. */
 static gguf_code check_sound(const quant_plan *plan, const char *input, gguf_error *err) {
     gguf_findings found = {0};
@@ -401,6 +412,7 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
     for (size_t i = 0; i < rt_import_n_warnings(import); i++)
         write_result_warn(result, t, "%s", rt_import_warning(import, i));
     code = check_sound(plan, input, err);
+    if (!code) code = warn_of_templates(t, plan, result, err);
     if (code) return code;
     if (o->type || o->recipe_file || has_target(o)) {
         calibration_report_forget(plan->meta);
