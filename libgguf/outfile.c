@@ -18,6 +18,7 @@
 struct gguf_outfile {
     char *path, *part_path; /* part_path: NULL for a stream */
     int fd;
+    bool parked; /* fd is -1 between accesses */
     unsigned how;
     uint64_t n_bytes, at; /* of a stream: its size, what has left */
 };
@@ -249,6 +250,22 @@ gguf_code gguf_outfile_reopen(const char *path, uint64_t n_bytes, unsigned how, 
 /* ---- reading and writing ----------------------------------------------------------------------
  */
 
+void gguf_outfile_park(gguf_outfile *file) {
+    if (!file->part_path || file->fd < 0) return;
+    close(file->fd);
+    file->fd = -1;
+    file->parked = true;
+}
+
+/* The file's own descriptor, or one of a parked file for this access. -1: it cannot be opened. */
+static int borrow(const gguf_outfile *file) {
+    return file->parked ? open(file->part_path, O_RDWR | GGUF_OUT_SIDE_FLAGS) : file->fd;
+}
+
+static void give_back(const gguf_outfile *file, int fd) {
+    if (file->parked && fd >= 0) close(fd);
+}
+
 gguf_code gguf_outfile_read(const gguf_outfile *file, void *bytes, size_t n, uint64_t off,
                             gguf_error *err) {
     return gguf_read_at(file->fd, file->part_path, bytes, n, off, err);
@@ -284,18 +301,27 @@ static gguf_code write_stream(gguf_outfile *file, const void *bytes, size_t n, u
     return code ? code : put(file, bytes, n, err);
 }
 
-gguf_code gguf_outfile_write(gguf_outfile *file, const void *bytes, size_t n, uint64_t off,
-                             gguf_error *err) {
-    if (!file->part_path) return write_stream(file, bytes, n, off, err);
+static gguf_code put_at(const gguf_outfile *file, int fd, const void *bytes, size_t n, uint64_t off,
+                        gguf_error *err) {
     for (size_t done = 0; done < n;) {
-        ssize_t put = pwrite(file->fd, (const char *)bytes + done, n - done, (off_t)(off + done));
+        ssize_t put = pwrite(fd, (const char *)bytes + done, n - done, (off_t)(off + done));
         if (put < 0 && errno == EINTR) continue;
         if (put < 0) return fail_errno(err, file->path, (int64_t)(off + done), "write");
         done += (size_t)put;
     }
     /* The disk begins now; otherwise all of it waits for the flush at the end. */
-    sync_file_range(file->fd, (off_t)off, (off_t)n, SYNC_FILE_RANGE_WRITE);
+    sync_file_range(fd, (off_t)off, (off_t)n, SYNC_FILE_RANGE_WRITE);
     return GGUF_OK;
+}
+
+gguf_code gguf_outfile_write(gguf_outfile *file, const void *bytes, size_t n, uint64_t off,
+                             gguf_error *err) {
+    if (!file->part_path) return write_stream(file, bytes, n, off, err);
+    int fd = borrow(file);
+    if (fd < 0) return fail_errno(err, file->part_path, (int64_t)off, "open again");
+    gguf_code code = put_at(file, fd, bytes, n, off, err);
+    give_back(file, fd);
+    return code;
 }
 
 #define COPY_STEP ((uint64_t)64 << 20)
@@ -333,8 +359,8 @@ static gguf_code copy_step(gguf_outfile *file, int src_fd, const char *src_path,
     return GGUF_OK;
 }
 
-gguf_code gguf_outfile_copy(gguf_outfile *file, int src_fd, const char *src_path, uint64_t src_off,
-                            uint64_t n, uint64_t off, const atomic_bool *cancel, gguf_error *err) {
+static gguf_code copy_from(gguf_outfile *file, int src_fd, const char *src_path, uint64_t src_off,
+                           uint64_t n, uint64_t off, const atomic_bool *cancel, gguf_error *err) {
     gguf_code code = GGUF_OK;
     for (uint64_t done = 0; done < n && !code; done += COPY_STEP) {
         uint64_t step = n - done < COPY_STEP ? n - done : COPY_STEP;
@@ -342,6 +368,15 @@ gguf_code gguf_outfile_copy(gguf_outfile *file, int src_fd, const char *src_path
             return gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
         code = copy_step(file, src_fd, src_path, src_off + done, step, off + done, err);
     }
+    return code;
+}
+
+gguf_code gguf_outfile_copy(gguf_outfile *file, int src_fd, const char *src_path, uint64_t src_off,
+                            uint64_t n, uint64_t off, const atomic_bool *cancel, gguf_error *err) {
+    int fd = src_fd >= 0 ? src_fd : open(src_path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return fail_errno(err, src_path, (int64_t)src_off, "open again");
+    gguf_code code = copy_from(file, fd, src_path, src_off, n, off, cancel, err);
+    if (src_fd < 0) close(fd);
     return code;
 }
 
@@ -358,7 +393,7 @@ void gguf_outfile_keep(gguf_outfile *file) {
 
 void gguf_outfile_discard(gguf_outfile *file) {
     if (!file) return;
-    if (file->fd >= 0 && file->part_path) unlink(file->part_path);
+    if ((file->fd >= 0 || file->parked) && file->part_path) unlink(file->part_path);
     close_handle(file);
 }
 
@@ -390,8 +425,12 @@ static void sync_folder(const char *path) {
 }
 
 static gguf_code commit_file(const gguf_outfile *file, gguf_error *err) {
-    if (fsync(file->fd) != 0) return fail_errno(err, file->path, GGUF_NO_OFFSET, "flush to disk");
-    gguf_code code = rename_part(file, err);
+    int fd = borrow(file);
+    gguf_code code = fd >= 0 && fsync(fd) == 0
+                         ? GGUF_OK
+                         : fail_errno(err, file->path, GGUF_NO_OFFSET, "flush to disk");
+    give_back(file, fd);
+    if (!code) code = rename_part(file, err);
     if (!code) sync_folder(file->path);
     return code;
 }
