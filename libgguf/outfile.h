@@ -62,6 +62,7 @@ gguf_code gguf_outfile_write(gguf_outfile *file, const void *bytes, size_t n, ui
                              gguf_error *err);
 
 /* Copy n bytes from another file, sharing its extents where the file system can.
+ *   src_fd  -1: src_path is opened
  *   cancel  looked at every 64 MiB (GGUF_E_CANCELLED); may be NULL */
 gguf_code gguf_outfile_copy(gguf_outfile *file, int src_fd, const char *src_path, uint64_t src_off,
                             uint64_t n, uint64_t off, const atomic_bool *cancel, gguf_error *err);
@@ -69,6 +70,10 @@ gguf_code gguf_outfile_copy(gguf_outfile *file, int src_fd, const char *src_path
 /* Flush to disk and rename to the final path, or end the stream. Frees the handle; on failure
  * nothing is left behind. */
 gguf_code gguf_outfile_commit(gguf_outfile *file, gguf_error *err);
+
+/* Close the descriptor until the end; each access opens the temporary file again. For outputs of
+ * very many files. */
+void gguf_outfile_park(gguf_outfile *file);
 
 /* Close the handle and leave the temporary file for gguf_outfile_reopen. Accepts NULL. */
 void gguf_outfile_keep(gguf_outfile *file);

@@ -24,6 +24,9 @@ struct quant_outputs {
     bool resumed;
 };
 
+/* Of more files, only so many stay open. */
+#define KEEP_OPEN 128
+
 static gguf_code no_memory(gguf_error *err) {
     return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
 }
@@ -53,9 +56,9 @@ static uint64_t mix(uint64_t seed, uint64_t value) {
     return gguf_xxh3(&value, sizeof value, seed);
 }
 
-static uint64_t mix_file(uint64_t seed, int fd) {
+static uint64_t mix_file(uint64_t seed, int fd, const char *path) {
     struct stat st;
-    if (fstat(fd, &st) != 0) return seed;
+    if (fd >= 0 ? fstat(fd, &st) != 0 : !path || stat(path, &st) != 0) return seed;
     seed = mix(seed, (uint64_t)st.st_size);
     seed = mix(seed, (uint64_t)st.st_mtim.tv_sec);
     return mix(seed, (uint64_t)st.st_mtim.tv_nsec);
@@ -64,11 +67,11 @@ static uint64_t mix_file(uint64_t seed, int fd) {
 static uint64_t mix_bytes(uint64_t seed, const quant_bytes *b) {
     seed = mix(mix(seed, b->off), b->n_bytes);
     if (b->memory) return gguf_xxh3(b->memory, b->n_bytes, seed);
-    return b->n_bytes ? mix_file(seed, b->fd) : seed;
+    return b->n_bytes ? mix_file(seed, b->fd, b->path) : seed;
 }
 
 static uint64_t mix_source(uint64_t seed, const quant_source *s) {
-    const quant_bytes bytes = {s->fd, s->off, s->memory, s->n_bytes};
+    const quant_bytes bytes = {s->fd, s->off, s->memory, s->n_bytes, s->path};
     return mix_bytes(mix(mix_bytes(seed, &bytes), s->first), &s->scales);
 }
 
@@ -124,19 +127,29 @@ static void take_back(const char *path, uint64_t n_bytes) {
     if (is_ours) rename(path, part);
 }
 
+/* The file stays absent if the run was killed before it was created. */
+static gguf_code take_over(quant_outputs *o, uint32_t no, const char *path, uint64_t n_bytes,
+                           gguf_error *err) {
+    gguf_error why = {0};
+    take_back(path, n_bytes);
+    gguf_code code = gguf_outfile_reopen(path, n_bytes, o->opts->replace ? GGUF_OUT_REPLACE : 0,
+                                         &o->files[no], &why);
+    if (code == GGUF_E_MISSING) return GGUF_OK;
+    if (code && err) *err = why;
+    return code;
+}
+
 static gguf_code open_file(quant_outputs *o, uint32_t no, gguf_error *err) {
     char path[MAX_PATH_BYTES];
     const quant_shard *shard = &o->plan->shards[no];
     uint64_t n_bytes = shard->header_bytes + shard->data_bytes;
     gguf_code code = shard_path(o, no, path, err);
     if (code) return code;
-    if (!o->resumed) return gguf_outfile_open(path, n_bytes, o->opts->replace, &o->files[no], err);
-    take_back(path, n_bytes);
-    gguf_error none = {0};
-    code = gguf_outfile_reopen(path, n_bytes, o->opts->replace, &o->files[no], &none);
-    if (code == GGUF_E_MISSING) /* killed before it was created */
-        return gguf_outfile_open(path, n_bytes, o->opts->replace, &o->files[no], err);
-    if (code && err) *err = none;
+    if (o->resumed) code = take_over(o, no, path, n_bytes, err);
+    if (!code && !o->files[no])
+        code = gguf_outfile_open(path, n_bytes, o->opts->replace ? GGUF_OUT_REPLACE : 0,
+                                 &o->files[no], err);
+    if (!code && no >= KEEP_OPEN) gguf_outfile_park(o->files[no]);
     return code;
 }
 

@@ -28,10 +28,11 @@ typedef struct quant_model_tags {
 
 /* Bytes in a file, or in memory if `memory` is set. */
 typedef struct quant_bytes {
-    int fd;
+    int fd; /* -1: `path` is opened for each read */
     uint64_t off;
     const void *memory;
     uint64_t n_bytes;
+    const char *path; /* lives as long as the plan; NULL: that of the tensor's source */
 } quant_bytes;
 
 /* A table of units of 4 bytes (or 1), rows of n_inner units behind one another. */
@@ -68,8 +69,8 @@ typedef struct quant_affine {
 
 /* A matrix as it is stored, whole or as part of a larger one. */
 typedef struct quant_source {
-    const char *path; /* for errors; lives as long as the plan */
-    int fd;
+    const char *path; /* lives as long as the plan */
+    int fd;           /* -1: `path` is opened for each read, where there are many files */
     uint64_t off;
     const void *memory;
     uint64_t n_bytes;

@@ -138,14 +138,15 @@ gguf_code quant_source_check(const quant_plan_tensor *t, gguf_error *err) {
 
 static gguf_code read_bytes(const quant_bytes *b, const char *path, uint64_t from, uint64_t n,
                             void *dst, gguf_error *err) {
-    if (!b->memory) return gguf_read_at(b->fd, path, dst, n, b->off + from, err);
+    if (!b->memory)
+        return gguf_read_at(b->fd, b->path ? b->path : path, dst, n, b->off + from, err);
     memcpy(dst, (const uint8_t *)b->memory + from, n);
     return GGUF_OK;
 }
 
 static gguf_code read_elems(const quant_plan_tensor *t, const quant_source *s, uint64_t from,
                             uint64_t n, uint8_t *dst, gguf_error *err) {
-    quant_bytes bytes = {s->fd, s->off, s->memory, s->n_bytes};
+    quant_bytes bytes = {s->fd, s->off, s->memory, s->n_bytes, s->path};
     return read_bytes(&bytes, s->path, stored_bytes(t, from), stored_bytes(t, n), dst, err);
 }
 

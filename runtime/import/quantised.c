@@ -161,7 +161,7 @@ static gguf_code fail(const parts *p, gguf_code code, const char *what, gguf_err
 
 static quant_bytes bytes_of(const rt_import *import, tensor *t) {
     quant_source s = rt_import_source(import, t);
-    return (quant_bytes){s.fd, s.off, s.memory, s.n_bytes};
+    return (quant_bytes){s.fd, s.off, s.memory, s.n_bytes, s.path};
 }
 
 static bool has_form(tensor *t, const char *dtype, uint32_t n_dims) {
@@ -275,7 +275,7 @@ static gguf_code read_shape(const parts *p, quant_affine *a, gguf_error *err) {
     if (b.memory)
         memcpy(raw, b.memory, b.n_bytes);
     else
-        code = gguf_read_at(b.fd, p->path, raw, b.n_bytes, b.off, err);
+        code = gguf_read_at(b.fd, b.path, raw, b.n_bytes, b.off, err);
     size_t size = shape->n_bytes / 2;
     for (size_t i = 0; i < size; i++) {
         a->n_rows |= (uint64_t)raw[i] << 8 * i;

@@ -23,7 +23,8 @@ gguf_code rt_check_templates(const gguf_meta *meta, gguf_findings *findings, ggu
 gguf_code rt_check_tensors(gguf_scan_set *set, gguf_error *err);
 
 /* Both checks, and that of the keys' form, for a file that is yet to be written: what would be
- * found in it. A chat template is left alone: another engine may read what this one does not. Errors: GGUF_E_NOMEM, those of gguf_header_encode. */
+ * found in it. A chat template is left alone: another engine may read what this one does not.
+ * Errors: GGUF_E_NOMEM, those of gguf_header_encode. */
 gguf_code rt_check_plan(const quant_plan *plan, gguf_findings *findings, gguf_error *err);
 
 #endif

@@ -2,6 +2,7 @@
 #include "runtime/tokenizer/vocab_internal.h"
 
 #include "libgguf/map.h"
+#include "libgguf/placeholder.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -61,8 +62,18 @@ bool rt_vocab_exists(rt_vocab *im, const char *name) {
     return access(im->path, F_OK) == 0;
 }
 
+static gguf_code load_file(rt_vocab *im, size_t max_bytes, char **text, size_t *n_bytes) {
+    gguf_code code = gguf_read_file(im->path, max_bytes, text, n_bytes, im->err);
+    if (code) return code;
+    code = gguf_placeholder_check(*text, *n_bytes, GGUF_EXPECTED_BINARY, im->path, im->err);
+    if (!code) return GGUF_OK;
+    free(*text);
+    *text = NULL;
+    return code;
+}
+
 gguf_code rt_vocab_load_text(rt_vocab *im, size_t max_bytes, char **text, size_t *n_bytes) {
-    if (im->folder) return gguf_read_file(im->path, max_bytes, text, n_bytes, im->err);
+    if (im->folder) return load_file(im, max_bytes, text, n_bytes);
     const gguf_memory_file *f = gguf_memory_file_named(im->memory, im->n_memory, im->path);
     if (f->n_bytes > max_bytes)
         return rt_vocab_fail(im, GGUF_E_LIMIT, "%zu bytes are over the limit of %zu", f->n_bytes,

@@ -81,7 +81,7 @@ t gguf-convert noscale -o x.gguf
 # ---- what verify would refuse
 t gguf-convert "$R/tokens-beyond-rows" -o rows.gguf
 t gguf-inspect verify rows.gguf
-t gguf-run rows.gguf -p 'a<|new0|>' -n 1 --temp 0 -q --tokenize
+t gguf-run rows.gguf -p 'a<|new0|>' -q --tokenize
 copy "$R/tokens-beyond-rows" template && sed -i '1s/{/{"chat_template": "<|new3|>{{ messages[0].content }}",/' template/tokenizer_config.json
 t gguf-convert template -o x.gguf
 t gguf-convert template -o x.gguf --vocab-only
