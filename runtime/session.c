@@ -255,10 +255,18 @@ static void add_out_rows(evaluation *e, const rt_span *span, size_t n) {
             e->session->buf.out_rows[e->n_out++] = row + (uint32_t)i;
 }
 
+/* Every sequence gives back what its window has passed, whether it is fed again or not: the pages
+ * suffice for all windows and one batch. Not before, so that a sequence can be truncated to any
+ * place in the batch that was accepted last. */
+static void slide_all(rt_kv *kv) {
+    for (uint32_t seq = 0; seq < kv->n_seqs; seq++) rt_kv_slide(kv, seq);
+}
+
 /* Take as many of the next tokens as the batch has room for. */
 static gguf_code fill_batch(evaluation *e, gguf_error *err) {
     rt_session *session = e->session;
     gguf_code code = GGUF_OK;
+    slide_all(&session->kv);
     session->batch = (rt_batch){.chunks = session->buf.chunks};
     e->n_out = 0;
     while (e->span < e->n_spans && !code) {
@@ -267,7 +275,6 @@ static gguf_code fill_batch(evaluation *e, gguf_error *err) {
         size_t n = left < room ? left : room;
         if (left && (n == 0 || (!session->model->hparams.causal && n < left))) break;
         uint32_t pos = session->kv.seqs[span->seq].n_past;
-        rt_kv_slide(&session->kv, span->seq);
         code = rt_kv_reserve(&session->kv, RT_KV_WINDOW, span->seq, (uint32_t)n, err);
         add_chunks(e, span, pos, n);
         add_out_rows(e, span, n);
