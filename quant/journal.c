@@ -11,7 +11,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAGIC "ggufjrn2"
+#define MAGIC "ggufjrn3"
 
 typedef struct head {
     char magic[8];

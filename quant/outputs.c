@@ -5,6 +5,7 @@
 #include "libgguf/outfile.h"
 #include "libgguf/split.h"
 #include "quant/quant.h"
+#include "quant/source.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -66,9 +67,26 @@ static uint64_t mix_bytes(uint64_t seed, const quant_bytes *b) {
     return b->n_bytes ? mix_file(seed, b->fd) : seed;
 }
 
+/* How codes become numbers. */
+static uint64_t mix_affine(uint64_t h, const quant_affine *a) {
+    const quant_packed *packed[] = {&a->codes, &a->zeros};
+    for (size_t i = 0; i < 2; i++) {
+        h = mix(mix(mix(h, packed[i]->grid.n_inner), packed[i]->n_bits), packed[i]->unit_bytes);
+        h = mix(mix(h, packed[i]->along_rows), packed[i]->stream_is_inner);
+        h = mix(mix(h, packed[i]->pairs_interleaved), packed[i]->flip);
+    }
+    h = mix(mix(mix(h, a->zero), a->scales.n_inner), a->scale_type);
+    h = mix(mix(mix(h, a->groups_inner), a->one_scale), a->group_cols);
+    return mix(mix(mix(h, a->n_groups), a->n_rows), a->n_cols);
+}
+
 static uint64_t mix_source(uint64_t seed, const quant_source *s) {
-    const quant_bytes bytes = {s->fd, s->off, s->memory, s->n_bytes};
-    return mix_bytes(mix(mix_bytes(seed, &bytes), s->first), &s->scales);
+    quant_bytes parts[QUANT_MAX_SOURCE_PARTS];
+    size_t n = quant_source_parts(s, parts);
+    seed = mix(mix(seed, s->first), n);
+    if (s->affine) seed = mix_affine(seed, s->affine);
+    for (size_t i = 0; i < n; i++) seed = mix_bytes(seed, &parts[i]);
+    return seed;
 }
 
 static uint64_t mix_tensor(uint64_t h, const quant_plan_tensor *t) {
@@ -77,6 +95,7 @@ static uint64_t mix_tensor(uint64_t h, const quant_plan_tensor *t) {
     h = mix(mix(mix(h, (uint64_t)t->coding), t->view.row_stride), t->view.col_stride);
     h = mix(mix(h, t->scaling.n_cols), t->scaling.block_rows);
     h = mix(mix(mix(h, t->stage), t->calibrated), t->compensate);
+    h = mix(mix(mix(h, (uint64_t)t->effort), t->n_rows), t->n_cols);
     h = mix(mix(mix(h, t->scaling.block_cols), t->scaling.type), t->source_type);
     for (uint32_t i = 0; i < t->n_steps; i++)
         h = mix(mix(h, (uint64_t)t->steps[i].op), t->steps[i].arg);
@@ -89,6 +108,7 @@ static uint64_t mix_tensor(uint64_t h, const quant_plan_tensor *t) {
 static uint64_t fingerprint(const quant_plan *plan, const quant_execute_opts *opts) {
     uint64_t h = gguf_xxh3(GGUFKIT_VERSION, strlen(GGUFKIT_VERSION), opts->loss != NULL);
     h = mix(mix(h, opts->output_error != NULL), opts->compensate.n_passes);
+    h = mix(h, opts->inputs_hash);
     for (uint32_t i = 0; i < plan->n_shards; i++)
         h = gguf_xxh3(plan->shards[i].header, plan->shards[i].header_bytes, h);
     for (size_t i = 0; i < plan->n_tensors; i++) h = mix_tensor(h, &plan->tensors[i]);
@@ -170,24 +190,41 @@ static gguf_outfile *piece_file(const quant_outputs *o, const quant_piece *piece
     return o->files[o->plan->tensors[piece->tensor].out.shard];
 }
 
-bool quant_outputs_has(const quant_outputs *o, const quant_piece *piece, uint8_t *scratch,
-                       size_t n_bytes, quant_loss_sums *loss) {
-    const quant_journal_entry *entry = o->resumed ? quant_journal_find(o->journal, piece) : NULL;
+/* The hash of what the file has in a piece's place; false if it cannot be read. */
+static bool hash_piece(const quant_outputs *o, const quant_piece *piece, uint8_t *scratch,
+                       size_t room, uint64_t *hash) {
+    const quant_plan_tensor *t = &o->plan->tensors[piece->tensor];
+    uint64_t n_bytes = piece->n_rows * quant_row_bytes(t->out.type, t->n_cols);
     gguf_error none = {0};
-    if (!entry ||
-        gguf_outfile_read(piece_file(o, piece), scratch, n_bytes, piece_off(o, piece), &none) ||
-        gguf_xxh3(scratch, n_bytes, 0) != entry->hash)
-        return false;
+    gguf_hasher *hasher;
+    gguf_code code = gguf_hasher_new(GGUF_HASH_XXH3, &hasher, &none);
+    if (code) return false;
+    for (uint64_t off = 0; off < n_bytes && !code; off += room) {
+        size_t n = n_bytes - off < room ? (size_t)(n_bytes - off) : room;
+        code =
+            gguf_outfile_read(piece_file(o, piece), scratch, n, piece_off(o, piece) + off, &none);
+        if (!code) gguf_hasher_add(hasher, scratch, n);
+    }
+    *hash = strtoull(gguf_hasher_end(hasher).hex, NULL, 16);
+    return !code;
+}
+
+bool quant_outputs_has(const quant_outputs *o, const quant_piece *piece, uint8_t *scratch,
+                       size_t room, quant_loss_sums *loss) {
+    const quant_journal_entry *entry = o->resumed ? quant_journal_find(o->journal, piece) : NULL;
+    uint64_t hash;
+    if (!entry || !hash_piece(o, piece, scratch, room, &hash) || hash != entry->hash) return false;
     *loss = entry->loss;
     return true;
 }
 
-gguf_code quant_outputs_write(quant_outputs *o, const quant_piece *piece, const uint8_t *bytes,
-                              size_t n_bytes, const quant_loss_sums *loss, gguf_error *err) {
-    const quant_journal_entry entry = {*piece, gguf_xxh3(bytes, n_bytes, 0), *loss};
-    gguf_code code =
-        gguf_outfile_write(piece_file(o, piece), bytes, n_bytes, piece_off(o, piece), err);
-    return code ? code : quant_journal_add(o->journal, &entry, err);
+gguf_code quant_outputs_write(quant_outputs *o, const quant_piece *rows, const uint8_t *bytes,
+                              size_t n_bytes, gguf_error *err) {
+    return gguf_outfile_write(piece_file(o, rows), bytes, n_bytes, piece_off(o, rows), err);
+}
+
+gguf_code quant_outputs_note(quant_outputs *o, const quant_journal_entry *entry, gguf_error *err) {
+    return quant_journal_add(o->journal, entry, err);
 }
 
 /* ---- closing ----------------------------------------------------------------------------- */

@@ -14,15 +14,19 @@ gguf_code quant_outputs_open(const quant_plan *plan, const char *path,
                              const quant_execute_opts *opts, quant_outputs **out, gguf_error *err);
 
 /* Whether an interrupted run wrote this piece, and its bytes are still so.
- *   scratch  n_bytes
- *   loss     set if it did */
+ *   scratch  room bytes, at least 1: they are read back in steps
+ *   loss     set if it did
+ * Threads: safe. */
 bool quant_outputs_has(const quant_outputs *outputs, const quant_piece *piece, uint8_t *scratch,
-                       size_t n_bytes, quant_loss_sums *loss);
+                       size_t room, quant_loss_sums *loss);
 
-/* Write a piece's encoded rows and note it in the journal. Threads: safe. */
-gguf_code quant_outputs_write(quant_outputs *outputs, const quant_piece *piece,
-                              const uint8_t *bytes, size_t n_bytes, const quant_loss_sums *loss,
-                              gguf_error *err);
+/* Write encoded rows of a piece, or of a part of one. Threads: safe. */
+gguf_code quant_outputs_write(quant_outputs *outputs, const quant_piece *rows, const uint8_t *bytes,
+                              size_t n_bytes, gguf_error *err);
+
+/* Note in the journal that all rows of a piece are written. Threads: safe. */
+gguf_code quant_outputs_note(quant_outputs *outputs, const quant_journal_entry *entry,
+                             gguf_error *err);
 
 /* Write the headers, flush and rename all files. Frees the handle. */
 gguf_code quant_outputs_commit(quant_outputs *outputs, gguf_error *err);

@@ -185,8 +185,18 @@ gguf_code rt_seq_share(rt_session *session, uint32_t from, uint32_t to, uint32_t
 /* ---- what may be evaluated ----------------------------------------------------------------------
  */
 
+gguf_code rt_check_tokens(const rt_model *model, const int32_t *tokens, size_t n, gguf_error *err) {
+    uint32_t n_vocab = model->hparams.n_vocab;
+    for (size_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= n_vocab)
+            return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                             "token %zu has the id %" PRId32 ", the vocabulary has %" PRIu32
+                             " tokens",
+                             i, tokens[i], n_vocab);
+    return GGUF_OK;
+}
+
 static gguf_code check_tokens(const rt_session *session, const rt_span *span, gguf_error *err) {
-    uint32_t n_vocab = session->model->hparams.n_vocab;
     uint32_t n_past = session->kv.seqs[span->seq].n_past;
     if (span->n > session->layout.n_ctx - n_past)
         return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET,
@@ -196,13 +206,7 @@ static gguf_code check_tokens(const rt_session *session, const rt_span *span, gg
     if (!session->model->hparams.causal && n_past != 0)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "the model sees in both directions: a sequence cannot be continued");
-    for (size_t i = 0; i < span->n; i++)
-        if (span->tokens[i] < 0 || (uint32_t)span->tokens[i] >= n_vocab)
-            return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                             "token %zu has the id %" PRId32 ", the vocabulary has %" PRIu32
-                             " tokens",
-                             i, span->tokens[i], n_vocab);
-    return GGUF_OK;
+    return rt_check_tokens(session->model, span->tokens, span->n, err);
 }
 
 static gguf_code check_spans(const rt_session *session, const rt_span *spans, size_t n_spans,

@@ -289,7 +289,7 @@ static gguf_code run_replace(const step *s, const gguf_dynbuf *text, rt_regex_sc
     gguf_code code =
         rt_regex_find(s->regex, scratch, (char *)text->data, text->len, 0, &found, err);
     for (size_t i = 0; !code && i < found.n; i++) {
-        rt_span span = found.items[i];
+        rt_text_span span = found.items[i];
         if (span.is_match)
             gguf_dynbuf_put(out, s->content, s->content_len);
         else

@@ -286,14 +286,14 @@ static void rewrite(const step *s, rt_pieces *pieces) {
     size_t prefix_len = strlen(s->prefix_text);
     out->len = 0;
     for (size_t i = 0; i < pieces->spans.n; i++) {
-        rt_span *span = &pieces->spans.items[i];
+        rt_text_span *span = &pieces->spans.items[i];
         const char *text = (const char *)pieces->text.data + span->start;
         size_t len = span->end - span->start, start = out->len;
         bool has = len >= prefix_len && memcmp(text, s->prefix_text, prefix_len) == 0;
         if (s->spaces_to_meta && len && text[0] == ' ') has = true;
         if (wants_prefix(s, pieces, i) && !has) gguf_dynbuf_put_text(out, s->prefix_text);
         copy_text(out, text, len, s->spaces_to_meta ? s->prefix_text : NULL);
-        *span = (rt_span){start, out->len, false};
+        *span = (rt_text_span){start, out->len, false};
     }
     gguf_dynbuf old = pieces->text;
     pieces->text = *out;
@@ -309,7 +309,7 @@ static void merge_matches(const rt_spans *found, bool with_next, rt_spans *out) 
     bool after_match = false;
     size_t begin = out->n;
     for (size_t k = 0; k < found->n; k++) {
-        rt_span span = found->items[with_next ? found->n - 1 - k : k];
+        rt_text_span span = found->items[with_next ? found->n - 1 - k : k];
         bool join = span.is_match && !after_match && out->n > begin;
         if (join && with_next)
             out->items[out->n - 1].start = span.start;
@@ -321,7 +321,7 @@ static void merge_matches(const rt_spans *found, bool with_next, rt_spans *out) 
         if (out->failed) return;
     }
     for (size_t a = begin, b = out->n; with_next && a + 1 < b; a++) {
-        rt_span other = out->items[--b];
+        rt_text_span other = out->items[--b];
         out->items[b] = out->items[a];
         out->items[a] = other;
     }
@@ -333,7 +333,7 @@ static void apply_behavior(const step *s, rt_spans *found, rt_spans *out) {
         return;
     }
     for (size_t i = 0; i < found->n; i++) {
-        rt_span span = found->items[i];
+        rt_text_span span = found->items[i];
         if (s->behavior == BEHAVIOR_REMOVED && span.is_match) continue;
         while (s->behavior == BEHAVIOR_CONTIGUOUS && i + 1 < found->n &&
                found->items[i + 1].is_match == span.is_match)
@@ -347,7 +347,7 @@ static gguf_code cut(const step *s, rt_pieces *pieces, rt_spans *found, gguf_err
     gguf_code code = GGUF_OK;
     out->n = 0;
     for (size_t i = 0; !code && i < pieces->spans.n; i++) {
-        rt_span span = pieces->spans.items[i];
+        rt_text_span span = pieces->spans.items[i];
         found->n = 0;
         code = rt_regex_find(s->regex, &pieces->scratch, (char *)pieces->text.data + span.start,
                              span.end - span.start, span.start, found, err);

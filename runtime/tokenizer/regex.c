@@ -229,13 +229,13 @@ void rt_spans_add(rt_spans *spans, size_t start, size_t end, bool is_match) {
     if (spans->failed) return;
     if (spans->n == spans->room) {
         size_t room = spans->room ? spans->room * 2 : 64;
-        rt_span *items = realloc(spans->items, room * sizeof *items);
+        rt_text_span *items = realloc(spans->items, room * sizeof *items);
         spans->failed = !items;
         if (!items) return;
         spans->items = items;
         spans->room = room;
     }
-    spans->items[spans->n++] = (rt_span){start, end, is_match};
+    spans->items[spans->n++] = (rt_text_span){start, end, is_match};
 }
 
 void rt_regex_scratch_clear(rt_regex_scratch *scratch) {

@@ -13,14 +13,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct rt_span {
+typedef struct rt_text_span {
     size_t start, end; /* bytes of the text */
     bool is_match;
-} rt_span;
+} rt_text_span;
 
 /* Start as {0}; clear frees; out of memory sticks. */
 typedef struct rt_spans {
-    rt_span *items;
+    rt_text_span *items;
     size_t n, room;
     bool failed;
 } rt_spans;

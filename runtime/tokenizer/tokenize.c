@@ -54,7 +54,7 @@ static uint64_t hash_piece(const char *text, size_t len) {
 }
 
 /* Words repeat: a piece that was encoded before in this text is copied from its earlier place. */
-static void encode_cached(rt_work *work, const char *text, rt_span span) {
+static void encode_cached(rt_work *work, const char *text, rt_text_span span) {
     size_t len = span.end - span.start;
     uint64_t hash = hash_piece(text + span.start, len);
     rt_cached *slot = &work->cache[hash % CACHE_SLOTS];
@@ -74,7 +74,7 @@ static void encode_pieces(rt_work *work) {
     if (cached && !work->cache) work->cache = calloc(CACHE_SLOTS, sizeof *work->cache);
     work->generation++;
     for (size_t i = 0; i < work->pieces.spans.n && !work->failed; i++) {
-        rt_span span = work->pieces.spans.items[i];
+        rt_text_span span = work->pieces.spans.items[i];
         if (cached && work->cache && span.end - span.start <= CACHE_PIECE_BYTES)
             encode_cached(work, text, span);
         else

@@ -260,6 +260,90 @@ START_TEST(interrupted_runs_go_on) {
 }
 END_TEST
 
+/* Pieces are those of the plan: any number of threads and any memory finds what another run noted,
+ * also where its steps are smaller than a piece. */
+START_TEST(other_threads_and_memory_go_on) {
+    enum { MANY_ROWS = 1200, MANY_COLS = 512, PIECE_ROWS = 512 };
+    gguf_error err = {0};
+    gguf_pool *pool;
+    size_t n, n_expected;
+    float *numbers = malloc(MANY_ROWS * MANY_COLS * sizeof *numbers);
+    for (int i = 0; i < MANY_ROWS * MANY_COLS; i++) numbers[i] = (float)(i % 1013) - 500;
+    quant_plan plan;
+    start_plan(&plan);
+    quant_plan_tensor t = memory_tensor("many.weight", GGUF_TYPE_Q8_0);
+    t.out.dims[0] = t.n_cols = MANY_COLS;
+    t.out.dims[1] = t.n_rows = MANY_ROWS;
+    t.source.memory = numbers;
+    t.source.n_bytes = MANY_ROWS * MANY_COLS * sizeof *numbers;
+    unit_ok(quant_plan_add(&plan, &t, &err), err);
+    unit_ok(quant_plan_finish(&plan, &err), err);
+    const char *path = unit_temp("many.gguf");
+    unit_ok(execute(&plan, path, 1, 1 << 20, &err), err);
+    unsigned char *expected = unit_read(path, &n_expected);
+    unlink(path);
+    for (unsigned n_threads = 1; n_threads <= 3; n_threads++) {
+        uint64_t resumed = 0;
+        interruption i = {.after_bytes = 1};
+        quant_execute_opts opts = quant_execute_defaults();
+        opts.resume = true;
+        opts.max_memory_bytes = UINT64_C(1) << 14 * n_threads;
+        opts.cancel = &i.cancel;
+        opts.progress = interrupt;
+        opts.progress_ctx = &i;
+        unit_ok(gguf_pool_new(1, &pool, &err), err);
+        ck_assert_int_eq(quant_execute(&plan, path, pool, &opts, &err), GGUF_E_CANCELLED);
+        gguf_pool_free(pool);
+        err = (gguf_error){0};
+        opts = quant_execute_defaults();
+        opts.resume = true;
+        opts.max_memory_bytes = UINT64_C(1) << (30 - 8 * n_threads);
+        opts.resumed_bytes = &resumed;
+        unit_ok(gguf_pool_new(n_threads, &pool, &err), err);
+        unit_ok(quant_execute(&plan, path, pool, &opts, &err), err);
+        gguf_pool_free(pool);
+        ck_assert_uint_eq(resumed, PIECE_ROWS * quant_row_bytes(GGUF_TYPE_Q8_0, MANY_COLS));
+        unsigned char *bytes = unit_read(path, &n);
+        ck_assert_uint_eq(n, n_expected);
+        ck_assert_mem_eq(bytes, expected, n);
+        free(bytes);
+        unlink(path);
+    }
+    free(expected);
+    free(numbers);
+    quant_plan_clear(&plan);
+}
+END_TEST
+
+/* What decides the numbers beside the plan: the tokens of a calibration, for one. */
+START_TEST(other_inputs_do_not_go_on) {
+    gguf_error err = {0};
+    gguf_pool *pool;
+    quant_plan plan;
+    build_mixed(&plan, NULL);
+    const char *path = unit_temp("inputs.gguf");
+    interruption i = {.after_bytes = 1};
+    quant_execute_opts opts = quant_execute_defaults();
+    opts.resume = true;
+    opts.inputs_hash = 1;
+    opts.cancel = &i.cancel;
+    opts.progress = interrupt;
+    opts.progress_ctx = &i;
+    unit_ok(gguf_pool_new(1, &pool, &err), err);
+    ck_assert_int_eq(quant_execute(&plan, path, pool, &opts, &err), GGUF_E_CANCELLED);
+    opts.cancel = NULL;
+    opts.inputs_hash = 2;
+    err = (gguf_error){0};
+    unit_fails(quant_execute(&plan, path, pool, &opts, &err), GGUF_E_CHECK, "other inputs", err);
+    opts.inputs_hash = 1;
+    err = (gguf_error){0};
+    unit_ok(quant_execute(&plan, path, pool, &opts, &err), err);
+    gguf_pool_free(pool);
+    quant_plan_clear(&plan);
+    unlink(path);
+}
+END_TEST
+
 START_TEST(another_plan_does_not_go_on) {
     char part[600], journal[600];
     quant_plan plan, other;
@@ -538,6 +622,8 @@ int main(void) {
     tcase_add_test(tests, cancelled_runs_leave_no_output);
     tcase_add_test(tests, interrupted_runs_go_on);
     tcase_add_test(tests, another_plan_does_not_go_on);
+    tcase_add_test(tests, other_threads_and_memory_go_on);
+    tcase_add_test(tests, other_inputs_do_not_go_on);
     tcase_add_test(tests, torn_journals_are_read_up_to_the_tear);
     tcase_add_test(tests, plans_are_split);
     tcase_add_test(tests, plans_are_checked);

@@ -20,7 +20,7 @@ static void check_case(const rt_normalizer *nm, const rt_pretokenizer *pre, cons
     ck_assert_msg(pieces.spans.n == json_array_size(expected), "'%s': %zu pieces", s,
                   pieces.spans.n);
     for (size_t i = 0; i < pieces.spans.n; i++) {
-        rt_span span = pieces.spans.items[i];
+        rt_text_span span = pieces.spans.items[i];
         const json_t *piece = json_array_get(expected, i);
         ck_assert_msg(span.end - span.start == json_string_length(piece), "'%s': piece %zu", s, i);
         ck_assert_mem_eq(pieces.text.data + span.start, json_string_value(piece),
