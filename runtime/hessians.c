@@ -100,16 +100,17 @@ static gguf_code open_session(rt_hessians *h, gguf_error *err) {
 gguf_code rt_hessians_new(const rt_model *model, const int32_t *tokens, size_t n_tokens,
                           const rt_calibrate_opts *opts, const char *folder, double damp,
                           rt_hessians **out, gguf_error *err) {
+    uint32_t n_chunks = 0;
     *out = NULL;
-    rt_chunks chunks = rt_chunks_of(tokens, n_tokens, opts->n_ctx, opts->n_chunks, opts->bos);
-    if (chunks.n == 0)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "the text is empty");
+    gguf_code code = rt_calibrate_n_chunks(n_tokens, opts, &n_chunks, err);
+    if (code) return code;
+    rt_chunks chunks = rt_chunks_of(tokens, n_tokens, opts->n_ctx, n_chunks, opts->bos);
     rt_hessians *h = calloc(1, sizeof *h);
     if (!h) return no_memory(err);
     *h = (rt_hessians){.model = model, .opts = *opts, .damp = damp};
     h->n_ctx = chunks.n_ctx;
     h->n_chunks = chunks.n;
-    gguf_code code = open_session(h, err);
+    code = open_session(h, err);
     if (!code) code = allocate_stream(h, folder, err);
     if (!code) code = rt_chunks_each(&chunks, embed_chunk, h, err);
     if (code)

@@ -6,6 +6,7 @@
 #include "quant/source.h"
 #include "tools/common/calibration_report.h"
 #include "tools/common/provenance.h"
+#include "tools/common/text_tokens.h"
 
 #include <inttypes.h>
 #include <libgen.h>
@@ -291,6 +292,12 @@ static gguf_code set_effort(quant_plan *plan, quant_effort effort, gguf_error *e
     return gguf_meta_status(plan->meta, err);
 }
 
+static void warn_of_few_chunks(tool *t, write_result *result) {
+    uint32_t chunk_tokens, n = calibration_n_chunks(result->calibration, &chunk_tokens);
+    if (n < RT_FEW_CHUNKS)
+        write_result_warn(result, t, TEXT_FEW_CHUNKS, n, chunk_tokens, RT_FEW_CHUNKS);
+}
+
 gguf_code write_prepare(tool *t, rt_import *import, const char *input, const char *output,
                         const write_opts *o, write_result *result, gguf_error *err) {
     quant_plan *plan = rt_import_plan(import);
@@ -313,6 +320,7 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
     if (!code && o->calibration.text) code = calibration_reserve(&o->calibration, plan, err);
     if (!code && o->calibration.text && (has_target(o) || !o->dry_run))
         code = calibration_open(t, input, output, &o->calibration, plan, &result->calibration, err);
+    if (!code && result->calibration) warn_of_few_chunks(t, result);
     return code ? code : finish(t, plan, output, o, result, err);
 }
 
@@ -464,8 +472,7 @@ static void note_resumed(tool *t, const quant_plan *plan, const write_result *re
 
 void write_result_resumed(const write_result *result, const write_opts *o, json_t *root) {
     if (o->resume && !o->dry_run)
-        json_object_set_new(root, "resumed_bytes",
-                            json_integer((json_int_t)result->resumed_bytes));
+        json_object_set_new(root, "resumed_bytes", json_integer((json_int_t)result->resumed_bytes));
 }
 
 static gguf_code execute(tool *t, rt_import *import, const char *path, const write_opts *o,
