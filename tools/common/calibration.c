@@ -105,7 +105,7 @@ static gguf_code read_text(tool *t, calibration *c, gguf_error *err) {
     code = text_check_calibration(c->opts.text, c->ids.n, &opts, &c->n_chunks, err);
     if (code) return code;
     c->inputs_hash = rt_calibrate_hash(c->model, c->ids.data, c->ids.n, &opts);
-    text_warn_context(t, c->model, opts.n_ctx);
+    text_warn_context(t, rt_model_hparams(c->model)->n_ctx_train, opts.n_ctx);
     return GGUF_OK;
 }
 

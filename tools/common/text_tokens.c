@@ -39,11 +39,10 @@ gguf_code text_check_calibration(const char *path, size_t n_tokens, const rt_cal
     return code ? gguf_fail(err, code, path, GGUF_NO_OFFSET, "%s", why.message) : GGUF_OK;
 }
 
-void text_warn_context(tool *t, const rt_model *model, uint64_t n_tokens) {
-    uint32_t trained = rt_model_hparams(model)->n_ctx_train;
-    if (trained && n_tokens > trained)
+void text_warn_context(tool *t, uint32_t n_ctx_train, uint64_t n_tokens) {
+    if (n_ctx_train && n_tokens > n_ctx_train)
         tool_warn(t,
                   "%" PRIu64 " tokens in a row are more than the %" PRIu32
                   " that the model was trained with; what it computes beyond them may mean nothing",
-                  n_tokens, trained);
+                  n_tokens, n_ctx_train);
 }

@@ -19,7 +19,8 @@ gguf_code text_check_calibration(const char *path, size_t n_tokens, const rt_cal
 #define TEXT_FEW_CHUNKS \
     "%u chunks of %u tokens: a calibration from fewer than %d says little about a model"
 
-/* Warn where a sequence of n_tokens is longer than those that the model was trained with. */
-void text_warn_context(tool *t, const rt_model *model, uint64_t n_tokens);
+/* Warn where a sequence of n_tokens is longer than those that the model was trained with, of
+ * n_ctx_train tokens (0: not known). */
+void text_warn_context(tool *t, uint32_t n_ctx_train, uint64_t n_tokens);
 
 #endif

@@ -246,7 +246,7 @@ static gguf_code calibrate(tool *t, const imatrix_opts *o, const rt_model *model
     gguf_code code = text_check_calibration(o->text, ids->n, &opts, &n_chunks, err);
     if (code) return code;
     if (n_chunks < RT_FEW_CHUNKS) tool_warn(t, TEXT_FEW_CHUNKS, n_chunks, o->n_ctx, RT_FEW_CHUNKS);
-    text_warn_context(t, model, o->n_ctx);
+    text_warn_context(t, rt_model_hparams(model)->n_ctx_train, o->n_ctx);
     c.inputs_hash = inputs_hash(model, ids, opts);
     c.im = quant_imatrix_new();
     if (!c.im) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
