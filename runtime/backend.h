@@ -14,6 +14,7 @@ typedef struct rt_weight {
     const void *data;        /* NULL: the model has no such matrix */
     const uint8_t *repacked; /* the same as quant_repack lays it, or NULL */
     const float *bias;       /* [n_mats][n_rows], matrices bias_stride apart; or NULL */
+    atomic_uchar *passed;    /* [n_mats] found finite, see weights_check.h; NULL: never looked at */
     uint32_t type;
     uint32_t n_mats, n_rows, n_cols;
     uint64_t row_bytes, mat_bytes;
@@ -92,6 +93,9 @@ typedef struct rt_backend_ops {
      *   out  rows `stride` apart */
     void (*matmul_groups)(rt_backend *backend, const rt_weight *weight, const rt_groups *groups,
                           float *out, size_t stride);
+    /* What a product or a lookup since the last call found not to be finite in its weight's own
+     * numbers: the first such block; NULL: nothing. */
+    const uint8_t *(*take_fault)(rt_backend *backend);
     /* Turn the n_rot first dimensions of every head of x[t] by the angles of the table's row t;
      * heads are head_dim apart.
      *   table  [n][n_rot / 2][2] cosine and sine */

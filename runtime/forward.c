@@ -1,6 +1,7 @@
 /* The forward pass: what is computed, in which order. How is the backend's business. */
 #include "runtime/rope.h"
 #include "runtime/session_internal.h"
+#include "runtime/weights_check.h"
 
 #include <string.h>
 
@@ -188,7 +189,15 @@ static void forward_output(rt_session *session, size_t n_out, float *logits) {
                                      n_out, hp->n_vocab);
 }
 
-gguf_code rt_forward(rt_session *session, size_t n_out, float *logits, gguf_error *err) {
+/* A weight that is not finite is the cause of whatever else went wrong. */
+static gguf_code check_weights(rt_session *session, const gguf_error *failure, gguf_error *err) {
+    const uint8_t *fault = session->backend->ops->take_fault(session->backend);
+    if (fault) return rt_weights_fail(session->model, fault, err);
+    if (failure->code && err) *err = *failure;
+    return failure->code;
+}
+
+static gguf_code forward_all(rt_session *session, size_t n_out, float *logits, gguf_error *err) {
     forward_input(session);
     fill_tables(session);
     const atomic_bool *cancel = session->opts.cancel;
@@ -200,6 +209,12 @@ gguf_code rt_forward(rt_session *session, size_t n_out, float *logits, gguf_erro
     }
     if (n_out) forward_output(session, n_out, logits);
     return GGUF_OK;
+}
+
+gguf_code rt_forward(rt_session *session, size_t n_out, float *logits, gguf_error *err) {
+    gguf_error failure = {0};
+    forward_all(session, n_out, logits, &failure);
+    return check_weights(session, &failure, err);
 }
 
 /* ---- layer by layer ---------------------------------------------------------------------- */
@@ -214,7 +229,7 @@ gguf_code rt_session_embed(rt_session *session, const int32_t *tokens, size_t n,
     if (code) return code;
     forward_input(session);
     memcpy(x, session->buf.x, stream_bytes(session, n));
-    return GGUF_OK;
+    return check_weights(session, &(gguf_error){0}, err);
 }
 
 gguf_code rt_session_layer(rt_session *session, uint32_t layer, float *x, size_t n,
@@ -223,9 +238,10 @@ gguf_code rt_session_layer(rt_session *session, uint32_t layer, float *x, size_t
     if (code) return code;
     memcpy(session->buf.x, x, stream_bytes(session, n));
     fill_tables(session);
-    code = forward_layer(session, layer, err);
+    gguf_error failure = {0};
+    forward_layer(session, layer, &failure);
     memcpy(x, session->buf.x, stream_bytes(session, n));
-    return code;
+    return check_weights(session, &failure, err);
 }
 
 gguf_code rt_session_head(rt_session *session, const float *x, size_t n, float *logits,
@@ -235,5 +251,5 @@ gguf_code rt_session_head(rt_session *session, const float *x, size_t n, float *
     memcpy(session->buf.x, x, stream_bytes(session, n));
     for (size_t i = 0; i < n; i++) session->buf.out_rows[i] = (uint32_t)i;
     forward_output(session, n, logits);
-    return GGUF_OK;
+    return check_weights(session, &(gguf_error){0}, err);
 }

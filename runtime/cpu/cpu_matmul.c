@@ -1,6 +1,7 @@
 /* Products with weights: rows of the weight are divided among the workers, tokens go in tiles that
  * stay in cache. Neither changes the sum of any element. */
 #include "runtime/cpu/cpu_internal.h"
+#include "runtime/weights_check.h"
 
 #include <string.h>
 
@@ -11,6 +12,7 @@ enum {
     TASKS_PER_WORKER = 4,    /* so that a slow core does not hold up the others */
     MIN_TASK_ELEMS = 131072, /* fewer products than this are not worth handing out */
     ENCODE_ROWS = 4,
+    CHECK_ROWS = 32,    /* of a new weight; whole strips */
     MIN_FAST_TOKENS = 8 /* fewer wait for memory and gain nothing */
 };
 
@@ -81,7 +83,7 @@ static const void *input_as(rt_cpu *cpu, quant_act act) {
  */
 
 typedef struct product {
-    const rt_cpu *cpu;
+    rt_cpu *cpu;
     const rt_weight *weight;
     quant_act act;
     bool repacked; /* rows in whole multiples of 16 */
@@ -117,9 +119,18 @@ static void add_bias(const product *p, uint32_t mat, size_t row, size_t n_rows, 
     for (size_t r = 0; r < n_rows; r++) out[r] += bias[r];
 }
 
-/* Rows of one task times all tokens. */
-static void product_rows(const product *p, size_t row, size_t n_rows) {
+/* Rows of a matrix that nobody has looked at yet. */
+static void check_new(const product *p, uint32_t mat, size_t row, size_t n_rows) {
+    const rt_weight *w = p->weight;
+    if (!rt_weight_is_new(w, mat)) return;
+    const uint8_t *rows = (const uint8_t *)w->data + mat * w->mat_bytes + row * w->row_bytes;
+    rt_cpu_check_rows(p->cpu, w, rows, n_rows);
+}
+
+/* Some rows times all tokens. */
+static void multiply_rows(const product *p, size_t row, size_t n_rows) {
     float *out = p->out + row;
+    check_new(p, 0, row, n_rows);
     multiply(p, rows_of(p, 0, row), n_rows, p->acts, p->n_acts, out, p->stride);
     for (size_t t = 0; t < p->n_acts; t++) add_bias(p, 0, row, n_rows, out + t * p->stride);
 }
@@ -154,6 +165,7 @@ static void scatter(const product *p, const tile_job *t, const float *tile) {
 static void group_rows(const product *p, uint32_t mat, size_t row, size_t n_rows, float *tile) {
     const rt_groups *groups = p->groups;
     uint8_t *gathered = (uint8_t *)(tile + GATHER_ROWS * GATHER_TOKENS);
+    check_new(p, mat, row, n_rows);
     for (uint32_t i = groups->first[mat]; i < groups->first[mat + 1]; i += GATHER_TOKENS) {
         uint32_t left = groups->first[mat + 1] - i;
         tile_job t = {.mat = mat, .row = row, .n_rows = n_rows, .tokens = groups->rows + i};
@@ -162,6 +174,15 @@ static void group_rows(const product *p, uint32_t mat, size_t row, size_t n_rows
                  n_rows);
         scatter(p, &t, tile);
     }
+}
+
+/* Rows of one task. A weight that is new is looked at a few rows before it is multiplied by few
+ * tokens, so that it comes from memory once. */
+static void product_rows(const product *p, size_t row, size_t n_rows) {
+    bool by_steps = rt_weight_is_new(p->weight, 0) && p->n_acts < MIN_FAST_TOKENS;
+    size_t step = by_steps ? CHECK_ROWS : n_rows;
+    for (size_t done = 0; done < n_rows; done += step)
+        multiply_rows(p, row + done, n_rows - done < step ? n_rows - done : step);
 }
 
 static bool has_rows(const rt_groups *groups, uint32_t mat) {
@@ -219,12 +240,18 @@ static product start_product(rt_cpu *cpu, const rt_weight *weight, float *out, s
     return p;
 }
 
+/* Whether no weight was found wrong: only then those that were multiplied have passed. */
+static bool is_sound(rt_cpu *cpu) {
+    return atomic_load(&cpu->fault) == UINTPTR_MAX;
+}
+
 void rt_cpu_matmul(rt_backend *backend, const rt_weight *weight, float *out) {
     rt_cpu *cpu = rt_cpu_of(backend);
     product p = start_product(cpu, weight, out, weight->n_rows);
     p.task_rows = rows_per_task(cpu, weight, cpu->n_inputs);
     p.row_tasks = (weight->n_rows + p.task_rows - 1) / p.task_rows;
     gguf_pool_run(cpu->pool, p.row_tasks, product_task, &p);
+    if (is_sound(cpu)) rt_weight_passed(weight, 0);
 }
 
 void rt_cpu_matmul_groups(rt_backend *backend, const rt_weight *weight, const rt_groups *groups,
@@ -238,4 +265,6 @@ void rt_cpu_matmul_groups(rt_backend *backend, const rt_weight *weight, const rt
     p.task_rows = rows_per_task(cpu, weight, groups->first[groups->n_mats] / n_used);
     p.row_tasks = (weight->n_rows + p.task_rows - 1) / p.task_rows;
     gguf_pool_run(cpu->pool, n_used * p.row_tasks, product_task, &p);
+    for (uint32_t mat = 0; mat < groups->n_mats && is_sound(cpu); mat++)
+        if (has_rows(groups, mat)) rt_weight_passed(weight, mat);
 }

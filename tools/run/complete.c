@@ -108,7 +108,7 @@ static void print_answer_json(const run_opts *o, const answer *a) {
 
 void run_warn_context(tool *t, generator *g, uint64_t n_tokens) {
     uint32_t trained = rt_model_hparams(g->model)->n_ctx_train;
-    if (g->warned_context) return;
+    if (g->warned_context || n_tokens > rt_session_n_ctx(g->session)) return; /* refused */
     g->warned_context = trained && n_tokens > trained;
     text_warn_context(t, trained, n_tokens);
 }
