@@ -279,6 +279,13 @@ bool quant_can_multiply(uint32_t type, quant_act act, size_t n_cols) {
            k->strip[GGUF_TYPE_F32];
 }
 
+/* An infinite or NaN factor makes each term of its block so, a zero included, and no sum makes it
+ * finite again. */
+bool quant_product_shows_nonfinite(uint32_t type, quant_act act) {
+    if (is_float(type)) return act != QUANT_ACT_Q8;
+    return !quant_traits_of(type)->has_e8m0;
+}
+
 static product product_of(uint32_t type, quant_act act, const void *weight, size_t n_rows,
                           size_t n_cols, const void *acts, size_t n_acts, float *out,
                           size_t out_stride) {

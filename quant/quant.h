@@ -82,6 +82,11 @@ bool quant_can_multiply(uint32_t type, quant_act act, size_t n_cols);
 void quant_matmul(uint32_t type, quant_act act, const void *weight, size_t n_rows, size_t n_cols,
                   const void *acts, size_t n_acts, float *out, size_t out_stride);
 
+/* Whether a stored number that is not finite (see quant_find_nonfinite) makes every product of its
+ * row with finite activations infinite or NaN. Not where the number is rounded on the way, nor of
+ * scales that are exponents alone. */
+bool quant_product_shows_nonfinite(uint32_t type, quant_act act);
+
 /* Whether rows of `type` multiply faster when they lie side by side: true where this processor has
  * kernels for it and the number of rows is a multiple of 16. */
 bool quant_can_repack(uint32_t type, size_t n_rows);

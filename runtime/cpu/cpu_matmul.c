@@ -12,7 +12,6 @@ enum {
     TASKS_PER_WORKER = 4,    /* so that a slow core does not hold up the others */
     MIN_TASK_ELEMS = 131072, /* fewer products than this are not worth handing out */
     ENCODE_ROWS = 4,
-    CHECK_ROWS = 32,    /* of a new weight; whole strips */
     MIN_FAST_TOKENS = 8 /* fewer wait for memory and gain nothing */
 };
 
@@ -119,19 +118,24 @@ static void add_bias(const product *p, uint32_t mat, size_t row, size_t n_rows, 
     for (size_t r = 0; r < n_rows; r++) out[r] += bias[r];
 }
 
-/* Rows of a matrix that nobody has looked at yet. */
-static void check_new(const product *p, uint32_t mat, size_t row, size_t n_rows) {
+/* Rows of a matrix that nobody has looked at yet. Where products show what is wrong, those with one
+ * token tell whether the rows need be looked at: that costs nothing.
+ *   out  [n_rows] products of the rows with any token */
+static void check_new(const product *p, uint32_t mat, size_t row, size_t n_rows, const float *out) {
     const rt_weight *w = p->weight;
     if (!rt_weight_is_new(w, mat)) return;
+    if (quant_product_shows_nonfinite(w->type, p->act) &&
+        quant_find_nonfinite(GGUF_TYPE_F32, out, 1, n_rows) == n_rows)
+        return;
     const uint8_t *rows = (const uint8_t *)w->data + mat * w->mat_bytes + row * w->row_bytes;
     rt_cpu_check_rows(p->cpu, w, rows, n_rows);
 }
 
-/* Some rows times all tokens. */
-static void multiply_rows(const product *p, size_t row, size_t n_rows) {
+/* Rows of one task times all tokens. */
+static void product_rows(const product *p, size_t row, size_t n_rows) {
     float *out = p->out + row;
-    check_new(p, 0, row, n_rows);
     multiply(p, rows_of(p, 0, row), n_rows, p->acts, p->n_acts, out, p->stride);
+    if (p->n_acts) check_new(p, 0, row, n_rows, out);
     for (size_t t = 0; t < p->n_acts; t++) add_bias(p, 0, row, n_rows, out + t * p->stride);
 }
 
@@ -165,24 +169,15 @@ static void scatter(const product *p, const tile_job *t, const float *tile) {
 static void group_rows(const product *p, uint32_t mat, size_t row, size_t n_rows, float *tile) {
     const rt_groups *groups = p->groups;
     uint8_t *gathered = (uint8_t *)(tile + GATHER_ROWS * GATHER_TOKENS);
-    check_new(p, mat, row, n_rows);
     for (uint32_t i = groups->first[mat]; i < groups->first[mat + 1]; i += GATHER_TOKENS) {
         uint32_t left = groups->first[mat + 1] - i;
         tile_job t = {.mat = mat, .row = row, .n_rows = n_rows, .tokens = groups->rows + i};
         t.n_tokens = left < GATHER_TOKENS ? left : GATHER_TOKENS;
         multiply(p, rows_of(p, mat, row), n_rows, gather(p, &t, gathered), t.n_tokens, tile,
                  n_rows);
+        if (i == groups->first[mat]) check_new(p, mat, row, n_rows, tile);
         scatter(p, &t, tile);
     }
-}
-
-/* Rows of one task. A weight that is new is looked at a few rows before it is multiplied by few
- * tokens, so that it comes from memory once. */
-static void product_rows(const product *p, size_t row, size_t n_rows) {
-    bool by_steps = rt_weight_is_new(p->weight, 0) && p->n_acts < MIN_FAST_TOKENS;
-    size_t step = by_steps ? CHECK_ROWS : n_rows;
-    for (size_t done = 0; done < n_rows; done += step)
-        multiply_rows(p, row + done, n_rows - done < step ? n_rows - done : step);
 }
 
 static bool has_rows(const rt_groups *groups, uint32_t mat) {

@@ -275,6 +275,73 @@ START_TEST(repacked_rows_give_the_same_results) {
 }
 END_TEST
 
+/* ---- stored numbers that are not finite -------------------------------------------------- */
+
+/* A matrix one stored number of which is infinite or NaN; the row that has it. */
+static size_t spoil_matrix(rng *r, uint32_t type, uint8_t *matrix, size_t n_rows, size_t n_cols) {
+    const gguf_type_layout *layout = gguf_type_layout_of(type);
+    const quant_traits *t = quant_traits_of(type);
+    static const float f32[2] = {NAN, -INFINITY};
+    static const uint16_t f16[2] = {0x7D55, 0x7C00}, bf16[2] = {0xFFC0, 0x7F80};
+    size_t n_blocks = n_rows * n_cols / layout->block_elems, block = rng_next(r) % n_blocks;
+    uint8_t *at = matrix + block * layout->block_bytes;
+    unsigned kind = rng_next(r) % 2;
+    if (type == GGUF_TYPE_F32)
+        memcpy(at, &f32[kind], sizeof f32[0]);
+    else if (type == GGUF_TYPE_BF16)
+        memcpy(at, &bf16[kind], sizeof bf16[0]);
+    else
+        memcpy(at + (t->n_f16 ? t->f16_off[rng_next(r) % t->n_f16] : 0), &f16[kind], sizeof f16[0]);
+    return block * layout->block_elems / n_cols;
+}
+
+static void check_shown(const char *what, uint32_t type, const float *out, size_t n_acts,
+                        size_t n_rows, size_t bad) {
+    for (size_t t = 0; t < n_acts; t++)
+        for (size_t row = 0; row < n_rows; row++)
+            ck_assert_msg(!isfinite(out[t * n_rows + row]) == (row == bad),
+                          "%s %s: row %zu of %zu, spoiled %zu: %g", what, gguf_type_name(type), row,
+                          n_rows, bad, (double)out[t * n_rows + row]);
+}
+
+/* What quant_product_shows_nonfinite promises, with zeros as activations too, however products are
+ * computed. */
+START_TEST(products_show_what_is_not_finite) {
+    enum { N_ROWS = 2 * QUANT_STRIP_ROWS, N_COLS = 1536 };
+    static uint8_t matrix[N_ROWS * N_COLS * 4], repacked[N_ROWS * N_COLS * 4];
+    static float plain[MAX_ACTS * N_COLS], out[MAX_ACTS * N_ROWS];
+    static _Alignas(64) uint8_t coded[MAX_ACTS * N_COLS * 4];
+    uint32_t type = all_types[_i];
+    rng r = {test_seed + (uint64_t)_i};
+    static const quant_act forms[] = {QUANT_ACT_NONE, QUANT_ACT_Q8, QUANT_ACT_Q8_K, QUANT_ACT_BF16};
+    for (int round = 0; round < 40; round++) {
+        size_t row_bytes = quant_row_bytes(type, N_COLS), n_acts = 1 + rng_next(&r) % MAX_ACTS;
+        for (size_t row = 0; row < N_ROWS; row++) {
+            make_rows(&r, type, N_COLS);
+            memcpy(matrix + row * row_bytes, weight_row, row_bytes);
+        }
+        size_t bad = spoil_matrix(&r, type, matrix, N_ROWS, N_COLS);
+        fill_pattern(&r, PATTERN_NORMAL, 0, plain, n_acts * N_COLS);
+        if (round % 4 == 0) memset(plain, 0, sizeof plain);
+        for (size_t a = 0; a < sizeof forms / sizeof forms[0]; a++) {
+            if (!quant_can_multiply(type, forms[a], N_COLS) ||
+                !quant_product_shows_nonfinite(type, forms[a]))
+                continue;
+            size_t act_bytes = quant_act_row_bytes(forms[a], N_COLS);
+            for (size_t t = 0; t < n_acts && forms[a]; t++)
+                quant_act_encode(forms[a], plain + t * N_COLS, N_COLS, coded + t * act_bytes);
+            quant_matmul(type, forms[a], matrix, N_ROWS, N_COLS,
+                         forms[a] ? (const void *)coded : plain, n_acts, out, N_ROWS);
+            check_shown("product", type, out, n_acts, N_ROWS, bad);
+            if (forms[a] != quant_act_of(type) || !quant_can_repack(type, N_ROWS)) continue;
+            quant_repack(type, matrix, N_ROWS, N_COLS, repacked);
+            quant_matmul_repacked(type, repacked, N_ROWS, N_COLS, coded, n_acts, out, N_ROWS);
+            check_shown("repacked product", type, out, n_acts, N_ROWS, bad);
+        }
+    }
+}
+END_TEST
+
 /* ---- floats ------------------------------------------------------------------------------ */
 
 /* All rows of a float product are the same row here. */
@@ -439,6 +506,7 @@ TCase *dot_tests(void) {
     tcase_add_loop_test(tests, products_are_near_the_exact_ones, 0, (int)n_all_types);
     tcase_add_loop_test(tests, strips_give_the_results_of_dots, 0, (int)n_all_types);
     tcase_add_loop_test(tests, repacked_rows_give_the_same_results, 0, (int)n_all_types);
+    tcase_add_loop_test(tests, products_show_what_is_not_finite, 0, (int)n_all_types);
     tcase_add_test(tests, float_products_are_near_the_exact_ones);
     tcase_add_loop_test(tests, matmul_does_not_depend_on_grouping, 0, (int)n_all_types);
     tcase_add_test(tests, floats_in_8_bits_are_near);
