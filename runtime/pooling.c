@@ -30,7 +30,8 @@ static gguf_code check(const rt_model *model, const rt_weight *w, gguf_error *er
 }
 
 static void multiply(const rt_weight *w, const float *x, float *out) {
-    quant_matmul(w->type, QUANT_ACT_NONE, w->data, w->n_rows, w->n_cols, x, 1, out, w->n_rows);
+    quant_matmul(w->type, QUANT_ACT_NONE, w->data, w->n_rows, w->n_cols, x, 1, out, w->n_rows,
+                 NULL);
     for (uint32_t r = 0; r < w->n_rows && w->bias; r++) out[r] += w->bias[r];
 }
 

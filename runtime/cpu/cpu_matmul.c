@@ -37,13 +37,13 @@ uint64_t rt_cpu_acts_bytes(const rt_hparams *hp, uint32_t n_batch) {
     return max_u64(n_bytes, max_u64(experts, hp->n_latent ? heads : 0));
 }
 
-/* The results and, behind them, the inputs of a tile of a group; f32 is the widest form of those.
- */
+/* What products need and, behind it, the results and the inputs of a tile of a group; f32 is the
+ * widest form of those. */
 uint64_t rt_cpu_matmul_scratch(const rt_hparams *hp) {
     uint64_t cols = hp->n_expert ? max_u64(hp->n_embd, hp->n_ff_expert) : 0;
     if (hp->n_latent) cols = max_u64(cols, max_u64(hp->head_dim_plain, hp->n_latent));
     uint64_t gathered = cols ? max_u64(cols * sizeof(float), encoded_bytes(1, cols)) : 0;
-    return GATHER_TOKENS * (GATHER_ROWS * sizeof(float) + gathered);
+    return QUANT_MATMUL_SCRATCH_BYTES + GATHER_TOKENS * (GATHER_ROWS * sizeof(float) + gathered);
 }
 
 /* ---- input -------------------------------------------------------------------------------------
@@ -103,12 +103,13 @@ static const uint8_t *rows_of(const product *p, uint32_t mat, size_t row) {
 }
 
 static void multiply(const product *p, const uint8_t *rows, size_t n_rows, const void *acts,
-                     size_t n_tokens, float *out, size_t stride) {
+                     size_t n_tokens, float *out, size_t stride, void *scratch) {
     const rt_weight *w = p->weight;
     if (p->repacked)
         quant_matmul_repacked(w->type, rows, n_rows, w->n_cols, acts, n_tokens, out, stride);
     else
-        quant_matmul(w->type, p->act, rows, n_rows, w->n_cols, acts, n_tokens, out, stride);
+        quant_matmul(w->type, p->act, rows, n_rows, w->n_cols, acts, n_tokens, out, stride,
+                     scratch);
 }
 
 static void add_bias(const product *p, uint32_t mat, size_t row, size_t n_rows, float *out) {
@@ -132,9 +133,9 @@ static void check_new(const product *p, uint32_t mat, size_t row, size_t n_rows,
 }
 
 /* Rows of one task times all tokens. */
-static void product_rows(const product *p, size_t row, size_t n_rows) {
+static void product_rows(const product *p, size_t row, size_t n_rows, void *scratch) {
     float *out = p->out + row;
-    multiply(p, rows_of(p, 0, row), n_rows, p->acts, p->n_acts, out, p->stride);
+    multiply(p, rows_of(p, 0, row), n_rows, p->acts, p->n_acts, out, p->stride, scratch);
     if (p->n_acts) check_new(p, 0, row, n_rows, out);
     for (size_t t = 0; t < p->n_acts; t++) add_bias(p, 0, row, n_rows, out + t * p->stride);
 }
@@ -166,15 +167,18 @@ static void scatter(const product *p, const tile_job *t, const float *tile) {
 }
 
 /* Rows of one matrix of a stack times the tokens that are routed to it. */
-static void group_rows(const product *p, uint32_t mat, size_t row, size_t n_rows, float *tile) {
+/* scratch: of the products, and behind it the tile. */
+static void group_rows(const product *p, uint32_t mat, size_t row, size_t n_rows,
+                       uint8_t *scratch) {
+    float *tile = (float *)(void *)(scratch + QUANT_MATMUL_SCRATCH_BYTES);
     const rt_groups *groups = p->groups;
     uint8_t *gathered = (uint8_t *)(tile + GATHER_ROWS * GATHER_TOKENS);
     for (uint32_t i = groups->first[mat]; i < groups->first[mat + 1]; i += GATHER_TOKENS) {
         uint32_t left = groups->first[mat + 1] - i;
         tile_job t = {.mat = mat, .row = row, .n_rows = n_rows, .tokens = groups->rows + i};
         t.n_tokens = left < GATHER_TOKENS ? left : GATHER_TOKENS;
-        multiply(p, rows_of(p, mat, row), n_rows, gather(p, &t, gathered), t.n_tokens, tile,
-                 n_rows);
+        multiply(p, rows_of(p, mat, row), n_rows, gather(p, &t, gathered), t.n_tokens, tile, n_rows,
+                 scratch);
         if (i == groups->first[mat]) check_new(p, mat, row, n_rows, tile);
         scatter(p, &t, tile);
     }
@@ -195,14 +199,14 @@ static void product_task(void *ctx, size_t task, unsigned worker) {
     const product *p = ctx;
     size_t row = task % p->row_tasks * p->task_rows, end = row + p->task_rows;
     if (end > p->weight->n_rows) end = p->weight->n_rows;
+    void *scratch = rt_cpu_scratch(p->cpu, worker);
     if (!p->groups) {
-        product_rows(p, row, end - row);
+        product_rows(p, row, end - row, scratch);
         return;
     }
-    float *tile = rt_cpu_scratch(p->cpu, worker);
     uint32_t mat = nth_used(p->groups, task / p->row_tasks);
     for (; row < end; row += GATHER_ROWS)
-        group_rows(p, mat, row, end - row < GATHER_ROWS ? end - row : GATHER_ROWS, tile);
+        group_rows(p, mat, row, end - row < GATHER_ROWS ? end - row : GATHER_ROWS, scratch);
 }
 
 /* Rows per task: few enough that all workers stay busy, enough that a task is worth its call. */

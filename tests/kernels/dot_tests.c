@@ -269,7 +269,7 @@ START_TEST(repacked_rows_give_the_same_results) {
         }
         repacked_guarded(type, matrix, n_cols, n_acts, out);
         quant_matmul(type, quant_act_of(type), matrix, N_ROWS, n_cols, act_rows, n_acts,
-                     expected[0], N_ROWS);
+                     expected[0], N_ROWS, matmul_scratch);
         for (size_t t = 0; t < n_acts; t++) ck_assert_mem_eq(expected[t], out[t], sizeof out[t]);
     }
 }
@@ -331,7 +331,8 @@ START_TEST(products_show_what_is_not_finite) {
             for (size_t t = 0; t < n_acts && forms[a]; t++)
                 quant_act_encode(forms[a], plain + t * N_COLS, N_COLS, coded + t * act_bytes);
             quant_matmul(type, forms[a], matrix, N_ROWS, N_COLS,
-                         forms[a] ? (const void *)coded : plain, n_acts, out, N_ROWS);
+                         forms[a] ? (const void *)coded : plain, n_acts, out, N_ROWS,
+                         matmul_scratch);
             check_shown("product", type, out, n_acts, N_ROWS, bad);
             if (forms[a] != quant_act_of(type) || !quant_can_repack(type, N_ROWS)) continue;
             quant_repack(type, matrix, N_ROWS, N_COLS, repacked);
@@ -401,9 +402,9 @@ START_TEST(matmul_does_not_depend_on_grouping) {
     for (size_t row = 0; row < N_ROWS; row++)
         for (size_t t = 0; t < MAX_ACTS; t++)
             quant_matmul(type, quant_act_of(type), matrix + row * row_bytes, 1, N_COLS,
-                         act_rows + t * act_bytes, 1, &one[t][row], 1);
+                         act_rows + t * act_bytes, 1, &one[t][row], 1, matmul_scratch);
     quant_matmul(type, quant_act_of(type), matrix, N_ROWS, N_COLS, act_rows, MAX_ACTS, many[0],
-                 N_ROWS + 2);
+                 N_ROWS + 2, matmul_scratch);
     for (size_t t = 0; t < MAX_ACTS; t++) ck_assert_mem_eq(one[t], many[t], sizeof one[t]);
 }
 END_TEST
@@ -424,13 +425,13 @@ START_TEST(bf16_products_are_near_the_exact_ones) {
         for (size_t t = 0; t < N_ACTS; t++)
             quant_act_encode(QUANT_ACT_BF16, inputs[t], n_cols, coded + t * n_cols * 2);
         quant_matmul(GGUF_TYPE_BF16, QUANT_ACT_BF16, matrix, N_ROWS, n_cols, coded, N_ACTS, out[0],
-                     N_ROWS + 1);
+                     N_ROWS + 1, matmul_scratch);
         for (size_t t = 0; t < N_ACTS; t++) {
             quant_decode(GGUF_TYPE_BF16, coded + t * n_cols * 2, 1, n_cols, acts[t], NULL);
             product p = exact_product(weights, acts[t], n_cols);
             ck_assert(fabs((double)out[t][0] - p.value) <= product_bound(p, n_cols));
             quant_matmul(GGUF_TYPE_BF16, QUANT_ACT_BF16, matrix, 1, n_cols, coded + t * n_cols * 2,
-                         1, &alone, 1);
+                         1, &alone, 1, matmul_scratch);
             for (size_t k = 0; k < N_ROWS; k++) ck_assert_mem_eq(&out[t][k], &alone, sizeof alone);
         }
     }
@@ -455,7 +456,7 @@ START_TEST(floats_in_8_bits_are_near) {
         quant_act_encode(QUANT_ACT_Q8, inputs[t], N_COLS, coded + t * act_bytes);
     }
     quant_matmul(GGUF_TYPE_F32, QUANT_ACT_Q8, matrix, N_ROWS, N_COLS, coded, N_ACTS, out[0],
-                 N_ROWS + 1);
+                 N_ROWS + 1, matmul_scratch);
     for (size_t t = 0; t < N_ACTS; t++)
         for (size_t k = 0; k < N_ROWS; k++) {
             double value = 0, bound = 0;
@@ -470,7 +471,7 @@ START_TEST(floats_in_8_bits_are_near) {
             }
             ck_assert_double_le(fabs((double)out[t][k] - value), bound);
             quant_matmul(GGUF_TYPE_F32, QUANT_ACT_Q8, matrix[k], 1, N_COLS, coded + t * act_bytes,
-                         1, &alone, 1);
+                         1, &alone, 1, matmul_scratch);
             ck_assert_mem_eq(&out[t][k], &alone, sizeof alone);
         }
     ck_assert(!quant_can_multiply(GGUF_TYPE_F32, QUANT_ACT_Q8, N_COLS + 1));
@@ -486,12 +487,13 @@ START_TEST(reference_products_are_near_the_exact_ones) {
         static float rows[MAX_ACTS * MAX_COLS];
         for (size_t t = 0; t < MAX_ACTS; t++)
             memcpy(rows + t * n_cols, inputs[t], n_cols * sizeof(float));
-        quant_matmul(type, QUANT_ACT_NONE, weight_row, 1, n_cols, rows, MAX_ACTS, out, 1);
+        quant_matmul(type, QUANT_ACT_NONE, weight_row, 1, n_cols, rows, MAX_ACTS, out, 1,
+                     matmul_scratch);
         for (size_t t = 0; t < MAX_ACTS; t++) {
             product p = exact_product(weights, inputs[t], n_cols);
             ck_assert(fabs((double)out[t] - p.value) <= product_bound(p, n_cols));
             quant_matmul(type, QUANT_ACT_NONE, weight_row, 1, n_cols, rows + t * n_cols, 1, &again,
-                         1);
+                         1, matmul_scratch);
             ck_assert_mem_eq(&again, &out[t], sizeof again);
         }
     }

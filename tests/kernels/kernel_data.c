@@ -7,6 +7,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+_Alignas(64) uint8_t matmul_scratch[QUANT_MATMUL_SCRATCH_BYTES];
+
 const uint32_t all_types[] = {
     GGUF_TYPE_F32,
     GGUF_TYPE_F16,
