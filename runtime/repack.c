@@ -87,7 +87,7 @@ gguf_code rt_model_repack(rt_model *model, unsigned n_threads, const atomic_bool
                           gguf_error *err) {
     uint64_t n_bytes = total_bytes(model);
     gguf_pool *pool;
-    if (model->repacked || n_bytes == 0 || n_bytes > rt_available_bytes() / 4 * 3) return GGUF_OK;
+    if (model->repacked || n_bytes == 0 || n_bytes > rt_available_bytes("") / 4 * 3) return GGUF_OK;
     if (rt_allocate(n_bytes, &model->repacked, err)) return GGUF_OK; /* works without */
     gguf_code code = gguf_pool_new(n_threads, &pool, err);
     if (code) {

@@ -2,6 +2,7 @@
 #include "libgguf/map.h"
 #include "quant/plan.h"
 #include "quant/quant.h"
+#include "quant/source.h"
 #include "tests/unit/unit.h"
 
 #include <math.h>
@@ -576,6 +577,34 @@ START_TEST(fp8_codes_are_scaled_by_block) {
 }
 END_TEST
 
+/* The hash of a source is that of all it reads: codes and scales. */
+START_TEST(scales_are_part_of_the_source_hash) {
+    float scales[4] = {1, 2, 4, 8};
+    static const uint8_t codes[N_ROWS * N_COLS] = {3};
+    uint8_t read[sizeof codes + sizeof scales];
+    gguf_error err = {0};
+    gguf_hash hash[2];
+    gguf_pool *pool;
+    char expected[17];
+    unit_ok(gguf_pool_new(2, &pool, &err), err);
+    for (int i = 0; i < 2; i++, scales[3] = 9) {
+        quant_plan plan;
+        start_plan(&plan);
+        quant_plan_tensor t = fp8_tensor(QUANT_CODING_E4M3, codes, scales);
+        unit_ok(quant_plan_add(&plan, &t, &err), err);
+        unit_ok(quant_source_hashes(&plan, pool, NULL, &hash[i], &err), err);
+        memcpy(read, codes, sizeof codes);
+        memcpy(read + sizeof codes, scales, sizeof scales);
+        snprintf(expected, sizeof expected, "%016llx",
+                 (unsigned long long)gguf_xxh3(read, sizeof read, 0));
+        ck_assert_str_eq(hash[i].hex, expected);
+        quant_plan_clear(&plan);
+    }
+    ck_assert_str_ne(hash[0].hex, hash[1].hex);
+    gguf_pool_free(pool);
+}
+END_TEST
+
 START_TEST(scales_must_cover_the_tensor) {
     static const float scales[4] = {1, 1, 1, 1};
     static const uint8_t codes[N_ROWS * N_COLS];
@@ -631,6 +660,7 @@ int main(void) {
     tcase_add_test(tests, stacks_are_transposed_and_split);
     tcase_add_test(tests, every_second_row_and_a_constant);
     tcase_add_test(tests, fp8_codes_are_scaled_by_block);
+    tcase_add_test(tests, scales_are_part_of_the_source_hash);
     tcase_add_test(tests, scales_must_cover_the_tensor);
     tcase_add_test(tests, mxfp4_is_repacked);
     suite_add_tcase(suite, tests);
