@@ -62,12 +62,12 @@ static gguf_code reserve(gguf_outfile *f, uint64_t n_bytes, gguf_error *err) {
     return GGUF_OK;
 }
 
-static gguf_code open_part(gguf_outfile *f, bool create, gguf_error *err) {
+static gguf_code open_part(gguf_outfile *f, bool create, int lock, gguf_error *err) {
     f->fd = open(f->part_path, O_RDWR | O_CLOEXEC | (create ? O_CREAT : 0), 0666);
     if (f->fd < 0 && errno == ENOENT && !create)
         return gguf_fail(err, GGUF_E_MISSING, f->part_path, GGUF_NO_OFFSET, "does not exist");
     if (f->fd < 0) return fail_errno(err, f->part_path, GGUF_NO_OFFSET, "create");
-    if (flock(f->fd, LOCK_EX | LOCK_NB) != 0) {
+    if (flock(f->fd, lock | LOCK_NB) != 0) {
         close(f->fd);
         f->fd = -1;
         return gguf_fail(err, GGUF_E_IO, f->part_path, GGUF_NO_OFFSET,
@@ -102,7 +102,7 @@ static gguf_code open_outfile(const char *path, uint64_t n_bytes, bool replace, 
         goto fail;
     }
     code = check_absent(f, err);
-    if (!code) code = open_part(f, create, err);
+    if (!code) code = open_part(f, create, LOCK_EX, err);
     if (!code) code = reserve(f, n_bytes, err);
     if (code) goto fail;
     keep_mode(f);
@@ -124,6 +124,32 @@ gguf_code gguf_outfile_open(const char *path, uint64_t n_bytes, bool replace, gg
 gguf_code gguf_outfile_reopen(const char *path, uint64_t n_bytes, bool replace, gguf_outfile **out,
                               gguf_error *err) {
     return open_outfile(path, n_bytes, replace, false, out, err);
+}
+
+gguf_code gguf_outfile_share(gguf_outfile *file, gguf_error *err) {
+    if (flock(file->fd, LOCK_SH) == 0) return GGUF_OK;
+    return fail_errno(err, file->part_path, GGUF_NO_OFFSET, "share");
+}
+
+gguf_code gguf_outfile_join(const char *path, gguf_outfile **out, gguf_error *err) {
+    gguf_outfile *f = calloc(1, sizeof *f);
+    *out = NULL;
+    if (f) *f = (gguf_outfile){.fd = -1, .path = resolve(path)};
+    if (!f || !f->path || asprintf(&f->part_path, "%s.part", f->path) < 0) {
+        gguf_outfile_keep(f);
+        return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+    }
+    gguf_code code = open_part(f, false, LOCK_SH, err);
+    if (code)
+        gguf_outfile_keep(f);
+    else
+        *out = f;
+    return code;
+}
+
+gguf_code gguf_outfile_sync(const gguf_outfile *file, gguf_error *err) {
+    if (fsync(file->fd) == 0) return GGUF_OK;
+    return fail_errno(err, file->part_path, GGUF_NO_OFFSET, "flush to disk");
 }
 
 gguf_code gguf_outfile_read(const gguf_outfile *file, void *bytes, size_t n, uint64_t off,

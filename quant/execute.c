@@ -25,10 +25,11 @@ typedef struct worker_buffers {
     void *compensate, *output;
 } worker_buffers;
 
-typedef struct run {
-    const quant_plan *plan;
+struct quant_job {
+    quant_plan *plan;
     const quant_execute_opts *opts;
     quant_outputs *out;
+    uint32_t part, n_parts;
     quant_piece *pieces;
     size_t n_pieces;
     quant_loss_sums *losses; /* [n_pieces] */
@@ -44,7 +45,8 @@ typedef struct run {
     uint64_t done_bytes;
     size_t failed_piece;
     gguf_error failure;
-} run;
+    bool ran; /* without a failure */
+};
 
 quant_execute_opts quant_execute_defaults(void) {
     return (quant_execute_opts){.max_memory_bytes = DEFAULT_MAX_BYTES};
@@ -129,7 +131,7 @@ static uint32_t last_stage(const quant_plan *plan) {
 }
 
 /* All pieces, stage after stage. */
-static gguf_code cut_plan(run *r, gguf_error *err) {
+static gguf_code cut_plan(quant_job *r, gguf_error *err) {
     for (size_t i = 0; i < r->plan->n_tensors; i++)
         r->n_pieces += cut_tensor(&r->plan->tensors[i], (uint32_t)i, NULL);
     r->pieces = calloc(r->n_pieces + 1, sizeof *r->pieces);
@@ -146,14 +148,14 @@ static gguf_code cut_plan(run *r, gguf_error *err) {
 
 /* ---- one piece --------------------------------------------------------------------------- */
 
-static size_t piece_bytes(const run *r, const quant_piece *p) {
+static size_t piece_bytes(const quant_job *r, const quant_piece *p) {
     const quant_plan_tensor *t = &r->plan->tensors[p->tensor];
     return p->n_rows * quant_row_bytes(t->out.type, t->n_cols);
 }
 
 /* Rows `step` of a piece; the piece's loss grows by theirs, row after row. */
-static gguf_code run_step(run *r, const quant_piece *step, worker_buffers *b, gguf_hasher *hasher,
-                          quant_loss_sums *loss, gguf_error *err) {
+static gguf_code run_step(quant_job *r, const quant_piece *step, worker_buffers *b,
+                          gguf_hasher *hasher, quant_loss_sums *loss, gguf_error *err) {
     const quant_plan_tensor *t = &r->plan->tensors[step->tensor];
     const uint8_t *rows = NULL;
     gguf_code code = quant_rows_read(t, step, b->raw, b->moved, &rows, err);
@@ -171,7 +173,7 @@ static gguf_code run_step(run *r, const quant_piece *step, worker_buffers *b, gg
     return quant_outputs_write(r->out, step, rows, piece_bytes(r, step), err);
 }
 
-static gguf_code run_piece(run *r, size_t index, worker_buffers *b, gguf_error *err) {
+static gguf_code run_piece(quant_job *r, size_t index, worker_buffers *b, gguf_error *err) {
     const quant_piece *p = &r->pieces[index];
     const quant_plan_tensor *t = &r->plan->tensors[p->tensor];
     uint64_t step_rows = rows_within(t, step_elems(r->opts, r->n_workers));
@@ -191,7 +193,7 @@ static gguf_code run_piece(run *r, size_t index, worker_buffers *b, gguf_error *
 
 /* ---- all pieces -------------------------------------------------------------------------- */
 
-static void record_failure(run *r, size_t index, const gguf_error *failure) {
+static void record_failure(quant_job *r, size_t index, const gguf_error *failure) {
     pthread_mutex_lock(&r->lock);
     if (!r->failure.code || index < r->failed_piece) {
         r->failure = *failure;
@@ -201,7 +203,7 @@ static void record_failure(run *r, size_t index, const gguf_error *failure) {
     atomic_store(&r->stop, true);
 }
 
-static void record_progress(run *r, const quant_piece *p) {
+static void record_progress(quant_job *r, const quant_piece *p) {
     pthread_mutex_lock(&r->lock);
     r->done_bytes += piece_bytes(r, p);
     if (r->opts->progress) r->opts->progress(r->opts->progress_ctx, r->done_bytes, r->total_bytes);
@@ -210,7 +212,7 @@ static void record_progress(run *r, const quant_piece *p) {
 
 /* Whether an interrupted run wrote the piece. */
 static void check_task(void *ctx, size_t task, unsigned worker) {
-    run *r = ctx;
+    quant_job *r = ctx;
     size_t index = r->first + task;
     const quant_piece *p = &r->pieces[index];
     r->done[index] =
@@ -221,7 +223,7 @@ static void check_task(void *ctx, size_t task, unsigned worker) {
 }
 
 static void piece_task(void *ctx, size_t task, unsigned worker) {
-    run *r = ctx;
+    quant_job *r = ctx;
     size_t index = r->first + task;
     gguf_error failure = {0};
     if (r->done[index] || atomic_load(&r->stop)) return;
@@ -231,8 +233,10 @@ static void piece_task(void *ctx, size_t task, unsigned worker) {
         run_piece(r, index, &r->buffers[worker], &failure);
     if (failure.code)
         record_failure(r, index, &failure);
-    else
+    else {
+        r->done[index] = true;
         record_progress(r, &r->pieces[index]);
+    }
 }
 
 static void add_loss(quant_loss_sums *sum, const quant_loss_sums *loss) {
@@ -246,7 +250,7 @@ static void add_loss(quant_loss_sums *sum, const quant_loss_sums *loss) {
     if (loss->n_samples < sum->n_samples) sum->n_samples = loss->n_samples;
 }
 
-static void report_tensor(const run *r, uint32_t i, const quant_loss_sums *sum) {
+static void report_tensor(const quant_job *r, uint32_t i, const quant_loss_sums *sum) {
     const quant_plan_tensor *t = &r->plan->tensors[i];
     double signal = sum->output.signal;
     if (r->opts->loss)
@@ -262,7 +266,7 @@ static void report_tensor(const run *r, uint32_t i, const quant_loss_sums *sum) 
 }
 
 /* The pieces of a tensor follow each other. */
-static void report(const run *r) {
+static void report(const quant_job *r) {
     for (size_t p = 0; p < r->n_pieces;) {
         uint32_t i = r->pieces[p].tensor;
         quant_loss_sums sum = {.n_samples = UINT64_MAX};
@@ -272,7 +276,7 @@ static void report(const run *r) {
     if (r->opts->resumed_bytes) *r->opts->resumed_bytes = atomic_load(&r->n_resumed_bytes);
 }
 
-static gguf_code alloc_buffers(run *r, gguf_error *err) {
+static gguf_code alloc_buffers(quant_job *r, gguf_error *err) {
     size_t n = (size_t)largest_step_elems(r->plan, step_elems(r->opts, r->n_workers));
     size_t n_compensate = largest_bytes(r->plan, compensate_bytes);
     size_t n_output = r->opts->output_error ? largest_bytes(r->plan, output_bytes) : 0;
@@ -296,7 +300,7 @@ static gguf_code alloc_buffers(run *r, gguf_error *err) {
     return GGUF_OK;
 }
 
-static void free_run(run *r) {
+static void free_buffers(quant_job *r) {
     for (unsigned w = 0; r->buffers && w < r->n_workers; w++) {
         free(r->buffers[w].raw);
         free(r->buffers[w].moved);
@@ -307,15 +311,12 @@ static void free_run(run *r) {
         free(r->buffers[w].output);
     }
     free(r->buffers);
-    free(r->pieces);
-    free(r->losses);
-    free(r->done);
-    pthread_mutex_destroy(&r->lock);
-    quant_outputs_discard(r->out);
+    r->buffers = NULL;
 }
 
-/* The pieces [r->first, r->first + n) of one stage. */
-static gguf_code run_stage(run *r, uint32_t stage, size_t n, gguf_pool *pool, gguf_error *err) {
+/* The part's pieces [r->first, r->first + n) of one stage. */
+static gguf_code run_stage(quant_job *r, uint32_t stage, size_t n, gguf_pool *pool,
+                           gguf_error *err) {
     bool needed = false;
     gguf_pool_run(pool, n, check_task, r);
     for (size_t i = 0; i < n; i++) needed = needed || !r->done[r->first + i];
@@ -328,44 +329,134 @@ static gguf_code run_stage(run *r, uint32_t stage, size_t n, gguf_pool *pool, gg
     return r->failure.code;
 }
 
-static gguf_code run_all(run *r, gguf_pool *pool, gguf_error *err) {
+/* The pieces of a stage, from `first` on. */
+static size_t stage_pieces(const quant_job *r, uint32_t stage, size_t first) {
+    size_t n = 0;
+    while (first + n < r->n_pieces && r->plan->tensors[r->pieces[first + n].tensor].stage == stage)
+        n++;
+    return n;
+}
+
+/* Each part has neighbouring pieces of every stage, as many as the others: how many this one has of
+ * the n from *first on; *first becomes where they begin. */
+static size_t part_of_stage(const quant_job *r, size_t n, size_t *first) {
+    size_t begin = n * r->part / r->n_parts, end = n * (r->part + 1) / r->n_parts;
+    *first += begin;
+    return end - begin;
+}
+
+static uint64_t part_bytes(const quant_job *r) {
+    uint64_t n_bytes = 0;
+    size_t first = 0;
+    for (uint32_t stage = 0, last = last_stage(r->plan); stage <= last; stage++) {
+        size_t n = stage_pieces(r, stage, first), at = first, mine = part_of_stage(r, n, &at);
+        for (size_t i = 0; i < mine; i++) n_bytes += piece_bytes(r, &r->pieces[at + i]);
+        first += n;
+    }
+    return n_bytes;
+}
+
+static gguf_code run_all(quant_job *r, gguf_pool *pool, gguf_error *err) {
     gguf_code code = GGUF_OK;
+    size_t first = 0;
     for (uint32_t stage = 0, last = last_stage(r->plan); stage <= last && !code; stage++) {
-        size_t n = 0;
-        while (r->first + n < r->n_pieces &&
-               r->plan->tensors[r->pieces[r->first + n].tensor].stage == stage)
-            n++;
-        code = run_stage(r, stage, n, pool, err);
-        r->first += n;
+        size_t n = stage_pieces(r, stage, first);
+        r->first = first;
+        size_t mine = part_of_stage(r, n, &r->first);
+        code = run_stage(r, stage, mine, pool, err);
+        first += n;
     }
     return code;
 }
 
-static gguf_code seal(quant_plan *plan, const quant_execute_opts *opts, gguf_pool *pool,
-                      gguf_error *err) {
-    if (!opts->seal) return GGUF_OK;
-    gguf_code code = opts->seal(opts->seal_ctx, pool, err);
-    return code ? code : quant_plan_reencode(plan, err);
+/* ---- jobs -------------------------------------------------------------------------------- */
+
+static void free_job(quant_job *r) {
+    free_buffers(r);
+    free(r->pieces);
+    free(r->losses);
+    free(r->done);
+    pthread_mutex_destroy(&r->lock);
+    free(r);
+}
+
+gguf_code quant_job_open(quant_plan *plan, const char *path, uint32_t part, uint32_t n_parts,
+                         const quant_execute_opts *opts, quant_job **out, gguf_error *err) {
+    *out = NULL;
+    if (part >= n_parts)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "there is no part %u of %u", part,
+                         n_parts);
+    quant_job *r = calloc(1, sizeof *r);
+    if (!r) return no_memory(err);
+    *r = (quant_job){.plan = plan, .opts = opts, .part = part, .n_parts = n_parts};
+    pthread_mutex_init(&r->lock, NULL);
+    gguf_code code = cut_plan(r, err);
+    r->total_bytes = part_bytes(r);
+    if (!code) code = quant_outputs_open(plan, path, part, n_parts, opts, &r->out, err);
+    if (code)
+        free_job(r);
+    else
+        *out = r;
+    return code;
+}
+
+gguf_code quant_job_run(quant_job *r, gguf_pool *pool, gguf_error *err) {
+    r->n_workers = gguf_pool_threads(pool);
+    gguf_code code = alloc_buffers(r, err);
+    if (!code) code = run_all(r, pool, err);
+    if (!code && r->n_parts > 1) code = quant_outputs_sync(r->out, err);
+    free_buffers(r);
+    r->ran = !code;
+    return code;
+}
+
+static gguf_code seal(const quant_job *r, gguf_pool *pool, gguf_error *err) {
+    if (!r->opts->seal) return GGUF_OK;
+    gguf_code code = r->opts->seal(r->opts->seal_ctx, pool, err);
+    return code ? code : quant_plan_reencode(r->plan, err);
+}
+
+/* Every piece was written, by this part or by one that noted it. */
+static gguf_code check_parts(quant_job *r, gguf_error *err) {
+    gguf_code code = r->n_parts > 1 ? quant_outputs_collect(r->out, err) : GGUF_OK;
+    for (size_t i = 0; i < r->n_pieces && !code; i++) {
+        const quant_piece *p = &r->pieces[i];
+        if (r->done[i] || quant_outputs_noted(r->out, p, &r->losses[i])) continue;
+        code = gguf_fail(err, GGUF_E_CHECK, NULL, GGUF_NO_OFFSET,
+                         "tensor '%s', rows from %llu: no part has written them",
+                         r->plan->tensors[p->tensor].out.name.ptr, (unsigned long long)p->row);
+    }
+    return code;
+}
+
+gguf_code quant_job_commit(quant_job *r, gguf_pool *pool, gguf_error *err) {
+    gguf_code code = check_parts(r, err);
+    if (!code) report(r);
+    if (!code) code = seal(r, pool, err);
+    if (!code) {
+        code = quant_outputs_commit(r->out, err);
+        r->out = NULL;
+    }
+    quant_job_close(r);
+    return code;
+}
+
+void quant_job_close(quant_job *r) {
+    if (!r) return;
+    if (r->out && r->part > 0 && r->ran)
+        quant_outputs_leave(r->out);
+    else
+        quant_outputs_discard(r->out);
+    free_job(r);
 }
 
 gguf_code quant_execute(quant_plan *plan, const char *path, gguf_pool *pool,
                         const quant_execute_opts *opts, gguf_error *err) {
-    run r = {.plan = plan,
-             .opts = opts,
-             .n_workers = gguf_pool_threads(pool),
-             .total_bytes = quant_plan_data_bytes(plan)};
-    pthread_mutex_init(&r.lock, NULL);
-    gguf_code code = cut_plan(&r, err);
-    if (!code) code = alloc_buffers(&r, err);
-    if (!code) code = quant_outputs_open(plan, path, opts, &r.out, err);
-    if (!code) code = run_all(&r, pool, err);
-    if (!code) report(&r);
-    if (!code) code = seal(plan, opts, pool, err);
-    if (!code) {
-        quant_outputs *out = r.out;
-        r.out = NULL;
-        code = quant_outputs_commit(out, err);
-    }
-    free_run(&r);
+    quant_job *job;
+    gguf_code code = quant_job_open(plan, path, 0, 1, opts, &job, err);
+    if (code) return code;
+    code = quant_job_run(job, pool, err);
+    if (!code) return quant_job_commit(job, pool, err);
+    quant_job_close(job);
     return code;
 }

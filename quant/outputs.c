@@ -7,6 +7,8 @@
 #include "quant/quant.h"
 #include "quant/source.h"
 
+#include <dirent.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,6 +23,8 @@ struct quant_outputs {
     char *path, *journal_path;
     gguf_outfile **files; /* [n_shards] */
     quant_journal *journal;
+    uint64_t print;
+    uint32_t part, n_parts;
     bool resumed;
 };
 
@@ -142,33 +146,105 @@ static gguf_code open_file(quant_outputs *o, uint32_t no, gguf_error *err) {
     return code;
 }
 
-/* The journal comes first when resuming, and last when starting: it vouches for the files. */
-static gguf_code open_all(quant_outputs *o, gguf_error *err) {
-    uint64_t print = fingerprint(o->plan, o->opts);
+/* One process creates a file, the others join it. */
+static gguf_code open_shared(quant_outputs *o, uint32_t no, gguf_error *err) {
+    char path[MAX_PATH_BYTES];
+    gguf_code code = shard_path(o, no, path, err);
+    if (code) return code;
+    if (o->part > 0) return gguf_outfile_join(path, &o->files[no], err);
+    code = open_file(o, no, err);
+    return code || o->n_parts == 1 ? code : gguf_outfile_share(o->files[no], err);
+}
+
+/* ---- journals of the other parts --------------------------------------------------------- */
+
+typedef gguf_code (*journal_fn)(quant_outputs *o, const char *path, gguf_error *err);
+
+/* The number of a part whose journal has this name, or -1. */
+static long part_of_journal(const char *name, const char *first) {
+    size_t n = strlen(first);
+    char *end;
+    if (strncmp(name, first, n) != 0) return -1;
+    if (!name[n]) return 0;
+    if (name[n] != '-' || name[n + 1] < '1' || name[n + 1] > '9') return -1;
+    long part = strtol(name + n + 1, &end, 10);
+    return *end ? -1 : part;
+}
+
+/* Every journal that lies beside the output, this process's own aside: also those of an earlier run
+ * with more parts. */
+static gguf_code each_other_journal(quant_outputs *o, journal_fn fn, gguf_error *err) {
+    const char *slash = strrchr(o->path, '/');
+    int n_folder = slash ? (int)(slash - o->path) + 1 : 0;
+    char folder[MAX_PATH_BYTES], first[MAX_PATH_BYTES], path[2 * MAX_PATH_BYTES];
+    snprintf(folder, sizeof folder, "%.*s.", n_folder, o->path);
+    snprintf(first, sizeof first, "%.4000s.part.journal", o->path + n_folder);
+    DIR *d = opendir(folder);
     gguf_code code = GGUF_OK;
-    if (o->opts->resume) {
-        gguf_error none = {0};
-        code = quant_journal_open(o->journal_path, print, &o->journal, &none);
-        o->resumed = code == GGUF_OK;
-        if (code && code != GGUF_E_MISSING) {
-            if (err) *err = none;
-            return code;
-        }
-        code = GGUF_OK;
+    for (const struct dirent *e; d && !code && (e = readdir(d));) {
+        long part = part_of_journal(e->d_name, first);
+        if (part < 0 || part == (long)o->part) continue;
+        snprintf(path, sizeof path, "%.*s%s", n_folder, o->path, e->d_name);
+        code = fn(o, path, err);
     }
-    for (uint32_t no = 0; no < o->plan->n_shards && !code; no++) code = open_file(o, no, err);
-    if (!code && !o->resumed) code = quant_journal_create(o->journal_path, print, &o->journal, err);
+    if (d) closedir(d);
     return code;
 }
 
-gguf_code quant_outputs_open(const quant_plan *plan, const char *path,
-                             const quant_execute_opts *opts, quant_outputs **out, gguf_error *err) {
+static gguf_code take_journal(quant_outputs *o, const char *path, gguf_error *err) {
+    gguf_error own = {0};
+    gguf_code code = quant_journal_take(o->journal, path, o->print, &own);
+    if (code == GGUF_E_MISSING) return GGUF_OK; /* begun, and nothing in it yet */
+    if (code && err) *err = own;
+    return code;
+}
+
+static gguf_code remove_journal(quant_outputs *o, const char *path, gguf_error *err) {
+    (void)o, (void)err;
+    unlink(path);
+    return GGUF_OK;
+}
+
+/* What this part noted before it was interrupted; none is no failure. */
+static gguf_code open_own_journal(quant_outputs *o, gguf_error *err) {
+    gguf_error none = {0};
+    gguf_code code = quant_journal_open(o->journal_path, o->print, &o->journal, &none);
+    o->resumed = code == GGUF_OK;
+    if (!code || code == GGUF_E_MISSING) return GGUF_OK;
+    if (err) *err = none;
+    return code;
+}
+
+/* The journal comes first when resuming, and last when starting: it vouches for the files. Where
+ * part 0 starts afresh, so do all: it removes what others noted before they come. */
+static gguf_code open_all(quant_outputs *o, gguf_error *err) {
+    o->print = fingerprint(o->plan, o->opts);
+    gguf_code code = o->opts->resume ? open_own_journal(o, err) : GGUF_OK;
+    bool fresh = o->part == 0 && !o->resumed;
+    for (uint32_t no = 0; no < o->plan->n_shards && !code; no++) code = open_shared(o, no, err);
+    if (!code && fresh) code = each_other_journal(o, remove_journal, err);
+    if (!code && !o->resumed)
+        code = quant_journal_create(o->journal_path, o->print, &o->journal, err);
+    if (!code && o->opts->resume && !fresh) {
+        o->resumed = true;
+        code = each_other_journal(o, take_journal, err);
+    }
+    return code;
+}
+
+gguf_code quant_outputs_open(const quant_plan *plan, const char *path, uint32_t part,
+                             uint32_t n_parts, const quant_execute_opts *opts, quant_outputs **out,
+                             gguf_error *err) {
     quant_outputs *o = calloc(1, sizeof *o);
+    char number[16] = "";
     *out = NULL;
     if (!o) return no_memory(err);
     *o = (quant_outputs){.plan = plan, .opts = opts, .path = strdup(path)};
+    o->part = part;
+    o->n_parts = n_parts;
     o->files = calloc(plan->n_shards, sizeof(gguf_outfile *));
-    if (asprintf(&o->journal_path, "%s.part.journal", path) < 0) o->journal_path = NULL;
+    if (part) snprintf(number, sizeof number, "-%" PRIu32, part);
+    if (asprintf(&o->journal_path, "%s.part.journal%s", path, number) < 0) o->journal_path = NULL;
     gguf_code code = o->path && o->files && o->journal_path ? open_all(o, err) : no_memory(err);
     if (code) {
         quant_outputs_discard(o);
@@ -227,6 +303,23 @@ gguf_code quant_outputs_note(quant_outputs *o, const quant_journal_entry *entry,
     return quant_journal_add(o->journal, entry, err);
 }
 
+gguf_code quant_outputs_sync(const quant_outputs *o, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    for (uint32_t no = 0; no < o->plan->n_shards && !code; no++)
+        code = gguf_outfile_sync(o->files[no], err);
+    return code;
+}
+
+gguf_code quant_outputs_collect(quant_outputs *o, gguf_error *err) {
+    return each_other_journal(o, take_journal, err);
+}
+
+bool quant_outputs_noted(const quant_outputs *o, const quant_piece *piece, quant_loss_sums *loss) {
+    const quant_journal_entry *entry = quant_journal_find(o->journal, piece);
+    if (entry) *loss = entry->loss;
+    return entry;
+}
+
 /* ---- closing ----------------------------------------------------------------------------- */
 
 static void free_outputs(quant_outputs *o) {
@@ -258,8 +351,15 @@ gguf_code quant_outputs_commit(quant_outputs *o, gguf_error *err) {
         return code;
     }
     quant_journal_close(o->journal, true);
+    each_other_journal(o, remove_journal, NULL);
     free_outputs(o);
     return GGUF_OK;
+}
+
+void quant_outputs_leave(quant_outputs *o) {
+    for (uint32_t no = 0; no < o->plan->n_shards; no++) gguf_outfile_keep(o->files[no]);
+    quant_journal_close(o->journal, false);
+    free_outputs(o);
 }
 
 void quant_outputs_discard(quant_outputs *o) {
@@ -267,7 +367,7 @@ void quant_outputs_discard(quant_outputs *o) {
     /* What another run left is not ours to remove before its journal was understood. */
     bool keep = o->opts->resume && o->journal;
     for (uint32_t no = 0; o->files && no < o->plan->n_shards; no++)
-        if (keep)
+        if (keep || o->part > 0)
             gguf_outfile_keep(o->files[no]);
         else
             gguf_outfile_discard(o->files[no]);

@@ -23,7 +23,7 @@ compile() {
 compile dotprod quant/arm/*_neondot.c
 compile i8mm quant/arm/*_neoni8mm.c
 aarch64-linux-gnu-gcc "${flags[@]}" -static -o "$out/test_kernels_neon" \
-    quant/{types,encode,matmul,repack,cpu,dispatch,levels,codebooks}.c quant/ref_*.c quant/arm/*_neon.c "${objects[@]}" \
+    quant/{types,encode,finite,matmul,repack,cpu,dispatch,levels,codebooks}.c quant/ref_*.c quant/arm/*_neon.c "${objects[@]}" \
     libgguf/{error,layout}.c tests/kernels/*.c -lm -lpthread
 # With the extensions dotprod and i8mm, without either, and the products also with dotprod alone; side by side.
 pids=()
