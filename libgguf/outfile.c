@@ -49,14 +49,14 @@ static gguf_code fail_open(gguf_outfile *f, gguf_code code) {
     return code;
 }
 
-static gguf_code open_part(gguf_outfile *f, bool create, gguf_error *err) {
+static gguf_code open_part(gguf_outfile *f, bool create, int lock, gguf_error *err) {
     f->fd = open(f->part_path, O_RDWR | GGUF_OUT_SIDE_FLAGS | (create ? O_CREAT : 0), 0666);
     if (f->fd < 0 && errno == ENOENT && !create)
         return gguf_fail(err, GGUF_E_MISSING, f->part_path, GGUF_NO_OFFSET, "does not exist");
     if (f->fd < 0) return gguf_out_fail_errno(err, f->part_path, GGUF_NO_OFFSET, "create");
     gguf_code code = gguf_outfile_check_side(f->fd, f->part_path, err);
     if (code) return fail_open(f, code);
-    if (flock(f->fd, LOCK_EX | LOCK_NB) != 0)
+    if (flock(f->fd, lock | LOCK_NB) != 0)
         return fail_open(
             f, gguf_out_fail(err, GGUF_E_IO, f->part_path, "another process is writing this file"));
     if (create && ftruncate(f->fd, 0) != 0)
@@ -87,7 +87,7 @@ static gguf_code open_file(gguf_outfile *f, bool create, gguf_error *err) {
         f->part_path = NULL;
         return gguf_fail(err, GGUF_E_NOMEM, f->path, GGUF_NO_OFFSET, "out of memory");
     }
-    gguf_code code = open_part(f, create, err);
+    gguf_code code = open_part(f, create, LOCK_EX, err);
     if (!code) code = reserve(f, f->n_bytes, err);
     if (!code) keep_mode(f);
     return code;
@@ -145,9 +145,43 @@ static void give_back(const gguf_outfile *file, int fd) {
     if (file->parked && fd >= 0) close(fd);
 }
 
+gguf_code gguf_outfile_share(gguf_outfile *file, gguf_error *err) {
+    if (file->parked || flock(file->fd, LOCK_SH) == 0) return GGUF_OK;
+    return gguf_out_fail_errno(err, file->part_path, GGUF_NO_OFFSET, "share");
+}
+
+gguf_code gguf_outfile_join(const char *path, gguf_outfile **out, gguf_error *err) {
+    gguf_outfile *f = calloc(1, sizeof *f);
+    *out = NULL;
+    if (f) *f = (gguf_outfile){.fd = -1, .path = gguf_out_resolve(path)};
+    if (!f || !f->path || asprintf(&f->part_path, "%s.part", f->path) < 0) {
+        gguf_outfile_keep(f);
+        return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+    }
+    gguf_code code = open_part(f, false, LOCK_SH, err);
+    if (code)
+        gguf_outfile_keep(f);
+    else
+        *out = f;
+    return code;
+}
+
+gguf_code gguf_outfile_sync(const gguf_outfile *file, gguf_error *err) {
+    int fd = borrow(file);
+    gguf_code code = GGUF_OK;
+    if (fd < 0 || fsync(fd) != 0)
+        code = gguf_out_fail_errno(err, file->part_path, GGUF_NO_OFFSET, "flush to disk");
+    give_back(file, fd);
+    return code;
+}
+
 gguf_code gguf_outfile_read(const gguf_outfile *file, void *bytes, size_t n, uint64_t off,
                             gguf_error *err) {
-    return gguf_read_at(file->fd, file->part_path, bytes, n, off, err);
+    int fd = borrow(file);
+    if (fd < 0) return gguf_out_fail_errno(err, file->part_path, (int64_t)off, "open");
+    gguf_code code = gguf_read_at(fd, file->part_path, bytes, n, off, err);
+    give_back(file, fd);
+    return code;
 }
 
 static gguf_code put(gguf_outfile *file, const void *bytes, size_t n, gguf_error *err) {

@@ -52,6 +52,15 @@ gguf_code gguf_outfile_open(const char *path, uint64_t n_bytes, unsigned how, gg
 gguf_code gguf_outfile_reopen(const char *path, uint64_t n_bytes, unsigned how, gguf_outfile **out,
                               gguf_error *err);
 
+/* Let other processes write ranges of their own: from now on gguf_outfile_join opens the temporary
+ * file that this process created; gguf_outfile_open and _reopen refuse as before. */
+gguf_code gguf_outfile_share(gguf_outfile *file, gguf_error *err);
+/* Errors: GGUF_E_MISSING there is no temporary file, GGUF_E_IO (also: it is not shared). The handle
+ * is to be closed with gguf_outfile_keep. */
+gguf_code gguf_outfile_join(const char *path, gguf_outfile **out, gguf_error *err);
+/* Flush what was written to disk. */
+gguf_code gguf_outfile_sync(const gguf_outfile *file, gguf_error *err);
+
 /* Read n bytes at off back. Threads: safe. */
 gguf_code gguf_outfile_read(const gguf_outfile *file, void *bytes, size_t n, uint64_t off,
                             gguf_error *err);

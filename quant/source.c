@@ -38,6 +38,21 @@ static quant_view view_of(const quant_plan_tensor *t) {
     return t->view.row_stride ? t->view : (quant_view){t->n_cols, 1};
 }
 
+size_t quant_source_parts(const quant_source *s, quant_bytes parts[QUANT_MAX_SOURCE_PARTS]) {
+    const quant_bytes own = {s->fd, s->off, s->memory, s->n_bytes, s->path};
+    const quant_affine *a = s->affine;
+    const quant_bytes *const all[QUANT_MAX_SOURCE_PARTS] = {&own,
+                                                            &s->scales,
+                                                            a ? &a->codes.grid.bytes : NULL,
+                                                            a ? &a->zeros.grid.bytes : NULL,
+                                                            a ? &a->scales.bytes : NULL,
+                                                            a ? &a->group_of : NULL};
+    size_t n = 0;
+    for (size_t i = 0; i < QUANT_MAX_SOURCE_PARTS; i++)
+        if (all[i] && all[i]->n_bytes) parts[n++] = *all[i];
+    return n;
+}
+
 /* ---- checks ------------------------------------------------------------------------------ */
 
 /* Bytes up to the last element, or UINT64_MAX if there are too many. */

@@ -78,6 +78,7 @@ static gguf_code generate(chat *c, const rt_ids *prompt, gguf_error *err) {
                                 .progress = show_progress,
                                 .ctx = &d};
     answer_clear(&c->last);
+    run_warn_context(c->t, &c->generator, prompt->n);
     gguf_code code = generator_answer(&c->generator, prompt, &opts, &c->last, err);
     clear_progress(&d);
     c->answered = !code;

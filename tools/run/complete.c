@@ -1,6 +1,7 @@
 /* One answer, to a text that is continued or to one message of a conversation. */
 #include "libgguf/map.h"
 #include "tools/common/pager.h"
+#include "tools/common/text_tokens.h"
 #include "tools/run/conversation.h"
 
 #include <inttypes.h>
@@ -105,7 +106,15 @@ static void print_answer_json(const run_opts *o, const answer *a) {
     tool_print_json(root);
 }
 
-void run_report(tool *t, const generator *g, const answer *a) {
+void run_warn_context(tool *t, generator *g, uint64_t n_tokens) {
+    uint32_t trained = rt_model_hparams(g->model)->n_ctx_train;
+    if (g->warned_context || n_tokens > rt_session_n_ctx(g->session)) return; /* refused */
+    g->warned_context = trained && n_tokens > trained;
+    text_warn_context(t, trained, n_tokens);
+}
+
+void run_report(tool *t, generator *g, const answer *a) {
+    run_warn_context(t, g, rt_session_n_past(g->session));
     if (a->n_shifted)
         tool_note(t, "the context was full: tokens dropped at its beginning: %" PRIu32,
                   a->n_shifted);
@@ -178,6 +187,7 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, cons
     answer a = {0};
     gguf_code code = generator_init(&g, model, tok, &session, &o->settings.sampler, err);
     g.repack = run_repacks(o);
+    if (!code) run_warn_context(t, &g, prompt->n);
     if (!code) code = generator_answer(&g, prompt, &opts, &a, err);
     if (!code && t->json) print_answer_json(o, &a);
     if (!t->json && a.n_prompt) printf("\n");

@@ -19,6 +19,7 @@ typedef struct generator {
     size_t n_exact; /* later ones saw tokens that a shift dropped */
     bool repack;    /* an answer that gets long repacks the weights, once */
     unsigned n_threads;
+    bool warned_context;       /* of more tokens than the model was trained with */
     const atomic_bool *cancel; /* of the session's options */
 } generator;
 
