@@ -102,8 +102,13 @@ gguf_code gguf_checkpoint_add_file(gguf_checkpoint *ckpt, const char *folder, co
     if (f.fd < 0 && !f.memory)
         return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot open: %s",
                          ckpt->memory ? "no such file" : strerror(errno));
-    return is_archive(&f) ? gguf_torch_read(ckpt, file, err)
-                          : gguf_safetensors_read(ckpt, file, err);
+    gguf_code code =
+        is_archive(&f) ? gguf_torch_read(ckpt, file, err) : gguf_safetensors_read(ckpt, file, err);
+    if (file >= GGUF_KEEP_OPEN && f.fd >= 0) {
+        close(f.fd);
+        ckpt->files[file].fd = -1;
+    }
+    return code;
 }
 
 /* An open file that has no name any more. */

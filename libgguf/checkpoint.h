@@ -48,7 +48,8 @@ const gguf_checkpoint_tensor *gguf_checkpoint_tensor_at(const gguf_checkpoint *c
 const gguf_checkpoint_tensor *gguf_checkpoint_find(const gguf_checkpoint *ckpt, const char *name);
 size_t gguf_checkpoint_n_files(const gguf_checkpoint *ckpt);
 const char *gguf_checkpoint_file_path(const gguf_checkpoint *ckpt, size_t file);
-/* Closed with the handle; -1 for a file in memory. */
+/* Closed with the handle; -1 for a file in memory, and for the later ones of very many, which are
+ * opened by their path. */
 int gguf_checkpoint_file_fd(const gguf_checkpoint *ckpt, size_t file);
 /* The bytes of a file in memory; otherwise NULL. */
 const gguf_memory_file *gguf_checkpoint_file_memory(const gguf_checkpoint *ckpt, size_t file);

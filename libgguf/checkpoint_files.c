@@ -2,6 +2,8 @@
 #include "libgguf/checkpoint_internal.h"
 
 #include <dirent.h>
+#include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,11 +29,10 @@ static gguf_code no_memory(gguf_error *err, const char *path) {
 }
 
 static bool is_there(const gguf_checkpoint *ckpt, const char *folder, const char *name) {
-    char *path = NULL;
+    char path[PATH_MAX]; /* a longer one names no file */
     if (!folder) return gguf_memory_file_named(ckpt->memory, ckpt->n_memory, name) != NULL;
-    bool found = asprintf(&path, "%s/%s", folder, name) >= 0 && access(path, F_OK) == 0;
-    free(path);
-    return found;
+    int n = snprintf(path, sizeof path, "%s/%s", folder, name);
+    return n > 0 && (size_t)n < sizeof path && access(path, F_OK) == 0;
 }
 
 static int compare_names(const void *a, const void *b) {
@@ -142,13 +143,17 @@ static gguf_code open_found(gguf_checkpoint *ckpt, const char *folder, struct di
                      weight_files[0].whole, weight_files[0].index, list[0]->d_name);
 }
 
-/* *found: whether there are any. */
+/* *found: whether there are any, or it could not be found out. */
 static gguf_code open_unlisted(gguf_checkpoint *ckpt, const char *folder, bool *found,
                                gguf_error *err) {
     struct dirent **list = NULL;
     int n = folder ? scandir(folder, &list, is_weight_file, alphasort) : 0;
     gguf_code code = GGUF_OK;
     *found = n > 0;
+    if (n < 0 && errno == ENOMEM) {
+        *found = true;
+        return no_memory(err, folder);
+    }
     if (n > 0) code = open_found(ckpt, folder, list, n, err);
     for (int i = 0; i < n; i++) free(list[i]);
     free(list);

@@ -219,8 +219,9 @@ size_t gguf_file_n_shards(const gguf_file *file);
 const char *gguf_file_shard_path(const gguf_file *file, size_t shard);
 uint64_t gguf_file_shard_bytes(const gguf_file *file, size_t shard);
 uint64_t gguf_file_data_off(const gguf_file *file, size_t shard); /* start of the data section */
-int gguf_file_fd(const gguf_file *file,
-                 size_t shard); /* for positioned reads; closed with the file */
+/* For positioned reads; closed with the file. -1 for one in memory, and for the later shards of a
+ * model of very many: these are opened by their path. */
+int gguf_file_fd(const gguf_file *file, size_t shard);
 /* The tensor's n_bytes in the mapping. */
 const void *gguf_file_data(const gguf_file *file, const gguf_tensor *tensor);
 /* n_bytes of the tensor's data from byte `off` on are not needed soon: their pages stop counting as

@@ -66,8 +66,8 @@ const gguf_memory_file *gguf_memory_file_named(const gguf_memory_file *files, si
     return NULL;
 }
 
-gguf_code gguf_read_at(int fd, const char *path, void *dst, size_t n, uint64_t off,
-                       gguf_error *err) {
+static gguf_code read_at(int fd, const char *path, void *dst, size_t n, uint64_t off,
+                         gguf_error *err) {
     for (size_t done = 0; done < n;) {
         ssize_t got = pread(fd, (char *)dst + done, n - done, (off_t)(off + done));
         if (got < 0 && errno == EINTR) continue;
@@ -80,6 +80,23 @@ gguf_code gguf_read_at(int fd, const char *path, void *dst, size_t n, uint64_t o
         done += (size_t)got;
     }
     return GGUF_OK;
+}
+
+gguf_code gguf_read_at(int fd, const char *path, void *dst, size_t n, uint64_t off,
+                       gguf_error *err) {
+    if (fd >= 0) return read_at(fd, path, dst, n, off, err);
+    fd = path ? open(path, O_RDONLY | O_CLOEXEC) : -1;
+    if (fd < 0)
+        return gguf_fail(err, GGUF_E_IO, path, (int64_t)off, "cannot open again: %s",
+                         strerror(errno));
+    gguf_code code = read_at(fd, path, dst, n, off, err);
+    close(fd);
+    return code;
+}
+
+void gguf_map_close_fd(gguf_map *map) {
+    if (map->fd > 0) close(map->fd);
+    map->fd = -1;
 }
 
 gguf_code gguf_read_file(const char *path, size_t max_bytes, char **out, size_t *n_bytes,

@@ -11,13 +11,16 @@
 typedef struct gguf_map {
     const uint8_t *data; /* NULL for an empty file */
     uint64_t n_bytes;
-    int fd;        /* stays open: executors read tensor data through it */
+    int fd;        /* stays open for executors, which read tensor data through it; or -1 */
     bool borrowed; /* the bytes are somebody else's memory */
 } gguf_map;
 
 /* Errors: GGUF_E_IO (absent, a folder, not readable), GGUF_E_NOMEM. */
 gguf_code gguf_map_open(const char *path, gguf_map *map, gguf_error *err);
 void gguf_map_close(gguf_map *map); /* accepts a zeroed one */
+/* The mapping stays. Of a model of many files not all descriptors can. */
+void gguf_map_close_fd(gguf_map *map);
+#define GGUF_KEEP_OPEN 256
 /* Bytes that are not needed soon: their pages stop counting as memory of the process. The file's
  * pages in the system's cache stay. Of borrowed bytes nothing is released. */
 void gguf_map_release(const gguf_map *map, uint64_t off, uint64_t n_bytes);
@@ -33,7 +36,9 @@ typedef struct gguf_memory_file {
 const gguf_memory_file *gguf_memory_file_named(const gguf_memory_file *files, size_t n_files,
                                                const char *name);
 
-/* Read exactly n bytes at off. Errors: GGUF_E_IO, GGUF_E_TRUNCATED. */
+/* Read exactly n bytes at off.
+ *   fd  -1: the path is opened for this read
+ * Errors: GGUF_E_IO, GGUF_E_TRUNCATED. */
 gguf_code gguf_read_at(int fd, const char *path, void *dst, size_t n, uint64_t off,
                        gguf_error *err);
 

@@ -1,7 +1,7 @@
 /* Atomic output files. */
-#include "libgguf/outfile.h"
 #include "libgguf/inputs.h"
 #include "libgguf/map.h"
+#include "libgguf/outfile_internal.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -18,132 +18,10 @@
 struct gguf_outfile {
     char *path, *part_path; /* part_path: NULL for a stream */
     int fd;
+    bool parked; /* fd is -1 between accesses */
     unsigned how;
     uint64_t n_bytes, at; /* of a stream: its size, what has left */
 };
-
-static gguf_code fail_errno(gguf_error *err, const char *path, int64_t off, const char *doing) {
-    int saved = errno;
-    bool full = saved == ENOSPC || saved == EDQUOT || saved == EFBIG;
-    return gguf_fail(err, full ? GGUF_E_NOSPACE : GGUF_E_IO, path, off, "cannot %s: %s", doing,
-                     strerror(saved));
-}
-
-static gguf_code fail_node(gguf_error *err, gguf_code code, const char *path, const char *what) {
-    return gguf_fail(err, code, path, GGUF_NO_OFFSET, "%s", what);
-}
-
-/* ---- what an output may be ------------------------------------------------------------------ */
-
-typedef enum place { PLACE_FREE, PLACE_FILE, PLACE_STREAM } place;
-
-bool gguf_is_stdout(const char *path) {
-    static const char *const names[] = {"-", "/dev/stdout", "/dev/fd/1", "/proc/self/fd/1"};
-    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
-        if (strcmp(path, names[i]) == 0) return true;
-    return false;
-}
-
-/* What stat could not look at. */
-static gguf_code look_at_absent(const char *path, gguf_error *err) {
-    struct stat st;
-    if (*path == '\0') return fail_node(err, GGUF_E_USAGE, NULL, "the output has no name");
-    if (errno != ENOENT) return fail_errno(err, path, GGUF_NO_OFFSET, "look at the output");
-    if (lstat(path, &st) != 0) return GGUF_OK;
-    return fail_node(err, GGUF_E_IO, path, "a link that leads nowhere; outputs do not replace it");
-}
-
-static gguf_code look_at_file(const char *path, const struct stat *st, unsigned how,
-                              gguf_error *err) {
-    if (!(how & GGUF_OUT_OVER_INPUT) && gguf_inputs_have(st))
-        return fail_node(err, GGUF_E_USAGE, path,
-                         "this command reads that file; the output needs another name");
-    if (how & GGUF_OUT_REPLACE) return GGUF_OK;
-    return fail_node(err, GGUF_E_EXISTS, path, "the output exists; --force replaces it");
-}
-
-static gguf_code look_at_node(const char *path, mode_t mode, unsigned how, gguf_error *err) {
-    if (S_ISDIR(mode)) return fail_node(err, GGUF_E_IO, path, "a folder; the output is a file");
-    if (S_ISSOCK(mode)) return fail_node(err, GGUF_E_IO, path, "a socket; the output is a file");
-    if (S_ISBLK(mode))
-        return fail_node(err, GGUF_E_IO, path, "a block device; the output is a file");
-    if (how & GGUF_OUT_STREAM) return GGUF_OK;
-    return gguf_fail(err, GGUF_E_USAGE, path, GGUF_NO_OFFSET,
-                     "this output is not written in order, so it cannot go to %s",
-                     gguf_is_stdout(path) ? "standard output"
-                     : S_ISFIFO(mode)     ? "a pipe"
-                                          : "a character device");
-}
-
-static gguf_code look(const char *path, unsigned how, place *is, gguf_error *err) {
-    struct stat st = {.st_mode = S_IFCHR};
-    bool is_stdout = gguf_is_stdout(path);
-    *is = PLACE_FREE;
-    if (!is_stdout && stat(path, &st) != 0) return look_at_absent(path, err);
-    if (is_stdout && fstat(STDOUT_FILENO, &st) == 0 && S_ISREG(st.st_mode)) {
-        gguf_code code = look_at_file(path, &st, how | GGUF_OUT_REPLACE, err);
-        if (code) return code;
-        st.st_mode = S_IFCHR;
-    }
-    *is = S_ISREG(st.st_mode) ? PLACE_FILE : PLACE_STREAM;
-    return *is == PLACE_FILE ? look_at_file(path, &st, how, err)
-                             : look_at_node(path, st.st_mode, how, err);
-}
-
-static gguf_code check_side(const struct stat *st, const char *path, gguf_error *err) {
-    if (!S_ISREG(st->st_mode))
-        return fail_node(err, GGUF_E_IO, path,
-                         "the work needs a file of this name, but what is there is none");
-    if (gguf_inputs_have(st))
-        return fail_node(err, GGUF_E_USAGE, path,
-                         "this command reads that file, and would write to it on the way to its "
-                         "output");
-    if (st->st_nlink < 2) return GGUF_OK;
-    return fail_node(err, GGUF_E_IO, path,
-                     "the work needs a file of this name, but what is there has another name too");
-}
-
-gguf_code gguf_outfile_check_side(int fd, const char *path, gguf_error *err) {
-    struct stat st;
-    if (fstat(fd, &st) != 0) return fail_errno(err, path, GGUF_NO_OFFSET, "look at it");
-    return check_side(&st, path, err);
-}
-
-/* A link to an existing file stays one: what it points to is replaced. */
-static char *resolve(const char *path) {
-    struct stat st;
-    char *target = lstat(path, &st) == 0 && S_ISLNK(st.st_mode) ? realpath(path, NULL) : NULL;
-    return target ? target : strdup(path);
-}
-
-static gguf_code check_folder(const char *path, gguf_error *err) {
-    char *copy = strdup(path), *part = NULL;
-    struct stat st;
-    gguf_code code = GGUF_OK;
-    if (!copy || asprintf(&part, "%s.part", path) < 0)
-        code = gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
-    else if (access(dirname(copy), W_OK | X_OK) != 0)
-        code = fail_errno(err, path, GGUF_NO_OFFSET, "write into its folder");
-    else if (lstat(part, &st) == 0)
-        code = check_side(&st, part, err);
-    free(copy);
-    free(part);
-    return code;
-}
-
-gguf_code gguf_outfile_check(const char *path, unsigned how, gguf_error *err) {
-    place is;
-    gguf_code code = look(path, how, &is, err);
-    if (code || gguf_is_stdout(path)) return code;
-    if (is == PLACE_STREAM)
-        return access(path, W_OK) == 0 ? GGUF_OK
-                                       : fail_errno(err, path, GGUF_NO_OFFSET, "write to it");
-    char *target = resolve(path);
-    if (!target) return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
-    code = check_folder(target, err);
-    free(target);
-    return code;
-}
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
@@ -159,9 +37,9 @@ static gguf_code reserve(gguf_outfile *f, uint64_t n_bytes, gguf_error *err) {
                              n_bytes, room);
     }
     if (ftruncate(f->fd, (off_t)n_bytes) != 0)
-        return fail_errno(err, f->part_path, GGUF_NO_OFFSET, "set the size");
+        return gguf_out_fail_errno(err, f->part_path, GGUF_NO_OFFSET, "set the size");
     if (fallocate(f->fd, 0, 0, (off_t)n_bytes) != 0 && errno == ENOSPC)
-        return fail_errno(err, f->part_path, GGUF_NO_OFFSET, "reserve space");
+        return gguf_out_fail_errno(err, f->part_path, GGUF_NO_OFFSET, "reserve space");
     return GGUF_OK;
 }
 
@@ -171,18 +49,18 @@ static gguf_code fail_open(gguf_outfile *f, gguf_code code) {
     return code;
 }
 
-static gguf_code open_part(gguf_outfile *f, bool create, gguf_error *err) {
+static gguf_code open_part(gguf_outfile *f, bool create, int lock, gguf_error *err) {
     f->fd = open(f->part_path, O_RDWR | GGUF_OUT_SIDE_FLAGS | (create ? O_CREAT : 0), 0666);
     if (f->fd < 0 && errno == ENOENT && !create)
         return gguf_fail(err, GGUF_E_MISSING, f->part_path, GGUF_NO_OFFSET, "does not exist");
-    if (f->fd < 0) return fail_errno(err, f->part_path, GGUF_NO_OFFSET, "create");
+    if (f->fd < 0) return gguf_out_fail_errno(err, f->part_path, GGUF_NO_OFFSET, "create");
     gguf_code code = gguf_outfile_check_side(f->fd, f->part_path, err);
     if (code) return fail_open(f, code);
-    if (flock(f->fd, LOCK_EX | LOCK_NB) != 0)
+    if (flock(f->fd, lock | LOCK_NB) != 0)
         return fail_open(
-            f, fail_node(err, GGUF_E_IO, f->part_path, "another process is writing this file"));
+            f, gguf_out_fail(err, GGUF_E_IO, f->part_path, "another process is writing this file"));
     if (create && ftruncate(f->fd, 0) != 0)
-        return fail_errno(err, f->part_path, GGUF_NO_OFFSET, "empty");
+        return gguf_out_fail_errno(err, f->part_path, GGUF_NO_OFFSET, "empty");
     return GGUF_OK;
 }
 
@@ -192,10 +70,10 @@ static gguf_code open_stream(gguf_outfile *f, gguf_error *err) {
     bool is_stdout = gguf_is_stdout(f->path);
     f->fd = is_stdout ? fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, 3)
                       : open(f->path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
-    if (f->fd < 0) return fail_errno(err, f->path, GGUF_NO_OFFSET, "open");
+    if (f->fd < 0) return gguf_out_fail_errno(err, f->path, GGUF_NO_OFFSET, "open");
     if (is_stdout || (fstat(f->fd, &st) == 0 && (S_ISFIFO(st.st_mode) || S_ISCHR(st.st_mode))))
         return GGUF_OK;
-    return fail_open(f, fail_node(err, GGUF_E_IO, f->path, "changed while it was opened"));
+    return fail_open(f, gguf_out_fail(err, GGUF_E_IO, f->path, "changed while it was opened"));
 }
 
 /* A replaced file's permissions stay. */
@@ -209,7 +87,7 @@ static gguf_code open_file(gguf_outfile *f, bool create, gguf_error *err) {
         f->part_path = NULL;
         return gguf_fail(err, GGUF_E_NOMEM, f->path, GGUF_NO_OFFSET, "out of memory");
     }
-    gguf_code code = open_part(f, create, err);
+    gguf_code code = open_part(f, create, LOCK_EX, err);
     if (!code) code = reserve(f, f->n_bytes, err);
     if (!code) keep_mode(f);
     return code;
@@ -217,16 +95,18 @@ static gguf_code open_file(gguf_outfile *f, bool create, gguf_error *err) {
 
 static gguf_code open_outfile(const char *path, uint64_t n_bytes, unsigned how, bool create,
                               gguf_outfile **out, gguf_error *err) {
-    place is = PLACE_FREE;
+    gguf_out_place is = GGUF_OUT_IS_FREE;
     *out = NULL;
-    gguf_code code = look(path, how, &is, err);
+    gguf_code code = gguf_out_look(path, how, &is, err);
     if (code) return code;
     gguf_outfile *f = calloc(1, sizeof *f);
-    if (f) *f = (gguf_outfile){.fd = -1, .how = how, .n_bytes = n_bytes, .path = resolve(path)};
+    if (f)
+        *f = (gguf_outfile){
+            .fd = -1, .how = how, .n_bytes = n_bytes, .path = gguf_out_resolve(path)};
     if (!f || !f->path)
         code = gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
     else
-        code = is == PLACE_STREAM ? open_stream(f, err) : open_file(f, create, err);
+        code = is == GGUF_OUT_IS_STREAM ? open_stream(f, err) : open_file(f, create, err);
     if (!code)
         *out = f;
     else if (create)
@@ -249,16 +129,66 @@ gguf_code gguf_outfile_reopen(const char *path, uint64_t n_bytes, unsigned how, 
 /* ---- reading and writing ----------------------------------------------------------------------
  */
 
+void gguf_outfile_park(gguf_outfile *file) {
+    if (!file->part_path || file->fd < 0) return;
+    close(file->fd);
+    file->fd = -1;
+    file->parked = true;
+}
+
+/* The file's own descriptor, or one of a parked file for this access. -1: it cannot be opened. */
+static int borrow(const gguf_outfile *file) {
+    return file->parked ? open(file->part_path, O_RDWR | GGUF_OUT_SIDE_FLAGS) : file->fd;
+}
+
+static void give_back(const gguf_outfile *file, int fd) {
+    if (file->parked && fd >= 0) close(fd);
+}
+
+gguf_code gguf_outfile_share(gguf_outfile *file, gguf_error *err) {
+    if (file->parked || flock(file->fd, LOCK_SH) == 0) return GGUF_OK;
+    return gguf_out_fail_errno(err, file->part_path, GGUF_NO_OFFSET, "share");
+}
+
+gguf_code gguf_outfile_join(const char *path, gguf_outfile **out, gguf_error *err) {
+    gguf_outfile *f = calloc(1, sizeof *f);
+    *out = NULL;
+    if (f) *f = (gguf_outfile){.fd = -1, .path = gguf_out_resolve(path)};
+    if (!f || !f->path || asprintf(&f->part_path, "%s.part", f->path) < 0) {
+        gguf_outfile_keep(f);
+        return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+    }
+    gguf_code code = open_part(f, false, LOCK_SH, err);
+    if (code)
+        gguf_outfile_keep(f);
+    else
+        *out = f;
+    return code;
+}
+
+gguf_code gguf_outfile_sync(const gguf_outfile *file, gguf_error *err) {
+    int fd = borrow(file);
+    gguf_code code = GGUF_OK;
+    if (fd < 0 || fsync(fd) != 0)
+        code = gguf_out_fail_errno(err, file->part_path, GGUF_NO_OFFSET, "flush to disk");
+    give_back(file, fd);
+    return code;
+}
+
 gguf_code gguf_outfile_read(const gguf_outfile *file, void *bytes, size_t n, uint64_t off,
                             gguf_error *err) {
-    return gguf_read_at(file->fd, file->part_path, bytes, n, off, err);
+    int fd = borrow(file);
+    if (fd < 0) return gguf_out_fail_errno(err, file->part_path, (int64_t)off, "open");
+    gguf_code code = gguf_read_at(fd, file->part_path, bytes, n, off, err);
+    give_back(file, fd);
+    return code;
 }
 
 static gguf_code put(gguf_outfile *file, const void *bytes, size_t n, gguf_error *err) {
     for (size_t done = 0; done < n;) {
         ssize_t put = write(file->fd, (const char *)bytes + done, n - done);
         if (put < 0 && errno == EINTR) continue;
-        if (put < 0) return fail_errno(err, file->path, (int64_t)file->at, "write");
+        if (put < 0) return gguf_out_fail_errno(err, file->path, (int64_t)file->at, "write");
         done += (size_t)put;
         file->at += (size_t)put;
     }
@@ -284,18 +214,27 @@ static gguf_code write_stream(gguf_outfile *file, const void *bytes, size_t n, u
     return code ? code : put(file, bytes, n, err);
 }
 
-gguf_code gguf_outfile_write(gguf_outfile *file, const void *bytes, size_t n, uint64_t off,
-                             gguf_error *err) {
-    if (!file->part_path) return write_stream(file, bytes, n, off, err);
+static gguf_code put_at(const gguf_outfile *file, int fd, const void *bytes, size_t n, uint64_t off,
+                        gguf_error *err) {
     for (size_t done = 0; done < n;) {
-        ssize_t put = pwrite(file->fd, (const char *)bytes + done, n - done, (off_t)(off + done));
+        ssize_t put = pwrite(fd, (const char *)bytes + done, n - done, (off_t)(off + done));
         if (put < 0 && errno == EINTR) continue;
-        if (put < 0) return fail_errno(err, file->path, (int64_t)(off + done), "write");
+        if (put < 0) return gguf_out_fail_errno(err, file->path, (int64_t)(off + done), "write");
         done += (size_t)put;
     }
     /* The disk begins now; otherwise all of it waits for the flush at the end. */
-    sync_file_range(file->fd, (off_t)off, (off_t)n, SYNC_FILE_RANGE_WRITE);
+    sync_file_range(fd, (off_t)off, (off_t)n, SYNC_FILE_RANGE_WRITE);
     return GGUF_OK;
+}
+
+gguf_code gguf_outfile_write(gguf_outfile *file, const void *bytes, size_t n, uint64_t off,
+                             gguf_error *err) {
+    if (!file->part_path) return write_stream(file, bytes, n, off, err);
+    int fd = borrow(file);
+    if (fd < 0) return gguf_out_fail_errno(err, file->part_path, (int64_t)off, "open again");
+    gguf_code code = put_at(file, fd, bytes, n, off, err);
+    give_back(file, fd);
+    return code;
 }
 
 #define COPY_STEP ((uint64_t)64 << 20)
@@ -325,7 +264,7 @@ static gguf_code copy_step(gguf_outfile *file, int src_fd, const char *src_path,
         ssize_t copied = copy_file_range(src_fd, &in, file->fd, &out, (size_t)(n - done), 0);
         if (copied < 0 && errno == EINTR) continue;
         if (copied < 0 && errno == ENOSPC)
-            return fail_errno(err, file->path, (int64_t)(off + done), "write");
+            return gguf_out_fail_errno(err, file->path, (int64_t)(off + done), "write");
         if (copied <= 0)
             return copy_by_hand(file, src_fd, src_path, src_off + done, n - done, off + done, err);
         done += (uint64_t)copied;
@@ -333,8 +272,8 @@ static gguf_code copy_step(gguf_outfile *file, int src_fd, const char *src_path,
     return GGUF_OK;
 }
 
-gguf_code gguf_outfile_copy(gguf_outfile *file, int src_fd, const char *src_path, uint64_t src_off,
-                            uint64_t n, uint64_t off, const atomic_bool *cancel, gguf_error *err) {
+static gguf_code copy_from(gguf_outfile *file, int src_fd, const char *src_path, uint64_t src_off,
+                           uint64_t n, uint64_t off, const atomic_bool *cancel, gguf_error *err) {
     gguf_code code = GGUF_OK;
     for (uint64_t done = 0; done < n && !code; done += COPY_STEP) {
         uint64_t step = n - done < COPY_STEP ? n - done : COPY_STEP;
@@ -342,6 +281,15 @@ gguf_code gguf_outfile_copy(gguf_outfile *file, int src_fd, const char *src_path
             return gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
         code = copy_step(file, src_fd, src_path, src_off + done, step, off + done, err);
     }
+    return code;
+}
+
+gguf_code gguf_outfile_copy(gguf_outfile *file, int src_fd, const char *src_path, uint64_t src_off,
+                            uint64_t n, uint64_t off, const atomic_bool *cancel, gguf_error *err) {
+    int fd = src_fd >= 0 ? src_fd : open(src_path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return gguf_out_fail_errno(err, src_path, (int64_t)src_off, "open again");
+    gguf_code code = copy_from(file, fd, src_path, src_off, n, off, cancel, err);
+    if (src_fd < 0) close(fd);
     return code;
 }
 
@@ -358,7 +306,7 @@ void gguf_outfile_keep(gguf_outfile *file) {
 
 void gguf_outfile_discard(gguf_outfile *file) {
     if (!file) return;
-    if (file->fd >= 0 && file->part_path) unlink(file->part_path);
+    if ((file->fd >= 0 || file->parked) && file->part_path) unlink(file->part_path);
     close_handle(file);
 }
 
@@ -367,15 +315,17 @@ void gguf_outfile_discard(gguf_outfile *file) {
 
 /* What is there now counts: it may be another node, or an input, than when the work began. */
 static gguf_code rename_part(const gguf_outfile *f, gguf_error *err) {
-    place is;
-    gguf_code code = look(f->path, f->how & ~(unsigned)GGUF_OUT_STREAM, &is, err);
+    gguf_out_place is;
+    gguf_code code = gguf_out_look(f->path, f->how & ~(unsigned)GGUF_OUT_STREAM, &is, err);
     if (code) return code;
+    /* Its inode will be that of another file. */
+    if (f->how & GGUF_OUT_OVER_INPUT) gguf_inputs_forget(f->path);
     unsigned flags = f->how & GGUF_OUT_REPLACE ? 0 : RENAME_NOREPLACE;
     if (renameat2(AT_FDCWD, f->part_path, AT_FDCWD, f->path, flags) == 0) return GGUF_OK;
     bool unknown = flags && (errno == EINVAL || errno == ENOSYS);
-    if (flags && errno == EEXIST) return look(f->path, f->how, &is, err);
+    if (flags && errno == EEXIST) return gguf_out_look(f->path, f->how, &is, err);
     if (unknown && rename(f->part_path, f->path) == 0) return GGUF_OK;
-    return fail_errno(err, f->path, GGUF_NO_OFFSET, "rename to the final name");
+    return gguf_out_fail_errno(err, f->path, GGUF_NO_OFFSET, "rename to the final name");
 }
 
 /* Make the rename itself durable; file systems that cannot flush a folder are left alone. */
@@ -390,8 +340,12 @@ static void sync_folder(const char *path) {
 }
 
 static gguf_code commit_file(const gguf_outfile *file, gguf_error *err) {
-    if (fsync(file->fd) != 0) return fail_errno(err, file->path, GGUF_NO_OFFSET, "flush to disk");
-    gguf_code code = rename_part(file, err);
+    int fd = borrow(file);
+    gguf_code code = fd >= 0 && fsync(fd) == 0
+                         ? GGUF_OK
+                         : gguf_out_fail_errno(err, file->path, GGUF_NO_OFFSET, "flush to disk");
+    give_back(file, fd);
+    if (!code) code = rename_part(file, err);
     if (!code) sync_folder(file->path);
     return code;
 }
@@ -399,7 +353,7 @@ static gguf_code commit_file(const gguf_outfile *file, gguf_error *err) {
 static gguf_code commit_stream(gguf_outfile *file, gguf_error *err) {
     gguf_code code = put_zeros(file, file->n_bytes, err);
     if (!code && close(file->fd) != 0)
-        code = fail_errno(err, file->path, GGUF_NO_OFFSET, "write");
+        code = gguf_out_fail_errno(err, file->path, GGUF_NO_OFFSET, "write");
     else if (code)
         close(file->fd);
     file->fd = -1;

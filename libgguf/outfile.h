@@ -52,6 +52,15 @@ gguf_code gguf_outfile_open(const char *path, uint64_t n_bytes, unsigned how, gg
 gguf_code gguf_outfile_reopen(const char *path, uint64_t n_bytes, unsigned how, gguf_outfile **out,
                               gguf_error *err);
 
+/* Let other processes write ranges of their own: from now on gguf_outfile_join opens the temporary
+ * file that this process created; gguf_outfile_open and _reopen refuse as before. */
+gguf_code gguf_outfile_share(gguf_outfile *file, gguf_error *err);
+/* Errors: GGUF_E_MISSING there is no temporary file, GGUF_E_IO (also: it is not shared). The handle
+ * is to be closed with gguf_outfile_keep. */
+gguf_code gguf_outfile_join(const char *path, gguf_outfile **out, gguf_error *err);
+/* Flush what was written to disk. */
+gguf_code gguf_outfile_sync(const gguf_outfile *file, gguf_error *err);
+
 /* Read n bytes at off back. Threads: safe. */
 gguf_code gguf_outfile_read(const gguf_outfile *file, void *bytes, size_t n, uint64_t off,
                             gguf_error *err);
@@ -62,6 +71,7 @@ gguf_code gguf_outfile_write(gguf_outfile *file, const void *bytes, size_t n, ui
                              gguf_error *err);
 
 /* Copy n bytes from another file, sharing its extents where the file system can.
+ *   src_fd  -1: src_path is opened
  *   cancel  looked at every 64 MiB (GGUF_E_CANCELLED); may be NULL */
 gguf_code gguf_outfile_copy(gguf_outfile *file, int src_fd, const char *src_path, uint64_t src_off,
                             uint64_t n, uint64_t off, const atomic_bool *cancel, gguf_error *err);
@@ -69,6 +79,10 @@ gguf_code gguf_outfile_copy(gguf_outfile *file, int src_fd, const char *src_path
 /* Flush to disk and rename to the final path, or end the stream. Frees the handle; on failure
  * nothing is left behind. */
 gguf_code gguf_outfile_commit(gguf_outfile *file, gguf_error *err);
+
+/* Close the descriptor until the end; each access opens the temporary file again. For outputs of
+ * very many files. */
+void gguf_outfile_park(gguf_outfile *file);
 
 /* Close the handle and leave the temporary file for gguf_outfile_reopen. Accepts NULL. */
 void gguf_outfile_keep(gguf_outfile *file);

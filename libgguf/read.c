@@ -313,6 +313,7 @@ static gguf_code open_shard(gguf_file *f, const char *path, gguf_open_flags flag
     gguf_map map;
     gguf_code code = gguf_map_open(path, &map, err);
     if (code) return code;
+    if (f->n_shards >= GGUF_KEEP_OPEN) gguf_map_close_fd(&map);
     char *copy = strdup(path);
     if (copy) return add_shard(f, copy, map, flags, err);
     gguf_map_close(&map);

@@ -29,6 +29,7 @@ static void copy_keys(gguf_meta *to, const gguf_meta *from) {
 typedef struct writer {
     const gguf_file *source;
     unsigned how; /* GGUF_OUT_ flags */
+    bool stage;   /* leave the temporary, to be committed with others */
     const atomic_bool *cancel;
 } writer;
 
@@ -61,14 +62,17 @@ static gguf_code write_file(const writer *w, const gguf_meta *meta, size_t first
     if (!code) code = copy_tensors(w, placed, first, n, header_bytes, out, err);
     free(header);
     free(placed);
-    if (!code) return gguf_outfile_commit(out, err);
-    gguf_outfile_discard(out);
+    if (!code && !w->stage) return gguf_outfile_commit(out, err);
+    if (!code)
+        gguf_outfile_keep(out);
+    else
+        gguf_outfile_discard(out);
     return code;
 }
 
 gguf_code gguf_merge(const gguf_file *file, const char *path, bool replace,
                      const atomic_bool *cancel, gguf_error *err) {
-    const writer w = {file, GGUF_OUT_STREAM | (replace ? GGUF_OUT_REPLACE : 0), cancel};
+    const writer w = {file, GGUF_OUT_STREAM | (replace ? GGUF_OUT_REPLACE : 0), false, cancel};
     gguf_meta *meta = gguf_meta_new();
     if (!meta) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     copy_keys(meta, gguf_file_meta(file));
@@ -130,9 +134,13 @@ static uint32_t count_shards(const gguf_file *file, const gguf_split_opts *opts)
     return count ? count : 1;
 }
 
+static unsigned how_of(const gguf_split_opts *opts) {
+    return opts->replace ? GGUF_OUT_REPLACE : 0;
+}
+
 static gguf_code write_shard(const gguf_file *file, const char *path, uint32_t count, uint32_t no,
                              size_t first, size_t n, const gguf_split_opts *opts, gguf_error *err) {
-    const writer w = {file, opts->replace ? GGUF_OUT_REPLACE : 0, opts->cancel};
+    const writer w = {file, how_of(opts), true, opts->cancel};
     gguf_meta *meta = NULL;
     gguf_code code = gguf_shard_meta(gguf_file_meta(file), gguf_file_alignment(file),
                                      gguf_file_n_tensors(file), count, no, &meta, err);
@@ -141,11 +149,32 @@ static gguf_code write_shard(const gguf_file *file, const char *path, uint32_t c
     return code;
 }
 
-/* Shards of a failed run are removed again, unless they were there before. */
-static void remove_shards(const char *prefix, uint32_t count, uint32_t n_written) {
+/* All temporaries get their names. On failure those that had theirs are removed again, unless
+ * others were there before. */
+static gguf_code commit_shards(const char *prefix, uint32_t count, const gguf_split_opts *opts,
+                               uint32_t *n_committed, gguf_error *err) {
     char path[MAX_PATH_BYTES];
-    for (uint32_t no = 0; no < n_written; no++)
+    gguf_outfile *out;
+    gguf_code code = GGUF_OK;
+    for (*n_committed = 0; *n_committed < count; ++*n_committed) {
+        gguf_shard_name(prefix, count, *n_committed, path, sizeof path);
+        code = gguf_outfile_reopen(path, 0, how_of(opts), &out, err);
+        if (!code) code = gguf_outfile_commit(out, err);
+        if (code) break;
+    }
+    for (uint32_t no = 0; code && no < *n_committed && !opts->replace; no++)
         if (gguf_shard_name(prefix, count, no, path, sizeof path)) unlink(path);
+    return code;
+}
+
+static void discard_shards(const char *prefix, uint32_t count, const gguf_split_opts *opts,
+                           uint32_t first, uint32_t end) {
+    char path[MAX_PATH_BYTES];
+    gguf_outfile *out;
+    for (uint32_t no = first; no < end; no++)
+        if (gguf_shard_name(prefix, count, no, path, sizeof path) &&
+            gguf_outfile_reopen(path, 0, how_of(opts), &out, NULL) == GGUF_OK)
+            gguf_outfile_discard(out);
 }
 
 /* Every name, before the first byte. */
@@ -155,7 +184,7 @@ static gguf_code check_names(const char *prefix, uint32_t count, const gguf_spli
     gguf_code code = gguf_shard_sets_check(prefix, count, opts->replace, err);
     for (uint32_t no = 0; no < count && !code; no++)
         code = gguf_shard_name(prefix, count, no, path, sizeof path)
-                   ? gguf_outfile_check(path, opts->replace ? GGUF_OUT_REPLACE : 0, err)
+                   ? gguf_outfile_check(path, how_of(opts), err)
                    : gguf_fail(err, GGUF_E_USAGE, prefix, GGUF_NO_OFFSET, "the name is too long");
     return code;
 }
@@ -163,7 +192,7 @@ static gguf_code check_names(const char *prefix, uint32_t count, const gguf_spli
 static gguf_code split(const gguf_file *file, const char *prefix, const gguf_split_opts *opts,
                        gguf_error *err) {
     char path[MAX_PATH_BYTES];
-    uint32_t count = count_shards(file, opts), no = 0;
+    uint32_t count = count_shards(file, opts), no = 0, n_committed = 0;
     gguf_code code = check_counts(gguf_file_n_tensors(file), count, err);
     if (!code && !opts->dry_run) code = check_names(prefix, count, opts, err);
     for (size_t first = 0; no < count && !code; no++) {
@@ -175,9 +204,10 @@ static gguf_code split(const gguf_file *file, const char *prefix, const gguf_spl
         if (!code && opts->on_shard) opts->on_shard(opts->ctx, path, n, n_bytes);
         first += n;
     }
-    if (code && no && !opts->dry_run && !opts->replace) remove_shards(prefix, count, no - 1);
-    if (!code && !opts->dry_run) code = gguf_shard_sets_clean(prefix, count, err);
-    return code;
+    if (opts->dry_run) return code;
+    if (!code) code = commit_shards(prefix, count, opts, &n_committed, err);
+    if (code) discard_shards(prefix, count, opts, n_committed, no);
+    return code ? code : gguf_shard_sets_clean(prefix, count, err);
 }
 
 gguf_code gguf_split(const gguf_file *file, const char *path, const gguf_split_opts *opts,

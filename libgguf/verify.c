@@ -444,6 +444,7 @@ gguf_code gguf_scan_open(const char *path, gguf_findings *findings, gguf_scan **
     gguf_map map;
     *out = NULL;
     gguf_code code = gguf_map_open(path, &map, err);
+    if (!code) gguf_map_close_fd(&map);
     return code ? code : scan_map(map, path, findings, out, err);
 }
 

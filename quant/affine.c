@@ -17,7 +17,8 @@ static gguf_code no_memory(gguf_error *err) {
 
 static gguf_code read_bytes(const quant_bytes *b, const char *path, uint64_t from, uint64_t n,
                             void *dst, gguf_error *err) {
-    if (!b->memory) return gguf_read_at(b->fd, path, dst, n, b->off + from, err);
+    if (!b->memory)
+        return gguf_read_at(b->fd, b->path ? b->path : path, dst, n, b->off + from, err);
     memcpy(dst, (const uint8_t *)b->memory + from, n);
     return GGUF_OK;
 }

@@ -7,6 +7,7 @@
 #include "quant/source.h"
 
 #include <math.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -90,8 +91,8 @@ typedef struct job {
     size_t n_samples;
     worker_buffers *buffers;
     unsigned n_workers;
-    atomic_size_t n_done;
-    atomic_flag failed;
+    pthread_mutex_t lock; /* guards the fields below, and calls of opts->progress */
+    size_t n_done;
     gguf_error failure;
 } job;
 
@@ -182,9 +183,11 @@ static void measure_task(void *ctx, size_t task, unsigned worker) {
         gguf_fail(&failure, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
     else
         measure(j, &j->samples[task], &j->buffers[worker], &failure);
-    if (failure.code && !atomic_flag_test_and_set(&j->failed)) j->failure = failure;
-    size_t done = atomic_fetch_add(&j->n_done, 1) + 1;
-    if (j->opts->progress) j->opts->progress(j->opts->progress_ctx, done, j->n_samples);
+    pthread_mutex_lock(&j->lock);
+    if (failure.code && !j->failure.code) j->failure = failure;
+    j->n_done++;
+    if (j->opts->progress) j->opts->progress(j->opts->progress_ctx, j->n_done, j->n_samples);
+    pthread_mutex_unlock(&j->lock);
 }
 
 /* In the order of the samples, so that threads do not change the sums. */
@@ -211,17 +214,16 @@ static void free_job(job *j) {
     }
     free(j->buffers);
     free(j->samples);
+    pthread_mutex_destroy(&j->lock);
 }
 
 gguf_code quant_allocation_measure(quant_allocation *allocation, const quant_plan *plan,
                                    gguf_pool *pool, const quant_execute_opts *opts,
                                    gguf_error *err) {
-    job j = {.plan = plan,
-             .opts = opts,
-             .n_workers = gguf_pool_threads(pool),
-             .failed = ATOMIC_FLAG_INIT};
+    job j = {.plan = plan, .opts = opts, .n_workers = gguf_pool_threads(pool)};
     j.tensors = allocation->tensors = calloc(plan->n_tensors + 1, sizeof *allocation->tensors);
     if (!j.tensors) return no_memory(err);
+    pthread_mutex_init(&j.lock, NULL);
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const quant_plan_tensor *t = &plan->tensors[i];
         if (t->tags.keep || t->tags.pinned || t->n_rows == 0) continue;

@@ -11,6 +11,8 @@
 #define SUMS_SUFFIX   ".in_sum2"
 #define COUNTS_SUFFIX ".counts"
 
+#define INPUTS_HASH_KEY "ggufkit.imatrix.inputs_hash"
+
 struct quant_imatrix {
     quant_imatrix_entry *entries;
     size_t n_entries, room;
@@ -113,8 +115,12 @@ gguf_code quant_imatrix_set_info(quant_imatrix *im, const char *dataset, uint32_
     char *copy = strdup(dataset);
     if (!copy) return no_memory(err, NULL);
     free(im->info.dataset);
-    im->info = (quant_imatrix_info){copy, n_chunks, chunk_tokens};
+    im->info = (quant_imatrix_info){copy, n_chunks, chunk_tokens, 0};
     return GGUF_OK;
+}
+
+void quant_imatrix_set_inputs_hash(quant_imatrix *im, uint64_t inputs_hash) {
+    im->info.inputs_hash = inputs_hash;
 }
 
 /* ---- loading ----------------------------------------------------------------------------- */
@@ -137,7 +143,10 @@ static gguf_code read_info(quant_imatrix *im, const gguf_file *f, gguf_error *er
     gguf_kv_next_str(&it, &dataset);
     char name[256];
     snprintf(name, sizeof name, "%.*s", (int)(dataset.len < 255 ? dataset.len : 255), dataset.ptr);
-    return quant_imatrix_set_info(im, name, (uint32_t)n_chunks, (uint32_t)chunk_tokens, err);
+    gguf_code code =
+        quant_imatrix_set_info(im, name, (uint32_t)n_chunks, (uint32_t)chunk_tokens, err);
+    if (!code) gguf_kv_u64(gguf_meta_find(meta, INPUTS_HASH_KEY), &im->info.inputs_hash);
+    return code;
 }
 
 static gguf_code fail_entry(const gguf_file *f, const gguf_tensor *t, gguf_code code,
@@ -297,6 +306,7 @@ gguf_code quant_imatrix_save(const quant_imatrix *im, const char *path, bool rep
     gguf_meta_set_str_array(meta, "imatrix.datasets", 1, &dataset);
     gguf_meta_set_u32(meta, "imatrix.chunk_count", im->info.n_chunks);
     gguf_meta_set_u32(meta, "imatrix.chunk_size", im->info.chunk_tokens);
+    if (im->info.inputs_hash) gguf_meta_set_u64(meta, INPUTS_HASH_KEY, im->info.inputs_hash);
     code = save_file(path, replace, meta, tensors, sorted, n, err);
 done:
     gguf_meta_free(meta);

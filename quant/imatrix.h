@@ -35,10 +35,13 @@ typedef struct quant_imatrix_info {
     char *dataset; /* name of the calibration file, without folders */
     uint32_t n_chunks;
     uint32_t chunk_tokens;
+    uint64_t inputs_hash; /* of what decides the numbers, see rt_calibrate_hash; 0 = not known */
 } quant_imatrix_info;
 const quant_imatrix_info *quant_imatrix_info_of(const quant_imatrix *im);
+/* Sets all but inputs_hash, which becomes 0. */
 gguf_code quant_imatrix_set_info(quant_imatrix *im, const char *dataset, uint32_t n_chunks,
                                  uint32_t chunk_tokens, gguf_error *err);
+void quant_imatrix_set_inputs_hash(quant_imatrix *im, uint64_t inputs_hash);
 
 /* Errors of gguf_file_open; GGUF_E_MISSING for a key or an unpaired tensor, GGUF_E_SHAPE,
  * GGUF_E_NONFINITE. */

@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define MAGIC "ggufjrn2"
+#define MAGIC "ggufjrn3"
 
 typedef struct head {
     char magic[8];
@@ -96,42 +96,59 @@ static int compare_pieces(const void *a, const void *b) {
     return (x->n_rows > y->n_rows) - (x->n_rows < y->n_rows);
 }
 
-/* The whole records at the front; what follows them is cut off, so that appending goes on there. */
-static gguf_code read_records(quant_journal *j, gguf_error *err) {
+/* The whole records at the front of a file, behind those that the journal has: *n of them. */
+static gguf_code read_records(quant_journal *j, int fd, const char *path, size_t *n,
+                              gguf_error *err) {
     struct stat st;
-    if (fstat(j->fd, &st) != 0) return fail_errno(err, j->path, "read");
+    *n = 0;
+    if (fstat(fd, &st) != 0) return fail_errno(err, path, "read");
     size_t room =
         st.st_size > (off_t)sizeof(head) ? ((size_t)st.st_size - sizeof(head)) / sizeof(record) : 0;
-    j->records = calloc(room + 1, sizeof *j->records);
-    if (!j->records) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-    ssize_t got = pread(j->fd, j->records, room * sizeof(record), sizeof(head));
-    if (got < 0) return fail_errno(err, j->path, "read");
-    while (j->n_records < (size_t)got / sizeof(record) &&
-           check_of(&j->records[j->n_records].entry) == j->records[j->n_records].check)
-        j->n_records++;
-    if (ftruncate(j->fd, (off_t)(sizeof(head) + j->n_records * sizeof(record))) != 0)
-        return fail_errno(err, j->path, "write");
+    record *grown = realloc(j->records, (j->n_records + room + 1) * sizeof *grown);
+    if (!grown) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    j->records = grown;
+    grown += j->n_records;
+    ssize_t got = pread(fd, grown, room * sizeof(record), sizeof(head));
+    if (got < 0) return fail_errno(err, path, "read");
+    while (*n < (size_t)got / sizeof(record) && check_of(&grown[*n].entry) == grown[*n].check) ++*n;
+    j->n_records += *n;
     qsort(j->records, j->n_records, sizeof *j->records, compare_pieces);
     return GGUF_OK;
 }
 
+static gguf_code check_head(int fd, const char *path, uint64_t fingerprint, gguf_error *err) {
+    head h;
+    ssize_t got = pread(fd, &h, sizeof h, 0);
+    if (got < 0) return fail_errno(err, path, "read");
+    if (got < (ssize_t)sizeof h) /* killed before the first write */
+        return gguf_fail(err, GGUF_E_MISSING, path, GGUF_NO_OFFSET, "the journal is empty");
+    if (memcmp(h.magic, MAGIC, sizeof h.magic) == 0 && h.fingerprint == fingerprint) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_CHECK, path, GGUF_NO_OFFSET,
+                     "the unfinished run had other inputs, options or another version; remove "
+                     "this file, or run without --resume");
+}
+
+gguf_code quant_journal_take(quant_journal *j, const char *path, uint64_t fingerprint,
+                             gguf_error *err) {
+    size_t n;
+    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (fd < 0) return fail_errno(err, path, "open");
+    gguf_code code = check_head(fd, path, fingerprint, err);
+    if (!code) code = read_records(j, fd, path, &n, err);
+    close(fd);
+    return code;
+}
+
+/* What follows the whole records is cut off, so that appending goes on there. */
 gguf_code quant_journal_open(const char *path, uint64_t fingerprint, quant_journal **out,
                              gguf_error *err) {
-    head h;
+    size_t n = 0;
     gguf_code code = open_journal(path, 0, out, err);
     if (code) return code;
-    ssize_t got = pread((*out)->fd, &h, sizeof h, 0);
-    if (got < 0)
-        code = fail_errno(err, path, "read");
-    else if (got < (ssize_t)sizeof h) /* killed before the first write */
-        code = gguf_fail(err, GGUF_E_MISSING, path, GGUF_NO_OFFSET, "the journal is empty");
-    else if (memcmp(h.magic, MAGIC, sizeof h.magic) != 0 || h.fingerprint != fingerprint)
-        code =
-            gguf_fail(err, GGUF_E_CHECK, path, GGUF_NO_OFFSET,
-                      "the unfinished run had other inputs or options, or another version; remove "
-                      "this file, or run without --resume");
-    else
-        code = read_records(*out, err);
+    code = check_head((*out)->fd, path, fingerprint, err);
+    if (!code) code = read_records(*out, (*out)->fd, path, &n, err);
+    if (!code && ftruncate((*out)->fd, (off_t)(sizeof(head) + n * sizeof(record))) != 0)
+        code = fail_errno(err, path, "write");
     if (!code) return GGUF_OK;
     quant_journal_close(*out, false);
     *out = NULL;

@@ -41,7 +41,12 @@ gguf_code quant_journal_create(const char *path, uint64_t fingerprint, quant_jou
 gguf_code quant_journal_open(const char *path, uint64_t fingerprint, quant_journal **out,
                              gguf_error *err);
 
-/* The entry of exactly this piece, or NULL. */
+/* Add what the journal of another process has, which may be writing it: it is only read.
+ * Errors: as quant_journal_open. */
+gguf_code quant_journal_take(quant_journal *journal, const char *path, uint64_t fingerprint,
+                             gguf_error *err);
+
+/* The entry of exactly this piece in what was read, or NULL. */
 const quant_journal_entry *quant_journal_find(const quant_journal *journal,
                                               const quant_piece *piece);
 

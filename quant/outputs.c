@@ -6,7 +6,10 @@
 #include "libgguf/outfile.h"
 #include "libgguf/split.h"
 #include "quant/quant.h"
+#include "quant/source.h"
 
+#include <dirent.h>
+#include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -21,8 +24,13 @@ struct quant_outputs {
     char *path, *journal_path;
     gguf_outfile **files; /* [n_shards] */
     quant_journal *journal;
+    uint64_t print;
+    uint32_t part, n_parts;
     bool resumed;
 };
+
+/* Of more files, only so many stay open. */
+#define KEEP_OPEN 128
 
 static gguf_code no_memory(gguf_error *err) {
     return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
@@ -53,9 +61,9 @@ static uint64_t mix(uint64_t seed, uint64_t value) {
     return gguf_xxh3(&value, sizeof value, seed);
 }
 
-static uint64_t mix_file(uint64_t seed, int fd) {
+static uint64_t mix_file(uint64_t seed, int fd, const char *path) {
     struct stat st;
-    if (fstat(fd, &st) != 0) return seed;
+    if (fd >= 0 ? fstat(fd, &st) != 0 : !path || stat(path, &st) != 0) return seed;
     seed = mix(seed, (uint64_t)st.st_size);
     seed = mix(seed, (uint64_t)st.st_mtim.tv_sec);
     return mix(seed, (uint64_t)st.st_mtim.tv_nsec);
@@ -64,12 +72,29 @@ static uint64_t mix_file(uint64_t seed, int fd) {
 static uint64_t mix_bytes(uint64_t seed, const quant_bytes *b) {
     seed = mix(mix(seed, b->off), b->n_bytes);
     if (b->memory) return gguf_xxh3(b->memory, b->n_bytes, seed);
-    return b->n_bytes ? mix_file(seed, b->fd) : seed;
+    return b->n_bytes ? mix_file(seed, b->fd, b->path) : seed;
+}
+
+/* How codes become numbers. */
+static uint64_t mix_affine(uint64_t h, const quant_affine *a) {
+    const quant_packed *packed[] = {&a->codes, &a->zeros};
+    for (size_t i = 0; i < 2; i++) {
+        h = mix(mix(mix(h, packed[i]->grid.n_inner), packed[i]->n_bits), packed[i]->unit_bytes);
+        h = mix(mix(h, packed[i]->along_rows), packed[i]->stream_is_inner);
+        h = mix(mix(h, packed[i]->pairs_interleaved), packed[i]->flip);
+    }
+    h = mix(mix(mix(h, a->zero), a->scales.n_inner), a->scale_type);
+    h = mix(mix(mix(h, a->groups_inner), a->one_scale), a->group_cols);
+    return mix(mix(mix(h, a->n_groups), a->n_rows), a->n_cols);
 }
 
 static uint64_t mix_source(uint64_t seed, const quant_source *s) {
-    const quant_bytes bytes = {s->fd, s->off, s->memory, s->n_bytes};
-    return mix_bytes(mix(mix_bytes(seed, &bytes), s->first), &s->scales);
+    quant_bytes parts[QUANT_MAX_SOURCE_PARTS];
+    size_t n = quant_source_parts(s, parts);
+    seed = mix(mix(seed, s->first), n);
+    if (s->affine) seed = mix_affine(seed, s->affine);
+    for (size_t i = 0; i < n; i++) seed = mix_bytes(seed, &parts[i]);
+    return seed;
 }
 
 static uint64_t mix_tensor(uint64_t h, const quant_plan_tensor *t) {
@@ -78,6 +103,7 @@ static uint64_t mix_tensor(uint64_t h, const quant_plan_tensor *t) {
     h = mix(mix(mix(h, (uint64_t)t->coding), t->view.row_stride), t->view.col_stride);
     h = mix(mix(h, t->scaling.n_cols), t->scaling.block_rows);
     h = mix(mix(mix(h, t->stage), t->calibrated), t->compensate);
+    h = mix(mix(mix(h, (uint64_t)t->effort), t->n_rows), t->n_cols);
     h = mix(mix(mix(h, t->scaling.block_cols), t->scaling.type), t->source_type);
     for (uint32_t i = 0; i < t->n_steps; i++)
         h = mix(mix(h, (uint64_t)t->steps[i].op), t->steps[i].arg);
@@ -90,6 +116,7 @@ static uint64_t mix_tensor(uint64_t h, const quant_plan_tensor *t) {
 static uint64_t fingerprint(const quant_plan *plan, const quant_execute_opts *opts) {
     uint64_t h = gguf_xxh3(GGUFKIT_VERSION, strlen(GGUFKIT_VERSION), opts->loss != NULL);
     h = mix(mix(h, opts->output_error != NULL), opts->compensate.n_passes);
+    h = mix(h, opts->inputs_hash);
     for (uint32_t i = 0; i < plan->n_shards; i++)
         h = gguf_xxh3(plan->shards[i].header, plan->shards[i].header_bytes, h);
     for (size_t i = 0; i < plan->n_tensors; i++) h = mix_tensor(h, &plan->tensors[i]);
@@ -124,49 +151,132 @@ static void take_back(const char *path, uint64_t n_bytes) {
     if (is_ours) rename(path, part);
 }
 
+/* The file stays absent if the run was killed before it was created. */
+static gguf_code take_over(quant_outputs *o, uint32_t no, const char *path, uint64_t n_bytes,
+                           gguf_error *err) {
+    gguf_error why = {0};
+    take_back(path, n_bytes);
+    gguf_code code = gguf_outfile_reopen(path, n_bytes, o->opts->replace ? GGUF_OUT_REPLACE : 0,
+                                         &o->files[no], &why);
+    if (code == GGUF_E_MISSING) return GGUF_OK;
+    if (code && err) *err = why;
+    return code;
+}
+
 static gguf_code open_file(quant_outputs *o, uint32_t no, gguf_error *err) {
     char path[MAX_PATH_BYTES];
     const quant_shard *shard = &o->plan->shards[no];
     uint64_t n_bytes = shard->header_bytes + shard->data_bytes;
     gguf_code code = shard_path(o, no, path, err);
     if (code) return code;
-    if (!o->resumed) return gguf_outfile_open(path, n_bytes, o->opts->replace, &o->files[no], err);
-    take_back(path, n_bytes);
-    gguf_error none = {0};
-    code = gguf_outfile_reopen(path, n_bytes, o->opts->replace, &o->files[no], &none);
-    if (code == GGUF_E_MISSING) /* killed before it was created */
-        return gguf_outfile_open(path, n_bytes, o->opts->replace, &o->files[no], err);
-    if (code && err) *err = none;
+    if (o->resumed) code = take_over(o, no, path, n_bytes, err);
+    if (!code && !o->files[no])
+        code = gguf_outfile_open(path, n_bytes, o->opts->replace ? GGUF_OUT_REPLACE : 0,
+                                 &o->files[no], err);
     return code;
 }
 
-/* The journal comes first when resuming, and last when starting: it vouches for the files. */
-static gguf_code open_all(quant_outputs *o, gguf_error *err) {
-    uint64_t print = fingerprint(o->plan, o->opts);
-    gguf_code code = other_sets(o, SETS_CHECK, err);
-    if (!code && o->opts->resume) {
-        gguf_error none = {0};
-        code = quant_journal_open(o->journal_path, print, &o->journal, &none);
-        o->resumed = code == GGUF_OK;
-        if (code && code != GGUF_E_MISSING) {
-            if (err) *err = none;
-            return code;
-        }
-        code = GGUF_OK;
+/* One process creates a file, the others join it. */
+static gguf_code open_shared(quant_outputs *o, uint32_t no, gguf_error *err) {
+    char path[MAX_PATH_BYTES];
+    gguf_code code = shard_path(o, no, path, err);
+    if (code) return code;
+    code = o->part > 0 ? gguf_outfile_join(path, &o->files[no], err) : open_file(o, no, err);
+    if (!code && o->part == 0 && o->n_parts > 1) code = gguf_outfile_share(o->files[no], err);
+    if (!code && no >= KEEP_OPEN) gguf_outfile_park(o->files[no]);
+    return code;
+}
+
+/* ---- journals of the other parts --------------------------------------------------------- */
+
+typedef gguf_code (*journal_fn)(quant_outputs *o, const char *path, gguf_error *err);
+
+/* The number of a part whose journal has this name, or -1. */
+static long part_of_journal(const char *name, const char *first) {
+    size_t n = strlen(first);
+    char *end;
+    if (strncmp(name, first, n) != 0) return -1;
+    if (!name[n]) return 0;
+    if (name[n] != '-' || name[n + 1] < '1' || name[n + 1] > '9') return -1;
+    long part = strtol(name + n + 1, &end, 10);
+    return *end ? -1 : part;
+}
+
+/* Every journal that lies beside the output, this process's own aside: also those of an earlier run
+ * with more parts. */
+static gguf_code each_other_journal(quant_outputs *o, journal_fn fn, gguf_error *err) {
+    const char *slash = strrchr(o->path, '/');
+    int n_folder = slash ? (int)(slash - o->path) + 1 : 0;
+    char folder[MAX_PATH_BYTES], first[MAX_PATH_BYTES], path[2 * MAX_PATH_BYTES];
+    snprintf(folder, sizeof folder, "%.*s.", n_folder, o->path);
+    snprintf(first, sizeof first, "%.4000s.part.journal", o->path + n_folder);
+    DIR *d = opendir(folder);
+    gguf_code code = GGUF_OK;
+    for (const struct dirent *e; d && !code && (e = readdir(d));) {
+        long part = part_of_journal(e->d_name, first);
+        if (part < 0 || part == (long)o->part) continue;
+        snprintf(path, sizeof path, "%.*s%s", n_folder, o->path, e->d_name);
+        code = fn(o, path, err);
     }
-    for (uint32_t no = 0; no < o->plan->n_shards && !code; no++) code = open_file(o, no, err);
-    if (!code && !o->resumed) code = quant_journal_create(o->journal_path, print, &o->journal, err);
+    if (d) closedir(d);
     return code;
 }
 
-gguf_code quant_outputs_open(const quant_plan *plan, const char *path,
-                             const quant_execute_opts *opts, quant_outputs **out, gguf_error *err) {
+static gguf_code take_journal(quant_outputs *o, const char *path, gguf_error *err) {
+    gguf_error own = {0};
+    gguf_code code = quant_journal_take(o->journal, path, o->print, &own);
+    if (code == GGUF_E_MISSING) return GGUF_OK; /* begun, and nothing in it yet */
+    if (code && err) *err = own;
+    return code;
+}
+
+static gguf_code remove_journal(quant_outputs *o, const char *path, gguf_error *err) {
+    (void)o, (void)err;
+    unlink(path);
+    return GGUF_OK;
+}
+
+/* What this part noted before it was interrupted; none is no failure. */
+static gguf_code open_own_journal(quant_outputs *o, gguf_error *err) {
+    gguf_error none = {0};
+    gguf_code code = quant_journal_open(o->journal_path, o->print, &o->journal, &none);
+    o->resumed = code == GGUF_OK;
+    if (!code || code == GGUF_E_MISSING) return GGUF_OK;
+    if (err) *err = none;
+    return code;
+}
+
+/* The journal comes first when resuming, and last when starting: it vouches for the files. Where
+ * part 0 starts afresh, so do all: it removes what others noted before they come. */
+static gguf_code open_all(quant_outputs *o, gguf_error *err) {
+    o->print = fingerprint(o->plan, o->opts);
+    gguf_code code = o->part == 0 ? other_sets(o, SETS_CHECK, err) : GGUF_OK;
+    if (!code && o->opts->resume) code = open_own_journal(o, err);
+    bool fresh = o->part == 0 && !o->resumed;
+    for (uint32_t no = 0; no < o->plan->n_shards && !code; no++) code = open_shared(o, no, err);
+    if (!code && fresh) code = each_other_journal(o, remove_journal, err);
+    if (!code && !o->resumed)
+        code = quant_journal_create(o->journal_path, o->print, &o->journal, err);
+    if (!code && o->opts->resume && !fresh) {
+        o->resumed = true;
+        code = each_other_journal(o, take_journal, err);
+    }
+    return code;
+}
+
+gguf_code quant_outputs_open(const quant_plan *plan, const char *path, uint32_t part,
+                             uint32_t n_parts, const quant_execute_opts *opts, quant_outputs **out,
+                             gguf_error *err) {
     quant_outputs *o = calloc(1, sizeof *o);
+    char number[16] = "";
     *out = NULL;
     if (!o) return no_memory(err);
     *o = (quant_outputs){.plan = plan, .opts = opts, .path = strdup(path)};
+    o->part = part;
+    o->n_parts = n_parts;
     o->files = calloc(plan->n_shards, sizeof(gguf_outfile *));
-    if (asprintf(&o->journal_path, "%s.part.journal", path) < 0) o->journal_path = NULL;
+    if (part) snprintf(number, sizeof number, "-%" PRIu32, part);
+    if (asprintf(&o->journal_path, "%s.part.journal%s", path, number) < 0) o->journal_path = NULL;
     gguf_code code = o->path && o->files && o->journal_path ? open_all(o, err) : no_memory(err);
     if (code) {
         quant_outputs_discard(o);
@@ -188,24 +298,58 @@ static gguf_outfile *piece_file(const quant_outputs *o, const quant_piece *piece
     return o->files[o->plan->tensors[piece->tensor].out.shard];
 }
 
-bool quant_outputs_has(const quant_outputs *o, const quant_piece *piece, uint8_t *scratch,
-                       size_t n_bytes, quant_loss_sums *loss) {
-    const quant_journal_entry *entry = o->resumed ? quant_journal_find(o->journal, piece) : NULL;
+/* The hash of what the file has in a piece's place; false if it cannot be read. */
+static bool hash_piece(const quant_outputs *o, const quant_piece *piece, uint8_t *scratch,
+                       size_t room, uint64_t *hash) {
+    const quant_plan_tensor *t = &o->plan->tensors[piece->tensor];
+    uint64_t n_bytes = piece->n_rows * quant_row_bytes(t->out.type, t->n_cols);
     gguf_error none = {0};
-    if (!entry ||
-        gguf_outfile_read(piece_file(o, piece), scratch, n_bytes, piece_off(o, piece), &none) ||
-        gguf_xxh3(scratch, n_bytes, 0) != entry->hash)
-        return false;
+    gguf_hasher *hasher;
+    gguf_code code = gguf_hasher_new(GGUF_HASH_XXH3, &hasher, &none);
+    if (code) return false;
+    for (uint64_t off = 0; off < n_bytes && !code; off += room) {
+        size_t n = n_bytes - off < room ? (size_t)(n_bytes - off) : room;
+        code =
+            gguf_outfile_read(piece_file(o, piece), scratch, n, piece_off(o, piece) + off, &none);
+        if (!code) gguf_hasher_add(hasher, scratch, n);
+    }
+    *hash = strtoull(gguf_hasher_end(hasher).hex, NULL, 16);
+    return !code;
+}
+
+bool quant_outputs_has(const quant_outputs *o, const quant_piece *piece, uint8_t *scratch,
+                       size_t room, quant_loss_sums *loss) {
+    const quant_journal_entry *entry = o->resumed ? quant_journal_find(o->journal, piece) : NULL;
+    uint64_t hash;
+    if (!entry || !hash_piece(o, piece, scratch, room, &hash) || hash != entry->hash) return false;
     *loss = entry->loss;
     return true;
 }
 
-gguf_code quant_outputs_write(quant_outputs *o, const quant_piece *piece, const uint8_t *bytes,
-                              size_t n_bytes, const quant_loss_sums *loss, gguf_error *err) {
-    const quant_journal_entry entry = {*piece, gguf_xxh3(bytes, n_bytes, 0), *loss};
-    gguf_code code =
-        gguf_outfile_write(piece_file(o, piece), bytes, n_bytes, piece_off(o, piece), err);
-    return code ? code : quant_journal_add(o->journal, &entry, err);
+gguf_code quant_outputs_write(quant_outputs *o, const quant_piece *rows, const uint8_t *bytes,
+                              size_t n_bytes, gguf_error *err) {
+    return gguf_outfile_write(piece_file(o, rows), bytes, n_bytes, piece_off(o, rows), err);
+}
+
+gguf_code quant_outputs_note(quant_outputs *o, const quant_journal_entry *entry, gguf_error *err) {
+    return quant_journal_add(o->journal, entry, err);
+}
+
+gguf_code quant_outputs_sync(const quant_outputs *o, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    for (uint32_t no = 0; no < o->plan->n_shards && !code; no++)
+        code = gguf_outfile_sync(o->files[no], err);
+    return code;
+}
+
+gguf_code quant_outputs_collect(quant_outputs *o, gguf_error *err) {
+    return each_other_journal(o, take_journal, err);
+}
+
+bool quant_outputs_noted(const quant_outputs *o, const quant_piece *piece, quant_loss_sums *loss) {
+    const quant_journal_entry *entry = quant_journal_find(o->journal, piece);
+    if (entry) *loss = entry->loss;
+    return entry;
 }
 
 /* ---- closing ----------------------------------------------------------------------------- */
@@ -240,8 +384,15 @@ gguf_code quant_outputs_commit(quant_outputs *o, gguf_error *err) {
     }
     code = other_sets(o, SETS_CLEAN, err);
     quant_journal_close(o->journal, true);
+    each_other_journal(o, remove_journal, NULL);
     free_outputs(o);
     return code;
+}
+
+void quant_outputs_leave(quant_outputs *o) {
+    for (uint32_t no = 0; no < o->plan->n_shards; no++) gguf_outfile_keep(o->files[no]);
+    quant_journal_close(o->journal, false);
+    free_outputs(o);
 }
 
 void quant_outputs_discard(quant_outputs *o) {
@@ -249,7 +400,7 @@ void quant_outputs_discard(quant_outputs *o) {
     /* What another run left is not ours to remove before its journal was understood. */
     bool keep = o->opts->resume && o->journal;
     for (uint32_t no = 0; o->files && no < o->plan->n_shards; no++)
-        if (keep)
+        if (keep || o->part > 0)
             gguf_outfile_keep(o->files[no]);
         else
             gguf_outfile_discard(o->files[no]);

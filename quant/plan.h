@@ -28,10 +28,11 @@ typedef struct quant_model_tags {
 
 /* Bytes in a file, or in memory if `memory` is set. */
 typedef struct quant_bytes {
-    int fd;
+    int fd; /* -1: `path` is opened for each read */
     uint64_t off;
     const void *memory;
     uint64_t n_bytes;
+    const char *path; /* lives as long as the plan; NULL: that of the tensor's source */
 } quant_bytes;
 
 /* A table of units of 4 bytes (or 1), rows of n_inner units behind one another. */
@@ -68,8 +69,8 @@ typedef struct quant_affine {
 
 /* A matrix as it is stored, whole or as part of a larger one. */
 typedef struct quant_source {
-    const char *path; /* for errors; lives as long as the plan */
-    int fd;
+    const char *path; /* lives as long as the plan */
+    int fd;           /* -1: `path` is opened for each read, where there are many files */
     uint64_t off;
     const void *memory;
     uint64_t n_bytes;
@@ -218,6 +219,9 @@ typedef struct quant_execute_opts {
     uint64_t max_memory_bytes; /* for buffers; at least one row per thread is always used */
     bool replace;              /* an existing output */
     bool resume; /* go on with what an interrupted run of the same plan left, and leave it so */
+    uint64_t inputs_hash;    /* of what decides the output beside the plan, such as the tokens of a
+                                calibration: a run with another hash is not gone on with */
+    uint64_t *resumed_bytes; /* set to what an interrupted run had written; may be NULL */
     const atomic_bool *cancel; /* polled; may be NULL */
     void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes); /* may be NULL */
     void *progress_ctx;
@@ -236,12 +240,38 @@ typedef struct quant_execute_opts {
 
 quant_execute_opts quant_execute_defaults(void);
 
+/* ---- several processes ---- */
+
+/* One plan carried out by n_parts processes, each of which made the same plan with the same
+ * options: part 0 opens first and creates the files, the others join it; each runs its part, which
+ * the plan alone decides, and notes what it wrote in a journal of its own beside the output. When
+ * all have run, part 0 commits. quant_execute is part 0 of 1. */
+typedef struct quant_job quant_job;
+
+/* plan and opts must outlive the job. Errors: those of quant_execute; GGUF_E_MISSING there are no
+ * files to join, GGUF_E_IO they are not those of a job with several parts; GGUF_E_USAGE part >=
+ * n_parts. */
+gguf_code quant_job_open(quant_plan *plan, const char *path, uint32_t part, uint32_t n_parts,
+                         const quant_execute_opts *opts, quant_job **out, gguf_error *err);
+
+/* Write the part, and flush it. */
+gguf_code quant_job_run(quant_job *job, gguf_pool *pool, gguf_error *err);
+
+/* Check that all parts are there, put together what they lost, seal and give the files their names.
+ * Of part 0 only. Frees the job, also on failure. Errors: GGUF_E_CHECK a part is missing. */
+gguf_code quant_job_commit(quant_job *job, gguf_pool *pool, gguf_error *err);
+
+/* Part 0: remove the files, or leave them for another run if opts->resume is set. Other parts:
+ * leave what was written to part 0, unless the run failed. Accepts NULL. */
+void quant_job_close(quant_job *job);
+
 /* Buffer bytes that quant_execute will use. */
 uint64_t quant_execute_memory(const quant_plan *plan, const quant_execute_opts *opts,
                               unsigned n_threads);
 
 /* Write the plan's file, or its shards: PATH without .gguf, then -0000N-of-0000M.gguf. The bytes do
- * not depend on the number of threads, nor on interruptions.
+ * not depend on the number of threads, nor on interruptions; a run goes on with what another one
+ * left, whatever the number of threads and the memory of either.
  * Errors: of sources and of the output file, GGUF_E_NONFINITE, GGUF_E_CANCELLED, GGUF_E_NOMEM;
  * GGUF_E_CHECK if resume is set and what was left belongs to another plan. No output is left
  * behind; with resume, PATH.part and its journal stay, also when the process is killed. */

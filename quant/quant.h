@@ -83,14 +83,23 @@ void quant_act_encode(quant_act act, const float *src, size_t n_cols, void *dst)
  * way. */
 bool quant_can_multiply(uint32_t type, quant_act act, size_t n_cols);
 
+#define QUANT_MATMUL_SCRATCH_BYTES ((size_t)512 << 10)
+
 /* out[t * out_stride + r] = sum_c weight[r][c] * act[t][c] for n_rows rows and n_acts activations.
  *   weight  n_rows rows of `type`, row_bytes = quant_row_bytes(type, n_cols)
  *   act     for which quant_can_multiply
  *   acts    n_acts rows, quant_act_row_bytes(act, n_cols) apart; for QUANT_ACT_NONE f32
+ *   scratch QUANT_MATMUL_SCRATCH_BYTES, 64-aligned: half a MiB is too much for a thread's stack;
+ *           may be NULL for QUANT_ACT_NONE
  * The sum's order depends only on type, act, n_cols and instruction set, never on n_rows or
  * n_acts. */
 void quant_matmul(uint32_t type, quant_act act, const void *weight, size_t n_rows, size_t n_cols,
-                  const void *acts, size_t n_acts, float *out, size_t out_stride);
+                  const void *acts, size_t n_acts, float *out, size_t out_stride, void *scratch);
+
+/* Whether a stored number that is not finite (see quant_find_nonfinite) makes every product of its
+ * row with finite activations infinite or NaN. Not where the number is rounded on the way, nor of
+ * scales that are exponents alone. */
+bool quant_product_shows_nonfinite(uint32_t type, quant_act act);
 
 /* Whether rows of `type` multiply faster when they lie side by side: true where this processor has
  * kernels for it and the number of rows is a multiple of 16. */

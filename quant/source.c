@@ -38,6 +38,21 @@ static quant_view view_of(const quant_plan_tensor *t) {
     return t->view.row_stride ? t->view : (quant_view){t->n_cols, 1};
 }
 
+size_t quant_source_parts(const quant_source *s, quant_bytes parts[QUANT_MAX_SOURCE_PARTS]) {
+    const quant_bytes own = {s->fd, s->off, s->memory, s->n_bytes, s->path};
+    const quant_affine *a = s->affine;
+    const quant_bytes *const all[QUANT_MAX_SOURCE_PARTS] = {&own,
+                                                            &s->scales,
+                                                            a ? &a->codes.grid.bytes : NULL,
+                                                            a ? &a->zeros.grid.bytes : NULL,
+                                                            a ? &a->scales.bytes : NULL,
+                                                            a ? &a->group_of : NULL};
+    size_t n = 0;
+    for (size_t i = 0; i < QUANT_MAX_SOURCE_PARTS; i++)
+        if (all[i] && all[i]->n_bytes) parts[n++] = *all[i];
+    return n;
+}
+
 /* ---- checks ------------------------------------------------------------------------------ */
 
 /* Bytes up to the last element, or UINT64_MAX if there are too many. */
@@ -138,14 +153,15 @@ gguf_code quant_source_check(const quant_plan_tensor *t, gguf_error *err) {
 
 static gguf_code read_bytes(const quant_bytes *b, const char *path, uint64_t from, uint64_t n,
                             void *dst, gguf_error *err) {
-    if (!b->memory) return gguf_read_at(b->fd, path, dst, n, b->off + from, err);
+    if (!b->memory)
+        return gguf_read_at(b->fd, b->path ? b->path : path, dst, n, b->off + from, err);
     memcpy(dst, (const uint8_t *)b->memory + from, n);
     return GGUF_OK;
 }
 
 static gguf_code read_elems(const quant_plan_tensor *t, const quant_source *s, uint64_t from,
                             uint64_t n, uint8_t *dst, gguf_error *err) {
-    quant_bytes bytes = {s->fd, s->off, s->memory, s->n_bytes};
+    quant_bytes bytes = {s->fd, s->off, s->memory, s->n_bytes, s->path};
     return read_bytes(&bytes, s->path, stored_bytes(t, from), stored_bytes(t, n), dst, err);
 }
 

@@ -1,5 +1,5 @@
-/* Hashes of what a plan reads: per tensor, the stored bytes of its source (of a stack: one matrix
- * after the other). */
+/* Hashes of what a plan reads: per tensor, the stored bytes of its source with scales and zeros (of
+ * a stack: one matrix after the other). */
 #include "libgguf/hash.h"
 #include "libgguf/map.h"
 #include "quant/source.h"
@@ -16,16 +16,25 @@ typedef struct job {
     atomic_int failure;
 } job;
 
-static gguf_code add_source(const job *j, const quant_source *s, uint8_t *buffer,
-                            gguf_hasher *hasher) {
+static gguf_code add_part(const job *j, const quant_bytes *part, const char *path, uint8_t *buffer,
+                          gguf_hasher *hasher) {
     gguf_code code = GGUF_OK;
-    if (s->memory) gguf_hasher_add(hasher, s->memory, s->n_bytes);
-    for (uint64_t off = 0; off < s->n_bytes && !s->memory && !code; off += STEP_BYTES) {
-        size_t n = s->n_bytes - off < STEP_BYTES ? (size_t)(s->n_bytes - off) : STEP_BYTES;
+    if (part->memory) gguf_hasher_add(hasher, part->memory, part->n_bytes);
+    for (uint64_t off = 0; off < part->n_bytes && !part->memory && !code; off += STEP_BYTES) {
+        size_t n = part->n_bytes - off < STEP_BYTES ? (size_t)(part->n_bytes - off) : STEP_BYTES;
         if (j->cancel && atomic_load(j->cancel)) return GGUF_E_CANCELLED;
-        code = gguf_read_at(s->fd, s->path, buffer, n, s->off + off, NULL);
+        code = gguf_read_at(part->fd, path, buffer, n, part->off + off, NULL);
         if (!code) gguf_hasher_add(hasher, buffer, n);
     }
+    return code;
+}
+
+static gguf_code add_source(const job *j, const quant_source *s, uint8_t *buffer,
+                            gguf_hasher *hasher) {
+    quant_bytes parts[QUANT_MAX_SOURCE_PARTS];
+    size_t n = quant_source_parts(s, parts);
+    gguf_code code = GGUF_OK;
+    for (size_t i = 0; i < n && !code; i++) code = add_part(j, &parts[i], s->path, buffer, hasher);
     return code;
 }
 

@@ -125,9 +125,8 @@ void rt_model_close(rt_model *model); /* accepts NULL; sessions must be freed be
 /* Copy the weights that this processor multiplies faster when rows lie side by side (see
  * quant_repack), with n_threads (0: all usable cores). Results stay the same; the copy takes the
  * place of the file's pages in memory. Nothing is done where it does not fit the memory that is
- * available. Not while a session of the model evaluates; not for a model whose sensitivities are
- * measured. Once *cancel is true (or NULL) the rest stays as it is, for good.
- * Errors: GGUF_E_NOMEM. */
+ * available. Not while a session of the model evaluates. Once *cancel is true (or NULL) the rest
+ * stays as it is, for good. Errors: GGUF_E_NOMEM. */
 gguf_code rt_model_repack(rt_model *model, unsigned n_threads, const atomic_bool *cancel,
                           gguf_error *err);
 /* Of the weights that were. */
@@ -139,6 +138,10 @@ const rt_arch *rt_model_arch(const rt_model *model);       /* valid until close 
 uint64_t rt_model_weights_bytes(const rt_model *model);    /* of all tensors in the file */
 /* Rows are hidden states, not logits. */
 bool rt_model_is_embedder(const rt_model *model);
+
+/* Whether the model has a row for each of n tokens: those that are only scored are an index into
+ * the logits, too. Errors: GGUF_E_USAGE. */
+gguf_code rt_check_tokens(const rt_model *model, const int32_t *tokens, size_t n, gguf_error *err);
 
 /* ---- sessions ----------------------------------------------------------------------------------
  */

@@ -1,7 +1,6 @@
-/* Public encode, decode and finiteness check: argument checks and loops over rows. */
+/* Public encode and decode: argument checks and loops over rows. */
 #include "quant/kernels/blocks.h"
 #include "quant/kernels/kernels.h"
-#include "quant/kernels/unpack.h"
 
 #include <float.h>
 #include <math.h>
@@ -87,34 +86,4 @@ gguf_code quant_decode(uint32_t type, const void *src, size_t n_rows, size_t n_c
     for (size_t r = 0; r < n_rows; r++)
         decode((const uint8_t *)src + r * row_bytes, n_cols, dst + r * n_cols);
     return GGUF_OK;
-}
-
-/* ---- finiteness of stored numbers -------------------------------------------------------- */
-
-static bool f16_finite(const uint8_t *p) {
-    uint16_t h;
-    memcpy(&h, p, sizeof h);
-    return (h & 0x7C00) != 0x7C00;
-}
-
-static bool block_finite(const quant_traits *t, const uint8_t *block) {
-    if (t->has_e8m0 && block[0] == 255) return false;
-    if (t->has_spread_f16 && !isfinite(quant_iq1_m_scale((const block_iq1_m *)block))) return false;
-    for (unsigned i = 0; i < t->n_f16; i++)
-        if (!f16_finite(block + t->f16_off[i])) return false;
-    return true;
-}
-
-size_t quant_find_nonfinite(uint32_t type, const void *src, size_t n_rows, size_t n_cols) {
-    const quant_kernels *k = quant_kernels_active();
-    const quant_traits *t = quant_traits_of(type);
-    size_t n = n_rows * n_cols;
-    if (type == GGUF_TYPE_F32) return k->beyond(src, n, FLT_MAX);
-    if (!t) return n;
-    if (t->exponent16) return k->masked(src, n, t->exponent16);
-    const gguf_type_layout *layout = gguf_type_layout_of(type);
-    const uint8_t *block = src;
-    for (size_t i = 0; i < n; i += layout->block_elems, block += layout->block_bytes)
-        if (!block_finite(t, block)) return i;
-    return n;
 }

@@ -187,7 +187,7 @@ static void make_strips(const product *p, const piece *at) {
 }
 
 /* Rows r .. r + n_rows, at most GROUP strips of them. */
-static void multiply_group(const product *p, size_t r, size_t n_rows, quant_strip strips[GROUP]) {
+static void multiply_group(const product *p, size_t r, size_t n_rows, quant_strip *strips) {
     piece at = {.r = r, .n_rows = n_rows, .strips = strips};
     at.n_strips = (n_rows + QUANT_STRIP_ROWS - 1) / QUANT_STRIP_ROWS;
     for (; at.c < p->n_cols; at.c += PIECE) {
@@ -204,8 +204,9 @@ static size_t rows_of_group(const product *p) {
     return (n_strips + n_groups - 1) / n_groups * QUANT_STRIP_ROWS;
 }
 
-static void multiply_strips(const product *p) {
-    quant_strip strips[GROUP];
+_Static_assert(GROUP * sizeof(quant_strip) <= QUANT_MATMUL_SCRATCH_BYTES, "scratch holds a group");
+
+static void multiply_strips(const product *p, quant_strip *strips) {
     size_t step = rows_of_group(p);
     for (size_t r = 0; r < p->n_rows; r += step)
         multiply_group(p, r, min_size(step, p->n_rows - r), strips);
@@ -279,6 +280,13 @@ bool quant_can_multiply(uint32_t type, quant_act act, size_t n_cols) {
            k->strip[GGUF_TYPE_F32];
 }
 
+/* An infinite or NaN factor makes each term of its block so, a zero included, and no sum makes it
+ * finite again. */
+bool quant_product_shows_nonfinite(uint32_t type, quant_act act) {
+    if (is_float(type)) return act != QUANT_ACT_Q8;
+    return !quant_traits_of(type)->has_e8m0;
+}
+
 static product product_of(uint32_t type, quant_act act, const void *weight, size_t n_rows,
                           size_t n_cols, const void *acts, size_t n_acts, float *out,
                           size_t out_stride) {
@@ -295,12 +303,12 @@ static product product_of(uint32_t type, quant_act act, const void *weight, size
 }
 
 void quant_matmul(uint32_t type, quant_act act, const void *weight, size_t n_rows, size_t n_cols,
-                  const void *acts, size_t n_acts, float *out, size_t out_stride) {
+                  const void *acts, size_t n_acts, float *out, size_t out_stride, void *scratch) {
     product p = product_of(type, act, weight, n_rows, n_cols, acts, n_acts, out, out_stride);
     if (act == QUANT_ACT_NONE)
         multiply_floats(&p);
     else if (!p.kernels->dot[type] || (p.kernels->strip[type] && n_acts >= MIN_STRIP_ACTS))
-        multiply_strips(&p);
+        multiply_strips(&p, scratch);
     else
         multiply_rows(&p);
 }

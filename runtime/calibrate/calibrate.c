@@ -1,6 +1,7 @@
 /* Collecting importance matrices. */
 #include "runtime/calibrate/calibrate.h"
 
+#include <inttypes.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -14,6 +15,18 @@ typedef struct collector {
 
 rt_calibrate_opts rt_calibrate_defaults(void) {
     return (rt_calibrate_opts){.n_ctx = 512, .bos = -1};
+}
+
+gguf_code rt_calibrate_n_chunks(size_t n_tokens, const rt_calibrate_opts *opts, uint32_t *n_chunks,
+                                gguf_error *err) {
+    size_t n = opts->n_ctx ? n_tokens / opts->n_ctx : 0;
+    if (n == 0)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "too few tokens to calibrate with: %zu, where one chunk has %" PRIu32,
+                         n_tokens, opts->n_ctx);
+    if (opts->n_chunks && n > opts->n_chunks) n = opts->n_chunks;
+    *n_chunks = n < UINT32_MAX ? (uint32_t)n : UINT32_MAX;
+    return GGUF_OK;
 }
 
 static void add_row(double *sums, const float *row, size_t n_cols) {
@@ -130,10 +143,10 @@ static size_t group_size(const rt_model *model, const rt_calibrate_opts *opts, s
 gguf_code rt_calibrate_importance(const rt_model *model, const int32_t *tokens, size_t n_tokens,
                                   const rt_calibrate_opts *opts, quant_imatrix *im,
                                   uint32_t *n_done, gguf_error *err) {
-    size_t n_ctx = opts->n_ctx < n_tokens ? opts->n_ctx : n_tokens;
-    if (n_ctx == 0) return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "the text is empty");
-    size_t n_chunks = n_tokens / n_ctx, n_together = group_size(model, opts, n_ctx);
-    if (opts->n_chunks && opts->n_chunks < n_chunks) n_chunks = opts->n_chunks;
+    uint32_t n_chunks = 0;
+    gguf_code code = rt_calibrate_n_chunks(n_tokens, opts, &n_chunks, err);
+    if (code) return code;
+    size_t n_ctx = opts->n_ctx, n_together = group_size(model, opts, n_ctx);
     rt_session_opts session_opts = rt_session_defaults();
     session_opts.n_ctx = (uint32_t)n_ctx;
     session_opts.n_seqs = (uint32_t)n_together;
@@ -146,9 +159,9 @@ gguf_code rt_calibrate_importance(const rt_model *model, const int32_t *tokens, 
     uint32_t done = opts->n_skip;
     chunk_group group = {malloc(n_together * n_ctx * sizeof *tokens),
                          malloc(n_together * sizeof(rt_span)), n_ctx};
-    gguf_code code = group.tokens && group.spans
-                         ? rt_session_new(model, &session_opts, &session, err)
-                         : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    code = group.tokens && group.spans
+               ? rt_session_new(model, &session_opts, &session, err)
+               : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     if (!code) code = rt_session_set_hook(session, collect, &c, err);
     if (!code) code = run_all(session, &c, &group, tokens, n_chunks, n_together, opts, &done, err);
     if (n_done) *n_done = done;

@@ -25,10 +25,23 @@ typedef struct rt_calibrate_opts {
 
 rt_calibrate_opts rt_calibrate_defaults(void);
 
+/* Fewer chunks say little about a model: callers warn of them. */
+enum { RT_FEW_CHUNKS = 20 };
+
+/* How many chunks a text of n_tokens is, at most opts->n_chunks.
+ * Errors: GGUF_E_USAGE less than one: what so little text shows harms a model. */
+gguf_code rt_calibrate_n_chunks(size_t n_tokens, const rt_calibrate_opts *opts, uint32_t *n_chunks,
+                                gguf_error *err);
+
+/* What decides the numbers of a calibration: all tokens, n_ctx, n_chunks, bos and precision of the
+ * options, the instruction set, and the model: its header, and samples of every tensor's data. */
+uint64_t rt_calibrate_hash(const rt_model *model, const int32_t *tokens, size_t n_tokens,
+                           const rt_calibrate_opts *opts);
+
 /* Add the squares of every weight's inputs to `im`, chunk by chunk of n_ctx tokens; an incomplete
- * last chunk is left out unless it is the only one. n_done  chunks in `im`; may be
- * NULL
- * Errors: of sessions; GGUF_E_USAGE no tokens; GGUF_E_NONFINITE an input overflows;
+ * last chunk is left out.
+ *   n_done  chunks in `im`; may be NULL
+ * Errors: of sessions; those of rt_calibrate_n_chunks; GGUF_E_NONFINITE an input overflows;
  * GGUF_E_CANCELLED; GGUF_E_NOMEM. The result does not depend on the number of threads. */
 gguf_code rt_calibrate_importance(const rt_model *model, const int32_t *tokens, size_t n_tokens,
                                   const rt_calibrate_opts *opts, quant_imatrix *im,

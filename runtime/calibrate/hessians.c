@@ -49,28 +49,35 @@ static gguf_code no_memory(gguf_error *err) {
 
 /* ---- the stream -------------------------------------------------------------------------- */
 
+/* posix_fallocate returns what is wrong, and leaves errno alone. */
+static bool reserve_space(int fd, size_t n_bytes) {
+    int failure = posix_fallocate(fd, 0, (off_t)n_bytes);
+    if (failure) errno = failure;
+    return failure == 0;
+}
+
 /* A file without a name: it goes when the process does. */
-static void *map_file(const char *folder, size_t n_bytes, gguf_error *err) {
+static gguf_code map_file(const char *folder, size_t n_bytes, float **out, gguf_error *err) {
     int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
     void *p = MAP_FAILED;
-    if (fd >= 0 && posix_fallocate(fd, 0, (off_t)n_bytes) == 0)
+    if (fd >= 0 && reserve_space(fd, n_bytes))
         p = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-    if (p == MAP_FAILED)
-        gguf_fail(err, errno == ENOSPC ? GGUF_E_NOSPACE : GGUF_E_IO, folder, GGUF_NO_OFFSET,
-                  "cannot keep %zu bytes of activations there: %s", n_bytes, strerror(errno));
+    int failure = errno;
     if (fd >= 0) close(fd);
-    return p == MAP_FAILED ? NULL : p;
+    *out = p == MAP_FAILED ? NULL : p;
+    if (*out) return GGUF_OK;
+    bool full = failure == ENOSPC || failure == EDQUOT || failure == EFBIG;
+    return gguf_fail(err, full ? GGUF_E_NOSPACE : GGUF_E_IO, folder, GGUF_NO_OFFSET,
+                     "cannot keep %zu bytes of activations there: %s", n_bytes, strerror(failure));
 }
 
 static gguf_code allocate_stream(rt_hessians *h, const char *folder, gguf_error *err) {
     size_t n_embd = rt_model_hparams(h->model)->n_embd;
     h->stream_bytes = h->n_chunks * h->n_ctx * n_embd * sizeof(float);
     h->mapped = h->stream_bytes > MAX_STREAM_BYTES;
-    if (h->mapped)
-        h->stream = map_file(folder, h->stream_bytes, err);
-    else if (!(h->stream = malloc(h->stream_bytes)))
-        return no_memory(err);
-    return h->stream ? GGUF_OK : GGUF_E_IO;
+    if (h->mapped) return map_file(folder, h->stream_bytes, &h->stream, err);
+    h->stream = malloc(h->stream_bytes);
+    return h->stream ? GGUF_OK : no_memory(err);
 }
 
 static float *chunk_at(const rt_hessians *h, size_t i) {
@@ -93,16 +100,17 @@ static gguf_code open_session(rt_hessians *h, gguf_error *err) {
 gguf_code rt_hessians_new(const rt_model *model, const int32_t *tokens, size_t n_tokens,
                           const rt_calibrate_opts *opts, const char *folder, double damp,
                           rt_hessians **out, gguf_error *err) {
+    uint32_t n_chunks = 0;
     *out = NULL;
-    rt_chunks chunks = rt_chunks_of(tokens, n_tokens, opts->n_ctx, opts->n_chunks, opts->bos);
-    if (chunks.n == 0)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "the text is empty");
+    gguf_code code = rt_calibrate_n_chunks(n_tokens, opts, &n_chunks, err);
+    if (code) return code;
+    rt_chunks chunks = rt_chunks_of(tokens, n_tokens, opts->n_ctx, n_chunks, opts->bos);
     rt_hessians *h = calloc(1, sizeof *h);
     if (!h) return no_memory(err);
     *h = (rt_hessians){.model = model, .opts = *opts, .damp = damp};
     h->n_ctx = chunks.n_ctx;
     h->n_chunks = chunks.n;
-    gguf_code code = open_session(h, err);
+    code = open_session(h, err);
     if (!code) code = allocate_stream(h, folder, err);
     if (!code) code = rt_chunks_each(&chunks, embed_chunk, h, err);
     if (code)

@@ -13,7 +13,7 @@ typedef struct rt_hessians rt_hessians;
  * layer at hand.
  *   folder  where the stream lies when it is larger than half a GiB
  *   damp    see quant_hessian_factor
- * Errors: of sessions, GGUF_E_USAGE no whole chunk of tokens, GGUF_E_IO, GGUF_E_NOMEM. */
+ * Errors: of sessions, those of rt_calibrate_n_chunks, GGUF_E_IO, GGUF_E_NOSPACE, GGUF_E_NOMEM. */
 gguf_code rt_hessians_new(const rt_model *model, const int32_t *tokens, size_t n_tokens,
                           const rt_calibrate_opts *opts, const char *folder, double damp,
                           rt_hessians **out, gguf_error *err);

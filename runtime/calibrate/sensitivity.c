@@ -16,10 +16,12 @@ typedef struct prober {
     rt_probe_opts opts;
     rt_session *session;
     size_t n_ctx, n_chunks, n_embd, n_vocab, n_layer;
-    float *streams; /* [n_layer + 1][n_chunks][n_ctx][n_embd], before each layer and the head */
-    float *base;    /* [n_chunks][n_ctx][n_vocab] log probabilities */
-    float *x;       /* [n_ctx][n_embd] */
-    float *logits;  /* [n_ctx][n_vocab] */
+    float *streams;   /* [n_layer + 1][n_chunks][n_ctx][n_embd], before each layer and the head */
+    float *base;      /* [n_chunks][n_ctx][n_vocab] log probabilities */
+    float *x;         /* [n_ctx][n_embd] */
+    float *logits;    /* [n_ctx][n_vocab] */
+    rt_layer *layers; /* [n_layer] the model's own, which a probe changes */
+    rt_weight output;
 } prober;
 
 rt_probe_opts rt_probe_defaults(void) {
@@ -47,6 +49,7 @@ static void move_weight(rt_weight *w, const rows *from, const rows *to) {
     w->mat_bytes = w->mat_bytes / from->row_bytes * to->row_bytes;
     w->row_bytes = to->row_bytes;
     w->type = to->type;
+    w->placed = NULL;
 }
 
 /* Every matrix of the model that reads the rows `from` reads `to` instead; the lookup of embeddings
@@ -58,6 +61,11 @@ static void move_weights(rt_model *model, const rows *from, const rows *to) {
                                               rt_layer_slots.matrices[i].field),
                         from, to);
     move_weight(&model->output, from, to);
+}
+
+static void restore_weights(prober *p) {
+    memcpy(p->model->layers, p->layers, p->n_layer * sizeof *p->layers);
+    p->model->output = p->output;
 }
 
 static gguf_code requantise(const rt_probe *p, const gguf_tensor *t, const rows *from, uint8_t *out,
@@ -153,20 +161,28 @@ static gguf_code try_probe(prober *p, rt_probe *probe, gguf_error *err) {
     if (!code) {
         move_weights(p->model, &from, &to);
         code = run_probe(p, probe, err);
-        move_weights(p->model, &to, &from);
+        restore_weights(p);
     }
     free(copy);
     return code;
+}
+
+/* The layer that a tensor belongs to, or -1. Names end where their length says. */
+static int64_t layer_of(gguf_str name) {
+    char text[GGUF_MAX_TENSOR_NAME + 1];
+    unsigned layer = 0;
+    if (name.len >= sizeof text) return -1;
+    memcpy(text, name.ptr, name.len);
+    text[name.len] = '\0';
+    return sscanf(text, "blk.%9u.", &layer) == 1 ? (int64_t)layer : -1;
 }
 
 /* Two for each weight that a token meets from the layer on. */
 static double flops_of(const prober *p, const rt_probe *probe) {
     double n_weights = (double)p->n_vocab * (double)p->n_embd;
     for (size_t i = 0; i < gguf_file_n_tensors(p->model->file); i++) {
-        unsigned layer = 0;
         const gguf_tensor *t = gguf_file_tensor(p->model->file, i);
-        if (sscanf(t->name.ptr, "blk.%u.", &layer) == 1 && layer >= probe->layer)
-            n_weights += (double)gguf_tensor_n_elems(t);
+        if (layer_of(t->name) >= (int64_t)probe->layer) n_weights += (double)gguf_tensor_n_elems(t);
     }
     return 2 * n_weights * (double)(p->n_chunks * p->n_ctx);
 }
@@ -206,7 +222,10 @@ static gguf_code prepare(prober *p, const rt_chunks *chunks, gguf_error *err) {
     p->base = malloc(n_rows * p->n_vocab * sizeof(float));
     p->x = malloc(p->n_ctx * p->n_embd * sizeof(float));
     p->logits = malloc(p->n_ctx * p->n_vocab * sizeof(float));
-    if (!p->streams || !p->base || !p->x || !p->logits) return no_memory(err);
+    p->layers = malloc(p->n_layer * sizeof *p->layers + 1);
+    if (!p->streams || !p->base || !p->x || !p->logits || !p->layers) return no_memory(err);
+    memcpy(p->layers, p->model->layers, p->n_layer * sizeof *p->layers);
+    p->output = p->model->output;
     rt_session_opts session = rt_session_defaults();
     session.n_ctx = session.n_batch = (uint32_t)p->n_ctx;
     session.n_threads = p->opts.n_threads;
@@ -227,5 +246,6 @@ gguf_code rt_measure_probes(rt_model *model, const int32_t *tokens, size_t n_tok
     free(p.base);
     free(p.x);
     free(p.logits);
+    free(p.layers);
     return code;
 }

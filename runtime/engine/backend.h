@@ -114,6 +114,9 @@ typedef struct rt_backend_ops {
     /* The bytes at src: in `room`, which has n_bytes, or where they lie if the host can see them.
      * Valid until the next operation. */
     const void *(*look)(rt_backend *backend, rt_off src, uint64_t n_bytes, void *room);
+    /* What a product or a lookup since the last call found not to be finite in its weight's own
+     * numbers: the first such block, where the file has it; NULL: nothing. */
+    const uint8_t *(*take_fault)(rt_backend *backend);
     /* Wait until all is done. Returns the first failure since the last call, and forgets it. */
     gguf_code (*sync)(rt_backend *backend, gguf_error *err);
 

@@ -1,6 +1,7 @@
 /* The forward pass: what is computed, in which order. How is the backend's business. */
 #include "runtime/engine/ops.h"
 #include "runtime/model/rope_freqs.h"
+#include "runtime/model/weights_check.h"
 
 #include <string.h>
 
@@ -20,13 +21,19 @@ void rt_session_move(rt_session *session, uint32_t place) {
     session->backend = to;
 }
 
+/* A weight that is not finite is the cause of whatever else went wrong. */
 gguf_code rt_session_sync(rt_session *session, gguf_error *err) {
-    gguf_code code = GGUF_OK;
+    gguf_error failure = {0};
+    const uint8_t *fault = NULL;
     for (uint32_t p = 0; p < session->layout.n_places; p++) {
-        gguf_code other = session->places[p]->ops->sync(session->places[p], code ? NULL : err);
-        if (!code) code = other;
+        rt_backend *place = session->places[p];
+        place->ops->sync(place, failure.code ? NULL : &failure);
+        const uint8_t *found = place->ops->take_fault(place);
+        if (!fault) fault = found;
     }
-    return code;
+    if (fault) return rt_weights_fail(session->model, fault, err);
+    if (failure.code && err && !err->code) *err = failure;
+    return failure.code;
 }
 
 /* ---- layers ------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -27,20 +28,56 @@ gguf_code rt_allocate(uint64_t n_bytes, uint8_t **out, gguf_error *err) {
     return GGUF_OK;
 }
 
-/* The first number in a line of `path` that `form` reads, or UINT64_MAX. */
-static uint64_t read_number(const char *path, const char *form) {
-    char line[128];
-    uint64_t n = UINT64_MAX;
-    FILE *f = fopen(path, "re");
-    if (!f) return n;
-    while (fgets(line, sizeof line, f) && sscanf(line, form, &n) != 1) continue;
-    fclose(f);
-    return n;
+/* ---- what is left ------------------------------------------------------------------------ */
+
+/* The first number in a line of a file of `folder` that `form` reads, or `absent`. */
+static uint64_t read_number(const char *folder, const char *name, const char *form,
+                            uint64_t absent) {
+    char path[4096], line[128];
+    uint64_t n;
+    int len = snprintf(path, sizeof path, "%s/%s", folder, name);
+    FILE *f = len > 0 && (size_t)len < sizeof path ? fopen(path, "re") : NULL;
+    bool found = false;
+    while (f && !found && fgets(line, sizeof line, f)) found = sscanf(line, form, &n) == 1;
+    if (f) fclose(f);
+    return found ? n : absent;
 }
 
-uint64_t rt_available_bytes(void) {
-    uint64_t kib = read_number("/proc/meminfo", "MemAvailable: %" SCNu64);
-    uint64_t limit = read_number("/sys/fs/cgroup/memory.max", "%" SCNu64);
+/* What a control group's limit leaves. Pages of files count as used there, but go when memory is
+ * needed, as they do for MemAvailable. */
+static uint64_t left_in_group(const char *folder) {
+    uint64_t limit = read_number(folder, "memory.max", "%" SCNu64, UINT64_MAX);
+    uint64_t used = read_number(folder, "memory.current", "%" SCNu64, 0);
+    uint64_t files = read_number(folder, "memory.stat", "active_file %" SCNu64, 0) +
+                     read_number(folder, "memory.stat", "inactive_file %" SCNu64, 0);
+    if (limit == UINT64_MAX) return limit;
+    used = used > files ? used - files : 0;
+    return limit > used ? limit - used : 0;
+}
+
+/* The limits of the process's own group and of all around it hold together. */
+static uint64_t left_in_groups(const char *root) {
+    char folder[4096], group[2048] = "/", line[2048];
+    uint64_t least = UINT64_MAX;
+    snprintf(folder, sizeof folder, "%s/proc/self/cgroup", root);
+    FILE *f = fopen(folder, "re");
+    while (f && fgets(line, sizeof line, f))
+        if (sscanf(line, "0::%2047[^\n]", group) == 1) break;
+    if (f) fclose(f);
+    for (char *end = group + strlen(group); end; end = strrchr(group, '/')) {
+        *end = '\0';
+        int n = snprintf(folder, sizeof folder, "%s/sys/fs/cgroup%s", root, group);
+        uint64_t left = n > 0 && (size_t)n < sizeof folder ? left_in_group(folder) : UINT64_MAX;
+        if (left < least) least = left;
+    }
+    return least;
+}
+
+uint64_t rt_available_bytes(const char *root) {
+    char folder[4096];
+    snprintf(folder, sizeof folder, "%s/proc", root);
+    uint64_t kib = read_number(folder, "meminfo", "MemAvailable: %" SCNu64, UINT64_MAX);
     uint64_t available = kib > UINT64_MAX / 1024 ? UINT64_MAX : kib * 1024;
-    return limit < available ? limit : available;
+    uint64_t left = left_in_groups(root);
+    return left < available ? left : available;
 }

@@ -12,9 +12,10 @@
  * Errors: GGUF_E_NOMEM. */
 gguf_code rt_allocate(uint64_t n_bytes, uint8_t **out, gguf_error *err);
 
-/* What this process may still take: what the system has without swapping, within the limit of its
- * control group; UINT64_MAX where neither is known. */
-uint64_t rt_available_bytes(void);
+/* What this process may still take: what the system has without swapping, within what the limits of
+ * its control group and of those around it leave; UINT64_MAX where neither is known.
+ *   root  "", or a folder that has copies of /proc and /sys */
+uint64_t rt_available_bytes(const char *root);
 
 /* ---- nodes (NUMA) ------------------------------------------------------------------------ */
 

@@ -1,5 +1,6 @@
 /* What an embedding model makes of the rows of a text. */
 #include "runtime/model/model_internal.h"
+#include "runtime/model/weights_check.h"
 
 #include "quant/quant.h"
 
@@ -20,14 +21,27 @@ static void mean(const float *rows, size_t n, size_t n_cols, float *out) {
     }
 }
 
+/* These weights are multiplied here, and looked at here. */
+static gguf_code check(const rt_model *model, const rt_weight *w, gguf_error *err) {
+    if (!w->data || !rt_weight_is_new(w, 0)) return GGUF_OK;
+    const uint8_t *fault = rt_weight_fault(w, w->data, w->n_rows);
+    if (fault) return rt_weights_fail(model, fault, err);
+    rt_weight_passed(w, 0);
+    return GGUF_OK;
+}
+
 static void multiply(const rt_weight *w, const float *x, float *out) {
-    quant_matmul(w->type, QUANT_ACT_NONE, w->data, w->n_rows, w->n_cols, x, 1, out, w->n_rows);
+    quant_matmul(w->type, QUANT_ACT_NONE, w->data, w->n_rows, w->n_cols, x, 1, out, w->n_rows,
+                 NULL);
     for (uint32_t r = 0; r < w->n_rows && w->bias; r++) out[r] += w->bias[r];
 }
 
 /* Scores of the first row: output(tanh(dense(row))), without the parts that the model lacks. */
 static gguf_code rank(const rt_model *model, const float *row, float *out, gguf_error *err) {
     size_t n_embd = model->hparams.n_embd;
+    gguf_code code = check(model, &model->cls, err);
+    if (!code) code = check(model, &model->cls_output, err);
+    if (code) return code;
     float *hidden = malloc(n_embd * sizeof *hidden);
     if (!hidden) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     memcpy(hidden, row, n_embd * sizeof *hidden);

@@ -6,8 +6,18 @@
 /* ---- what may be evaluated ---------------------------------------------------------------------
  */
 
+gguf_code rt_check_tokens(const rt_model *model, const int32_t *tokens, size_t n, gguf_error *err) {
+    uint32_t n_vocab = model->hparams.n_vocab;
+    for (size_t i = 0; i < n; i++)
+        if (tokens[i] < 0 || (uint32_t)tokens[i] >= n_vocab)
+            return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                             "token %zu has the id %" PRId32 ", the vocabulary has %" PRIu32
+                             " tokens",
+                             i, tokens[i], n_vocab);
+    return GGUF_OK;
+}
+
 static gguf_code check_tokens(const rt_session *session, const rt_span *span, gguf_error *err) {
-    uint32_t n_vocab = session->model->hparams.n_vocab;
     uint32_t n_past = session->kv.seqs[span->seq].n_past;
     if (span->n > session->layout.n_ctx - n_past)
         return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET,
@@ -17,13 +27,7 @@ static gguf_code check_tokens(const rt_session *session, const rt_span *span, gg
     if (!session->model->hparams.causal && n_past != 0)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "the model sees in both directions: a sequence cannot be continued");
-    for (size_t i = 0; i < span->n; i++)
-        if (span->tokens[i] < 0 || (uint32_t)span->tokens[i] >= n_vocab)
-            return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                             "token %zu has the id %" PRId32 ", the vocabulary has %" PRIu32
-                             " tokens",
-                             i, span->tokens[i], n_vocab);
-    return GGUF_OK;
+    return rt_check_tokens(session->model, span->tokens, span->n, err);
 }
 
 static gguf_code check_span(const rt_session *session, const rt_span *spans, size_t i,
@@ -94,9 +98,17 @@ static void add_tokens(evaluation *e, const rt_span *span, uint32_t pos, size_t 
     session->batch.n += n;
 }
 
+/* Every sequence gives back what its window has passed, whether it is fed again or not: the pages
+ * suffice for all windows and one batch. Not before, so that a sequence can be truncated to any
+ * place in the batch that was accepted last. */
+static void slide_all(rt_kv *kv) {
+    for (uint32_t seq = 0; seq < kv->n_seqs; seq++) rt_kv_slide(kv, seq);
+}
+
 /* Take as many of the next tokens as the batch has room for. */
 static gguf_code fill_batch(evaluation *e, gguf_error *err) {
     rt_session *session = e->session;
+    slide_all(&session->kv);
     session->batch = (rt_batch){.tiles = session->tiles, .runs = session->runs};
     e->n_out = 0;
     while (e->span < e->n_spans) {
@@ -105,7 +117,6 @@ static gguf_code fill_batch(evaluation *e, gguf_error *err) {
         size_t n = left < room ? left : room;
         if (left && (n == 0 || (!session->model->hparams.causal && n < left))) break;
         uint32_t pos = session->kv.seqs[span->seq].n_past;
-        rt_kv_slide(&session->kv, span->seq);
         gguf_code code = rt_kv_reserve(&session->kv, RT_KV_WINDOW, span->seq, (uint32_t)n, err);
         if (code) return code;
         add_tokens(e, span, pos, n);

@@ -149,6 +149,7 @@ static gguf_code import_vocab(rt_import *import, gguf_error *err) {
                                      import->plan.meta, &report, err);
     for (size_t i = 0; i < report.n_warnings; i++)
         rt_import_add_warning(import, "%s", report.warnings[i]);
+    rt_vocab_report_clear(&report);
     return code;
 }
 
@@ -363,6 +364,7 @@ void rt_import_close(rt_import *import) {
     quant_plan_clear(&import->plan);
     json_decref(import->config);
     json_decref(import->class_defaults);
+    json_decref(import->quantisation);
     json_decref(import->adapter);
     rt_arch_close(import->arch);
     rt_import_clear_names(import);

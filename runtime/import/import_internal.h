@@ -26,6 +26,7 @@ struct rt_import {
     size_t n_unmet;             /* tensors of the description that names did not lead to */
     const json_t *inner_config; /* of the text model in a larger one, or NULL */
     const char *inner_name;     /* its name in config.json */
+    json_t *quantisation;       /* of a file of its own, or NULL */
     json_t *adapter;            /* adapter_config.json, if this is an adapter of its base model */
     bool is_embedding;          /* no head: a class without a task, or a folder with a pooling */
     char **warnings;

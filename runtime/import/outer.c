@@ -6,7 +6,8 @@
 #include <string.h>
 
 #define MAX_NAME       512
-#define MAX_EMBEDDINGS 16 /* candidates for a model's first tensor */
+#define MAX_EMBEDDINGS 4 /* candidates for a model's first tensor */
+#define MAX_OUTER      8 /* parts of an outer name */
 
 static const gguf_yaml *first_tensor(const rt_import *import) {
     const gguf_yaml *list = gguf_yaml_get(gguf_yaml_root(rt_arch_doc(import->arch)), "tensors");
@@ -71,7 +72,7 @@ static gguf_code try_prefixes(rt_import *import, const char *name, const char *o
                               rt_outer_name *out, bool *fits, gguf_error *err) {
     const char *const puts[] = {"", outermost};
     gguf_code code = GGUF_OK;
-    for (size_t n = 0; !code && !*fits;) {
+    for (size_t n = 0, depth = 0; !code && !*fits && depth <= MAX_OUTER; depth++) {
         for (size_t i = 0; i < 2 && !code && !*fits; i++) {
             if (n + strlen(puts[i]) == 0) continue;
             *out = (rt_outer_name){name, n, puts[i]};

@@ -7,7 +7,10 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <strings.h>
+#include <unistd.h>
 
 #define MAX_NAME 512
 
@@ -15,7 +18,27 @@ typedef const gguf_checkpoint_tensor tensor;
 
 static const json_t *config_of(const rt_import *import) {
     const json_t *config = rt_config_get(import, "quantization_config");
-    return config ? config : rt_config_get(import, "compression_config");
+    if (!config) config = rt_config_get(import, "compression_config");
+    return config ? config : import->quantisation;
+}
+
+/* Older GPTQ and AWQ checkpoints have their configuration in a file of its own. */
+static gguf_code load_own_file(rt_import *import, gguf_error *err) {
+    static const char *const files[][2] = {{"quantize_config.json", "gptq"},
+                                           {"quant_config.json", "awq"}};
+    gguf_code code = GGUF_OK;
+    for (size_t i = 0; i < 2 && !code && import->folder && !config_of(import); i++) {
+        char *path = NULL;
+        if (asprintf(&path, "%s/%s", import->folder, files[i][0]) < 0)
+            return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        if (access(path, F_OK) == 0)
+            code = gguf_json_load(path, GGUF_JSON_WIDE_INTS, &import->quantisation, err);
+        free(path);
+        json_t *config = import->quantisation;
+        if (json_is_object(config) && !json_object_get(config, "quant_method"))
+            json_object_set_new(config, "quant_method", json_string(files[i][1]));
+    }
+    return code;
 }
 
 static const char *text_of(const json_t *object, const char *name, const char *absent) {
@@ -63,18 +86,15 @@ static gguf_code check_tensors(rt_import *import, bool *are_floats, gguf_error *
     return GGUF_OK;
 }
 
-gguf_code rt_quantised_check(rt_import *import, gguf_error *err) {
+/* Which methods are read, and in which forms. */
+static gguf_code check_method(const rt_import *import, const char *method, gguf_error *err) {
     static const char *const methods[] = {"fp8", "fbgemm_fp8",         "mxfp4", "gptq",
                                           "awq", "compressed-tensors", NULL};
     static const char *const compressed[] = {"pack-quantized",  "int-quantized", "float-quantized",
                                              "naive-quantized", "dense",         NULL};
     static const char *const gptq[] = {"gptq", "gptq_v2", NULL};
     const json_t *config = config_of(import);
-    const char *method = text_of(config, "quant_method", "");
     const char *format = text_of(config, "format", "dense");
-    bool are_floats = false;
-    gguf_code code = import->ckpt ? check_tensors(import, &are_floats, err) : GGUF_OK;
-    if (code || are_floats || !config || !*method) return code;
     if (!one_of(method, methods)) return refuse(import, method, "", err);
     if (strcmp(method, "compressed-tensors") == 0 && !one_of(format, compressed))
         return refuse(import, method, format, err);
@@ -84,7 +104,15 @@ gguf_code rt_quantised_check(rt_import *import, gguf_error *err) {
     }
     if (strcmp(method, "awq") != 0) return GGUF_OK;
     const char *version = text_of(config, "version", "gemm");
-    return strcmp(version, "gemm") == 0 ? GGUF_OK : refuse(import, method, version, err);
+    return strcasecmp(version, "gemm") == 0 ? GGUF_OK : refuse(import, method, version, err);
+}
+
+gguf_code rt_quantised_check(rt_import *import, gguf_error *err) {
+    bool are_floats = false;
+    gguf_code code = load_own_file(import, err);
+    const char *method = text_of(config_of(import), "quant_method", "");
+    if (!code && import->ckpt) code = check_tensors(import, &are_floats, err);
+    return code || are_floats || !*method ? code : check_method(import, method, err);
 }
 
 bool rt_quantised_ignores(const char *name) {
@@ -133,7 +161,7 @@ static gguf_code fail(const parts *p, gguf_code code, const char *what, gguf_err
 
 static quant_bytes bytes_of(const rt_import *import, tensor *t) {
     quant_source s = rt_import_source(import, t);
-    return (quant_bytes){s.fd, s.off, s.memory, s.n_bytes};
+    return (quant_bytes){s.fd, s.off, s.memory, s.n_bytes, s.path};
 }
 
 static bool has_form(tensor *t, const char *dtype, uint32_t n_dims) {
@@ -185,7 +213,8 @@ static gguf_code read_gptq(const parts *p, quant_affine *a, gguf_error *err) {
     /* Single layers may have another number of bits than the config. */
     if (groups && groups->n_dims == 1 && groups->dims[0])
         bits = 32 * p->codes->dims[0] / groups->dims[0];
-    if (!bits && !rt_quantised_says_so(p->import))
+    /* Its zeros are stored in two ways, and only the config says in which. */
+    if (!rt_quantised_says_so(p->import))
         return fail(
             p, GGUF_E_UNSUPPORTED,
             "packed integers, as of GPTQ or AWQ, but config.json has no quantization_config", err);
@@ -246,7 +275,7 @@ static gguf_code read_shape(const parts *p, quant_affine *a, gguf_error *err) {
     if (b.memory)
         memcpy(raw, b.memory, b.n_bytes);
     else
-        code = gguf_read_at(b.fd, p->path, raw, b.n_bytes, b.off, err);
+        code = gguf_read_at(b.fd, b.path, raw, b.n_bytes, b.off, err);
     size_t size = shape->n_bytes / 2;
     for (size_t i = 0; i < size; i++) {
         a->n_rows |= (uint64_t)raw[i] << 8 * i;

@@ -223,7 +223,7 @@ static gguf_code plan_scaling(rt_import *import, const rt_stored *s, quant_plan_
                          scales->name.ptr, s->t->name.ptr);
     quant_source stored_scales = rt_import_source(import, scales);
     t->source.scales = (quant_bytes){stored_scales.fd, stored_scales.off, stored_scales.memory,
-                                     stored_scales.n_bytes};
+                                     stored_scales.n_bytes, stored_scales.path};
     return GGUF_OK;
 }
 

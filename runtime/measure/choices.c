@@ -62,12 +62,15 @@ static gguf_code check(const scorer *s, const rt_choice *choices, size_t n) {
     if (rt_model_is_embedder(s->session->model))
         return gguf_fail(s->err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
                          "an embedding model does not predict tokens");
-    for (size_t c = 0; c < n; c++)
+    gguf_code code = GGUF_OK;
+    for (size_t c = 0; c < n && !code; c++) {
         if (choices[c].first < 1 || choices[c].first >= choices[c].n)
             return gguf_fail(s->err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                              "choice %zu of %zu tokens cannot start at %zu", c, choices[c].n,
                              choices[c].first);
-    return GGUF_OK;
+        code = rt_check_tokens(s->session->model, choices[c].tokens, choices[c].n, s->err);
+    }
+    return code;
 }
 
 gguf_code rt_choices_score(rt_session *session, const rt_choice *choices, size_t n_choices,

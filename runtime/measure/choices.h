@@ -14,7 +14,8 @@ typedef struct rt_choice {
 /* ln of the probability of each continuation. What all choices begin with is evaluated once.
  *   session  with at least two sequences, whose tokens are forgotten, and a context of n - 1
  *   ln_p     [n_choices]
- * Errors: of sessions; GGUF_E_USAGE (first out of range), GGUF_E_NONFINITE, GGUF_E_NOMEM. */
+ * Errors: of sessions; GGUF_E_USAGE (first or a token id out of range), GGUF_E_NONFINITE,
+ * GGUF_E_NOMEM. */
 gguf_code rt_choices_score(rt_session *session, const rt_choice *choices, size_t n_choices,
                            double *ln_p, gguf_error *err);
 

@@ -171,8 +171,8 @@ static gguf_code run_chunk(meter *m, uint64_t number, gguf_error *err) {
 /* ---- measuring ----------------------------------------------------------------------------------
  */
 
-static gguf_code check_input(const rt_model *model, const rt_model *base, size_t n_tokens,
-                             const rt_quality_opts *opts, gguf_error *err) {
+static gguf_code check_input(const rt_model *model, const rt_model *base, const int32_t *tokens,
+                             size_t n_tokens, const rt_quality_opts *opts, gguf_error *err) {
     uint32_t n_vocab = rt_model_hparams(model)->n_vocab, n_ctx = opts->session.n_ctx;
     if (rt_model_is_embedder(model) || (base && rt_model_is_embedder(base)))
         return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
@@ -187,7 +187,8 @@ static gguf_code check_input(const rt_model *model, const rt_model *base, size_t
         return gguf_fail(err, GGUF_E_SHAPE, NULL, GGUF_NO_OFFSET,
                          "the model has %" PRIu32 " tokens in its vocabulary, the base %" PRIu32,
                          n_vocab, rt_model_hparams(base)->n_vocab);
-    return GGUF_OK;
+    /* The last token of a chunk is scored without being evaluated. */
+    return rt_check_tokens(model, tokens, n_tokens, err);
 }
 
 static gguf_code start_runner(const meter *m, runner *r, const rt_model *model, gguf_error *err) {
@@ -293,7 +294,7 @@ gguf_code rt_quality_measure(const rt_model *model, const rt_model *base, const 
     m.n_vocab = rt_model_hparams(model)->n_vocab;
     m.per_chunk = m.n_ctx - 1 - m.n_ctx / 2;
     *out = (rt_quality){0};
-    gguf_code code = check_input(model, base, n_tokens, opts, err);
+    gguf_code code = check_input(model, base, tokens, n_tokens, opts, err);
     if (code) return code;
     code = start(&m, model, base, err);
     for (uint64_t chunk = 0; chunk < m.n_chunks && !code; chunk++) code = run_chunk(&m, chunk, err);

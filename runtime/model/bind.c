@@ -60,6 +60,12 @@ static gguf_code find_shaped(binder *b, const char *name, rt_presence need, uint
     return fail_shape(b, *out, 1, n_rows, n_cols);
 }
 
+static gguf_code fail_number(binder *b, const gguf_tensor *t, size_t elem) {
+    return gguf_fail(b->err, GGUF_E_NONFINITE, gguf_file_shard_path(b->model->file, t->shard),
+                     (int64_t)t->file_off, "tensor '%.*s': element %zu is not finite",
+                     (int)t->name.len, t->name.ptr, elem);
+}
+
 /* Copy a tensor to f32, or on the first walk make room for it. */
 static gguf_code copy_vector(binder *b, const gguf_tensor *t, const float **field) {
     size_t n = t->dims[0] * t->dims[1];
@@ -67,6 +73,9 @@ static gguf_code copy_vector(binder *b, const gguf_tensor *t, const float **fiel
     if (!b->next_vector) return GGUF_OK;
     *field = b->next_vector;
     b->next_vector += n;
+    size_t bad =
+        quant_find_nonfinite(t->type, gguf_file_data(b->model->file, t), t->dims[1], t->dims[0]);
+    if (bad < n) return fail_number(b, t, bad);
     return quant_decode(t->type, gguf_file_data(b->model->file, t), t->dims[1], t->dims[0],
                         b->next_vector - n, b->err);
 }

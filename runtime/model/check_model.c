@@ -266,22 +266,29 @@ static void check_template(checker *k, const gguf_kv *kv) {
     rt_template_free(tpl);
 }
 
-static void check_templates(checker *k) {
+gguf_code rt_check_templates(const gguf_meta *meta, gguf_findings *findings, gguf_error *err) {
     static const char stem[] = "tokenizer.chat_template";
     size_t n = sizeof stem - 1;
-    for (size_t i = 0; i < gguf_meta_count(k->meta); i++) {
-        const gguf_kv *kv = gguf_meta_at(k->meta, i);
+    checker k = {meta, true, findings, err, GGUF_OK};
+    for (size_t i = 0; i < gguf_meta_count(meta); i++) {
+        const gguf_kv *kv = gguf_meta_at(meta, i);
         if (kv->key.len < n || memcmp(kv->key.ptr, stem, n) != 0) continue;
-        if (kv->key.len == n || kv->key.ptr[n] == '.') check_template(k, kv);
+        if (kv->key.len == n || kv->key.ptr[n] == '.') check_template(&k, kv);
     }
+    return k.code;
 }
 
-gguf_code rt_check_meta(const gguf_meta *meta, bool complete, gguf_findings *findings,
+gguf_code rt_check_keys(const gguf_meta *meta, bool complete, gguf_findings *findings,
                         gguf_error *err) {
     checker k = {meta, complete, findings, err, GGUF_OK};
     check_architecture(&k);
     check_general(&k);
     check_tokenizer(&k);
-    check_templates(&k);
     return k.code;
+}
+
+gguf_code rt_check_meta(const gguf_meta *meta, bool complete, gguf_findings *findings,
+                        gguf_error *err) {
+    gguf_code code = rt_check_keys(meta, complete, findings, err);
+    return code ? code : rt_check_templates(meta, findings, err);
 }

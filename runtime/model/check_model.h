@@ -12,13 +12,19 @@
 gguf_code rt_check_meta(const gguf_meta *meta, bool complete, gguf_findings *findings,
                         gguf_error *err);
 
+/* Its parts: keys and tokenizer; chat templates. */
+gguf_code rt_check_keys(const gguf_meta *meta, bool complete, gguf_findings *findings,
+                        gguf_error *err);
+gguf_code rt_check_templates(const gguf_meta *meta, gguf_findings *findings, gguf_error *err);
+
 /* Add what is wrong with the tensors of a model whose architecture is described: those that are
  * missing, and those whose shape is not what its keys say. Sets that are not complete or hold no
  * tensors, and what depends on facts that no key tells, are left alone. Errors: GGUF_E_NOMEM. */
 gguf_code rt_check_tensors(gguf_scan_set *set, gguf_error *err);
 
 /* Both checks, and that of the keys' form, for a file that is yet to be written: what would be
- * found in it. Errors: GGUF_E_NOMEM, those of gguf_header_encode. */
+ * found in it. A chat template is left alone: another engine may read what this one does not.
+ * Errors: GGUF_E_NOMEM, those of gguf_header_encode. */
 gguf_code rt_check_plan(const quant_plan *plan, gguf_findings *findings, gguf_error *err);
 
 #endif

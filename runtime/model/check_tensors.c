@@ -361,7 +361,7 @@ static gguf_code check_keys(const quant_plan *plan, gguf_findings *found, gguf_e
     gguf_scan *scan = NULL;
     gguf_code code = gguf_header_encode(plan->meta, NULL, 0, plan->alignment, &header, &n, err);
     if (!code) code = gguf_scan_from_memory(header, n, "the output", found, &scan, err);
-    if (!code) code = rt_check_meta(gguf_scan_meta(scan), true, found, err);
+    if (!code) code = rt_check_keys(gguf_scan_meta(scan), true, found, err);
     gguf_scan_close(scan);
     free(header);
     return code;

@@ -1,5 +1,6 @@
 /* A model: the file, its description, its numbers and its tensors. */
 #include "runtime/model/model_internal.h"
+#include "runtime/model/weights_check.h"
 
 #include <stdlib.h>
 
@@ -37,6 +38,7 @@ gguf_code rt_model_open(const char *path, rt_model **out, gguf_error *err) {
         code = rt_hparams_read(&facts, model->arch, &model->hparams, err);
     }
     if (!code) code = rt_model_bind(model, err);
+    if (!code) code = rt_weights_prepare(model, err);
     if (!code) code = rt_model_rope(model, err);
     if (code)
         rt_model_close(model);
@@ -50,6 +52,7 @@ void rt_model_close(rt_model *model) {
     free(model->rope_freqs[0]);
     free(model->repacked);
     free(model->vectors);
+    free(model->passed);
     free(model->layers);
     rt_arch_close(model->arch);
     gguf_file_close(model->file);

@@ -71,7 +71,8 @@ struct rt_model {
     rt_layer *layers;                      /* [n_layer] */
     uint8_t *repacked;                     /* owns what the weights' `repacked` point to */
     uint64_t repacked_bytes;
-    float *vectors; /* owns all norms, biases and factors */
+    atomic_uchar *passed; /* owns the weights' marks */
+    float *vectors;       /* owns all norms, biases and factors */
 };
 
 /* What the numbers of a model are read from. Rows of a table that is absent count as 1; its absence

@@ -4,6 +4,8 @@
 
 #include "libgguf/gguf.h"
 
+#include <stdatomic.h>
+
 /* A stack of matrices in the file's mapping, [n_mats][n_rows][n_cols] of `type`, and the bias of
  * their products. Most weights are one matrix. */
 typedef struct rt_weight {
@@ -11,6 +13,7 @@ typedef struct rt_weight {
     const void *data;      /* NULL: the model has no such matrix */
     const uint8_t *placed; /* the same as the CPU lays it down for itself, or NULL */
     const float *bias;     /* [n_mats][n_rows], matrices bias_stride apart; or NULL */
+    atomic_uchar *passed;  /* [n_mats] found finite, see weights_check.h; NULL: never looked at */
     uint32_t type;
     uint32_t n_mats, n_rows, n_cols;
     uint64_t row_bytes, mat_bytes;

@@ -2,6 +2,7 @@
 #include "runtime/tokenizer/vocab_internal.h"
 
 #include "libgguf/map.h"
+#include "libgguf/placeholder.h"
 
 #include <stdarg.h>
 #include <stdio.h>
@@ -61,8 +62,18 @@ bool rt_vocab_exists(rt_vocab *im, const char *name) {
     return access(im->path, F_OK) == 0;
 }
 
+static gguf_code load_file(rt_vocab *im, size_t max_bytes, char **text, size_t *n_bytes) {
+    gguf_code code = gguf_read_file(im->path, max_bytes, text, n_bytes, im->err);
+    if (code) return code;
+    code = gguf_placeholder_check(*text, *n_bytes, GGUF_EXPECTED_BINARY, im->path, im->err);
+    if (!code) return GGUF_OK;
+    free(*text);
+    *text = NULL;
+    return code;
+}
+
 gguf_code rt_vocab_load_text(rt_vocab *im, size_t max_bytes, char **text, size_t *n_bytes) {
-    if (im->folder) return gguf_read_file(im->path, max_bytes, text, n_bytes, im->err);
+    if (im->folder) return load_file(im, max_bytes, text, n_bytes);
     const gguf_memory_file *f = gguf_memory_file_named(im->memory, im->n_memory, im->path);
     if (f->n_bytes > max_bytes)
         return rt_vocab_fail(im, GGUF_E_LIMIT, "%zu bytes are over the limit of %zu", f->n_bytes,
@@ -118,6 +129,15 @@ gguf_code rt_vocab_token(rt_vocab *im, uint64_t id, gguf_str text, rt_token_type
     im->types[id] = type;
     im->scores[id] = score;
     return GGUF_OK;
+}
+
+bool rt_vocab_is_beyond(const rt_vocab *im, uint64_t id) {
+    return im->n_vocab_config && id >= im->n_vocab_config;
+}
+
+void rt_vocab_leave_out(rt_vocab *im, uint64_t id, gguf_str text) {
+    if (im->n_beyond < RT_MAX_BEYOND) im->beyond[im->n_beyond++] = text;
+    if (id > im->last_beyond) im->last_beyond = id;
 }
 
 gguf_str rt_vocab_text(rt_vocab *im, const char *prefix, gguf_str text) {
@@ -275,6 +295,54 @@ static void write_type_count(rt_vocab *im) {
         gguf_meta_set_u32(im->meta, "tokenizer.ggml.token_type_count", (uint32_t)n);
 }
 
+static bool is_in_templates(const rt_vocab *im, gguf_str text) {
+    static const char stem[] = "tokenizer.chat_template";
+    for (size_t i = 0; i < gguf_meta_count(im->meta); i++) {
+        const gguf_kv *kv = gguf_meta_at(im->meta, i);
+        gguf_str source;
+        if (kv->key.len >= sizeof stem - 1 && memcmp(kv->key.ptr, stem, sizeof stem - 1) == 0 &&
+            gguf_kv_str(kv, &source) && memmem(source.ptr, source.len, text.ptr, text.len))
+            return true;
+    }
+    return false;
+}
+
+/* The tokens around a text, by their texts in tokenizer_config.json. */
+static bool is_start_or_end(const rt_vocab *im, gguf_str text) {
+    static const char *const names[] = {"bos_token", "eos_token"};
+    for (size_t i = 0; i < 2; i++) {
+        const json_t *token = json_object_get(im->files[RT_FILE_TOKENIZER_CONFIG], names[i]);
+        if (json_is_object(token)) token = json_object_get(token, "content");
+        gguf_str named = rt_json_str(token);
+        if (named.ptr && named.len == text.len && memcmp(named.ptr, text.ptr, text.len) == 0)
+            return true;
+    }
+    return false;
+}
+
+static gguf_code fail_beyond(rt_vocab *im, gguf_str text, const char *use) {
+    return rt_vocab_fail(im, GGUF_E_FORMAT,
+                         "the token '%.*s', %s, is beyond the embedding's %u rows",
+                         (int)(text.len < 100 ? text.len : 100), text.ptr, use, im->n_vocab_config);
+}
+
+/* Tokens that were left out are no loss unless prompts are made of them. */
+static gguf_code check_beyond(rt_vocab *im) {
+    if (!im->n_beyond) return GGUF_OK;
+    for (size_t i = 0; i < im->n_beyond; i++) {
+        gguf_str text = im->beyond[i];
+        if (text.len && is_in_templates(im, text))
+            return fail_beyond(im, text, "which the chat template writes");
+        if (is_start_or_end(im, text)) return fail_beyond(im, text, "which begins or ends a text");
+    }
+    rt_vocab_warn(
+        im, "added tokens up to id %llu are left out, from '%.*s' on: the embedding has %u rows",
+        (unsigned long long)im->last_beyond,
+        (int)(im->beyond[0].len < 100 ? im->beyond[0].len : 100), im->beyond[0].ptr,
+        im->n_vocab_config);
+    return GGUF_OK;
+}
+
 static gguf_code import_all(rt_vocab *im) {
     for (size_t i = 0; i < RT_N_SPECIAL; i++) im->model_ids[i] = -1;
     gguf_code code = load_files(im);
@@ -284,6 +352,7 @@ static gguf_code import_all(rt_vocab *im) {
     if (!code) code = rt_vocab_read_special(im);
     if (!code) code = write_added(im);
     if (!code) code = write_user_defined(im);
+    if (!code) code = check_beyond(im);
     if (!code) code = gguf_meta_status(im->meta, im->err);
     import_clear(im);
     return code;

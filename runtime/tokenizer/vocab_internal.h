@@ -30,6 +30,8 @@ typedef struct rt_frame {
     bool known; /* the tokenizer states it */
 } rt_frame;
 
+#define RT_MAX_BEYOND 64
+
 typedef struct rt_vocab {
     const char *folder;             /* NULL: the files are in memory */
     const gguf_memory_file *memory; /* [n_memory] */
@@ -50,6 +52,10 @@ typedef struct rt_vocab {
     uint8_t *flags; /* RT_ADDED_*, with RT_ADDED_LISTED for added tokens */
     uint8_t *user_defined;
     uint32_t n;
+    /* added tokens that have no row in the embedding and are left out, the first of them */
+    gguf_str beyond[RT_MAX_BEYOND];
+    size_t n_beyond;
+    uint64_t last_beyond;
     char *arena; /* texts that are in none of the files */
     size_t arena_used, arena_room;
     gguf_index by_text;
@@ -78,6 +84,10 @@ void rt_vocab_warn(rt_vocab *im, const char *format, ...) __attribute__((format(
 gguf_code rt_vocab_reserve(rt_vocab *im, uint64_t n, uint64_t n_texts, uint64_t text_bytes);
 /* Errors: GGUF_E_FORMAT (id out of range), GGUF_E_DUPLICATE (it has another text). */
 gguf_code rt_vocab_token(rt_vocab *im, uint64_t id, gguf_str text, rt_token_type type, float score);
+/* Whether an added token has no row in the embedding. The model cannot read it, and readers refuse
+ * a file with more tokens than rows: it is left out. */
+bool rt_vocab_is_beyond(const rt_vocab *im, uint64_t id);
+void rt_vocab_leave_out(rt_vocab *im, uint64_t id, gguf_str text);
 /* A copy in the arena with a prefix; the room was reserved. */
 gguf_str rt_vocab_text(rt_vocab *im, const char *prefix, gguf_str text);
 /* Fill the holes and index the texts. Errors: GGUF_E_DUPLICATE, GGUF_E_NOMEM. */

@@ -38,7 +38,8 @@ static gguf_code measure_tokens(rt_vocab *im, const json_t *vocab, const json_t 
         if (!gguf_json_u64(json_object_get(value, "id"), &id) ||
             !json_is_string(json_object_get(value, "content")))
             return rt_vocab_fail(im, GGUF_E_FORMAT, "added token %zu without 'id' or 'content'", i);
-        measure(size, id, json_string_length(json_object_get(value, "content")));
+        if (!rt_vocab_is_beyond(im, id))
+            measure(size, id, json_string_length(json_object_get(value, "content")));
     }
     return GGUF_OK;
 }
@@ -88,6 +89,10 @@ static gguf_code put_added(rt_vocab *im, const json_t *added) {
         uint8_t flags = flags_of(token);
         bool control = (flags & RT_ADDED_SPECIAL) || rt_vocab_looks_special(text);
         gguf_json_u64(json_object_get(token, "id"), &id);
+        if (rt_vocab_is_beyond(im, id)) {
+            rt_vocab_leave_out(im, id, text);
+            continue;
+        }
         gguf_code code =
             rt_vocab_token(im, id, text, control ? RT_TOKEN_CONTROL : RT_TOKEN_USER_DEFINED,
                            im->has_scores ? -1000.0f : 0);

@@ -246,8 +246,8 @@ typedef struct added_size {
 
 static gguf_code measure_added(rt_vocab *im, uint64_t id, gguf_str text, bool special, void *ctx) {
     added_size *size = ctx;
-    (void)im;
     (void)special;
+    if (rt_vocab_is_beyond(im, id)) return GGUF_OK;
     size->n++;
     size->text_bytes += text.len;
     if (id >= size->n_ids && id < UINT32_MAX) size->n_ids = id + 1;
@@ -256,7 +256,9 @@ static gguf_code measure_added(rt_vocab *im, uint64_t id, gguf_str text, bool sp
 
 static gguf_code put_added(rt_vocab *im, uint64_t id, gguf_str text, bool special, void *ctx) {
     (void)ctx;
-    return add_token(im, id, text, special);
+    if (!rt_vocab_is_beyond(im, id)) return add_token(im, id, text, special);
+    rt_vocab_leave_out(im, id, text);
+    return GGUF_OK;
 }
 
 /* ---- the import -------------------------------------------------------------------------- */

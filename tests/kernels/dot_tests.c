@@ -269,8 +269,76 @@ START_TEST(repacked_rows_give_the_same_results) {
         }
         repacked_guarded(type, matrix, n_cols, n_acts, out);
         quant_matmul(type, quant_act_of(type), matrix, N_ROWS, n_cols, act_rows, n_acts,
-                     expected[0], N_ROWS);
+                     expected[0], N_ROWS, matmul_scratch);
         for (size_t t = 0; t < n_acts; t++) ck_assert_mem_eq(expected[t], out[t], sizeof out[t]);
+    }
+}
+END_TEST
+
+/* ---- stored numbers that are not finite -------------------------------------------------- */
+
+/* A matrix one stored number of which is infinite or NaN; the row that has it. */
+static size_t spoil_matrix(rng *r, uint32_t type, uint8_t *matrix, size_t n_rows, size_t n_cols) {
+    const gguf_type_layout *layout = gguf_type_layout_of(type);
+    const quant_traits *t = quant_traits_of(type);
+    static const float f32[2] = {NAN, -INFINITY};
+    static const uint16_t f16[2] = {0x7D55, 0x7C00}, bf16[2] = {0xFFC0, 0x7F80};
+    size_t n_blocks = n_rows * n_cols / layout->block_elems, block = rng_next(r) % n_blocks;
+    uint8_t *at = matrix + block * layout->block_bytes;
+    unsigned kind = rng_next(r) % 2;
+    if (type == GGUF_TYPE_F32)
+        memcpy(at, &f32[kind], sizeof f32[0]);
+    else if (type == GGUF_TYPE_BF16)
+        memcpy(at, &bf16[kind], sizeof bf16[0]);
+    else
+        memcpy(at + (t->n_f16 ? t->f16_off[rng_next(r) % t->n_f16] : 0), &f16[kind], sizeof f16[0]);
+    return block * layout->block_elems / n_cols;
+}
+
+static void check_shown(const char *what, uint32_t type, const float *out, size_t n_acts,
+                        size_t n_rows, size_t bad) {
+    for (size_t t = 0; t < n_acts; t++)
+        for (size_t row = 0; row < n_rows; row++)
+            ck_assert_msg(!isfinite(out[t * n_rows + row]) == (row == bad),
+                          "%s %s: row %zu of %zu, spoiled %zu: %g", what, gguf_type_name(type), row,
+                          n_rows, bad, (double)out[t * n_rows + row]);
+}
+
+/* What quant_product_shows_nonfinite promises, with zeros as activations too, however products are
+ * computed. */
+START_TEST(products_show_what_is_not_finite) {
+    enum { N_ROWS = 2 * QUANT_STRIP_ROWS, N_COLS = 1536 };
+    static uint8_t matrix[N_ROWS * N_COLS * 4], repacked[N_ROWS * N_COLS * 4];
+    static float plain[MAX_ACTS * N_COLS], out[MAX_ACTS * N_ROWS];
+    static _Alignas(64) uint8_t coded[MAX_ACTS * N_COLS * 4];
+    uint32_t type = all_types[_i];
+    rng r = {test_seed + (uint64_t)_i};
+    static const quant_act forms[] = {QUANT_ACT_NONE, QUANT_ACT_Q8, QUANT_ACT_Q8_K, QUANT_ACT_BF16};
+    for (int round = 0; round < 10; round++) {
+        size_t row_bytes = quant_row_bytes(type, N_COLS), n_acts = 1 + rng_next(&r) % MAX_ACTS;
+        for (size_t row = 0; row < N_ROWS; row++) {
+            make_rows(&r, type, N_COLS);
+            memcpy(matrix + row * row_bytes, weight_row, row_bytes);
+        }
+        size_t bad = spoil_matrix(&r, type, matrix, N_ROWS, N_COLS);
+        fill_pattern(&r, PATTERN_NORMAL, 0, plain, n_acts * N_COLS);
+        if (round % 4 == 0) memset(plain, 0, sizeof plain);
+        for (size_t a = 0; a < sizeof forms / sizeof forms[0]; a++) {
+            if (!quant_can_multiply(type, forms[a], N_COLS) ||
+                !quant_product_shows_nonfinite(type, forms[a]))
+                continue;
+            size_t act_bytes = quant_act_row_bytes(forms[a], N_COLS);
+            for (size_t t = 0; t < n_acts && forms[a]; t++)
+                quant_act_encode(forms[a], plain + t * N_COLS, N_COLS, coded + t * act_bytes);
+            quant_matmul(type, forms[a], matrix, N_ROWS, N_COLS,
+                         forms[a] ? (const void *)coded : plain, n_acts, out, N_ROWS,
+                         matmul_scratch);
+            check_shown("product", type, out, n_acts, N_ROWS, bad);
+            if (forms[a] != quant_act_of(type) || !quant_can_repack(type, N_ROWS)) continue;
+            quant_repack(type, matrix, N_ROWS, N_COLS, repacked);
+            quant_matmul_repacked(type, repacked, N_ROWS, N_COLS, coded, n_acts, out, N_ROWS);
+            check_shown("repacked product", type, out, n_acts, N_ROWS, bad);
+        }
     }
 }
 END_TEST
@@ -334,9 +402,9 @@ START_TEST(matmul_does_not_depend_on_grouping) {
     for (size_t row = 0; row < N_ROWS; row++)
         for (size_t t = 0; t < MAX_ACTS; t++)
             quant_matmul(type, quant_act_of(type), matrix + row * row_bytes, 1, N_COLS,
-                         act_rows + t * act_bytes, 1, &one[t][row], 1);
+                         act_rows + t * act_bytes, 1, &one[t][row], 1, matmul_scratch);
     quant_matmul(type, quant_act_of(type), matrix, N_ROWS, N_COLS, act_rows, MAX_ACTS, many[0],
-                 N_ROWS + 2);
+                 N_ROWS + 2, matmul_scratch);
     for (size_t t = 0; t < MAX_ACTS; t++) ck_assert_mem_eq(one[t], many[t], sizeof one[t]);
 }
 END_TEST
@@ -357,13 +425,13 @@ START_TEST(bf16_products_are_near_the_exact_ones) {
         for (size_t t = 0; t < N_ACTS; t++)
             quant_act_encode(QUANT_ACT_BF16, inputs[t], n_cols, coded + t * n_cols * 2);
         quant_matmul(GGUF_TYPE_BF16, QUANT_ACT_BF16, matrix, N_ROWS, n_cols, coded, N_ACTS, out[0],
-                     N_ROWS + 1);
+                     N_ROWS + 1, matmul_scratch);
         for (size_t t = 0; t < N_ACTS; t++) {
             quant_decode(GGUF_TYPE_BF16, coded + t * n_cols * 2, 1, n_cols, acts[t], NULL);
             product p = exact_product(weights, acts[t], n_cols);
             ck_assert(fabs((double)out[t][0] - p.value) <= product_bound(p, n_cols));
             quant_matmul(GGUF_TYPE_BF16, QUANT_ACT_BF16, matrix, 1, n_cols, coded + t * n_cols * 2,
-                         1, &alone, 1);
+                         1, &alone, 1, matmul_scratch);
             for (size_t k = 0; k < N_ROWS; k++) ck_assert_mem_eq(&out[t][k], &alone, sizeof alone);
         }
     }
@@ -388,7 +456,7 @@ START_TEST(floats_in_8_bits_are_near) {
         quant_act_encode(QUANT_ACT_Q8, inputs[t], N_COLS, coded + t * act_bytes);
     }
     quant_matmul(GGUF_TYPE_F32, QUANT_ACT_Q8, matrix, N_ROWS, N_COLS, coded, N_ACTS, out[0],
-                 N_ROWS + 1);
+                 N_ROWS + 1, matmul_scratch);
     for (size_t t = 0; t < N_ACTS; t++)
         for (size_t k = 0; k < N_ROWS; k++) {
             double value = 0, bound = 0;
@@ -403,7 +471,7 @@ START_TEST(floats_in_8_bits_are_near) {
             }
             ck_assert_double_le(fabs((double)out[t][k] - value), bound);
             quant_matmul(GGUF_TYPE_F32, QUANT_ACT_Q8, matrix[k], 1, N_COLS, coded + t * act_bytes,
-                         1, &alone, 1);
+                         1, &alone, 1, matmul_scratch);
             ck_assert_mem_eq(&out[t][k], &alone, sizeof alone);
         }
     ck_assert(!quant_can_multiply(GGUF_TYPE_F32, QUANT_ACT_Q8, N_COLS + 1));
@@ -419,12 +487,13 @@ START_TEST(reference_products_are_near_the_exact_ones) {
         static float rows[MAX_ACTS * MAX_COLS];
         for (size_t t = 0; t < MAX_ACTS; t++)
             memcpy(rows + t * n_cols, inputs[t], n_cols * sizeof(float));
-        quant_matmul(type, QUANT_ACT_NONE, weight_row, 1, n_cols, rows, MAX_ACTS, out, 1);
+        quant_matmul(type, QUANT_ACT_NONE, weight_row, 1, n_cols, rows, MAX_ACTS, out, 1,
+                     matmul_scratch);
         for (size_t t = 0; t < MAX_ACTS; t++) {
             product p = exact_product(weights, inputs[t], n_cols);
             ck_assert(fabs((double)out[t] - p.value) <= product_bound(p, n_cols));
             quant_matmul(type, QUANT_ACT_NONE, weight_row, 1, n_cols, rows + t * n_cols, 1, &again,
-                         1);
+                         1, matmul_scratch);
             ck_assert_mem_eq(&again, &out[t], sizeof again);
         }
     }
@@ -439,6 +508,7 @@ TCase *dot_tests(void) {
     tcase_add_loop_test(tests, products_are_near_the_exact_ones, 0, (int)n_all_types);
     tcase_add_loop_test(tests, strips_give_the_results_of_dots, 0, (int)n_all_types);
     tcase_add_loop_test(tests, repacked_rows_give_the_same_results, 0, (int)n_all_types);
+    tcase_add_loop_test(tests, products_show_what_is_not_finite, 0, (int)n_all_types);
     tcase_add_test(tests, float_products_are_near_the_exact_ones);
     tcase_add_loop_test(tests, matmul_does_not_depend_on_grouping, 0, (int)n_all_types);
     tcase_add_test(tests, floats_in_8_bits_are_near);

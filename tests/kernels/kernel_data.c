@@ -7,6 +7,8 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+_Alignas(64) uint8_t matmul_scratch[QUANT_MATMUL_SCRATCH_BYTES];
+
 uint32_t all_types[QUANT_N_TYPES];
 size_t n_all_types, n_read_types;
 uint64_t test_seed = 1;

@@ -6,6 +6,9 @@
 
 #include <check.h>
 
+/* For quant_matmul. */
+extern uint8_t matmul_scratch[QUANT_MATMUL_SCRATCH_BYTES];
+
 /* ---- numbers ----------------------------------------------------------------------------- */
 
 typedef struct rng {

@@ -137,7 +137,8 @@ START_TEST(types_that_are_only_read_multiply) {
         if (quant_find_nonfinite(type, out, N_ROWS, N_COLS) < N_ROWS * N_COLS) continue;
         fill_pattern(&r, PATTERN_NORMAL, 0, a, N_ACTS * N_COLS);
         quant_decode(type, out, N_ROWS, N_COLS, w, NULL);
-        quant_matmul(type, QUANT_ACT_NONE, out, N_ROWS, N_COLS, a, N_ACTS, y, N_ROWS);
+        quant_matmul(type, QUANT_ACT_NONE, out, N_ROWS, N_COLS, a, N_ACTS, y, N_ROWS,
+                     matmul_scratch);
         for (size_t k = 0; k < N_ROWS * N_ACTS; k++) {
             double sum = 0, size = 0;
             for (size_t c = 0; c < N_COLS; c++) {

@@ -202,6 +202,30 @@ START_TEST(memory_nodes_from_files) {
 }
 END_TEST
 
+/* What the limits leave, of the group and of those around it; files give way. */
+START_TEST(available_memory_from_files) {
+    make_root();
+    ck_assert_uint_eq(rt_available_bytes(root), UINT64_MAX);
+    put("proc/meminfo", "MemTotal: 9000 kB\nMemAvailable: 8000 kB\n");
+    ck_assert_uint_eq(rt_available_bytes(root), 8000 << 10);
+    put("sys/fs/cgroup/memory.max", "max\n");
+    ck_assert_uint_eq(rt_available_bytes(root), 8000 << 10);
+    put("proc/self/cgroup", "1:cpu:/x\n0::/jobs/one\n");
+    put("sys/fs/cgroup/jobs/memory.max", "4096000\n");
+    put("sys/fs/cgroup/jobs/memory.current", "3000000\n");
+    ck_assert_uint_eq(rt_available_bytes(root), 1096000);
+    put("sys/fs/cgroup/jobs/one/memory.max", "2000000\n");
+    put("sys/fs/cgroup/jobs/one/memory.current", "1500000\n");
+    ck_assert_uint_eq(rt_available_bytes(root), 500000);
+    put("sys/fs/cgroup/jobs/one/memory.stat",
+        "anon 5\ninactive_anon 7\nactive_file 200000\ninactive_file 100000\n");
+    ck_assert_uint_eq(rt_available_bytes(root), 800000);
+    put("sys/fs/cgroup/jobs/one/memory.current", "2300001\n");
+    ck_assert_uint_eq(rt_available_bytes(root), 0);
+    remove_root();
+}
+END_TEST
+
 /* Also on a machine with one node, which then has all pages. */
 START_TEST(memory_is_interleaved) {
     rt_memory_nodes nodes = {.mask = {1}, .n_nodes = 1};
@@ -263,6 +287,7 @@ int main(void) {
     tcase_add_test(tc, few_samples);
     tcase_add_test(tc, machine_from_files);
     tcase_add_test(tc, memory_nodes_from_files);
+    tcase_add_test(tc, available_memory_from_files);
     tcase_add_test(tc, memory_is_interleaved);
     tcase_add_test(tc, energy);
     suite_add_tcase(suite, tc);

@@ -2,9 +2,12 @@
 #include "libgguf/map.h"
 #include "quant/plan.h"
 #include "quant/quant.h"
+#include "quant/source.h"
 #include "tests/unit/unit.h"
 
 #include <math.h>
+#include <sys/wait.h>
+#include <unistd.h>
 
 #define N_ROWS 24
 #define N_COLS 64
@@ -260,6 +263,266 @@ START_TEST(interrupted_runs_go_on) {
 }
 END_TEST
 
+/* Pieces are those of the plan: any number of threads and any memory finds what another run noted,
+ * also where its steps are smaller than a piece. */
+START_TEST(other_threads_and_memory_go_on) {
+    enum { MANY_ROWS = 1200, MANY_COLS = 512, PIECE_ROWS = 512 };
+    gguf_error err = {0};
+    gguf_pool *pool;
+    size_t n, n_expected;
+    float *numbers = malloc(MANY_ROWS * MANY_COLS * sizeof *numbers);
+    for (int i = 0; i < MANY_ROWS * MANY_COLS; i++) numbers[i] = (float)(i % 1013) - 500;
+    quant_plan plan;
+    start_plan(&plan);
+    quant_plan_tensor t = memory_tensor("many.weight", GGUF_TYPE_Q8_0);
+    t.out.dims[0] = t.n_cols = MANY_COLS;
+    t.out.dims[1] = t.n_rows = MANY_ROWS;
+    t.source.memory = numbers;
+    t.source.n_bytes = MANY_ROWS * MANY_COLS * sizeof *numbers;
+    unit_ok(quant_plan_add(&plan, &t, &err), err);
+    unit_ok(quant_plan_finish(&plan, &err), err);
+    const char *path = unit_temp("many.gguf");
+    unit_ok(execute(&plan, path, 1, 1 << 20, &err), err);
+    unsigned char *expected = unit_read(path, &n_expected);
+    unlink(path);
+    for (unsigned n_threads = 1; n_threads <= 3; n_threads++) {
+        uint64_t resumed = 0;
+        interruption i = {.after_bytes = 1};
+        quant_execute_opts opts = quant_execute_defaults();
+        opts.resume = true;
+        opts.max_memory_bytes = UINT64_C(1) << 14 * n_threads;
+        opts.cancel = &i.cancel;
+        opts.progress = interrupt;
+        opts.progress_ctx = &i;
+        unit_ok(gguf_pool_new(1, &pool, &err), err);
+        ck_assert_int_eq(quant_execute(&plan, path, pool, &opts, &err), GGUF_E_CANCELLED);
+        gguf_pool_free(pool);
+        err = (gguf_error){0};
+        opts = quant_execute_defaults();
+        opts.resume = true;
+        opts.max_memory_bytes = UINT64_C(1) << (30 - 8 * n_threads);
+        opts.resumed_bytes = &resumed;
+        unit_ok(gguf_pool_new(n_threads, &pool, &err), err);
+        unit_ok(quant_execute(&plan, path, pool, &opts, &err), err);
+        gguf_pool_free(pool);
+        ck_assert_uint_eq(resumed, PIECE_ROWS * quant_row_bytes(GGUF_TYPE_Q8_0, MANY_COLS));
+        unsigned char *bytes = unit_read(path, &n);
+        ck_assert_uint_eq(n, n_expected);
+        ck_assert_mem_eq(bytes, expected, n);
+        free(bytes);
+        unlink(path);
+    }
+    free(expected);
+    free(numbers);
+    quant_plan_clear(&plan);
+}
+END_TEST
+
+/* ---- several processes ------------------------------------------------------------------- */
+
+/* Two tensors of several pieces, and a small one. */
+static void build_large(quant_plan *plan, float *numbers) {
+    enum { MANY_ROWS = 2000, MANY_COLS = 512 };
+    gguf_error err = {0};
+    for (int i = 0; i < MANY_ROWS * MANY_COLS; i++) numbers[i] = (float)(i % 1013) - 500;
+    start_plan(plan);
+    static const char *const names[] = {"a.weight", "b.weight", "c.weight"};
+    for (uint64_t i = 0; i < 3; i++) {
+        quant_plan_tensor t = memory_tensor(names[i], i ? GGUF_TYPE_Q4_0 : GGUF_TYPE_Q8_0);
+        t.stage = i == 2;
+        t.out.dims[0] = t.n_cols = MANY_COLS;
+        t.out.dims[1] = t.n_rows = i == 1 ? 7 : MANY_ROWS;
+        t.source.memory = numbers;
+        t.source.n_bytes = t.n_rows * MANY_COLS * sizeof *numbers;
+        unit_ok(quant_plan_add(plan, &t, &err), err);
+    }
+    plan->split.max_tensors = 2;
+    unit_ok(quant_plan_finish(plan, &err), err);
+}
+
+static gguf_code run_part(quant_plan *plan, const char *path, uint32_t part, uint32_t n_parts,
+                          const quant_execute_opts *opts, quant_job **job, gguf_error *err) {
+    gguf_pool *pool;
+    *err = (gguf_error){0};
+    gguf_code code = *job ? GGUF_OK : quant_job_open(plan, path, part, n_parts, opts, job, err);
+    if (!code) code = gguf_pool_new(1 + part % 2, &pool, err);
+    if (code) return code;
+    code = quant_job_run(*job, pool, err);
+    gguf_pool_free(pool);
+    return code;
+}
+
+/* A process that joins, does its part and leaves. */
+static pid_t fork_part(quant_plan *plan, const char *path, uint32_t part, uint32_t n_parts,
+                       const quant_execute_opts *opts) {
+    pid_t child = fork();
+    ck_assert_int_ge(child, 0);
+    if (child) return child;
+    quant_job *job = NULL;
+    gguf_error err;
+    gguf_code code = run_part(plan, path, part, n_parts, opts, &job, &err);
+    quant_job_close(job);
+    _exit((int)code);
+}
+
+static void check_files(const char *path, unsigned char *const expected[2], const size_t n[2]) {
+    char shard[600];
+    for (uint32_t no = 0; no < 2; no++) {
+        size_t n_bytes;
+        ck_assert_int_eq(quant_shard_path(path, 2, no, shard, sizeof shard, NULL), GGUF_OK);
+        unsigned char *bytes = unit_read(shard, &n_bytes);
+        ck_assert_uint_eq(n_bytes, n[no]);
+        ck_assert_mem_eq(bytes, expected[no], n_bytes);
+        free(bytes);
+        unlink(shard);
+    }
+}
+
+static void read_files(const char *path, unsigned char *bytes[2], size_t n[2]) {
+    char shard[600];
+    for (uint32_t no = 0; no < 2; no++) {
+        ck_assert_int_eq(quant_shard_path(path, 2, no, shard, sizeof shard, NULL), GGUF_OK);
+        bytes[no] = unit_read(shard, &n[no]);
+        unlink(shard);
+    }
+}
+
+static void check_no_journals(const char *path) {
+    char journal[600];
+    for (int part = 0; part < 5; part++) {
+        snprintf(journal, sizeof journal, part ? "%s.part.journal-%d" : "%s.part.journal", path,
+                 part);
+        ck_assert_int_ne(access(journal, F_OK), 0);
+    }
+}
+
+/* Any number of processes writes the bytes of one, and says what the tensors lost in all. */
+START_TEST(several_processes_share_a_plan) {
+    float *numbers = malloc(2000 * 512 * sizeof *numbers);
+    unsigned char *expected[2];
+    size_t n[2];
+    gguf_error err;
+    quant_plan plan;
+    quant_loss whole[3], parts[3];
+    quant_execute_opts opts = quant_execute_defaults();
+    build_large(&plan, numbers);
+    const char *path = unit_temp("parts.gguf");
+    opts.loss = whole;
+    for (uint32_t n_parts = 1; n_parts <= 5; n_parts += 1 + n_parts % 2) {
+        pid_t children[5];
+        quant_job *job = NULL;
+        gguf_pool *pool;
+        err = (gguf_error){0};
+        memset(parts, 0, sizeof parts);
+        opts.loss = n_parts == 1 ? whole : parts;
+        unit_ok(quant_job_open(&plan, path, 0, n_parts, &opts, &job, &err), err);
+        for (uint32_t part = 1; part < n_parts; part++)
+            children[part] = fork_part(&plan, path, part, n_parts, &opts);
+        unit_ok(run_part(&plan, path, 0, n_parts, &opts, &job, &err), err);
+        for (uint32_t part = 1; part < n_parts; part++) {
+            int status;
+            ck_assert_int_eq(waitpid(children[part], &status, 0), children[part]);
+            ck_assert_int_eq(status, 0);
+        }
+        unit_ok(gguf_pool_new(1, &pool, &err), err);
+        unit_ok(quant_job_commit(job, pool, &err), err);
+        gguf_pool_free(pool);
+        check_no_journals(path);
+        if (n_parts == 1) {
+            read_files(path, expected, n);
+            continue;
+        }
+        check_files(path, expected, n);
+        ck_assert_mem_eq(parts, whole, sizeof whole);
+    }
+    free(expected[0]);
+    free(expected[1]);
+    free(numbers);
+    quant_plan_clear(&plan);
+}
+END_TEST
+
+/* A part that did not come is missed; what came is found by the next run, with any number of parts.
+ */
+START_TEST(parts_are_missed_and_found_again) {
+    float *numbers = malloc(2000 * 512 * sizeof *numbers);
+    unsigned char *expected[2];
+    size_t n[2];
+    gguf_error err = {0};
+    gguf_pool *pool;
+    quant_plan plan;
+    quant_job *first = NULL, *second = NULL;
+    uint64_t resumed = 0;
+    build_large(&plan, numbers);
+    const char *path = unit_temp("missed.gguf");
+    unit_ok(execute(&plan, path, 1, 64 << 20, &err), err);
+    read_files(path, expected, n);
+    quant_execute_opts opts = quant_execute_defaults();
+    unit_ok(gguf_pool_new(1, &pool, &err), err);
+    unit_fails(quant_job_open(&plan, path, 2, 2, &opts, &second, &err), GGUF_E_USAGE,
+               "no part 2 of 2", err);
+    err = (gguf_error){0};
+    unit_fails(quant_job_open(&plan, path, 1, 2, &opts, &second, &err), GGUF_E_MISSING,
+               "does not exist", err);
+    unit_ok(run_part(&plan, path, 0, 1, &opts, &first, &err), err);
+    err = (gguf_error){0};
+    unit_fails(quant_job_open(&plan, path, 1, 2, &opts, &second, &err), GGUF_E_IO,
+               "another process is writing", err);
+    quant_job_close(first);
+    first = NULL;
+    unit_ok(run_part(&plan, path, 0, 2, &opts, &first, &err), err);
+    unit_fails(quant_job_commit(first, pool, &err), GGUF_E_CHECK, "no part has written them", err);
+    check_no_journals(path);
+    opts.resume = true;
+    first = NULL;
+    err = (gguf_error){0};
+    unit_ok(quant_job_open(&plan, path, 0, 2, &opts, &first, &err), err);
+    unit_ok(run_part(&plan, path, 1, 2, &opts, &second, &err), err);
+    quant_job_close(second);
+    quant_job_close(first);
+    opts.resumed_bytes = &resumed;
+    unit_ok(quant_execute(&plan, path, pool, &opts, &err), err);
+    ck_assert_uint_gt(resumed, quant_plan_data_bytes(&plan) / 3);
+    ck_assert_uint_lt(resumed, quant_plan_data_bytes(&plan));
+    check_files(path, expected, n);
+    check_no_journals(path);
+    gguf_pool_free(pool);
+    free(expected[0]);
+    free(expected[1]);
+    free(numbers);
+    quant_plan_clear(&plan);
+}
+END_TEST
+
+/* What decides the numbers beside the plan: the tokens of a calibration, for one. */
+START_TEST(other_inputs_do_not_go_on) {
+    gguf_error err = {0};
+    gguf_pool *pool;
+    quant_plan plan;
+    build_mixed(&plan, NULL);
+    const char *path = unit_temp("inputs.gguf");
+    interruption i = {.after_bytes = 1};
+    quant_execute_opts opts = quant_execute_defaults();
+    opts.resume = true;
+    opts.inputs_hash = 1;
+    opts.cancel = &i.cancel;
+    opts.progress = interrupt;
+    opts.progress_ctx = &i;
+    unit_ok(gguf_pool_new(1, &pool, &err), err);
+    ck_assert_int_eq(quant_execute(&plan, path, pool, &opts, &err), GGUF_E_CANCELLED);
+    opts.cancel = NULL;
+    opts.inputs_hash = 2;
+    err = (gguf_error){0};
+    unit_fails(quant_execute(&plan, path, pool, &opts, &err), GGUF_E_CHECK, "other inputs", err);
+    opts.inputs_hash = 1;
+    err = (gguf_error){0};
+    unit_ok(quant_execute(&plan, path, pool, &opts, &err), err);
+    gguf_pool_free(pool);
+    quant_plan_clear(&plan);
+    unlink(path);
+}
+END_TEST
+
 START_TEST(another_plan_does_not_go_on) {
     char part[600], journal[600];
     quant_plan plan, other;
@@ -492,6 +755,34 @@ START_TEST(fp8_codes_are_scaled_by_block) {
 }
 END_TEST
 
+/* The hash of a source is that of all it reads: codes and scales. */
+START_TEST(scales_are_part_of_the_source_hash) {
+    float scales[4] = {1, 2, 4, 8};
+    static const uint8_t codes[N_ROWS * N_COLS] = {3};
+    uint8_t read[sizeof codes + sizeof scales];
+    gguf_error err = {0};
+    gguf_hash hash[2];
+    gguf_pool *pool;
+    char expected[17];
+    unit_ok(gguf_pool_new(2, &pool, &err), err);
+    for (int i = 0; i < 2; i++, scales[3] = 9) {
+        quant_plan plan;
+        start_plan(&plan);
+        quant_plan_tensor t = fp8_tensor(QUANT_CODING_E4M3, codes, scales);
+        unit_ok(quant_plan_add(&plan, &t, &err), err);
+        unit_ok(quant_source_hashes(&plan, pool, NULL, &hash[i], &err), err);
+        memcpy(read, codes, sizeof codes);
+        memcpy(read + sizeof codes, scales, sizeof scales);
+        snprintf(expected, sizeof expected, "%016llx",
+                 (unsigned long long)gguf_xxh3(read, sizeof read, 0));
+        ck_assert_str_eq(hash[i].hex, expected);
+        quant_plan_clear(&plan);
+    }
+    ck_assert_str_ne(hash[0].hex, hash[1].hex);
+    gguf_pool_free(pool);
+}
+END_TEST
+
 START_TEST(scales_must_cover_the_tensor) {
     static const float scales[4] = {1, 1, 1, 1};
     static const uint8_t codes[N_ROWS * N_COLS];
@@ -538,6 +829,10 @@ int main(void) {
     tcase_add_test(tests, cancelled_runs_leave_no_output);
     tcase_add_test(tests, interrupted_runs_go_on);
     tcase_add_test(tests, another_plan_does_not_go_on);
+    tcase_add_test(tests, other_threads_and_memory_go_on);
+    tcase_add_test(tests, other_inputs_do_not_go_on);
+    tcase_add_test(tests, several_processes_share_a_plan);
+    tcase_add_test(tests, parts_are_missed_and_found_again);
     tcase_add_test(tests, torn_journals_are_read_up_to_the_tear);
     tcase_add_test(tests, plans_are_split);
     tcase_add_test(tests, plans_are_checked);
@@ -545,6 +840,7 @@ int main(void) {
     tcase_add_test(tests, stacks_are_transposed_and_split);
     tcase_add_test(tests, every_second_row_and_a_constant);
     tcase_add_test(tests, fp8_codes_are_scaled_by_block);
+    tcase_add_test(tests, scales_are_part_of_the_source_hash);
     tcase_add_test(tests, scales_must_cover_the_tensor);
     tcase_add_test(tests, mxfp4_is_repacked);
     suite_add_tcase(suite, tests);

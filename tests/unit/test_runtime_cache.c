@@ -231,6 +231,35 @@ START_TEST(windows_never_run_out) {
 }
 END_TEST
 
+/* Sequences in turn, each fed a whole batch, and all in one batch: what one of them no longer needs
+ * is there for the others. */
+START_TEST(windows_of_idle_sequences_are_given_back) {
+    gguf_error err = {0};
+    rt_session_opts opts = cache_opts(4);
+    opts.n_ctx = 512;
+    opts.n_batch = 256;
+    fixture f = open_fixture("models/gemma3", &opts);
+    lengthen(&f, 512);
+    ck_assert_uint_lt(f.session->kv.pools[RT_KV_WINDOW].n_pages, 4 * 512 / RT_KV_PAGE_TOKENS);
+    for (int round = 0; round < 4; round++) {
+        for (uint32_t seq = 0; seq < 4; seq++)
+            unit_ok(rt_seq_truncate(f.session, seq, 0, NULL, &err), err);
+        for (int half = 0; half < 2; half++)
+            for (uint32_t seq = 0; seq < 4; seq++) extend(&f, seq, 256);
+        unit_ok(rt_seq_truncate(f.session, 3, 257, NULL, &err), err);
+        extend(&f, 3, 255);
+    }
+    rt_session_reset(f.session);
+    rt_span spans[4];
+    for (size_t done = 0; done < 512; done += 128) {
+        for (uint32_t seq = 0; seq < 4; seq++)
+            spans[seq] = (rt_span){seq, f.ref.tokens + done, 128, RT_LOGITS_NONE};
+        unit_ok(rt_session_eval_spans(f.session, spans, 4, NULL, &err), err);
+    }
+    close_fixture(&f);
+}
+END_TEST
+
 /* ---- context shift ------------------------------------------------------------------------------
  */
 
@@ -338,6 +367,7 @@ int main(void) {
     tcase_add_test(tc, full_cache);
     tcase_add_test(tc, windows_release_pages);
     tcase_add_test(tc, windows_never_run_out);
+    tcase_add_test(tc, windows_of_idle_sequences_are_given_back);
     tcase_add_loop_test(tc, shift_moves_keys, 0, 4);
     tcase_add_test(tc, refused_shifts);
     tcase_add_loop_test(tc, cancelled, 0, 5);

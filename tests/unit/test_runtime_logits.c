@@ -402,6 +402,20 @@ START_TEST(hook_sees_every_product) {
 }
 END_TEST
 
+/* What is not a number is no distance, wherever it stands. */
+START_TEST(distances_keep_nan) {
+    const float plain[] = {1, 2, 3};
+    for (size_t i = 0; i < 3; i++) {
+        float broken[] = {1, 2, 3};
+        broken[i] = NAN;
+        ck_assert(isnan(unit_distance(broken, plain, 3)));
+        ck_assert(isnan(unit_distance(plain, broken, 3)));
+        ck_assert(isnan(unit_rms_distance(broken, plain, 3)));
+    }
+    ck_assert_double_eq(unit_distance(plain, plain, 3), 0);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("runtime_logits");
     TCase *tc = tcase_create("logits");
@@ -416,6 +430,7 @@ int main(void) {
     tcase_add_test(tc, full_context_and_bad_tokens);
     tcase_add_test(tc, bad_options);
     tcase_add_test(tc, hook_sees_every_product);
+    tcase_add_test(tc, distances_keep_nan);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }

@@ -157,6 +157,36 @@ static void count_and_cancel(void *ctx, uint64_t done, uint64_t total, double pp
     atomic_store((atomic_bool *)ctx, true);
 }
 
+/* The last token of a chunk and of a choice is never evaluated, only scored. */
+START_TEST(unknown_tokens) {
+    gguf_error err = {0};
+    int32_t tokens[N_TOKENS];
+    double ln_ps[1];
+    rt_quality quality;
+    rt_quality_opts opts = small_opts();
+    rt_session *session;
+    rt_session_opts two = opts.session;
+    two.n_seqs = 2;
+    rt_model *model = unit_model("models/llama", GGUF_TYPE_F32);
+    int32_t n_vocab = (int32_t)rt_model_hparams(model)->n_vocab;
+    unit_ok(rt_session_new(model, &two, &session, &err), err);
+    const int32_t wrong[] = {n_vocab, INT32_MAX, -1, INT32_MIN};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        fill_tokens(tokens);
+        tokens[N_CTX - 1] = wrong[i];
+        err = (gguf_error){0};
+        unit_fails(rt_quality_measure(model, NULL, tokens, N_TOKENS, &opts, &quality, &err),
+                   GGUF_E_USAGE, "token 31 has the id", err);
+        const rt_choice choice = {tokens, N_CTX, 5};
+        err = (gguf_error){0};
+        unit_fails(rt_choices_score(session, &choice, 1, ln_ps, &err), GGUF_E_USAGE,
+                   "token 31 has the id", err);
+    }
+    rt_session_free(session);
+    rt_model_close(model);
+}
+END_TEST
+
 START_TEST(errors) {
     gguf_error err = {0};
     int32_t tokens[N_TOKENS];
@@ -185,6 +215,7 @@ int main(void) {
     tcase_add_test(tc, model_against_itself);
     tcase_add_test(tc, divergence_of_a_coarser_model);
     tcase_add_test(tc, choices);
+    tcase_add_test(tc, unknown_tokens);
     tcase_add_test(tc, errors);
     suite_add_tcase(suite, tc);
     return unit_run(suite);

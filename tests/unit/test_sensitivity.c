@@ -66,6 +66,24 @@ START_TEST(the_model_is_as_before) {
 }
 END_TEST
 
+/* A weight that lies repacked beside the file's is changed like any other. */
+START_TEST(repacked_models_can_be_probed) {
+    gguf_error err = {0};
+    rt_model *model = unit_model("models/deepseek_wide", GGUF_TYPE_Q4_K);
+    fill_tokens(model);
+    const char *const tensors[] = {"blk.0.ffn_down.weight", "token_embd.weight"};
+    double plain[2];
+    uint32_t head = rt_model_hparams(model)->n_layer;
+    for (uint32_t i = 0; i < 2; i++) plain[i] = kld_of(model, tensors[i], i * head, GGUF_TYPE_Q2_K);
+    unit_ok(rt_model_repack(model, 1, NULL, &err), err);
+    for (uint32_t i = 0; i < 2; i++) {
+        ck_assert(plain[i] > 0);
+        ck_assert_double_eq(kld_of(model, tensors[i], i * head, GGUF_TYPE_Q2_K), plain[i]);
+    }
+    rt_model_close(model);
+}
+END_TEST
+
 START_TEST(the_limit_and_mistakes) {
     rt_model *model = unit_model("models/llama", GGUF_TYPE_F32);
     gguf_error err = {0};
@@ -93,6 +111,7 @@ int main(void) {
     tcase_add_test(tests, coarser_types_diverge_more);
     tcase_add_test(tests, parts_of_a_tensor_change_together);
     tcase_add_test(tests, the_model_is_as_before);
+    tcase_add_test(tests, repacked_models_can_be_probed);
     tcase_add_test(tests, the_limit_and_mistakes);
     suite_add_tcase(suite, tests);
     return unit_run(suite);

@@ -68,7 +68,7 @@ static const struct {
     {"{{ a is }}", "line 1, column 9: expected a test"},
     {"{{ a is b is c }}", "line 1, column 11: a test cannot follow a test"},
     {"{{ a not b }}", "line 1, column 10: expected 'in'"},
-    {"{{ 0xzz }}", "line 1, column 4: '0xzz' is no number"},
+    {"{{ 0xzz }}", "line 1, column 4: '0xzz' is not a number"},
     {"{{ '\\x4' }}", "line 1, column 5: '\\x' is not followed by a character number"},
     {"{{ a %}", "line 1, column 6: expected '}}' before '%}'"},
     {"{% if a }}", "line 1, column 9: expected '%}' before '}}'"},

@@ -106,13 +106,14 @@ static inline float *unit_logits(const rt_model *model, const rt_session_opts *o
     return logits;
 }
 
-/* max |a - b| / max |b| */
+/* max |a - b| / max |b|; NaN where one of them is NaN, which no bound accepts. */
 static inline double unit_distance(const float *a, const float *b, size_t n) {
     double difference = 0, size = 0;
     for (size_t i = 0; i < n; i++) {
         double d = (double)a[i] - (double)b[i], s = (double)b[i];
-        if (!(d < 0 ? -d <= difference : d <= difference)) difference = d < 0 ? -d : d;
-        if ((s < 0 ? -s : s) > size) size = s < 0 ? -s : s;
+        if (isnan(d)) return d;
+        difference = fmax(difference, fabs(d));
+        size = fmax(size, fabs(s));
     }
     return difference / size;
 }

@@ -133,6 +133,11 @@ static gguf_code unit_shadow_sync(rt_backend *backend, gguf_error *err) {
     return cpu->ops->sync(cpu, err);
 }
 
+static const uint8_t *unit_shadow_take_fault(rt_backend *backend) {
+    rt_backend *cpu = unit_shadow_cpu(backend);
+    return cpu->ops->take_fault(cpu);
+}
+
 static void unit_shadow_free(rt_backend *backend) {
     rt_backend *cpu = unit_shadow_cpu(backend);
     cpu->ops->free(cpu);
@@ -150,6 +155,7 @@ static gguf_code unit_shadow_open(const rt_backend_setup *setup, rt_backend **ou
         .write = unit_shadow_write,
         .read = unit_shadow_read,
         .look = unit_shadow_look,
+        .take_fault = unit_shadow_take_fault,
         .sync = unit_shadow_sync,
         .embed = unit_shadow_embed,
         .gather = unit_shadow_gather,

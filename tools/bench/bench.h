@@ -12,6 +12,7 @@ typedef struct bench_opts {
     /* speed */
     uint32_t *prompts, *gens, *depths, *pairs; /* pairs: prompt, generation, ... */
     size_t n_prompts, n_gens, n_depths, n_pairs;
+    bool default_prompts, default_gens; /* not asked for: what a model cannot do is left out */
     uint32_t repetitions, n_batch, kv_type;
     rt_precision precision; /* quality too */
     bool no_repack;

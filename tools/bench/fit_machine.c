@@ -23,14 +23,15 @@ static uint64_t machine_memory(void) {
 enum { N_COLS = 2048, N_ROWS = 32, MAX_ACTS = 64, N_ROUNDS = 20 };
 
 /* Multiplications and additions per second of one thread, the best of several rounds. */
-static double product_rate(const void *rows, const void *acts, size_t n_acts, float *out) {
+static double product_rate(const void *rows, const void *acts, size_t n_acts, float *out,
+                           void *scratch) {
     double best = 0;
     for (int round = 0; round < N_ROUNDS; round++) {
         size_t n_calls = 0;
         double start = tool_now_s(), seconds;
         do {
             quant_matmul(GGUF_TYPE_Q4_K, quant_act_of(GGUF_TYPE_Q4_K), rows, N_ROWS, N_COLS, acts,
-                         n_acts, out, N_ROWS);
+                         n_acts, out, N_ROWS, scratch);
             n_calls++;
         } while ((seconds = tool_now_s() - start) < 2e-3);
         double rate = 2.0 * N_COLS * N_ROWS * (double)(n_acts * n_calls) / seconds;
@@ -45,16 +46,18 @@ static gguf_code measure_kernels(unsigned n_threads, rt_device *device, gguf_err
     void *acts = aligned_alloc(64, (MAX_ACTS * act_bytes + 63) / 64 * 64);
     float *out = calloc(N_ROWS * MAX_ACTS, sizeof *out);
     gguf_code code = GGUF_OK;
-    if (rows && acts && out) {
+    void *scratch = aligned_alloc(64, QUANT_MATMUL_SCRATCH_BYTES);
+    if (rows && acts && out && scratch) {
         memset(acts, 0, MAX_ACTS * act_bytes);
-        device->vector_flop_per_s = n_threads * product_rate(rows, acts, 1, out);
-        device->flop_per_s = n_threads * product_rate(rows, acts, MAX_ACTS, out);
+        device->vector_flop_per_s = n_threads * product_rate(rows, acts, 1, out, scratch);
+        device->flop_per_s = n_threads * product_rate(rows, acts, MAX_ACTS, out, scratch);
     } else {
         code = gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     }
     free(rows);
     free(acts);
     free(out);
+    free(scratch);
     return code;
 }
 

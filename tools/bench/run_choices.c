@@ -5,6 +5,7 @@
 #include "runtime/measure/choices.h"
 #include "runtime/tokenizer/tokenizer.h"
 #include "tools/bench/bench.h"
+#include "tools/common/text_tokens.h"
 
 #include <ctype.h>
 #include <inttypes.h>
@@ -183,11 +184,12 @@ static void mark(exam *e, const question *q, const double *ln_p) {
 }
 
 /* A session that holds the longest text so far; a longer one makes a new one. */
-static gguf_code make_room(exam *e, const tool *t, const bench_opts *o, const rt_model *model,
+static gguf_code make_room(exam *e, tool *t, const bench_opts *o, const rt_model *model,
                            const rt_choice *choices, size_t n) {
     size_t longest = 0;
     for (size_t i = 0; i < n; i++) longest = choices[i].n > longest ? choices[i].n : longest;
     if (e->session && rt_session_n_ctx(e->session) >= longest) return GGUF_OK;
+    text_warn_context(t, rt_model_hparams(model)->n_ctx_train, longest);
     rt_session_opts opts = rt_session_defaults();
     opts.n_ctx = longest < o->n_ctx ? o->n_ctx : (uint32_t)longest * 2;
     opts.n_seqs = 2;
@@ -199,7 +201,7 @@ static gguf_code make_room(exam *e, const tool *t, const bench_opts *o, const rt
     return rt_session_new(model, &opts, &e->session, e->err);
 }
 
-static gguf_code answer(exam *e, const tool *t, const bench_opts *o, const rt_model *model,
+static gguf_code answer(exam *e, tool *t, const bench_opts *o, const rt_model *model,
                         const question *q) {
     rt_ids context, ids[MAX_CHOICES] = {{0}};
     rt_choice choices[MAX_CHOICES];

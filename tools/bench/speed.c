@@ -4,6 +4,7 @@
 #include "tools/bench/child.h"
 #include "tools/common/output_files.h"
 #include "tools/common/page.h"
+#include "tools/common/text_tokens.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -87,14 +88,66 @@ static gguf_code measure_case(speed_run *s, const bench_case *c, gguf_error *err
     return s->t->json ? GGUF_OK : bench_print(&s->printer, record, err);
 }
 
-static gguf_code measure_model(speed_run *s, const char *path, gguf_error *err) {
+/* What decides which measurements a model takes part in. */
+typedef struct model_facts {
+    bool generates;       /* a token after the other */
+    uint32_t n_ctx_train; /* 0 = not known */
+    uint32_t n_positions; /* that it has learned; 0 = any number */
+} model_facts;
+
+static gguf_code look_at_model(void *ctx, void *result, gguf_error *err) {
+    rt_model *model = NULL;
+    model_facts *facts = result;
+    gguf_code code = rt_model_open(ctx, &model, err);
+    if (code) return code;
+    const rt_hparams *hp = rt_model_hparams(model);
+    bool learned = gguf_file_find_tensor(rt_model_file(model), "position_embd.weight");
+    *facts = (model_facts){hp->causal, hp->n_ctx_train, learned ? hp->n_ctx_train : 0};
+    rt_model_close(model);
+    return GGUF_OK;
+}
+
+/* Of what was not asked for, only what the model can do. */
+static gguf_code check_generates(speed_run *s, const char *path, const model_facts *facts,
+                                 gguf_error *err) {
+    if (facts->generates || !s->opts->default_gens) return GGUF_OK;
+    if (s->opts->min_tg > 0)
+        return gguf_fail(err, GGUF_E_USAGE, path, GGUF_NO_OFFSET,
+                         "--min-tg: the model takes whole texts and generates none");
+    tool_note(s->t, "%s takes whole texts and generates none: only prompts are measured", path);
+    return GGUF_OK;
+}
+
+static uint32_t prompt_of(const speed_run *s, const model_facts *facts, size_t i) {
+    uint32_t n = s->opts->prompts[i], most = facts->n_positions;
+    return s->opts->default_prompts && most && n > most ? most : n;
+}
+
+/* Before the first measurement, since each is in a process of its own. */
+static void warn_of_context(speed_run *s, const model_facts *facts, uint32_t depth) {
     const bench_opts *o = s->opts;
-    gguf_code code = GGUF_OK;
+    uint64_t longest = 0;
+    for (size_t i = 0; i < o->n_prompts; i++)
+        if (prompt_of(s, facts, i) > longest) longest = prompt_of(s, facts, i);
+    for (size_t i = 0; i < o->n_gens; i++)
+        if (o->gens[i] > longest) longest = o->gens[i];
+    for (size_t i = 0; i < o->n_pairs; i += 2)
+        if ((uint64_t)o->pairs[i] + o->pairs[i + 1] > longest)
+            longest = (uint64_t)o->pairs[i] + o->pairs[i + 1];
+    text_warn_context(s->t, facts->n_ctx_train, depth + longest);
+}
+
+static gguf_code measure_model(speed_run *s, char *path, gguf_error *err) {
+    const bench_opts *o = s->opts;
+    model_facts facts = {0};
+    gguf_code code = bench_in_child(look_at_model, path, &facts, sizeof facts, err);
+    if (!code) code = check_generates(s, path, &facts, err);
     for (size_t d = 0; d < o->n_depths && !code; d++) {
         uint32_t depth = o->depths[d];
+        warn_of_context(s, &facts, depth);
         for (size_t i = 0; i < o->n_prompts && !code; i++)
-            code = measure_case(s, &(bench_case){path, o->prompts[i], 0, depth}, err);
-        for (size_t i = 0; i < o->n_gens && !code; i++)
+            code = measure_case(s, &(bench_case){path, prompt_of(s, &facts, i), 0, depth}, err);
+        for (size_t i = 0; i < o->n_gens && !code && (facts.generates || !o->default_gens); i++)
             code = measure_case(s, &(bench_case){path, 0, o->gens[i], depth}, err);
         for (size_t i = 0; i < o->n_pairs && !code; i += 2)
             code = measure_case(s, &(bench_case){path, o->pairs[i], o->pairs[i + 1], depth}, err);
@@ -160,8 +213,10 @@ static gguf_code set_list(const char *name, const char *text, uint32_t **list, s
 /* Give the lists that were not set their usual values; pairs alone are enough. */
 static gguf_code set_defaults(bench_opts *o, gguf_error *err) {
     gguf_code code = GGUF_OK;
-    if (!o->prompts && !o->n_pairs) code = set_list("-p", "512", &o->prompts, &o->n_prompts, err);
-    if (!code && !o->gens && !o->n_pairs) code = set_list("-n", "128", &o->gens, &o->n_gens, err);
+    o->default_prompts = !o->prompts && !o->n_pairs;
+    o->default_gens = !o->gens && !o->n_pairs;
+    if (o->default_prompts) code = set_list("-p", "512", &o->prompts, &o->n_prompts, err);
+    if (!code && o->default_gens) code = set_list("-n", "128", &o->gens, &o->n_gens, err);
     if (!code && !o->depths) code = set_list("-d", "0", &o->depths, &o->n_depths, err);
     return code;
 }

@@ -1,6 +1,7 @@
 /* Stages of a calibrated plan: 0 what needs no inputs, 1 to n the layers, n + 1 the head. */
 #include "tools/common/calibration.h"
 
+#include "libgguf/hash.h"
 #include "libgguf/inputs.h"
 #include "quant/compensate.h"
 #include "quant/imatrix.h"
@@ -20,7 +21,6 @@
 #include <unistd.h>
 
 #define CHUNK_TOKENS 512
-#define MIN_TOKENS   16
 
 struct calibration {
     calibration_opts opts;
@@ -28,6 +28,8 @@ struct calibration {
     rt_model *model;
     rt_ids ids;
     int32_t bos;
+    uint32_t n_chunks;
+    uint64_t inputs_hash;
     rt_hessians *hessians;
     uint32_t n_layers;
     quant_output_error *errors; /* [plan->n_tensors] */
@@ -42,9 +44,13 @@ static gguf_code no_memory(gguf_error *err) {
     return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
 }
 
+static uint32_t chunk_tokens_of(const calibration *c) {
+    return c->opts.n_samples < CHUNK_TOKENS ? c->opts.n_samples : CHUNK_TOKENS;
+}
+
 static rt_calibrate_opts calibrate_opts(const tool *t, const calibration *c) {
     rt_calibrate_opts opts = rt_calibrate_defaults();
-    opts.n_ctx = c->opts.n_samples < CHUNK_TOKENS ? c->opts.n_samples : CHUNK_TOKENS;
+    opts.n_ctx = chunk_tokens_of(c);
     opts.n_chunks = (c->opts.n_samples + opts.n_ctx - 1) / opts.n_ctx;
     opts.n_threads = t->n_threads;
     opts.bos = c->bos;
@@ -93,12 +99,15 @@ gguf_code calibration_plan(const calibration_opts *opts, quant_plan *plan, gguf_
     return code ? code : quant_plan_finish(plan, err);
 }
 
-static gguf_code read_text(calibration *c, gguf_error *err) {
+static gguf_code read_text(tool *t, calibration *c, gguf_error *err) {
     gguf_code code = text_tokens(c->model, c->opts.text, &c->ids, &c->bos, err);
-    if (!code && c->ids.n < MIN_TOKENS)
-        code = gguf_fail(err, GGUF_E_USAGE, c->opts.text, GGUF_NO_OFFSET,
-                         "%zu tokens are too few to calibrate with", c->ids.n);
-    return code;
+    if (code) return code;
+    const rt_calibrate_opts opts = calibrate_opts(t, c);
+    code = text_check_calibration(c->opts.text, c->ids.n, &opts, &c->n_chunks, err);
+    if (code) return code;
+    c->inputs_hash = rt_calibrate_hash(c->model, c->ids.data, c->ids.n, &opts);
+    text_warn_context(t, rt_model_hparams(c->model)->n_ctx_train, opts.n_ctx);
+    return GGUF_OK;
 }
 
 /* A Hugging Face folder is converted first; the file lives as long as the model is open. */
@@ -140,7 +149,7 @@ gguf_code calibration_open(tool *t, const char *path, const char *output,
     if (!c) return no_memory(err);
     *c = (calibration){.opts = *opts, .plan = plan, .n_layers = plan->model.n_layers, .bos = -1};
     gguf_code code = open_model(t, path, output, &c->model, err);
-    if (!code) code = read_text(c, err);
+    if (!code) code = read_text(t, c, err);
     if (code) {
         calibration_close(c);
         return code;
@@ -149,6 +158,11 @@ gguf_code calibration_open(tool *t, const char *path, const char *output,
         gguf_meta_set_u32(plan->meta, "ggufkit.calibration.tokens", (uint32_t)c->ids.n);
     *out = c;
     return GGUF_OK;
+}
+
+uint32_t calibration_n_chunks(const calibration *c, uint32_t *chunk_tokens) {
+    *chunk_tokens = chunk_tokens_of(c);
+    return c->n_chunks;
 }
 
 gguf_code calibration_importance(tool *t, calibration *c, gguf_error *err) {
@@ -330,6 +344,8 @@ static gguf_code provide(void *ctx, uint32_t stage, bool needed, gguf_pool *pool
 }
 
 void calibration_provide(calibration *c, quant_execute_opts *opts) {
+    /* The exact number, of which the metadata has only 32 bits. */
+    opts->inputs_hash = gguf_xxh3(&c->opts.damp, sizeof c->opts.damp, c->inputs_hash);
     opts->provide = provide;
     opts->provide_ctx = c;
     opts->output_error = c->errors;

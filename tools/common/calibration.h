@@ -33,6 +33,9 @@ gguf_code calibration_open(tool *t, const char *path, const char *output,
                            gguf_error *err);
 void calibration_close(calibration *c); /* accepts NULL */
 
+/* How many chunks the text gave, and of how many tokens. */
+uint32_t calibration_n_chunks(const calibration *c, uint32_t *chunk_tokens);
+
 /* Give the plan's quantised tensors the importance that the text shows, for choosing types. */
 gguf_code calibration_importance(tool *t, calibration *c, gguf_error *err);
 

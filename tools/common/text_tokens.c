@@ -3,7 +3,16 @@
 #include "libgguf/map.h"
 #include "libgguf/placeholder.h"
 
+#include <inttypes.h>
 #include <stdlib.h>
+
+/* A tokenizer may know more tokens than the model has rows. */
+static gguf_code check_rows(const rt_model *model, const rt_ids *ids, gguf_error *err) {
+    gguf_error why = {0};
+    if (!rt_check_tokens(model, ids->data, ids->n, &why)) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_SHAPE, gguf_file_path(rt_model_file(model)), GGUF_NO_OFFSET,
+                     "the tokenizer gives what the model has no row for: %s", why.message);
+}
 
 gguf_code text_tokens(const rt_model *model, const char *path, rt_ids *ids, int32_t *bos,
                       gguf_error *err) {
@@ -18,8 +27,24 @@ gguf_code text_tokens(const rt_model *model, const char *path, rt_ids *ids, int3
     if (!code)
         *bos =
             rt_tokenizer_adds_bos(tokenizer) ? rt_tokenizer_special(tokenizer, RT_SPECIAL_BOS) : -1;
+    if (!code) code = check_rows(model, ids, err);
     if (code) rt_ids_clear(ids);
     rt_tokenizer_free(tokenizer);
     free(text);
     return code;
+}
+
+gguf_code text_check_calibration(const char *path, size_t n_tokens, const rt_calibrate_opts *opts,
+                                 uint32_t *n_chunks, gguf_error *err) {
+    gguf_error why = {0};
+    gguf_code code = rt_calibrate_n_chunks(n_tokens, opts, n_chunks, &why);
+    return code ? gguf_fail(err, code, path, GGUF_NO_OFFSET, "%s", why.message) : GGUF_OK;
+}
+
+void text_warn_context(tool *t, uint32_t n_ctx_train, uint64_t n_tokens) {
+    if (n_ctx_train && n_tokens > n_ctx_train)
+        tool_warn(t,
+                  "%" PRIu64 " tokens in a row are more than the %" PRIu32
+                  " that the model was trained with; what it computes beyond them may mean nothing",
+                  n_tokens, n_ctx_train);
 }

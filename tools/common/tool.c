@@ -32,7 +32,7 @@ static const tool_option common_options[] = {
     {'t', "threads", "N", "threads (default: the usable physical cores)"},
     {OPT_PROGRESS, "progress", "WHEN", "auto, always or never (auto: on a terminal)"},
     {OPT_JSON, "json", NULL, "print the result as one JSON document"},
-    {OPT_FORCE, "force", NULL, "replace an existing output"},
+    {OPT_FORCE, "force", NULL, "replace an existing output, unless it is read"},
     {OPT_COMPLETION, "completion", "SHELL", "print the completion script for bash, zsh or fish"},
     {0},
 };

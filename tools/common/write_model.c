@@ -9,6 +9,7 @@
 #include "tools/common/calibration_report.h"
 #include "tools/common/output_files.h"
 #include "tools/common/provenance.h"
+#include "tools/common/text_tokens.h"
 
 #include <inttypes.h>
 #include <libgen.h>
@@ -375,6 +376,17 @@ static gguf_code set_effort(quant_plan *plan, quant_effort effort, gguf_error *e
     return gguf_meta_status(plan->meta, err);
 }
 
+/* A template that does not parse here may be read by other engines: it is written, with a warning.
+ */
+static gguf_code warn_of_templates(tool *t, const quant_plan *plan, write_result *result,
+                                   gguf_error *err) {
+    gguf_findings found = {0};
+    gguf_code code = rt_check_templates(plan->meta, &found, err);
+    for (size_t i = 0; i < found.n; i++) write_result_warn(result, t, "%s", found.items[i].text);
+    gguf_findings_clear(&found);
+    return code;
+}
+
 /* What gguf-inspect verify would refuse is never written. */
 static gguf_code check_sound(const quant_plan *plan, const char *input, gguf_error *err) {
     gguf_findings found = {0};
@@ -391,6 +403,12 @@ static gguf_code check_sound(const quant_plan *plan, const char *input, gguf_err
     return code;
 }
 
+static void warn_of_few_chunks(tool *t, write_result *result) {
+    uint32_t chunk_tokens, n = calibration_n_chunks(result->calibration, &chunk_tokens);
+    if (n < RT_FEW_CHUNKS)
+        write_result_warn(result, t, TEXT_FEW_CHUNKS, n, chunk_tokens, RT_FEW_CHUNKS);
+}
+
 gguf_code write_prepare(tool *t, rt_import *import, const char *input, const char *output,
                         const write_opts *o, write_result *result, gguf_error *err) {
     quant_plan *plan = rt_import_plan(import);
@@ -401,6 +419,7 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
     for (size_t i = 0; i < rt_import_n_warnings(import); i++)
         write_result_warn(result, t, "%s", rt_import_warning(import, i));
     code = check_sound(plan, input, err);
+    if (!code) code = warn_of_templates(t, plan, result, err);
     if (code) return code;
     if (o->type || o->recipe_file || has_target(o)) {
         calibration_report_forget(plan->meta);
@@ -417,6 +436,7 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
     if (!code && o->calibration.text) code = calibration_reserve(&o->calibration, plan, err);
     if (!code && o->calibration.text && (has_target(o) || !o->dry_run))
         code = calibration_open(t, input, output, &o->calibration, plan, &result->calibration, err);
+    if (!code && result->calibration) warn_of_few_chunks(t, result);
     return code ? code : finish(t, plan, output, o, result, err);
 }
 
@@ -561,6 +581,18 @@ static void report_calibration(tool *t, const quant_plan *plan, write_result *re
     calibration_report_print(t, plan, errors);
 }
 
+static void note_resumed(tool *t, const quant_plan *plan, const write_result *result) {
+    char done[32], all[32];
+    tool_note(t, "went on with an interrupted run, which had written %s of %s",
+              tool_size_text(result->resumed_bytes, done, sizeof done),
+              tool_size_text(quant_plan_data_bytes(plan), all, sizeof all));
+}
+
+void write_result_resumed(const write_result *result, const write_opts *o, json_t *root) {
+    if (o->resume && !o->dry_run)
+        json_object_set_new(root, "resumed_bytes", json_integer((json_int_t)result->resumed_bytes));
+}
+
 static gguf_code execute(tool *t, rt_import *import, const char *path, const write_opts *o,
                          write_result *result, gguf_error *err) {
     quant_plan *plan = rt_import_plan(import);
@@ -570,7 +602,9 @@ static gguf_code execute(tool *t, rt_import *import, const char *path, const wri
     opts.seal = seal;
     opts.seal_ctx = &(sealing){import, result->calibration};
     if (result->calibration) calibration_provide(result->calibration, &opts);
+    opts.resumed_bytes = &result->resumed_bytes;
     if (!code) code = quant_execute(plan, path, pool, &opts, err);
+    if (!code && result->resumed_bytes) note_resumed(t, plan, result);
     if (!code && result->calibration) report_calibration(t, plan, result);
     if (!code && o->manifest_file)
         code = write_manifest(t, plan, path, o->manifest_file, pool, err);

@@ -67,6 +67,7 @@ typedef struct write_result {
     char **warnings;
     size_t n_warnings;
     char type_name[64];
+    uint64_t resumed_bytes; /* that an interrupted run had written */
 } write_result;
 
 void write_result_clear(write_result *result);
@@ -82,6 +83,9 @@ json_t *write_result_outputs(const quant_plan *plan, const char *path);
  * would refuse the output), those of recipes. */
 gguf_code write_prepare(tool *t, rt_import *import, const char *input, const char *output,
                         const write_opts *o, write_result *result, gguf_error *err);
+
+/* With --resume: what was taken over, as "resumed_bytes". */
+void write_result_resumed(const write_result *result, const write_opts *o, json_t *root);
 
 /* Print the plan (--dry-run) or carry it out. */
 gguf_code write_run(tool *t, rt_import *import, const char *path, const write_opts *o,

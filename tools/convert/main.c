@@ -153,6 +153,7 @@ static void print_result(tool *t, rt_import *import, const convert_opts *o,
     json_object_set_new(root, "size_bytes", json_integer((json_int_t)quant_plan_file_bytes(plan)));
     json_object_set_new(root, "seconds", tool_json_real(tool_elapsed_s(t)));
     json_object_set_new(root, "tokenizer", tokenizer_json(plan->meta));
+    write_result_resumed(result, &o->write, root);
     json_object_set_new(root, "warnings", write_result_warnings(result));
     tool_print_json(root);
 }

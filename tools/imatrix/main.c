@@ -175,12 +175,14 @@ typedef struct collection {
     const imatrix_opts *o;
     quant_imatrix *im;
     const char *dataset;
-    uint32_t n_done, chunk_tokens;
+    uint64_t inputs_hash;
+    uint32_t n_done;
     bool written; /* the output is this run's */
 } collection;
 
 static gguf_code write_output(collection *c, gguf_error *err) {
-    gguf_code code = quant_imatrix_set_info(c->im, c->dataset, c->n_done, c->chunk_tokens, err);
+    gguf_code code = quant_imatrix_set_info(c->im, c->dataset, c->n_done, c->o->n_ctx, err);
+    quant_imatrix_set_inputs_hash(c->im, c->inputs_hash);
     if (!code) code = save(c->o, c->im, c->t->force || c->written, err);
     c->written = c->written || !code;
     return code;
@@ -199,17 +201,23 @@ static uint32_t chunks_together(uint32_t save_every) {
     return save_every % 4 == 0 ? 0 : save_every % 3 == 0 ? 3 : save_every % 2 == 0 ? 2 : 1;
 }
 
-/* Take over what an output of the same text has; none is a start from the beginning. */
+/* Take over what an output of the same tokens, model and settings has; none is a start from the
+ * beginning. */
 static gguf_code take_over(collection *c, gguf_error *err) {
     quant_imatrix *im;
     if (access(c->o->output, F_OK) != 0) return GGUF_OK;
     gguf_code code = quant_imatrix_load(c->o->output, &im, err);
     if (code) return code;
     const quant_imatrix_info *info = quant_imatrix_info_of(im);
-    if (strcmp(info->dataset, c->dataset) != 0 || info->chunk_tokens != c->chunk_tokens) {
+    if (info->inputs_hash != c->inputs_hash) {
+        bool known = info->inputs_hash != 0;
         quant_imatrix_free(im);
         return gguf_fail(err, GGUF_E_USAGE, c->o->output, GGUF_NO_OFFSET,
-                         "was made from another text or chunk length; --resume cannot continue it");
+                         "%s; --resume cannot go on "
+                         "from it",
+                         known ? "is of another text, model, chunk length, precision or "
+                                 "instruction set"
+                               : "does not say of which tokens it is");
     }
     c->n_done = info->n_chunks;
     c->written = true;
@@ -221,13 +229,11 @@ static gguf_code take_over(collection *c, gguf_error *err) {
     return GGUF_OK;
 }
 
-static gguf_code collect(collection *c, const rt_model *model, const rt_ids *ids, int32_t bos,
-                         gguf_error *err) {
+static rt_calibrate_opts calibrate_opts(collection *c, int32_t bos) {
     rt_calibrate_opts opts = rt_calibrate_defaults();
     opts.n_ctx = c->o->n_ctx;
     opts.precision = c->o->precision;
     opts.n_chunks = c->o->n_chunks;
-    opts.n_skip = c->n_done;
     opts.n_together = chunks_together(c->o->save_every);
     opts.n_threads = c->t->n_threads;
     opts.bos = bos;
@@ -236,22 +242,40 @@ static gguf_code collect(collection *c, const rt_model *model, const rt_ids *ids
     opts.progress_ctx = c->t;
     opts.chunks_done = chunk_done;
     opts.chunks_ctx = c;
+    return opts;
+}
+
+static gguf_code collect(collection *c, const rt_model *model, const rt_ids *ids,
+                         rt_calibrate_opts opts, gguf_error *err) {
+    opts.n_skip = c->n_done;
     gguf_code code =
         rt_calibrate_importance(model, ids->data, ids->n, &opts, c->im, &c->n_done, err);
     return code ? code : write_output(c, err);
 }
 
+/* More chunks may follow later: their number does not decide what is in the first ones. */
+static uint64_t inputs_hash(const rt_model *model, const rt_ids *ids, rt_calibrate_opts opts) {
+    opts.n_chunks = 0;
+    return rt_calibrate_hash(model, ids->data, ids->n, &opts);
+}
+
 static gguf_code calibrate(tool *t, const imatrix_opts *o, const rt_model *model, const rt_ids *ids,
                            int32_t bos, gguf_error *err) {
     const char *slash = strrchr(o->text, '/');
-    collection c = {.t = t, .o = o, .im = quant_imatrix_new()};
-    c.dataset = slash ? slash + 1 : o->text;
-    c.chunk_tokens = o->n_ctx < ids->n ? o->n_ctx : (uint32_t)ids->n;
+    collection c = {.t = t, .o = o, .dataset = slash ? slash + 1 : o->text};
+    const rt_calibrate_opts opts = calibrate_opts(&c, bos);
+    uint32_t n_chunks = 0;
+    gguf_code code = text_check_calibration(o->text, ids->n, &opts, &n_chunks, err);
+    if (code) return code;
+    if (n_chunks < RT_FEW_CHUNKS) tool_warn(t, TEXT_FEW_CHUNKS, n_chunks, o->n_ctx, RT_FEW_CHUNKS);
+    text_warn_context(t, rt_model_hparams(model)->n_ctx_train, o->n_ctx);
+    c.inputs_hash = inputs_hash(model, ids, opts);
+    c.im = quant_imatrix_new();
     if (!c.im) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-    gguf_code code = o->resume ? take_over(&c, err) : GGUF_OK;
+    code = o->resume ? take_over(&c, err) : GGUF_OK;
     uint32_t n_before = c.n_done;
-    if (!code) code = collect(&c, model, ids, bos, err);
-    if (!code) print_result(t, o, c.im, c.n_done - n_before, c.chunk_tokens);
+    if (!code) code = collect(&c, model, ids, opts, err);
+    if (!code) print_result(t, o, c.im, c.n_done - n_before, o->n_ctx);
     quant_imatrix_free(c.im);
     return code;
 }

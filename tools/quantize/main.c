@@ -190,6 +190,7 @@ static void print_result(tool *t, const quant_plan *plan, const char *const *arg
     json_object_set_new(root, "tensors", tensors);
     if (result->allocation.tensors)
         json_object_set_new(root, "allocation", allocation_json(plan, &result->allocation));
+    write_result_resumed(result, o, root);
     json_object_set_new(root, "warnings", write_result_warnings(result));
     tool_print_json(root);
 }

@@ -2,6 +2,7 @@
 #include "libgguf/checkpoint.h"
 #include "libgguf/json.h"
 #include "runtime/tokenizer/tokenizer.h"
+#include "tools/common/text_tokens.h"
 #include "tools/run/run.h"
 
 #include <stdio.h>
@@ -64,6 +65,7 @@ gguf_code run_logits(tool *t, const run_opts *o, const rt_model *model, gguf_err
     if (code) return code;
     rt_session *session = NULL;
     rt_session_opts opts = run_session_opts(t, o, (uint32_t)n);
+    text_warn_context(t, rt_model_hparams(model)->n_ctx_train, n);
     float *logits = malloc(n * n_out * sizeof *logits);
     code = logits ? rt_session_new(model, &opts, &session, err)
                   : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");

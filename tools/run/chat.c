@@ -76,6 +76,7 @@ static gguf_code generate(chat *c, const rt_ids *prompt, gguf_error *err) {
                                  .progress = show_progress,
                                  .ctx = &d};
     rt_answer_clear(&c->last);
+    run_warn_context(c->t, &c->generator, prompt->n, &c->warned_context);
     gguf_code code = rt_generator_answer(&c->generator, prompt, &opts, &c->last, err);
     clear_progress(&d);
     c->answered = !code;
@@ -99,7 +100,7 @@ gguf_code chat_answer(chat *c, gguf_error *err) {
         rt_conversation_add_reasoning(&c->conversation, (const char *)reasoning->data,
                                       reasoning->len);
     if (c->last.finish == RT_FINISH_INTERRUPTED && c->terminal) tool_note(c->t, "stopped");
-    run_report(c->t, &c->generator, &c->last);
+    run_report(c->t, &c->generator, &c->last, &c->warned_context);
     bool interrupted = signals_take();
     if (ferror(stdout)) c->leave = true; /* nobody reads on */
     if (c->leave) return GGUF_OK;

@@ -18,7 +18,8 @@ typedef struct chat {
     size_t n_stops;
     bool terminal; /* somebody types and reads; else an error ends the chat */
     bool leave;
-    rt_answer last; /* the latest one */
+    bool warned_context; /* of more tokens than the model was trained with */
+    rt_answer last;      /* the latest one */
     bool answered;
 } chat;
 

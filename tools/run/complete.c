@@ -2,6 +2,7 @@
 #include "libgguf/json.h"
 #include "libgguf/map.h"
 #include "tools/common/pager.h"
+#include "tools/common/text_tokens.h"
 #include "tools/run/conversation_files.h"
 
 #include <inttypes.h>
@@ -118,7 +119,15 @@ static void print_answer_json(const run_opts *o, const rt_answer *a) {
     tool_print_json(root);
 }
 
-void run_report(tool *t, const rt_generator *g, const rt_answer *a) {
+void run_warn_context(tool *t, const rt_generator *g, uint64_t n_tokens, bool *warned) {
+    uint32_t trained = rt_model_hparams(g->model)->n_ctx_train;
+    if (*warned || n_tokens > rt_session_n_ctx(g->session)) return; /* refused */
+    *warned = trained && n_tokens > trained;
+    text_warn_context(t, trained, n_tokens);
+}
+
+void run_report(tool *t, const rt_generator *g, const rt_answer *a, bool *warned) {
+    run_warn_context(t, g, rt_session_n_past(g->session), warned);
     if (a->n_shifted)
         tool_note(t, "the context was full: tokens dropped at its beginning: %" PRIu32,
                   a->n_shifted);
@@ -186,7 +195,7 @@ static gguf_code check_prompt(const rt_session *session, const rt_model *model,
 static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, const rt_tokenizer *tok,
                                const rt_ids *prompt, gguf_error *err) {
     uint64_t needed = prompt->n + (uint64_t)o->settings.n_predict;
-    bool reasoning = false, open_end = o->settings.n_predict == RT_ANSWER_NO_LIMIT;
+    bool reasoning = false, warned = false, open_end = o->settings.n_predict == RT_ANSWER_NO_LIMIT;
     rt_session_opts session_opts = run_answer_session(
         t, o, model, open_end || needed > UINT32_MAX ? run_chat_ctx(model) : (uint32_t)needed);
     const rt_answer_opts opts = {.n_predict = o->settings.n_predict,
@@ -203,11 +212,12 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, cons
     rt_answer a = {0};
     gguf_code code = rt_session_new(model, &session_opts, &session, err);
     if (!code) code = run_open_generator(&g, t, o, model, session, tok, &o->settings.sampler, err);
+    if (!code) run_warn_context(t, &g, prompt->n, &warned);
     if (!code) code = check_prompt(session, model, prompt, err);
     if (!code) code = rt_generator_answer(&g, prompt, &opts, &a, err);
     if (!code && t->json) print_answer_json(o, &a);
     if (!t->json && a.n_prompt) printf("\n");
-    if (!code) run_report(t, &g, &a);
+    if (!code) run_report(t, &g, &a, &warned);
     /* What there is was printed; the status tells the rest. */
     if (!code && a.finish == RT_FINISH_INTERRUPTED && !ferror(stdout)) code = GGUF_E_CANCELLED;
     rt_answer_clear(&a);

@@ -62,7 +62,9 @@ uint32_t run_chat_ctx(const rt_model *model);
 gguf_code run_check_generates(const rt_model *model, gguf_error *err);
 
 /* Notes on an answer: what the context lost, with -v the times. */
-void run_report(tool *t, const rt_generator *g, const rt_answer *a);
+void run_report(tool *t, const rt_generator *g, const rt_answer *a, bool *warned);
+/* Warn, once, of more tokens than the model was trained with. */
+void run_warn_context(tool *t, const rt_generator *g, uint64_t n_tokens, bool *warned);
 
 /* Print text of the model; on a terminal, control characters as \xNN, and what is no UTF-8. */
 void run_print_text(gguf_str text);

@@ -1,6 +1,7 @@
 /* The CPU backend: its table and its memory. */
 #include "runtime/engine/cpu/cpu_internal.h"
 #include "runtime/engine/memory.h"
+#include "runtime/model/weights_check.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -36,6 +37,25 @@ static gguf_code cpu_sync(rt_backend *backend, gguf_error *err) {
     return failure.code;
 }
 
+/* ---- weights that are not finite ---------------------------------------------------------------
+ */
+
+/* Of several, the one that lies first in memory: which worker was first does not matter. */
+bool rt_cpu_check_rows(rt_cpu *cpu, const rt_weight *weight, const uint8_t *rows, size_t n_rows) {
+    const uint8_t *fault = rt_weight_fault(weight, rows, n_rows);
+    uintptr_t first = atomic_load(&cpu->fault);
+    if (!fault) return true;
+    while ((uintptr_t)fault < first &&
+           !atomic_compare_exchange_weak(&cpu->fault, &first, (uintptr_t)fault))
+        continue;
+    return false;
+}
+
+static const uint8_t *cpu_take_fault(rt_backend *backend) {
+    uintptr_t fault = atomic_exchange(&rt_cpu_of(backend)->fault, UINTPTR_MAX);
+    return fault == UINTPTR_MAX ? NULL : (const uint8_t *)fault;
+}
+
 static void cpu_copy_cache(rt_backend *backend, uint64_t from, uint64_t to, uint64_t n_bytes) {
     uint8_t *cache = rt_cpu_of(backend)->cache;
     memcpy(cache + to, cache + from, n_bytes);
@@ -46,6 +66,7 @@ static const rt_backend_ops cpu_ops = {
     .write = cpu_write,
     .read = cpu_read,
     .look = cpu_look,
+    .take_fault = cpu_take_fault,
     .sync = cpu_sync,
     .embed = rt_cpu_embed,
     .gather = rt_cpu_gather,
@@ -97,6 +118,7 @@ static gguf_code cpu_open(const rt_backend_setup *setup, rt_backend **out, gguf_
     cpu->kernels = rt_cpu_kernels_get();
     cpu->pool = setup->pool;
     cpu->precision = setup->precision;
+    atomic_init(&cpu->fault, UINTPTR_MAX);
     uint64_t work = cpu_work_bytes(setup->hparams, setup->n_batch, n_threads);
     gguf_code code = rt_allocate(setup->arena_bytes + work, &cpu->arena, err);
     if (!code) code = rt_allocate(setup->cache_bytes, &cpu->cache, err);

@@ -13,10 +13,11 @@ typedef struct rt_cpu {
     uint8_t *arena, *cache;
     const float *input; /* [n_inputs][n_input_cols] */
     size_t n_inputs, n_input_cols;
-    quant_act encoded;    /* what `acts` holds of the input; QUANT_ACT_NONE = nothing */
-    uint8_t *acts;        /* the input in 8-bit blocks */
-    uint8_t *scratch;     /* one stretch per worker */
-    size_t scratch_bytes; /* of one worker */
+    quant_act encoded;      /* what `acts` holds of the input; QUANT_ACT_NONE = nothing */
+    uint8_t *acts;          /* the input in 8-bit blocks */
+    uint8_t *scratch;       /* one stretch per worker */
+    size_t scratch_bytes;   /* of one worker */
+    atomic_uintptr_t fault; /* of a weight: the first block that is not finite, or UINTPTR_MAX */
 } rt_cpu;
 
 static inline rt_cpu *rt_cpu_of(rt_backend *backend) {
@@ -44,6 +45,9 @@ static inline uint64_t rt_round_up(uint64_t value, uint64_t multiple) {
 uint64_t rt_cpu_matmul_scratch(const rt_hparams *hp);
 uint64_t rt_cpu_acts_bytes(const rt_hparams *hp, uint32_t n_batch);
 uint64_t rt_cpu_attention_scratch(const rt_hparams *hp);
+
+/* Look at rows of a weight, in the file's order, and keep a fault for take_fault. Threads: safe. */
+bool rt_cpu_check_rows(rt_cpu *cpu, const rt_weight *weight, const uint8_t *rows, size_t n_rows);
 
 /* Operations of backend.h. */
 void rt_cpu_set_input(rt_backend *backend, rt_off x, size_t n, size_t n_cols);

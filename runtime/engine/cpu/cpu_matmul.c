@@ -1,6 +1,7 @@
 /* Products with weights: rows of the weight are divided among the workers, tokens go in tiles that
  * stay in cache. Neither changes the sum of any element. */
 #include "runtime/engine/cpu/cpu_internal.h"
+#include "runtime/model/weights_check.h"
 
 #include <string.h>
 
@@ -37,13 +38,13 @@ uint64_t rt_cpu_acts_bytes(const rt_hparams *hp, uint32_t n_batch) {
     return max_u64(n_bytes, max_u64(experts, hp->kv_lora_rank ? heads : 0));
 }
 
-/* The results and, behind them, the inputs of a tile of a group; f32 is the widest form of those.
- */
+/* What products need and, behind it, the results and the inputs of a tile of a group; f32 is the
+ * widest form of those. */
 uint64_t rt_cpu_matmul_scratch(const rt_hparams *hp) {
     uint64_t cols = hp->n_expert ? max_u64(hp->n_embd, hp->n_ff_expert) : 0;
     if (hp->kv_lora_rank) cols = max_u64(cols, max_u64(hp->qk_nope_head_dim, hp->kv_lora_rank));
     uint64_t gathered = cols ? max_u64(cols * sizeof(float), encoded_bytes(1, cols)) : 0;
-    return GATHER_TOKENS * (GATHER_ROWS * sizeof(float) + gathered);
+    return QUANT_MATMUL_SCRATCH_BYTES + GATHER_TOKENS * (GATHER_ROWS * sizeof(float) + gathered);
 }
 
 /* ---- input -------------------------------------------------------------------------------------
@@ -82,7 +83,7 @@ static const void *input_as(rt_cpu *cpu, quant_act act) {
  */
 
 typedef struct product {
-    const rt_cpu *cpu;
+    rt_cpu *cpu;
     const rt_weight *weight;
     quant_act act;
     bool repacked; /* rows in whole multiples of 16 */
@@ -104,12 +105,13 @@ static const uint8_t *rows_of(const product *p, uint32_t mat, size_t row) {
 }
 
 static void multiply(const product *p, const uint8_t *rows, size_t n_rows, const void *acts,
-                     size_t n_tokens, float *out, size_t stride) {
+                     size_t n_tokens, float *out, size_t stride, void *scratch) {
     const rt_weight *w = p->weight;
     if (p->repacked)
         quant_matmul_repacked(w->type, rows, n_rows, w->n_cols, acts, n_tokens, out, stride);
     else
-        quant_matmul(w->type, p->act, rows, n_rows, w->n_cols, acts, n_tokens, out, stride);
+        quant_matmul(w->type, p->act, rows, n_rows, w->n_cols, acts, n_tokens, out, stride,
+                     scratch);
 }
 
 static void add_bias(const product *p, uint32_t mat, size_t row, size_t n_rows, float *out) {
@@ -119,10 +121,24 @@ static void add_bias(const product *p, uint32_t mat, size_t row, size_t n_rows, 
     for (size_t r = 0; r < n_rows; r++) out[r] += bias[r];
 }
 
+/* Rows of a matrix that nobody has looked at yet. Where products show what is wrong, those with one
+ * token tell whether the rows need be looked at: that costs nothing.
+ *   out  [n_rows] products of the rows with any token */
+static void check_new(const product *p, uint32_t mat, size_t row, size_t n_rows, const float *out) {
+    const rt_weight *w = p->weight;
+    if (!rt_weight_is_new(w, mat)) return;
+    if (quant_product_shows_nonfinite(w->type, p->act) &&
+        quant_find_nonfinite(GGUF_TYPE_F32, out, 1, n_rows) == n_rows)
+        return;
+    const uint8_t *rows = (const uint8_t *)w->data + mat * w->mat_bytes + row * w->row_bytes;
+    rt_cpu_check_rows(p->cpu, w, rows, n_rows);
+}
+
 /* Rows of one task times all tokens. */
-static void product_rows(const product *p, size_t row, size_t n_rows) {
+static void product_rows(const product *p, size_t row, size_t n_rows, void *scratch) {
     float *out = p->out + row;
-    multiply(p, rows_of(p, 0, row), n_rows, p->acts, p->n_acts, out, p->stride);
+    multiply(p, rows_of(p, 0, row), n_rows, p->acts, p->n_acts, out, p->stride, scratch);
+    if (p->n_acts) check_new(p, 0, row, n_rows, out);
     for (size_t t = 0; t < p->n_acts; t++) add_bias(p, 0, row, n_rows, out + t * p->stride);
 }
 
@@ -161,15 +177,19 @@ static void scatter(const product *p, const tile_job *t, const float *tile) {
     }
 }
 
-/* Rows of one matrix of a stack times the tokens that it multiplies. */
-static void group_rows(const product *p, uint32_t mat, size_t row, size_t n_rows, float *tile) {
+/* Rows of one matrix of a stack times the tokens that it multiplies.
+ *   scratch  of the products, then the tile */
+static void group_rows(const product *p, uint32_t mat, size_t row, size_t n_rows,
+                       uint8_t *scratch) {
+    float *tile = (float *)(void *)(scratch + QUANT_MATMUL_SCRATCH_BYTES);
     uint8_t *gathered = (uint8_t *)(tile + GATHER_ROWS * GATHER_TOKENS);
     for (size_t i = 0, n = n_rows_of(p, mat); i < n; i += GATHER_TOKENS) {
         tile_job t = {.mat = mat, .row = row, .n_rows = n_rows};
         t.n_tokens = n - i < GATHER_TOKENS ? n - i : GATHER_TOKENS;
         for (size_t k = 0; k < t.n_tokens; k++) t.tokens[k] = row_of(p, mat, i + k);
-        multiply(p, rows_of(p, mat, row), n_rows, gather(p, &t, gathered), t.n_tokens, tile,
-                 n_rows);
+        multiply(p, rows_of(p, mat, row), n_rows, gather(p, &t, gathered), t.n_tokens, tile, n_rows,
+                 scratch);
+        if (i == 0) check_new(p, mat, row, n_rows, tile);
         scatter(p, &t, tile);
     }
 }
@@ -185,14 +205,14 @@ static void product_task(void *ctx, size_t task, unsigned worker) {
     const product *p = ctx;
     size_t row = task % p->row_tasks * p->task_rows, end = row + p->task_rows;
     if (end > p->weight->n_rows) end = p->weight->n_rows;
+    void *scratch = rt_cpu_scratch(p->cpu, worker);
     if (!p->groups && p->n_mats == 1) {
-        product_rows(p, row, end - row);
+        product_rows(p, row, end - row, scratch);
         return;
     }
-    float *tile = rt_cpu_scratch(p->cpu, worker);
     uint32_t mat = nth_used(p, task / p->row_tasks);
     for (; row < end; row += GATHER_ROWS)
-        group_rows(p, mat, row, end - row < GATHER_ROWS ? end - row : GATHER_ROWS, tile);
+        group_rows(p, mat, row, end - row < GATHER_ROWS ? end - row : GATHER_ROWS, scratch);
 }
 
 /* Rows per task: few enough that all workers stay busy, enough that a task is worth its call. */
@@ -225,11 +245,18 @@ static product start_product(rt_cpu *cpu, const rt_weight *weight, float *out, s
     return p;
 }
 
+/* Whether no weight was found wrong: only then those that were multiplied have passed. */
+static bool is_sound(rt_cpu *cpu) {
+    return atomic_load(&cpu->fault) == UINTPTR_MAX;
+}
+
 /* n_used matrices, each times n_tokens rows. */
 static void run_product(product *p, size_t n_used, size_t n_tokens) {
     p->task_rows = rows_per_task(p->cpu, p->weight, n_tokens);
     p->row_tasks = (p->weight->n_rows + p->task_rows - 1) / p->task_rows;
     gguf_pool_run(p->cpu->pool, n_used * p->row_tasks, product_task, p);
+    for (uint32_t mat = 0; mat < p->n_mats && is_sound(p->cpu); mat++)
+        if (n_rows_of(p, mat) > 0) rt_weight_passed(p->weight, mat);
 }
 
 void rt_cpu_matmul(rt_backend *backend, const rt_weight *weight, rt_off out) {

@@ -3,6 +3,7 @@
 #include "runtime/engine/memory.h"
 #include "runtime/model/model_internal.h"
 #include "runtime/model/slots.h"
+#include "runtime/model/weights_check.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -13,6 +14,7 @@ typedef struct job {
     rt_weight *weight;
     uint8_t *to;
     size_t tasks_of_mat;
+    atomic_uintptr_t fault; /* the first block that is not finite, or UINTPTR_MAX */
 } job;
 
 static uint64_t repacked_bytes(const rt_weight *w) {
@@ -22,13 +24,24 @@ static uint64_t repacked_bytes(const rt_weight *w) {
     return (w->n_mats * mat_bytes + 63) / 64 * 64;
 }
 
+/* The rows are read anyhow: those that nobody has looked at yet are looked at here. */
+static void check_rows(job *j, uint32_t mat, const uint8_t *rows, size_t n_rows) {
+    if (!rt_weight_is_new(j->weight, mat)) return;
+    uintptr_t first = atomic_load(&j->fault);
+    const uint8_t *fault = rt_weight_fault(j->weight, rows, n_rows);
+    while (fault && (uintptr_t)fault < first &&
+           !atomic_compare_exchange_weak(&j->fault, &first, (uintptr_t)fault))
+        continue;
+}
+
 static void repack_rows(void *ctx, size_t task, unsigned worker) {
-    const job *j = ctx;
+    job *j = ctx;
     const rt_weight *w = j->weight;
     uint64_t row = task % j->tasks_of_mat * TASK_ROWS;
     uint64_t off = task / j->tasks_of_mat * w->mat_bytes + row * w->row_bytes;
     size_t n_rows = w->n_rows - row < TASK_ROWS ? w->n_rows - row : TASK_ROWS;
     (void)worker;
+    check_rows(j, (uint32_t)(task / j->tasks_of_mat), (const uint8_t *)w->data + off, n_rows);
     quant_repack(w->type, (const uint8_t *)w->data + off, n_rows, w->n_cols, j->to + off);
 }
 
@@ -42,14 +55,20 @@ static void release(const rt_model *model, const rt_weight *w) {
     if (tensor) gguf_file_release(model->file, tensor, 0, tensor->n_bytes);
 }
 
-static uint8_t *repack(rt_model *model, rt_weight *w, uint8_t *to, gguf_pool *pool) {
+/* *to moves on by what the weight takes. */
+static gguf_code repack(rt_model *model, rt_weight *w, uint8_t **to, gguf_pool *pool,
+                        gguf_error *err) {
     uint64_t n_bytes = repacked_bytes(w);
-    if (n_bytes == 0) return to;
-    job j = {w, to, (w->n_rows + TASK_ROWS - 1) / TASK_ROWS};
+    if (n_bytes == 0) return GGUF_OK;
+    job j = {w, *to, (w->n_rows + TASK_ROWS - 1) / TASK_ROWS, UINTPTR_MAX};
     gguf_pool_run(pool, w->n_mats * j.tasks_of_mat, repack_rows, &j);
-    w->placed = to;
+    uintptr_t fault = atomic_load(&j.fault);
+    if (fault != UINTPTR_MAX) return rt_weights_fail(model, (const uint8_t *)fault, err);
+    for (uint32_t mat = 0; mat < w->n_mats; mat++) rt_weight_passed(w, mat);
+    w->placed = *to;
     release(model, w);
-    return to + n_bytes;
+    *to += n_bytes;
+    return GGUF_OK;
 }
 
 static rt_weight *matrix_of(rt_model *model, uint32_t layer, size_t i) {
@@ -68,7 +87,7 @@ gguf_code rt_model_repack(rt_model *model, unsigned n_threads, const atomic_bool
                           gguf_error *err) {
     uint64_t n_bytes = total_bytes(model);
     gguf_pool *pool;
-    if (model->repacked || n_bytes == 0 || n_bytes > rt_available_bytes() / 4 * 3) return GGUF_OK;
+    if (model->repacked || n_bytes == 0 || n_bytes > rt_available_bytes("") / 4 * 3) return GGUF_OK;
     if (rt_allocate(n_bytes, &model->repacked, err)) return GGUF_OK; /* works without */
     gguf_code code = gguf_pool_new(n_threads, &pool, err);
     if (code) {
@@ -76,14 +95,15 @@ gguf_code rt_model_repack(rt_model *model, unsigned n_threads, const atomic_bool
         model->repacked = NULL;
         return code;
     }
-    uint8_t *to = repack(model, &model->output, model->repacked, pool);
+    uint8_t *to = model->repacked;
     uint32_t n_layer = model->hparams.n_layer;
+    code = repack(model, &model->output, &to, pool, err);
     for (uint32_t layer = 0; layer < n_layer && !(cancel && atomic_load(cancel)); layer++)
-        for (size_t i = 0; i < rt_layer_slots.n_matrices; i++)
-            to = repack(model, matrix_of(model, layer, i), to, pool);
+        for (size_t i = 0; i < rt_layer_slots.n_matrices && !code; i++)
+            code = repack(model, matrix_of(model, layer, i), &to, pool, err);
     model->repacked_bytes = (uint64_t)(to - model->repacked);
     gguf_pool_free(pool);
-    return GGUF_OK;
+    return code;
 }
 
 uint64_t rt_model_repacked_bytes(const rt_model *model) {

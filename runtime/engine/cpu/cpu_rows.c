@@ -7,7 +7,7 @@
 enum { ROW_TASK_ELEMS = 32768 }; /* about what makes a task worth its call */
 
 typedef struct row_job {
-    const rt_cpu *cpu;
+    rt_cpu *cpu;
     void (*fn)(const struct row_job *job, size_t row);
     size_t n_rows, task_rows, n_cols, x_stride, out_stride;
     const float *x, *y;
@@ -42,9 +42,9 @@ static void run_rows(rt_backend *backend, row_job *job, size_t cost_cols) {
 
 static void embed_row(const row_job *job, size_t row) {
     const rt_weight *table = job->table;
-    uint64_t off = (uint64_t)job->ids[row] * table->row_bytes;
-    quant_decode(table->type, (const uint8_t *)table->data + off, 1, table->n_cols,
-                 job->out + row * job->n_cols, NULL);
+    const uint8_t *from = (const uint8_t *)table->data + (uint64_t)job->ids[row] * table->row_bytes;
+    rt_cpu_check_rows(job->cpu, table, from, 1);
+    quant_decode(table->type, from, 1, table->n_cols, job->out + row * job->n_cols, NULL);
 }
 
 void rt_cpu_embed(rt_backend *backend, const rt_weight *table, const int32_t *ids, size_t n,

@@ -62,7 +62,19 @@ for model in qwen3_moe_wide deepseek_wide; do
 a, b = (json.load(open(f))["kld_mean"] for f in ("compensate.json", "round.json"))
 print(sys.argv[1], "below rounding:", a < 0.9 * b)' $model
 done
+# Another text of the same name does not go on with what the first one left.
 : >empty.txt
+mkdir other && tail -c 30000 calib.txt >other/calib.txt
+gguf-quantize demo.gguf mixed.gguf Q4_K_M --calibrate calib.txt --samples 2048 --json --resume >/dev/null 2>&1 &
+run=$!
+while kill -0 $run 2>/dev/null && [ "$(stat -c %s mixed.gguf.part.journal 2>/dev/null || echo 0)" -lt 600 ]; do :; done
+{ kill -9 $run; wait $run; } 2>/dev/null
+t gguf-quantize demo.gguf mixed.gguf Q4_K_M --calibrate other/calib.txt --samples 2048 --json --resume
+gguf-quantize demo.gguf mixed.gguf Q4_K_M --calibrate calib.txt --samples 2048 --json --resume -t 3 2>/dev/null >mixed.json
+jq '.resumed_bytes > 0, .warnings' mixed.json
+cmp mixed.gguf less.gguf && echo "the same text: the same bytes"
+head -c 200 calib.txt >short.txt
+t gguf-quantize demo.gguf no.gguf Q4_K_M --calibrate short.txt -q
 t gguf-quantize demo.gguf no.gguf Q4_K_M --calibrate empty.txt -q
 t gguf-quantize demo.gguf no.gguf Q4_K_M --calibrate missing.txt -q
 t gguf-quantize demo.gguf no.gguf Q4_K_M --calibrate calib.txt --method gptq -q

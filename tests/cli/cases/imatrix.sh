@@ -9,6 +9,21 @@ mkdir packed && gzip -c calib.txt >packed/calib.txt
 gguf-imatrix demo.gguf -f packed/calib.txt -o packed.gguf --ctx 128 --chunks 6 --save-every 2 -q
 cmp whole.gguf packed.gguf && echo "compressed text: same bytes"
 t gguf-imatrix demo.gguf -f calib.txt -o part.gguf --ctx 64 --resume
+# Another text of the same name, another model, another precision: none goes on from what is there.
+mkdir other && tail -c 12000 "$DATA/demo-model/calib.txt" >other/calib.txt
+t gguf-imatrix demo.gguf -f other/calib.txt -o part.gguf --ctx 128 --resume
+gguf-quantize demo.gguf q4.gguf Q4_0 -q
+t gguf-imatrix q4.gguf -f calib.txt -o part.gguf --ctx 128 --resume
+t gguf-imatrix demo.gguf -f calib.txt -o part.gguf --ctx 128 --resume --precision f32
+cmp whole.gguf part.gguf && echo "the matrix is as before"
+# Too little text harms a model.
+: >empty.txt
+head -c 200 calib.txt >short.txt
+t gguf-imatrix demo.gguf -f empty.txt -o no.gguf
+t gguf-imatrix demo.gguf -f short.txt -o no.gguf
+t gguf-imatrix demo.gguf -f calib.txt -o few.gguf --ctx 64 --chunks 19 -q
+t gguf-imatrix demo.gguf -f calib.txt -o enough.gguf --ctx 64 --chunks 20 -q
+t gguf-imatrix demo.gguf -f "$DATA/demo-model/calib.txt" -o long.gguf --ctx 2048 --chunks 20 -q
 t gguf-imatrix demo.gguf -f calib.txt -o part.dat --format dat --resume
 t gguf-imatrix demo.gguf -f calib.txt -o whole.gguf
 gguf-imatrix --show whole.gguf --plot plot.svg | cut -c1-36 | grep -c blk
@@ -19,5 +34,9 @@ for form in default f32 bf16 q8; do
     gguf-imatrix demo.gguf -f calib.txt -o $form.gguf --ctx 128 --chunks 6 --save-every 2 -q --precision $form
     echo "$form: $?, $(gguf-imatrix --show $form.gguf | grep -c blk) weights"
 done
-cmp whole.gguf q8.gguf && cmp default.gguf f32.gguf && echo "q8 is what is done; default, as other tools have it, is f32 for float weights"
+same_numbers() {
+    [ "$(gguf-inspect hash "$1" | cut -d: -f1,2 | sed 's/ [^ ]*:/ /; s/ [^ ]*\.gguf$//')" = \
+        "$(gguf-inspect hash "$2" | cut -d: -f1,2 | sed 's/ [^ ]*:/ /; s/ [^ ]*\.gguf$//')" ]
+}
+cmp whole.gguf q8.gguf && same_numbers default.gguf f32.gguf && ! same_numbers q8.gguf f32.gguf && echo "q8 is what is done; default, as other tools have it, is f32 for float weights"
 t gguf-imatrix demo.gguf -f calib.txt -o no.gguf --precision f64

@@ -69,13 +69,26 @@ copy "$M/ct_int8" noconf && sed -i 's/"quantization_config"/"quantizatiom_config
 t gguf-convert noconf -o x.gguf
 copy "$M/gptq4" unread && sed -i 's/\.qzeros"/.biases"/g' unread/model.safetensors
 t gguf-convert unread -o x.gguf
+copy "$M/gptq4" noconf && sed -i 's/"quantization_config"/"quantizatiom_config"/' noconf/config.json
+t gguf-convert noconf -o x.gguf
+printf '{"bits": 4, "group_size": 16, "desc_act": true}' >noconf/quantize_config.json
+t gguf-convert noconf -o gptq.gguf -q
+gguf-convert "$M/gptq4" -o gptq4.gguf -q
+same gptq.gguf gptq4.gguf
 copy "$M/fp8_tensor" noscale && sed -i 's/q_proj.weight_scale/q_proj.weight_scalx/' noscale/model.safetensors
 t gguf-convert noscale -o x.gguf
 
 # ---- what verify would refuse
-t gguf-convert "$R/tokens-beyond-rows" -o x.gguf
-t gguf-convert "$R/tokens-beyond-rows" -o x.gguf --vocab-only
-t gguf-convert "$R/tokens-beyond-rows" --dry-run
+t gguf-convert "$R/tokens-beyond-rows" -o rows.gguf
+t gguf-inspect verify rows.gguf
+t gguf-run rows.gguf -p 'a<|new0|>' -q --tokenize
+copy "$R/tokens-beyond-rows" template && sed -i '1s/{/{"chat_template": "<|new3|>{{ messages[0].content }}",/' template/tokenizer_config.json
+t gguf-convert template -o x.gguf
+t gguf-convert template -o x.gguf --vocab-only
+copy "$R/tokens-beyond-rows" ends && sed -i 's/"eos_token": ".*"/"eos_token": "<|new1|>"/' ends/tokenizer_config.json
+t gguf-convert ends -o x.gguf
+copy "$R/tokens-beyond-rows" vocab && sed -i 's/"vocab_size": 900/"vocab_size": 890/' vocab/config.json
+t gguf-convert vocab -o x.gguf --vocab-only
 t gguf-convert "$M/llama_linear" -o x.gguf --override llama.embedding_length=u32:40
 t gguf-convert "$M/llama_linear" -o x.gguf --override llama.block_count=str:three
 gguf-edit set linear.gguf llama.vocab_size=u32:10 -q --force
