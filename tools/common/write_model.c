@@ -5,6 +5,7 @@
 #include "libgguf/outfile.h"
 #include "quant/quant.h"
 #include "quant/source.h"
+#include "runtime/calibrate/calibration_keys.h"
 #include "runtime/model/check_model.h"
 #include "tools/common/calibration_report.h"
 #include "tools/common/output_files.h"
@@ -20,7 +21,7 @@
 
 write_opts write_opts_defaults(void) {
     return (write_opts){.max_memory_bytes = quant_execute_defaults().max_memory_bytes,
-                        .calibration = calibration_defaults()};
+                        .calibration = rt_calibration_defaults()};
 }
 
 void write_opts_clear(write_opts *o) {
@@ -288,7 +289,8 @@ static gguf_code allocate(tool *t, quant_plan *plan, const write_opts *o, write_
     gguf_code code = gguf_pool_new(t->n_threads, &pool, err);
     if (!code) code = quant_allocation_measure(&result->allocation, plan, pool, &opts, err);
     if (!code && result->calibration)
-        code = calibration_sensitivities(t, result->calibration, &result->allocation, err);
+        code = rt_calibration_sensitivities(calibration_work(result->calibration),
+                                            &result->allocation, tool_progress, t, err);
     if (!code) code = quant_allocation_solve(&result->allocation, plan, err);
     gguf_pool_free(pool);
     return code;
@@ -357,10 +359,10 @@ static gguf_code finish(tool *t, quant_plan *plan, const char *output, const wri
                         write_result *result, gguf_error *err) {
     calibration *c = result->calibration;
     gguf_code code = GGUF_OK;
-    if (c && has_target(o)) code = calibration_importance(t, c, err);
+    if (c && has_target(o)) code = rt_calibration_importance(calibration_work(c), err);
     if (!code)
         code = has_target(o) ? allocate(t, plan, o, result, err) : quant_plan_finish(plan, err);
-    if (!code && o->calibration.text) code = calibration_plan(&o->calibration, plan, err);
+    if (!code && o->calibration.text) code = rt_calibration_plan(&o->calibration, plan, err);
     if (code || !c || o->dry_run) return code;
     char *copy = strdup(output);
     if (!copy) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
@@ -404,9 +406,10 @@ static gguf_code check_sound(const quant_plan *plan, const char *input, gguf_err
 }
 
 static void warn_of_few_chunks(tool *t, write_result *result) {
-    uint32_t chunk_tokens, n = calibration_n_chunks(result->calibration, &chunk_tokens);
-    if (n < RT_FEW_CHUNKS)
-        write_result_warn(result, t, TEXT_FEW_CHUNKS, n, chunk_tokens, RT_FEW_CHUNKS);
+    rt_calibration_size size = rt_calibration_size_of(calibration_work(result->calibration));
+    if (size.n_chunks < RT_FEW_CHUNKS)
+        write_result_warn(result, t, TEXT_FEW_CHUNKS, size.n_chunks, size.chunk_tokens,
+                          RT_FEW_CHUNKS);
 }
 
 gguf_code write_prepare(tool *t, rt_import *import, const char *input, const char *output,
@@ -422,7 +425,7 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
     if (!code) code = warn_of_templates(t, plan, result, err);
     if (code) return code;
     if (o->type || o->recipe_file || has_target(o)) {
-        calibration_report_forget(plan->meta);
+        rt_calibration_keys_forget(plan->meta);
         code = apply_recipe(t, plan, o, result, err);
     } else
         describe_kept_types(plan, result);
@@ -433,7 +436,7 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
         code = provenance_set(plan->meta, result->type_name, o->imatrix_file, err);
     if (!code && o->effort) code = set_effort(plan, o->effort, err);
     plan->split = o->split;
-    if (!code && o->calibration.text) code = calibration_reserve(&o->calibration, plan, err);
+    if (!code && o->calibration.text) code = rt_calibration_reserve(&o->calibration, plan, err);
     if (!code && o->calibration.text && (has_target(o) || !o->dry_run))
         code = calibration_open(t, input, output, &o->calibration, plan, &result->calibration, err);
     if (!code && result->calibration) warn_of_few_chunks(t, result);
@@ -558,7 +561,7 @@ static gguf_code write_manifest(const tool *t, const quant_plan *plan, const cha
 
 typedef struct sealing {
     rt_import *import;
-    const calibration *calibration; /* or NULL */
+    const rt_calibration *calibration; /* or NULL */
 } sealing;
 
 /* Values that are known when all is written. */
@@ -566,12 +569,12 @@ static gguf_code seal(void *ctx, gguf_pool *pool, gguf_error *err) {
     const sealing *s = ctx;
     gguf_code code = provenance_seal(s->import, pool, err);
     if (code || !s->calibration) return code;
-    return calibration_report_set(rt_import_plan(s->import), calibration_errors(s->calibration),
-                                  err);
+    return rt_calibration_keys_set(rt_import_plan(s->import), rt_calibration_errors(s->calibration),
+                                   err);
 }
 
 static void report_calibration(tool *t, const quant_plan *plan, write_result *result) {
-    const quant_output_error *errors = calibration_errors(result->calibration);
+    const quant_output_error *errors = rt_calibration_errors(calibration_work(result->calibration));
     uint64_t n_unfed = calibration_report_n_unfed(plan, errors);
     if (n_unfed)
         write_result_warn(result, t,
@@ -600,7 +603,8 @@ static gguf_code execute(tool *t, rt_import *import, const char *path, const wri
     gguf_pool *pool = NULL;
     gguf_code code = gguf_pool_new(t->n_threads, &pool, err);
     opts.seal = seal;
-    opts.seal_ctx = &(sealing){import, result->calibration};
+    opts.seal_ctx =
+        &(sealing){import, result->calibration ? calibration_work(result->calibration) : NULL};
     if (result->calibration) calibration_provide(result->calibration, &opts);
     opts.resumed_bytes = &result->resumed_bytes;
     if (!code) code = quant_execute(plan, path, pool, &opts, err);
