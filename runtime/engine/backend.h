@@ -209,7 +209,7 @@ struct rt_backend {
 typedef struct rt_backend_setup {
     const rt_hparams *hparams;
     uint32_t n_batch;
-    uint64_t arena_bytes, cache_bytes;
+    uint64_t arena_bytes, cache_bytes; /* multiples of 64 */
     rt_precision precision;
     gguf_pool *pool; /* outlives the backend */
 } rt_backend_setup;

@@ -87,7 +87,8 @@ static bench open_bench(const products *p, const rt_weight *w, const rt_product 
     b.grouping.rows = b.grouping.first + (w->n_mats + UINT64_C(1)) * sizeof(uint32_t);
     const rt_backend_setup setup = {.hparams = &p->model->hparams,
                                     .n_batch = p->session->layout.n_batch,
-                                    .arena_bytes = b.grouping.rows + n_out * sizeof(uint32_t) + 64,
+                                    .arena_bytes =
+                                        (b.grouping.rows + n_out * sizeof(uint32_t) + 63) / 64 * 64,
                                     .pool = p->session->pool};
     unit_ok(rt_backend_cpu.open(&setup, &b.backend, &err), err);
     b.backend->ops->write(b.backend, product->rows, n_in * w->n_cols * sizeof(float), 0);
