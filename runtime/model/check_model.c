@@ -115,10 +115,12 @@ static void check_architecture(checker *k) {
         k->code = gguf_fail(k->err, code, NULL, GGUF_NO_OFFSET, "out of memory");
     else
         check_common(k, arch);
-    rt_arch_close(described);
-    static const char *const nonzero[] = {"block_count", "context_length", "embedding_length",
-                                          "attention.head_count"};
+    static const char *const nonzero[] = {"block_count", "context_length", "embedding_length"};
     for (size_t i = 0; i < sizeof nonzero / sizeof nonzero[0]; i++) check_zero(k, arch, nonzero[i]);
+    /* Recurrent layers have no heads of attention. */
+    if (!described || !rt_arch_compute_of(described)->recurrent)
+        check_zero(k, arch, "attention.head_count");
+    rt_arch_close(described);
 }
 
 /* ---- keys that every file may have ------------------------------------------------------- */
