@@ -235,7 +235,7 @@ static void read_entries(reader *r, const gguf_yaml *nodes, rt_arch_entry **list
 /* ---- the rest ---------------------------------------------------------------------------- */
 
 static rt_arch_rules read_rules(reader *r, const gguf_yaml *nodes, const char *becomes) {
-    rt_arch_rule *list = take(r, nodes->n_children * sizeof *list);
+    rt_arch_rule *list = nodes ? take(r, nodes->n_children * sizeof *list) : NULL;
     rt_arch_rules out = {list, 0};
     for (const gguf_yaml *node = list ? nodes->first : NULL; node; node = node->next)
         list[out.n++] =
@@ -307,10 +307,11 @@ static gguf_code read_own(rt_arch *arch, const gguf_yaml_doc *doc, gguf_error *e
     const gguf_yaml *root = gguf_yaml_root(doc), *node;
     reader r = {arch, doc, false};
     gguf_code code = drop_entries(&r, gguf_yaml_get(root, "without"), err);
+    /* What a family is called and how its checkpoints spell names is its own. */
     arch->name = gguf_yaml_text(root, "architecture", "");
     read_classes(&r, gguf_yaml_get(root, "huggingface"));
-    if ((node = gguf_yaml_get(root, "names"))) arch->names = read_rules(&r, node, "becomes");
-    if ((node = gguf_yaml_get(root, "leave_out"))) arch->leave_out = read_rules(&r, node, "part");
+    arch->names = read_rules(&r, gguf_yaml_get(root, "names"), "becomes");
+    arch->leave_out = read_rules(&r, gguf_yaml_get(root, "leave_out"), "part");
     if (gguf_yaml_get(root, "rope_scaling"))
         arch->rope_scaling = read_texts(&r, root, "rope_scaling");
     if (gguf_yaml_get(root, "ignore")) arch->ignore = read_texts(&r, root, "ignore");

@@ -75,7 +75,7 @@ START_TEST(entries_are_inherited) {
     summary(arch, got, sizeof got);
     ck_assert_str_eq(got, likes[_i].summary);
     ck_assert_str_eq(arch->name, "test");
-    ck_assert_uint_eq(arch->names.n, 1);
+    ck_assert_uint_eq(arch->names.n, 0);
     ck_assert(rt_texts_have(arch->ignore, "q"));
     ck_assert_int_eq(arch->compute.rope, RT_ROPE_HALVES);
     rt_arch_close(arch);
@@ -85,11 +85,13 @@ END_TEST
 START_TEST(flags_and_lists_are_inherited_one_by_one) {
     gguf_error err;
     rt_arch *arch;
-    unit_ok(read_arch("architecture: test\nlike: base\nnames: []\nignore: [r]\n"
-                      "compute: {rope: none, needs: [a part]}\n",
-                      &arch, &err),
+    unit_ok(read_arch(
+                "architecture: test\nlike: base\nnames: [{prefix: c., becomes: d.}]\nignore: [r]\n"
+                "compute: {rope: none, needs: [a part]}\n",
+                &arch, &err),
             err);
-    ck_assert_uint_eq(arch->names.n, 0);
+    ck_assert_uint_eq(arch->names.n, 1);
+    ck_assert_str_eq(arch->names.list[0].prefix, "c.");
     ck_assert(rt_texts_have(arch->ignore, "r") && !rt_texts_have(arch->ignore, "q"));
     ck_assert_int_eq(arch->compute.rope, RT_ROPE_NONE);
     ck_assert_int_eq(arch->compute.norm, RT_NORM_RMS);
