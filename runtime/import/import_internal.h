@@ -23,7 +23,8 @@ struct rt_import {
     char *architecture;   /* the GGUF name */
     uint8_t *layer_kinds; /* [n_layer_kinds], index into arch->kinds.names; NULL: all are alike */
     uint64_t n_layer_kinds;
-    gguf_checkpoint *ckpt; /* NULL: a GGUF file, or there is config.json only */
+    const char *layer_kinds_path; /* of config.json, where they are told */
+    gguf_checkpoint *ckpt;        /* NULL: a GGUF file, or there is config.json only */
     gguf_file *gguf;
     bool *used;         /* [n checkpoint tensors] */
     const char **names; /* of the same, as the description calls them; of the ckpt or malloc'ed */

@@ -41,6 +41,7 @@ static gguf_code read_kinds(rt_import *import, const char *path, const json_t *v
     if (!import->layer_kinds)
         return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     import->n_layer_kinds = n;
+    import->layer_kinds_path = path;
     for (size_t i = 0; i < n && !code; i++) {
         const char *word = letters ? letters + i : json_string_value(json_array_get(value, i));
         code = set_kind(import, path, i, word ? word : "",
@@ -70,7 +71,7 @@ gguf_code rt_import_check_layer_kinds(const rt_import *import, gguf_error *err) 
         return GGUF_OK;
     return gguf_fail(err, GGUF_E_SHAPE, import->config_path, GGUF_NO_OFFSET,
                      "'%s' is for %" PRIu64 " layers, but there are %" PRIu64,
-                     import->arch->kinds.from[0], import->n_layer_kinds, n_layers);
+                     import->layer_kinds_path, import->n_layer_kinds, n_layers);
 }
 
 bool rt_import_layer_is(const rt_import *import, uint64_t layer, uint32_t kinds) {

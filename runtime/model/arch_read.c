@@ -303,6 +303,20 @@ static gguf_code resolve_kinds(const rt_arch *arch, rt_arch_entry *list, gguf_er
     return GGUF_OK;
 }
 
+/* Kinds that would have no effect. */
+static gguf_code check_kinds(const rt_arch *arch, gguf_error *err) {
+    for (const rt_arch_key *k = rt_arch_first_key(arch); k; k = rt_arch_next_key(k))
+        if (k->entry.kinds && k->type != RT_KEY_U32)
+            return rt_place_fail(&k->entry.at, err, "the key '%s' has 'kinds', but is no u32",
+                                 k->entry.name);
+    for (const rt_arch_tensor *t = rt_arch_first_tensor(arch); t; t = rt_arch_next_tensor(t))
+        if (t->entry.kinds && !strstr(t->hf, "{layer}"))
+            return rt_place_fail(&t->entry.at, err,
+                                 "the tensor '%s' has 'kinds', but is in no {layer}",
+                                 t->entry.name);
+    return GGUF_OK;
+}
+
 static gguf_code read_own(rt_arch *arch, const gguf_yaml_doc *doc, gguf_error *err) {
     const gguf_yaml *root = gguf_yaml_root(doc), *node;
     reader r = {arch, doc, false};
@@ -366,7 +380,8 @@ static gguf_code read_all(rt_arch *arch, const gguf_embedded *library, gguf_erro
     for (size_t i = arch->memory->n_docs; i > 0 && !code; i--)
         code = read_own(arch, arch->memory->docs[i - 1], err);
     if (!code) code = resolve_kinds(arch, arch->keys, err);
-    return code ? code : resolve_kinds(arch, arch->tensors, err);
+    if (!code) code = resolve_kinds(arch, arch->tensors, err);
+    return code ? code : check_kinds(arch, err);
 }
 
 gguf_code rt_arch_read(gguf_yaml_doc *doc, const gguf_embedded *library, rt_arch **out,

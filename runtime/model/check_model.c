@@ -84,6 +84,12 @@ static void check_zero(checker *k, const char *arch, const char *key) {
     if (gguf_kv_u64(kv, &value) && value == 0) ADD(k, kv->off, "the key '%s' is 0", full);
 }
 
+static bool has_key(const checker *k, const char *arch, const char *key) {
+    char full[256];
+    snprintf(full, sizeof full, "%s.%s", arch, key);
+    return gguf_meta_find(k->meta, full) != NULL;
+}
+
 static void check_architecture(checker *k) {
     const gguf_kv *kv = gguf_meta_find(k->meta, "general.architecture");
     gguf_str name, type;
@@ -115,12 +121,11 @@ static void check_architecture(checker *k) {
         k->code = gguf_fail(k->err, code, NULL, GGUF_NO_OFFSET, "out of memory");
     else
         check_common(k, arch);
+    rt_arch_close(described);
     static const char *const nonzero[] = {"block_count", "context_length", "embedding_length"};
     for (size_t i = 0; i < sizeof nonzero / sizeof nonzero[0]; i++) check_zero(k, arch, nonzero[i]);
     /* Recurrent layers have no heads of attention. */
-    if (!described || !rt_arch_compute_of(described)->recurrent)
-        check_zero(k, arch, "attention.head_count");
-    rt_arch_close(described);
+    if (!has_key(k, arch, "ssm.state_size")) check_zero(k, arch, "attention.head_count");
 }
 
 /* ---- keys that every file may have ------------------------------------------------------- */

@@ -68,11 +68,18 @@ static gguf_code take_range(const change *c, uint64_t *whole, uint64_t *first, u
     return GGUF_OK;
 }
 
+/* Interleaved parts are those of the rows as they are stored. */
+static gguf_code refuse_interleaved(const change *c) {
+    if (!c->l->row_order.n_parts) return GGUF_OK;
+    return fail(c, "parts of interleaved rows are not taken once more");
+}
+
 static gguf_code apply_rows(const change *c) {
     rt_layout *l = c->l;
     uint64_t first, step;
     lay_out(l);
-    gguf_code code = take_range(c, &l->rows, &first, &step);
+    gguf_code code = refuse_interleaved(c);
+    if (!code) code = take_range(c, &l->rows, &first, &step);
     if (code) return code;
     l->first += first * l->stored_cols;
     l->view.row_stride *= step;
@@ -97,7 +104,7 @@ static gguf_code apply_transpose(const change *c) {
     l->rows = l->cols;
     l->cols = rows;
     l->view = (quant_view){l->view.col_stride, l->view.row_stride};
-    return GGUF_OK;
+    return refuse_interleaved(c);
 }
 
 /* ---- other dimensions -------------------------------------------------------------------- */
@@ -141,7 +148,7 @@ static gguf_code apply_permute_heads(const change *c) {
     uint64_t n_heads = c->args[0], n_rows = c->l->rows * c->l->mats;
     stand_up(c->l);
     if (c->l->n_dims == 1) n_rows = c->l->rows;
-    if (n_heads == 0 || n_heads > n_rows || n_rows % (2 * n_heads))
+    if (n_heads == 0 || n_heads > n_rows / 2 || n_rows % (2 * n_heads))
         return fail(c, "%" PRIu64 " rows are not %" PRIu64 " heads of even size", n_rows, n_heads);
     return add_step(c, QUANT_STEP_PERMUTE_HEADS, n_heads);
 }
@@ -272,7 +279,10 @@ gguf_code rt_layout_transform(rt_layout *layout, const rt_arch_tensor *tensor, r
     gguf_code code = GGUF_OK;
     for (size_t i = 0; i < tensor->n_transforms && !code; i++)
         code = transform(layout, &tensor->transforms[i], eval, ctx, err);
-    return code;
+    const change c = {.l = layout, .err = err};
+    return !code && tensor->n_transforms && layout->n_dims > 3
+               ? fail(&c, "%u dimensions are more than transforms know", layout->n_dims)
+               : code;
 }
 
 void rt_layout_dims(const rt_layout *layout, uint64_t dims[GGUF_MAX_DIMS]) {

@@ -113,6 +113,12 @@ static const struct {
     {"architecture: t\nlike: base\ntensors: [{hf: a, gguf: b, reshape: 3}]\n",
      "'reshape' must be a list"},
     {"architecture: t\nlike: base\ntensors: [{hf: a, gguf: b, reorder: [1]}]\n", "'reorder'"},
+    {"architecture: t\nlike: base\nlayer_kinds: {from: a, words: {d: dense}}\n"
+     "keys: [{key: one, type: f32, kinds: dense}]\n",
+     "line 4, column 8: the key 'one' has 'kinds', but is no u32"},
+    {"architecture: t\nlike: base\nlayer_kinds: {from: a, words: {d: dense}}\n"
+     "tensors: [{hf: a, gguf: b, kinds: dense}]\n",
+     "line 4, column 11: the tensor 'b' has 'kinds', but is in no {layer}"},
     {"architecture: t\ncompute: {norm: rms, rope: none}\n", "compute.activation is ''"},
 };
 
@@ -473,6 +479,8 @@ static const struct {
     {"interleaved: [4, 0, 1]", "6 rows are not 4 groups with whole parts"},
     {"interleaved: [3, 1, 2]", "2 rows of a group have no such part from 1 on"},
     {"interleaved: [3, 0, 1, 1]", "6 rows are not 3 groups with whole parts"},
+    {"interleaved: [3, 0, 1], rows: [0, 1]", "not taken once more"},
+    {"interleaved: [3, 0, 1], transpose: true", "not taken once more"},
     {"pad_rows: 0", "6 rows cannot be filled up to a multiple of 0"},
 };
 
