@@ -2,6 +2,7 @@
 #include "libgguf/checkpoint_internal.h"
 
 #include <dirent.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -27,11 +28,10 @@ static gguf_code no_memory(gguf_error *err, const char *path) {
 }
 
 static bool is_there(const gguf_checkpoint *ckpt, const char *folder, const char *name) {
-    char *path = NULL;
+    char path[PATH_MAX]; /* a longer one is no file; nothing is allocated that could fail */
     if (!folder) return gguf_memory_file_named(ckpt->memory, ckpt->n_memory, name) != NULL;
-    bool found = asprintf(&path, "%s/%s", folder, name) >= 0 && access(path, F_OK) == 0;
-    free(path);
-    return found;
+    int n = snprintf(path, sizeof path, "%s/%s", folder, name);
+    return n > 0 && (size_t)n < sizeof path && access(path, F_OK) == 0;
 }
 
 static int compare_names(const void *a, const void *b) {
