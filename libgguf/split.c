@@ -213,7 +213,8 @@ static gguf_code split(const gguf_file *file, const char *prefix, const gguf_spl
 gguf_code gguf_split(const gguf_file *file, const char *path, const gguf_split_opts *opts,
                      gguf_error *err) {
     if (!opts->max_bytes && !opts->max_tensors)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "--max-size or --max-tensors is missing");
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "--max-size or --max-tensors is missing");
     char *prefix = strndup(path, gguf_shard_prefix_bytes(path));
     if (!prefix) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     gguf_code code = split(file, prefix, opts, err);
