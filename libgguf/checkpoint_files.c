@@ -29,7 +29,7 @@ static gguf_code no_memory(gguf_error *err, const char *path) {
 }
 
 static bool is_there(const gguf_checkpoint *ckpt, const char *folder, const char *name) {
-    char path[PATH_MAX]; /* a longer one names no file */
+    char path[PATH_MAX]; /* a longer one is no file; nothing is allocated that could fail */
     if (!folder) return gguf_memory_file_named(ckpt->memory, ckpt->n_memory, name) != NULL;
     int n = snprintf(path, sizeof path, "%s/%s", folder, name);
     return n > 0 && (size_t)n < sizeof path && access(path, F_OK) == 0;

@@ -20,7 +20,7 @@ static gguf_code check_stale(const char *path, bool replace, gguf_error *err) {
     if (lstat(path, &st) != 0) return GGUF_OK;
     if (!S_ISREG(st.st_mode))
         return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET,
-                         "is named like a shard of another set, but is no regular file");
+                         "is named like a shard of another set, but is not a regular file");
     if (gguf_inputs_have(&st))
         return gguf_fail(err, GGUF_E_USAGE, path, GGUF_NO_OFFSET,
                          "this command reads that shard, and it would stay beside the new set; the "

@@ -97,10 +97,15 @@ static uint64_t mix_source(uint64_t seed, const quant_source *s) {
     return seed;
 }
 
+static uint64_t mix_order(uint64_t h, const quant_order *order) {
+    return order->n_parts ? gguf_xxh3(order->parts, order->n_parts * sizeof *order->parts, h) : h;
+}
+
 static uint64_t mix_tensor(uint64_t h, const quant_plan_tensor *t) {
     uint64_t rows = t->out.n_dims > 2 ? t->out.dims[1] : t->n_rows;
     uint64_t n_mats = rows ? t->n_rows / rows : 0;
     h = mix(mix(mix(h, (uint64_t)t->coding), t->view.row_stride), t->view.col_stride);
+    h = mix_order(mix_order(mix(h, t->n_stored_rows), &t->row_order), &t->col_order);
     h = mix(mix(h, t->scaling.n_cols), t->scaling.block_rows);
     h = mix(mix(mix(h, t->stage), t->calibrated), t->compensate);
     h = mix(mix(mix(h, (uint64_t)t->effort), t->n_rows), t->n_cols);

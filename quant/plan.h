@@ -99,6 +99,20 @@ typedef struct quant_view {
     uint64_t row_stride, col_stride;
 } quant_view;
 
+/* Which row (or column) of a matrix stands where: runs that lie apart. Run (i, j) of a part begins
+ * at first + i * outer_stride + j * inner_stride. */
+typedef struct quant_order_part {
+    uint64_t first, n_outer, n_inner, outer_stride, inner_stride, run;
+} quant_order_part;
+
+#define QUANT_MAX_ORDER_PARTS 3
+
+/* Parts one behind the other; none: as they are stored. */
+typedef struct quant_order {
+    quant_order_part parts[QUANT_MAX_ORDER_PARTS];
+    uint32_t n_parts;
+} quant_order;
+
 /* One scale per block of the stored matrix. Blocks at the right and lower edge may be cut. */
 typedef struct quant_scaling {
     uint64_t n_cols; /* of the stored matrix */
@@ -111,7 +125,9 @@ typedef enum quant_step_op {
      * arg: number of heads. */
     QUANT_STEP_PERMUTE_HEADS,
     /* Add `arg` to every number, in f32. */
-    QUANT_STEP_ADD
+    QUANT_STEP_ADD,
+    /* -exp of every number, in f32. */
+    QUANT_STEP_NEG_EXP
 } quant_step_op;
 
 typedef struct quant_step {
@@ -130,6 +146,8 @@ typedef struct quant_plan_tensor {
     const quant_source *stack;
     quant_coding coding;
     quant_view view;
+    quant_order row_order, col_order; /* of each matrix of the view */
+    uint64_t n_stored_rows; /* of a single matrix: those behind are zeros; 0: all are stored */
     quant_scaling scaling;
     uint32_t source_type;    /* GGUF type of the numbers as they are read */
     uint64_t n_rows, n_cols; /* of all matrices together, e.g. 4096 x 1 for a permuted bias */

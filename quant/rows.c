@@ -2,9 +2,11 @@
 #include "quant/rows.h"
 
 #include "quant/kernels/panel.h"
+#include "quant/order.h"
 #include "quant/quant.h"
 #include "quant/source.h"
 
+#include <math.h>
 #include <string.h>
 
 static uint64_t head_rows(const quant_plan_tensor *t) {
@@ -30,30 +32,43 @@ static void permute_heads(const uint8_t *src, uint8_t *dst, uint64_t n_rows, uin
                        src + (head + j * half + i) * row_bytes, row_bytes);
 }
 
+static void swap(uint8_t **a, uint8_t **b) {
+    uint8_t *old = *a;
+    *a = *b;
+    *b = old;
+}
+
+/* Rows that move within a piece, and columns. */
 static const uint8_t *move_rows(const quant_plan_tensor *t, uint64_t n_rows, uint8_t *rows,
                                 uint8_t *scratch) {
     uint8_t *from = rows, *to = scratch;
-    size_t row_bytes = quant_row_bytes(t->source_type, t->n_cols);
+    if (t->col_order.n_parts) {
+        quant_order_move(&t->col_order, n_rows, quant_row_bytes(t->source_type, 1), from, to);
+        swap(&from, &to);
+    }
     for (uint32_t i = 0; i < t->n_steps; i++) {
         if (t->steps[i].op != QUANT_STEP_PERMUTE_HEADS) continue;
-        permute_heads(from, to, n_rows, t->n_rows / t->steps[i].arg, row_bytes);
-        uint8_t *swap = from;
-        from = to;
-        to = swap;
+        permute_heads(from, to, n_rows, t->n_rows / t->steps[i].arg,
+                      quant_row_bytes(t->source_type, t->n_cols));
+        swap(&from, &to);
     }
     return from;
 }
 
 static bool has_arithmetic(const quant_plan_tensor *t) {
     for (uint32_t i = 0; i < t->n_steps; i++)
-        if (t->steps[i].op == QUANT_STEP_ADD) return true;
+        if (t->steps[i].op != QUANT_STEP_PERMUTE_HEADS) return true;
     return false;
 }
 
 static void change_values(const quant_plan_tensor *t, float *values, size_t n) {
-    for (uint32_t i = 0; i < t->n_steps; i++)
+    for (uint32_t i = 0; i < t->n_steps; i++) {
         if (t->steps[i].op == QUANT_STEP_ADD)
             for (size_t k = 0; k < n; k++) values[k] += (float)t->steps[i].arg;
+        /* Through double, so that every C library gives the same bits. */
+        if (t->steps[i].op == QUANT_STEP_NEG_EXP)
+            for (size_t k = 0; k < n; k++) values[k] = -(float)exp((double)values[k]);
+    }
 }
 
 static void measure_loss(const float *values, const float *decoded, const float *imp,

@@ -3,6 +3,7 @@
 
 #include "libgguf/map.h"
 #include "quant/affine.h"
+#include "quant/order.h"
 #include "quant/quant.h"
 
 #include <inttypes.h>
@@ -136,14 +137,31 @@ static bool view_works(const quant_plan_tensor *t) {
            inner <= MAX_SPREAD / stored_bytes(t, 1);
 }
 
+/* Rows of a matrix in its source, of which the tensor has n_rows. */
+static uint64_t rows_in_source(const quant_plan_tensor *t, uint64_t n_rows) {
+    if (t->row_order.n_parts) return quant_order_end(&t->row_order);
+    return t->n_stored_rows ? t->n_stored_rows : n_rows;
+}
+
+/* Orders have a place for every row and column; columns of blocks do not move. */
+static bool orders_work(const quant_plan_tensor *t, uint64_t n_rows) {
+    const quant_order *rows = &t->row_order, *cols = &t->col_order;
+    if (rows->n_parts && (quant_order_count(rows) != n_rows || t->n_stored_rows)) return false;
+    if (t->n_stored_rows && (t->stack || t->n_stored_rows > n_rows)) return false;
+    return !cols->n_parts ||
+           (quant_order_count(cols) == t->n_cols && quant_order_end(cols) == t->n_cols &&
+            quant_row_bytes(t->source_type, 1) != 0);
+}
+
 gguf_code quant_source_check(const quant_plan_tensor *t, gguf_error *err) {
     uint64_t n_rows = t->stack ? quant_rows_per_matrix(t) : t->n_rows;
     uint64_t n = t->stack ? t->n_rows / (n_rows ? n_rows : 1) : 1;
     gguf_code code = GGUF_OK;
     if (t->n_rows == 0 || t->n_cols == 0) return GGUF_OK;
-    if (!view_works(t))
+    if (!view_works(t) || !orders_work(t, n_rows))
         return gguf_fail(err, GGUF_E_UNSUPPORTED, t->source.path, (int64_t)t->source.off,
                          "tensor '%s' cannot be transposed or spread in its type", t->out.name.ptr);
+    n_rows = rows_in_source(t, n_rows);
     for (uint64_t i = 0; i < n && !code; i++)
         code = check_one(t, t->stack ? &t->stack[i] : &t->source, n_rows, err);
     return code;
@@ -346,13 +364,9 @@ static gguf_code read_affine(const quant_plan_tensor *t, const quant_source *s, 
     return code;
 }
 
-gguf_code quant_source_read(const quant_plan_tensor *t, uint64_t row, uint64_t n_rows, uint8_t *dst,
-                            uint8_t *scratch, gguf_error *err) {
-    const quant_source *s = &t->source;
-    if (t->stack) {
-        s = &t->stack[row / quant_rows_per_matrix(t)];
-        row %= quant_rows_per_matrix(t);
-    }
+/* Rows of one matrix that stand together in its source. */
+static gguf_code read_run(const quant_plan_tensor *t, const quant_source *s, uint64_t row,
+                          uint64_t n_rows, uint8_t *dst, uint8_t *scratch, gguf_error *err) {
     if (t->coding == QUANT_CODING_PLAIN) return gather(t, s, row, n_rows, dst, scratch, err);
     if (t->coding == QUANT_CODING_AFFINE)
         return read_affine(t, s, row, n_rows, (float *)(void *)dst, err);
@@ -361,4 +375,38 @@ gguf_code quant_source_read(const quant_plan_tensor *t, uint64_t row, uint64_t n
         decode_numbers(t, n_rows * t->n_cols, scratch, (float *)(void *)dst);
     if (code || t->coding == QUANT_CODING_NUMBER) return code;
     return decode(t, s, row, n_rows, scratch, dst, err);
+}
+
+static gguf_code read_ordered(const quant_plan_tensor *t, const quant_source *s, uint64_t row,
+                              uint64_t n_rows, uint8_t *dst, uint8_t *scratch, gguf_error *err) {
+    size_t row_bytes = quant_row_bytes(t->source_type, t->n_cols);
+    gguf_code code = GGUF_OK;
+    for (uint64_t done = 0, n; done < n_rows && !code; done += n) {
+        uint64_t from = quant_order_find(&t->row_order, row + done, &n);
+        if (n > n_rows - done) n = n_rows - done;
+        code = read_run(t, s, from, n, dst + done * row_bytes, scratch, err);
+    }
+    return code;
+}
+
+/* The rows that are stored, and zeros. */
+static gguf_code read_padded(const quant_plan_tensor *t, uint64_t row, uint64_t n_rows,
+                             uint8_t *dst, uint8_t *scratch, gguf_error *err) {
+    size_t row_bytes = quant_row_bytes(t->source_type, t->n_cols);
+    uint64_t left = row < t->n_stored_rows ? t->n_stored_rows - row : 0;
+    uint64_t n = left < n_rows ? left : n_rows;
+    memset(dst + n * row_bytes, 0, (n_rows - n) * row_bytes);
+    return n ? read_run(t, &t->source, row, n, dst, scratch, err) : GGUF_OK;
+}
+
+gguf_code quant_source_read(const quant_plan_tensor *t, uint64_t row, uint64_t n_rows, uint8_t *dst,
+                            uint8_t *scratch, gguf_error *err) {
+    const quant_source *s = &t->source;
+    if (t->n_stored_rows) return read_padded(t, row, n_rows, dst, scratch, err);
+    if (t->stack) {
+        s = &t->stack[row / quant_rows_per_matrix(t)];
+        row %= quant_rows_per_matrix(t);
+    }
+    return t->row_order.n_parts ? read_ordered(t, s, row, n_rows, dst, scratch, err)
+                                : read_run(t, s, row, n_rows, dst, scratch, err);
 }

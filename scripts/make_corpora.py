@@ -309,6 +309,25 @@ tensors:
   - {hf: lm_head.weight, gguf: output.weight, tied_to: model.embed_tokens.weight}
 ignore: ["model.layers.{layer}.rotary"]
 """
+LIKE = """architecture: mine
+like: llama
+huggingface: [{class: LlamaForCausalLM, model_type: llama}]
+without: ["blk.{layer}.ffn_gate.weight", "blk.{layer}.attn_v.weight"]
+layer_kinds: {from: [kinds, pattern], words: {M: mixer, "*": attention}}
+keys:
+  - {key: vocab_size, type: u32, default: vocab_size up 8}
+  - {key: feed_forward_length, type: u32, from: intermediate_size, kinds: mixer}
+tensors:
+  - {hf: model.embed_tokens.weight, gguf: token_embd.weight, shape: [vocab_size, 8], pad_rows: 8, neg_exp: true}
+  - {hf: "model.layers.{layer}.mlp.up_proj.weight", gguf: "blk.{layer}.ffn_up.weight", kinds: [mixer],
+     interleaved: [4, 2, 1, 0, 2], reorder_columns: [4, 2]}
+  - {hf: "model.layers.{layer}.mlp.down_proj.weight", gguf: "blk.{layer}.ffn_down.weight", matrices: 2, rows: [0, 2],
+     reorder: [1, 2]}
+  - {hf: "model.layers.{layer}.self_attn.q_proj.weight", gguf: "blk.{layer}.attn_q.weight", reshape: [2, 4, 8],
+     transpose: false, add: 1}
+  - {hf: "model.layers.{layer}.self_attn.k_proj.weight", gguf: "blk.{layer}.attn_k.weight", reorder: [3, 1, 1]}
+compute: {rope: halves, needs: []}
+"""
 CONFIG = {"architectures": ["LlamaForCausalLM"], "model_type": "llama", "hidden_size": 8, "intermediate_size": 16,
           "num_hidden_layers": 1, "num_attention_heads": 2, "num_key_value_heads": 1, "vocab_size": 4,
           "max_position_embeddings": 64, "rms_norm_eps": 1e-5, "rope_theta": 10000.0, "tie_word_embeddings": True}
@@ -353,6 +372,7 @@ def import_seeds(_rng):
     yield "other", compact({"architectures": ["NoneOfThem"]})
     yield "array", b"[]"
     yield "described", compact(CONFIG) + MARK + DESCRIPTION.encode()
+    yield "like", compact({**CONFIG, "pattern": "M"}) + MARK + LIKE.encode()
 
 
 # ---- PyTorch checkpoints --------------------------------------------------------------------------
@@ -577,7 +597,8 @@ DICTIONARIES = {
                b'"num_attention_heads"', b'"num_key_value_heads"', b'"head_dim"', b'"rope_scaling"', b'"rope_parameters"',
                b'"rope_type"', b'"llama3"', b'"yarn"', b'"linear"', b'"factor"', b'"original_max_position_embeddings"',
                b'"tie_word_embeddings"', b'"vocab_size"', b'"text_config"', b"1e300", b"-1", b"4294967295", b"permute_heads:",
-               b"{layer}", b"tensors:", b"keys:", b"shape:", b"tied_to:", b"optional: true", b" * ", b" / ", MARK],
+               b"{layer}", b"tensors:", b"keys:", b"shape:", b"tied_to:", b"optional: true", b" * ", b" / ", b" up ", b"like: llama", b"without:",
+               b"layer_kinds:", b"kinds:", b"reshape:", b"reorder:", b"interleaved:", b"pad_rows:", b"neg_exp: true", MARK],
 }
 
 FOR_GGUF = ("gguf", "verify", "swap", "edit", "shards")  # take the same words

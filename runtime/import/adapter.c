@@ -29,8 +29,21 @@ static gguf_code fail(const rt_import *import, tensor *t, gguf_code code, const 
                      "tensor '%s' %s", t->name.ptr, what);
 }
 
-static gguf_code plan_half(rt_import *import, const gguf_yaml *node, const char *gguf_name,
-                           tensor *src, char half, gguf_error *err) {
+/* The rows of B move as those of the weight do. */
+static gguf_code move_rows(const rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
+                           tensor *src, quant_plan_tensor *t, gguf_error *err) {
+    rt_layout l = rt_layout_of(src->dims, src->n_dims);
+    l.name = src->name.ptr;
+    l.file = t->source.path;
+    l.off = (int64_t)src->off;
+    gguf_code code = rt_import_transform(import, entry, layer, &l, err);
+    memcpy(t->steps, l.steps, sizeof t->steps);
+    t->n_steps = l.n_steps;
+    return code;
+}
+
+static gguf_code plan_half(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
+                           const char *gguf_name, tensor *src, char half, gguf_error *err) {
     char name[MAX_NAME + 16];
     if (src->n_dims != 2 || src->dtype->gguf_type < 0 ||
         !quant_can_decode((uint32_t)src->dtype->gguf_type))
@@ -42,25 +55,24 @@ static gguf_code plan_half(rt_import *import, const gguf_yaml *node, const char 
         .source_type = (uint32_t)src->dtype->gguf_type,
         .n_rows = src->dims[0],
         .n_cols = src->dims[1]};
-    gguf_code code = half == 'b' ? rt_import_plan_steps(import, node, &t, err) : GGUF_OK;
+    gguf_code code = half == 'b' ? move_rows(import, entry, layer, src, &t, err) : GGUF_OK;
     return code ? code : rt_import_add(import, &t, GGUF_TYPE_F32, err);
 }
 
-/* A part of the weight, a stack or a transposed one has no such pair of factors. */
-static bool is_plain(const gguf_yaml *node) {
-    static const char *const others[] = {"rows", "columns", "matrices", "transpose", "mxfp4"};
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++)
-        if (gguf_yaml_get(node, others[i])) return false;
-    return !strstr(gguf_yaml_text(node, "hf", ""), "{expert}");
+/* A part of the weight, a stack or a changed one has no such pair of factors. */
+static bool is_plain(const rt_arch_tensor *entry) {
+    for (size_t i = 0; i < entry->n_transforms; i++)
+        if (entry->transforms[i].kind != RT_TRANSFORM_permute_heads) return false;
+    return !strstr(entry->hf, "{expert}");
 }
 
-static gguf_code check_shape(const rt_import *import, const gguf_yaml *node, tensor *a, tensor *b,
-                             gguf_error *err) {
-    const gguf_yaml *shape = gguf_yaml_get(node, "shape");
+static gguf_code check_shape(const rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
+                             tensor *a, tensor *b, gguf_error *err) {
+    const rt_scalars *shape = &entry->shape;
     uint64_t n_out = 0, n_in = 0;
-    if (!shape || shape->n_children != 2) return GGUF_OK;
-    gguf_code code = rt_import_eval(import, shape->first, &n_out, err);
-    if (!code) code = rt_import_eval(import, shape->first->next, &n_in, err);
+    if (shape->n != 2) return GGUF_OK;
+    gguf_code code = rt_import_eval(import, &shape->list[0], layer, &n_out, err);
+    if (!code) code = rt_import_eval(import, &shape->list[1], layer, &n_in, err);
     if (code || (a->n_dims == 2 && b->n_dims == 2 && a->dims[1] == n_in && b->dims[0] == n_out &&
                  a->dims[0] == b->dims[1]))
         return code;
@@ -93,20 +105,21 @@ static gguf_code check_head(const rt_import *import, const char *gguf_name, tens
                 err);
 }
 
-static gguf_code visit(rt_import *import, const gguf_yaml *node, uint64_t layer, gguf_error *err) {
+static gguf_code visit(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
+                       gguf_error *err) {
     char hf[MAX_NAME], gguf[MAX_NAME];
-    rt_import_expand(gguf_yaml_text(node, "hf", ""), layer, 0, hf, sizeof hf);
-    rt_import_expand(gguf_yaml_text(node, "gguf", ""), layer, 0, gguf, sizeof gguf);
+    rt_expand_name(entry->hf, layer, 0, hf, sizeof hf);
+    rt_expand_name(entry->entry.name, layer, 0, gguf, sizeof gguf);
     tensor *a = find_half(import, hf, 'A'), *b = find_half(import, hf, 'B');
     if (!a && !b) return GGUF_OK;
     if (!a || !b) return fail(import, a ? a : b, GGUF_E_MISSING, "has no partner", err);
-    if (!is_plain(node))
+    if (!is_plain(entry))
         return fail(import, a, GGUF_E_UNSUPPORTED,
                     "adapts a weight that is cut or stacked in GGUF, which is not supported", err);
-    gguf_code code = check_shape(import, node, a, b, err);
-    if (!code && gguf_yaml_get(node, "tied_to")) code = check_head(import, gguf, a, err);
-    if (!code) code = plan_half(import, node, gguf, a, 'a', err);
-    return code ? code : plan_half(import, node, gguf, b, 'b', err);
+    gguf_code code = check_shape(import, entry, layer, a, b, err);
+    if (!code && entry->tied_to) code = check_head(import, gguf, a, err);
+    if (!code) code = plan_half(import, entry, layer, gguf, a, 'a', err);
+    return code ? code : plan_half(import, entry, layer, gguf, b, 'b', err);
 }
 
 /* What would be lost would change what the adapter does. */

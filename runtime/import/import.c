@@ -72,32 +72,29 @@ static gguf_code set_folder(rt_import *import, const char *path, bool is_folder,
     return GGUF_OK;
 }
 
-static json_t *json_of(const gguf_yaml *node) {
-    double number;
-    bool flag;
-    if (gguf_yaml_bool(node, &flag)) return json_boolean(flag);
-    if (gguf_yaml_f64(node, &number)) return json_real(number);
-    return json_string(node->text);
+static json_t *json_of(const rt_scalar *value) {
+    if (value->kind == RT_SCALAR_FLAG) return json_boolean(value->flag);
+    return value->kind == RT_SCALAR_NUMBER ? json_real(value->number) : json_string(value->text);
 }
 
 /* What config.json leaves out means what the class takes for granted. */
 static gguf_code set_class_defaults(rt_import *import, const char *hf_class, const char *model_type,
                                     gguf_error *err) {
-    const gguf_yaml *entry = rt_arch_class(rt_arch_doc(import->arch), hf_class, model_type);
-    const gguf_yaml *defaults = gguf_yaml_get(entry, "defaults");
-    const char *usual = gguf_yaml_text(entry, "model_type", "");
-    if (hf_class && model_type && strcmp(usual, model_type) != 0)
+    static const rt_arch_class none = {.model_type = ""};
+    const rt_arch_class *c = rt_arch_class_of(import->arch, hf_class, model_type);
+    if (!c) c = &none;
+    if (hf_class && model_type && strcmp(c->model_type, model_type) != 0)
         rt_import_add_warning(
             import,
             "config.json: 'architectures' names %s, which counts; 'model_type' is "
             "%s, not %s",
-            hf_class, model_type, usual);
-    import->inner_name = gguf_yaml_text(entry, "config", NULL);
-    import->inner_config =
-        import->inner_name ? json_object_get(import->config, import->inner_name) : NULL;
+            hf_class, model_type, c->model_type);
+    import->inner_name = c->config;
+    import->inner_config = c->config ? json_object_get(import->config, c->config) : NULL;
     import->class_defaults = json_object();
-    for (const gguf_yaml *node = defaults ? defaults->first : NULL; node; node = node->next)
-        if (json_object_set_new(import->class_defaults, node->key, json_of(node)) != 0)
+    for (size_t i = 0; i < c->defaults.n; i++)
+        if (json_object_set_new(import->class_defaults, c->defaults.list[i].name,
+                                json_of(&c->defaults.list[i])) != 0)
             return no_memory(err);
     return import->class_defaults ? GGUF_OK : no_memory(err);
 }
@@ -375,6 +372,7 @@ void rt_import_close(rt_import *import) {
     free(import->names);
     free(import->used);
     free(import->architecture);
+    free(import->layer_kinds);
     free(import->config_path);
     free(import->folder);
     free(import);

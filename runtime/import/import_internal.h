@@ -6,7 +6,10 @@
 #include "libgguf/index.h"
 #include "libgguf/json.h"
 #include "runtime/import/import.h"
-#include "runtime/model/arch.h"
+#include "runtime/model/expression.h"
+#include "runtime/model/transforms.h"
+
+#define RT_IMPORT_MAX_LAYERS 1024
 
 struct rt_import {
     quant_plan plan;
@@ -17,8 +20,11 @@ struct rt_import {
     json_t *config, *class_defaults; /* the second: what the class takes for granted */
     const char *arch_file;           /* the caller's, while the import is opened */
     rt_arch *arch;
-    char *architecture;    /* the GGUF name */
-    gguf_checkpoint *ckpt; /* NULL: a GGUF file, or there is config.json only */
+    char *architecture;   /* the GGUF name */
+    uint8_t *layer_kinds; /* [n_layer_kinds], index into arch->kinds.names; NULL: all are alike */
+    uint64_t n_layer_kinds;
+    const char *layer_kinds_path; /* of config.json, where they are told */
+    gguf_checkpoint *ckpt;        /* NULL: a GGUF file, or there is config.json only */
     gguf_file *gguf;
     bool *used;         /* [n checkpoint tensors] */
     const char **names; /* of the same, as the description calls them; of the ckpt or malloc'ed */
@@ -51,8 +57,8 @@ void rt_import_compare(rt_import *import, const char *name, const json_t *value,
 /* The same for a path that both the text model's object and the whole config have. */
 void rt_import_compare_inner(rt_import *import, const char *path);
 
-/* The conditions `when` and `unless` of a node of the description hold. */
-bool rt_import_applies(const rt_import *import, const gguf_yaml *node);
+/* The conditions `when` and `unless` of an entry of the description hold. */
+bool rt_import_applies(const rt_import *import, const rt_arch_entry *entry);
 
 /* general.architecture, type and the folder's name; once the tensors are known, what README.md,
  * the generation's and the model's configuration and the names say about the model. */
@@ -63,10 +69,19 @@ void rt_import_describe(rt_import *import);
 gguf_code rt_import_keys(rt_import *import, gguf_error *err);
 /* A number that is a key of the description's, e.g. "attention.head_count". */
 bool rt_import_key_u64(const rt_import *import, const char *key, uint64_t *out);
-/* The value of NUMBER-or-KEY {operator NUMBER-or-KEY}, left to right, operators * / + -;
- * a KEY is one of the description's or a path of config.json. */
-gguf_code rt_import_eval(const rt_import *import, const gguf_yaml *node, uint64_t *out,
-                         gguf_error *err);
+/* The value of an expression (runtime/model/expression.h), whose names are keys of the
+ * description's or paths of config.json.
+ *   layer  of which a key with a number per layer counts
+ * Errors: GGUF_E_FORMAT a name has no value; GGUF_E_SHAPE it is no count. */
+gguf_code rt_import_eval(const rt_import *import, const rt_scalar *expression, uint64_t layer,
+                         uint64_t *out, gguf_error *err);
+
+/* Read which kind each layer has, if the description has kinds; once block_count is set, check
+ * that there are as many. Errors: GGUF_E_MISSING, GGUF_E_TYPE, GGUF_E_UNSUPPORTED, GGUF_E_SHAPE. */
+gguf_code rt_import_layer_kinds(rt_import *import, gguf_error *err);
+gguf_code rt_import_check_layer_kinds(const rt_import *import, gguf_error *err);
+/* Whether a layer is of one of a set of kinds; any is of the empty set. */
+bool rt_import_layer_is(const rt_import *import, uint64_t layer, uint32_t kinds);
 
 /* A tensor of the checkpoint as numbers: dimensions rows first, without the axis of packed bytes.
  */
@@ -94,11 +109,9 @@ bool rt_import_is_used(const rt_import *import, const gguf_checkpoint_tensor *te
  * the config ties it and both hold the same values, which are read and compared.
  *   src  the stored head, or NULL
  * Errors: those of reading. */
-gguf_code rt_import_is_tied(rt_import *import, const gguf_yaml *node,
+gguf_code rt_import_is_tied(rt_import *import, const rt_arch_tensor *entry,
                             const gguf_checkpoint_tensor *src, bool *tied, gguf_error *err);
 
-/* `pattern` with {layer} and {expert} replaced. */
-void rt_import_expand(const char *pattern, uint64_t layer, uint64_t expert, char *out, size_t n);
 /* Give every tensor of the checkpoint the name that the description uses. */
 gguf_code rt_import_index_names(rt_import *import, gguf_error *err);
 /* An outer name, such as that of a wrapper, and what the description has in its place. */
@@ -150,22 +163,25 @@ gguf_code rt_import_rope(rt_import *import, gguf_error *err);
 
 /* All tensors of the description from the checkpoint. */
 gguf_code rt_import_tensors(rt_import *import, gguf_error *err);
-typedef gguf_code (*rt_import_visit)(rt_import *import, const gguf_yaml *node, uint64_t layer,
+typedef gguf_code (*rt_import_visit)(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
                                      gguf_error *err);
 /* Call visit for every entry of `tensors` that applies, once per layer. */
 gguf_code rt_import_each(rt_import *import, rt_import_visit visit, gguf_error *err);
 /* Tag a tensor and append it; natural_type is what it becomes unless somebody asks for another. */
 gguf_code rt_import_add(rt_import *import, quant_plan_tensor *t, uint32_t natural_type,
                         gguf_error *err);
-/* The steps of an entry: permuted heads, an added constant. */
-gguf_code rt_import_plan_steps(const rt_import *import, const gguf_yaml *node, quant_plan_tensor *t,
-                               gguf_error *err);
+/* Make the transforms of an entry. */
+gguf_code rt_import_transform(const rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
+                              rt_layout *layout, gguf_error *err);
+/* How many tensors {expert} in an entry stands for; 0: it stacks none. */
+gguf_code rt_import_n_stacked(const rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
+                              uint64_t *n, gguf_error *err);
 /* All tensors of a LoRA adapter, from the open checkpoint; the base's keys are set and vanish. */
 gguf_code rt_import_adapter(rt_import *import, gguf_error *err);
 /* The tensor of an entry as config.json implies it, where there is no checkpoint. Errors:
  * GGUF_E_FORMAT (the entry has no shape), GGUF_E_SHAPE. */
-gguf_code rt_import_shape(rt_import *import, const gguf_yaml *node, const char *gguf_name,
-                          gguf_error *err);
+gguf_code rt_import_shape(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
+                          const char *gguf_name, gguf_error *err);
 /* A generated F32 vector; values are copied. */
 gguf_code rt_import_add_vector(rt_import *import, const char *name, const float *values, size_t n,
                                gguf_error *err);

@@ -8,7 +8,7 @@
 #include <string.h>
 
 #define MAX_KEY    160
-#define MAX_LAYERS 1024
+#define MAX_LAYERS RT_IMPORT_MAX_LAYERS
 
 /* Present and neither false, nor zero, nor empty. */
 static bool config_says(const rt_import *import, const char *path) {
@@ -18,10 +18,9 @@ static bool config_says(const rt_import *import, const char *path) {
     return value && !json_is_false(value);
 }
 
-bool rt_import_applies(const rt_import *import, const gguf_yaml *node) {
-    const char *when = gguf_yaml_text(node, "when", NULL);
-    const char *unless = gguf_yaml_text(node, "unless", NULL);
-    return (!when || config_says(import, when)) && (!unless || !config_says(import, unless));
+bool rt_import_applies(const rt_import *import, const rt_arch_entry *entry) {
+    return (!entry->when || config_says(import, entry->when)) &&
+           (!entry->unless || !config_says(import, entry->unless));
 }
 
 static void full_key(const rt_import *import, const char *key, char *out) {
@@ -36,64 +35,51 @@ bool rt_import_key_u64(const rt_import *import, const char *key, uint64_t *out) 
 
 /* ---- expressions ------------------------------------------------------------------------- */
 
-static gguf_code eval_operand(const rt_import *import, const gguf_yaml *node, const char *text,
-                              uint64_t *out, gguf_error *err) {
-    char *end;
-    unsigned long long number = strtoull(text, &end, 10);
-    if (end != text && !*end) {
-        *out = number;
-        return GGUF_OK;
-    }
-    if (rt_import_key_u64(import, text, out)) return GGUF_OK;
-    const json_t *value = rt_config_get(import, text);
-    if (gguf_json_u64(value, out)) return GGUF_OK;
-    return gguf_yaml_fail(rt_arch_doc(import->arch), node, err,
-                          "'%s' is not a number, a key above or a number of the config", text);
+typedef struct operands {
+    const rt_import *import;
+    uint64_t layer;
+} operands;
+
+/* A key above, which may have a number for each layer, or a path of the config. */
+static bool find_operand(void *ctx, const char *name, uint64_t *out) {
+    const operands *o = ctx;
+    char full[MAX_KEY];
+    full_key(o->import, name, full);
+    return rt_kv_number(gguf_meta_find(o->import->plan.meta, full), o->layer, out) ||
+           gguf_json_u64(rt_config_get(o->import, name), out);
 }
 
-static gguf_code apply_operator(const rt_import *import, const gguf_yaml *node, char op,
-                                uint64_t right, uint64_t *value, gguf_error *err) {
-    uint64_t left = *value;
-    if (op == '*' && !__builtin_mul_overflow(left, right, value)) return GGUF_OK;
-    if (op == '+' && !__builtin_add_overflow(left, right, value)) return GGUF_OK;
-    if (op == '-' && !__builtin_sub_overflow(left, right, value)) return GGUF_OK;
-    if (op == '/' && right && left % right == 0) {
-        *value = left / right;
+gguf_code rt_import_eval(const rt_import *import, const rt_scalar *expression, uint64_t layer,
+                         uint64_t *out, gguf_error *err) {
+    operands o = {import, layer};
+    rt_expression_failure why;
+    switch (rt_expression_eval(expression->text, find_operand, &o, out, &why)) {
+    case RT_EXPRESSION_OK:
         return GGUF_OK;
+    case RT_EXPRESSION_UNKNOWN:
+        return rt_place_fail(&expression->at, err,
+                             "'%s' is not a number, a key above or a number of the config",
+                             why.name);
+    default:
+        return gguf_fail(err, GGUF_E_SHAPE, import->config_path, GGUF_NO_OFFSET,
+                         "'%s' is not a count: %" PRIu64 " %s %" PRIu64, expression->text, why.left,
+                         why.op, why.right);
     }
-    return gguf_fail(err, GGUF_E_SHAPE, import->config_path, GGUF_NO_OFFSET,
-                     "'%s' is not a count: %" PRIu64 " %c %" PRIu64, node->text, left, op, right);
-}
-
-gguf_code rt_import_eval(const rt_import *import, const gguf_yaml *node, uint64_t *out,
-                         gguf_error *err) {
-    char text[256], *save = NULL;
-    snprintf(text, sizeof text, "%s", node->text);
-    char *word = strtok_r(text, " ", &save);
-    gguf_code code = eval_operand(import, node, word ? word : "", out, err);
-    while (!code && (word = strtok_r(NULL, " ", &save))) {
-        uint64_t right = 0;
-        const char *operand = strtok_r(NULL, " ", &save);
-        code = eval_operand(import, node, operand ? operand : "", &right, err);
-        if (!code) code = apply_operator(import, node, *word, right, out, err);
-    }
-    return code;
 }
 
 /* ---- one key ----------------------------------------------------------------------------- */
 
 /* The first config key of `from` that is present; others that say something else are named. */
-static const json_t *find_source(rt_import *import, const gguf_yaml *from, const char **name) {
+static const json_t *find_source(rt_import *import, rt_texts from, const char **name) {
     const json_t *value = NULL;
     if (!from) return NULL;
-    const gguf_yaml *child = from->kind == GGUF_YAML_SCALAR ? from : from->first;
-    for (; child && !value; child = from->first ? child->next : NULL) {
-        *name = child->text;
-        value = rt_config_get(import, child->text);
-        if (value) rt_import_compare_inner(import, child->text);
+    for (; *from && !value; from++) {
+        *name = *from;
+        value = rt_config_get(import, *from);
+        if (value) rt_import_compare_inner(import, *from);
     }
-    for (; value && child; child = child->next)
-        rt_import_compare(import, *name, value, child->text, rt_config_get(import, child->text));
+    for (; value && *from; from++)
+        rt_import_compare(import, *name, value, *from, rt_config_get(import, *from));
     return value;
 }
 
@@ -108,24 +94,45 @@ static gguf_code fail_number(const rt_import *import, const char *name, const js
     const char *word = gguf_json_nonfinite(value);
     if (!word) return fail_config(import, name, what, err);
     return gguf_fail(err, GGUF_E_TYPE, import->config_path, GGUF_NO_OFFSET,
-                     "'%s' is %s, which is no finite number", name, word);
+                     "'%s' is %s, which is not a finite number", name, word);
 }
 
-static gguf_code set_u32(rt_import *import, const char *key, uint64_t number, const char *name,
-                         gguf_error *err) {
-    if (number > UINT32_MAX) return fail_config(import, name, "is over 32 bits", err);
-    gguf_meta_set_u32(import->plan.meta, key, (uint32_t)number);
+/* A key on its way: what it is called in the file, and what in the config. */
+typedef struct setting {
+    rt_import *import;
+    const rt_arch_key *key;
+    char full[MAX_KEY];
+    const char *source;
+} setting;
+
+/* A number in layers of the key's kinds, 0 in the others. */
+static gguf_code set_per_layer(const setting *s, uint32_t number, gguf_error *err) {
+    rt_import *import = s->import;
+    int32_t values[MAX_LAYERS];
+    if (number > INT32_MAX) return fail_config(import, s->source, "is over 31 bits", err);
+    for (uint64_t i = 0; i < import->n_layer_kinds; i++)
+        values[i] = s->key->entry.kinds >> import->layer_kinds[i] & 1 ? (int32_t)number : 0;
+    gguf_meta_set_array(import->plan.meta, s->full, GGUF_VALUE_I32, import->n_layer_kinds, values);
+    return GGUF_OK;
+}
+
+static gguf_code set_u32(const setting *s, uint64_t number, gguf_error *err) {
+    if (number > UINT32_MAX) return fail_config(s->import, s->source, "is over 32 bits", err);
+    if (s->key->entry.kinds) return set_per_layer(s, (uint32_t)number, err);
+    gguf_meta_set_u32(s->import->plan.meta, s->full, (uint32_t)number);
     return GGUF_OK;
 }
 
 /* `map` gives a number for each text that the config may hold. */
-static gguf_code set_mapped(rt_import *import, const char *key, const gguf_yaml *map,
-                            const json_t *value, const char *name, gguf_error *err) {
+static gguf_code set_mapped(const setting *s, const json_t *value, gguf_error *err) {
     const char *text = json_string_value(value);
-    int64_t number;
-    if (!text || !gguf_yaml_i64(gguf_yaml_get(map, text), &number) || number < 0)
-        return fail_config(import, name, "has a value that is not known", err);
-    return set_u32(import, key, (uint64_t)number, name, err);
+    for (size_t i = 0; i < s->key->map.n && text; i++) {
+        const rt_scalar *entry = &s->key->map.list[i];
+        bool counts = entry->kind == RT_SCALAR_NUMBER && entry->number >= 0;
+        if (counts && strcmp(entry->name, text) == 0)
+            return set_u32(s, (uint64_t)entry->number, err);
+    }
+    return fail_config(s->import, s->source, "has a value that is not known", err);
 }
 
 static bool layer_flag(const json_t *element, const char *is) {
@@ -135,105 +142,96 @@ static bool layer_flag(const json_t *element, const char *is) {
 
 /* One flag per layer: an element that is true, not zero, or the text of `is`. A single number is
  * kept as it is: a period. */
-static gguf_code set_layers(rt_import *import, const char *key, const gguf_yaml *node,
-                            const json_t *value, const char *name, gguf_error *err) {
+static gguf_code set_layers(const setting *s, const json_t *value, gguf_error *err) {
     bool flags[MAX_LAYERS];
     uint64_t n_layers = 0, period;
-    if (gguf_json_u64(value, &period)) return set_u32(import, key, period, name, err);
-    rt_import_key_u64(import, "block_count", &n_layers);
+    if (gguf_json_u64(value, &period)) return set_u32(s, period, err);
+    rt_import_key_u64(s->import, "block_count", &n_layers);
     size_t n = json_array_size(value);
     if (n == 0 || n != n_layers || n > MAX_LAYERS)
-        return fail_config(import, name, "is not an array with one element per layer", err);
-    for (size_t i = 0; i < n; i++)
-        flags[i] = layer_flag(json_array_get(value, i), gguf_yaml_text(node, "is", ""));
-    gguf_meta_set_array(import->plan.meta, key, GGUF_VALUE_BOOL, n, flags);
+        return fail_config(s->import, s->source, "is not an array with one element per layer", err);
+    for (size_t i = 0; i < n; i++) flags[i] = layer_flag(json_array_get(value, i), s->key->is);
+    gguf_meta_set_array(s->import->plan.meta, s->full, GGUF_VALUE_BOOL, n, flags);
     return GGUF_OK;
 }
 
-static gguf_code set_f32(rt_import *import, const char *key, const gguf_yaml *node,
-                         const json_t *value, const char *name, gguf_error *err) {
-    double power = 1;
-    if (!json_is_number(value)) return fail_number(import, name, value, "is not a number", err);
-    gguf_yaml_f64(gguf_yaml_get(node, "power"), &power);
-    gguf_meta_set_f32(import->plan.meta, key, (float)pow(json_number_value(value), power));
+static gguf_code set_f32(const setting *s, const json_t *value, gguf_error *err) {
+    if (!json_is_number(value))
+        return fail_number(s->import, s->source, value, "is not a number", err);
+    gguf_meta_set_f32(s->import->plan.meta, s->full,
+                      (float)pow(json_number_value(value), s->key->power));
     return GGUF_OK;
 }
 
-static gguf_code set_value(rt_import *import, const char *key, const gguf_yaml *node,
-                           const json_t *value, const char *name, gguf_error *err) {
-    const char *type = gguf_yaml_text(node, "type", "");
-    const gguf_yaml *map = gguf_yaml_get(node, "map");
+static gguf_code set_value(const setting *s, const json_t *value, gguf_error *err) {
+    gguf_meta *meta = s->import->plan.meta;
     uint64_t number = 0;
-    if (map) return set_mapped(import, key, map, value, name, err);
-    if (strcmp(type, "str") == 0 && json_is_string(value)) {
-        gguf_meta_set_str(import->plan.meta, key, gguf_str_of(json_string_value(value)));
+    if (s->key->map.n) return set_mapped(s, value, err);
+    switch (s->key->type) {
+    case RT_KEY_STR:
+        if (!json_is_string(value)) return fail_config(s->import, s->source, "is not a text", err);
+        gguf_meta_set_str(meta, s->full, gguf_str_of(json_string_value(value)));
+        return GGUF_OK;
+    case RT_KEY_F32:
+        return set_f32(s, value, err);
+    case RT_KEY_LAYERS:
+        return set_layers(s, value, err);
+    case RT_KEY_U32:
+        if (gguf_json_u64(value, &number)) return set_u32(s, number, err);
+        return fail_number(s->import, s->source, value, "is not a 32-bit number", err);
+    case RT_KEY_BOOL:
+    default:
+        if (!json_is_boolean(value))
+            return fail_config(s->import, s->source, "is not true or false", err);
+        gguf_meta_set_bool(meta, s->full, json_is_true(value));
         return GGUF_OK;
     }
-    if (strcmp(type, "f32") == 0) return set_f32(import, key, node, value, name, err);
-    if (strcmp(type, "layers") == 0) return set_layers(import, key, node, value, name, err);
-    if (strcmp(type, "u32") == 0) {
-        if (gguf_json_u64(value, &number)) return set_u32(import, key, number, name, err);
-        return fail_number(import, name, value, "is not a 32-bit number", err);
-    }
-    if (strcmp(type, "bool") != 0)
-        return fail_config(import, key, "has a type that the description may not use", err);
-    if (!json_is_boolean(value)) return fail_config(import, name, "is not true or false", err);
-    gguf_meta_set_bool(import->plan.meta, key, json_is_true(value));
-    return GGUF_OK;
 }
 
-/* `default`, which the config may scale by a fraction (`scale_by`). */
-static gguf_code set_default(rt_import *import, const char *key, const char *type,
-                             const gguf_yaml *node, const gguf_yaml *scale_by, gguf_error *err) {
-    gguf_meta *meta = import->plan.meta;
-    const char *key_name = key;
-    double real;
-    bool flag;
+/* A default that counts, which the config may scale by a fraction (`scale_by`). */
+static gguf_code set_default_count(setting *s, gguf_error *err) {
     uint64_t number = 0;
-    if (strcmp(type, "f32") == 0 && gguf_yaml_f64(node, &real)) {
-        gguf_meta_set_f32(meta, key, (float)real);
-        return GGUF_OK;
-    }
-    if (strcmp(type, "bool") == 0 && gguf_yaml_bool(node, &flag)) {
-        gguf_meta_set_bool(meta, key, flag);
-        return GGUF_OK;
-    }
-    if (strcmp(type, "str") == 0) {
-        gguf_meta_set_str(meta, key, gguf_str_of(node->text));
-        return GGUF_OK;
-    }
-    if (strcmp(type, "u32") != 0)
-        return gguf_yaml_fail(rt_arch_doc(import->arch), node, err, "the default is no %s", type);
-    gguf_code code = rt_import_eval(import, node, &number, err);
-    const json_t *factor = find_source(import, scale_by, &key_name);
+    gguf_code code = rt_import_eval(s->import, &s->key->otherwise, 0, &number, err);
+    s->source = s->full;
+    const json_t *factor = find_source(s->import, s->key->scale_by, &s->source);
     if (json_is_number(factor)) number = (uint64_t)((double)number * json_number_value(factor));
-    return code ? code : set_u32(import, key, number, key_name, err);
+    return code ? code : set_u32(s, number, err);
 }
 
-static gguf_code import_key(rt_import *import, const gguf_yaml *node, gguf_error *err) {
-    const char *key = gguf_yaml_text(node, "key", ""), *type = gguf_yaml_text(node, "type", "");
-    const char *name = key;
-    char full[MAX_KEY];
-    bool optional = false;
-    if (!rt_import_applies(import, node)) return GGUF_OK;
-    full_key(import, key, full);
-    const json_t *value = find_source(import, gguf_yaml_get(node, "from"), &name);
-    if (value) return set_value(import, full, node, value, name, err);
-    const gguf_yaml *fallback = gguf_yaml_get(node, "default");
-    if (fallback)
-        return set_default(import, full, type, fallback, gguf_yaml_get(node, "scale_by"), err);
-    gguf_yaml_bool(gguf_yaml_get(node, "optional"), &optional);
-    if (optional) return GGUF_OK;
+static gguf_code set_default(setting *s, gguf_error *err) {
+    static const char *const names[] = {"u32", "f32", "bool", "str", "layers"};
+    const rt_scalar *value = &s->key->otherwise;
+    gguf_meta *meta = s->import->plan.meta;
+    if (s->key->type == RT_KEY_U32) return set_default_count(s, err);
+    if (s->key->type == RT_KEY_F32 && value->kind == RT_SCALAR_NUMBER)
+        gguf_meta_set_f32(meta, s->full, (float)value->number);
+    else if (s->key->type == RT_KEY_BOOL && value->kind == RT_SCALAR_FLAG)
+        gguf_meta_set_bool(meta, s->full, value->flag);
+    else if (s->key->type == RT_KEY_STR)
+        gguf_meta_set_str(meta, s->full, gguf_str_of(value->text));
+    else
+        return rt_place_fail(&value->at, err, "the default is no %s", names[s->key->type]);
+    return GGUF_OK;
+}
+
+static gguf_code import_key(rt_import *import, const rt_arch_key *key, gguf_error *err) {
+    setting s = {.import = import, .key = key, .source = key->entry.name};
+    if (!rt_import_applies(import, &key->entry)) return GGUF_OK;
+    full_key(import, key->entry.name, s.full);
+    const json_t *value = find_source(import, key->from, &s.source);
+    if (value) return set_value(&s, value, err);
+    if (key->otherwise.text) return set_default(&s, err);
+    if (key->entry.optional) return GGUF_OK;
     return gguf_fail(err, GGUF_E_MISSING, import->config_path, GGUF_NO_OFFSET, "'%s' is missing",
-                     name);
+                     s.source);
 }
 
 gguf_code rt_import_keys(rt_import *import, gguf_error *err) {
-    const gguf_yaml *keys = gguf_yaml_get(gguf_yaml_root(rt_arch_doc(import->arch)), "keys");
-    gguf_code code = GGUF_OK;
-    for (const gguf_yaml *node = keys ? keys->first : NULL; node && !code; node = node->next) {
-        code = import_key(import, node, err);
+    gguf_code code = rt_import_layer_kinds(import, err);
+    for (const rt_arch_key *key = rt_arch_first_key(import->arch); key && !code;
+         key = rt_arch_next_key(key)) {
+        code = import_key(import, key, err);
         if (!code) code = gguf_meta_status(import->plan.meta, err);
     }
-    return code;
+    return code ? code : rt_import_check_layer_kinds(import, err);
 }

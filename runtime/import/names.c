@@ -18,18 +18,11 @@ static bool ends_with(const char *name, const char *suffix) {
     return n >= m && strcmp(name + n - m, suffix) == 0;
 }
 
-static const gguf_yaml *field(const rt_import *import, const char *name) {
-    const gguf_yaml *list = gguf_yaml_get(gguf_yaml_root(rt_arch_doc(import->arch)), name);
-    return list ? list->first : NULL;
-}
-
 /* ---- one name per tensor ------------------------------------------------------------------ */
 
 /* Apply one rule: a prefix or a suffix becomes another. */
-static void rename_one(const gguf_yaml *rule, char *name) {
-    const char *prefix = gguf_yaml_text(rule, "prefix", NULL),
-               *suffix = gguf_yaml_text(rule, "suffix", NULL),
-               *becomes = gguf_yaml_text(rule, "becomes", "");
+static void rename_one(const rt_arch_rule *rule, char *name) {
+    const char *prefix = rule->prefix, *suffix = rule->suffix, *becomes = rule->becomes;
     char old[MAX_NAME];
     snprintf(old, sizeof old, "%s", name);
     if (prefix && starts_with(old, prefix))
@@ -42,8 +35,9 @@ static const char adapter_prefix[] = "base_model.model.";
 
 /* The description's own name of a tensor outside of layers, such as the head. */
 static bool is_described(const rt_import *import, const char *name) {
-    for (const gguf_yaml *node = field(import, "tensors"); node; node = node->next)
-        if (strcmp(gguf_yaml_text(node, "hf", ""), name) == 0) return true;
+    for (const rt_arch_tensor *entry = rt_arch_first_tensor(import->arch); entry;
+         entry = rt_arch_next_tensor(entry))
+        if (strcmp(entry->hf, name) == 0) return true;
     return false;
 }
 
@@ -52,7 +46,7 @@ static bool is_described(const rt_import *import, const char *name) {
 static const char *canonical(const rt_import *import, const rt_outer_name *outer,
                              const char *name) {
     char text[MAX_NAME];
-    const gguf_yaml *rule = field(import, "names");
+    const rt_arch_rules *rules = &import->arch->names;
     bool changes = strncmp(name, outer->strip, outer->n_strip) == 0 &&
                    (outer->n_strip || !is_described(import, name));
     const char *put = changes ? outer->put : "", *rest = name + (changes ? outer->n_strip : 0);
@@ -60,7 +54,7 @@ static const char *canonical(const rt_import *import, const rt_outer_name *outer
     size_t n_put = strlen(put);
     memcpy(text, put, n_put);
     snprintf(text + n_put, sizeof text - n_put, "%s", rest);
-    for (; rule; rule = rule->next) rename_one(rule, text);
+    for (size_t i = 0; i < rules->n; i++) rename_one(&rules->list[i], text);
     return strcmp(text, name) == 0 ? name : strdup(text);
 }
 
@@ -121,15 +115,15 @@ bool rt_import_is_used(const rt_import *import, const gguf_checkpoint_tensor *te
 
 static bool is_ignored(const rt_import *import, const char *name, uint64_t n_layers) {
     if (rt_quantised_ignores(name)) return true;
-    for (const gguf_yaml *node = field(import, "ignore"); node; node = node->next)
+    for (rt_texts ignored = import->arch->ignore; ignored && *ignored; ignored++)
         for (uint64_t layer = 0; layer < n_layers; layer++) {
             char pattern[MAX_NAME];
-            rt_import_expand(node->text, layer, 0, pattern, sizeof pattern);
+            rt_expand_name(*ignored, layer, 0, pattern, sizeof pattern);
             size_t n = strlen(pattern);
             if (n && pattern[n - 1] == '*' ? strncmp(pattern, name, n - 1) == 0
                                            : strcmp(pattern, name) == 0)
                 return true;
-            if (!strstr(node->text, "{layer}")) break;
+            if (!strstr(*ignored, "{layer}")) break;
         }
     return false;
 }
@@ -146,9 +140,9 @@ static const char *further_layer(const rt_import *import, const char *name, uint
 
 /* The part of the model that is left out as a whole, or NULL. */
 static const char *part_of(const rt_import *import, const char *name, uint64_t n_layers) {
-    for (const gguf_yaml *rule = field(import, "leave_out"); rule; rule = rule->next)
-        if (starts_with(name, gguf_yaml_text(rule, "prefix", "?")))
-            return gguf_yaml_text(rule, "part", "");
+    const rt_arch_rules *parts = &import->arch->leave_out;
+    for (size_t i = 0; i < parts->n; i++)
+        if (starts_with(name, parts->list[i].prefix)) return parts->list[i].becomes;
     return further_layer(import, name, n_layers);
 }
 

@@ -9,34 +9,24 @@
 #define MAX_EMBEDDINGS 4 /* candidates for a model's first tensor */
 #define MAX_OUTER      8 /* parts of an outer name */
 
-static const gguf_yaml *first_tensor(const rt_import *import) {
-    const gguf_yaml *list = gguf_yaml_get(gguf_yaml_root(rt_arch_doc(import->arch)), "tensors");
-    return list ? list->first : NULL;
-}
-
 /* ---- does a name fit? -------------------------------------------------------------------- */
 
-static bool is_found(rt_import *import, const gguf_yaml *node, uint64_t layer) {
+static bool is_found(rt_import *import, const rt_arch_tensor *entry, uint64_t layer) {
     char name[MAX_NAME];
-    rt_import_expand(gguf_yaml_text(node, "hf", ""), layer, 0, name, sizeof name);
+    rt_expand_name(entry->hf, layer, 0, name, sizeof name);
     return rt_import_look_up(import, name) || rt_quantised_find(import, name);
 }
 
-static bool is_needed(const gguf_yaml *node) {
-    bool optional = false;
-    gguf_yaml_bool(gguf_yaml_get(node, "optional"), &optional);
-    return !optional && !gguf_yaml_get(node, "tied_to");
-}
-
 /* Entries of one GGUF name are alternatives. */
-static gguf_code count_unmet(rt_import *import, const gguf_yaml *node, uint64_t layer,
+static gguf_code count_unmet(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
                              gguf_error *err) {
     (void)err;
-    if (import->n_unmet || !is_needed(node) || is_found(import, node, layer)) return GGUF_OK;
-    const char *gguf = gguf_yaml_text(node, "gguf", "");
-    for (const gguf_yaml *other = first_tensor(import); other; other = other->next)
-        if (other != node && strcmp(gguf_yaml_text(other, "gguf", ""), gguf) == 0 &&
-            rt_import_applies(import, other) && is_found(import, other, layer))
+    bool needed = !entry->entry.optional && !entry->tied_to;
+    if (import->n_unmet || !needed || is_found(import, entry, layer)) return GGUF_OK;
+    for (const rt_arch_tensor *other = rt_arch_first_tensor(import->arch); other;
+         other = rt_arch_next_tensor(other))
+        if (other != entry && strcmp(other->entry.name, entry->entry.name) == 0 &&
+            rt_import_applies(import, &other->entry) && is_found(import, other, layer))
             return GGUF_OK;
     import->n_unmet++;
     return GGUF_OK;
@@ -96,7 +86,7 @@ static gguf_code fail_ambiguous(const rt_import *import, const rt_outer_name *a,
 /* outermost: [MAX_NAME], what *found may put. */
 static gguf_code find_outer(rt_import *import, char *outermost, rt_outer_name *found, bool *fits,
                             gguf_error *err) {
-    const char *inner = inner_name(gguf_yaml_text(first_tensor(import), "hf", ""), outermost);
+    const char *inner = inner_name(rt_arch_first_tensor(import->arch)->hf, outermost);
     size_t n_tried = 0;
     gguf_code code = GGUF_OK;
     for (size_t i = 0; i < gguf_checkpoint_n_tensors(import->ckpt) && !code; i++) {
@@ -118,7 +108,7 @@ gguf_code rt_import_index_outer(rt_import *import, gguf_error *err) {
     rt_outer_name outer = none;
     bool fits = false;
     gguf_code code = try_name(import, &none, &fits, err);
-    if (code || fits || !first_tensor(import)) return code;
+    if (code || fits || !rt_arch_first_tensor(import->arch)) return code;
     code = find_outer(import, outermost, &outer, &fits, err);
     if (!code) code = rt_import_index_with(import, fits ? &outer : &none, err);
     if (!code && fits)

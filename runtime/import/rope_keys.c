@@ -62,14 +62,6 @@ static const json_t *rope_object(rt_import *import) {
     return scaling;
 }
 
-static bool allowed(const rt_import *import, const char *type) {
-    const gguf_yaml *list =
-        gguf_yaml_get(gguf_yaml_root(rt_arch_doc(import->arch)), "rope_scaling");
-    for (const gguf_yaml *name = list ? list->first : NULL; name; name = name->next)
-        if (strcmp(name->text, type) == 0) return true;
-    return false;
-}
-
 /* A number of the rope object; absent = the default, or an error if that is NaN. */
 static gguf_code rope_number(const rt_import *import, const json_t *object, const char *name,
                              double absent, double *out, gguf_error *err) {
@@ -253,7 +245,7 @@ gguf_code rt_import_rope(rt_import *import, gguf_error *err) {
     const json_t *object = rope_object(import);
     if (!object) return GGUF_OK;
     const char *type = rope_type(object);
-    if (!allowed(import, type))
+    if (!rt_texts_have(import->arch->rope_scaling, type))
         return gguf_fail(err, GGUF_E_UNSUPPORTED, import->config_path, GGUF_NO_OFFSET,
                          "RoPE scaling '%s' is not supported for this architecture", type);
     if (strcmp(type, "linear") == 0) return import_linear(import, object, err);

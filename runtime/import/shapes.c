@@ -25,10 +25,8 @@ static bool has_flag(const rt_import *import, const char *const flags[4]) {
     return false;
 }
 
-static bool is_there(const rt_import *import, const gguf_yaml *node, const char *gguf_name) {
-    bool optional = false;
-    gguf_yaml_bool(gguf_yaml_get(node, "optional"), &optional);
-    if (!optional) return true;
+static bool is_there(const rt_import *import, const rt_arch_tensor *entry, const char *gguf_name) {
+    if (!entry->entry.optional) return true;
     if (strstr(gguf_name, ".exp_probs_b.")) {
         const char *method = json_string_value(rt_config_get(import, "topk_method"));
         return method && strcmp(method, "noaux_tc") == 0;
@@ -56,89 +54,40 @@ static uint32_t type_of(const rt_import *import) {
     return GGUF_TYPE_BF16;
 }
 
-/* Of [first, count, step] the count. */
-static gguf_code take_part(const rt_import *import, const gguf_yaml *node, const char *key,
-                           uint64_t *n, gguf_error *err) {
-    const gguf_yaml *part = gguf_yaml_get(node, key);
-    const gguf_yaml *count = part && part->first ? part->first->next : NULL;
-    return count ? rt_import_eval(import, count, n, err) : GGUF_OK;
-}
-
-typedef struct shape {
-    uint64_t mats, rows, cols;
-    uint32_t n_dims;
-} shape;
-
-static gguf_code read_shape(const rt_import *import, const gguf_yaml *node, shape *s,
-                            gguf_error *err) {
-    uint64_t dims[3] = {1, 1, 1};
-    const gguf_yaml *list = gguf_yaml_get(node, "shape");
+/* What config.json implies that the checkpoint stores. */
+static gguf_code stored_layout(const rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
+                               rt_layout *out, gguf_error *err) {
+    const rt_scalars *shape = &entry->shape;
+    uint64_t dims[GGUF_MAX_DIMS] = {0};
     gguf_code code = GGUF_OK;
-    if (!list || list->n_children == 0 || list->n_children > 3)
-        return gguf_yaml_fail(rt_arch_doc(import->arch), node, err,
-                              "without the weights the shape of this tensor is unknown");
-    size_t i = 3 - list->n_children;
-    for (const gguf_yaml *dim = list->first; dim && !code; dim = dim->next)
-        code = rt_import_eval(import, dim, &dims[i++], err);
-    *s = (shape){dims[0], dims[1], dims[2], (uint32_t)list->n_children};
+    if (shape->n == 0 || shape->n > 3)
+        return rt_place_fail(&entry->entry.at, err,
+                             "without the weights the shape of this tensor is unknown");
+    for (size_t i = 0; i < shape->n && !code; i++)
+        code = rt_import_eval(import, &shape->list[i], layer, &dims[i], err);
+    *out = rt_layout_of(dims, (uint32_t)shape->n);
+    out->name = entry->hf;
+    out->file = import->config_path;
+    out->off = GGUF_NO_OFFSET;
     return code;
 }
 
-/* What the entry makes of the stored tensor: parts of it, several matrices, transposed. */
-static gguf_code change_shape(const rt_import *import, const gguf_yaml *node, shape *s,
-                              gguf_error *err) {
-    const gguf_yaml *matrices = gguf_yaml_get(node, "matrices");
-    bool transpose = false;
-    gguf_code code = matrices ? rt_import_eval(import, matrices, &s->mats, err) : GGUF_OK;
-    if (!code && matrices) {
-        if (s->mats == 0 || s->rows % s->mats)
-            return gguf_fail(err, GGUF_E_SHAPE, import->config_path, GGUF_NO_OFFSET,
-                             "%" PRIu64 " rows are not %" PRIu64 " matrices", s->rows, s->mats);
-        s->rows /= s->mats;
-        s->n_dims = 3;
-    }
-    if (!code) code = take_part(import, node, "rows", &s->rows, err);
-    if (!code) code = take_part(import, node, "columns", &s->cols, err);
-    gguf_yaml_bool(gguf_yaml_get(node, "transpose"), &transpose);
-    if (!transpose) return code;
-    uint64_t rows = s->rows;
-    s->rows = s->cols;
-    s->cols = rows;
-    return code;
-}
-
-/* One tensor per expert in the checkpoint makes a stack. */
-static gguf_code stack_experts(const rt_import *import, const gguf_yaml *node, shape *s,
-                               gguf_error *err) {
-    const gguf_yaml *count = gguf_yaml_get(node, "count");
-    uint64_t n = 0;
-    if (!strstr(gguf_yaml_text(node, "hf", ""), "{expert}")) return GGUF_OK;
-    gguf_code code = count ? rt_import_eval(import, count, &n, err) : GGUF_OK;
-    if (code || (!count && !rt_import_key_u64(import, "expert_count", &n)) || !n) return code;
-    if (s->n_dims == 1)
-        s->rows = n;
-    else
-        s->mats = n;
-    s->n_dims++;
-    return GGUF_OK;
-}
-
-gguf_code rt_import_shape(rt_import *import, const gguf_yaml *node, const char *gguf_name,
-                          gguf_error *err) {
-    bool mxfp4 = false;
-    shape s = {0};
-    gguf_yaml_bool(gguf_yaml_get(node, "mxfp4"), &mxfp4);
-    if (!is_there(import, node, gguf_name) || (mxfp4 && !is_mxfp4(import))) return GGUF_OK;
-    gguf_code code = read_shape(import, node, &s, err);
-    if (!code) code = change_shape(import, node, &s, err);
-    if (!code) code = stack_experts(import, node, &s, err);
+gguf_code rt_import_shape(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
+                          const char *gguf_name, gguf_error *err) {
+    bool mxfp4 = rt_tensor_has(entry, RT_TRANSFORM_mxfp4);
+    uint64_t n_stacked = 0;
+    rt_layout l;
+    if (!is_there(import, entry, gguf_name) || (mxfp4 && !is_mxfp4(import))) return GGUF_OK;
+    gguf_code code = stored_layout(import, entry, layer, &l, err);
+    if (!code) code = rt_import_transform(import, entry, layer, &l, err);
+    if (!code) code = rt_import_n_stacked(import, entry, layer, &n_stacked, err);
     if (code) return code;
+    if (n_stacked) rt_layout_stack(&l, n_stacked);
     uint32_t type = mxfp4 ? (uint32_t)GGUF_TYPE_MXFP4 : type_of(import);
-    quant_plan_tensor t = {.out = {.name = gguf_str_of(gguf_name),
-                                   .n_dims = s.n_dims,
-                                   .dims = {s.cols, s.rows, s.mats, 1}},
+    quant_plan_tensor t = {.out = {.name = gguf_str_of(gguf_name), .n_dims = l.n_dims},
                            .source_type = type,
-                           .n_rows = s.rows * s.mats,
-                           .n_cols = s.cols};
+                           .n_rows = l.rows * l.mats,
+                           .n_cols = l.cols};
+    rt_layout_dims(&l, t.out.dims);
     return rt_import_add(import, &t, type, err);
 }

@@ -7,23 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_NAME   512
-#define MAX_LAYERS 1024
-
-/* `pattern` with {layer} and {expert} replaced. */
-void rt_import_expand(const char *pattern, uint64_t layer, uint64_t expert, char *out, size_t n) {
-    size_t len = 0;
-    while (*pattern && len + 24 < n) {
-        bool is_layer = strncmp(pattern, "{layer}", 7) == 0;
-        if (is_layer || strncmp(pattern, "{expert}", 8) == 0) {
-            len += (size_t)snprintf(out + len, n - len, "%" PRIu64, is_layer ? layer : expert);
-            pattern += is_layer ? 7 : 8;
-        } else {
-            out[len++] = *pattern++;
-        }
-    }
-    out[len] = '\0';
-}
+#define MAX_NAME 512
 
 gguf_code rt_import_add(rt_import *import, quant_plan_tensor *t, uint32_t natural_type,
                         gguf_error *err) {
@@ -65,15 +49,14 @@ static gguf_code refuse_codes(const rt_import *import, const rt_stored *s, gguf_
         companion ? companion : "");
 }
 
-static gguf_code describe(rt_import *import, const gguf_yaml *node, const gguf_checkpoint_tensor *t,
-                          rt_stored *out, gguf_error *err) {
-    bool mxfp4 = false, packed = false;
+static gguf_code describe(rt_import *import, const rt_arch_tensor *entry,
+                          const gguf_checkpoint_tensor *t, rt_stored *out, gguf_error *err) {
+    bool mxfp4 = rt_tensor_has(entry, RT_TRANSFORM_mxfp4), packed = false;
     *out = (rt_stored){
         .t = t, .path = gguf_checkpoint_file_path(import->ckpt, t->file), .n_dims = t->n_dims};
     memcpy(out->dims, t->dims, sizeof t->dims);
     gguf_code code = rt_quantised_describe(import, t, out, &packed, err);
     if (code || packed) return code;
-    gguf_yaml_bool(gguf_yaml_get(node, "mxfp4"), &mxfp4);
     if (mxfp4 && strcmp(t->dtype->name, "U8") == 0 && t->n_dims > 2 &&
         t->dims[t->n_dims - 1] == 16) {
         out->n_dims--;
@@ -98,56 +81,40 @@ static gguf_code describe(rt_import *import, const gguf_yaml *node, const gguf_c
                      "tensor '%s' has more than %d dimensions", t->name.ptr, GGUF_MAX_DIMS);
 }
 
-static gguf_code check_shape(const rt_import *import, const gguf_yaml *node, const rt_stored *s,
-                             gguf_error *err) {
-    const gguf_yaml *shape = gguf_yaml_get(node, "shape");
-    if (!shape) return GGUF_OK;
-    if (shape->n_children != s->n_dims)
+/* What the padding of rows, if any, makes of a stored dimension. */
+static gguf_code padded(const rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
+                        uint64_t *n, gguf_error *err) {
+    uint64_t unit = 1;
+    for (size_t i = 0; i < entry->n_transforms; i++) {
+        const rt_transform *t = &entry->transforms[i];
+        if (t->kind != RT_TRANSFORM_pad_rows) continue;
+        gguf_code code = rt_import_eval(import, t->args.list, layer, &unit, err);
+        if (code) return code;
+        if (unit && *n % unit && *n <= UINT64_MAX - unit) *n += unit - *n % unit;
+    }
+    return GGUF_OK;
+}
+
+static gguf_code check_shape(const rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
+                             const rt_stored *s, gguf_error *err) {
+    const rt_scalars *shape = &entry->shape;
+    if (!shape->n) return GGUF_OK;
+    if (shape->n != s->n_dims)
         return gguf_fail(err, GGUF_E_SHAPE, s->path, (int64_t)s->t->off,
                          "tensor '%s' has %" PRIu32 " dimensions, the config asks for %zu",
-                         s->t->name.ptr, s->n_dims, shape->n_children);
-    uint32_t i = 0;
-    for (const gguf_yaml *dim = shape->first; dim; dim = dim->next, i++) {
-        uint64_t expected = 0;
-        gguf_code code = rt_import_eval(import, dim, &expected, err);
+                         s->t->name.ptr, s->n_dims, shape->n);
+    for (uint32_t i = 0; i < s->n_dims; i++) {
+        uint64_t expected = 0, has = s->dims[i];
+        gguf_code code = rt_import_eval(import, &shape->list[i], layer, &expected, err);
+        if (!code && i == 0) code = padded(import, entry, layer, &has, err);
         if (code) return code;
-        if (s->dims[i] != expected)
+        if (has != expected)
             return gguf_fail(err, GGUF_E_SHAPE, s->path, (int64_t)s->t->off,
                              "tensor '%s' has %" PRIu64 " in dimension %" PRIu32
                              ", the config asks for %" PRIu64 " (%s)",
-                             s->t->name.ptr, s->dims[i], i, expected, dim->text);
+                             s->t->name.ptr, s->dims[i], i, expected, shape->list[i].text);
     }
     return GGUF_OK;
-}
-
-/* ---- steps ------------------------------------------------------------------------------- */
-
-static gguf_code plan_permutation(const rt_import *import, const gguf_yaml *heads,
-                                  quant_plan_tensor *t, gguf_error *err) {
-    uint64_t n_heads = 0;
-    gguf_code code = rt_import_eval(import, heads, &n_heads, err);
-    if (code) return code;
-    if (t->out.n_dims == 1) {
-        t->n_rows = t->n_cols;
-        t->n_cols = 1;
-    }
-    if (n_heads == 0 || n_heads > t->n_rows || t->n_rows % (2 * n_heads))
-        return gguf_fail(err, GGUF_E_SHAPE, t->source.path, (int64_t)t->source.off,
-                         "%" PRIu64 " rows of '%.*s' are not %" PRIu64 " heads of even size",
-                         t->n_rows, (int)t->out.name.len, t->out.name.ptr, n_heads);
-    t->steps[t->n_steps++] = (quant_step){QUANT_STEP_PERMUTE_HEADS, n_heads};
-    return GGUF_OK;
-}
-
-gguf_code rt_import_plan_steps(const rt_import *import, const gguf_yaml *node, quant_plan_tensor *t,
-                               gguf_error *err) {
-    const gguf_yaml *heads = gguf_yaml_get(node, "permute_heads");
-    const gguf_yaml *add = gguf_yaml_get(node, "add");
-    uint64_t constant = 0;
-    gguf_code code = heads ? plan_permutation(import, heads, t, err) : GGUF_OK;
-    if (!code && add) code = rt_import_eval(import, add, &constant, err);
-    if (!code && add) t->steps[t->n_steps++] = (quant_step){QUANT_STEP_ADD, constant};
-    return code;
 }
 
 /* ---- scales ------------------------------------------------------------------------------ */
@@ -227,61 +194,31 @@ static gguf_code plan_scaling(rt_import *import, const rt_stored *s, quant_plan_
     return GGUF_OK;
 }
 
-/* ---- parts of fused tensors -------------------------------------------------------------- */
+/* ---- transforms -------------------------------------------------------------------------- */
 
-/* Rows or columns first, first + step ... of the stored matrix. */
-typedef struct range {
-    uint64_t first, n, step;
-} range;
+typedef struct evaluation {
+    const rt_import *import;
+    uint64_t layer;
+} evaluation;
 
-static gguf_code read_range(const rt_import *import, const gguf_yaml *node, uint64_t whole,
-                            range *out, gguf_error *err) {
-    uint64_t values[3] = {0, whole, 1}, last;
-    size_t i = 0;
-    gguf_code code = GGUF_OK;
-    for (const gguf_yaml *v = node ? node->first : NULL; v && i < 3 && !code; v = v->next)
-        code = rt_import_eval(import, v, &values[i++], err);
-    *out = (range){values[0], values[1], values[2]};
-    if (code || (out->n && out->step && !__builtin_mul_overflow(out->n - 1, out->step, &last) &&
-                 out->first < whole && last < whole - out->first))
-        return code;
-    return gguf_fail(err, GGUF_E_SHAPE, import->config_path, GGUF_NO_OFFSET,
-                     "the part from %" PRIu64 " is not inside %" PRIu64 " rows or columns",
-                     out->first, whole);
+static gguf_code evaluate(void *ctx, const rt_scalar *expression, uint64_t *out, gguf_error *err) {
+    const evaluation *e = ctx;
+    return rt_import_eval(e->import, expression, e->layer, out, err);
 }
 
-/* The matrices of one source: how many, where each starts, what part of each is taken. */
-typedef struct parts {
-    uint64_t n_mats, n_rows, n_cols; /* as stored */
-    bool split;                      /* by `matrices`, not by a leading dimension */
-    bool transpose;
-    range rows, cols;
-} parts;
-
-static gguf_code read_parts(const rt_import *import, const gguf_yaml *node, const rt_stored *s,
-                            parts *p, gguf_error *err) {
-    const gguf_yaml *matrices = gguf_yaml_get(node, "matrices");
-    gguf_code code = GGUF_OK;
-    *p = (parts){.n_mats = s->n_dims > 2 ? s->dims[0] : 1,
-                 .n_rows = s->n_dims > 1 ? s->dims[s->n_dims - 2] : 1,
-                 .n_cols = s->n_dims ? s->dims[s->n_dims - 1] : 1,
-                 .split = matrices != NULL};
-    if (matrices) code = rt_import_eval(import, matrices, &p->n_mats, err);
-    if (!code && matrices) {
-        if (p->n_mats == 0 || p->n_rows % p->n_mats || s->n_dims != 2)
-            return gguf_fail(err, GGUF_E_SHAPE, s->path, (int64_t)s->t->off,
-                             "tensor '%s' is not %" PRIu64 " matrices", s->t->name.ptr, p->n_mats);
-        p->n_rows /= p->n_mats;
-    }
-    gguf_yaml_bool(gguf_yaml_get(node, "transpose"), &p->transpose);
-    if (!code) code = read_range(import, gguf_yaml_get(node, "rows"), p->n_rows, &p->rows, err);
-    if (!code) code = read_range(import, gguf_yaml_get(node, "columns"), p->n_cols, &p->cols, err);
-    return code;
+gguf_code rt_import_transform(const rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
+                              rt_layout *layout, gguf_error *err) {
+    evaluation e = {import, layer};
+    return rt_layout_transform(layout, entry, evaluate, &e, err);
 }
 
-static bool takes_parts(const gguf_yaml *node) {
-    return gguf_yaml_get(node, "rows") || gguf_yaml_get(node, "columns") ||
-           gguf_yaml_get(node, "matrices") || gguf_yaml_get(node, "transpose");
+gguf_code rt_import_n_stacked(const rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
+                              uint64_t *n, gguf_error *err) {
+    *n = 0;
+    if (!strstr(entry->hf, "{expert}")) return GGUF_OK;
+    if (entry->count.text) return rt_import_eval(import, &entry->count, layer, n, err);
+    rt_import_key_u64(import, "expert_count", n);
+    return GGUF_OK;
 }
 
 /* Matrix m of n equal ones. */
@@ -295,67 +232,88 @@ static void take_matrix(const quant_source *whole, uint64_t m, uint64_t n, quant
     if (whole->scales.memory) out->scales.memory = (const char *)whole->scales.memory + skip_scales;
 }
 
-static gguf_code plan_view(rt_import *import, const rt_stored *s, const parts *p,
-                           quant_plan_tensor *t, gguf_error *err) {
-    uint64_t row_stride = p->n_cols * p->rows.step, col_stride = p->cols.step;
-    uint64_t n_rows = p->rows.n, n_cols = p->cols.n;
-    bool stacked = p->split || s->n_dims > 2;
+/* The matrices of a tensor of which parts are taken. */
+static gguf_code plan_stack(rt_import *import, const rt_layout *l, quant_plan_tensor *t,
+                            gguf_error *err) {
     quant_source whole = t->source;
-    whole.first = p->rows.first * p->n_cols + p->cols.first;
-    t->view =
-        p->transpose ? (quant_view){col_stride, row_stride} : (quant_view){row_stride, col_stride};
-    t->n_cols = p->transpose ? n_rows : n_cols;
-    n_rows = p->transpose ? n_cols : n_rows;
-    t->n_rows = n_rows * p->n_mats;
-    t->out.n_dims = stacked ? 3 : s->n_dims;
-    t->out.dims[0] = t->n_cols;
-    t->out.dims[1] = n_rows;
-    t->out.dims[2] = p->n_mats;
-    t->source = whole;
-    if (!stacked) return GGUF_OK;
-    quant_source *stack = quant_plan_alloc(&import->plan, p->n_mats * sizeof *stack);
+    quant_source *stack = quant_plan_alloc(&import->plan, l->mats * sizeof *stack);
     if (!stack) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-    for (uint64_t m = 0; m < p->n_mats; m++) {
+    for (uint64_t m = 0; m < l->mats; m++) {
         stack[m] = whole;
-        if (p->split) {
-            stack[m].first += m * p->n_rows * p->n_cols;
-            continue;
-        }
-        take_matrix(&whole, m, p->n_mats, &stack[m]);
+        if (l->is_split)
+            stack[m].first += m * l->stored_rows * l->stored_cols;
+        else
+            take_matrix(&whole, m, l->mats, &stack[m]);
     }
     t->stack = stack;
     return GGUF_OK;
 }
 
+static gguf_code plan_layout(rt_import *import, const rt_layout *l, quant_plan_tensor *t,
+                             gguf_error *err) {
+    t->n_cols = l->cols;
+    t->n_rows = l->rows * l->mats;
+    t->out.n_dims = l->n_dims;
+    rt_layout_dims(l, t->out.dims);
+    t->row_order = l->row_order;
+    t->col_order = l->col_order;
+    t->n_stored_rows = l->n_stored_rows;
+    memcpy(t->steps, l->steps, sizeof t->steps);
+    t->n_steps = l->n_steps;
+    if (!l->is_part) return GGUF_OK;
+    t->view = l->view;
+    t->source.first = l->first;
+    return l->n_dims > 2 ? plan_stack(import, l, t, err) : GGUF_OK;
+}
+
 /* ---- one tensor -------------------------------------------------------------------------- */
 
-static gguf_code plan_source(rt_import *import, const gguf_yaml *node,
+static bool has_scale_blocks(const rt_stored *s) {
+    return s->coding == QUANT_CODING_E4M3 || s->coding == QUANT_CODING_E5M2 ||
+           s->coding == QUANT_CODING_MXFP4;
+}
+
+static gguf_code plan_stored(rt_import *import, const rt_stored *s, quant_plan_tensor *t,
+                             gguf_error *err) {
+    t->source = rt_import_source(import, s->t);
+    t->source.affine = s->affine;
+    t->source_type = s->type;
+    t->coding = s->coding;
+    t->out.n_dims = s->n_dims;
+    for (uint32_t i = 0; i < s->n_dims; i++) t->out.dims[i] = s->dims[s->n_dims - 1 - i];
+    t->n_cols = t->out.dims[0];
+    t->n_rows = gguf_tensor_n_rows(&t->out);
+    if (s->coding == QUANT_CODING_NUMBER) t->scaling.type = (uint32_t)s->t->dtype->gguf_type;
+    return has_scale_blocks(s) ? plan_scaling(import, s, t, err) : GGUF_OK;
+}
+
+/* Each matrix of a tensor with scales has scales of its own. */
+static void take_apart(const rt_stored *s, rt_layout *l) {
+    if (!has_scale_blocks(s) || s->n_dims < 3) return;
+    l->is_part = true;
+    l->view = (quant_view){l->cols, 1};
+}
+
+static gguf_code plan_source(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
                              const gguf_checkpoint_tensor *src, quant_plan_tensor *t,
                              uint32_t *natural_type, gguf_error *err) {
     rt_stored s;
-    parts p;
-    gguf_code code = describe(import, node, src, &s, err);
-    if (!code) code = check_shape(import, node, &s, err);
+    gguf_code code = describe(import, entry, src, &s, err);
+    if (!code) code = check_shape(import, entry, layer, &s, err);
+    if (!code) code = plan_stored(import, &s, t, err);
     if (code) return code;
-    t->source = rt_import_source(import, src);
-    t->source.affine = s.affine;
-    t->source_type = s.type;
-    t->coding = s.coding;
     *natural_type = s.natural_type;
-    t->out.n_dims = s.n_dims;
-    for (uint32_t i = 0; i < s.n_dims; i++) t->out.dims[i] = s.dims[s.n_dims - 1 - i];
-    t->n_cols = t->out.dims[0];
-    t->n_rows = gguf_tensor_n_rows(&t->out);
-    bool blocks = s.coding == QUANT_CODING_E4M3 || s.coding == QUANT_CODING_E5M2 ||
-                  s.coding == QUANT_CODING_MXFP4;
-    if (s.coding == QUANT_CODING_NUMBER) t->scaling.type = (uint32_t)src->dtype->gguf_type;
-    if (blocks) code = plan_scaling(import, &s, t, err);
-    if (!code && takes_parts(node) && n_elems_of(src) == 0)
-        code = gguf_fail(err, GGUF_E_SHAPE, s.path, (int64_t)src->off, "tensor '%s' is empty",
+    if (rt_tensor_takes_parts(entry) && n_elems_of(src) == 0)
+        return gguf_fail(err, GGUF_E_SHAPE, s.path, (int64_t)src->off, "tensor '%s' is empty",
                          src->name.ptr);
-    if (code || (!takes_parts(node) && (!blocks || s.n_dims < 3))) return code;
-    code = read_parts(import, node, &s, &p, err);
-    return code ? code : plan_view(import, &s, &p, t, err);
+    rt_layout l = rt_layout_of(s.dims, s.n_dims);
+    l.name = src->name.ptr;
+    l.file = s.path;
+    l.off = (int64_t)src->off;
+    take_apart(&s, &l);
+    code = rt_import_transform(import, entry, layer, &l, err);
+    if (code || (!entry->n_transforms && !l.is_part)) return code;
+    return plan_layout(import, &l, t, err);
 }
 
 static quant_plan_tensor empty_tensor(const char *gguf_name) {
@@ -363,12 +321,12 @@ static quant_plan_tensor empty_tensor(const char *gguf_name) {
         .out = {.name = gguf_str_of(gguf_name), .n_dims = 1, .dims = {1, 1, 1, 1}}};
 }
 
-static gguf_code plan_tensor(rt_import *import, const gguf_yaml *node, const char *gguf_name,
-                             const gguf_checkpoint_tensor *src, gguf_error *err) {
+static gguf_code plan_tensor(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
+                             const char *gguf_name, const gguf_checkpoint_tensor *src,
+                             gguf_error *err) {
     quant_plan_tensor t = empty_tensor(gguf_name);
     uint32_t natural_type = GGUF_TYPE_F32;
-    gguf_code code = plan_source(import, node, src, &t, &natural_type, err);
-    if (!code) code = rt_import_plan_steps(import, node, &t, err);
+    gguf_code code = plan_source(import, entry, layer, src, &t, &natural_type, err);
     return code ? code : rt_import_add(import, &t, natural_type, err);
 }
 
@@ -394,7 +352,7 @@ static gguf_code fail_missing(const rt_import *import, const char *name, gguf_er
 }
 
 /* A stack of one tensor per expert. */
-static gguf_code plan_experts(rt_import *import, const gguf_yaml *node, uint64_t layer,
+static gguf_code plan_experts(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
                               const char *gguf_name, uint64_t n_experts, gguf_error *err) {
     quant_plan_tensor t = empty_tensor(gguf_name), one;
     uint32_t natural_type = GGUF_TYPE_F32;
@@ -403,16 +361,16 @@ static gguf_code plan_experts(rt_import *import, const gguf_yaml *node, uint64_t
     if (!stack) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     for (uint64_t e = 0; e < n_experts && !code; e++) {
         char name[MAX_NAME];
-        rt_import_expand(gguf_yaml_text(node, "hf", ""), layer, e, name, sizeof name);
+        rt_expand_name(entry->hf, layer, e, name, sizeof name);
         const gguf_checkpoint_tensor *src = find_source(import, name);
         one = empty_tensor(gguf_name);
-        code = src ? plan_source(import, node, src, &one, &natural_type, err)
+        code = src ? plan_source(import, entry, layer, src, &one, &natural_type, err)
                    : fail_missing(import, name, err);
         if (code) break;
         if (e == 0) t = one;
         if (one.source_type != t.source_type || one.coding != t.coding || one.stack ||
-            one.out.n_dims < 1 || one.out.n_dims > 2 || one.out.n_dims != t.out.n_dims ||
-            one.n_rows != t.n_rows || one.n_cols != t.n_cols ||
+            one.n_stored_rows || one.out.n_dims < 1 || one.out.n_dims > 2 ||
+            one.out.n_dims != t.out.n_dims || one.n_rows != t.n_rows || one.n_cols != t.n_cols ||
             memcmp(&one.scaling, &t.scaling, sizeof t.scaling) != 0)
             code = gguf_fail(err, GGUF_E_SHAPE, one.source.path, (int64_t)one.source.off,
                              "tensor '%s' has another type or shape than that of expert 0", name);
@@ -432,70 +390,62 @@ static bool is_planned(const rt_import *import, const char *gguf_name) {
     return false;
 }
 
-static bool has_alternative(const rt_import *import, const gguf_yaml *node) {
-    const char *name = gguf_yaml_text(node, "gguf", "");
-    for (const gguf_yaml *next = node->next; next; next = next->next)
-        if (strcmp(gguf_yaml_text(next, "gguf", ""), name) == 0 && rt_import_applies(import, next))
+static bool has_alternative(const rt_import *import, const rt_arch_tensor *entry) {
+    for (const rt_arch_entry *next = entry->entry.next; next; next = next->next)
+        if (strcmp(next->name, entry->entry.name) == 0 && rt_import_applies(import, next))
             return true;
     return false;
 }
 
-static gguf_code import_tensor(rt_import *import, const gguf_yaml *node, uint64_t layer,
+static gguf_code import_tensor(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
                                gguf_error *err) {
-    const char *pattern = gguf_yaml_text(node, "hf", "");
     char hf[MAX_NAME], gguf[MAX_NAME];
-    bool optional = false;
-    uint64_t n_experts = 0;
-    rt_import_expand(pattern, layer, 0, hf, sizeof hf);
-    rt_import_expand(gguf_yaml_text(node, "gguf", ""), layer, 0, gguf, sizeof gguf);
+    uint64_t n_stacked = 0;
+    rt_expand_name(entry->hf, layer, 0, hf, sizeof hf);
+    rt_expand_name(entry->entry.name, layer, 0, gguf, sizeof gguf);
     if (is_planned(import, gguf)) return GGUF_OK;
     const gguf_checkpoint_tensor *src = import->ckpt ? find_source(import, hf) : NULL;
     bool tied = false;
-    gguf_code code = rt_import_is_tied(import, node, src, &tied, err);
+    gguf_code code = rt_import_is_tied(import, entry, src, &tied, err);
     if (code || tied) return code;
-    if (!import->ckpt) return rt_import_shape(import, node, gguf, err);
-    bool stacked = strstr(pattern, "{expert}") != NULL;
-    const gguf_yaml *count = gguf_yaml_get(node, "count");
-    if (count) code = rt_import_eval(import, count, &n_experts, err);
+    if (!import->ckpt) return rt_import_shape(import, entry, layer, gguf, err);
+    code = rt_import_n_stacked(import, entry, layer, &n_stacked, err);
     if (code) return code;
-    if (stacked && !count) stacked = rt_import_key_u64(import, "expert_count", &n_experts);
-    if (stacked && n_experts > gguf_checkpoint_n_tensors(import->ckpt))
+    if (n_stacked > gguf_checkpoint_n_tensors(import->ckpt))
         return gguf_fail(err, GGUF_E_LIMIT, import->config_path, GGUF_NO_OFFSET,
-                         "%" PRIu64 " experts are more than the checkpoint has tensors", n_experts);
-    if (src && stacked && n_experts) return plan_experts(import, node, layer, gguf, n_experts, err);
-    if (src) return plan_tensor(import, node, gguf, src, err);
-    gguf_yaml_bool(gguf_yaml_get(node, "optional"), &optional);
-    if (optional || has_alternative(import, node)) return GGUF_OK;
+                         "%" PRIu64 " experts are more than the checkpoint has tensors", n_stacked);
+    if (src && n_stacked) return plan_experts(import, entry, layer, gguf, n_stacked, err);
+    if (src) return plan_tensor(import, entry, layer, gguf, src, err);
+    if (entry->entry.optional || has_alternative(import, entry)) return GGUF_OK;
     return fail_missing(import, hf, err);
 }
 
 /* The layers that an entry speaks of: all, or `layers: [first, end]`; one if it has no {layer}. */
-static gguf_code layers_of(const rt_import *import, const gguf_yaml *node, uint64_t n_layers,
+static gguf_code layers_of(const rt_import *import, const rt_arch_tensor *entry, uint64_t n_layers,
                            uint64_t *first, uint64_t *end, gguf_error *err) {
-    const gguf_yaml *layers = gguf_yaml_get(node, "layers");
     *first = 0;
-    *end = strstr(gguf_yaml_text(node, "hf", ""), "{layer}") ? n_layers : 1;
-    if (!rt_import_applies(import, node)) *end = 0;
-    if (!layers || layers->n_children != 2) return GGUF_OK;
-    gguf_code code = rt_import_eval(import, layers->first, first, err);
+    *end = strstr(entry->hf, "{layer}") ? n_layers : 1;
+    if (!rt_import_applies(import, &entry->entry)) *end = 0;
+    if (entry->layers.n != 2) return GGUF_OK;
+    gguf_code code = rt_import_eval(import, &entry->layers.list[0], 0, first, err);
     uint64_t limit = *end;
-    if (!code) code = rt_import_eval(import, layers->first->next, &limit, err);
+    if (!code) code = rt_import_eval(import, &entry->layers.list[1], 0, &limit, err);
     *end = limit < *end ? limit : *end;
     return code;
 }
 
 gguf_code rt_import_each(rt_import *import, rt_import_visit visit, gguf_error *err) {
-    uint64_t n_layers = 0;
-    if (!rt_import_key_u64(import, "block_count", &n_layers) || n_layers > MAX_LAYERS)
+    uint64_t n_layers = 0, first, end;
+    if (!rt_import_key_u64(import, "block_count", &n_layers) || n_layers > RT_IMPORT_MAX_LAYERS)
         return gguf_fail(err, GGUF_E_LIMIT, import->config_path, GGUF_NO_OFFSET,
-                         "the number of layers is missing or over %d", MAX_LAYERS);
-    const gguf_yaml *list = gguf_yaml_get(gguf_yaml_root(rt_arch_doc(import->arch)), "tensors");
+                         "the number of layers is missing or over %d", RT_IMPORT_MAX_LAYERS);
     gguf_code code = GGUF_OK;
-    for (const gguf_yaml *node = list ? list->first : NULL; node && !code; node = node->next) {
-        uint64_t first, end;
-        code = layers_of(import, node, n_layers, &first, &end, err);
+    for (const rt_arch_tensor *entry = rt_arch_first_tensor(import->arch); entry && !code;
+         entry = rt_arch_next_tensor(entry)) {
+        code = layers_of(import, entry, n_layers, &first, &end, err);
         for (uint64_t layer = first; layer < end && !code; layer++)
-            code = visit(import, node, layer, err);
+            if (rt_import_layer_is(import, layer, entry->entry.kinds))
+                code = visit(import, entry, layer, err);
     }
     return code;
 }

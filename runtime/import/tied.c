@@ -73,10 +73,9 @@ static gguf_code compare_values(const rt_import *import, tensor *a, tensor *b, c
 /* ---- the head ---------------------------------------------------------------------------- */
 
 static tensor *find_embedding(const rt_import *import, const char *gguf_name) {
-    const gguf_yaml *list = gguf_yaml_get(gguf_yaml_root(rt_arch_doc(import->arch)), "tensors");
-    for (const gguf_yaml *node = list ? list->first : NULL; node; node = node->next)
-        if (strcmp(gguf_yaml_text(node, "gguf", ""), gguf_name) == 0)
-            return rt_import_look_up(import, gguf_yaml_text(node, "hf", ""));
+    for (const rt_arch_tensor *entry = rt_arch_first_tensor(import->arch); entry;
+         entry = rt_arch_next_tensor(entry))
+        if (strcmp(entry->entry.name, gguf_name) == 0) return rt_import_look_up(import, entry->hf);
     return NULL;
 }
 
@@ -110,9 +109,9 @@ static gguf_code compare_head(rt_import *import, const char *tied_to, tensor *he
     return GGUF_OK;
 }
 
-gguf_code rt_import_is_tied(rt_import *import, const gguf_yaml *node,
+gguf_code rt_import_is_tied(rt_import *import, const rt_arch_tensor *entry,
                             const gguf_checkpoint_tensor *src, bool *tied, gguf_error *err) {
-    const char *tied_to = gguf_yaml_text(node, "tied_to", NULL);
+    const char *tied_to = entry->tied_to;
     const json_t *flag = rt_config_get(import, "tie_word_embeddings");
     *tied = false;
     if (!tied_to) return GGUF_OK;
@@ -120,8 +119,8 @@ gguf_code rt_import_is_tied(rt_import *import, const gguf_yaml *node,
     if (json_is_true(flag) && src) return compare_head(import, tied_to, src, tied, err);
     *tied = json_is_true(flag) || (!src && import->is_embedding);
     if (*tied || src || json_is_false(flag)) return GGUF_OK;
-    rt_import_add_warning(import, "there is no '%s': it is taken as tied to %s",
-                          gguf_yaml_text(node, "hf", ""), tied_to);
+    rt_import_add_warning(import, "there is no '%s': it is taken as tied to %s", entry->hf,
+                          tied_to);
     *tied = true;
     return GGUF_OK;
 }

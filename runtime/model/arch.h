@@ -4,7 +4,6 @@
 #define RUNTIME_MODEL_ARCH_H
 
 #include "libgguf/gguf.h"
-#include "libgguf/yaml.h"
 
 typedef enum rt_norm { RT_NORM_RMS, RT_NORM_LAYER } rt_norm;
 
@@ -57,10 +56,146 @@ typedef struct rt_arch_compute {
     uint32_t scores_by_width_layers; /* with so many layers, scores are divided by
                                         sqrt(n_embd / n_head) */
     const char *ffn_norm;            /* the tensor that norms the feed-forward block's input */
-    const gguf_yaml *needs;          /* first of a list of named parts beyond these, or NULL */
+    const char *const *needs; /* named parts beyond these, ends with NULL; NULL: there are none */
 } rt_arch_compute;
 
-typedef struct rt_arch rt_arch;
+/* ---- what a description says --------------------------------------------------------------- */
+
+/* Where something stands. */
+typedef struct rt_place {
+    const char *file;
+    int64_t off;
+    uint32_t line, column;
+} rt_place;
+
+typedef enum rt_scalar_kind { RT_SCALAR_TEXT, RT_SCALAR_FLAG, RT_SCALAR_NUMBER } rt_scalar_kind;
+
+/* A single value, such as an expression. */
+typedef struct rt_scalar {
+    const char *name; /* inside a map; otherwise NULL */
+    const char *text; /* NULL: it is not stated */
+    rt_scalar_kind kind;
+    bool flag;
+    double number;
+    rt_place at;
+} rt_scalar;
+
+/* A list of values; texts are lists of names that end with NULL. */
+typedef struct rt_scalars {
+    const rt_scalar *list;
+    size_t n;
+} rt_scalars;
+
+typedef const char *const *rt_texts; /* ends with NULL; NULL: not stated */
+
+/* A Hugging Face class that the description answers to. */
+typedef struct rt_arch_class {
+    const char *name, *model_type;
+    const char *config; /* the object of config.json that holds the text model, or NULL */
+    rt_scalars defaults;
+} rt_arch_class;
+
+/* A rule of `names`, or a part of a larger model that is left out. */
+typedef struct rt_arch_rule {
+    const char *prefix, *suffix; /* either may be NULL */
+    const char *becomes;         /* of a rule; of a part its name */
+} rt_arch_rule;
+
+typedef struct rt_arch_rules {
+    const rt_arch_rule *list;
+    size_t n;
+} rt_arch_rules;
+
+/* Layers of different kinds: which kind each has is a list of words in config.json, or a text with
+ * one letter per layer. */
+typedef struct rt_layer_kinds {
+    rt_place at;
+    rt_texts from;
+    rt_scalars words;      /* a word or letter, and the kind that it means */
+    const char *names[32]; /* of the kinds; bit i of a set stands for names[i] */
+    size_t n;
+} rt_layer_kinds;
+
+/* What keys and tensors have in common: they are linked in the order of the description. */
+typedef struct rt_arch_entry {
+    struct rt_arch_entry *next;
+    const char *name; /* of the key without the architecture's, or of the tensor in GGUF */
+    const char *when, *unless;
+    rt_scalars kind_names;
+    uint32_t kinds; /* set of kinds of layers that the entry speaks of; 0: all layers */
+    bool optional;
+    rt_place at;
+} rt_arch_entry;
+
+typedef enum rt_key_type {
+    RT_KEY_U32,
+    RT_KEY_F32,
+    RT_KEY_BOOL,
+    RT_KEY_STR,
+    RT_KEY_LAYERS /* one flag per layer */
+} rt_key_type;
+
+typedef struct rt_arch_key {
+    rt_arch_entry entry;
+    rt_key_type type;
+    rt_texts from, scale_by;
+    rt_scalar otherwise; /* `default` */
+    rt_scalars map;
+    double power;
+    const char *is;
+} rt_arch_key;
+
+/* What an entry makes of a stored tensor; runtime/model/transforms.h has the table. */
+typedef struct rt_transform {
+    int kind; /* rt_transform_kind */
+    rt_scalars args;
+} rt_transform;
+
+#define RT_MAX_TRANSFORMS 16
+
+typedef struct rt_arch_tensor {
+    rt_arch_entry entry;
+    const char *hf;
+    rt_scalar count;
+    rt_scalars shape;  /* rows first */
+    rt_scalars layers; /* first and end, or none */
+    const char *tied_to;
+    rt_transform transforms[RT_MAX_TRANSFORMS]; /* in the order in which they are made */
+    size_t n_transforms;
+} rt_arch_tensor;
+
+typedef struct rt_arch {
+    const char *name; /* in GGUF */
+    const rt_arch_class *classes;
+    size_t n_classes;
+    rt_arch_rules names, leave_out;
+    rt_arch_entry *keys, *tensors; /* first of each */
+    rt_texts rope_scaling, ignore;
+    rt_layer_kinds kinds;
+    rt_arch_compute compute;
+    struct rt_arch_memory *memory; /* of all that the description holds */
+} rt_arch;
+
+/* The first key or tensor and the one behind another; NULL at the end. */
+static inline const rt_arch_key *rt_arch_first_key(const rt_arch *arch) {
+    return (const rt_arch_key *)arch->keys;
+}
+static inline const rt_arch_key *rt_arch_next_key(const rt_arch_key *key) {
+    return (const rt_arch_key *)key->entry.next;
+}
+static inline const rt_arch_tensor *rt_arch_first_tensor(const rt_arch *arch) {
+    return (const rt_arch_tensor *)arch->tensors;
+}
+static inline const rt_arch_tensor *rt_arch_next_tensor(const rt_arch_tensor *tensor) {
+    return (const rt_arch_tensor *)tensor->entry.next;
+}
+/* Whether the text is in a list. */
+bool rt_texts_have(rt_texts list, const char *text);
+/* Record that something in a description is wrong, with line and column. */
+gguf_code rt_place_fail(const rt_place *at, gguf_error *err, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+/* ---- opening --------------------------------------------------------------------------------- */
 
 /* The description of a GGUF architecture name, e.g. "llama".
  *   arch_file  a description to read instead of the built-in ones, or NULL
@@ -78,10 +213,9 @@ void rt_arch_close(rt_arch *arch); /* accepts NULL */
 
 const char *rt_arch_name(const rt_arch *arch); /* the GGUF name */
 const rt_arch_compute *rt_arch_compute_of(const rt_arch *arch);
-/* The entry of `huggingface` that answers to a class or, if that is NULL, to a model type. */
-const gguf_yaml *rt_arch_class(const gguf_yaml_doc *doc, const char *hf_class,
-                               const char *model_type);
-const gguf_yaml_doc *rt_arch_doc(const rt_arch *arch); /* for runtime/import */
+/* The class that answers to a name or, if that is NULL, to a model type; NULL if none does. */
+const rt_arch_class *rt_arch_class_of(const rt_arch *arch, const char *hf_class,
+                                      const char *model_type);
 
 /* Call fn for every Hugging Face class that a built-in description answers to. */
 gguf_code rt_arch_list(void (*fn)(void *ctx, const char *hf_class, const char *gguf_name),

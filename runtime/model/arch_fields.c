@@ -1,6 +1,7 @@
 /* The table of all fields that an architecture description may have. A field that nobody reads
  * would be another model than its author meant. */
-#include "runtime/model/arch_fields.h"
+#include "runtime/model/arch_read.h"
+#include "runtime/model/transforms.h"
 
 static const char *const key_types[] = {"u32", "f32", "bool", "str", "layers", NULL};
 static const char *const rope_kinds[] = {"default",  "linear", "llama3", "yarn",
@@ -32,6 +33,7 @@ static const gguf_yaml_field key_fields[] = {
     {"map", .form = GGUF_YAML_VALUES},
     {"power", .form = GGUF_YAML_NUMBER},
     {"is", .form = GGUF_YAML_TEXT},
+    {"kinds", .form = GGUF_YAML_ANY_TEXTS},
     {"when", .form = GGUF_YAML_TEXT},
     {"unless", .form = GGUF_YAML_TEXT},
     {0}};
@@ -45,15 +47,17 @@ static const gguf_yaml_field tensor_fields[] = {
     {"when", .form = GGUF_YAML_TEXT},
     {"unless", .form = GGUF_YAML_TEXT},
     {"layers", .form = GGUF_YAML_TEXTS, .least = 2, .most = 2},
+    {"kinds", .form = GGUF_YAML_ANY_TEXTS},
     {"tied_to", .form = GGUF_YAML_TEXT},
-    {"permute_heads", .form = GGUF_YAML_TEXT},
-    {"add", .form = GGUF_YAML_TEXT},
-    {"matrices", .form = GGUF_YAML_TEXT},
-    {"rows", .form = GGUF_YAML_TEXTS, .least = 2, .most = 3},
-    {"columns", .form = GGUF_YAML_TEXTS, .least = 2, .most = 3},
-    {"transpose", .form = GGUF_YAML_FLAG},
-    {"mxfp4", .form = GGUF_YAML_FLAG},
-    {0}};
+#define TRANSFORM_FIELD(name, form, least, most) \
+    {#name, form, false, least, most, NULL, NULL, NULL},
+    RT_TRANSFORMS(TRANSFORM_FIELD)
+#undef TRANSFORM_FIELD
+        {0}};
+
+static const gguf_yaml_field kind_fields[] = {{"from", .form = GGUF_YAML_ANY_TEXTS, .needed = true},
+                                              {"words", .form = GGUF_YAML_VALUES, .needed = true},
+                                              {0}};
 
 static const gguf_yaml_field compute_fields[] = {
     {"norm", .form = GGUF_YAML_TEXT},
@@ -79,11 +83,14 @@ static const gguf_yaml_field compute_fields[] = {
 
 const gguf_yaml_field rt_arch_fields[] = {
     {"architecture", .form = GGUF_YAML_TEXT, .needed = true},
+    {"like", .form = GGUF_YAML_TEXT},
+    {"without", .form = GGUF_YAML_TEXTS, .least = 1},
     {"huggingface", .form = GGUF_YAML_RECORDS, .fields = class_fields, .what = "a class"},
     {"names", .form = GGUF_YAML_RECORDS, .fields = name_fields, .what = "a rule of 'names'"},
     {"leave_out", .form = GGUF_YAML_RECORDS, .fields = part_fields, .what = "a part to leave out"},
     {"keys", .form = GGUF_YAML_RECORDS, .fields = key_fields, .what = "a key"},
     {"rope_scaling", .form = GGUF_YAML_TEXTS, .words = rope_kinds},
+    {"layer_kinds", .form = GGUF_YAML_RECORD, .fields = kind_fields, .what = "'layer_kinds'"},
     {"tensors", .form = GGUF_YAML_RECORDS, .fields = tensor_fields, .what = "a tensor"},
     {"ignore", .form = GGUF_YAML_TEXTS},
     {"compute", .form = GGUF_YAML_RECORD, .fields = compute_fields, .what = "'compute'"},

@@ -21,19 +21,30 @@ typedef struct checker {
 
 /* ---- keys of the architecture ------------------------------------------------------------ */
 
-static bool fits_type(const gguf_kv *kv, const char *type) {
-    if (strcmp(type, "u32") == 0)
-        return kv->type == GGUF_VALUE_U32 ||
-               (kv->type == GGUF_VALUE_ARRAY &&
-                (kv->elem_type == GGUF_VALUE_U32 || kv->elem_type == GGUF_VALUE_I32));
-    if (strcmp(type, "f32") == 0) return kv->elem_type == GGUF_VALUE_F32;
-    if (strcmp(type, "bool") == 0) return kv->elem_type == GGUF_VALUE_BOOL;
-    if (strcmp(type, "string") == 0) return kv->type == GGUF_VALUE_STRING;
-    return true;
+static bool is_count(const gguf_kv *kv) {
+    return kv->type == GGUF_VALUE_U32 ||
+           (kv->type == GGUF_VALUE_ARRAY &&
+            (kv->elem_type == GGUF_VALUE_U32 || kv->elem_type == GGUF_VALUE_I32));
 }
 
-static void check_key(checker *k, const char *arch, const char *key, const char *type,
+static bool fits_type(const gguf_kv *kv, rt_key_type type) {
+    switch (type) {
+    case RT_KEY_U32:
+        return is_count(kv);
+    case RT_KEY_F32:
+        return kv->elem_type == GGUF_VALUE_F32;
+    case RT_KEY_BOOL:
+        return kv->elem_type == GGUF_VALUE_BOOL;
+    case RT_KEY_STR:
+    case RT_KEY_LAYERS:
+    default:
+        return true;
+    }
+}
+
+static void check_key(checker *k, const char *arch, const char *key, rt_key_type type,
                       bool required) {
+    static const char *const names[] = {"u32", "f32", "bool", "str", "layers"};
     char full[256];
     snprintf(full, sizeof full, "%s.%s", arch, key);
     const gguf_kv *kv = gguf_meta_find(k->meta, full);
@@ -42,31 +53,29 @@ static void check_key(checker *k, const char *arch, const char *key, const char 
         return;
     }
     if (!fits_type(kv, type))
-        ADD(k, kv->off, "the key '%s' is %s, not %s", full, gguf_value_type_name(kv->type), type);
+        ADD(k, kv->off, "the key '%s' is %s, not %s", full, gguf_value_type_name(kv->type),
+            names[type]);
 }
 
 static void check_described(checker *k, const rt_arch *arch) {
-    const gguf_yaml *root = gguf_yaml_root(rt_arch_doc(arch));
-    const gguf_yaml *keys = gguf_yaml_get(root, "keys");
-    for (const gguf_yaml *key = keys ? keys->first : NULL; key; key = key->next) {
+    for (const rt_arch_key *key = rt_arch_first_key(arch); key; key = rt_arch_next_key(key)) {
+        const rt_arch_entry *e = &key->entry;
         /* A condition speaks of config.json, which is not at hand here. */
-        bool needed = !gguf_yaml_get(key, "optional") && !gguf_yaml_get(key, "default") &&
-                      !gguf_yaml_get(key, "when") && !gguf_yaml_get(key, "unless") &&
-                      strcmp(gguf_yaml_text(key, "key", ""), "vocab_size") != 0;
-        check_key(k, rt_arch_name(arch), gguf_yaml_text(key, "key", ""),
-                  gguf_yaml_text(key, "type", ""), needed);
+        bool needed = !e->optional && !key->otherwise.text && !e->when && !e->unless &&
+                      strcmp(e->name, "vocab_size") != 0;
+        check_key(k, rt_arch_name(arch), e->name, key->type, needed);
     }
 }
 
 /* What every architecture has. */
 static void check_common(checker *k, const char *arch) {
-    check_key(k, arch, "block_count", "u32", true);
-    check_key(k, arch, "context_length", "u32", true);
-    check_key(k, arch, "embedding_length", "u32", true);
-    check_key(k, arch, "feed_forward_length", "u32", false);
-    check_key(k, arch, "attention.head_count", "u32", false);
-    check_key(k, arch, "attention.head_count_kv", "u32", false);
-    check_key(k, arch, "rope.freq_base", "f32", false);
+    check_key(k, arch, "block_count", RT_KEY_U32, true);
+    check_key(k, arch, "context_length", RT_KEY_U32, true);
+    check_key(k, arch, "embedding_length", RT_KEY_U32, true);
+    check_key(k, arch, "feed_forward_length", RT_KEY_U32, false);
+    check_key(k, arch, "attention.head_count", RT_KEY_U32, false);
+    check_key(k, arch, "attention.head_count_kv", RT_KEY_U32, false);
+    check_key(k, arch, "rope.freq_base", RT_KEY_F32, false);
 }
 
 static void check_zero(checker *k, const char *arch, const char *key) {
@@ -75,6 +84,12 @@ static void check_zero(checker *k, const char *arch, const char *key) {
     snprintf(full, sizeof full, "%s.%s", arch, key);
     const gguf_kv *kv = gguf_meta_find(k->meta, full);
     if (gguf_kv_u64(kv, &value) && value == 0) ADD(k, kv->off, "the key '%s' is 0", full);
+}
+
+static bool has_key(const checker *k, const char *arch, const char *key) {
+    char full[256];
+    snprintf(full, sizeof full, "%s.%s", arch, key);
+    return gguf_meta_find(k->meta, full) != NULL;
 }
 
 static void check_architecture(checker *k) {
@@ -106,9 +121,10 @@ static void check_architecture(checker *k) {
     else if (rt_check_speaks(k->meta, name))
         check_common(k, arch);
     rt_arch_close(described);
-    static const char *const nonzero[] = {"block_count", "context_length", "embedding_length",
-                                          "attention.head_count"};
+    static const char *const nonzero[] = {"block_count", "context_length", "embedding_length"};
     for (size_t i = 0; i < sizeof nonzero / sizeof nonzero[0]; i++) check_zero(k, arch, nonzero[i]);
+    /* Recurrent layers have no heads of attention. */
+    if (!has_key(k, arch, "ssm.state_size")) check_zero(k, arch, "attention.head_count");
 }
 
 /* ---- keys that every file may have ------------------------------------------------------- */

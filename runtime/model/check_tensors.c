@@ -3,6 +3,8 @@
 #include "libgguf/index.h"
 #include "runtime/model/arch.h"
 #include "runtime/model/check_model.h"
+#include "runtime/model/expression.h"
+#include "runtime/model/transforms.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -24,137 +26,122 @@ typedef struct checker {
     const void *source;
     gguf_findings *found; /* for what concerns no tensor that is there */
     const gguf_meta *meta;
-    const gguf_yaml *keys, *tensors; /* of the description */
-    const char *arch;
+    const rt_arch *arch;
 } checker;
 
 /* ---- numbers from keys ------------------------------------------------------------------- */
 
 static const gguf_kv *find_key(const checker *k, const char *name) {
     char full[256];
-    snprintf(full, sizeof full, "%s.%s", k->arch, name);
+    snprintf(full, sizeof full, "%s.%s", rt_arch_name(k->arch), name);
     return gguf_meta_find(k->meta, full);
 }
 
-/* A number, or that of a layer if there is one for each. */
-static bool number_of(const gguf_kv *kv, uint64_t layer, uint64_t *out) {
-    gguf_kv_iter it = {.kv = kv};
-    int64_t value = -1;
-    if (!kv || kv->type != GGUF_VALUE_ARRAY) return gguf_kv_u64(kv, out);
-    for (uint64_t i = 0; i <= layer; i++)
-        if (!gguf_kv_next_i64(&it, &value)) return false;
-    *out = (uint64_t)value;
-    return value >= 0;
+static const rt_arch_key *described_key(const checker *k, const char *name) {
+    const rt_arch_key *key = rt_arch_first_key(k->arch);
+    while (key && strcmp(key->entry.name, name) != 0) key = rt_arch_next_key(key);
+    return key;
 }
 
-static const gguf_yaml *described_key(const checker *k, const char *name) {
-    for (const gguf_yaml *key = k->keys ? k->keys->first : NULL; key; key = key->next)
-        if (strcmp(gguf_yaml_text(key, "key", ""), name) == 0) return key;
-    return NULL;
-}
+/* Whose values names in an expression have. */
+typedef struct operands {
+    const checker *k;
+    uint64_t layer;
+    unsigned depth; /* defaults that are made of defaults */
+} operands;
 
-static bool eval(const checker *k, const char *expression, uint64_t layer, unsigned depth,
-                 uint64_t *out);
-
-static bool operand(const checker *k, const char *text, uint64_t layer, unsigned depth,
-                    uint64_t *out) {
-    char *end;
-    *out = strtoull(text, &end, 10);
-    if (end != text && !*end) return true;
-    const gguf_kv *kv = find_key(k, text);
-    if (kv) return number_of(kv, layer, out);
-    if (strcmp(text, "vocab_size") == 0) {
-        const gguf_kv *tokens = gguf_meta_find(k->meta, "tokenizer.ggml.tokens");
+static bool find_operand(void *ctx, const char *name, uint64_t *out) {
+    const operands *o = ctx;
+    const gguf_kv *kv = find_key(o->k, name);
+    if (kv) return rt_kv_number(kv, o->layer, out);
+    if (strcmp(name, "vocab_size") == 0) {
+        const gguf_kv *tokens = gguf_meta_find(o->k->meta, "tokenizer.ggml.tokens");
         if (tokens) *out = tokens->count;
         return tokens != NULL;
     }
-    const gguf_yaml *key = described_key(k, text);
-    const char *otherwise = key ? gguf_yaml_text(key, "default", NULL) : NULL;
-    return otherwise && depth < MAX_DEFAULT && eval(k, otherwise, layer, depth + 1, out);
+    const rt_arch_key *key = described_key(o->k, name);
+    operands inner = {o->k, o->layer, o->depth + 1};
+    return key && key->otherwise.text && o->depth < MAX_DEFAULT &&
+           rt_expression_eval(key->otherwise.text, find_operand, &inner, out, NULL) ==
+               RT_EXPRESSION_OK;
 }
 
-static bool apply(char op, uint64_t right, uint64_t *value) {
-    if (op == '*') return !__builtin_mul_overflow(*value, right, value);
-    if (op == '+') return !__builtin_add_overflow(*value, right, value);
-    if (op == '-') return !__builtin_sub_overflow(*value, right, value);
-    if (op != '/' || !right || *value % right) return false;
-    *value /= right;
-    return true;
-}
-
-/* OPERAND {operator OPERAND}, left to right, as rt_import_eval. False: a key does not say. */
-static bool eval(const checker *k, const char *expression, uint64_t layer, unsigned depth,
-                 uint64_t *out) {
-    char text[256], *save = NULL;
-    snprintf(text, sizeof text, "%s", expression);
-    const char *word = strtok_r(text, " ", &save);
-    bool known = word && operand(k, word, layer, depth, out);
-    while (known && (word = strtok_r(NULL, " ", &save))) {
-        uint64_t right;
-        const char *next = strtok_r(NULL, " ", &save);
-        known = next && operand(k, next, layer, depth, &right) && apply(*word, right, out);
-    }
-    return known;
+/* False: a key does not say. */
+static bool eval(const checker *k, const char *expression, uint64_t layer, uint64_t *out) {
+    operands o = {k, layer, 0};
+    return rt_expression_eval(expression, find_operand, &o, out, NULL) == RT_EXPRESSION_OK;
 }
 
 /* ---- conditions -------------------------------------------------------------------------- */
-
-static bool lists(const gguf_yaml *from, const char *path) {
-    if (!from) return false;
-    if (!from->first) return strcmp(from->text, path) == 0;
-    for (const gguf_yaml *item = from->first; item; item = item->next)
-        if (strcmp(item->text, path) == 0) return true;
-    return false;
-}
 
 typedef enum truth { NO, YES, UNKNOWN } truth;
 
 /* Whether config.json had a value, told by the key that was made of it. */
 static truth config_said(const checker *k, const char *path) {
-    for (const gguf_yaml *key = k->keys ? k->keys->first : NULL; key; key = key->next) {
+    for (const rt_arch_key *key = rt_arch_first_key(k->arch); key; key = rt_arch_next_key(key)) {
         uint64_t value;
-        if (!lists(gguf_yaml_get(key, "from"), path) || gguf_yaml_get(key, "default")) continue;
-        const gguf_kv *kv = find_key(k, gguf_yaml_text(key, "key", ""));
+        if (!rt_texts_have(key->from, path) || key->otherwise.text) continue;
+        const gguf_kv *kv = find_key(k, key->entry.name);
         if (!kv) return NO;
-        return number_of(kv, 0, &value) ? (value ? YES : NO) : UNKNOWN;
+        return rt_kv_number(kv, 0, &value) ? (value ? YES : NO) : UNKNOWN;
     }
     return UNKNOWN;
 }
 
-static truth applies(const checker *k, const gguf_yaml *node) {
-    const char *when = gguf_yaml_text(node, "when", NULL);
-    const char *unless = gguf_yaml_text(node, "unless", NULL);
-    truth is = when ? config_said(k, when) : YES, is_not = unless ? config_said(k, unless) : NO;
+static truth applies(const checker *k, const rt_arch_entry *entry) {
+    truth is = entry->when ? config_said(k, entry->when) : YES;
+    truth is_not = entry->unless ? config_said(k, entry->unless) : NO;
     if (is == NO || is_not == YES) return NO;
     return is == YES && is_not == NO ? YES : UNKNOWN;
 }
 
+/* The kinds that a layer may have, told by keys with a number in layers of some kinds only. */
+static uint32_t possible_kinds(const checker *k, uint64_t layer) {
+    uint32_t kinds = UINT32_MAX;
+    for (const rt_arch_key *key = rt_arch_first_key(k->arch); key; key = rt_arch_next_key(key)) {
+        uint64_t value;
+        const gguf_kv *kv = key->entry.kinds ? find_key(k, key->entry.name) : NULL;
+        if (!kv || kv->type != GGUF_VALUE_ARRAY || !rt_kv_number(kv, layer, &value)) continue;
+        kinds &= value ? key->entry.kinds : ~key->entry.kinds;
+    }
+    return kinds;
+}
+
+static truth is_of_kind(const checker *k, const rt_arch_entry *entry, uint64_t layer) {
+    uint32_t all = k->arch->kinds.n ? UINT32_MAX >> (32 - k->arch->kinds.n) : 0;
+    uint32_t kinds = entry->kinds ? possible_kinds(k, layer) & all : 0;
+    if (!entry->kinds || !(kinds & ~entry->kinds)) return YES;
+    return kinds & entry->kinds ? UNKNOWN : NO;
+}
+
 /* ---- shapes ------------------------------------------------------------------------------ */
 
-/* Of [first, count] the count, if there is such a part. */
-static bool take_count(const checker *k, const gguf_yaml *part, uint64_t layer, uint64_t *n) {
-    const gguf_yaml *count = part && part->first ? part->first->next : NULL;
-    return !part || (count && eval(k, count->text, layer, 0, n));
+static gguf_code evaluate(void *ctx, const rt_scalar *expression, uint64_t *out, gguf_error *err) {
+    operands *o = ctx;
+    (void)err;
+    return rt_expression_eval(expression->text, find_operand, o, out, NULL) ? GGUF_E_MISSING
+                                                                            : GGUF_OK;
 }
 
 /* Dimensions columns first. False if the description does not tell those of the GGUF tensor. */
-static bool wanted_shape(const checker *k, const gguf_yaml *node, uint64_t layer,
+static bool wanted_shape(const checker *k, const rt_arch_tensor *entry, uint64_t layer,
                          uint64_t dims[GGUF_MAX_DIMS]) {
-    static const char *const changes[] = {"matrices", "transpose"};
-    const gguf_yaml *shape = gguf_yaml_get(node, "shape");
-    uint64_t rows_first[GGUF_MAX_DIMS];
-    size_t n = 0;
-    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++)
-        if (gguf_yaml_get(node, changes[i])) return false;
-    if (!shape || !shape->n_children || shape->n_children >= GGUF_MAX_DIMS) return false;
-    for (const gguf_yaml *dim = shape->first; dim; dim = dim->next)
-        if (!eval(k, dim->text, layer, 0, &rows_first[n++])) return false;
-    if (!take_count(k, gguf_yaml_get(node, "columns"), layer, &rows_first[n - 1]) ||
-        (n > 1 && !take_count(k, gguf_yaml_get(node, "rows"), layer, &rows_first[n - 2])))
-        return false;
-    for (size_t i = 0; i < GGUF_MAX_DIMS; i++) dims[i] = i < n ? rows_first[n - 1 - i] : 1;
-    bool stacked = strstr(gguf_yaml_text(node, "hf", ""), "{expert}") != NULL;
-    return !stacked || eval(k, "expert_count", layer, 0, &dims[n]);
+    operands o = {k, layer, 0};
+    uint64_t stored[GGUF_MAX_DIMS], n_stacked;
+    size_t n = entry->shape.n;
+    if (n == 0 || n >= GGUF_MAX_DIMS) return false;
+    for (size_t i = 0; i < n; i++)
+        if (!eval(k, entry->shape.list[i].text, layer, &stored[i])) return false;
+    rt_layout l = rt_layout_of(stored, (uint32_t)n);
+    l.name = entry->hf;
+    if (rt_layout_transform(&l, entry, evaluate, &o, NULL)) return false;
+    if (strstr(entry->hf, "{expert}")) {
+        const char *count = entry->count.text ? entry->count.text : "expert_count";
+        if (!eval(k, count, layer, &n_stacked)) return false;
+        rt_layout_stack(&l, n_stacked);
+    }
+    rt_layout_dims(&l, dims);
+    return true;
 }
 
 static place find_tensor(const checker *k, const char *name) {
@@ -178,57 +165,47 @@ static void report_shape(const place *at, const uint64_t wanted[GGUF_MAX_DIMS]) 
 
 /* ---- one tensor -------------------------------------------------------------------------- */
 
-static void expand(const char *pattern, uint64_t layer, char *out, size_t room) {
-    const char *mark = strstr(pattern, "{layer}");
-    if (mark)
-        snprintf(out, room, "%.*s%" PRIu64 "%s", (int)(mark - pattern), pattern, layer, mark + 7);
-    else
-        snprintf(out, room, "%s", pattern);
-}
-
 /* Layers that an entry speaks of; none if a key does not say. */
-static void layers_of(const checker *k, const gguf_yaml *node, uint64_t n_layers, uint64_t *first,
-                      uint64_t *end) {
-    const gguf_yaml *range = gguf_yaml_get(node, "layers");
+static void layers_of(const checker *k, const rt_arch_tensor *entry, uint64_t n_layers,
+                      uint64_t *first, uint64_t *end) {
+    const rt_scalars *range = &entry->layers;
     uint64_t limit;
     *first = 0;
-    *end = strstr(gguf_yaml_text(node, "gguf", ""), "{layer}") ? n_layers : 1;
-    if (!range || range->n_children != 2) return;
-    bool known =
-        eval(k, range->first->text, 0, 0, first) && eval(k, range->first->next->text, 0, 0, &limit);
+    *end = strstr(entry->entry.name, "{layer}") ? n_layers : 1;
+    if (range->n != 2) return;
+    bool known = eval(k, range->list[0].text, 0, first) && eval(k, range->list[1].text, 0, &limit);
     if (!known || *first > *end)
         *end = *first = 0;
     else if (limit < *end)
         *end = limit;
 }
 
-static bool covers(const checker *k, const gguf_yaml *node, uint64_t layer, uint64_t n_layers) {
+static bool covers(const checker *k, const rt_arch_tensor *entry, uint64_t layer,
+                   uint64_t n_layers) {
     uint64_t first, end;
-    layers_of(k, node, n_layers, &first, &end);
-    return layer >= first && layer < end && applies(k, node) != NO;
+    layers_of(k, entry, n_layers, &first, &end);
+    return layer >= first && layer < end && applies(k, &entry->entry) != NO &&
+           is_of_kind(k, &entry->entry, layer) != NO;
 }
 
-static bool is_optional(const checker *k, const gguf_yaml *node) {
-    bool optional = false;
-    gguf_yaml_bool(gguf_yaml_get(node, "optional"), &optional);
-    return optional || gguf_yaml_get(node, "tied_to") || applies(k, node) == UNKNOWN;
+static bool is_optional(const checker *k, const rt_arch_tensor *entry, uint64_t layer) {
+    return entry->entry.optional || entry->tied_to || applies(k, &entry->entry) == UNKNOWN ||
+           is_of_kind(k, &entry->entry, layer) == UNKNOWN;
 }
 
 /* Entries of one GGUF name are alternatives: it is needed if one needs it, and any shape will do.
  */
-static void check_tensor(const checker *k, const gguf_yaml *node, uint64_t layer,
+static void check_tensor(const checker *k, const rt_arch_tensor *entry, uint64_t layer,
                          uint64_t n_layers) {
-    const char *pattern = gguf_yaml_text(node, "gguf", "");
     uint64_t wanted[GGUF_MAX_DIMS] = {0}, dims[GGUF_MAX_DIMS];
     bool needed = false, wrong = true;
     char name[256];
-    expand(pattern, layer, name, sizeof name);
+    rt_expand_name(entry->entry.name, layer, 0, name, sizeof name);
     place at = find_tensor(k, name);
-    for (const gguf_yaml *other = node; other; other = other->next) {
-        if (strcmp(gguf_yaml_text(other, "gguf", ""), pattern) != 0 ||
-            !covers(k, other, layer, n_layers))
+    for (const rt_arch_tensor *other = entry; other; other = rt_arch_next_tensor(other)) {
+        if (strcmp(other->entry.name, entry->entry.name) != 0 || !covers(k, other, layer, n_layers))
             continue;
-        needed |= !is_optional(k, other);
+        needed |= !is_optional(k, other, layer);
         bool known = wanted_shape(k, other, layer, dims);
         wrong = wrong && at.tensor && known && memcmp(dims, at.tensor->dims, sizeof dims) != 0;
         if (wrong) memcpy(wanted, dims, sizeof wanted);
@@ -239,22 +216,23 @@ static void check_tensor(const checker *k, const gguf_yaml *node, uint64_t layer
 }
 
 /* Whether an entry before this one already spoke of the layer's tensor. */
-static bool spoken_of(const checker *k, const gguf_yaml *node, uint64_t layer, uint64_t n_layers) {
-    const char *pattern = gguf_yaml_text(node, "gguf", "");
-    for (const gguf_yaml *other = k->tensors->first; other != node; other = other->next)
-        if (strcmp(gguf_yaml_text(other, "gguf", ""), pattern) == 0 &&
-            covers(k, other, layer, n_layers))
+static bool spoken_of(const checker *k, const rt_arch_tensor *entry, uint64_t layer,
+                      uint64_t n_layers) {
+    for (const rt_arch_tensor *other = rt_arch_first_tensor(k->arch); other != entry;
+         other = rt_arch_next_tensor(other))
+        if (strcmp(other->entry.name, entry->entry.name) == 0 && covers(k, other, layer, n_layers))
             return true;
     return false;
 }
 
 static void check_all(const checker *k, uint64_t n_layers) {
-    for (const gguf_yaml *node = k->tensors ? k->tensors->first : NULL; node; node = node->next) {
+    for (const rt_arch_tensor *entry = rt_arch_first_tensor(k->arch); entry;
+         entry = rt_arch_next_tensor(entry)) {
         uint64_t first, end;
-        layers_of(k, node, n_layers, &first, &end);
-        if (applies(k, node) == NO) continue;
+        layers_of(k, entry, n_layers, &first, &end);
         for (uint64_t layer = first; layer < end; layer++)
-            if (!spoken_of(k, node, layer, n_layers)) check_tensor(k, node, layer, n_layers);
+            if (covers(k, entry, layer, n_layers) && !spoken_of(k, entry, layer, n_layers))
+                check_tensor(k, entry, layer, n_layers);
     }
 }
 
@@ -287,10 +265,7 @@ static gguf_code check_model(checker *k, gguf_error *err) {
     gguf_code code = rt_arch_open(name, NULL, &arch, &ignored);
     if (code == GGUF_E_NOMEM) return gguf_fail(err, code, NULL, GGUF_NO_OFFSET, "out of memory");
     if (code) return GGUF_OK;
-    const gguf_yaml *root = gguf_yaml_root(rt_arch_doc(arch));
-    k->keys = gguf_yaml_get(root, "keys");
-    k->tensors = gguf_yaml_get(root, "tensors");
-    k->arch = rt_arch_name(arch);
+    k->arch = arch;
     if (gguf_kv_u64(find_key(k, "block_count"), &n_layers) && n_layers <= MAX_LAYERS)
         check_all(k, n_layers);
     check_token_types(k);

@@ -22,7 +22,7 @@ static gguf_code refuse(const rt_model *model, const char *what, const char *nam
 /* Never compute something else than the description says. */
 static gguf_code check_compute(const rt_model *model, gguf_error *err) {
     const rt_arch_compute *compute = rt_arch_compute_of(model->arch);
-    if (compute->needs) return refuse(model, "the part", compute->needs->text, err);
+    if (compute->needs) return refuse(model, "the part", compute->needs[0], err);
     return GGUF_OK;
 }
 

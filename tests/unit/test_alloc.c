@@ -9,6 +9,7 @@
 #include "libgguf/yaml.h"
 #include "quant/imatrix.h"
 #include "quant/recipe.h"
+#include "runtime/model/arch.h"
 #include "runtime/sizing/fit.h"
 #include "runtime/tokenizer/tokenizer.h"
 
@@ -159,6 +160,13 @@ static gguf_code parse_yaml(const void *input, gguf_error *err) {
     return code;
 }
 
+static gguf_code open_arch(const void *input, gguf_error *err) {
+    rt_arch *arch;
+    gguf_code code = rt_arch_open(gguf_str_of(input), NULL, &arch, err);
+    rt_arch_close(arch);
+    return code;
+}
+
 START_TEST(readers) {
     char one[256], two[256];
     static const char map[] = "{\"weight_map\":{\"a\":\"1.safetensors\",\"b\":\"2.safetensors\"}}";
@@ -174,6 +182,7 @@ START_TEST(readers) {
     torture("gguf_yaml_parse", parse_yaml,
             "a: [1, 2, {b: c}]\nd: text\ne: {1: x, 2: x, 3: x, 4: x, 5: x, 6: x, 7: x, 8: x, 9: x, "
             "10: x, 11: x, 12: x, 13: x, 14: x, 15: x, 16: x, 17: x, 18: x}\n");
+    torture("rt_arch_open", open_arch, "nemotron_h"); /* which is like another one */
 }
 END_TEST
 

@@ -783,6 +783,27 @@ START_TEST(scales_are_part_of_the_source_hash) {
 }
 END_TEST
 
+START_TEST(rows_of_codes_move_with_their_scales) {
+    static const float scales[4] = {1, 2, 4, 8};
+    static const uint8_t codings[4] = {0x38, 0x40, 0x48, 0x50}; /* 1, 2, 4, 8 */
+    uint8_t codes[N_ROWS * N_COLS];
+    for (size_t i = 0; i < sizeof codes; i++) codes[i] = codings[(i / N_COLS + i) % 4];
+    quant_plan_tensor t = fp8_tensor(QUANT_CODING_E4M3, codes, scales);
+    float *plain = execute_one(&t);
+    /* 4 groups of 6 rows become 6 groups of 4; the halves of the columns change places */
+    t.row_order = (quant_order){{{0, 6, 4, 1, 6, 1}}, 1};
+    t.col_order =
+        (quant_order){{{N_COLS / 2, 1, 1, 0, 0, N_COLS / 2}, {0, 1, 1, 0, 0, N_COLS / 2}}, 2};
+    float *moved = execute_one(&t);
+    for (size_t r = 0; r < N_ROWS; r++)
+        for (size_t c = 0; c < N_COLS; c++)
+            ck_assert(moved[r * N_COLS + c] ==
+                      plain[(r % 4 * 6 + r / 4) * N_COLS + (c + N_COLS / 2) % N_COLS]);
+    free(plain);
+    free(moved);
+}
+END_TEST
+
 START_TEST(scales_must_cover_the_tensor) {
     static const float scales[4] = {1, 1, 1, 1};
     static const uint8_t codes[N_ROWS * N_COLS];
@@ -841,6 +862,7 @@ int main(void) {
     tcase_add_test(tests, every_second_row_and_a_constant);
     tcase_add_test(tests, fp8_codes_are_scaled_by_block);
     tcase_add_test(tests, scales_are_part_of_the_source_hash);
+    tcase_add_test(tests, rows_of_codes_move_with_their_scales);
     tcase_add_test(tests, scales_must_cover_the_tensor);
     tcase_add_test(tests, mxfp4_is_repacked);
     suite_add_tcase(suite, tests);

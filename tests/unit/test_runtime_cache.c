@@ -55,8 +55,9 @@ static void extend(const fixture *f, uint32_t seq, size_t n) {
 /* ---- mixed batches ------------------------------------------------------------------------------
  */
 
-static const char *const families[] = {"models/llama", "models/gemma3", "models/deepseek_v3",
-                                       "models/gpt_oss", "models/phi3"};
+static const char *const families[] = {"models/llama",     "models/gemma3", "models/deepseek_v3",
+                                       "models/gpt_oss",   "models/phi3",   "models/mamba2",
+                                       "models/nemotron_h"};
 
 /* Three sequences at different positions, with all, the last and no logits. */
 START_TEST(sequences_do_not_see_each_other) {

@@ -38,7 +38,7 @@ static void check_block(void *block, uint64_t n_bytes) {
 }
 
 static const char *const families[] = {"models/mistral", "models/gemma3", "models/deepseek_v3",
-                                       "models/bert"};
+                                       "models/bert",    "models/mamba2", "models/nemotron_h"};
 
 static void check_allocation(const char *folder, const rt_session_opts *opts) {
     gguf_error err = {0};

@@ -64,6 +64,8 @@ static const struct {
     {"models/starcoder2", true},
     {"models/ernie4_5", true},
     {"models/seed_oss", true},
+    {"models/mamba2", true},
+    {"models/nemotron_h", true},
 };
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 

@@ -1,0 +1,80 @@
+/* Which kind each layer has, as config.json says. */
+#include "runtime/import/import_internal.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* The kind that a word means; one that is not among `words` may be the name of a kind. */
+static size_t kind_of(const rt_layer_kinds *kinds, const char *word, size_t len) {
+    gguf_str text = {word, len}, name = text;
+    for (size_t i = 0; i < kinds->words.n; i++)
+        if (gguf_str_eq(text, kinds->words.list[i].name))
+            name = gguf_str_of(kinds->words.list[i].text);
+    size_t kind = 0;
+    while (kind < kinds->n && !gguf_str_eq(name, kinds->names[kind])) kind++;
+    return kind;
+}
+
+static gguf_code set_kind(rt_import *import, const char *path, uint64_t layer, const char *word,
+                          size_t len, gguf_error *err) {
+    size_t kind = kind_of(&import->arch->kinds, word, len);
+    if (kind == import->arch->kinds.n)
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, import->config_path, GGUF_NO_OFFSET,
+                         "'%s': layer %" PRIu64 " is '%.*s', which is not a known kind of layer",
+                         path, layer, (int)(len < 60 ? len : 60), word);
+    import->layer_kinds[layer] = (uint8_t)kind;
+    return GGUF_OK;
+}
+
+/* A list of words, or a text with one letter per layer. */
+static gguf_code read_kinds(rt_import *import, const char *path, const json_t *value,
+                            gguf_error *err) {
+    const char *letters = json_string_value(value);
+    size_t n = letters ? strlen(letters) : json_array_size(value);
+    gguf_code code = GGUF_OK;
+    if (n == 0 || n > RT_IMPORT_MAX_LAYERS)
+        return gguf_fail(err, GGUF_E_TYPE, import->config_path, GGUF_NO_OFFSET,
+                         "'%s' is not a list with a kind per layer, for up to %d layers", path,
+                         RT_IMPORT_MAX_LAYERS);
+    import->layer_kinds = calloc(n, sizeof *import->layer_kinds);
+    if (!import->layer_kinds)
+        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    import->n_layer_kinds = n;
+    import->layer_kinds_path = path;
+    for (size_t i = 0; i < n && !code; i++) {
+        const char *word = letters ? letters + i : json_string_value(json_array_get(value, i));
+        code = set_kind(import, path, i, word ? word : "",
+                        letters ? 1
+                        : word  ? strlen(word)
+                                : 0,
+                        err);
+    }
+    return code;
+}
+
+gguf_code rt_import_layer_kinds(rt_import *import, gguf_error *err) {
+    const rt_layer_kinds *kinds = &import->arch->kinds;
+    if (!kinds->n) return GGUF_OK;
+    for (rt_texts path = kinds->from; *path; path++) {
+        const json_t *value = rt_config_get(import, *path);
+        if (value) return read_kinds(import, *path, value, err);
+    }
+    return gguf_fail(err, GGUF_E_MISSING, import->config_path, GGUF_NO_OFFSET, "'%s' is missing",
+                     kinds->from[0]);
+}
+
+gguf_code rt_import_check_layer_kinds(const rt_import *import, gguf_error *err) {
+    uint64_t n_layers = 0;
+    if (!import->arch->kinds.n) return GGUF_OK;
+    if (rt_import_key_u64(import, "block_count", &n_layers) && n_layers == import->n_layer_kinds)
+        return GGUF_OK;
+    return gguf_fail(err, GGUF_E_SHAPE, import->config_path, GGUF_NO_OFFSET,
+                     "'%s' is for %" PRIu64 " layers, but there are %" PRIu64,
+                     import->layer_kinds_path, import->n_layer_kinds, n_layers);
+}
+
+bool rt_import_layer_is(const rt_import *import, uint64_t layer, uint32_t kinds) {
+    if (!kinds) return true;
+    return layer < import->n_layer_kinds && kinds >> import->layer_kinds[layer] & 1;
+}

@@ -1,0 +1,113 @@
+/* The flags under `compute`. */
+#include "runtime/model/arch_read.h"
+
+#include <string.h>
+
+typedef struct flag_name {
+    const char *name;
+    int value;
+} flag_name;
+
+static const flag_name norms[] = {{"rms", RT_NORM_RMS}, {"layer", RT_NORM_LAYER}, {NULL, 0}};
+static const flag_name ropes[] = {
+    {"none", RT_ROPE_NONE}, {"adjacent", RT_ROPE_ADJACENT}, {"halves", RT_ROPE_HALVES}, {NULL, 0}};
+static const flag_name activations[] = {{"silu", RT_ACT_SILU},
+                                        {"gelu_tanh", RT_ACT_GELU_TANH},
+                                        {"gelu_erf", RT_ACT_GELU_ERF},
+                                        {"relu_squared", RT_ACT_RELU_SQUARED},
+                                        {"swiglu_clamped", RT_ACT_SWIGLU_CLAMPED},
+                                        {NULL, 0}};
+static const flag_name recurrents[] = {
+    {"none", RT_MIXER_NONE}, {"mamba2", RT_MIXER_MAMBA2}, {NULL, 0}};
+static const flag_name mixers[] = {{"with_ffn", false}, {"single", true}, {NULL, 0}};
+static const flag_name residuals[] = {{"sequential", false}, {"parallel", true}, {NULL, 0}};
+static const flag_name outputs[] = {{"logits", false}, {"hidden", true}, {NULL, 0}};
+static const flag_name embedding_scales[] = {{"none", false}, {"sqrt_width", true}, {NULL, 0}};
+static const flag_name logit_scales[] = {{"divide", false}, {"multiply", true}, {NULL, 0}};
+static const flag_name window_ropes[] = {{"same", false}, {"plain", true}, {NULL, 0}};
+static const flag_name rope_layers[] = {{"all", false}, {"windowed", true}, {NULL, 0}};
+static const flag_name gatings[] = {{"softmax", RT_GATING_SOFTMAX},
+                                    {"sigmoid", RT_GATING_SIGMOID},
+                                    {"softmax_selected", RT_GATING_SOFTMAX_SELECTED},
+                                    {NULL, 0}};
+static const flag_name switches[] = {{"false", false}, {"true", true}, {NULL, 0}};
+
+typedef struct flag_reader {
+    const gguf_yaml_doc *doc;
+    const gguf_yaml *compute; /* NULL: nothing is stated */
+    bool is_first;            /* of the descriptions that this one is like */
+    gguf_code code;
+    gguf_error *err;
+} flag_reader;
+
+/* The value of a flag, or what it was before; `needed` ones the first description has to state. */
+static int read_flag(flag_reader *r, const char *field, const flag_name *names, int before,
+                     bool needed) {
+    const gguf_yaml *node = gguf_yaml_get(r->compute, field);
+    if (!node && !(needed && r->is_first)) return before;
+    const char *text = node ? node->text : "";
+    for (; names->name; names++)
+        if (strcmp(names->name, text) == 0) return names->value;
+    rt_place at = rt_place_of(r->doc, node         ? node
+                                      : r->compute ? r->compute
+                                                   : gguf_yaml_root(r->doc));
+    if (!r->code)
+        r->code = rt_place_fail(&at, r->err, "compute.%s is '%s', which is not known", field, text);
+    return before;
+}
+
+static uint32_t read_number(flag_reader *r, const char *field, uint32_t before) {
+    const gguf_yaml *node = gguf_yaml_get(r->compute, field);
+    int64_t value = 0;
+    if (!node) return before;
+    rt_place at = rt_place_of(r->doc, node);
+    if ((!gguf_yaml_i64(node, &value) || value < 0 || value > UINT32_MAX) && !r->code)
+        r->code = rt_place_fail(&at, r->err, "compute.%s is not a count", field);
+    return (uint32_t)value;
+}
+
+/* Flags whose names are a table of their own. */
+static void read_flags(flag_reader *r, rt_arch_compute *c) {
+    c->norm = (rt_norm)read_flag(r, "norm", norms, c->norm, true);
+    c->rope = (rt_rope)read_flag(r, "rope", ropes, c->rope, true);
+    c->activation = (rt_activation)read_flag(r, "activation", activations, c->activation, true);
+    c->recurrent = (rt_mixer)read_flag(r, "recurrent", recurrents, c->recurrent, false);
+    c->single_mixer = read_flag(r, "layers", mixers, c->single_mixer, false);
+    c->parallel = read_flag(r, "residual", residuals, c->parallel, false);
+    c->hidden_output = read_flag(r, "output", outputs, c->hidden_output, false);
+    c->embeddings_by_width =
+        read_flag(r, "embedding_scale", embedding_scales, c->embeddings_by_width, false);
+    c->multiply_logits = read_flag(r, "logit_scale", logit_scales, c->multiply_logits, false);
+    c->plain_window_rope = read_flag(r, "window_rope", window_ropes, c->plain_window_rope, false);
+    c->rope_windowed = read_flag(r, "rope_layers", rope_layers, c->rope_windowed, false);
+    c->norm_experts = read_flag(r, "expert_weights_norm", switches, c->norm_experts, false);
+    c->gating = (rt_gating)read_flag(r, "expert_gating", gatings, c->gating, false);
+}
+
+static void read_numbers(flag_reader *r, rt_arch_compute *c) {
+    c->window_period = read_number(r, "window_period", c->window_period);
+    c->rope_period = read_number(r, "rope_period", c->rope_period);
+    c->window_rope_base = read_number(r, "window_rope_base", c->window_rope_base);
+    c->scores_by_width_layers = read_number(r, "scores_by_width_layers", c->scores_by_width_layers);
+}
+
+/* The parts that the runtime lacks; an empty list takes back an inherited one. */
+static gguf_code read_needs(rt_arch *arch, const gguf_yaml *compute, gguf_error *err) {
+    const gguf_yaml *needs = gguf_yaml_get(compute, "needs");
+    if (!needs) return GGUF_OK;
+    arch->compute.needs = needs->first ? rt_arch_texts(arch, needs) : NULL;
+    if (arch->compute.needs || !needs->first) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+}
+
+gguf_code rt_arch_read_compute(rt_arch *arch, const gguf_yaml_doc *doc, gguf_error *err) {
+    const gguf_yaml *root = gguf_yaml_root(doc), *compute = gguf_yaml_get(root, "compute");
+    rt_arch_compute *c = &arch->compute;
+    flag_reader r = {
+        .doc = doc, .compute = compute, .is_first = !gguf_yaml_get(root, "like"), .err = err};
+    if (r.is_first) *c = (rt_arch_compute){.gating = RT_GATING_SOFTMAX, .ffn_norm = "ffn_norm"};
+    read_flags(&r, c);
+    read_numbers(&r, c);
+    c->ffn_norm = gguf_yaml_text(compute, "ffn_norm", c->ffn_norm);
+    return r.code ? r.code : read_needs(arch, compute, err);
+}
