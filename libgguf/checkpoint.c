@@ -3,6 +3,7 @@
 #include "libgguf/index.h"
 #include "libgguf/inputs.h"
 #include "libgguf/json.h"
+#include "libgguf/tempfile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -111,20 +112,6 @@ gguf_code gguf_checkpoint_add_file(gguf_checkpoint *ckpt, const char *folder, co
     return code;
 }
 
-/* An open file that has no name any more. */
-static int open_unnamed(void) {
-    const char *folder = getenv("TMPDIR");
-    char *path = NULL;
-    if (asprintf(&path, "%s/ggufkit-XXXXXX", folder && *folder ? folder : "/tmp") < 0) {
-        errno = ENOMEM;
-        return -1;
-    }
-    int fd = mkostemp(path, O_CLOEXEC);
-    if (fd >= 0) unlink(path);
-    free(path);
-    return fd;
-}
-
 gguf_code gguf_checkpoint_add_unpacked(gguf_checkpoint *ckpt, uint32_t file, uint32_t *unpacked,
                                        gguf_error *err) {
     void *grown = realloc(ckpt->files, (ckpt->n_files + 1) * sizeof *ckpt->files);
@@ -132,7 +119,7 @@ gguf_code gguf_checkpoint_add_unpacked(gguf_checkpoint *ckpt, uint32_t file, uin
     ckpt->files = grown;
     gguf_checkpoint_file f = {strdup(ckpt->files[file].path), -1, NULL};
     if (!f.path) return no_memory(err, NULL);
-    f.fd = open_unnamed();
+    f.fd = gguf_temp_file(NULL);
     ckpt->files[ckpt->n_files] = f;
     *unpacked = (uint32_t)ckpt->n_files++;
     if (f.fd >= 0) return GGUF_OK;

@@ -1,5 +1,6 @@
 /* Which files of a folder hold the weights: what an index says, and what is there. */
 #include "libgguf/checkpoint_internal.h"
+#include "libgguf/ends.h"
 
 #include <dirent.h>
 #include <errno.h>
@@ -93,15 +94,11 @@ static gguf_code load_index(const gguf_checkpoint *ckpt, const char *index_path,
 
 /* ---- files without an index -------------------------------------------------------------- */
 
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), m = strlen(end);
-    return n > m && strcmp(text + n - m, end) == 0;
-}
-
 static int is_weight_file(const struct dirent *entry) {
     const char *name = entry->d_name;
-    if (strncmp(name, "pytorch_model-", 14) == 0 && ends_with(name, ".bin")) return 1;
-    return ends_with(name, ".safetensors") && strncmp(name, "adapter_", 8) != 0;
+    if (strncmp(name, "pytorch_model-", 14) == 0 && gguf_text_ends(name, ".bin")) return 1;
+    return gguf_text_ends(name, ".safetensors") && strcmp(name, ".safetensors") != 0 &&
+           strncmp(name, "adapter_", 8) != 0;
 }
 
 /* The number of shards of a set that begins with this name, 00001-of-N; 0 if it is no such name. */

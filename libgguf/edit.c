@@ -21,7 +21,7 @@ static gguf_code encode(const gguf_file *file, const gguf_meta *meta, uint8_t **
                         size_t *n_bytes, gguf_error *err) {
     size_t n = gguf_file_n_tensors(file);
     gguf_tensor *tensors = malloc((n + 1) * sizeof *tensors);
-    if (!tensors) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!tensors) return gguf_fail_memory(err);
     for (size_t i = 0; i < n; i++) tensors[i] = *gguf_file_tensor(file, i);
     gguf_error why = {0};
     gguf_code code =
@@ -95,9 +95,7 @@ static gguf_code write_in_place(const char *path, const uint8_t *header, size_t 
     journal_head head = {.n_bytes = n, .hash = XXH3_64bits(header, n)};
     char *journal = journal_path(path);
     uint8_t *bytes = malloc(sizeof head + n);
-    gguf_code code = journal && bytes
-                         ? GGUF_OK
-                         : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    gguf_code code = journal && bytes ? GGUF_OK : gguf_fail_memory(err);
     if (!code) {
         memcpy(head.magic, JOURNAL_MAGIC, sizeof head.magic);
         memcpy(bytes, &head, sizeof head);
@@ -116,7 +114,7 @@ gguf_code gguf_edit_recover(const char *path, gguf_error *err) {
     journal_head head;
     size_t n = 0;
     gguf_code code = GGUF_OK;
-    if (!journal) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!journal) return gguf_fail_memory(err);
     if (access(journal, F_OK) == 0) {
         code = gguf_read_file(journal, (size_t)4 << 30, &bytes, &n, err);
         bool whole = !code && n >= sizeof head;

@@ -2,6 +2,7 @@
 #ifndef LIBGGUF_ERROR_H
 #define LIBGGUF_ERROR_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 typedef enum gguf_code {
@@ -41,6 +42,11 @@ typedef struct gguf_error {
  * Threads: safe as long as each thread has its own `err`. */
 gguf_code gguf_fail(gguf_error *err, gguf_code code, const char *file, int64_t offset,
                     const char *format, ...) __attribute__((format(printf, 5, 6)));
+
+/* Always GGUF_E_NOMEM: "out of memory". */
+static inline gguf_code gguf_fail_memory(gguf_error *err) {
+    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+}
 
 /* The stable lower-case name of a code, such as "truncated" (used in --json output). */
 const char *gguf_code_name(gguf_code code);

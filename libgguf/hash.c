@@ -59,7 +59,7 @@ gguf_code gguf_hasher_new(gguf_hash_algo algo, gguf_hasher **out, gguf_error *er
         free_hasher(*out);
         *out = NULL;
     }
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    return gguf_fail_memory(err);
 }
 
 void gguf_hasher_add(gguf_hasher *hasher, const void *bytes, size_t n) {
@@ -146,7 +146,7 @@ static gguf_code push_piece(job *j, piece p, gguf_error *err) {
     if (j->n_pieces == j->room) {
         size_t room = j->room ? j->room * 2 : 64;
         piece *grown = realloc(j->pieces, room * sizeof *grown);
-        if (!grown) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        if (!grown) return gguf_fail_memory(err);
         j->pieces = grown;
         j->room = room;
     }
@@ -197,9 +197,7 @@ gguf_code gguf_hash_tensors(const gguf_file *file, gguf_hash_algo algo, gguf_poo
     size_t n = gguf_file_n_tensors(file);
     job j = {.file = file, .algo = algo, .hashes = tensors};
     j.tensors = calloc(n + 1, sizeof *j.tensors);
-    gguf_code code = j.tensors
-                         ? gguf_hasher_new(algo, &j.whole, err)
-                         : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    gguf_code code = j.tensors ? gguf_hasher_new(algo, &j.whole, err) : gguf_fail_memory(err);
     if (!code) code = hash_windows(&j, pool, cancel, err);
     if (j.whole) *whole = gguf_hasher_end(j.whole);
     for (size_t i = 0; j.tensors && i < n; i++)

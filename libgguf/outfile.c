@@ -243,8 +243,7 @@ static gguf_code copy_by_hand(gguf_outfile *file, int src_fd, const char *src_pa
                               uint64_t src_off, uint64_t n, uint64_t off, gguf_error *err) {
     const size_t room = (size_t)1 << 20;
     void *buffer = malloc(room);
-    gguf_code code =
-        buffer ? GGUF_OK : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    gguf_code code = buffer ? GGUF_OK : gguf_fail_memory(err);
     for (uint64_t done = 0; done < n && !code;) {
         size_t step = n - done < room ? (size_t)(n - done) : room;
         code = gguf_read_at(src_fd, src_path, buffer, step, src_off + done, err);

@@ -18,10 +18,6 @@ struct gguf_pattern {
     char *text;
 };
 
-static gguf_code no_memory(gguf_error *err) {
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-}
-
 static gguf_code compile(gguf_pattern *p, bool any_case, gguf_error *err) {
     int number;
     PCRE2_SIZE at;
@@ -30,7 +26,8 @@ static gguf_code compile(gguf_pattern *p, bool any_case, gguf_error *err) {
         pcre2_compile((PCRE2_SPTR)p->text, PCRE2_ZERO_TERMINATED,
                       PCRE2_DOLLAR_ENDONLY | (any_case ? PCRE2_CASELESS : 0), &number, &at, NULL);
     if (p->code) return GGUF_OK;
-    if (number == PCRE2_ERROR_NOMEMORY || number == PCRE2_ERROR_HEAP_FAILED) return no_memory(err);
+    if (number == PCRE2_ERROR_NOMEMORY || number == PCRE2_ERROR_HEAP_FAILED)
+        return gguf_fail_memory(err);
     pcre2_get_error_message(number, (PCRE2_UCHAR *)why, sizeof why);
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                      "%s: '%s' is not a regular expression: %s at character %zu", p->label, p->text,
@@ -40,7 +37,7 @@ static gguf_code compile(gguf_pattern *p, bool any_case, gguf_error *err) {
 static gguf_code prepare(gguf_pattern *p, gguf_error *err) {
     p->match = pcre2_match_data_create(1, NULL);
     p->limits = pcre2_match_context_create(NULL);
-    if (!p->match || !p->limits) return no_memory(err);
+    if (!p->match || !p->limits) return gguf_fail_memory(err);
     pcre2_set_match_limit(p->limits, MAX_STEPS);
     pcre2_set_depth_limit(p->limits, MAX_DEPTH);
     pcre2_set_heap_limit(p->limits, MAX_HEAP_KIB);
@@ -51,10 +48,10 @@ gguf_code gguf_pattern_new(const char *label, const char *text, bool any_case, g
                            gguf_error *err) {
     gguf_pattern *p = calloc(1, sizeof *p);
     *out = NULL;
-    if (!p) return no_memory(err);
+    if (!p) return gguf_fail_memory(err);
     snprintf(p->label, sizeof p->label, "%s", label);
     p->text = strdup(text);
-    gguf_code code = p->text ? compile(p, any_case, err) : no_memory(err);
+    gguf_code code = p->text ? compile(p, any_case, err) : gguf_fail_memory(err);
     if (!code) code = prepare(p, err);
     if (code)
         gguf_pattern_free(p);
@@ -77,7 +74,7 @@ gguf_code gguf_pattern_find(const gguf_pattern *p, const char *text, size_t n, b
     int result = pcre2_match(p->code, (PCRE2_SPTR)text, n, 0, 0, p->match, p->limits);
     *found = result >= 0;
     if (*found || result == PCRE2_ERROR_NOMATCH) return GGUF_OK;
-    if (result == PCRE2_ERROR_NOMEMORY) return no_memory(err);
+    if (result == PCRE2_ERROR_NOMEMORY) return gguf_fail_memory(err);
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                      "%s: '%s' takes more than %d steps on '%.*s'", p->label, p->text, MAX_STEPS,
                      (int)(n < 128 ? n : 128), text);

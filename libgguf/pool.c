@@ -155,7 +155,7 @@ gguf_code gguf_pool_new(unsigned n_threads, gguf_pool **out, gguf_error *err) {
     if (!pool || !threads) {
         free(pool);
         free(threads);
-        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        return gguf_fail_memory(err);
     }
     pool->threads = threads;
     pool->n_threads = 1;

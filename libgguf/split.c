@@ -53,7 +53,7 @@ static gguf_code write_file(const writer *w, const gguf_meta *meta, size_t first
     uint8_t *header = NULL;
     size_t header_bytes = 0;
     uint64_t data_bytes = 0;
-    if (!placed) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!placed) return gguf_fail_memory(err);
     for (size_t i = 0; i < n; i++) placed[i] = *gguf_file_tensor(w->source, first + i);
     gguf_code code = gguf_layout(placed, n, alignment, &data_bytes, err);
     if (!code) code = gguf_header_encode(meta, placed, n, alignment, &header, &header_bytes, err);
@@ -74,7 +74,7 @@ gguf_code gguf_merge(const gguf_file *file, const char *path, bool replace,
                      const atomic_bool *cancel, gguf_error *err) {
     const writer w = {file, GGUF_OUT_STREAM | (replace ? GGUF_OUT_REPLACE : 0), false, cancel};
     gguf_meta *meta = gguf_meta_new();
-    if (!meta) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!meta) return gguf_fail_memory(err);
     copy_keys(meta, gguf_file_meta(file));
     gguf_code code = write_file(&w, meta, 0, gguf_file_n_tensors(file), path, err);
     gguf_meta_free(meta);
@@ -101,7 +101,7 @@ gguf_code gguf_shard_meta(const gguf_meta *model, uint32_t alignment, size_t n_t
     if (code) return code;
     gguf_meta *meta = gguf_meta_new();
     *out = meta;
-    if (!meta) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!meta) return gguf_fail_memory(err);
     if (no == 0)
         copy_keys(meta, model);
     else if (alignment != GGUF_DEFAULT_ALIGNMENT)
@@ -216,7 +216,7 @@ gguf_code gguf_split(const gguf_file *file, const char *path, const gguf_split_o
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "--max-size or --max-tensors is missing");
     char *prefix = strndup(path, gguf_shard_prefix_bytes(path));
-    if (!prefix) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!prefix) return gguf_fail_memory(err);
     gguf_code code = split(file, prefix, opts, err);
     free(prefix);
     return code;

@@ -24,8 +24,7 @@ static gguf_code swap_tensor(const gguf_file *file, const gguf_tensor *t, uint8_
 static gguf_code swap_tensors(const gguf_file *file, gguf_outfile *out, const atomic_bool *cancel,
                               gguf_error *err) {
     uint8_t *buffer = malloc((size_t)STEP_BLOCKS * 512);
-    gguf_code code =
-        buffer ? GGUF_OK : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    gguf_code code = buffer ? GGUF_OK : gguf_fail_memory(err);
     for (size_t i = 0; i < gguf_file_n_tensors(file) && !code; i++) {
         const gguf_tensor *t = gguf_file_tensor(file, i);
         code = cancel && atomic_load(cancel)

@@ -333,7 +333,7 @@ static gguf_code walk_data(walk *w, gguf_error *err) {
             break;
         }
     extent *extents = calloc(s->n_tensors + 1, sizeof *extents);
-    if (!extents) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!extents) return gguf_fail_memory(err);
     for (size_t i = 0; i < s->n_tensors; i++)
         has_unknown |= !gguf_type_layout_of(s->tensors[i].type);
     size_t n = place(w, extents, &is_cut);
@@ -392,7 +392,7 @@ static gguf_code walk_file(walk *w, gguf_error *err) {
     w->scan->info_offs = calloc((size_t)n_tensors + 1, sizeof *w->scan->info_offs);
     if (!w->scan->tensors || !w->scan->info_offs ||
         !gguf_index_reserve(&w->scan->names, (size_t)n_tensors))
-        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        return gguf_fail_memory(err);
     for (size_t i = 0; i < n_tensors && !w->c.code; i++) walk_info(w, &w->scan->tensors[i], i);
     return w->c.code ? GGUF_OK : walk_data(w, err);
 }

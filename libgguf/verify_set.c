@@ -84,8 +84,7 @@ static gguf_code check_duplicates(gguf_scan_set *set, gguf_error *err) {
             uint32_t owner = (uint32_t)p;
             gguf_str name = gguf_scan_tensor(part->scan, i)->name;
             gguf_index_put_result put = gguf_index_put(&owners, name, (uint32_t)p, &owner);
-            if (put == GGUF_INDEX_NOMEM)
-                code = gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+            if (put == GGUF_INDEX_NOMEM) code = gguf_fail_memory(err);
             if (put == GGUF_INDEX_PRESENT && owner != p)
                 gguf_findings_add(&part->findings, gguf_scan_info_off(part->scan, i),
                                   "tensor '%.*s' is also in %s", NAME(name),

@@ -11,10 +11,6 @@
 
 /* ---- tables ------------------------------------------------------------------------------ */
 
-static gguf_code no_memory(gguf_error *err) {
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-}
-
 static gguf_code read_bytes(const quant_bytes *b, const char *path, uint64_t from, uint64_t n,
                             void *dst, gguf_error *err) {
     if (!b->memory)
@@ -33,7 +29,7 @@ static gguf_code read_grid(const quant_grid *g, size_t unit, const char *path, c
     size_t row = (size_t)p->n_inner * unit;
     uint8_t *dst = *out = malloc((size_t)p->n_outer * row + 1);
     gguf_code code = GGUF_OK;
-    if (!dst) return no_memory(err);
+    if (!dst) return gguf_fail_memory(err);
     if (p->n_inner == g->n_inner)
         return read_bytes(&g->bytes, path, p->outer * row, p->n_outer * row, dst, err);
     for (uint64_t i = 0; i < p->n_outer && !code; i++, dst += row)
@@ -118,7 +114,7 @@ static gguf_code read_groups(const quant_affine *a, const char *path, uint64_t c
         a->group_of.n_bytes ? a->n_groups : (col + n_cols - 1) / a->group_cols + 1 - s->first_group;
     if (!a->group_of.n_bytes) return GGUF_OK;
     s->groups = malloc(n_cols * sizeof *s->groups);
-    if (!s->groups) return no_memory(err);
+    if (!s->groups) return gguf_fail_memory(err);
     gguf_code code = read_bytes(&a->group_of, path, col * 4, n_cols * 4, s->groups, err);
     for (uint64_t i = 0; i < n_cols && !code; i++)
         if (s->groups[i] >= a->n_groups)
@@ -138,7 +134,7 @@ static gguf_code read_scales(const quant_affine *a, const char *path, uint64_t r
     uint64_t n = rect.n_outer * rect.n_inner;
     gguf_code code = read_grid(&a->scales, unit, path, &rect, &raw, err);
     s->scales = malloc(n * sizeof *s->scales + 1);
-    if (!code && !s->scales) code = no_memory(err);
+    if (!code && !s->scales) code = gguf_fail_memory(err);
     if (!code) code = quant_decode(a->scale_type, raw, 1, n, s->scales, err);
     free(raw);
     return code;

@@ -112,10 +112,6 @@ static size_t cut_samples(const quant_plan_tensor *t, uint32_t index, sample *ou
     return (size_t)n;
 }
 
-static gguf_code no_memory(gguf_error *err) {
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-}
-
 static gguf_code cut_all(job *j, gguf_error *err) {
     for (int pass = 0; pass < 2; pass++) {
         size_t n = 0;
@@ -124,7 +120,7 @@ static gguf_code cut_all(job *j, gguf_error *err) {
                 n += cut_samples(&j->plan->tensors[i], (uint32_t)i, pass ? j->samples + n : NULL);
         j->n_samples = n;
         if (pass == 0) j->samples = calloc(n + 1, sizeof *j->samples);
-        if (!j->samples) return no_memory(err);
+        if (!j->samples) return gguf_fail_memory(err);
     }
     return GGUF_OK;
 }
@@ -144,9 +140,10 @@ static gguf_code alloc_buffers(job *j, gguf_error *err) {
         b->encoded = malloc(n * 4 + 1);
         b->values = malloc(n * 4 + 1);
         b->decoded = malloc(n * 4 + 1);
-        if (!b->raw || !b->moved || !b->encoded || !b->values || !b->decoded) return no_memory(err);
+        if (!b->raw || !b->moved || !b->encoded || !b->values || !b->decoded)
+            return gguf_fail_memory(err);
     }
-    return j->buffers ? GGUF_OK : no_memory(err);
+    return j->buffers ? GGUF_OK : gguf_fail_memory(err);
 }
 
 static double signal_of(const quant_plan_tensor *t, const quant_piece *p, const float *values) {
@@ -222,7 +219,7 @@ gguf_code quant_allocation_measure(quant_allocation *allocation, const quant_pla
                                    gguf_error *err) {
     job j = {.plan = plan, .opts = opts, .n_workers = gguf_pool_threads(pool)};
     j.tensors = allocation->tensors = calloc(plan->n_tensors + 1, sizeof *allocation->tensors);
-    if (!j.tensors) return no_memory(err);
+    if (!j.tensors) return gguf_fail_memory(err);
     pthread_mutex_init(&j.lock, NULL);
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const quant_plan_tensor *t = &plan->tensors[i];
@@ -314,7 +311,7 @@ gguf_code quant_allocation_solve(quant_allocation *a, quant_plan *plan, gguf_err
     selection s = {.items = calloc(plan->n_tensors + 1, sizeof *s.items),
                    .choices =
                        calloc((plan->n_tensors + 1) * QUANT_MAX_CANDIDATES, sizeof *s.choices)};
-    gguf_code code = s.items && s.choices ? GGUF_OK : no_memory(err);
+    gguf_code code = s.items && s.choices ? GGUF_OK : gguf_fail_memory(err);
     for (size_t i = 0; i < plan->n_tensors && !code; i++) fill_item(plan, i, &a->tensors[i], &s);
     if (!code) {
         record(a, plan);

@@ -19,10 +19,6 @@ typedef struct solver {
     uint64_t max_bytes, min_bytes; /* of the smallest choices */
 } solver;
 
-static gguf_code no_memory(gguf_error *err) {
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-}
-
 static const quant_choice *chosen_of(const quant_budget_item *item) {
     return &item->choices[item->chosen];
 }
@@ -183,7 +179,7 @@ static gguf_code choose_by_table(solver *s, gguf_error *err) {
     t.least = calloc(t.n_units + 1, sizeof *t.least);
     t.next = calloc(t.n_units + 1, sizeof *t.next);
     t.choice = calloc(s->n_items, t.n_units + 1);
-    gguf_code code = t.least && t.next && t.choice ? GGUF_OK : no_memory(err);
+    gguf_code code = t.least && t.next && t.choice ? GGUF_OK : gguf_fail_memory(err);
     for (size_t i = 0; i < s->n_items && !code; i++)
         add_item(&s->items[i], &t, t.choice + i * (t.n_units + 1));
     if (!code) walk_back(s, &t);
@@ -214,7 +210,7 @@ gguf_code quant_budget_solve(quant_budget_item *items, size_t n_items, uint64_t 
     *result = (quant_budget_result){0};
     if (n_items == 0) return GGUF_OK;
     size_t *by_price = calloc(n_items, sizeof *by_price);
-    if (!by_price) return no_memory(err);
+    if (!by_price) return gguf_fail_memory(err);
     gguf_code code = check_room(&s, err);
     if (!code) {
         choose_by_price(&s, &result->bound);

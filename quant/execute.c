@@ -119,10 +119,6 @@ uint64_t quant_execute_memory(const quant_plan *plan, const quant_execute_opts *
     return (elems * (BYTES_PER_ELEM + 8) + calibration) * n_threads;
 }
 
-static gguf_code no_memory(gguf_error *err) {
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-}
-
 static uint32_t last_stage(const quant_plan *plan) {
     uint32_t last = 0;
     for (size_t i = 0; i < plan->n_tensors; i++)
@@ -137,7 +133,7 @@ static gguf_code cut_plan(quant_job *r, gguf_error *err) {
     r->pieces = calloc(r->n_pieces + 1, sizeof *r->pieces);
     r->losses = calloc(r->n_pieces + 1, sizeof *r->losses);
     r->done = calloc(r->n_pieces + 1, sizeof *r->done);
-    if (!r->pieces || !r->losses || !r->done) return no_memory(err);
+    if (!r->pieces || !r->losses || !r->done) return gguf_fail_memory(err);
     size_t n = 0;
     for (uint32_t stage = 0, last = last_stage(r->plan); stage <= last; stage++)
         for (size_t i = 0; i < r->plan->n_tensors; i++)
@@ -282,7 +278,7 @@ static gguf_code alloc_buffers(quant_job *r, gguf_error *err) {
     size_t n_output = r->opts->output_error ? largest_bytes(r->plan, output_bytes) : 0;
     r->raw_bytes = n * 8 + 1;
     r->buffers = calloc(r->n_workers, sizeof *r->buffers);
-    if (!r->buffers) return no_memory(err);
+    if (!r->buffers) return gguf_fail_memory(err);
     for (unsigned w = 0; w < r->n_workers; w++) {
         worker_buffers *b = &r->buffers[w];
         /* Eight bytes per element: the widest source type. */
@@ -295,7 +291,7 @@ static gguf_code alloc_buffers(quant_job *r, gguf_error *err) {
         b->output = n_output ? malloc(n_output) : NULL;
         if (!b->raw || !b->moved || !b->encoded || !b->values || (r->opts->loss && !b->decoded) ||
             (n_compensate && !b->compensate) || (n_output && !b->output))
-            return no_memory(err);
+            return gguf_fail_memory(err);
     }
     return GGUF_OK;
 }
@@ -387,7 +383,7 @@ gguf_code quant_job_open(quant_plan *plan, const char *path, uint32_t part, uint
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "there is no part %u of %u", part,
                          n_parts);
     quant_job *r = calloc(1, sizeof *r);
-    if (!r) return no_memory(err);
+    if (!r) return gguf_fail_memory(err);
     *r = (quant_job){.plan = plan, .opts = opts, .part = part, .n_parts = n_parts};
     pthread_mutex_init(&r->lock, NULL);
     gguf_code code = cut_plan(r, err);

@@ -25,10 +25,6 @@ static void prepare_blas(void) {
     pthread_once(&once, one_thread);
 }
 
-static gguf_code no_memory(gguf_error *err) {
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-}
-
 gguf_code quant_hessian_new(size_t n, quant_hessian **out, gguf_error *err) {
     uint64_t n_elems, n_bytes;
     *out = NULL;
@@ -37,7 +33,7 @@ gguf_code quant_hessian_new(size_t n, quant_hessian **out, gguf_error *err) {
         n > INT32_MAX)
         return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET, "a row of %zu columns", n);
     quant_hessian *hessian = calloc(1, sizeof *hessian);
-    if (!hessian) return no_memory(err);
+    if (!hessian) return gguf_fail_memory(err);
     hessian->n = n;
     hessian->h = calloc(n_elems, sizeof *hessian->h);
     if (hessian->h) {
@@ -45,7 +41,7 @@ gguf_code quant_hessian_new(size_t n, quant_hessian **out, gguf_error *err) {
         return GGUF_OK;
     }
     quant_hessian_free(hessian);
-    return no_memory(err);
+    return gguf_fail_memory(err);
 }
 
 void quant_hessian_free(quant_hessian *hessian) {
@@ -142,7 +138,7 @@ gguf_code quant_hessian_factor(quant_hessian *hessian, double damp, gguf_error *
     if (code) return code;
     free(hessian->u);
     hessian->u = malloc(n * n * sizeof *hessian->u);
-    if (!hessian->u) return no_memory(err);
+    if (!hessian->u) return gguf_fail_memory(err);
     while (!factor_inverse(hessian, hessian->u)) {
         if (hessian->damp > 100)
             return gguf_fail(err, GGUF_E_NONFINITE, NULL, GGUF_NO_OFFSET,

@@ -1,5 +1,6 @@
 /* Importance matrices: collecting, loading, saving. */
 #include "quant/imatrix.h"
+#include "libgguf/ends.h"
 #include "libgguf/index.h"
 
 #include <float.h>
@@ -199,18 +200,14 @@ static gguf_code read_entry(quant_imatrix *im, const gguf_file *f, const gguf_te
     return code;
 }
 
-static bool ends_with(gguf_str name, const char *suffix) {
-    size_t n = strlen(suffix);
-    return name.len > n && memcmp(name.ptr + name.len - n, suffix, n) == 0;
-}
-
 gguf_code quant_imatrix_read(const gguf_file *f, quant_imatrix **out, gguf_error *err) {
     *out = NULL;
     quant_imatrix *im = quant_imatrix_new();
     gguf_code code = im ? read_info(im, f, err) : no_memory(err, gguf_file_path(f));
     for (size_t i = 0; i < gguf_file_n_tensors(f) && !code; i++) {
         const gguf_tensor *t = gguf_file_tensor(f, i);
-        if (ends_with(t->name, SUMS_SUFFIX)) code = read_entry(im, f, t, err);
+        if (t->name.len > strlen(SUMS_SUFFIX) && gguf_str_ends(t->name, SUMS_SUFFIX))
+            code = read_entry(im, f, t, err);
     }
     if (code)
         quant_imatrix_free(im);
@@ -261,7 +258,7 @@ static void describe_entry(const quant_imatrix_entry *e, char (*names)[GGUF_MAX_
 static gguf_code write_values(gguf_writer *writer, size_t tensor, const double *values, size_t n,
                               gguf_error *err) {
     float *packed = malloc((n + 1) * sizeof *packed);
-    if (!packed) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!packed) return gguf_fail_memory(err);
     for (size_t i = 0; i < n; i++) packed[i] = (float)values[i];
     gguf_code code = gguf_writer_write(writer, tensor, 0, packed, n * sizeof *packed, err);
     free(packed);

@@ -19,7 +19,7 @@ static gguf_code attach(quant_plan *plan, quant_plan_tensor *t, const quant_imat
             "the importance matrix has %zu x %zu values for '%s', which needs %zu x %zu",
             entry->n_mats, entry->n_cols, t->out.name.ptr, n_mats, (size_t)t->n_cols);
     float *means = quant_plan_alloc(plan, n_mats * (size_t)t->n_cols * sizeof *means);
-    if (!means) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!means) return gguf_fail_memory(err);
     quant_imatrix_means(entry, means);
     t->imp = means;
     return GGUF_OK;

@@ -105,7 +105,7 @@ static gguf_code read_records(quant_journal *j, int fd, const char *path, size_t
     size_t room =
         st.st_size > (off_t)sizeof(head) ? ((size_t)st.st_size - sizeof(head)) / sizeof(record) : 0;
     record *grown = realloc(j->records, (j->n_records + room + 1) * sizeof *grown);
-    if (!grown) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!grown) return gguf_fail_memory(err);
     j->records = grown;
     grown += j->n_records;
     ssize_t got = pread(fd, grown, room * sizeof(record), sizeof(head));

@@ -32,10 +32,6 @@ struct quant_outputs {
 /* Of more files, only so many stay open. */
 #define KEEP_OPEN 128
 
-static gguf_code no_memory(gguf_error *err) {
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-}
-
 gguf_code quant_shard_path(const char *path, uint32_t n_shards, uint32_t no, char *out, size_t room,
                            gguf_error *err) {
     size_t n = strlen(path);
@@ -137,7 +133,7 @@ static gguf_code other_sets(const quant_outputs *o, sets_step step, gguf_error *
     uint32_t count = o->plan->n_shards;
     if (count == 1) return GGUF_OK;
     char *prefix = strndup(o->path, gguf_shard_prefix_bytes(o->path));
-    if (!prefix) return no_memory(err);
+    if (!prefix) return gguf_fail_memory(err);
     gguf_code code = step == SETS_CHECK
                          ? gguf_shard_sets_check(prefix, count, o->opts->replace, err)
                          : gguf_shard_sets_clean(prefix, count, err);
@@ -275,14 +271,15 @@ gguf_code quant_outputs_open(const quant_plan *plan, const char *path, uint32_t 
     quant_outputs *o = calloc(1, sizeof *o);
     char number[16] = "";
     *out = NULL;
-    if (!o) return no_memory(err);
+    if (!o) return gguf_fail_memory(err);
     *o = (quant_outputs){.plan = plan, .opts = opts, .path = strdup(path)};
     o->part = part;
     o->n_parts = n_parts;
     o->files = calloc(plan->n_shards, sizeof(gguf_outfile *));
     if (part) snprintf(number, sizeof number, "-%" PRIu32, part);
     if (asprintf(&o->journal_path, "%s.part.journal%s", path, number) < 0) o->journal_path = NULL;
-    gguf_code code = o->path && o->files && o->journal_path ? open_all(o, err) : no_memory(err);
+    gguf_code code =
+        o->path && o->files && o->journal_path ? open_all(o, err) : gguf_fail_memory(err);
     if (code) {
         quant_outputs_discard(o);
         return code;

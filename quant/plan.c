@@ -9,13 +9,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-static gguf_code no_memory(gguf_error *err) {
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-}
-
 gguf_code quant_plan_init(quant_plan *plan, gguf_error *err) {
     *plan = (quant_plan){.alignment = GGUF_DEFAULT_ALIGNMENT, .meta = gguf_meta_new()};
-    return plan->meta ? GGUF_OK : no_memory(err);
+    return plan->meta ? GGUF_OK : gguf_fail_memory(err);
 }
 
 static void free_shards(quant_plan *plan) {
@@ -47,12 +43,12 @@ gguf_code quant_plan_add(quant_plan *plan, const quant_plan_tensor *tensor, gguf
     if (plan->n_tensors == plan->room) {
         size_t room = plan->room ? plan->room * 2 : 256;
         void *grown = realloc(plan->tensors, room * sizeof *plan->tensors);
-        if (!grown) return no_memory(err);
+        if (!grown) return gguf_fail_memory(err);
         plan->tensors = grown;
         plan->room = room;
     }
     char *name = quant_plan_alloc(plan, tensor->out.name.len + 1);
-    if (!name) return no_memory(err);
+    if (!name) return gguf_fail_memory(err);
     memcpy(name, tensor->out.name.ptr, tensor->out.name.len);
     name[tensor->out.name.len] = '\0';
     quant_plan_tensor *slot = &plan->tensors[plan->n_tensors++];
@@ -131,7 +127,7 @@ static gguf_code make_shards(quant_plan *plan, gguf_error *err) {
     if (plan->n_tensors) number_shards(plan);
     uint32_t n = plan->n_tensors ? plan->tensors[plan->n_tensors - 1].out.shard + 1 : 1;
     plan->shards = calloc(n, sizeof *plan->shards);
-    if (!plan->shards) return no_memory(err);
+    if (!plan->shards) return gguf_fail_memory(err);
     plan->n_shards = n;
     for (size_t i = 0; i < plan->n_tensors; i++) {
         quant_shard *shard = &plan->shards[plan->tensors[i].out.shard];
@@ -164,7 +160,7 @@ static gguf_code encode_shard(quant_plan *plan, uint32_t no, gguf_tensor *infos,
 
 static gguf_code encode_shards(quant_plan *plan, gguf_error *err) {
     gguf_tensor *infos = calloc(plan->n_tensors + 1, sizeof *infos);
-    gguf_code code = infos ? GGUF_OK : no_memory(err);
+    gguf_code code = infos ? GGUF_OK : gguf_fail_memory(err);
     for (uint32_t no = 0; no < plan->n_shards && !code; no++)
         code = encode_shard(plan, no, infos, err);
     free(infos);

@@ -12,10 +12,6 @@
 
 extern const gguf_embedded quant_builtin_recipes[];
 
-static gguf_code no_memory(gguf_error *err) {
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-}
-
 static gguf_code read_type(const gguf_yaml_doc *doc, const gguf_yaml *node, const char *field,
                            uint32_t *type, gguf_error *err) {
     const char *name = gguf_yaml_text(node, field, "");
@@ -172,7 +168,7 @@ static gguf_code read_doc(quant_recipe *recipe, gguf_error *err) {
     if (rules && rules->kind != GGUF_YAML_LIST)
         return gguf_yaml_fail(recipe->doc, rules, err, "rules must be a list");
     recipe->rules = calloc(rules ? rules->n_children + 1 : 1, sizeof *recipe->rules);
-    if (!recipe->rules) return no_memory(err);
+    if (!recipe->rules) return gguf_fail_memory(err);
     for (const gguf_yaml *node = rules ? rules->first : NULL; node && !code; node = node->next)
         code = read_rule(recipe->doc, node, &recipe->rules[recipe->n_rules++], err);
     return code;
@@ -183,7 +179,7 @@ static gguf_code new_recipe(gguf_yaml_doc *doc, quant_recipe **out, gguf_error *
     quant_recipe *recipe = calloc(1, sizeof *recipe);
     if (!recipe) {
         gguf_yaml_free(doc);
-        return no_memory(err);
+        return gguf_fail_memory(err);
     }
     recipe->doc = doc;
     gguf_code code = doc ? read_doc(recipe, err) : GGUF_OK;
@@ -318,13 +314,13 @@ const char *quant_recipe_of_file_type(uint64_t file_type) {
 gguf_code quant_recipe_override(quant_recipe *recipe, const char *label, const char *regex,
                                 uint32_t type, gguf_error *err) {
     void *grown = realloc(recipe->overrides, (recipe->n_overrides + 1) * sizeof *recipe->overrides);
-    if (!grown) return no_memory(err);
+    if (!grown) return gguf_fail_memory(err);
     recipe->overrides = grown;
     recipe_override *o = &recipe->overrides[recipe->n_overrides];
     *o = (recipe_override){.type = type, .text = strdup(regex)};
     snprintf(o->label, sizeof o->label, "%s", label);
     gguf_code code =
-        o->text ? gguf_pattern_new(label, regex, true, &o->pattern, err) : no_memory(err);
+        o->text ? gguf_pattern_new(label, regex, true, &o->pattern, err) : gguf_fail_memory(err);
     if (code)
         free(o->text);
     else

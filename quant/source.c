@@ -241,8 +241,7 @@ static gguf_code read_scales(const quant_plan_tensor *t, const quant_source *s, 
     size_t size = scale_bytes(t);
     out->bytes = malloc(n * size);
     out->values = malloc(n * sizeof *out->values);
-    if (!out->bytes || !out->values)
-        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!out->bytes || !out->values) return gguf_fail_memory(err);
     gguf_code code = read_bytes(&s->scales, s->path, out->first_row * scales_per_row(t) * size,
                                 n * size, out->bytes, err);
     if (!code && t->coding != QUANT_CODING_MXFP4)
@@ -353,7 +352,7 @@ static gguf_code read_affine(const quant_plan_tensor *t, const quant_source *s, 
     if (n_r == n_rows && n_c == t->n_cols && v.col_stride == 1)
         return quant_affine_read(s->affine, s->path, r0, n_r, c0, n_c, dst, err);
     float *whole = malloc(n_r * n_c * sizeof *whole);
-    if (!whole) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!whole) return gguf_fail_memory(err);
     gguf_code code = quant_affine_read(s->affine, s->path, r0, n_r, c0, n_c, whole, err);
     for (uint64_t r = 0; r < n_rows && !code; r++)
         for (uint64_t c = 0; c < t->n_cols; c++) {

@@ -57,7 +57,7 @@ gguf_code quant_source_hashes(const quant_plan *plan, gguf_pool *pool, const ato
                               gguf_hash *hashes, gguf_error *err) {
     job j = {.plan = plan, .cancel = cancel, .hashes = hashes};
     j.buffers = malloc(gguf_pool_threads(pool) * STEP_BYTES);
-    if (!j.buffers) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!j.buffers) return gguf_fail_memory(err);
     gguf_pool_run(pool, plan->n_tensors, hash_task, &j);
     free(j.buffers);
     gguf_code code = (gguf_code)atomic_load(&j.failure);

@@ -77,7 +77,7 @@ static gguf_code start_pass(pass *p, gguf_pool *pool, size_t partial_bytes, gguf
     p->buffers = malloc((size_t)gguf_pool_threads(pool) * 2 * PIECE * sizeof *p->buffers);
     p->partials = calloc(n_pieces(p->n) + 1, partial_bytes);
     if (p->buffers && p->partials) return GGUF_OK;
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    return gguf_fail_memory(err);
 }
 
 static void run_pass(pass *p, gguf_pool *pool, piece_fn fn) {
@@ -228,7 +228,7 @@ static void add_counts(quant_stats *out, const counts *c) {
 static gguf_code count_all(pass *p, gguf_pool *pool, quant_stats *out, gguf_error *err) {
     unsigned n_workers = gguf_pool_threads(pool);
     count_job job = {p, calloc(n_workers, sizeof *job.workers)};
-    if (!job.workers) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!job.workers) return gguf_fail_memory(err);
     out->n_codes = quant_code_count(p->a.type);
     out->hist_limit = fmax(fabs(out->min), fabs(out->max));
     p->limit = out->hist_limit;

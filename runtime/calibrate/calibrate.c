@@ -159,9 +159,8 @@ gguf_code rt_calibrate_importance(const rt_model *model, const int32_t *tokens, 
     uint32_t done = opts->n_skip;
     chunk_group group = {malloc(n_together * n_ctx * sizeof *tokens),
                          malloc(n_together * sizeof(rt_span)), n_ctx};
-    code = group.tokens && group.spans
-               ? rt_session_new(model, &session_opts, &session, err)
-               : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    code = group.tokens && group.spans ? rt_session_new(model, &session_opts, &session, err)
+                                       : gguf_fail_memory(err);
     if (!code) code = rt_session_set_hook(session, collect, &c, err);
     if (!code) code = run_all(session, &c, &group, tokens, n_chunks, n_together, opts, &done, err);
     if (n_done) *n_done = done;

@@ -17,10 +17,6 @@ rt_calibration_opts rt_calibration_defaults(void) {
     return (rt_calibration_opts){.n_samples = 16384, .damp = 0.05};
 }
 
-static gguf_code no_memory(gguf_error *err) {
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-}
-
 static rt_calibrate_opts calibrate_opts(const rt_calibration *c) {
     rt_calibrate_opts opts = rt_calibrate_defaults();
     opts.n_ctx = c->opts.n_samples < CHUNK_TOKENS ? c->opts.n_samples : CHUNK_TOKENS;
@@ -91,7 +87,7 @@ gguf_code rt_calibration_new(const rt_calibration_opts *opts, rt_model *model,
                              rt_calibration **out, gguf_error *err) {
     *out = NULL;
     rt_calibration *c = calloc(1, sizeof *c);
-    if (!c) return no_memory(err);
+    if (!c) return gguf_fail_memory(err);
     *c = (rt_calibration){.opts = *opts,
                           .plan = plan,
                           .model = model,
@@ -123,7 +119,7 @@ rt_calibration_size rt_calibration_size_of(const rt_calibration *c) {
 gguf_code rt_calibration_importance(rt_calibration *c, gguf_error *err) {
     const rt_calibrate_opts opts = calibrate_opts(c);
     quant_imatrix *im = quant_imatrix_new();
-    gguf_code code = im ? GGUF_OK : no_memory(err);
+    gguf_code code = im ? GGUF_OK : gguf_fail_memory(err);
     if (!code)
         code = rt_calibrate_importance(c->model, c->tokens, c->n_tokens, &opts, im, NULL, err);
     if (!code) code = quant_plan_attach_importance(c->plan, im, err);
@@ -137,7 +133,7 @@ gguf_code rt_calibration_start(rt_calibration *c, const char *folder,
                                const rt_calibration_watch *watch, gguf_error *err) {
     rt_calibrate_opts opts = calibrate_opts(c);
     c->errors = calloc(c->plan->n_tensors + 1, sizeof *c->errors);
-    if (!c->errors) return no_memory(err);
+    if (!c->errors) return gguf_fail_memory(err);
     if (watch) c->watch = *watch;
     opts.progress = c->watch.tokens;
     opts.progress_ctx = c->watch.ctx;
@@ -160,7 +156,7 @@ static gguf_code set_tensor(rt_calibration *c, quant_plan_tensor *t, gguf_error 
     size_t n_mats = (size_t)n_mats_of(t), n_cols = (size_t)t->n_cols;
     const quant_hessian **list = quant_plan_alloc(c->plan, n_mats * sizeof(quant_hessian *));
     float *imp = quant_plan_alloc(c->plan, n_mats * n_cols * sizeof *imp);
-    if (!list || !imp) return no_memory(err);
+    if (!list || !imp) return gguf_fail_memory(err);
     for (size_t mat = 0; mat < n_mats; mat++) {
         list[mat] = rt_hessians_find(c->hessians, t->out.name.ptr, mat);
         if (list[mat] && list[mat]->n != n_cols) list[mat] = NULL;

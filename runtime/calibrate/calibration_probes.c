@@ -52,8 +52,7 @@ static gguf_code list_probes(const rt_calibration *c, const quant_allocation *a,
     size_t n = c->plan->n_tensors + 1;
     *list = (probe_list){calloc(n, sizeof *list->probes), calloc(n, sizeof *list->tensors),
                          calloc(n, sizeof *list->errors), 0};
-    if (!list->probes || !list->tensors || !list->errors)
-        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!list->probes || !list->tensors || !list->errors) return gguf_fail_memory(err);
     for (size_t i = 0; i < c->plan->n_tensors; i++) {
         const quant_plan_tensor *t = &c->plan->tensors[i];
         const quant_candidate *candidate = probe_candidate(&a->tensors[i]);
@@ -72,7 +71,7 @@ static gguf_code list_probes(const rt_calibration *c, const quant_allocation *a,
 static gguf_code take_probes(const rt_calibration *c, const probe_list *list, quant_allocation *a,
                              gguf_error *err) {
     bool *measured = calloc(c->plan->n_tensors + 1, sizeof *measured);
-    if (!measured) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!measured) return gguf_fail_memory(err);
     for (size_t i = 0; i < list->n; i++) {
         if (!(list->probes[i].kld > 0)) continue;
         measured[list->tensors[i]] = true;

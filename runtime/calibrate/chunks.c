@@ -16,7 +16,7 @@ gguf_code rt_chunks_each(const rt_chunks *chunks, rt_chunk_fn fn, void *ctx, ggu
     if (chunks->n == 0) return GGUF_OK;
     size_t n_ctx = chunks->n_ctx, n_all = chunks->n_tokens / n_ctx;
     int32_t *chunk = malloc(n_ctx * sizeof *chunk);
-    if (!chunk) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!chunk) return gguf_fail_memory(err);
     gguf_code code = GGUF_OK;
     for (size_t i = 0; i < chunks->n && !code; i++) {
         memcpy(chunk, chunks->tokens + i * n_all / chunks->n * n_ctx, n_ctx * sizeof *chunk);

@@ -2,10 +2,10 @@
 #include "runtime/calibrate/hessians.h"
 
 #include "libgguf/hash.h"
+#include "libgguf/tempfile.h"
 #include "runtime/calibrate/chunks.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -43,10 +43,6 @@ struct rt_hessians {
     gguf_error failure;
 };
 
-static gguf_code no_memory(gguf_error *err) {
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-}
-
 /* ---- the stream -------------------------------------------------------------------------- */
 
 /* posix_fallocate returns what is wrong, and leaves errno alone. */
@@ -58,7 +54,7 @@ static bool reserve_space(int fd, size_t n_bytes) {
 
 /* A file without a name: it goes when the process does. */
 static gguf_code map_file(const char *folder, size_t n_bytes, float **out, gguf_error *err) {
-    int fd = open(folder, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+    int fd = gguf_temp_file(folder);
     void *p = MAP_FAILED;
     if (fd >= 0 && reserve_space(fd, n_bytes))
         p = mmap(NULL, n_bytes, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
@@ -77,7 +73,7 @@ static gguf_code allocate_stream(rt_hessians *h, const char *folder, gguf_error 
     h->mapped = h->stream_bytes > MAX_STREAM_BYTES;
     if (h->mapped) return map_file(folder, h->stream_bytes, &h->stream, err);
     h->stream = malloc(h->stream_bytes);
-    return h->stream ? GGUF_OK : no_memory(err);
+    return h->stream ? GGUF_OK : gguf_fail_memory(err);
 }
 
 static float *chunk_at(const rt_hessians *h, size_t i) {
@@ -106,7 +102,7 @@ gguf_code rt_hessians_new(const rt_model *model, const int32_t *tokens, size_t n
     if (code) return code;
     rt_chunks chunks = rt_chunks_of(tokens, n_tokens, opts->n_ctx, n_chunks, opts->bos);
     rt_hessians *h = calloc(1, sizeof *h);
-    if (!h) return no_memory(err);
+    if (!h) return gguf_fail_memory(err);
     *h = (rt_hessians){.model = model, .opts = *opts, .damp = damp};
     h->n_ctx = chunks.n_ctx;
     h->n_chunks = chunks.n;
@@ -157,7 +153,7 @@ static entry *add_entry(rt_hessians *h, const char *name, size_t mat, uint64_t h
                         gguf_error *err) {
     entry *grown = realloc(h->entries, (h->n_entries + 1) * sizeof *grown);
     if (!grown) {
-        no_memory(err);
+        gguf_fail_memory(err);
         return NULL;
     }
     h->entries = grown;
@@ -211,7 +207,7 @@ static void collect_stack(rt_hessians *h, const rt_product *p, const char *name)
     size_t most = p->n_rows * (p->n_share ? p->n_share : 1);
     float *rows = malloc(most * n_cols * sizeof *rows);
     if (!rows) {
-        no_memory(&h->failure);
+        gguf_fail_memory(&h->failure);
         return;
     }
     for (size_t mat = 0; mat < n_mats && !h->failure.code; mat++) {
@@ -261,7 +257,7 @@ static gguf_code factor_all(rt_hessians *h, gguf_pool *pool, gguf_error *err) {
     factor_job job = {.h = h};
     gguf_pool_run(pool, h->n_entries, factor_task, &job);
     gguf_code code = (gguf_code)atomic_load(&job.failure);
-    if (code == GGUF_E_NOMEM) return no_memory(err);
+    if (code == GGUF_E_NOMEM) return gguf_fail_memory(err);
     return code ? gguf_fail(err, code, NULL, GGUF_NO_OFFSET,
                             "the inputs of layer %u have no usable Hessian", h->next_layer)
                 : GGUF_OK;
@@ -306,7 +302,7 @@ gguf_code rt_hessians_next_layer(rt_hessians *h, bool wanted, gguf_pool *pool, g
 gguf_code rt_hessians_head(rt_hessians *h, gguf_pool *pool, gguf_error *err) {
     size_t n_vocab = rt_model_hparams(h->model)->n_vocab;
     float *logits = malloc(h->n_ctx * n_vocab * sizeof *logits);
-    gguf_code code = logits ? GGUF_OK : no_memory(err);
+    gguf_code code = logits ? GGUF_OK : gguf_fail_memory(err);
     if (!code) code = start_collecting(h, true, pool, err);
     for (size_t i = 0; i < h->n_chunks && !code; i++) {
         code = rt_session_head(h->session, chunk_at(h, i), h->n_ctx, logits, err);

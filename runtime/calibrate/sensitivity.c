@@ -28,10 +28,6 @@ rt_probe_opts rt_probe_defaults(void) {
     return (rt_probe_opts){.n_ctx = 256, .n_chunks = 2, .bos = -1, .max_flops = 6e13};
 }
 
-static gguf_code no_memory(gguf_error *err) {
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-}
-
 /* ---- another matrix in a tensor's place -------------------------------------------------- */
 
 /* Where a tensor's rows lie, and as what. */
@@ -74,7 +70,7 @@ static gguf_code requantise(const rt_probe *p, const gguf_tensor *t, const rows 
     size_t block_bytes = quant_row_bytes(p->type, n_cols), out_bytes = n_cols * sizeof(uint16_t);
     float *values = malloc(n_cols * sizeof *values);
     uint8_t *blocks = malloc(block_bytes);
-    gguf_code code = values && blocks ? GGUF_OK : no_memory(err);
+    gguf_code code = values && blocks ? GGUF_OK : gguf_fail_memory(err);
     for (uint64_t r = 0; r < n_rows && !code; r++) {
         const float *imp = p->imp ? p->imp + r / per_mat * n_cols : NULL;
         code = quant_decode(t->type, from->data + r * from->row_bytes, 1, n_cols, values, err);
@@ -154,7 +150,7 @@ static gguf_code try_probe(prober *p, rt_probe *probe, gguf_error *err) {
     uint64_t n_rows = gguf_tensor_n_rows(t);
     const rows from = {gguf_file_data(p->model->file, t), t->n_bytes, t->n_bytes / n_rows, t->type};
     uint8_t *copy = malloc(n_rows * t->dims[0] * sizeof(uint16_t));
-    if (!copy) return no_memory(err);
+    if (!copy) return gguf_fail_memory(err);
     const rows to = {copy, n_rows * t->dims[0] * sizeof(uint16_t), t->dims[0] * sizeof(uint16_t),
                      GGUF_TYPE_BF16};
     gguf_code code = requantise(probe, t, &from, copy, err);
@@ -223,7 +219,7 @@ static gguf_code prepare(prober *p, const rt_chunks *chunks, gguf_error *err) {
     p->x = malloc(p->n_ctx * p->n_embd * sizeof(float));
     p->logits = malloc(p->n_ctx * p->n_vocab * sizeof(float));
     p->layers = malloc(p->n_layer * sizeof *p->layers + 1);
-    if (!p->streams || !p->base || !p->x || !p->logits || !p->layers) return no_memory(err);
+    if (!p->streams || !p->base || !p->x || !p->logits || !p->layers) return gguf_fail_memory(err);
     memcpy(p->layers, p->model->layers, p->n_layer * sizeof *p->layers);
     p->output = p->model->output;
     rt_session_opts session = rt_session_defaults();

@@ -14,10 +14,6 @@
 #define N_SNAPSHOTS 8
 #define MAX_ROWS    64
 
-static gguf_code out_of_memory(gguf_error *err) {
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-}
-
 static double now_s(void) {
     struct timespec now;
     clock_gettime(CLOCK_MONOTONIC, &now);
@@ -69,7 +65,7 @@ static gguf_code append_ids(rt_ids *ids, const int32_t *more, size_t n, gguf_err
     if (ids->n + n > ids->room) {
         size_t room = 2 * (ids->n + n);
         void *grown = realloc(ids->data, room * sizeof *ids->data);
-        if (!grown) return out_of_memory(err);
+        if (!grown) return gguf_fail_memory(err);
         ids->data = grown;
         ids->room = room;
     }
@@ -164,7 +160,7 @@ gguf_code rt_answer_end(rt_answer *a, rt_finish finish, gguf_error *err) {
     rt_text_stream_end(&a->reasoning);
     rt_text_stream_end(&a->text);
     show(a, true);
-    return a->text.text.code || a->reasoning.text.code ? out_of_memory(err) : GGUF_OK;
+    return a->text.text.code || a->reasoning.text.code ? gguf_fail_memory(err) : GGUF_OK;
 }
 
 static gguf_code check_prompt(const rt_generator *g, const rt_ids *prompt, gguf_error *err) {
@@ -276,7 +272,7 @@ gguf_code rt_generator_answer(rt_generator *g, const rt_ids *prompt, const rt_an
     gguf_code code = rt_answer_begin(g, prompt, opts, out, err);
     if (code) return code;
     float *logits = malloc(rt_model_hparams(g->model)->n_vocab * sizeof *logits);
-    if (!logits) code = out_of_memory(err);
+    if (!logits) code = gguf_fail_memory(err);
     while (!code && !out->ended) code = step(out, logits, err);
     free(logits);
     gguf_code ended = rt_answer_end(out, RT_FINISH_LENGTH, code ? NULL : err);

@@ -33,7 +33,7 @@ static gguf_code add_begin(const rt_tokenizer *tok, rt_ids *ids, gguf_error *err
     int32_t begin = rt_tokenizer_special(tok, RT_SPECIAL_BOS);
     if (!rt_tokenizer_adds_bos(tok) || (ids->n && ids->data[0] == begin)) return GGUF_OK;
     void *grown = realloc(ids->data, (ids->n + 1) * sizeof *ids->data);
-    if (!grown) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!grown) return gguf_fail_memory(err);
     ids->data = grown;
     ids->room = ids->n + 1;
     memmove(ids->data + 1, ids->data, ids->n++ * sizeof *ids->data);

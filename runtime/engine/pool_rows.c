@@ -43,7 +43,7 @@ static gguf_code rank(const rt_model *model, const float *row, float *out, gguf_
     if (!code) code = check(model, &model->cls_output, err);
     if (code) return code;
     float *hidden = malloc(n_embd * sizeof *hidden);
-    if (!hidden) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!hidden) return gguf_fail_memory(err);
     memcpy(hidden, row, n_embd * sizeof *hidden);
     if (model->cls.data) {
         multiply(&model->cls, row, hidden);

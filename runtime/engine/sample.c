@@ -221,7 +221,7 @@ gguf_code rt_sampler_new(const rt_sampler_opts *opts, uint32_t n_vocab, rt_sampl
     }
     if (!s || !s->heap || !allocate_penalty(s)) {
         rt_sampler_free(s);
-        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        return gguf_fail_memory(err);
     }
     seed_random(&s->random, opts->seed);
     *out = s;

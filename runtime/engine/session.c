@@ -99,7 +99,7 @@ gguf_code rt_session_new(const rt_model *model, const rt_session_opts *opts, rt_
                          gguf_error *err) {
     rt_session *session = calloc(1, sizeof *session);
     *out = NULL;
-    if (!session) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!session) return gguf_fail_memory(err);
     session->model = model;
     session->opts = opts ? *opts : rt_session_defaults();
     gguf_code code = rt_layout_make(&model->hparams, &session->opts, &session->layout, err);
@@ -141,7 +141,7 @@ gguf_code rt_session_set_hook(rt_session *session, rt_hook_fn fn, void *ctx, ggu
     session->hook_groups = malloc(n_groups * sizeof(uint32_t));
     if (session->hook_rows && session->hook_groups) return GGUF_OK;
     session->hook = NULL;
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    return gguf_fail_memory(err);
 }
 
 /* ---- sequences ---------------------------------------------------------------------------------

@@ -93,7 +93,7 @@ static gguf_code check_head(const rt_import *import, const char *gguf_name, tens
     const rt_import_opts opts = {.arch_file = import->arch_file, .shapes_suffice = true};
     rt_import *base = NULL;
     char *folder = strdup(import->config_path);
-    if (!folder) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!folder) return gguf_fail_memory(err);
     gguf_code code = rt_import_open(dirname(folder), &opts, &base, err);
     bool found = !code && plans(base, gguf_name);
     rt_import_close(base);

@@ -30,8 +30,7 @@ gguf_code rt_import_gguf(rt_import *import, gguf_error *err) {
         return gguf_fail(err, GGUF_E_MISSING, gguf_file_path(import->gguf), GGUF_NO_OFFSET,
                          "general.architecture is missing");
     import->architecture = strndup(name.ptr, name.len);
-    if (!import->architecture)
-        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!import->architecture) return gguf_fail_memory(err);
     gguf_code code = GGUF_OK;
     for (size_t i = 0; i < gguf_file_n_tensors(import->gguf) && !code; i++)
         code = add_tensor(import, gguf_file_tensor(import->gguf, i), err);

@@ -1,4 +1,5 @@
 /* Opening a model for import. */
+#include "libgguf/ends.h"
 #include "libgguf/placeholder.h"
 #include "runtime/import/import_internal.h"
 #include "runtime/tokenizer/tokenizer.h"
@@ -11,10 +12,6 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
-
-static gguf_code no_memory(gguf_error *err) {
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-}
 
 /* Takes the text. */
 static void take_warning(rt_import *import, char *text) {
@@ -51,14 +48,9 @@ void rt_import_add_warning_once(rt_import *import, const char *format, ...) {
     take_warning(import, text);
 }
 
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 /* The folder that holds config and tokenizer: the path itself or, for a file, where it lies. */
 static gguf_code set_folder(rt_import *import, const char *path, bool is_folder, gguf_error *err) {
-    bool is_config = !is_folder && ends_with(path, ".json");
+    bool is_config = !is_folder && gguf_text_ends(path, ".json");
     if (is_folder) {
         import->folder = strdup(path);
     } else {
@@ -68,7 +60,7 @@ static gguf_code set_folder(rt_import *import, const char *path, bool is_folder,
     }
     if (!import->folder || asprintf(&import->config_path, "%s%s", is_config ? path : import->folder,
                                     is_config ? "" : "/config.json") < 0)
-        return no_memory(err);
+        return gguf_fail_memory(err);
     return GGUF_OK;
 }
 
@@ -95,8 +87,8 @@ static gguf_code set_class_defaults(rt_import *import, const char *hf_class, con
     for (size_t i = 0; i < c->defaults.n; i++)
         if (json_object_set_new(import->class_defaults, c->defaults.list[i].name,
                                 json_of(&c->defaults.list[i])) != 0)
-            return no_memory(err);
-    return import->class_defaults ? GGUF_OK : no_memory(err);
+            return gguf_fail_memory(err);
+    return import->class_defaults ? GGUF_OK : gguf_fail_memory(err);
 }
 
 static gguf_code load_config(rt_import *import, gguf_error *err) {
@@ -132,7 +124,7 @@ static gguf_code open_config(rt_import *import, const char *arch_file, gguf_erro
     }
     import->architecture = strdup(rt_arch_name(import->arch));
     return import->architecture ? set_class_defaults(import, hf_class, model_type, err)
-                                : no_memory(err);
+                                : gguf_fail_memory(err);
 }
 
 static gguf_code import_vocab(rt_import *import, gguf_error *err) {
@@ -153,7 +145,7 @@ static gguf_code import_vocab(rt_import *import, gguf_error *err) {
 /* A folder with tokenizer files only gives a vocabulary without an architecture's keys. */
 static gguf_code import_bare_vocab(rt_import *import, gguf_error *err) {
     import->architecture = strdup("none");
-    if (!import->architecture) return no_memory(err);
+    if (!import->architecture) return gguf_fail_memory(err);
     gguf_code code = rt_import_general(import, err);
     return code ? code : import_vocab(import, err);
 }
@@ -172,9 +164,9 @@ static gguf_code find_base(const rt_import *import, const char *base, char **out
     *out = NULL;
     if (base || (name && is_folder(name))) {
         *out = strdup(base ? base : name);
-        return *out ? GGUF_OK : no_memory(err);
+        return *out ? GGUF_OK : gguf_fail_memory(err);
     }
-    if (name && asprintf(out, "%s/%s", import->folder, name) < 0) return no_memory(err);
+    if (name && asprintf(out, "%s/%s", import->folder, name) < 0) return gguf_fail_memory(err);
     if (name && is_folder(*out)) return GGUF_OK;
     free(*out);
     *out = NULL;
@@ -188,7 +180,7 @@ static gguf_code open_adapter_weights(rt_import *import, gguf_error *err) {
     static const char *const names[] = {"adapter_model.safetensors", "adapter_model.bin"};
     for (size_t i = 0; i < 2; i++) {
         char *path = NULL;
-        if (asprintf(&path, "%s/%s", import->folder, names[i]) < 0) return no_memory(err);
+        if (asprintf(&path, "%s/%s", import->folder, names[i]) < 0) return gguf_fail_memory(err);
         bool found = access(path, F_OK) == 0;
         gguf_code code = found ? gguf_checkpoint_open(path, &import->ckpt, err) : GGUF_OK;
         free(path);
@@ -204,7 +196,7 @@ static gguf_code import_adapter(rt_import *import, const rt_import_opts *opts, g
     if (code) return code;
     free(import->config_path);
     import->config_path = NULL;
-    if (asprintf(&import->config_path, "%s/config.json", base) < 0) code = no_memory(err);
+    if (asprintf(&import->config_path, "%s/config.json", base) < 0) code = gguf_fail_memory(err);
     free(base);
     if (!code) code = open_config(import, opts->arch_file, err);
     if (!code) code = rt_import_general(import, err);
@@ -219,7 +211,7 @@ static gguf_code import_adapter(rt_import *import, const rt_import_opts *opts, g
 /* adapter_config.json tells an adapter's folder; *found says whether it is there. */
 static gguf_code load_adapter_config(rt_import *import, bool *found, gguf_error *err) {
     char *path = NULL;
-    if (asprintf(&path, "%s/adapter_config.json", import->folder) < 0) return no_memory(err);
+    if (asprintf(&path, "%s/adapter_config.json", import->folder) < 0) return gguf_fail_memory(err);
     *found = access(path, F_OK) == 0;
     gguf_code code =
         *found ? gguf_json_load(path, GGUF_JSON_WIDE_INTS, &import->adapter, err) : GGUF_OK;
@@ -231,7 +223,7 @@ static gguf_code load_adapter_config(rt_import *import, bool *found, gguf_error 
 static gguf_code open_weights(rt_import *import, const char *path, const rt_import_opts *opts,
                               gguf_error *err) {
     gguf_error why = {0};
-    if (path && opts->shapes_suffice && ends_with(path, ".json")) return GGUF_OK;
+    if (path && opts->shapes_suffice && gguf_text_ends(path, ".json")) return GGUF_OK;
     gguf_code code =
         path ? gguf_checkpoint_open(path, &import->ckpt, &why)
              : gguf_checkpoint_from_memory(import->memory, import->n_memory, &import->ckpt, &why);
@@ -320,7 +312,7 @@ static gguf_code open_path(rt_import *import, const char *path, const rt_import_
 
 static gguf_code open_memory(rt_import *import, const rt_import_opts *opts, gguf_error *err) {
     gguf_code code = quant_plan_init(&import->plan, err);
-    if (!code && !(import->config_path = strdup("config.json"))) code = no_memory(err);
+    if (!code && !(import->config_path = strdup("config.json"))) code = gguf_fail_memory(err);
     return code ? code : import_checkpoint(import, NULL, opts, err);
 }
 
@@ -330,7 +322,7 @@ static gguf_code open_import(const char *path, const gguf_memory_file *files, si
     static const rt_import_opts defaults = {0};
     *out = NULL;
     rt_import *import = calloc(1, sizeof *import);
-    if (!import) return no_memory(err);
+    if (!import) return gguf_fail_memory(err);
     import->memory = files;
     import->n_memory = n_files;
     if (!opts) opts = &defaults;

@@ -38,8 +38,7 @@ static gguf_code read_kinds(rt_import *import, const char *path, const json_t *v
                          "'%s' is not a list with a kind per layer, for up to %d layers", path,
                          RT_IMPORT_MAX_LAYERS);
     import->layer_kinds = calloc(n, sizeof *import->layer_kinds);
-    if (!import->layer_kinds)
-        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!import->layer_kinds) return gguf_fail_memory(err);
     import->n_layer_kinds = n;
     import->layer_kinds_path = path;
     for (size_t i = 0; i < n && !code; i++) {

@@ -1,4 +1,5 @@
 /* Names of a checkpoint's tensors: what the description calls them, which are left out. */
+#include "libgguf/ends.h"
 #include "runtime/import/import_internal.h"
 
 #include <inttypes.h>
@@ -13,11 +14,6 @@ static bool starts_with(const char *name, const char *prefix) {
     return strncmp(name, prefix, strlen(prefix)) == 0;
 }
 
-static bool ends_with(const char *name, const char *suffix) {
-    size_t n = strlen(name), m = strlen(suffix);
-    return n >= m && strcmp(name + n - m, suffix) == 0;
-}
-
 /* ---- one name per tensor ------------------------------------------------------------------ */
 
 /* Apply one rule: a prefix or a suffix becomes another. */
@@ -27,7 +23,7 @@ static void rename_one(const rt_arch_rule *rule, char *name) {
     snprintf(old, sizeof old, "%s", name);
     if (prefix && starts_with(old, prefix))
         snprintf(name, MAX_NAME, "%s%s", becomes, old + strlen(prefix));
-    else if (suffix && ends_with(old, suffix))
+    else if (suffix && gguf_text_ends(old, suffix))
         snprintf(name, MAX_NAME, "%.*s%s", (int)(strlen(old) - strlen(suffix)), old, becomes);
 }
 
@@ -78,7 +74,7 @@ gguf_code rt_import_index_with(rt_import *import, const rt_outer_name *outer, gg
         import->names[i] = canonical(import, outer, name);
         if (!import->names[i] || gguf_index_put(&import->by_name, gguf_str_of(import->names[i]),
                                                 (uint32_t)i, &old) == GGUF_INDEX_NOMEM)
-            return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+            return gguf_fail_memory(err);
     }
     return GGUF_OK;
 }
@@ -88,8 +84,7 @@ gguf_code rt_import_index_names(rt_import *import, gguf_error *err) {
     const rt_outer_name adapter = {adapter_prefix, sizeof adapter_prefix - 1, ""};
     import->used = calloc(n + 1, sizeof *import->used);
     import->names = calloc(n + 1, sizeof *import->names);
-    if (!import->used || !import->names)
-        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!import->used || !import->names) return gguf_fail_memory(err);
     return import->adapter ? rt_import_index_with(import, &adapter, err)
                            : rt_import_index_outer(import, err);
 }

@@ -20,7 +20,7 @@ static gguf_code load(const rt_import *import, const char *folder, const char *n
     gguf_code code = GGUF_OK;
     *out = NULL;
     if (asprintf(&path, "%s/%s%s%s", import->folder, folder, *folder ? "/" : "", name) < 0)
-        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        return gguf_fail_memory(err);
     if (access(path, F_OK) == 0) code = gguf_json_load(path, GGUF_JSON_WIDE_INTS, out, err);
     free(path);
     return code;

@@ -1,6 +1,7 @@
 /* Quantised checkpoints: what the quantisation config and the names beside a weight say of its
  * packed integers. Layouts: GPTQ (AutoGPTQ, GPTQModel), AWQ (AutoAWQ, version gemm) and
  * compressed-tensors. */
+#include "libgguf/ends.h"
 #include "quant/affine.h"
 #include "quant/quant.h"
 #include "runtime/import/import_internal.h"
@@ -29,8 +30,7 @@ static gguf_code load_own_file(rt_import *import, gguf_error *err) {
     gguf_code code = GGUF_OK;
     for (size_t i = 0; i < 2 && !code && import->folder && !config_of(import); i++) {
         char *path = NULL;
-        if (asprintf(&path, "%s/%s", import->folder, files[i][0]) < 0)
-            return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        if (asprintf(&path, "%s/%s", import->folder, files[i][0]) < 0) return gguf_fail_memory(err);
         if (access(path, F_OK) == 0)
             code = gguf_json_load(path, GGUF_JSON_WIDE_INTS, &import->quantisation, err);
         free(path);
@@ -44,11 +44,6 @@ static gguf_code load_own_file(rt_import *import, gguf_error *err) {
 static const char *text_of(const json_t *object, const char *name, const char *absent) {
     const char *text = json_string_value(json_object_get(object, name));
     return text ? text : absent;
-}
-
-static bool ends_with(const char *name, const char *suffix) {
-    size_t n = strlen(name), m = strlen(suffix);
-    return n >= m && strcmp(name + n - m, suffix) == 0;
 }
 
 /* ---- methods ----------------------------------------------------------------------------- */
@@ -120,7 +115,7 @@ bool rt_quantised_ignores(const char *name) {
                                            ".v_scale",         ".q_scale",      ".activation_scale",
                                            ".input_zero_point"};
     for (size_t i = 0; i < sizeof suffixes / sizeof *suffixes; i++)
-        if (ends_with(name, suffixes[i])) return true;
+        if (gguf_text_ends(name, suffixes[i])) return true;
     return false;
 }
 
@@ -341,7 +336,7 @@ static gguf_code read_bytes(const parts *p, quant_affine *a, gguf_error *err) {
 const gguf_checkpoint_tensor *rt_quantised_find(rt_import *import, const char *name) {
     char packed[MAX_NAME + 32];
     size_t n = strlen(name);
-    if (!ends_with(name, ".weight") || n >= MAX_NAME) return NULL;
+    if (!gguf_text_ends(name, ".weight") || n >= MAX_NAME) return NULL;
     snprintf(packed, sizeof packed, "%.*sqweight", (int)(n - 6), name);
     tensor *found = rt_import_find(import, packed);
     snprintf(packed, sizeof packed, "%s_packed", name);
@@ -355,12 +350,12 @@ static layout_reader find_reader(const rt_import *import, tensor *t, size_t *n_s
     const char *name = t->name.ptr;
     size_t n = strlen(name);
     *n_stem = n;
-    if (ends_with(name, ".qweight") && has_form(t, "I32", 2)) {
+    if (gguf_text_ends(name, ".qweight") && has_form(t, "I32", 2)) {
         *n_stem = n - strlen(".qweight");
         bool awq = strcmp(text_of(config_of(import), "quant_method", ""), "awq") == 0;
         return awq ? read_awq : read_gptq;
     }
-    if (ends_with(name, "_packed") && has_form(t, "I32", 2)) {
+    if (gguf_text_ends(name, "_packed") && has_form(t, "I32", 2)) {
         *n_stem = n - strlen("_packed");
         return read_packed;
     }
@@ -376,7 +371,7 @@ gguf_code rt_quantised_describe(rt_import *import, const gguf_checkpoint_tensor 
     parts p = {import, out->path, t, ""};
     snprintf(p.stem, sizeof p.stem, "%.*s", (int)n_stem, t->name.ptr);
     quant_affine *a = quant_plan_alloc(&import->plan, sizeof *a);
-    if (!a) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!a) return gguf_fail_memory(err);
     *a = (quant_affine){0};
     gguf_code code = read(&p, a, err);
     if (code) return code;

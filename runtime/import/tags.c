@@ -1,14 +1,10 @@
 /* Tags from GGUF names: blk.LAYER.ROLE.weight. Which tensors stay unquantised: docs/formats.md. */
+#include "libgguf/ends.h"
 #include "runtime/import/import_internal.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-static bool ends_with(const char *name, const char *suffix) {
-    size_t n = strlen(name), m = strlen(suffix);
-    return n >= m && strcmp(name + n - m, suffix) == 0;
-}
 
 static uint32_t effective_dims(const gguf_tensor *t) {
     uint32_t n = t->n_dims;
@@ -21,16 +17,16 @@ static bool stays(const gguf_tensor *t, const char *name) {
         "_norm.weight",         "ffn_gate_inp.weight", "ffn_gate_inp_shexp.weight",
         "position_embd.weight", "token_types.weight",  "ssm_conv1d.weight",
         "shortconv.conv.weight"};
-    if (effective_dims(t) < 2 || !ends_with(name, "weight")) return true;
+    if (effective_dims(t) < 2 || !gguf_text_ends(name, "weight")) return true;
     for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
-        if (ends_with(name, kept[i])) return true;
+        if (gguf_text_ends(name, kept[i])) return true;
     return false;
 }
 
 gguf_code rt_tag_tensor(quant_plan *plan, const gguf_tensor *tensor, quant_tags *tags,
                         gguf_error *err) {
     char *name = quant_plan_alloc(plan, tensor->name.len + 1);
-    if (!name) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!name) return gguf_fail_memory(err);
     memcpy(name, tensor->name.ptr, tensor->name.len);
     name[tensor->name.len] = '\0';
     *tags = (quant_tags){.layer = -1, .keep = stays(tensor, name), .role = name};

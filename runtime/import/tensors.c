@@ -24,7 +24,7 @@ gguf_code rt_import_add(rt_import *import, quant_plan_tensor *t, uint32_t natura
 gguf_code rt_import_add_vector(rt_import *import, const char *name, const float *values, size_t n,
                                gguf_error *err) {
     float *copy = quant_plan_alloc(&import->plan, n * sizeof *copy);
-    if (!copy) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!copy) return gguf_fail_memory(err);
     memcpy(copy, values, n * sizeof *copy);
     quant_plan_tensor t = {.out = {.name = gguf_str_of(name), .n_dims = 1, .dims = {n, 1, 1, 1}},
                            .source = {.memory = copy, .n_bytes = n * sizeof *copy},
@@ -237,7 +237,7 @@ static gguf_code plan_stack(rt_import *import, const rt_layout *l, quant_plan_te
                             gguf_error *err) {
     quant_source whole = t->source;
     quant_source *stack = quant_plan_alloc(&import->plan, l->mats * sizeof *stack);
-    if (!stack) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!stack) return gguf_fail_memory(err);
     for (uint64_t m = 0; m < l->mats; m++) {
         stack[m] = whole;
         if (l->is_split)
@@ -358,7 +358,7 @@ static gguf_code plan_experts(rt_import *import, const rt_arch_tensor *entry, ui
     uint32_t natural_type = GGUF_TYPE_F32;
     quant_source *stack = quant_plan_alloc(&import->plan, n_experts * sizeof *stack);
     gguf_code code = GGUF_OK;
-    if (!stack) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!stack) return gguf_fail_memory(err);
     for (uint64_t e = 0; e < n_experts && !code; e++) {
         char name[MAX_NAME];
         rt_expand_name(entry->hf, layer, e, name, sizeof name);

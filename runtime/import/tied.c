@@ -58,7 +58,7 @@ static gguf_code compare_values(const rt_import *import, tensor *a, tensor *b, c
                                 gguf_error *err) {
     uint64_t n = a->n_bytes / (a->dtype->n_bits / 8);
     piece *p = malloc(sizeof *p);
-    if (!p) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!p) return gguf_fail_memory(err);
     gguf_code code = GGUF_OK;
     for (uint64_t first = 0; first < n && !code && !out->differ; first += PIECE_ELEMS) {
         size_t count = n - first < PIECE_ELEMS ? (size_t)(n - first) : PIECE_ELEMS;

@@ -81,8 +81,7 @@ gguf_code rt_choices_score(rt_session *session, const rt_choice *choices, size_t
     s.n_shared = shared_start(choices, n_choices);
     s.shared = malloc(sizeof(float) * s.n_vocab);
     s.logits = malloc(sizeof(float) * s.n_vocab * STEP);
-    if (!s.shared || !s.logits)
-        code = gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!s.shared || !s.logits) code = gguf_fail_memory(err);
     rt_session_reset(session);
     if (!code && s.n_shared)
         code =

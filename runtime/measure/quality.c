@@ -194,7 +194,7 @@ static gguf_code check_input(const rt_model *model, const rt_model *base, const 
 static gguf_code start_runner(const meter *m, runner *r, const rt_model *model, gguf_error *err) {
     if (!model) return GGUF_OK;
     r->logits = malloc(sizeof(float) * m->step * m->n_vocab);
-    if (!r->logits) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!r->logits) return gguf_fail_memory(err);
     return rt_session_new(model, &m->opts->session, &r->session, err);
 }
 
@@ -236,8 +236,7 @@ static gguf_code start_saver(meter *m, gguf_error *err) {
     s->layout.bos = m->opts->bos;
     s->rows = malloc((size_t)m->step * s->layout.row_bytes);
     s->room = malloc(sizeof(double) * m->n_vocab * gguf_pool_threads(m->model.session->pool));
-    if (!s->rows || !s->room)
-        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!s->rows || !s->room) return gguf_fail_memory(err);
     gguf_code code = gguf_hasher_new(GGUF_HASH_XXH3, &s->hasher, err);
     if (code) return code;
     rt_base_put_header(&s->layout, 0, header);
@@ -269,7 +268,7 @@ static gguf_code start(meter *m, const rt_model *model, const rt_model *base, gg
     if (m->step < MIN_STEP_TOKENS) m->step = MIN_STEP_TOKENS;
     if (m->step > m->per_chunk) m->step = m->per_chunk;
     m->scores = calloc(m->n_chunks * m->per_chunk, sizeof *m->scores);
-    if (!m->scores) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!m->scores) return gguf_fail_memory(err);
     code = start_runner(m, &m->model, model, err);
     if (!code) code = start_runner(m, &m->base, base, err);
     return code ? code : start_saver(m, err);

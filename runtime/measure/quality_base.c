@@ -348,7 +348,7 @@ gguf_code rt_quality_base_open(const char *path, rt_quality_base **out, gguf_err
     rt_quality_base *base = calloc(1, sizeof *base);
     uint64_t hash = 0;
     *out = NULL;
-    if (!base) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!base) return gguf_fail_memory(err);
     gguf_code code = gguf_map_open(path, &base->map, err);
     gguf_cursor c = {.base = base->map.data, .len = base->map.n_bytes, .file = path, .err = err};
     if (!code) code = gguf_placeholder_check(c.base, c.len, GGUF_EXPECTED_BINARY, path, err);

@@ -97,7 +97,7 @@ static gguf_code read_needs(rt_arch *arch, const gguf_yaml *compute, gguf_error 
     if (!needs) return GGUF_OK;
     arch->compute.needs = needs->first ? rt_arch_texts(arch, needs) : NULL;
     if (arch->compute.needs || !needs->first) return GGUF_OK;
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    return gguf_fail_memory(err);
 }
 
 gguf_code rt_arch_read_compute(rt_arch *arch, const gguf_yaml_doc *doc, gguf_error *err) {

@@ -43,10 +43,6 @@ void rt_arch_close(rt_arch *arch) {
     free(arch);
 }
 
-static gguf_code no_memory(gguf_error *err) {
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-}
-
 /* ---- places and values ------------------------------------------------------------------- */
 
 rt_place rt_place_of(const gguf_yaml_doc *doc, const gguf_yaml *node) {
@@ -332,7 +328,7 @@ static gguf_code read_own(rt_arch *arch, const gguf_yaml_doc *doc, gguf_error *e
     if (!code && (node = gguf_yaml_get(root, "layer_kinds"))) code = read_kinds(&r, node, err);
     read_entries(&r, gguf_yaml_get(root, "keys"), &arch->keys, read_key);
     read_entries(&r, gguf_yaml_get(root, "tensors"), &arch->tensors, read_tensor);
-    if (!code && r.out_of_memory) code = no_memory(err);
+    if (!code && r.out_of_memory) code = gguf_fail_memory(err);
     return code ? code : rt_arch_read_compute(arch, doc, err);
 }
 
@@ -393,7 +389,7 @@ gguf_code rt_arch_read(gguf_yaml_doc *doc, const gguf_embedded *library, rt_arch
         free(arch);
         free(memory);
         gguf_yaml_free(doc);
-        return no_memory(err);
+        return gguf_fail_memory(err);
     }
     arch->memory = memory;
     memory->docs[memory->n_docs++] = doc;

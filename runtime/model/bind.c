@@ -360,8 +360,7 @@ static gguf_code bind_twice(binder *b) {
     *model = blank;
     memset(model->layers, 0, model->hparams.n_layer * sizeof *model->layers);
     model->vectors = malloc(b->n_vector_elems * sizeof *model->vectors + 1);
-    if (!model->vectors)
-        return gguf_fail(b->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!model->vectors) return gguf_fail_memory(b->err);
     b->next_vector = model->vectors;
     return bind_all(b);
 }
@@ -370,9 +369,7 @@ gguf_code rt_model_bind(rt_model *model, gguf_error *err) {
     binder b = {.model = model, .err = err};
     model->layers = calloc(model->hparams.n_layer, sizeof *model->layers);
     b.used = calloc(gguf_file_n_tensors(model->file) + 1, sizeof *b.used);
-    gguf_code code = model->layers && b.used
-                         ? bind_twice(&b)
-                         : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    gguf_code code = model->layers && b.used ? bind_twice(&b) : gguf_fail_memory(err);
     free(b.used);
     if (!code && !model->output.data && !rt_model_is_embedder(model))
         model->output = model->token_embd;

@@ -1,5 +1,6 @@
 /* Checks of keys, tokenizer arrays and chat templates. */
 #include "runtime/model/check_model.h"
+#include "libgguf/ends.h"
 #include "runtime/model/arch.h"
 #include "runtime/model/check_internal.h"
 #include "runtime/model/check_model.h"
@@ -173,17 +174,12 @@ static const gguf_kv *check_array(checker *k, const char *key, gguf_value_type t
     return kv;
 }
 
-static bool ends_with(gguf_str s, const char *suffix) {
-    size_t n = strlen(suffix);
-    return s.len > n && memcmp(s.ptr + s.len - n, suffix, n) == 0;
-}
-
 static void check_ids(checker *k, uint64_t n_tokens) {
     for (size_t i = 0; i < gguf_meta_count(k->meta); i++) {
         const gguf_kv *kv = gguf_meta_at(k->meta, i);
         uint64_t id;
         if (kv->key.len < 15 || memcmp(kv->key.ptr, "tokenizer.ggml.", 15) != 0 ||
-            !ends_with(kv->key, "_token_id"))
+            !gguf_str_ends(kv->key, "_token_id"))
             continue;
         if (kv->type != GGUF_VALUE_U32)
             ADD(k, kv->off, "the key '%.*s' is %s, not u32", (int)kv->key.len, kv->key.ptr,

@@ -317,8 +317,7 @@ static gguf_code index_plan(planned *p, gguf_error *err) {
     for (size_t i = 0; i < p->plan->n_tensors; i++) {
         const gguf_tensor *t = &p->plan->tensors[i].out;
         gguf_index_put_result put = gguf_index_put(&p->names, t->name, (uint32_t)i, NULL);
-        if (put == GGUF_INDEX_NOMEM)
-            return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        if (put == GGUF_INDEX_NOMEM) return gguf_fail_memory(err);
         if (put == GGUF_INDEX_PRESENT)
             gguf_findings_add(p->found, GGUF_NO_OFFSET, "tensor '%s' occurs twice", t->name.ptr);
         if (t->name.len > GGUF_MAX_TENSOR_NAME)
@@ -349,7 +348,6 @@ gguf_code rt_check_plan(const quant_plan *plan, gguf_findings *findings, gguf_er
     if (!code) code = index_plan(&p, err);
     if (!code && plan->n_tensors) code = check_model(&k, err);
     gguf_index_clear(&p.names);
-    if (!code && findings->out_of_memory)
-        code = gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!code && findings->out_of_memory) code = gguf_fail_memory(err);
     return code;
 }

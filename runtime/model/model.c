@@ -29,7 +29,7 @@ static gguf_code check_compute(const rt_model *model, gguf_error *err) {
 gguf_code rt_model_open(const char *path, rt_model **out, gguf_error *err) {
     rt_model *model = calloc(1, sizeof *model);
     *out = NULL;
-    if (!model) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!model) return gguf_fail_memory(err);
     gguf_code code = gguf_file_open(path, GGUF_OPEN_DEFAULT, &model->file, err);
     if (!code) code = open_arch(model, err);
     if (!code) code = check_compute(model, err);

@@ -78,8 +78,7 @@ static gguf_code fill_turn(rt_model *model, rt_rope_kind turn, gguf_error *err) 
 
 gguf_code rt_model_rope(rt_model *model, gguf_error *err) {
     model->rope_freqs[0] = calloc(RT_N_ROPE_KINDS * (model->hparams.n_rot / 2) + 1, sizeof(float));
-    if (!model->rope_freqs[0])
-        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!model->rope_freqs[0]) return gguf_fail_memory(err);
     gguf_code code = fill_turn(model, RT_ROPE_USUAL, err);
     if (!code) code = fill_turn(model, RT_ROPE_WINDOW, err);
     if (!code && model->rope_factors_long) code = fill_turn(model, RT_ROPE_LONG, err);

@@ -35,7 +35,7 @@ static size_t mark_all(rt_model *model, atomic_uchar *next) {
 gguf_code rt_weights_prepare(rt_model *model, gguf_error *err) {
     size_t n = mark_all(model, NULL);
     model->passed = calloc(n + 1, sizeof *model->passed);
-    if (!model->passed) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!model->passed) return gguf_fail_memory(err);
     mark_all(model, model->passed);
     return GGUF_OK;
 }

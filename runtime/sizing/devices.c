@@ -158,7 +158,7 @@ gguf_code rt_devices_builtin(rt_devices *devices, gguf_error *err) {
 
 gguf_code rt_devices_add(rt_devices *devices, const rt_device *device, gguf_error *err) {
     rt_device *grown = realloc(devices->list, (devices->n + 1) * sizeof *grown);
-    if (!grown) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!grown) return gguf_fail_memory(err);
     devices->list = grown;
     devices->list[devices->n++] = *device;
     return GGUF_OK;

@@ -19,8 +19,7 @@ static bool is_table(const quant_plan_tensor *t) {
 gguf_code rt_fit_weigh(const quant_plan *plan, uint32_t n_layer, rt_fit_weights *out,
                        gguf_error *err) {
     *out = (rt_fit_weights){.layer_bytes = calloc(n_layer, sizeof *out->layer_bytes)};
-    if (!out->layer_bytes)
-        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!out->layer_bytes) return gguf_fail_memory(err);
     gguf_code code = GGUF_OK;
     for (size_t i = 0; i < plan->n_tensors && !code; i++) {
         const quant_plan_tensor *t = &plan->tensors[i];

@@ -15,7 +15,7 @@ static const uint64_t token_meta_bytes = 48;
 static gguf_code allocate_layers(rt_fit_model *model, gguf_error *err) {
     model->layers = calloc(model->hp.n_layer, sizeof *model->layers);
     if (model->layers) return GGUF_OK;
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    return gguf_fail_memory(err);
 }
 
 static gguf_code measure_meta(const quant_plan *plan, rt_fit_model *model, gguf_error *err) {
@@ -209,7 +209,7 @@ static gguf_code describe_others(survey *s) {
     gguf_code code = allocate_layers(s->model, s->err);
     if (!of || code) {
         free(of);
-        return gguf_fail(s->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        return gguf_fail_memory(s->err);
     }
     for (size_t i = 0; i < s->plan->n_tensors; i++) {
         const quant_plan_tensor *t = &s->plan->tensors[i];

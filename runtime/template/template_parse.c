@@ -253,7 +253,7 @@ gguf_code rt_template_parse(gguf_str source, rt_template **out, gguf_error *err)
     rt_template *tpl = calloc(1, sizeof *tpl);
     if (!tpl || !copy_source(tpl, source)) {
         rt_template_free(tpl);
-        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        return gguf_fail_memory(err);
     }
     rt_template_parser p = {.tpl = tpl, .src = tpl->source, .len = tpl->len, .err = err};
     tpl->root = parse_body(&p, "", 0, NULL);

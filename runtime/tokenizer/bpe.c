@@ -31,7 +31,7 @@ static gguf_code make_table(rt_tokenizer *tok, uint64_t n_merges, gguf_error *er
     tok->merges.slots = calloc(n_slots, sizeof *tok->merges.slots);
     tok->merges.n_slots = n_slots;
     if (tok->merges.slots) return GGUF_OK;
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    return gguf_fail_memory(err);
 }
 
 /* The token whose spelling is that of two others in a row, or -1. */

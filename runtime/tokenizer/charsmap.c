@@ -19,8 +19,7 @@ gguf_code rt_charsmap_read(const uint8_t *data, size_t n, rt_charsmap *map, gguf
     map->texts_bytes = n - 4 - trie_bytes;
     map->units = malloc(trie_bytes);
     map->texts = malloc(map->texts_bytes + 1);
-    if (!map->units || !map->texts)
-        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!map->units || !map->texts) return gguf_fail_memory(err);
     for (size_t i = 0; i < map->n_units; i++) map->units[i] = read_u32(data + 4 + 4 * i);
     memcpy(map->texts, data + 4 + trie_bytes, map->texts_bytes);
     map->texts[map->texts_bytes] = 0;

@@ -17,7 +17,7 @@ bool rt_spec_bool(const json_t *spec, const char *key, bool fallback) {
 gguf_code rt_spec_literal(const char *text, size_t len, rt_pattern *out, gguf_error *err) {
     out->len = 0;
     out->text = malloc(2 * len + 1);
-    if (!out->text) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!out->text) return gguf_fail_memory(err);
     for (size_t i = 0; i < len; i++) {
         if (text[i] && strchr("\\|*+?^$.[]{}()", text[i])) out->text[out->len++] = '\\';
         out->text[out->len++] = text[i];
@@ -36,7 +36,7 @@ gguf_code rt_spec_pattern(const json_t *spec, rt_pattern *out, gguf_error *err) 
         return rt_spec_literal(json_string_value(literal), json_string_length(literal), out, err);
     size_t n = json_string_length(regex);
     out->text = malloc(n + 1);
-    if (!out->text) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!out->text) return gguf_fail_memory(err);
     memcpy(out->text, json_string_value(regex), n);
     out->len = n;
     return GGUF_OK;

@@ -55,8 +55,7 @@ static step *add_step(rt_normalizer *nm, step_kind kind, const char *set_name) {
 /* Why add_step gave NULL. */
 static gguf_code no_step(const rt_normalizer *nm, gguf_error *err) {
     for (size_t i = 0; i < nm->n_steps; i++)
-        if (nm->steps[i].set.failed)
-            return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        if (nm->steps[i].set.failed) return gguf_fail_memory(err);
     return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET, "more than %d normaliser steps",
                      MAX_STEPS);
 }
@@ -76,7 +75,7 @@ static gguf_code set_content(step *s, const json_t *spec, const char *key, gguf_
                          "a normaliser without its text '%s'", key);
     s->content_len = json_string_length(content);
     s->content = malloc(s->content_len + 1);
-    if (!s->content) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!s->content) return gguf_fail_memory(err);
     memcpy(s->content, json_string_value(content), s->content_len + 1);
     return GGUF_OK;
 }
@@ -145,7 +144,7 @@ static gguf_code build_precompiled(rt_normalizer *nm, const json_t *spec, gguf_e
     if (!s) return no_step(nm, err);
     if (len == 0) return GGUF_OK; /* an empty map changes nothing */
     uint8_t *bytes = malloc(len);
-    if (!bytes) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!bytes) return gguf_fail_memory(err);
     size_t n = decode_base64(json_string_value(map), len, bytes);
     gguf_code code = rt_charsmap_read(bytes, n, &s->map, err);
     free(bytes);
@@ -189,7 +188,7 @@ static gguf_code build(rt_normalizer *nm, const json_t *spec, unsigned depth, gg
 
 gguf_code rt_normalizer_new(const json_t *spec, rt_normalizer **out, gguf_error *err) {
     rt_normalizer *nm = calloc(1, sizeof *nm);
-    if (!nm) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!nm) return gguf_fail_memory(err);
     gguf_code code = build(nm, spec, 0, err);
     if (code)
         rt_normalizer_free(nm);

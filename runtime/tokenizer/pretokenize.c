@@ -55,7 +55,7 @@ static gguf_code add_step(rt_pretokenizer *pre, const char *pattern, size_t len,
     *s = (step){.behavior = behavior, .invert = invert};
     if (!pattern) return GGUF_OK;
     s->pattern = strndup(pattern, len);
-    if (!s->pattern) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!s->pattern) return gguf_fail_memory(err);
     return pre->only_describe ? GGUF_OK : rt_regex_new(pattern, len, &s->regex, err);
 }
 
@@ -111,7 +111,7 @@ static gguf_code build_metaspace(rt_pretokenizer *pre, const json_t *spec, gguf_
     s->spaces_to_meta = true;
     s->prefix_text = META_SPACE;
     if (strcmp(space, META_SPACE) != 0) s->prefix_text = s->space = strdup(space);
-    if (!s->prefix_text) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!s->prefix_text) return gguf_fail_memory(err);
     s->prefix = strcmp(scheme, "always") == 0  ? PREFIX_ALWAYS
                 : strcmp(scheme, "first") == 0 ? PREFIX_FIRST
                                                : PREFIX_NEVER;
@@ -198,7 +198,7 @@ static gguf_code build(rt_pretokenizer *pre, const json_t *spec, unsigned depth,
 
 gguf_code rt_pretokenizer_new(const json_t *spec, rt_pretokenizer **out, gguf_error *err) {
     rt_pretokenizer *pre = calloc(1, sizeof *pre);
-    if (!pre) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!pre) return gguf_fail_memory(err);
     gguf_code code = build(pre, spec, 0, err);
     if (code)
         rt_pretokenizer_free(pre);
@@ -236,7 +236,7 @@ static gguf_code describe(const step *s, bool alone, gguf_dynbuf *out, gguf_erro
 
 gguf_code rt_pretokenizer_describe(const json_t *spec, gguf_dynbuf *out, gguf_error *err) {
     rt_pretokenizer *pre = calloc(1, sizeof *pre);
-    if (!pre) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!pre) return gguf_fail_memory(err);
     pre->only_describe = true;
     gguf_code code = build(pre, spec, 0, err);
     for (size_t i = 0; !code && i < pre->n_steps; i++)
@@ -370,7 +370,6 @@ gguf_code rt_pretokenize(const rt_pretokenizer *pre, rt_pieces *pieces, gguf_err
         if (s->regex && !pieces->text.code) code = cut(s, pieces, &found, err);
     }
     rt_spans_clear(&found);
-    if (!code && (pieces->spans.failed || pieces->text.code))
-        code = gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!code && (pieces->spans.failed || pieces->text.code)) code = gguf_fail_memory(err);
     return code;
 }

@@ -115,7 +115,7 @@ static gguf_code build_classes(rt_regex *regex, const rt_regex_parsed *parsed, c
     regex->runs = malloc((n + 2) * sizeof *regex->runs);
     gguf_code code = GGUF_OK;
     if (!all || !regex->runs)
-        code = gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        code = gguf_fail_memory(err);
     else if (!assign_classes(regex, all, n, cls))
         code = gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET,
                          "an expression distinguishes more than 255 kinds of characters");
@@ -154,7 +154,7 @@ static gguf_code compile(rt_regex *regex, const gguf_dynbuf *pattern, gguf_error
     pcre2_compile_context *context = pcre2_compile_context_create(NULL);
     if (!context || pattern->code) {
         pcre2_compile_context_free(context);
-        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        return gguf_fail_memory(err);
     }
     pcre2_set_newline(context, PCRE2_NEWLINE_LF);
     regex->code =
@@ -177,7 +177,7 @@ gguf_code rt_regex_new(const char *pattern, size_t len, rt_regex **out, gguf_err
     classes *cls = calloc(1, sizeof *cls);
     gguf_dynbuf_init(&bytes, 64u << 20);
     if (!regex || !parsed || !cls) {
-        code = gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        code = gguf_fail_memory(err);
         goto done;
     }
     if ((code = rt_regex_parse(pattern, len, parsed, err))) goto done;
@@ -205,7 +205,7 @@ void rt_regex_free(rt_regex *regex) {
 
 gguf_code rt_regex_describe(const char *pattern, size_t len, gguf_dynbuf *out, gguf_error *err) {
     rt_regex_parsed *parsed = calloc(1, sizeof *parsed);
-    if (!parsed) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!parsed) return gguf_fail_memory(err);
     gguf_code code = rt_regex_parse(pattern, len, parsed, err);
     for (size_t i = 0; !code && i < parsed->skeleton.len; i++) {
         gguf_dynbuf_put(out, &parsed->skeleton.data[i], 1);
@@ -302,8 +302,7 @@ static int match_at(const rt_regex *regex, rt_regex_scratch *scratch, size_t n, 
 
 gguf_code rt_regex_find(const rt_regex *regex, rt_regex_scratch *scratch, const char *text,
                         size_t len, size_t base, rt_text_spans *out, gguf_error *err) {
-    if (!scratch_prepare(scratch, len))
-        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!scratch_prepare(scratch, len)) return gguf_fail_memory(err);
     size_t n = translate(regex, (const uint8_t *)text, len, scratch->classes), from = 0, done = 0;
     size_t last_end = SIZE_MAX;
     const PCRE2_SIZE *found = pcre2_get_ovector_pointer(scratch->match);
@@ -323,6 +322,6 @@ gguf_code rt_regex_find(const rt_regex *regex, rt_regex_scratch *scratch, const 
     if (rc < 0 && rc != PCRE2_ERROR_NOMATCH)
         return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET,
                          "a pre-tokenizer expression needs too many steps (PCRE2 error %d)", rc);
-    if (out->failed) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (out->failed) return gguf_fail_memory(err);
     return GGUF_OK;
 }

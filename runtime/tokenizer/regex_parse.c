@@ -83,8 +83,7 @@ static bool same_set(const rt_uniset *a, const rt_uniset *b) {
 static void put_set(parser *ps, rt_uniset *set) {
     rt_regex_parsed *out = ps->out;
     rt_uniset_tidy(set);
-    if (set->failed)
-        ps->code = gguf_fail(ps->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (set->failed) ps->code = gguf_fail_memory(ps->err);
     size_t i = 0;
     while (i < out->n_atoms && !same_set(&out->atoms[i], set)) i++;
     if (i == RT_REGEX_MAX_ATOMS) fail(ps, "too many different characters and classes");
@@ -436,7 +435,7 @@ gguf_code rt_regex_parse(const char *pattern, size_t len, rt_regex_parsed *parse
     while (!ps.code && ps.p < ps.end) item(&ps);
     if (ps.depth) fail(&ps, "unfinished group");
     if (!ps.code && (parsed->skeleton.code || parsed->atoms[0].failed))
-        ps.code = gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        ps.code = gguf_fail_memory(err);
     return ps.code;
 }
 

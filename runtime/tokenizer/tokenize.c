@@ -206,8 +206,7 @@ static gguf_code run(rt_work *work, const char *text, size_t len, unsigned flags
     gguf_code code = encode_fragments(work, text, &fragments, parse);
     free(fragments.items);
     for (size_t i = 0; special && i < tok->suffix.n; i++) rt_push_id(work, tok->suffix.data[i]);
-    if (!code && work->failed)
-        code = gguf_fail(work->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!code && work->failed) code = gguf_fail_memory(work->err);
     return code;
 }
 

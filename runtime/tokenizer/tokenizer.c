@@ -10,10 +10,6 @@
 #define KEY(name)  "tokenizer.ggml." name
 #define OURS(name) "tokenizer.ggufkit." name
 
-static gguf_code out_of_memory(gguf_error *err) {
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
-}
-
 static bool get_bool(const gguf_meta *meta, const char *key, bool fallback) {
     bool value;
     return gguf_kv_bool(gguf_meta_find(meta, key), &value) ? value : fallback;
@@ -71,7 +67,7 @@ static gguf_code read_pieces(rt_tokenizer *tok, const gguf_kv *kv, gguf_error *e
     tok->tokens = calloc(kv->count, sizeof *tok->tokens);
     tok->pieces = malloc(kv->n_bytes);
     tok->texts = malloc(kv->n_bytes);
-    if (!tok->tokens || !tok->pieces || !tok->texts) return out_of_memory(err);
+    if (!tok->tokens || !tok->pieces || !tok->texts) return gguf_fail_memory(err);
     for (size_t pos = 0; tok->n_tokens < kv->count && gguf_kv_next_str(&it, &piece);
          pos += piece.len) {
         memcpy(tok->pieces + pos, piece.ptr, piece.len);
@@ -88,7 +84,7 @@ static gguf_code index_pieces(rt_tokenizer *tok, gguf_error *err) {
         gguf_str piece = tok->tokens[id].piece;
         if (!piece.len) continue;
         gguf_index_put_result put = gguf_index_put(&tok->by_piece, piece, id, &old);
-        if (put == GGUF_INDEX_NOMEM) return out_of_memory(err);
+        if (put == GGUF_INDEX_NOMEM) return gguf_fail_memory(err);
         if (put == GGUF_INDEX_PRESENT)
             return gguf_fail(err, GGUF_E_DUPLICATE, NULL, GGUF_NO_OFFSET,
                              "tokens %u and %u are both '%.*s'", old, id,
@@ -197,7 +193,7 @@ static gguf_code decode_pieces(rt_tokenizer *tok, gguf_error *err) {
         out += token->text.len;
         if (token->text.len &&
             gguf_index_put(&tok->by_text, token->text, id, &old) == GGUF_INDEX_NOMEM)
-            return out_of_memory(err);
+            return gguf_fail_memory(err);
     }
     return GGUF_OK;
 }
@@ -267,7 +263,7 @@ static gguf_code read_frame(rt_tokenizer *tok, const gguf_meta *meta, const rt_k
         ok &= append_ids(tok, &tok->suffix, suffix);
     else if (eos)
         ok &= append_id(tok, &tok->suffix, end);
-    return ok ? GGUF_OK : out_of_memory(err);
+    return ok ? GGUF_OK : gguf_fail_memory(err);
 }
 
 static void mark_end(rt_tokenizer *tok, int64_t id) {
@@ -285,7 +281,7 @@ static gguf_code read_ends(rt_tokenizer *tok, const gguf_meta *meta, gguf_error 
     bool harmony =
         rt_find_piece(tok, "<|return|>", 10) >= 0 && rt_find_piece(tok, "<|call|>", 8) >= 0;
     tok->is_end = calloc(tok->n_tokens / 8 + 1, 1);
-    if (!tok->is_end) return out_of_memory(err);
+    if (!tok->is_end) return gguf_fail_memory(err);
     for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
         int32_t known = rt_find_piece(tok, texts[i], strlen(texts[i]));
         if (known < 0 || (harmony && strcmp(texts[i], "<|end|>") == 0)) continue;
@@ -329,7 +325,7 @@ static gguf_code read_user_defined(rt_tokenizer *tok, const gguf_meta *meta, ggu
                              "user-defined piece %lld is out of range", (long long)id);
         rt_trie_add(&tok->user_defined, tok->tokens[id].piece, (int32_t)id);
     }
-    return tok->user_defined.failed ? out_of_memory(err) : GGUF_OK;
+    return tok->user_defined.failed ? gguf_fail_memory(err) : GGUF_OK;
 }
 
 /* Tokens whose normal form is looked for in the normal form of the text. */
@@ -360,7 +356,7 @@ static gguf_code build_added(rt_tokenizer *tok, gguf_error *err) {
             rt_trie_add(&tok->added, token->piece, (int32_t)id);
     }
     if (code) return code;
-    return tok->added.failed || tok->added_normalized.failed ? out_of_memory(err) : GGUF_OK;
+    return tok->added.failed || tok->added_normalized.failed ? gguf_fail_memory(err) : GGUF_OK;
 }
 
 /* ---- normaliser and pre-tokenizer -------------------------------------------------------- */
@@ -463,7 +459,7 @@ static gguf_code prepare_unigram(rt_tokenizer *tok, gguf_error *err) {
         if (text || !tok->sentencepiece)
             rt_trie_add(&tok->unigram, tok->tokens[id].piece, (int32_t)id);
     }
-    return tok->unigram.failed ? out_of_memory(err) : GGUF_OK;
+    return tok->unigram.failed ? gguf_fail_memory(err) : GGUF_OK;
 }
 
 static gguf_code prepare_model(rt_tokenizer *tok, const gguf_meta *meta, const rt_known_pre *known,
@@ -484,7 +480,7 @@ gguf_code rt_tokenizer_new(const gguf_meta *meta, rt_tokenizer **out, gguf_error
     gguf_code code;
     const rt_known_pre *known;
     rt_tokenizer *tok = calloc(1, sizeof *tok);
-    if (!tok) return out_of_memory(err);
+    if (!tok) return gguf_fail_memory(err);
     if ((code = read_kind(tok, meta, err))) goto fail;
     tok->sentencepiece = (tok->kind == RT_MODEL_SPM || tok->kind == RT_MODEL_UNIGRAM) &&
                          !gguf_meta_find(meta, OURS("pre_tokenizer")) &&

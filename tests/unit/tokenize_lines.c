@@ -53,7 +53,7 @@ static gguf_code one_line(const rt_tokenizer *tok, const char *line, size_t n, u
                           bool as_text, gguf_error *err) {
     json_t *list;
     char *wrapped = malloc(n + 3);
-    if (!wrapped) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!wrapped) return gguf_fail_memory(err);
     int len = snprintf(wrapped, n + 3, "[%s]", line);
     rt_ids ids = {0};
     gguf_code code =

@@ -102,7 +102,7 @@ static gguf_code add_record(sample_list *list, const json_t *object, gguf_error 
         return gguf_fail(err, GGUF_E_LIMIT, list->path, GGUF_NO_OFFSET,
                          "more than %d different settings", MAX_SETTINGS);
     void *grown = s ? realloc(s->rates, (s->n + n) * sizeof *s->rates) : NULL;
-    if (!grown) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!grown) return gguf_fail_memory(err);
     s->rates = grown;
     for (size_t i = 0; i < n; i++) {
         double rate = json_number_value(json_array_get(rates, i));
@@ -201,7 +201,7 @@ static void make_pair(comparison *c, sample *a, sample *b) {
 static gguf_code make_pairs(comparison *c, gguf_error *err) {
     freedom fa = freedom_of(&c->a), fb = freedom_of(&c->b);
     c->pairs = calloc(c->a.n, sizeof *c->pairs);
-    if (!c->pairs) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!c->pairs) return gguf_fail_memory(err);
     for (size_t i = 0; i < c->a.n; i++)
         for (size_t k = 0; k < c->b.n && !c->a.samples[i].paired; k++)
             if (!c->b.samples[k].paired &&

@@ -52,7 +52,7 @@ static gguf_code measure_kernels(unsigned n_threads, rt_device *device, gguf_err
         device->vector_flop_per_s = n_threads * product_rate(rows, acts, 1, out, scratch);
         device->flop_per_s = n_threads * product_rate(rows, acts, MAX_ACTS, out, scratch);
     } else {
-        code = gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        code = gguf_fail_memory(err);
     }
     free(rows);
     free(acts);

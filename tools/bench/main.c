@@ -69,7 +69,7 @@ static gguf_code add_pair(bench_opts *o, const char *arg, gguf_error *err) {
         code = gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "--pg takes two numbers, as 512,128, not '%s'", arg);
     void *grown = code ? NULL : realloc(o->pairs, (o->n_pairs + 2) * sizeof *o->pairs);
-    if (!code && !grown) code = gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!code && !grown) code = gguf_fail_memory(err);
     if (!code) {
         o->pairs = grown;
         memcpy(o->pairs + o->n_pairs, pair, 2 * sizeof *pair);

@@ -182,8 +182,7 @@ static gguf_code allocate(run *r, size_t n_tokens) {
     r->logits = malloc(rt_model_hparams(r->model)->n_out * sizeof *r->logits);
     r->prompt_s = calloc(record->repetitions, sizeof *r->prompt_s);
     r->token_s = calloc((size_t)record->repetitions * record->n_gen + 1, sizeof *r->token_s);
-    if (!r->tokens || !r->logits || !r->prompt_s || !r->token_s)
-        return gguf_fail(r->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!r->tokens || !r->logits || !r->prompt_s || !r->token_s) return gguf_fail_memory(r->err);
     fill_tokens(r->tokens, n_tokens, rt_model_hparams(r->model)->n_vocab);
     return GGUF_OK;
 }

@@ -58,7 +58,7 @@ static gguf_code probe_memory(gguf_pool *pool, double *bytes_per_s, gguf_error *
                         sums};
         *bytes_per_s = (double)READ_BYTES / best_time(pool, read_part, &job);
     } else {
-        code = gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        code = gguf_fail_memory(err);
     }
     free(words);
     free(sums);
@@ -223,7 +223,7 @@ static gguf_code probe_arithmetic(gguf_pool *pool, bench_machine *out, gguf_erro
     size_t n = gguf_pool_threads(pool);
     spinners s = choose_spinners();
     spin_job job = {.fn = s.f32, .sinks = calloc(n, 16 * sizeof(float))};
-    if (!job.sinks) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!job.sinks) return gguf_fail_memory(err);
     double seconds = best_time(pool, spin_task, &job);
     out->peak_f32_ops_per_s = (double)n * job.n_ops / seconds;
     job.fn = s.i8;

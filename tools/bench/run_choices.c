@@ -88,7 +88,7 @@ static gguf_code fill_question(const exam *e, question *q) {
 
 static gguf_code add_question(exam *e, const char *text, size_t len, int64_t off, uint64_t line) {
     void *grown = realloc(e->questions, (e->n + 1) * sizeof *e->questions);
-    if (!grown) return gguf_fail(e->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!grown) return gguf_fail_memory(e->err);
     e->questions = grown;
     question *q = &e->questions[e->n];
     *q = (question){.line = line};
@@ -136,8 +136,7 @@ static gguf_code tokenize(const exam *e, const char *text, rt_ids *out) {
     *out = (rt_ids){0};
     if (bos >= 0 && rt_tokenizer_adds_bos(e->tokenizer)) {
         out->data = malloc(sizeof *out->data);
-        if (!out->data)
-            return gguf_fail(e->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        if (!out->data) return gguf_fail_memory(e->err);
         out->data[0] = bos;
         out->n = out->room = 1;
     }
@@ -150,7 +149,7 @@ static gguf_code tokenize_choice(const exam *e, const question *q, size_t number
                                  const rt_ids *context, rt_ids *ids, rt_choice *choice) {
     char *text = join(q->context, json_string_value(json_array_get(q->choices, number)));
     size_t same = 0;
-    if (!text) return gguf_fail(e->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!text) return gguf_fail_memory(e->err);
     gguf_code code = tokenize(e, text, ids);
     free(text);
     if (code) return code;

@@ -234,7 +234,7 @@ static gguf_code fit_all(tool *t, const fit_model *m, const fit_opts *o, const r
                          .n = devices->n,
                          .explain = o->explain};
     bool any = false;
-    if (!report.rows) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!report.rows) return gguf_fail_memory(err);
     if (report.opts.n_ctx > m->model.hp.n_ctx_train)
         tool_warn(t, "the model was trained for %" PRIu32 " tokens of context",
                   m->model.hp.n_ctx_train);

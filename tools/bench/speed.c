@@ -76,7 +76,7 @@ static gguf_code measure_case(speed_run *s, const bench_case *c, gguf_error *err
     /* Nobody reads any more. */
     if (c->n_prompt + c->n_gen == 0 || ferror(stdout)) return GGUF_OK;
     void *grown = realloc(s->records, (s->n + 1) * sizeof *s->records);
-    if (!grown) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!grown) return gguf_fail_memory(err);
     s->records = grown;
     show_progress(s);
     bench_record *record = &s->records[s->n];

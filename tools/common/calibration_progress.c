@@ -26,7 +26,7 @@ gguf_code calibration_progress_init(calibration_progress *p, tool *t, const quan
     uint32_t n_stages = plan->model.n_layers + 2;
     *p = (calibration_progress){.t = t, .started_s = tool_now_s(), .n_stages = n_stages};
     p->stages = calloc(n_stages, sizeof *p->stages);
-    if (!p->stages) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!p->stages) return gguf_fail_memory(err);
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const quant_plan_tensor *tensor = &plan->tensors[i];
         calibration_stage *stage = &p->stages[tensor->stage];

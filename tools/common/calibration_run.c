@@ -70,7 +70,7 @@ gguf_code calibration_open(tool *t, const char *path, const char *output,
                            gguf_error *err) {
     *out = NULL;
     calibration *c = calloc(1, sizeof *c);
-    if (!c) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!c) return gguf_fail_memory(err);
     c->plan = plan;
     gguf_code code = open_model(t, path, output, &c->model, err);
     if (!code) code = open_text(t, c, opts, plan, err);

@@ -73,8 +73,7 @@ static gguf_code set_numbers(gguf_meta *meta, const char *key, gguf_value_type t
     size_t n_bytes = gguf_value_bytes(type), room = strlen(text) + 1, n = 0;
     uint8_t *packed = malloc(room * 8);
     char *save = NULL;
-    gguf_code code =
-        packed ? GGUF_OK : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    gguf_code code = packed ? GGUF_OK : gguf_fail_memory(err);
     for (char *word = array ? strtok_r(text, ",", &save) : text; word && !code;
          word = array ? strtok_r(NULL, ",", &save) : NULL)
         if (!parse_scalar(word, type, packed + n_bytes * n++))
@@ -100,7 +99,7 @@ static gguf_code set_strings(gguf_meta *meta, const char *key, bool array, char 
     gguf_str *list = malloc((strlen(text) + 1) * sizeof *list);
     char *save = NULL;
     size_t n = 0;
-    if (!list) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!list) return gguf_fail_memory(err);
     for (char *word = strtok_r(text, ",", &save); word; word = strtok_r(NULL, ",", &save))
         list[n++] = gguf_str_of(word);
     gguf_meta_set_str_array(meta, key, n, list);
@@ -132,7 +131,7 @@ gguf_code keyvalue_set(gguf_meta *meta, const char *text, gguf_error *err) {
     gguf_value_type type = GGUF_VALUE_U8;
     bool array = false;
     char *copy = strdup(text);
-    if (!copy) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!copy) return gguf_fail_memory(err);
     char *value = strchr(copy, '=');
     gguf_code code = GGUF_OK;
     if (!value || value == copy) {

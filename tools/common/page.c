@@ -2,6 +2,7 @@
 #include "tools/common/page.h"
 
 #include "libgguf/outfile.h"
+#include "libgguf/tempfile.h"
 #include "tools/common/output_files.h"
 
 #include <errno.h>
@@ -31,11 +32,11 @@ static gguf_code print_page(tool_page_fn fn, const void *ctx, char **text, size_
                             gguf_error *err) {
     *text = NULL;
     FILE *f = open_memstream(text, n);
-    if (!f) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!f) return gguf_fail_memory(err);
     fn(f, ctx);
     bool failed = ferror(f) != 0;
     failed = fclose(f) != 0 || failed;
-    return failed ? gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory") : GGUF_OK;
+    return failed ? gguf_fail_memory(err) : GGUF_OK;
 }
 
 gguf_code tool_save_page(const tool *t, const char *path, tool_page_fn fn, const void *ctx,
@@ -118,6 +119,13 @@ static gguf_code save_png(const tool *t, const char *path, FILE *svg, FILE *png,
     return code;
 }
 
+static FILE *temp_stream(void) {
+    int fd = gguf_temp_file(NULL);
+    FILE *stream = fd >= 0 ? fdopen(fd, "w+b") : NULL;
+    if (fd >= 0 && !stream) close(fd);
+    return stream;
+}
+
 gguf_code tool_save_plot(const tool *t, const char *path, tool_page_fn fn, const void *ctx,
                          gguf_error *err) {
     if (!is_png(path)) return tool_save_page(t, path, fn, ctx, err);
@@ -128,7 +136,7 @@ gguf_code tool_save_plot(const tool *t, const char *path, tool_page_fn fn, const
         free(text);
         return code;
     }
-    FILE *svg = tmpfile(), *png = tmpfile();
+    FILE *svg = temp_stream(), *png = temp_stream();
     bool ok = svg && png && fwrite(text, 1, n, svg) == n && fflush(svg) == 0;
     if (ok) rewind(svg);
     code = ok ? save_png(t, path, svg, png, err)

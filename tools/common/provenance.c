@@ -15,7 +15,7 @@
 static gguf_code hash_fd(int fd, const char *path, gguf_hasher *hasher, gguf_error *err) {
     uint8_t *buffer = malloc(STEP_BYTES);
     ssize_t n = 1;
-    if (!buffer) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!buffer) return gguf_fail_memory(err);
     while (n > 0 && !atomic_load(&tool_cancelled)) {
         n = read(fd, buffer, STEP_BYTES);
         if (n > 0) gguf_hasher_add(hasher, buffer, (size_t)n);
@@ -61,7 +61,7 @@ typedef struct sources {
 static gguf_code set_hashes(rt_import *import, const gguf_hash *hashes, gguf_error *err) {
     size_t n = rt_import_n_files(import);
     gguf_str *texts = calloc(n + 1, sizeof *texts);
-    if (!texts) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!texts) return gguf_fail_memory(err);
     for (size_t i = 0; i < n; i++) texts[i] = gguf_str_of(hashes[i].hex);
     gguf_meta *meta = rt_import_plan(import)->meta;
     gguf_meta_set_str_array(meta, "ggufkit.source.xxh3", n, texts);
@@ -104,7 +104,7 @@ gguf_code provenance_seal(void *ctx, gguf_pool *pool, gguf_error *err) {
     size_t n = rt_import_n_files(import);
     sources s = {.import = import, .failed = ATOMIC_FLAG_INIT};
     s.hashes = calloc(n + 1, sizeof *s.hashes);
-    if (!s.hashes) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!s.hashes) return gguf_fail_memory(err);
     gguf_pool_run(pool, n, hash_task, &s);
     gguf_code code = s.error.code;
     if (code && err && !err->code) *err = s.error;

@@ -74,7 +74,7 @@ gguf_code tool_parse_u32_list(const char *option, const char *text, uint32_t max
     for (const char *p = text; *p; p++) room += *p == ',';
     *n = 0;
     *out = calloc(room, sizeof **out);
-    if (!*out) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!*out) return gguf_fail_memory(err);
     for (const char *p = text;;) {
         char *end;
         errno = 0;

@@ -69,7 +69,7 @@ gguf_code write_opts_set(write_opts *o, int id, const char *arg, gguf_error *err
 
 gguf_code write_opts_add_tensor_type(write_opts *o, const char *text, gguf_error *err) {
     char **grown = realloc(o->tensor_types, (o->n_tensor_types + 1) * sizeof *grown);
-    if (!grown) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!grown) return gguf_fail_memory(err);
     o->tensor_types = grown;
     o->tensor_types[o->n_tensor_types++] = (char *)(uintptr_t)text;
     return GGUF_OK;
@@ -258,7 +258,7 @@ static gguf_code finish(tool *t, quant_plan *plan, const char *output, const wri
     if (!code && o->calibration.text) code = rt_calibration_plan(&o->calibration, plan, err);
     if (code || !c || o->dry_run) return code;
     char *copy = strdup(output);
-    if (!copy) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!copy) return gguf_fail_memory(err);
     code = calibration_start(t, c, dirname(copy), err);
     free(copy);
     return code;

@@ -49,7 +49,7 @@ typedef struct convert_opts {
 
 static gguf_code add_override(convert_opts *o, const char *text, gguf_error *err) {
     void *grown = realloc(o->overrides, (o->n_overrides + 1) * sizeof *o->overrides);
-    if (!grown) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!grown) return gguf_fail_memory(err);
     o->overrides = grown;
     o->overrides[o->n_overrides++] = text;
     return GGUF_OK;

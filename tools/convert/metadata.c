@@ -25,7 +25,7 @@ static void set_key(void *ctx, const gguf_yaml *field) {
             l->doc, field, l->err,
             "'%s' is not a field of a model card, and a key needs KEY: TYPE:VALUE", field->key);
     } else if (asprintf(&text, "%s=%s", field->key, field->text) < 0) {
-        l->code = gguf_fail(l->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        l->code = gguf_fail_memory(l->err);
     } else {
         gguf_error why = {0};
         if (keyvalue_set(l->meta, text, &why))

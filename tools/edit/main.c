@@ -174,8 +174,7 @@ static gguf_code change(tool *t, const edit_opts *o, change_fn fn, gguf_error *e
     if (!code) code = gguf_file_open(path, GGUF_OPEN_ANY_TYPE | GGUF_OPEN_SINGLE, &file, err);
     if (code) return code;
     gguf_meta *meta = copy_meta(gguf_file_meta(file));
-    code = meta ? fn(t, meta, err)
-                : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    code = meta ? fn(t, meta, err) : gguf_fail_memory(err);
     if (!code) code = gguf_meta_status(meta, err);
     if (!code && fn != change_template) code = check_change(t, gguf_file_meta(file), meta, err);
     const gguf_edit_opts opts = {o->output, t->force, o->dry_run, &tool_cancelled};

@@ -116,7 +116,7 @@ static gguf_code merge(tool *t, const imatrix_opts *o, gguf_error *err) {
     gguf_code code = check_output(t, o, err);
     if (code) return code;
     quant_imatrix *sum = quant_imatrix_new(), *im;
-    if (!sum) code = gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!sum) code = gguf_fail_memory(err);
     for (int i = 0; i < t->n_args && !code; i++) {
         code = quant_imatrix_load(t->args[i], &im, err);
         if (code) break;
@@ -271,7 +271,7 @@ static gguf_code calibrate(tool *t, const imatrix_opts *o, const rt_model *model
     text_warn_context(t, rt_model_hparams(model)->n_ctx_train, o->n_ctx);
     c.inputs_hash = inputs_hash(model, ids, opts);
     c.im = quant_imatrix_new();
-    if (!c.im) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!c.im) return gguf_fail_memory(err);
     code = o->resume ? take_over(&c, err) : GGUF_OK;
     uint32_t n_before = c.n_done;
     if (!code) code = collect(&c, model, ids, opts, err);

@@ -20,7 +20,7 @@ typedef struct diff_job {
 /* ---- metadata ---------------------------------------------------------------------------- */
 
 static void fail_memory(diff_job *d) {
-    d->code = gguf_fail(d->c->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    d->code = gguf_fail_memory(d->c->err);
 }
 
 /* One line: a mark and a name, then what follows; a narrow terminal breaks it between words. */

@@ -19,8 +19,7 @@ typedef struct hash_set {
 static gguf_code compute(const inspect_call *c, const gguf_file *file, hash_set *set) {
     gguf_pool *pool = NULL;
     set->tensors = calloc(gguf_file_n_tensors(file) + 1, sizeof *set->tensors);
-    if (!set->tensors)
-        return gguf_fail(c->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!set->tensors) return gguf_fail_memory(c->err);
     gguf_code code = gguf_pool_new(c->t->n_threads, &pool, c->err);
     if (!code)
         code = gguf_hash_tensors(file, set->algo, pool, &tool_cancelled, set->tensors, &set->whole,
@@ -146,7 +145,7 @@ gguf_code manifest_check(const inspect_call *c, const gguf_file *file, const cha
         k.n_lines = split_lines(text, lines, room);
         code = check_lines(c, &k, path);
     } else {
-        code = gguf_fail(c->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        code = gguf_fail_memory(c->err);
     }
     free(lines);
     free(k.seen);

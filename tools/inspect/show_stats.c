@@ -42,8 +42,7 @@ static gguf_code merge_layers(const inspect_call *c, inspect_stats_list *list) {
     if (last >= 0 && (size_t)last >= list->n * 64) last = -1;
     list->n_layers = (size_t)(last + 1);
     list->layers = calloc(list->n_layers + 1, sizeof *list->layers);
-    if (!list->layers)
-        return gguf_fail(c->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!list->layers) return gguf_fail_memory(c->err);
     for (size_t i = 0; i < list->n; i++) {
         const inspect_stats_row *row = &list->rows[i];
         if (row->layer >= 0 && (size_t)row->layer < list->n_layers && row->measured)
@@ -56,7 +55,7 @@ gguf_code inspect_stats_measure(const inspect_call *c, const gguf_file *file,
                                 inspect_stats_list *list) {
     *list = (inspect_stats_list){0};
     list->rows = calloc(gguf_file_n_tensors(file) + 1, sizeof *list->rows);
-    if (!list->rows) return gguf_fail(c->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!list->rows) return gguf_fail_memory(c->err);
     gguf_code code = measure(c, file, list);
     if (!code) code = merge_layers(c, list);
     return code;

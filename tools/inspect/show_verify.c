@@ -67,7 +67,7 @@ static void report_blocks(const block_job *job, gguf_findings *found) {
 static gguf_code verify_blocks(gguf_pool *pool, gguf_scan_part *part, gguf_error *err) {
     size_t n = gguf_scan_n_tensors(part->scan);
     block_job job = {part->scan, calloc(n + 1, sizeof *job.defects)};
-    if (!job.defects) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!job.defects) return gguf_fail_memory(err);
     gguf_pool_run(pool, n, check_blocks, &job);
     report_blocks(&job, &part->findings);
     free(job.defects);
@@ -179,8 +179,7 @@ static gguf_code verify_all(const inspect_call *c, gguf_scan_set *set) {
     if (!code) code = verify_manifest(c, &set->parts[0].findings);
     for (size_t i = 0; i < set->n_parts && !code; i++) {
         gguf_findings_sort(&set->parts[i].findings);
-        if (set->parts[i].findings.out_of_memory)
-            code = gguf_fail(c->err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        if (set->parts[i].findings.out_of_memory) code = gguf_fail_memory(c->err);
     }
     return code;
 }

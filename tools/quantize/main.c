@@ -211,8 +211,7 @@ static gguf_code quantize(tool *t, quantize_opts *o, gguf_error *err) {
         code = check_requantize(rt_import_plan(import), t->args[0], err);
     if (!code && t->json && !o->write.dry_run) {
         result.loss = calloc(rt_import_plan(import)->n_tensors + 1, sizeof *result.loss);
-        if (!result.loss)
-            code = gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        if (!result.loss) code = gguf_fail_memory(err);
     }
     if (!code) code = write_run(t, import, t->args[1], &o->write, &result, err);
     if (!code)

@@ -223,8 +223,7 @@ static gguf_code open_chat(chat *c, rt_model *model, const rt_tokenizer *tok, gg
     if (c->conversation.plain) c->stops[c->n_stops++] = RT_CONVERSATION_PLAIN_STOP;
     bool keep = c->terminal && !c->o->no_history && history_file(history, sizeof history);
     c->input = input_open(c->terminal, keep ? history : NULL, chat_commands);
-    if (!c->input || !signals_start())
-        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!c->input || !signals_start()) return gguf_fail_memory(err);
     if (atomic_load(&tool_cancelled)) return GGUF_E_CANCELLED; /* while loading */
     greet(c, model);
     return GGUF_OK;

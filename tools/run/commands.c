@@ -172,7 +172,7 @@ gguf_code chat_command(chat *c, const char *line, gguf_error *err) {
             return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "/%s takes no argument",
                              table[i].name);
         char *own = strndup(arg, arg_len);
-        if (!own) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+        if (!own) return gguf_fail_memory(err);
         gguf_code code = table[i].run(c, own, err);
         free(own);
         fflush(stdout);

@@ -21,7 +21,7 @@ gguf_code run_read_prompt(const run_opts *o, char **out, size_t *n, gguf_error *
     if (file) return gguf_read_text(strcmp(file, "-") == 0 ? "/dev/stdin" : file, out, n, err);
     *out = strdup(o->prompt);
     *n = strlen(o->prompt);
-    return *out ? GGUF_OK : gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    return *out ? GGUF_OK : gguf_fail_memory(err);
 }
 
 rt_session_opts run_session_opts(const tool *t, const run_opts *o, uint32_t n_ctx) {

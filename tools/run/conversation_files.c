@@ -21,7 +21,7 @@ gguf_code conversation_save(const rt_conversation *c, const char *file, bool rep
     json_t *root = json_pack("{s:O}", "messages", c->messages);
     char *text = json_dumps(root, JSON_INDENT(1) | JSON_PRESERVE_ORDER);
     json_decref(root);
-    if (!text) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!text) return gguf_fail_memory(err);
     size_t n = strlen(text);
     text[n] = '\n'; /* in place of the NUL */
     gguf_code code = gguf_outfile_save(file, text, n + 1,

@@ -113,7 +113,7 @@ static gguf_code cpu_open(const rt_backend_setup *setup, rt_backend **out, gguf_
     rt_cpu *cpu = calloc(1, sizeof *cpu);
     unsigned n_threads = gguf_pool_threads(setup->pool);
     *out = NULL;
-    if (!cpu) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    if (!cpu) return gguf_fail_memory(err);
     cpu->base.ops = &cpu_ops;
     cpu->kernels = rt_cpu_kernels_get();
     cpu->pool = setup->pool;
