@@ -6,6 +6,7 @@
 #include "runtime/calibrate/chunks.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
