@@ -2,6 +2,7 @@
 #include "libgguf/json.h"
 #include "libgguf/map.h"
 #include "libgguf/placeholder.h"
+#include "libgguf/verify.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -122,4 +123,25 @@ bool gguf_json_u64(const json_t *value, uint64_t *out) {
         return false;
     *out = (uint64_t)real;
     return true;
+}
+
+json_t *gguf_json_bytes(const char *bytes, size_t n) {
+    static const char replacement[] = "\xEF\xBF\xBD";
+    json_t *value = json_stringn(bytes, n);
+    if (value) return value;
+    char *text = malloc(3 * n + 1);
+    size_t len = 0;
+    if (!text) return json_null();
+    for (size_t i = 0, n_valid; i < n; i += n_valid + 1) {
+        bool rest = gguf_utf8_valid(bytes + i, n - i, &n_valid);
+        if (rest) n_valid = n - i;
+        memcpy(text + len, bytes + i, n_valid);
+        len += n_valid;
+        if (rest) break;
+        memcpy(text + len, replacement, 3);
+        len += 3;
+    }
+    value = json_stringn(text, len);
+    free(text);
+    return value;
 }

@@ -36,4 +36,7 @@ bool gguf_json_u64(const json_t *value, uint64_t *out);
 /* "NaN", "Infinity" or "-Infinity" if that is the value; otherwise NULL. */
 const char *gguf_json_nonfinite(const json_t *value);
 
+/* A string of any bytes; each that is not UTF-8 becomes U+FFFD. */
+json_t *gguf_json_bytes(const char *bytes, size_t n);
+
 #endif

@@ -12,29 +12,8 @@
 /* ---- weights ------------------------------------------------------------------------------------
  */
 
-static bool ends_with(const char *text, const char *end) {
-    size_t n = strlen(text), m = strlen(end);
-    return n >= m && strcmp(text + n - m, end) == 0;
-}
-
 static bool is_table(const quant_plan_tensor *t) {
     return t->tags.role && strcmp(t->tags.role, "token_embd") == 0 && !t->tags.is_output;
-}
-
-static void count_active(const quant_plan_tensor *t, uint64_t n_bytes, rt_fit_weights *out) {
-    double n_elems = (double)gguf_tensor_n_elems(&t->out);
-    const char *role = t->tags.role ? t->tags.role : "";
-    bool looked_up = strstr(role, "token_embd") || strcmp(role, "token_types") == 0 ||
-                     strcmp(role, "position_embd") == 0;
-    out->n_elems += (uint64_t)n_elems;
-    if (looked_up && !t->tags.is_output) return;
-    if (ends_with(role, "_exps")) {
-        out->expert_bytes += (double)n_bytes;
-        out->expert_elems += n_elems;
-        return;
-    }
-    out->active_bytes += (double)n_bytes;
-    out->active_elems += n_elems;
 }
 
 gguf_code rt_fit_weigh(const quant_plan *plan, uint32_t n_layer, rt_fit_weights *out,
@@ -50,7 +29,8 @@ gguf_code rt_fit_weigh(const quant_plan *plan, uint32_t n_layer, rt_fit_weights 
         if (!code && !gguf_add_u64(out->n_bytes, n_bytes, &out->n_bytes))
             code = gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET, "the weights are too large");
         if (code) break;
-        count_active(t, n_bytes, out);
+        out->n_elems += gguf_tensor_n_elems(&t->out);
+        rt_cost_add_weight(&out->cost, &t->out, n_bytes, t->tags.is_output);
         if (is_table(t)) out->table_bytes = n_bytes;
         if (t->tags.layer >= 0 && (uint32_t)t->tags.layer < n_layer)
             out->layer_bytes[t->tags.layer] += n_bytes;
@@ -75,19 +55,18 @@ static uint32_t n_seqs_of(const rt_session_opts *opts) {
     return opts->n_seqs ? opts->n_seqs : 1;
 }
 
-/* Of one token in one layer. */
-static uint64_t row_bytes(const rt_fit_layer *layer, uint32_t kv_type) {
-    uint64_t k = layer->k_cols ? quant_row_bytes(kv_type, layer->k_cols) : 0;
-    return k + (layer->v_cols ? quant_row_bytes(kv_type, layer->v_cols) : 0);
+/* A session of ours holds two states of a sequence, and snapshots. */
+static uint32_t n_states_of(const rt_fit_model *model, const rt_session_opts *opts) {
+    return model->runs_here ? 2 * n_seqs_of(opts) + opts->n_snapshots : n_seqs_of(opts);
 }
 
 uint64_t rt_fit_layer_bytes(const rt_fit_model *model, const rt_session_opts *opts,
                             const rt_footprint *footprint, uint32_t layer) {
-    const rt_fit_layer *l = &model->layers[layer];
+    const rt_layer_memory *l = &model->layers[layer];
     uint64_t n_tokens =
         l->cache == RT_CACHE_WINDOW ? footprint->window_tokens : footprint->full_tokens;
-    uint64_t kv = l->cache == RT_CACHE_NONE ? 0 : n_tokens * row_bytes(l, opts->kv_type);
-    return kv + l->state_bytes * n_seqs_of(opts);
+    uint64_t kv = l->cache == RT_CACHE_NONE ? 0 : n_tokens * rt_layer_row_bytes(l, opts->kv_type);
+    return kv + l->state_bytes * n_states_of(model, opts);
 }
 
 static gguf_code too_large(gguf_error *err) {
@@ -173,38 +152,17 @@ double rt_fit_host_rate(void) {
     return 0.65 * 89.6e9;
 }
 
-/* The share of the experts that a step of n tokens reads, if all are equally likely. */
-static double experts_read(const rt_hparams *hp, double n) {
-    double one = hp->n_expert ? (double)hp->n_expert_used / hp->n_expert : 0;
-    return 1 - pow(1 - one, n);
-}
+/* A multiplication and an addition for each weight; the experts that n tokens read. */
+typedef struct weights_cost {
+    double n_bytes, n_ops;
+} weights_cost;
 
-/* Tokens that a layer sees when half of the context is filled. */
-static double seen_by(const rt_fit_model *model, const rt_fit_layer *layer, uint32_t n_ctx) {
-    double half = n_ctx / 2.0;
-    if (layer->cache == RT_CACHE_NONE) return 0;
-    return layer->cache == RT_CACHE_WINDOW && model->hp.n_window < half ? model->hp.n_window : half;
-}
-
-static double cache_read(const rt_fit_model *model, const rt_session_opts *opts, uint32_t n_ctx) {
-    double sum = 0;
-    for (uint32_t i = 0; i < model->hp.n_layer; i++) {
-        const rt_fit_layer *l = &model->layers[i];
-        sum += seen_by(model, l, n_ctx) * (double)row_bytes(l, opts->kv_type);
-        sum += (double)l->state_bytes;
-    }
-    return sum * n_seqs_of(opts);
-}
-
-/* A multiplication and an addition for each weight, and for each number of the keys and values. */
-static double ops_of_token(const rt_fit_model *model, const rt_fit_weights *weights,
-                           uint32_t n_ctx) {
-    const rt_hparams *hp = &model->hp;
-    double ops = 2 * (weights->active_elems + experts_read(hp, 1) * weights->expert_elems);
-    double head_dims = (double)hp->head_dim_k + hp->head_dim_v;
-    for (uint32_t i = 0; i < hp->n_layer; i++)
-        ops += 2 * hp->n_head * head_dims * seen_by(model, &model->layers[i], n_ctx);
-    return ops;
+static weights_cost weights_read(const rt_hparams *hp, const rt_fit_weights *weights, double n) {
+    const rt_weight_sums *of = weights->cost.of, *experts = &of[RT_USE_EXPERTS];
+    double share = rt_cost_experts_read(hp, n);
+    return (weights_cost){
+        of[RT_USE_LAYERS].n_bytes + of[RT_USE_OUTPUT].n_bytes + share * experts->n_bytes,
+        2 * (of[RT_USE_LAYERS].n_elems + of[RT_USE_OUTPUT].n_elems + share * experts->n_elems)};
 }
 
 /* What starting the kernels of a layer costs on anything but a processor: an RTX 4090 generates 762
@@ -241,9 +199,10 @@ static void expect_rates(const rt_device *device, const rt_fit_model *model,
     const rt_hparams *hp = &model->hp;
     double n_seqs = n_seqs_of(opts), n_batch = fit->footprint.n_batch;
     double held = fit->fits ? 1 : held_share;
-    fit->token_ops = ops_of_token(model, weights, fit->n_ctx);
-    fit->step_bytes = weights->active_bytes + experts_read(hp, n_seqs) * weights->expert_bytes +
-                      cache_read(model, opts, fit->n_ctx);
+    rt_memory_cost memory =
+        rt_memory_cost_of(hp, model->layers, opts->kv_type, fit->n_ctx / 2.0); /* half full */
+    fit->token_ops = weights_read(hp, weights, 1).n_ops + memory.n_ops;
+    fit->step_bytes = weights_read(hp, weights, n_seqs).n_bytes + memory.n_bytes * n_seqs;
     fit->tg_per_s = fit->pp_per_s = NAN;
     bool beside = device->kind == RT_DEVICE_GPU; /* the rest can run on the processor */
     if (hp->causal && (fit->fits || beside))
@@ -251,7 +210,7 @@ static void expect_rates(const rt_device *device, const rt_fit_model *model,
                                                fit->token_ops, fit->device_layers) +
                                   (1 - held) * fit->step_bytes / rt_fit_host_rate());
     if (!fit->fits || device->flop_per_s <= 0) return;
-    double batch_bytes = weights->active_bytes + experts_read(hp, n_batch) * weights->expert_bytes;
+    double batch_bytes = weights_read(hp, weights, n_batch).n_bytes;
     fit->pp_per_s =
         n_batch / step_seconds(device, hp, batch_bytes, n_batch, fit->token_ops, hp->n_layer);
 }

@@ -4,37 +4,21 @@
 #define RUNTIME_SIZING_FIT_H
 
 #include "runtime/import/import.h"
+#include "runtime/sizing/cost.h"
 #include "runtime/sizing/devices.h"
 #include "runtime/sizing/footprint.h"
 
 /* ---- models -------------------------------------------------------------------------------------
  */
 
-typedef enum rt_cache_kind {
-    RT_CACHE_NONE, /* no attention, or it reads the cache of another layer */
-    RT_CACHE_FULL,
-    RT_CACHE_WINDOW,
-    RT_CACHE_LATENT, /* one compressed row per token serves as key and value */
-    RT_N_CACHE_KINDS
-} rt_cache_kind;
-
-const char *rt_cache_kind_name(rt_cache_kind kind);
-
-/* What a layer remembers. */
-typedef struct rt_fit_layer {
-    rt_cache_kind cache;
-    uint32_t k_cols, v_cols; /* numbers per token */
-    uint64_t state_bytes;    /* per sequence, of recurrent layers; F32 */
-} rt_fit_layer;
-
 typedef struct rt_fit_model {
     rt_hparams hp;
     /* False: the runtime does not know the architecture; the layers are read from usual keys and
      * from the tensors, and hp has only what sizes are made of. */
     bool runs_here;
-    uint64_t n_meta_bytes; /* what the tokenizer is built from */
-    bool meta_estimated;   /* there is no tokenizer; its size is estimated from the vocabulary */
-    rt_fit_layer *layers;  /* [hp.n_layer] */
+    uint64_t n_meta_bytes;   /* what the tokenizer is built from */
+    bool meta_estimated;     /* there is no tokenizer; its size is estimated from the vocabulary */
+    rt_layer_memory *layers; /* [hp.n_layer] */
 } rt_fit_model;
 
 /*   path  for errors
@@ -47,10 +31,7 @@ typedef struct rt_fit_weights {
     uint64_t n_bytes, n_elems;
     uint64_t table_bytes;  /* of an embedding that is not the output too */
     uint64_t *layer_bytes; /* [n_layer] */
-    /* What each generated token reads and multiplies whatever the routing, and the experts all
-     * together. An embedding that is not the output gives one row: nothing here. */
-    double active_bytes, expert_bytes;
-    double active_elems, expert_elems;
+    rt_cost_weights cost;
 } rt_fit_weights;
 
 /* Errors: GGUF_E_SHAPE, GGUF_E_UNSUPPORTED (as gguf_tensor_bytes), GGUF_E_LIMIT, GGUF_E_NOMEM. */

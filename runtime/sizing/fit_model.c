@@ -12,11 +12,6 @@
  * Qwen 2 (39) and Llama 3 (61). */
 static const uint64_t token_meta_bytes = 48;
 
-const char *rt_cache_kind_name(rt_cache_kind kind) {
-    static const char *const names[] = {"none", "full", "window", "latent"};
-    return names[kind];
-}
-
 static gguf_code allocate_layers(rt_fit_model *model, gguf_error *err) {
     model->layers = calloc(model->hp.n_layer, sizeof *model->layers);
     if (model->layers) return GGUF_OK;
@@ -41,28 +36,9 @@ static gguf_code measure_meta(const quant_plan *plan, rt_fit_model *model, gguf_
 /* ---- known architectures ------------------------------------------------------------------------
  */
 
-static rt_cache_kind cache_of(const rt_hparams *hp, uint32_t layer) {
-    switch (hp->layers[layer].mixer) {
-    case RT_MIXER_ATTENTION:
-        return rt_layers_has(&hp->windowed, layer) ? RT_CACHE_WINDOW : RT_CACHE_FULL;
-    case RT_MIXER_LATENT:
-        return RT_CACHE_LATENT;
-    default:
-        return RT_CACHE_NONE;
-    }
-}
-
 static void describe_known(rt_fit_model *model) {
-    const rt_hparams *hp = &model->hp;
-    for (uint32_t i = 0; i < hp->n_layer; i++) {
-        const rt_layer_hparams *l = &hp->layers[i];
-        bool own_v = l->mixer == RT_MIXER_ATTENTION;
-        model->layers[i] = (rt_fit_layer){.cache = cache_of(hp, i),
-                                          .k_cols = l->n_head_kv * l->head_dim_k,
-                                          .v_cols = own_v ? l->n_head_kv * l->head_dim_v : 0};
-        if (l->mixer == RT_MIXER_MAMBA2)
-            model->layers[i].state_bytes = rt_ssm_conv_bytes(hp) + rt_ssm_matrix_bytes(hp);
-    }
+    for (uint32_t i = 0; i < model->hp.n_layer; i++)
+        model->layers[i] = rt_layer_memory_of(&model->hp, i);
 }
 
 /* ---- others -------------------------------------------------------------------------------------
@@ -202,7 +178,7 @@ static uint64_t state_bytes_of(survey *s, uint32_t layer) {
 
 static void survey_layer(survey *s, uint32_t i, const layer_tensors *of, uint32_t n_caches) {
     const rt_hparams *hp = &s->model->hp;
-    rt_fit_layer *layer = &s->model->layers[i];
+    rt_layer_memory *layer = &s->model->layers[i];
     uint32_t n_heads = count_of(s, "attention.head_count_kv", i, hp->n_head_kv, RT_MAX_HEADS);
     if (of->recurrent) layer->state_bytes = state_bytes_of(s, i);
     if (i >= n_caches) return;

@@ -16,31 +16,24 @@ int64_t rt_template_int_arg(rt_template_eval *ev, rt_template_value v, int64_t o
     return otherwise;
 }
 
-/* What a filter made of markup is markup. */
-static rt_template_value as_safe_as(rt_template_value self, gguf_str text) {
-    return (rt_template_value){.kind = RT_TEMPLATE_STRING,
-                               .safe = self.kind == RT_TEMPLATE_STRING && self.safe,
-                               .as.str = text};
-}
-
 static rt_template_value f_trim(rt_template_eval *ev, rt_template_value self,
                                 const rt_template_args *args) {
     gguf_str s = SELF_STR, chars = {"", 0};
     bool given = rt_template_given(args->argv[0]);
     if (given) chars = rt_template_as_str(ev, args->argv[0], "trim");
-    return as_safe_as(self, rt_template_strip(s, given ? &chars : NULL, true, true));
+    return rt_template_str(rt_template_strip(s, given ? &chars : NULL, true, true));
 }
 
 static rt_template_value f_upper(rt_template_eval *ev, rt_template_value self,
                                  const rt_template_args *args) {
     (void)args;
-    return as_safe_as(self, rt_template_change_case(ev, SELF_STR, RT_TEMPLATE_UPPER));
+    return rt_template_str(rt_template_change_case(ev, SELF_STR, RT_TEMPLATE_UPPER));
 }
 
 static rt_template_value f_lower(rt_template_eval *ev, rt_template_value self,
                                  const rt_template_args *args) {
     (void)args;
-    return as_safe_as(self, rt_template_change_case(ev, SELF_STR, RT_TEMPLATE_LOWER));
+    return rt_template_str(rt_template_change_case(ev, SELF_STR, RT_TEMPLATE_LOWER));
 }
 
 static rt_template_value f_title(rt_template_eval *ev, rt_template_value self,
@@ -52,7 +45,7 @@ static rt_template_value f_title(rt_template_eval *ev, rt_template_value self,
 static rt_template_value f_capitalize(rt_template_eval *ev, rt_template_value self,
                                       const rt_template_args *args) {
     (void)args;
-    return as_safe_as(self, rt_template_change_case(ev, SELF_STR, RT_TEMPLATE_CAPITALIZE));
+    return rt_template_str(rt_template_change_case(ev, SELF_STR, RT_TEMPLATE_CAPITALIZE));
 }
 
 static rt_template_value f_replace(rt_template_eval *ev, rt_template_value self,
@@ -66,25 +59,13 @@ static rt_template_value f_replace(rt_template_eval *ev, rt_template_value self,
 static rt_template_value f_string(rt_template_eval *ev, rt_template_value self,
                                   const rt_template_args *args) {
     (void)args;
-    return as_safe_as(self, SELF_STR);
-}
-
-static rt_template_value f_safe(rt_template_eval *ev, rt_template_value self,
-                                const rt_template_args *args) {
-    (void)args;
-    return (rt_template_value){.kind = RT_TEMPLATE_STRING, .safe = true, .as.str = SELF_STR};
+    return rt_template_str(SELF_STR);
 }
 
 static rt_template_value f_escape(rt_template_eval *ev, rt_template_value self,
                                   const rt_template_args *args) {
     (void)args;
-    return rt_template_escape(ev, self);
-}
-
-static rt_template_value f_forceescape(rt_template_eval *ev, rt_template_value self,
-                                       const rt_template_args *args) {
-    (void)args;
-    return rt_template_escape(ev, rt_template_str(SELF_STR));
+    return rt_template_str(rt_template_escape(ev, SELF_STR));
 }
 
 static void put_spaces(rt_template_eval *ev, gguf_dynbuf *buf, size_t n) {
@@ -159,7 +140,7 @@ static rt_template_value f_indent(rt_template_eval *ev, rt_template_value self,
         gguf_dynbuf_put(&buf, s.ptr + at, end - at);
         at = end + 1;
     }
-    return as_safe_as(self, rt_template_taken(ev, &buf).as.str);
+    return rt_template_taken(ev, &buf);
 }
 
 static rt_template_value f_default(rt_template_eval *ev, rt_template_value self,
@@ -295,10 +276,10 @@ const rt_template_function rt_template_string_filters[] = {
     {"capitalize", "", 0, f_capitalize},
     {"replace", "old,new,count", 2, f_replace},
     {"string", "", 0, f_string},
-    {"safe", "", 0, f_safe},
+    {"safe", "", 0, f_string},
     {"escape", "", 0, f_escape},
     {"e", "", 0, f_escape},
-    {"forceescape", "", 0, f_forceescape},
+    {"forceescape", "", 0, f_escape},
     {"center", "width", 0, f_center},
     {"truncate", "length,killwords,end,leeway", 0, f_truncate},
     {"tojson", "ensure_ascii,indent,separators,sort_keys", 0, f_tojson},

@@ -103,15 +103,6 @@ static rt_template_value joined_lists(rt_template_eval *ev, rt_template_value a,
     return out;
 }
 
-/* What is added to markup is escaped, and the whole is markup. */
-static rt_template_value added(rt_template_eval *ev, rt_template_value a, rt_template_value b) {
-    bool safe = a.safe || b.safe;
-    if (safe) a = rt_template_escape(ev, a), b = rt_template_escape(ev, b);
-    rt_template_value out = joined(ev, a.as.str, b.as.str);
-    out.safe = safe && out.kind == RT_TEMPLATE_STRING;
-    return out;
-}
-
 static rt_template_value repeated(rt_template_eval *ev, rt_template_value what, int64_t times) {
     gguf_dynbuf buf;
     rt_template_value out =
@@ -125,9 +116,7 @@ static rt_template_value repeated(rt_template_eval *ev, rt_template_value what, 
     rt_template_buf_init(ev, &buf);
     for (; times > 0 && what.as.str.len && !buf.code && rt_template_step(ev, 1); times--)
         gguf_dynbuf_put(&buf, what.as.str.ptr, what.as.str.len);
-    out = rt_template_taken(ev, &buf);
-    out.safe = what.safe && out.kind == RT_TEMPLATE_STRING;
-    return out;
+    return rt_template_taken(ev, &buf);
 }
 
 static bool is_sequence(rt_template_value v) {
@@ -156,7 +145,7 @@ rt_template_value rt_template_binary(rt_template_eval *ev, rt_tpl_op op, rt_temp
     if (op == RT_TPL_OP_MUL && is_sequence(b) && is_whole(a))
         return repeated(ev, b, rt_template_whole(a));
     if (op == RT_TPL_OP_ADD && a.kind == b.kind) {
-        if (a.kind == RT_TEMPLATE_STRING) return added(ev, a, b);
+        if (a.kind == RT_TEMPLATE_STRING) return joined(ev, a.as.str, b.as.str);
         if (rt_template_is_list(a)) return joined_lists(ev, a, b);
     }
     return mismatch(ev, op, a, b);

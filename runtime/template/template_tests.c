@@ -66,7 +66,6 @@ TEST(t_sequence, self.kind == RT_TEMPLATE_UNDEFINED || self.kind == RT_TEMPLATE_
 TEST(t_callable, self.kind == RT_TEMPLATE_MACRO || self.kind == RT_TEMPLATE_FUNCTION ||
                      self.kind == RT_TEMPLATE_JOINER || self.kind == RT_TEMPLATE_LOOP ||
                      self.kind == RT_TEMPLATE_UNDEFINED)
-TEST(t_escaped, self.kind == RT_TEMPLATE_STRING && self.safe)
 TEST(t_odd, is_odd(ev, self))
 TEST(t_even, divides(ev, self, rt_template_int(2)))
 TEST(t_divisible, divides(ev, self, args->argv[0]))
@@ -84,26 +83,45 @@ TEST(t_filter, knows(rt_template_string_filters, rt_template_list_filters, self)
 TEST(t_test, knows(rt_template_tests, NULL, self))
 
 const rt_template_function rt_template_tests[] = {
-    {"defined", "", 0, t_defined},    {"undefined", "", 0, t_undefined},
-    {"none", "", 0, t_none},          {"boolean", "", 0, t_boolean},
-    {"true", "", 0, t_true},          {"false", "", 0, t_false},
-    {"integer", "", 0, t_integer},    {"float", "", 0, t_float},
-    {"number", "", 0, t_number},      {"string", "", 0, t_string},
-    {"mapping", "", 0, t_mapping},    {"iterable", "", 0, t_iterable},
-    {"sequence", "", 0, t_sequence},  {"callable", "", 0, t_callable},
-    {"escaped", "", 0, t_escaped},    {"odd", "", 0, t_odd},
-    {"even", "", 0, t_even},          {"divisibleby", "num", 1, t_divisible},
-    {"lower", "", 0, t_lower},        {"upper", "", 0, t_upper},
-    {"sameas", "other", 1, t_sameas}, {"in", "seq", 1, t_in},
-    {"eq", "other", 1, t_eq},         {"equalto", "other", 1, t_eq},
-    {"==", "other", 1, t_eq},         {"ne", "other", 1, t_ne},
-    {"!=", "other", 1, t_ne},         {"lt", "other", 1, t_lt},
-    {"lessthan", "other", 1, t_lt},   {"<", "other", 1, t_lt},
-    {"le", "other", 1, t_le},         {"<=", "other", 1, t_le},
-    {"gt", "other", 1, t_gt},         {"greaterthan", "other", 1, t_gt},
-    {">", "other", 1, t_gt},          {"ge", "other", 1, t_ge},
-    {">=", "other", 1, t_ge},         {"filter", "", 0, t_filter},
-    {"test", "", 0, t_test},          {0},
+    {"defined", "", 0, t_defined},
+    {"undefined", "", 0, t_undefined},
+    {"none", "", 0, t_none},
+    {"boolean", "", 0, t_boolean},
+    {"true", "", 0, t_true},
+    {"false", "", 0, t_false},
+    {"integer", "", 0, t_integer},
+    {"float", "", 0, t_float},
+    {"number", "", 0, t_number},
+    {"string", "", 0, t_string},
+    {"mapping", "", 0, t_mapping},
+    {"iterable", "", 0, t_iterable},
+    {"sequence", "", 0, t_sequence},
+    {"callable", "", 0, t_callable},
+    {"odd", "", 0, t_odd},
+    {"even", "", 0, t_even},
+    {"divisibleby", "num", 1, t_divisible},
+    {"lower", "", 0, t_lower},
+    {"upper", "", 0, t_upper},
+    {"sameas", "other", 1, t_sameas},
+    {"in", "seq", 1, t_in},
+    {"eq", "other", 1, t_eq},
+    {"equalto", "other", 1, t_eq},
+    {"==", "other", 1, t_eq},
+    {"ne", "other", 1, t_ne},
+    {"!=", "other", 1, t_ne},
+    {"lt", "other", 1, t_lt},
+    {"lessthan", "other", 1, t_lt},
+    {"<", "other", 1, t_lt},
+    {"le", "other", 1, t_le},
+    {"<=", "other", 1, t_le},
+    {"gt", "other", 1, t_gt},
+    {"greaterthan", "other", 1, t_gt},
+    {">", "other", 1, t_gt},
+    {"ge", "other", 1, t_ge},
+    {">=", "other", 1, t_ge},
+    {"filter", "", 0, t_filter},
+    {"test", "", 0, t_test},
+    {0},
 };
 
 /* ---- global functions -------------------------------------------------------------------- */

@@ -96,15 +96,13 @@ gguf_str rt_template_replace(rt_template_eval *ev, gguf_str s, gguf_str old, ggu
     return rt_template_taken(ev, &buf).as.str;
 }
 
-rt_template_value rt_template_escape(rt_template_eval *ev, rt_template_value v) {
+gguf_str rt_template_escape(rt_template_eval *ev, gguf_str s) {
     static const char *const entities[][2] = {
         {"&", "&amp;"}, {"<", "&lt;"}, {">", "&gt;"}, {"'", "&#39;"}, {"\"", "&#34;"}};
-    if (v.kind == RT_TEMPLATE_STRING && v.safe) return v;
-    gguf_str s = rt_template_to_str(ev, v);
     for (size_t i = 0; i < sizeof entities / sizeof entities[0]; i++)
         s = rt_template_replace(ev, s, gguf_str_of(entities[i][0]), gguf_str_of(entities[i][1]),
                                 -1);
-    return (rt_template_value){.kind = RT_TEMPLATE_STRING, .safe = true, .as.str = s};
+    return s;
 }
 
 /* ---- case -------------------------------------------------------------------------------- */

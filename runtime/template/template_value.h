@@ -40,7 +40,6 @@ typedef struct rt_template_method rt_template_method;
 
 typedef struct rt_template_value {
     rt_template_kind kind;
-    bool safe; /* of a string: markup, as the filters safe and escape give it */
     union {
         bool boolean;
         int64_t integer;
@@ -244,8 +243,7 @@ size_t rt_template_char_offset(gguf_str s, size_t i); /* byte of the i-th charac
 bool rt_template_starts(gguf_str s, gguf_str with);
 size_t rt_template_find_str(gguf_str s, gguf_str what, size_t from); /* SIZE_MAX if absent */
 gguf_str rt_template_strip(gguf_str s, const gguf_str *chars, bool left, bool right);
-rt_template_value rt_template_escape(rt_template_eval *ev,
-                                     rt_template_value v); /* for HTML; markup stays as it is */
+gguf_str rt_template_escape(rt_template_eval *ev, gguf_str s); /* for HTML */
 gguf_str rt_template_replace(rt_template_eval *ev, gguf_str s, gguf_str old, gguf_str with,
                              int64_t count);
 typedef enum rt_template_case {

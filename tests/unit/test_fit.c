@@ -254,12 +254,12 @@ static void put_hybrid(unit_bytes *b) {
 }
 
 START_TEST(other_architectures_are_read_from_their_tensors) {
-    static const rt_fit_layer expected[6] = {{RT_CACHE_NONE, 0, 0, (3 * 8 + 16 * 8) * 4},
-                                             {RT_CACHE_FULL, 6, 4, 0},
-                                             {RT_CACHE_WINDOW, 6, 6, 0},
-                                             {RT_CACHE_FULL, 6, 4, 0},
-                                             {RT_CACHE_NONE, 0, 0, 0},
-                                             {RT_CACHE_NONE, 0, 0, 0}};
+    static const rt_layer_memory expected[6] = {{RT_CACHE_NONE, 0, 0, (3 * 8 + 16 * 8) * 4},
+                                                {RT_CACHE_FULL, 6, 4, 0},
+                                                {RT_CACHE_WINDOW, 6, 6, 0},
+                                                {RT_CACHE_FULL, 6, 4, 0},
+                                                {RT_CACHE_NONE, 0, 0, 0},
+                                                {RT_CACHE_NONE, 0, 0, 0}};
     static unit_bytes b;
     put_hybrid(&b);
     const char *path = unit_temp("hybrid.gguf");
@@ -267,7 +267,7 @@ START_TEST(other_architectures_are_read_from_their_tensors) {
     sized s = size_path(path);
     ck_assert(!s.model.runs_here);
     for (size_t i = 0; i < 6; i++) {
-        const rt_fit_layer *x = &s.model.layers[i], *y = &expected[i];
+        const rt_layer_memory *x = &s.model.layers[i], *y = &expected[i];
         ck_assert_msg(x->cache == y->cache && x->k_cols == y->k_cols && x->v_cols == y->v_cols &&
                           x->state_bytes == y->state_bytes,
                       "layer %zu: %s %u %u %llu", i, rt_cache_kind_name(x->cache), x->k_cols,

@@ -16,7 +16,7 @@ typedef struct bench_opts {
     uint32_t repetitions, n_batch, kv_type;
     rt_precision precision; /* quality too */
     bool no_repack;
-    const char *format;    /* table, md, json, jsonl, csv, sql */
+    const char *format;    /* table, md, json, jsonl, csv */
     double min_tg, min_pp; /* 0 = none */
     uint64_t max_rss_bytes;
     const char *plot, *report;

@@ -37,7 +37,7 @@ static const tool_option options[] = {
     {OPT_KV_TYPE, "kv-type", "TYPE", "f32, f16, q8_0 or q4_0 (f16)"},
     {OPT_PRECISION, "precision", "FORM", PRECISION_HELP},
     {OPT_NO_REPACK, "no-repack", NULL, NO_REPACK_HELP},
-    {'o', "output", "FORMAT", "table, md, json, jsonl, csv or sql (table)"},
+    {'o', "output", "FORMAT", "table, md, json, jsonl or csv (table)"},
     {OPT_MIN_TG, "min-tg", "X", "exit 1 if a generation reaches fewer tokens per second"},
     {OPT_MIN_PP, "min-pp", "X", "exit 1 if a prompt reaches fewer tokens per second"},
     {OPT_MAX_RSS, "max-rss", "SIZE", "exit 1 if more memory is resident"},

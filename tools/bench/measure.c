@@ -1,11 +1,11 @@
 /* One measurement of speed, in a process of its own. */
 #include "quant/quant.h"
 #include "quant/recipe.h"
+#include "runtime/sizing/cost.h"
 #include "runtime/sizing/footprint.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/child.h"
 #include "tools/bench/statistics.h"
-#include "tools/bench/work.h"
 #include "tools/common/precision.h"
 
 #include <math.h>
@@ -126,9 +126,9 @@ static void summarise_shares(run *r) {
     const bench_machine *machine = &record->machine;
     uint32_t first = record->n_depth, type = r->opts->kv_type, n_gen = record->n_gen;
     bool embedder = rt_model_is_embedder(r->model);
-    bench_work prompt = bench_work_of(r->model, type, first, record->n_prompt,
-                                      record->n_prompt && !embedder ? 1 : 0);
-    bench_work gen = bench_work_of(r->model, type, first + record->n_prompt, n_gen, n_gen);
+    rt_cost prompt = rt_cost_of_tokens(r->model, type, first, record->n_prompt,
+                                       record->n_prompt && !embedder ? 1 : 0);
+    rt_cost gen = rt_cost_of_tokens(r->model, type, first + record->n_prompt, n_gen, n_gen);
     bool exact = r->opts->precision == RT_PRECISION_F32;
     double peak_s = (prompt.f32_ops + gen.f32_ops) / machine->peak_f32_ops_per_s +
                     (prompt.i8_ops + gen.i8_ops) /
@@ -204,6 +204,7 @@ static gguf_code prepare(run *r, const char *path) {
     opts.n_ctx = (uint32_t)n_tokens;
     /* No longer than what is evaluated at once: memory for more would not be touched. */
     uint32_t longest = record->n_prompt > record->n_depth ? record->n_prompt : record->n_depth;
+    opts.n_out = 1;
     opts.n_batch = longest > 0 && longest < r->opts->n_batch ? longest : r->opts->n_batch;
     opts.n_threads = record->n_threads;
     opts.kv_type = r->opts->kv_type;

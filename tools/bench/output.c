@@ -1,4 +1,4 @@
-/* Records as table, Markdown, JSON, JSON lines, CSV or SQL, one by one as they come. */
+/* Records as table, Markdown, JSON, JSON lines or CSV, one by one as they come. */
 #include "tools/bench/bench.h"
 #include "tools/common/columns.h"
 
@@ -40,24 +40,21 @@ static void print_jsonl(const bench_record *record, bool first) {
     putchar('\n');
 }
 
-/* ---- CSV and SQL ------------------------------------------------------------------------- */
+/* ---- CSV --------------------------------------------------------------------------------- */
 
-/* A value with its quotes doubled, between `quote`s if it is text; "" or NULL where it has none. */
-static void print_value(const bench_record *r, const bench_field *f, char quote,
-                        const char *absent) {
+/* A value; text between quotes, with its own quotes doubled; nothing where there is none. */
+static void print_value(const bench_record *r, const bench_field *f) {
     json_t *value = bench_field_json(r, f);
     if (json_is_string(value)) {
-        putchar(quote);
+        putchar('"');
         for (const char *p = json_string_value(value); *p; p++) {
-            if (*p == quote) putchar(quote);
+            if (*p == '"') putchar('"');
             putchar(*p);
         }
-        putchar(quote);
-    } else if (json_is_null(value)) {
-        printf("%s", absent);
+        putchar('"');
     } else if (json_is_integer(value)) {
         printf("%" JSON_INTEGER_FORMAT, json_integer_value(value));
-    } else {
+    } else if (json_is_real(value)) {
         printf("%.9g", json_real_value(value));
     }
     json_decref(value);
@@ -72,28 +69,9 @@ static void print_csv(const bench_record *record, bool first) {
     (void)first;
     for (size_t i = 0; i < bench_n_fields; i++) {
         if (i) putchar(',');
-        print_value(record, &bench_fields[i], '"', "");
+        print_value(record, &bench_fields[i]);
     }
     printf("\n");
-}
-
-static void begin_sql(void) {
-    static const char *const types[] = {"TEXT", "INTEGER", "INTEGER", "REAL"};
-    printf("CREATE TABLE IF NOT EXISTS gguf_bench (\n");
-    for (size_t i = 0; i < bench_n_fields; i++)
-        printf("  %s %s%s\n", bench_fields[i].name, types[bench_fields[i].kind],
-               i + 1 < bench_n_fields ? "," : "");
-    printf(");\n");
-}
-
-static void print_sql(const bench_record *record, bool first) {
-    (void)first;
-    printf("INSERT INTO gguf_bench VALUES (");
-    for (size_t i = 0; i < bench_n_fields; i++) {
-        if (i) printf(", ");
-        print_value(record, &bench_fields[i], '\'', "NULL");
-    }
-    printf(");\n");
 }
 
 /* ---- tables ------------------------------------------------------------------------------ */
@@ -210,14 +188,13 @@ gguf_code bench_printer_start(bench_printer *printer, const char *format, gguf_e
                                                   {"md", begin_markdown, print_markdown, nothing},
                                                   {"json", nothing, print_json, end_json},
                                                   {"jsonl", nothing, print_jsonl, nothing},
-                                                  {"csv", begin_csv, print_csv, nothing},
-                                                  {"sql", begin_sql, print_sql, nothing}};
+                                                  {"csv", begin_csv, print_csv, nothing}};
     *printer = (bench_printer){0};
     for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
         if (strcmp(formats[i].name, format) == 0) printer->format = &formats[i];
     if (printer->format) return GGUF_OK;
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                     "-o takes table, md, json, jsonl, csv or sql, not '%s'", format);
+                     "-o takes table, md, json, jsonl or csv, not '%s'", format);
 }
 
 gguf_code bench_print(bench_printer *printer, const bench_record *record, gguf_error *err) {

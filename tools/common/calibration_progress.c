@@ -57,6 +57,11 @@ static void show(const calibration_progress *p, uint32_t stage, double done) {
     tool_progress_share(p->t, what, total > 0 ? done / total : 1, p->started_s);
 }
 
+void calibration_progress_stage(void *ctx, uint32_t stage) {
+    calibration_progress *p = ctx;
+    p->stage = stage;
+}
+
 void calibration_progress_walk(void *ctx, uint64_t done_tokens, uint64_t total_tokens) {
     const calibration_progress *p = ctx;
     show(p, p->stage, p->stages[p->stage].walk * (double)done_tokens / (double)total_tokens);

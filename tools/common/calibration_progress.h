@@ -23,7 +23,8 @@ gguf_code calibration_progress_init(calibration_progress *p, tool *t, const quan
                                     size_t n_tokens, gguf_error *err);
 void calibration_progress_clear(calibration_progress *p); /* accepts a zeroed one */
 
-/* Functions for rt_calibrate_opts and quant_execute_opts; ctx is the calibration_progress. */
+/* Functions for rt_calibration_watch and quant_execute_opts; ctx is the calibration_progress. */
+void calibration_progress_stage(void *ctx, uint32_t stage);
 void calibration_progress_walk(void *ctx, uint64_t done_tokens, uint64_t total_tokens);
 void calibration_progress_bytes(void *ctx, uint64_t done_bytes, uint64_t total_bytes);
 

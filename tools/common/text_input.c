@@ -130,24 +130,6 @@ size_t tool_utf8_len(const char *bytes, size_t n) {
     return utf8_len((const unsigned char *)bytes, n);
 }
 
-json_t *tool_json_bytes(const char *bytes, size_t n) {
-    json_t *value = json_stringn(bytes, n);
-    if (value) return value;
-    static const char replacement[] = "\xEF\xBF\xBD";
-    char *text = malloc(3 * n + 1);
-    size_t len = 0;
-    if (!text) return json_null();
-    for (size_t i = 0; i < n;) {
-        size_t step = utf8_len((const unsigned char *)bytes + i, n - i);
-        memcpy(text + len, step ? bytes + i : replacement, step ? step : 3);
-        len += step ? step : 3;
-        i += step ? step : 1;
-    }
-    value = json_stringn(text, len);
-    free(text);
-    return value;
-}
-
 char *tool_escape(const char *bytes, size_t n, char *out, size_t room) {
     size_t len = 0;
     for (size_t i = 0; i < n && len + 5 < room;) {

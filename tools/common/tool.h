@@ -4,6 +4,7 @@
 #define TOOLS_COMMON_TOOL_H
 
 #include "libgguf/error.h"
+#include "libgguf/json.h"
 
 #include <jansson.h>
 #include <stdatomic.h>
@@ -128,8 +129,10 @@ gguf_code tool_parse_kv_type(const char *text, uint32_t *type, gguf_error *err);
 
 /* Print one JSON document to stdout; takes the reference. */
 void tool_print_json(json_t *root);
-json_t *tool_json_real(double value);                 /* "nan", "inf", "-inf" where not finite */
-json_t *tool_json_bytes(const char *bytes, size_t n); /* bytes that are not UTF-8 are replaced */
+json_t *tool_json_real(double value); /* "nan", "inf", "-inf" where not finite */
+static inline json_t *tool_json_bytes(const char *bytes, size_t n) {
+    return gguf_json_bytes(bytes, n);
+}
 /* Text from a file for a terminal: control and broken bytes as \xNN. Returns out. */
 char *tool_escape(const char *bytes, size_t n, char *out, size_t room);
 /* Length of the UTF-8 sequence that starts there, or 0 if the bytes are none; n > 0. */

@@ -1,10 +1,11 @@
 /* Setting types, then executing or printing a plan. */
 #include "tools/common/write_model.h"
 #include "libgguf/hash.h"
-#include "libgguf/near.h"
 #include "libgguf/outfile.h"
+#include "quant/plan_types.h"
 #include "quant/quant.h"
 #include "quant/source.h"
+#include "runtime/calibrate/calibration_keys.h"
 #include "runtime/model/check_model.h"
 #include "tools/common/calibration_report.h"
 #include "tools/common/output_files.h"
@@ -20,7 +21,7 @@
 
 write_opts write_opts_defaults(void) {
     return (write_opts){.max_memory_bytes = quant_execute_defaults().max_memory_bytes,
-                        .calibration = calibration_defaults()};
+                        .calibration = rt_calibration_defaults()};
 }
 
 void write_opts_clear(write_opts *o) {
@@ -114,155 +115,52 @@ json_t *write_result_outputs(const quant_plan *plan, const char *path) {
     return list;
 }
 
-/* ---- types ------------------------------------------------------------------------------- */
-
-static gguf_code fail_type(const char *option, const char *name, gguf_error *err) {
-    gguf_near near = {.wanted = name};
-    char hint[160];
-    enum { BEYOND_TYPES = 64 };
-    for (uint32_t t = 0; t < BEYOND_TYPES; t++)
-        if (quant_can_encode(t)) gguf_near_add(&near, gguf_type_name(t));
-    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                     "%s: '%s' is not a tensor type that can be written%s", option, name,
-                     gguf_near_hint(&near, hint, sizeof hint));
-}
+/* ---- what the libraries are asked for ---------------------------------------------------- */
 
 static bool has_target(const write_opts *o) {
     return o->target_bytes > 0 || o->target_bpw > 0;
 }
 
-static gguf_code open_recipe(const write_opts *o, quant_recipe **recipe, gguf_error *err) {
-    uint32_t type = GGUF_TYPE_Q4_K;
-    if (has_target(o)) return quant_recipe_pure(type, recipe, err); /* types to start with */
-    if (o->recipe_file) return quant_recipe_load(o->recipe_file, recipe, err);
-    return o->pure ? quant_recipe_pure_named(o->type, recipe, err)
-                   : quant_recipe_named(o->type, recipe, err);
+typedef struct warned {
+    tool *t;
+    write_result *result;
+} warned;
+
+static void pass_warning(void *ctx, const char *text) {
+    warned *w = ctx;
+    write_result_warn(w->result, w->t, "%s", text);
 }
 
-static gguf_code add_override(quant_recipe *recipe, const char *option, const char *regex,
-                              const char *type_name, gguf_error *err) {
-    const gguf_type_layout *layout = gguf_type_layout_named(type_name);
-    if (!layout || !quant_can_encode(layout->type)) return fail_type(option, type_name, err);
-    return quant_recipe_override(recipe, option, regex, layout->type, err);
+static quant_type_opts type_opts(const write_opts *o) {
+    return (quant_type_opts){.type = o->type,
+                             .recipe_file = o->recipe_file,
+                             .pure = o->pure,
+                             .starts = has_target(o),
+                             .output_type = o->output_type,
+                             .embedding_type = o->embedding_type,
+                             .tensor_types = (const char *const *)o->tensor_types,
+                             .n_tensor_types = o->n_tensor_types,
+                             .imatrix_file = o->imatrix_file,
+                             .require_imatrix = o->require_imatrix};
 }
 
-static gguf_code add_tensor_type(quant_recipe *recipe, const char *text, gguf_error *err) {
-    const char *equals = strrchr(text, '=');
-    char regex[512];
-    if (!equals || equals == text || (size_t)(equals - text) >= sizeof regex)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "--tensor-type takes REGEX=TYPE, not '%s'", text);
-    snprintf(regex, sizeof regex, "%.*s", (int)(equals - text), text);
-    return add_override(recipe, "--tensor-type", regex, equals + 1, err);
-}
-
-/* With a tied embedding there is no output.weight. */
-static gguf_code check_output(const quant_plan *plan, gguf_error *err) {
-    for (size_t i = 0; i < plan->n_tensors; i++)
-        if (gguf_str_eq(plan->tensors[i].out.name, "output.weight")) return GGUF_OK;
-    return gguf_fail(
-        err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-        "--output-tensor-type: the model has no output.weight; its embedding stands in "
-        "for it (--token-embedding-type)");
-}
-
-static gguf_code add_overrides(quant_recipe *recipe, const quant_plan *plan, const write_opts *o,
-                               gguf_error *err) {
-    gguf_code code = o->output_type ? check_output(plan, err) : GGUF_OK;
-    for (size_t i = 0; i < o->n_tensor_types && !code; i++)
-        code = add_tensor_type(recipe, o->tensor_types[i], err);
-    if (!code && o->output_type)
-        code =
-            add_override(recipe, "--output-tensor-type", "^output\\.weight$", o->output_type, err);
-    if (!code && o->embedding_type)
-        code = add_override(recipe, "--token-embedding-type", "^token_embd\\.weight$",
-                            o->embedding_type, err);
-    return code;
-}
-
-/* Rules of the user's recipe that decide for no tensor. */
-static void warn_of_idle_rules(tool *t, const quant_recipe *recipe, const write_opts *o,
-                               write_result *result) {
-    quant_idle_rule rule;
-    for (size_t at = 0; quant_recipe_next_idle(recipe, &at, &rule);)
-        write_result_warn(result, t,
-                          "%s: line %zu: the rule {%s} %s; optional: true keeps it without this "
-                          "warning",
-                          o->recipe_file, rule.line, rule.text,
-                          rule.n_matched ? "has no effect: earlier rules take all that it matches"
-                                         : "matches no tensor");
-}
-
-static gguf_code apply_recipe(tool *t, quant_plan *plan, const write_opts *o, write_result *result,
-                              gguf_error *err) {
-    quant_recipe *recipe;
-    size_t n_fallbacks = 0;
-    gguf_code code = open_recipe(o, &recipe, err);
-    if (code) return code;
-    code = add_overrides(recipe, plan, o, err);
-    if (!code) code = quant_recipe_apply(recipe, plan, o->imatrix_file != NULL, &n_fallbacks, err);
-    if (!code) warn_of_idle_rules(t, recipe, o, result);
-    if (!code && n_fallbacks && !has_target(o))
-        write_result_warn(result, t,
-                          "%zu tensor%s got another type, because blocks of the recipe's type do "
-                          "not divide the rows",
-                          n_fallbacks, n_fallbacks == 1 ? "" : "s");
-    if (!code && quant_recipe_file_type(recipe) >= 0)
-        gguf_meta_set_u32(plan->meta, "general.file_type",
-                          (uint32_t)quant_recipe_file_type(recipe));
-    snprintf(result->type_name, sizeof result->type_name, "%s",
-             has_target(o) ? "mixed" : quant_recipe_name(recipe));
-    quant_recipe_free(recipe);
-    return code;
-}
-
-/* The type that holds most numbers names a file whose types were kept. */
-static void describe_kept_types(quant_plan *plan, write_result *result) {
-    static const struct {
-        uint32_t type, file_type;
-    } kinds[] = {
-        {GGUF_TYPE_F32, 0}, {GGUF_TYPE_F16, 1}, {GGUF_TYPE_BF16, 32}, {GGUF_TYPE_MXFP4, 38}};
-    uint64_t n_elems[sizeof kinds / sizeof kinds[0]] = {0};
-    size_t best = 0, n_kinds = sizeof kinds / sizeof kinds[0];
-    for (size_t i = 0; i < plan->n_tensors; i++)
-        for (size_t k = 0; k < n_kinds; k++)
-            if (plan->tensors[i].out.type == kinds[k].type)
-                n_elems[k] += gguf_tensor_n_elems(&plan->tensors[i].out);
-    for (size_t k = 1; k < n_kinds; k++)
-        if (n_elems[k] > n_elems[best]) best = k;
-    if (!gguf_meta_find(plan->meta, "general.file_type"))
-        gguf_meta_set_u32(plan->meta, "general.file_type", kinds[best].file_type);
-    snprintf(result->type_name, sizeof result->type_name, "%s", gguf_type_name(kinds[best].type));
-}
-
-/* ---- importance -------------------------------------------------------------------------- */
-
-static gguf_code check_coverage(tool *t, const write_opts *o, const quant_coverage *coverage,
-                                write_result *result, gguf_error *err) {
-    if (coverage->n_missing == 0) return GGUF_OK;
-    if (o->require_imatrix)
-        return gguf_fail(
-            err, GGUF_E_CHECK, o->imatrix_file, GGUF_NO_OFFSET,
-            "quantised tensors without an entry in the importance matrix: %zu, the first is "
-            "'%s'",
-            coverage->n_missing, coverage->first_missing);
-    write_result_warn(result, t,
-                      "%zu of %zu quantised tensors have no entry in the importance matrix (first: "
-                      "'%s'); all their columns count the same",
-                      coverage->n_missing, coverage->n_missing + coverage->n_covered,
-                      coverage->first_missing);
+static gguf_code set_types(tool *t, quant_plan *plan, const write_opts *o, write_result *result,
+                           gguf_error *err) {
+    const quant_type_opts types = type_opts(o);
+    const quant_warnings warnings = {pass_warning, &(warned){t, result}};
+    if (o->type || o->recipe_file || has_target(o)) {
+        rt_calibration_keys_forget(plan->meta);
+        return quant_plan_choose_types(plan, &types, &warnings, result->type_name, err);
+    }
+    quant_plan_name_types(plan, result->type_name);
     return GGUF_OK;
 }
 
 static gguf_code add_importance(tool *t, quant_plan *plan, const write_opts *o,
                                 write_result *result, gguf_error *err) {
-    quant_imatrix *im;
-    quant_coverage coverage;
-    gguf_code code = quant_imatrix_load(o->imatrix_file, &im, err);
-    if (code) return code;
-    code = quant_plan_set_importance(plan, im, o->imatrix_file, &coverage, err);
-    quant_imatrix_free(im);
-    return code ? code : check_coverage(t, o, &coverage, result, err);
+    const quant_type_opts types = type_opts(o);
+    const quant_warnings warnings = {pass_warning, &(warned){t, result}};
+    return quant_plan_add_importance(plan, &types, &warnings, err);
 }
 
 static quant_execute_opts execute_opts(tool *t, const write_opts *o, const write_result *result) {
@@ -288,7 +186,8 @@ static gguf_code allocate(tool *t, quant_plan *plan, const write_opts *o, write_
     gguf_code code = gguf_pool_new(t->n_threads, &pool, err);
     if (!code) code = quant_allocation_measure(&result->allocation, plan, pool, &opts, err);
     if (!code && result->calibration)
-        code = calibration_sensitivities(t, result->calibration, &result->allocation, err);
+        code = rt_calibration_sensitivities(calibration_work(result->calibration),
+                                            &result->allocation, tool_progress, t, err);
     if (!code) code = quant_allocation_solve(&result->allocation, plan, err);
     gguf_pool_free(pool);
     return code;
@@ -335,11 +234,7 @@ static gguf_code check_opts(const tool *t, const write_opts *o, gguf_error *err)
 
 /* Importance is for tensors that are rounded to blocks. */
 static gguf_code check_rounding(const tool *t, const quant_plan *plan, gguf_error *err) {
-    for (size_t i = 0; i < plan->n_tensors; i++) {
-        const quant_plan_tensor *p = &plan->tensors[i];
-        bool same = p->out.type == p->source_type;
-        if (gguf_type_layout_of(p->out.type)->block_elems > 1 && !same) return GGUF_OK;
-    }
+    if (quant_plan_rounds(plan)) return GGUF_OK;
     return tool_refuse(t, ROUND_OPTIONS, "has no effect: no tensor is quantised", err);
 }
 
@@ -357,23 +252,16 @@ static gguf_code finish(tool *t, quant_plan *plan, const char *output, const wri
                         write_result *result, gguf_error *err) {
     calibration *c = result->calibration;
     gguf_code code = GGUF_OK;
-    if (c && has_target(o)) code = calibration_importance(t, c, err);
+    if (c && has_target(o)) code = rt_calibration_importance(calibration_work(c), err);
     if (!code)
         code = has_target(o) ? allocate(t, plan, o, result, err) : quant_plan_finish(plan, err);
-    if (!code && o->calibration.text) code = calibration_plan(&o->calibration, plan, err);
+    if (!code && o->calibration.text) code = rt_calibration_plan(&o->calibration, plan, err);
     if (code || !c || o->dry_run) return code;
     char *copy = strdup(output);
     if (!copy) return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
     code = calibration_start(t, c, dirname(copy), err);
     free(copy);
     return code;
-}
-
-static gguf_code set_effort(quant_plan *plan, quant_effort effort, gguf_error *err) {
-    for (size_t i = 0; i < plan->n_tensors; i++) plan->tensors[i].effort = effort;
-    gguf_meta_set_str(plan->meta, "ggufkit.effort",
-                      gguf_str_of(effort == QUANT_EFFORT_BEST ? "best" : "fast"));
-    return gguf_meta_status(plan->meta, err);
 }
 
 /* A template that does not parse here may be read by other engines: it is written, with a warning.
@@ -404,9 +292,10 @@ static gguf_code check_sound(const quant_plan *plan, const char *input, gguf_err
 }
 
 static void warn_of_few_chunks(tool *t, write_result *result) {
-    uint32_t chunk_tokens, n = calibration_n_chunks(result->calibration, &chunk_tokens);
-    if (n < RT_FEW_CHUNKS)
-        write_result_warn(result, t, TEXT_FEW_CHUNKS, n, chunk_tokens, RT_FEW_CHUNKS);
+    rt_calibration_size size = rt_calibration_size_of(calibration_work(result->calibration));
+    if (size.n_chunks < RT_FEW_CHUNKS)
+        write_result_warn(result, t, TEXT_FEW_CHUNKS, size.n_chunks, size.chunk_tokens,
+                          RT_FEW_CHUNKS);
 }
 
 gguf_code write_prepare(tool *t, rt_import *import, const char *input, const char *output,
@@ -421,19 +310,15 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
     code = check_sound(plan, input, err);
     if (!code) code = warn_of_templates(t, plan, result, err);
     if (code) return code;
-    if (o->type || o->recipe_file || has_target(o)) {
-        calibration_report_forget(plan->meta);
-        code = apply_recipe(t, plan, o, result, err);
-    } else
-        describe_kept_types(plan, result);
+    code = set_types(t, plan, o, result, err);
     if (!code && !has_target(o)) code = check_rounding(t, plan, err);
     if (!code) gguf_meta_set_u32(plan->meta, "general.quantization_version", 2);
     if (!code && o->imatrix_file) code = add_importance(t, plan, o, result, err);
     if (!code && (o->type || o->recipe_file || has_target(o)))
         code = provenance_set(plan->meta, result->type_name, o->imatrix_file, err);
-    if (!code && o->effort) code = set_effort(plan, o->effort, err);
+    if (!code && o->effort) code = quant_plan_set_effort(plan, o->effort, err);
     plan->split = o->split;
-    if (!code && o->calibration.text) code = calibration_reserve(&o->calibration, plan, err);
+    if (!code && o->calibration.text) code = rt_calibration_reserve(&o->calibration, plan, err);
     if (!code && o->calibration.text && (has_target(o) || !o->dry_run))
         code = calibration_open(t, input, output, &o->calibration, plan, &result->calibration, err);
     if (!code && result->calibration) warn_of_few_chunks(t, result);
@@ -558,7 +443,7 @@ static gguf_code write_manifest(const tool *t, const quant_plan *plan, const cha
 
 typedef struct sealing {
     rt_import *import;
-    const calibration *calibration; /* or NULL */
+    const rt_calibration *calibration; /* or NULL */
 } sealing;
 
 /* Values that are known when all is written. */
@@ -566,12 +451,12 @@ static gguf_code seal(void *ctx, gguf_pool *pool, gguf_error *err) {
     const sealing *s = ctx;
     gguf_code code = provenance_seal(s->import, pool, err);
     if (code || !s->calibration) return code;
-    return calibration_report_set(rt_import_plan(s->import), calibration_errors(s->calibration),
-                                  err);
+    return rt_calibration_keys_set(rt_import_plan(s->import), rt_calibration_errors(s->calibration),
+                                   err);
 }
 
 static void report_calibration(tool *t, const quant_plan *plan, write_result *result) {
-    const quant_output_error *errors = calibration_errors(result->calibration);
+    const quant_output_error *errors = rt_calibration_errors(calibration_work(result->calibration));
     uint64_t n_unfed = calibration_report_n_unfed(plan, errors);
     if (n_unfed)
         write_result_warn(result, t,
@@ -600,7 +485,8 @@ static gguf_code execute(tool *t, rt_import *import, const char *path, const wri
     gguf_pool *pool = NULL;
     gguf_code code = gguf_pool_new(t->n_threads, &pool, err);
     opts.seal = seal;
-    opts.seal_ctx = &(sealing){import, result->calibration};
+    opts.seal_ctx =
+        &(sealing){import, result->calibration ? calibration_work(result->calibration) : NULL};
     if (result->calibration) calibration_provide(result->calibration, &opts);
     opts.resumed_bytes = &result->resumed_bytes;
     if (!code) code = quant_execute(plan, path, pool, &opts, err);

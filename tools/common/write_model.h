@@ -6,7 +6,7 @@
 #include "quant/imatrix.h"
 #include "quant/recipe.h"
 #include "runtime/import/import.h"
-#include "tools/common/calibration.h"
+#include "tools/common/calibration_run.h"
 #include "tools/common/tool.h"
 
 typedef struct write_opts {
@@ -22,7 +22,7 @@ typedef struct write_opts {
     uint64_t target_bytes; /* 0 = none */
     double target_bpw;     /* 0 = none */
     quant_split split;
-    calibration_opts calibration;
+    rt_calibration_opts calibration;
     const char *manifest_file; /* hashes of every tensor, source and output; or NULL */
 } write_opts;
 

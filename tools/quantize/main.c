@@ -174,7 +174,9 @@ static void print_result(tool *t, const quant_plan *plan, const char *const *arg
     }
     json_t *tensors = json_array();
     const quant_output_error *errors =
-        result->calibration && !o->dry_run ? calibration_errors(result->calibration) : NULL;
+        result->calibration && !o->dry_run
+            ? rt_calibration_errors(calibration_work(result->calibration))
+            : NULL;
     for (size_t i = 0; i < plan->n_tensors; i++)
         json_array_append_new(tensors,
                               tensor_json(&plan->tensors[i], o->dry_run ? NULL : &result->loss[i],

@@ -1,5 +1,6 @@
 /* Tokenizing and logits. */
 #include "libgguf/checkpoint.h"
+#include "libgguf/json.h"
 #include "runtime/tokenizer/tokenizer.h"
 #include "tools/common/text_tokens.h"
 #include "tools/run/run.h"
@@ -53,7 +54,7 @@ gguf_code run_tokenize(tool *t, const run_opts *o, const gguf_meta *meta, gguf_e
 /* ---- logits ------------------------------------------------------------------------------ */
 
 static void print_written(const char *path, const char *name, const uint64_t dims[2]) {
-    tool_print_json(json_pack("{s:o, s:s, s:[I, I]}", "output", tool_json_bytes(path, strlen(path)),
+    tool_print_json(json_pack("{s:o, s:s, s:[I, I]}", "output", gguf_json_bytes(path, strlen(path)),
                               "tensor", name, "shape", (json_int_t)dims[0], (json_int_t)dims[1]));
 }
 

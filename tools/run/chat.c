@@ -45,14 +45,11 @@ static void show_progress(void *ctx, size_t n_done, size_t n_total) {
 /* The prompt, with --shift without its oldest messages where it would take more than three quarters
  * of the context. */
 static gguf_code prompt_ids(chat *c, rt_ids *ids, gguf_error *err) {
-    conversation *talk = &c->conversation;
-    uint32_t n_ctx = rt_session_n_ctx(c->generator.session);
+    rt_conversation *talk = &c->conversation;
+    uint32_t n_ctx = rt_session_n_ctx(c->session);
     size_t left_out = talk->n_left_out;
-    gguf_code code = conversation_ids(talk, ids, err);
-    while (!code && c->o->shift && ids->n > n_ctx / 4 * 3 && conversation_leave_out(talk)) {
-        ids->n = 0;
-        code = conversation_ids(talk, ids, err);
-    }
+    gguf_code code = c->o->shift ? rt_conversation_fit(talk, n_ctx, ids, err)
+                                 : rt_conversation_ids(talk, ids, err);
     if (!code && talk->n_left_out > left_out)
         tool_note(c->t, "the model no longer sees the oldest message%s (%zu)",
                   tool_s(talk->n_left_out), talk->n_left_out);
@@ -68,18 +65,19 @@ static gguf_code prompt_ids(chat *c, rt_ids *ids, gguf_error *err) {
 
 static gguf_code generate(chat *c, const rt_ids *prompt, gguf_error *err) {
     display d = {.chat = c, .at_line_start = true};
-    const generate_opts opts = {.n_predict = c->settings.n_predict,
-                                .stops = c->stops,
-                                .n_stops = c->n_stops,
-                                .show_special = c->o->show_special,
-                                .trim = true,
-                                .shift = c->o->shift,
-                                .show = show,
-                                .progress = show_progress,
-                                .ctx = &d};
-    answer_clear(&c->last);
-    run_warn_context(c->t, &c->generator, prompt->n);
-    gguf_code code = generator_answer(&c->generator, prompt, &opts, &c->last, err);
+    const rt_answer_opts opts = {.n_predict = c->settings.n_predict,
+                                 .stops = c->stops,
+                                 .n_stops = c->n_stops,
+                                 .show_special = c->o->show_special,
+                                 .trim = true,
+                                 .shift = c->o->shift,
+                                 .cancel = &signals_interrupted,
+                                 .show = show,
+                                 .progress = show_progress,
+                                 .ctx = &d};
+    rt_answer_clear(&c->last);
+    run_warn_context(c->t, &c->generator, prompt->n, &c->warned_context);
+    gguf_code code = rt_generator_answer(&c->generator, prompt, &opts, &c->last, err);
     clear_progress(&d);
     c->answered = !code;
     if (!d.at_line_start || (!code && !c->terminal)) printf("\n");
@@ -95,12 +93,14 @@ gguf_code chat_answer(chat *c, gguf_error *err) {
     rt_ids_clear(&ids);
     if (code) return code;
     const gguf_dynbuf *text = &c->last.text.text, *reasoning = &c->last.reasoning.text;
-    bool begun = c->last.finish != GENERATE_INTERRUPTED || text->len > 0;
-    if (begun) conversation_add(&c->conversation, "assistant", (const char *)text->data, text->len);
+    bool begun = c->last.finish != RT_FINISH_INTERRUPTED || text->len > 0;
+    if (begun)
+        rt_conversation_add(&c->conversation, "assistant", (const char *)text->data, text->len);
     if (begun && reasoning->len)
-        conversation_add_reasoning(&c->conversation, (const char *)reasoning->data, reasoning->len);
-    if (c->last.finish == GENERATE_INTERRUPTED && c->terminal) tool_note(c->t, "stopped");
-    run_report(c->t, &c->generator, &c->last);
+        rt_conversation_add_reasoning(&c->conversation, (const char *)reasoning->data,
+                                      reasoning->len);
+    if (c->last.finish == RT_FINISH_INTERRUPTED && c->terminal) tool_note(c->t, "stopped");
+    run_report(c->t, &c->generator, &c->last, &c->warned_context);
     bool interrupted = signals_take();
     if (ferror(stdout)) c->leave = true; /* nobody reads on */
     if (c->leave) return GGUF_OK;
@@ -122,11 +122,11 @@ static gguf_code take_message(chat *c, const gguf_dynbuf *message, gguf_error *e
     if (is_blank(message)) return GGUF_OK;
     if (text[0] == '/' && text[1] != '/') return chat_command(c, text, err);
     if (text[0] == '/') text++, n--;
-    conversation_add(&c->conversation, "user", text, n);
+    rt_conversation_add(&c->conversation, "user", text, n);
     gguf_code code = chat_answer(c, err);
     /* What got no answer was not said. */
-    if (!conversation_last_is(&c->conversation, "assistant"))
-        conversation_drop_last(&c->conversation);
+    if (!rt_conversation_last_is(&c->conversation, "assistant"))
+        rt_conversation_drop_last(&c->conversation);
     return code;
 }
 
@@ -200,7 +200,7 @@ static void greet(chat *c, const rt_model *model) {
     if (c->conversation.plain) conversation_note_plain(c->t);
     if (!c->terminal) return;
     tool_note(c->t, "%s, context of %" PRIu32 " tokens; /help lists the commands, Ctrl-D leaves",
-              text, rt_session_n_ctx(c->generator.session));
+              text, rt_session_n_ctx(c->session));
     uint32_t n_ctx_train = rt_model_hparams(model)->n_ctx_train;
     if (c->o->n_ctx > n_ctx_train && n_ctx_train)
         tool_warn(c->t, "the model was trained with a context of %" PRIu32 " tokens", n_ctx_train);
@@ -208,18 +208,19 @@ static void greet(chat *c, const rt_model *model) {
 
 static gguf_code open_chat(chat *c, rt_model *model, const rt_tokenizer *tok, gguf_error *err) {
     const gguf_meta *meta = gguf_file_meta(rt_model_file(model));
-    rt_session_opts session = run_session_opts(c->t, c->o, run_chat_ctx(model));
+    rt_session_opts session = run_answer_session(c->t, c->o, model, run_chat_ctx(model));
     char history[4096];
     session.cancel = &signals_interrupted;
     settings_of_model(&c->settings, meta);
     gguf_code code = conversation_open(&c->conversation, c->o, meta, tok, err);
+    if (!code) code = rt_session_new(model, &session, &c->session, err);
     if (!code)
-        code = generator_init(&c->generator, model, tok, &session, &c->settings.sampler, err);
+        code = run_open_generator(&c->generator, c->t, c->o, model, c->session, tok,
+                                  &c->settings.sampler, err);
     if (code) return code;
-    c->generator.repack = run_repacks(c->o);
     memcpy(c->stops, c->o->stops, sizeof c->stops);
     c->n_stops = c->o->n_stops;
-    if (c->conversation.plain) c->stops[c->n_stops++] = CONVERSATION_PLAIN_STOP;
+    if (c->conversation.plain) c->stops[c->n_stops++] = RT_CONVERSATION_PLAIN_STOP;
     bool keep = c->terminal && !c->o->no_history && history_file(history, sizeof history);
     c->input = input_open(c->terminal, keep ? history : NULL, chat_commands);
     if (!c->input || !signals_start())
@@ -237,10 +238,11 @@ gguf_code run_chat(tool *t, const run_opts *o, rt_model *model, gguf_error *err)
     if (!code) code = rt_tokenizer_new(gguf_file_meta(rt_model_file(model)), &tok, err);
     if (!code) code = open_chat(&c, model, tok, err);
     if (!code) code = talk(&c, err);
-    answer_clear(&c.last);
+    rt_answer_clear(&c.last);
     input_close(c.input);
-    generator_clear(&c.generator);
-    conversation_close(&c.conversation);
+    rt_generator_clear(&c.generator);
+    rt_session_free(c.session);
+    rt_conversation_close(&c.conversation);
     rt_tokenizer_free(tok);
     return code;
 }

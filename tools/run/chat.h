@@ -2,22 +2,24 @@
 #ifndef TOOLS_RUN_CHAT_H
 #define TOOLS_RUN_CHAT_H
 
-#include "tools/run/conversation.h"
-#include "tools/run/generate.h"
+#include "runtime/chat/answer.h"
+#include "tools/run/conversation_files.h"
 #include "tools/run/input.h"
 
 typedef struct chat {
     tool *t;
     const run_opts *o;
     settings settings;
-    conversation conversation;
-    generator generator;
+    rt_conversation conversation;
+    rt_session *session;
+    rt_generator generator; /* of sequence 0 */
     input *input;
     const char *stops[RUN_MAX_STOPS];
     size_t n_stops;
     bool terminal; /* somebody types and reads; else an error ends the chat */
     bool leave;
-    answer last; /* the latest answer */
+    bool warned_context; /* of more tokens than the model was trained with */
+    rt_answer last;      /* the latest one */
     bool answered;
 } chat;
 

@@ -16,16 +16,16 @@ static gguf_code usage(gguf_error *err, const char *what) {
 
 static gguf_code do_clear(chat *c, const char *arg, gguf_error *err) {
     (void)arg, (void)err;
-    conversation_clear(&c->conversation);
+    rt_conversation_clear(&c->conversation);
     tool_note(c->t, "the conversation is empty");
     return GGUF_OK;
 }
 
 static gguf_code do_system(chat *c, const char *arg, gguf_error *err) {
     (void)err;
-    const char *now = conversation_system(&c->conversation);
+    const char *now = rt_conversation_system(&c->conversation);
     if (*arg)
-        conversation_set_system(&c->conversation, strcmp(arg, "-") == 0 ? NULL : arg);
+        rt_conversation_set_system(&c->conversation, strcmp(arg, "-") == 0 ? NULL : arg);
     else
         printf("%s\n", now ? now : "(no system message)");
     return GGUF_OK;
@@ -33,28 +33,17 @@ static gguf_code do_system(chat *c, const char *arg, gguf_error *err) {
 
 static gguf_code do_regen(chat *c, const char *arg, gguf_error *err) {
     (void)arg;
-    conversation *talk = &c->conversation;
-    if (conversation_last_is(talk, "assistant")) conversation_drop_last(talk);
-    if (!conversation_last_is(talk, "user")) return usage(err, "there is no message to answer");
+    rt_conversation *talk = &c->conversation;
+    if (rt_conversation_last_is(talk, "assistant")) rt_conversation_drop_last(talk);
+    if (!rt_conversation_last_is(talk, "user")) return usage(err, "there is no message to answer");
     return chat_answer(c, err);
 }
 
 static gguf_code do_undo(chat *c, const char *arg, gguf_error *err) {
-    conversation *talk = &c->conversation;
-    bool any = false;
+    rt_conversation *talk = &c->conversation;
     (void)arg;
-    while (conversation_n(talk) && !conversation_last_is(talk, "user") &&
-           !conversation_last_is(talk, "system")) {
-        conversation_drop_last(talk);
-        any = true;
-    }
-    if (conversation_last_is(talk, "user")) {
-        conversation_drop_last(talk);
-        any = true;
-    }
-    if (!any) return usage(err, "there is nothing to take back");
-    talk->n_left_out = 0;
-    tool_note(c->t, "the last exchange is taken back; messages left: %zu", conversation_n(talk));
+    if (!rt_conversation_undo(talk)) return usage(err, "there is nothing to take back");
+    tool_note(c->t, "the last exchange is taken back; messages left: %zu", rt_conversation_n(talk));
     return GGUF_OK;
 }
 
@@ -68,7 +57,7 @@ static gguf_code do_save(chat *c, const char *arg, gguf_error *err) {
     if (code == GGUF_E_EXISTS)
         return gguf_fail(err, code, arg, GGUF_NO_OFFSET, "the file exists; /save -f replaces it");
     if (code) *err = own;
-    size_t n = conversation_n(&c->conversation);
+    size_t n = rt_conversation_n(&c->conversation);
     if (!code) tool_note(c->t, "%zu message%s in %s", n, tool_s(n), arg);
     return code;
 }
@@ -76,7 +65,7 @@ static gguf_code do_save(chat *c, const char *arg, gguf_error *err) {
 static gguf_code do_load(chat *c, const char *arg, gguf_error *err) {
     if (!*arg) return usage(err, "/load takes a file");
     gguf_code code = conversation_load(&c->conversation, arg, err);
-    size_t n = conversation_n(&c->conversation);
+    size_t n = rt_conversation_n(&c->conversation);
     if (!code) tool_note(c->t, "%zu message%s from %s", n, tool_s(n), arg);
     return code;
 }
@@ -94,14 +83,14 @@ static gguf_code do_set(chat *c, const char *arg, gguf_error *err) {
     snprintf(name, sizeof name, "%.*s", (int)n, arg);
     gguf_code code = settings_set(&changed, name, name, value, &known, err);
     if (!code && !known) code = settings_fail_name(name, err);
-    if (!code) code = generator_set_sampler(&c->generator, &changed.sampler, err);
+    if (!code) code = rt_generator_set_sampler(&c->generator, &changed.sampler, err);
     if (!code) c->settings = changed;
     return code;
 }
 
 static gguf_code do_stats(chat *c, const char *arg, gguf_error *err) {
-    const answer *a = &c->last;
-    const rt_session *session = c->generator.session;
+    const rt_answer *a = &c->last;
+    const rt_session *session = c->session;
     (void)arg, (void)err;
     if (c->answered) {
         size_t n_new = a->n_prompt - a->n_reused;
@@ -112,11 +101,11 @@ static gguf_code do_stats(chat *c, const char *arg, gguf_error *err) {
                    (double)n_new / a->prompt_s);
         printf("answer          %zu token%s", a->ids.n, tool_s(a->ids.n));
         if (a->generation_s > 0) printf(" (%.1f tokens/s)", (double)a->ids.n / a->generation_s);
-        printf("; %s\n", generate_finish_name(a->finish));
+        printf("; %s\n", rt_finish_name(a->finish));
     }
     printf("context         %" PRIu32 " of %" PRIu32 " tokens used\n", rt_session_n_past(session),
            rt_session_n_ctx(session));
-    size_t n = conversation_n(&c->conversation);
+    size_t n = rt_conversation_n(&c->conversation);
     printf("conversation    %zu message%s\n", n, tool_s(n));
     return GGUF_OK;
 }

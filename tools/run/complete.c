@@ -1,8 +1,9 @@
 /* One answer, to a text that is continued or to one message of a conversation. */
+#include "libgguf/json.h"
 #include "libgguf/map.h"
 #include "tools/common/pager.h"
 #include "tools/common/text_tokens.h"
-#include "tools/run/conversation.h"
+#include "tools/run/conversation_files.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -33,8 +34,20 @@ rt_session_opts run_session_opts(const tool *t, const run_opts *o, uint32_t n_ct
     return opts;
 }
 
-bool run_repacks(const run_opts *o) {
-    return !o->no_repack && o->precision != RT_PRECISION_F32;
+rt_session_opts run_answer_session(const tool *t, const run_opts *o, const rt_model *model,
+                                   uint32_t n_ctx) {
+    rt_session_opts opts = run_session_opts(t, o, n_ctx);
+    rt_answer_session_opts(rt_model_hparams(model), &opts);
+    return opts;
+}
+
+gguf_code run_open_generator(rt_generator *g, const tool *t, const run_opts *o, rt_model *model,
+                             rt_session *session, const rt_tokenizer *tok,
+                             const rt_sampler_opts *sampler, gguf_error *err) {
+    gguf_code code = rt_generator_init(g, model, session, 0, tok, sampler, err);
+    g->repack = !o->no_repack && o->precision != RT_PRECISION_F32;
+    g->n_threads = t->n_threads;
+    return code;
 }
 
 uint32_t run_chat_ctx(const rt_model *model) {
@@ -82,18 +95,18 @@ static double rate(size_t n, double seconds) {
     return seconds > 0 ? (double)n / seconds : 0;
 }
 
-static void print_answer_json(const run_opts *o, const answer *a) {
+static void print_answer_json(const run_opts *o, const rt_answer *a) {
     const gguf_dynbuf *text = &a->text.text;
     json_t *root = json_object(), *ids = json_array();
     for (size_t i = 0; i < a->ids.n; i++) json_array_append_new(ids, json_integer(a->ids.data[i]));
-    json_object_set_new(root, "text", tool_json_bytes((const char *)text->data, text->len));
+    json_object_set_new(root, "text", gguf_json_bytes((const char *)text->data, text->len));
     if (a->reasoning.text.len)
         json_object_set_new(
             root, "reasoning",
-            tool_json_bytes((const char *)a->reasoning.text.data, a->reasoning.text.len));
+            gguf_json_bytes((const char *)a->reasoning.text.data, a->reasoning.text.len));
     if (a->text.invalid_utf8) json_object_set_new(root, "invalid_utf8", json_true());
     json_object_set_new(root, "ids", ids);
-    json_object_set_new(root, "finish_reason", json_string(generate_finish_name(a->finish)));
+    json_object_set_new(root, "finish_reason", json_string(rt_finish_name(a->finish)));
     json_object_set_new(root, "seed", json_integer((json_int_t)o->settings.sampler.seed));
     json_object_set_new(root, "n_prompt", json_integer((json_int_t)a->n_prompt));
     json_object_set_new(root, "n_generated", json_integer((json_int_t)a->ids.n));
@@ -106,15 +119,15 @@ static void print_answer_json(const run_opts *o, const answer *a) {
     tool_print_json(root);
 }
 
-void run_warn_context(tool *t, generator *g, uint64_t n_tokens) {
+void run_warn_context(tool *t, const rt_generator *g, uint64_t n_tokens, bool *warned) {
     uint32_t trained = rt_model_hparams(g->model)->n_ctx_train;
-    if (g->warned_context || n_tokens > rt_session_n_ctx(g->session)) return; /* refused */
-    g->warned_context = trained && n_tokens > trained;
+    if (*warned || n_tokens > rt_session_n_ctx(g->session)) return; /* refused */
+    *warned = trained && n_tokens > trained;
     text_warn_context(t, trained, n_tokens);
 }
 
-void run_report(tool *t, generator *g, const answer *a) {
-    run_warn_context(t, g, rt_session_n_past(g->session));
+void run_report(tool *t, const rt_generator *g, const rt_answer *a, bool *warned) {
+    run_warn_context(t, g, rt_session_n_past(g->session), warned);
     if (a->n_shifted)
         tool_note(t, "the context was full: tokens dropped at its beginning: %" PRIu32,
                   a->n_shifted);
@@ -128,7 +141,7 @@ void run_report(tool *t, generator *g, const answer *a) {
             t,
             "prompt %zu token%s (%zu from the cache) in %.2f s, answer %zu token%s in %.2f s (%s)",
             a->n_prompt, tool_s(a->n_prompt), a->n_reused, a->prompt_s, a->ids.n, tool_s(a->ids.n),
-            a->generation_s, generate_finish_name(a->finish));
+            a->generation_s, rt_finish_name(a->finish));
 }
 
 /* ---- completing -------------------------------------------------------------------------- */
@@ -139,18 +152,18 @@ static void show(void *ctx, gguf_str text, bool is_reasoning) {
 }
 
 /* The message's ids, behind a system message if there is one. */
-static gguf_code message_ids(const run_opts *o, conversation *c, const char *text, size_t n,
+static gguf_code message_ids(const run_opts *o, rt_conversation *c, const char *text, size_t n,
                              rt_ids *ids, gguf_error *err) {
     bool from_file = o->file || strcmp(o->prompt, "-") == 0;
-    conversation_add(c, "user", text, from_file && n && text[n - 1] == '\n' ? n - 1 : n);
-    return conversation_ids(c, ids, err);
+    rt_conversation_add(c, "user", text, from_file && n && text[n - 1] == '\n' ? n - 1 : n);
+    return rt_conversation_ids(c, ids, err);
 }
 
 static gguf_code prompt_ids(tool *t, run_opts *o, const gguf_meta *meta, const rt_tokenizer *tok,
                             rt_ids *ids, gguf_error *err) {
     char *text;
     size_t n;
-    conversation c;
+    rt_conversation c;
     gguf_code code = run_read_prompt(o, &text, &n, err);
     if (code) return code;
     if (o->chat) {
@@ -158,9 +171,9 @@ static gguf_code prompt_ids(tool *t, run_opts *o, const gguf_meta *meta, const r
         if (!code) code = message_ids(o, &c, text, n, ids, err);
         if (!code && c.plain) {
             conversation_note_plain(t);
-            o->stops[o->n_stops++] = CONVERSATION_PLAIN_STOP;
+            o->stops[o->n_stops++] = RT_CONVERSATION_PLAIN_STOP;
         }
-        conversation_close(&c);
+        rt_conversation_close(&c);
     } else {
         code = rt_tokenize(tok, text, n, run_tokenize_flags(o), ids, err);
         if (!code && !t->json && !o->file && ids->n) run_print_text((gguf_str){text, n});
@@ -169,33 +182,47 @@ static gguf_code prompt_ids(tool *t, run_opts *o, const gguf_meta *meta, const r
     return code;
 }
 
+static gguf_code check_prompt(const rt_session *session, const rt_model *model,
+                              const rt_ids *prompt, gguf_error *err) {
+    uint32_t n_ctx = rt_session_n_ctx(session);
+    if (prompt->n <= n_ctx) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     "the prompt takes %zu tokens, the context holds %" PRIu32
+                     " (--ctx N; the model was trained with %" PRIu32 ")",
+                     prompt->n, n_ctx, rt_model_hparams(model)->n_ctx_train);
+}
+
 static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, const rt_tokenizer *tok,
                                const rt_ids *prompt, gguf_error *err) {
     uint64_t needed = prompt->n + (uint64_t)o->settings.n_predict;
-    bool reasoning = false, open_end = o->settings.n_predict == GENERATE_NO_LIMIT;
-    rt_session_opts session = run_session_opts(
-        t, o, open_end || needed > UINT32_MAX ? run_chat_ctx(model) : (uint32_t)needed);
-    const generate_opts opts = {.n_predict = o->settings.n_predict,
-                                .stops = o->stops,
-                                .n_stops = o->n_stops,
-                                .show_special = o->show_special,
-                                .trim = o->chat,
-                                .shift = o->shift,
-                                .show = t->json ? NULL : show,
-                                .ctx = &reasoning};
-    generator g;
-    answer a = {0};
-    gguf_code code = generator_init(&g, model, tok, &session, &o->settings.sampler, err);
-    g.repack = run_repacks(o);
-    if (!code) run_warn_context(t, &g, prompt->n);
-    if (!code) code = generator_answer(&g, prompt, &opts, &a, err);
+    bool reasoning = false, warned = false, open_end = o->settings.n_predict == RT_ANSWER_NO_LIMIT;
+    rt_session_opts session_opts = run_answer_session(
+        t, o, model, open_end || needed > UINT32_MAX ? run_chat_ctx(model) : (uint32_t)needed);
+    const rt_answer_opts opts = {.n_predict = o->settings.n_predict,
+                                 .stops = o->stops,
+                                 .n_stops = o->n_stops,
+                                 .show_special = o->show_special,
+                                 .trim = o->chat,
+                                 .shift = o->shift,
+                                 .cancel = &tool_cancelled,
+                                 .show = t->json ? NULL : show,
+                                 .ctx = &reasoning};
+    rt_session *session = NULL;
+    rt_generator g = {0};
+    rt_answer a = {0};
+    gguf_code code = rt_session_new(model, &session_opts, &session, err);
+    if (!code) code = run_open_generator(&g, t, o, model, session, tok, &o->settings.sampler, err);
+    if (!code) run_warn_context(t, &g, prompt->n, &warned);
+    if (!code) code = check_prompt(session, model, prompt, err);
+    if (!code) code = rt_generator_answer(&g, prompt, &opts, &a, err);
     if (!code && t->json) print_answer_json(o, &a);
     if (!t->json && a.n_prompt) printf("\n");
-    if (!code) run_report(t, &g, &a);
+    if (!code) run_report(t, &g, &a, &warned);
     /* What there is was printed; the status tells the rest. */
-    if (!code && a.finish == GENERATE_INTERRUPTED && !ferror(stdout)) code = GGUF_E_CANCELLED;
-    answer_clear(&a);
-    generator_clear(&g);
+    if (!code && a.finish == RT_FINISH_INTERRUPTED && !ferror(stdout)) code = GGUF_E_CANCELLED;
+    rt_answer_clear(&a);
+    rt_generator_clear(&g);
+    rt_session_free(session);
     return code;
 }
 
@@ -205,7 +232,7 @@ gguf_code run_complete(tool *t, const run_opts *opts, rt_model *model, gguf_erro
     rt_ids prompt = {0};
     rt_tokenizer *tok = NULL;
     settings_of_model(&o.settings, meta);
-    if (o.settings.n_predict == GENERATE_NO_LIMIT && !o.chat)
+    if (o.settings.n_predict == RT_ANSWER_NO_LIMIT && !o.chat)
         o.settings.n_predict = DEFAULT_PREDICT;
     gguf_code code = run_check_generates(model, err);
     if (!code) code = rt_tokenizer_new(meta, &tok, err);

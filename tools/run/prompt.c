@@ -4,11 +4,11 @@
 #include "libgguf/json.h"
 #include "libgguf/map.h"
 #include "libgguf/placeholder.h"
+#include "runtime/chat/chat_prompt.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 static void name_file(gguf_error *err, const char *file) {
     if (err && !err->file[0]) snprintf(err->file, sizeof err->file, "%s", file);
@@ -37,36 +37,13 @@ gguf_code prompt_template(const char *file, const gguf_meta *meta, const char *m
     return rt_template_parse(source, out, err);
 }
 
-void prompt_add_tokens(json_t *variables, const rt_tokenizer *tok) {
-    static const struct {
-        const char *name;
-        rt_special which;
-    } tokens[] = {{"bos_token", RT_SPECIAL_BOS},       {"eos_token", RT_SPECIAL_EOS},
-                  {"unk_token", RT_SPECIAL_UNKNOWN},   {"pad_token", RT_SPECIAL_PADDING},
-                  {"sep_token", RT_SPECIAL_SEPARATOR}, {"mask_token", RT_SPECIAL_MASK}};
-    for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++) {
-        int32_t id = rt_tokenizer_special(tok, tokens[i].which);
-        if (id < 0 || json_object_get(variables, tokens[i].name)) continue;
-        gguf_str piece = rt_token_piece(tok, id);
-        json_object_set_new(variables, tokens[i].name, json_stringn(piece.ptr, piece.len));
-    }
-}
-
 static gguf_code add_tokens_of_model(json_t *variables, const gguf_meta *meta, gguf_error *err) {
     rt_tokenizer *tok;
     gguf_code code = rt_tokenizer_new(meta, &tok, err);
     if (code) return code;
-    prompt_add_tokens(variables, tok);
+    rt_chat_add_tokens(variables, tok);
     rt_tokenizer_free(tok);
     return GGUF_OK;
-}
-
-gguf_code prompt_render(const rt_template *tpl, const json_t *variables, char **out, size_t *len,
-                        gguf_error *err) {
-    struct tm now;
-    time_t seconds = time(NULL);
-    localtime_r(&seconds, &now);
-    return rt_template_render(tpl, variables, &(rt_template_opts){.now = &now}, out, len, err);
 }
 
 /* ---- --render ---------------------------------------------------------------------------- */
@@ -75,10 +52,10 @@ static gguf_code print_prompt(const tool *t, const rt_template *tpl, const json_
                               gguf_error *err) {
     char *text;
     size_t len;
-    gguf_code code = prompt_render(tpl, variables, &text, &len, err);
+    gguf_code code = rt_chat_render(tpl, variables, &text, &len, err);
     if (code) return code;
     if (t->json)
-        tool_print_json(json_pack("{s:o}", "prompt", tool_json_bytes(text, len)));
+        tool_print_json(json_pack("{s:o}", "prompt", gguf_json_bytes(text, len)));
     else
         fwrite(text, 1, len, stdout);
     free(text);

@@ -11,11 +11,4 @@
 gguf_code prompt_template(const char *file, const gguf_meta *meta, const char *model,
                           rt_template **out, gguf_error *err);
 
-/* Set bos_token, eos_token and their like where the variables do not name them. */
-void prompt_add_tokens(json_t *variables, const rt_tokenizer *tok);
-
-/* Render with the machine's local time. *out is malloc'ed. */
-gguf_code prompt_render(const rt_template *tpl, const json_t *variables, char **out, size_t *len,
-                        gguf_error *err);
-
 #endif

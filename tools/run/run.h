@@ -2,16 +2,16 @@
 #ifndef TOOLS_RUN_RUN_H
 #define TOOLS_RUN_RUN_H
 
+#include "runtime/chat/answer.h"
 #include "runtime/runtime.h"
 #include "tools/common/tool.h"
-#include "tools/run/generate.h"
 #include "tools/run/settings.h"
 
 #define RUN_MAX_STOPS 16
 
 typedef struct run_opts {
     const char *prompt, *file; /* what to complete; "-" is standard input */
-    bool chat;                 /* it is one message of a conversation */
+    bool chat;                 /* it is one message of a rt_conversation */
     settings settings;
     uint32_t n_ctx, kv_type;
     rt_precision precision;
@@ -46,8 +46,14 @@ unsigned run_tokenize_flags(const run_opts *o);
 /*   n_ctx  if --ctx does not say */
 rt_session_opts run_session_opts(const tool *t, const run_opts *o, uint32_t n_ctx);
 
-/* Whether weights are repacked for an answer that gets long. */
-bool run_repacks(const run_opts *o);
+/* The same for answers, see rt_answer_session_opts. */
+rt_session_opts run_answer_session(const tool *t, const run_opts *o, const rt_model *model,
+                                   uint32_t n_ctx);
+
+/* A generator of the session's sequence 0, which repacks weights if the options allow it. */
+gguf_code run_open_generator(rt_generator *g, const tool *t, const run_opts *o, rt_model *model,
+                             rt_session *session, const rt_tokenizer *tok,
+                             const rt_sampler_opts *sampler, gguf_error *err);
 
 /* The context of a conversation if --ctx does not say. */
 uint32_t run_chat_ctx(const rt_model *model);
@@ -56,9 +62,9 @@ uint32_t run_chat_ctx(const rt_model *model);
 gguf_code run_check_generates(const rt_model *model, gguf_error *err);
 
 /* Notes on an answer: what the context lost, with -v the times. */
-void run_report(tool *t, generator *g, const answer *a);
+void run_report(tool *t, const rt_generator *g, const rt_answer *a, bool *warned);
 /* Warn, once, of more tokens than the model was trained with. */
-void run_warn_context(tool *t, generator *g, uint64_t n_tokens);
+void run_warn_context(tool *t, const rt_generator *g, uint64_t n_tokens, bool *warned);
 
 /* Print text of the model; on a terminal, control characters as \xNN, and what is no UTF-8. */
 void run_print_text(gguf_str text);

@@ -1,8 +1,8 @@
 /* The table of settings. */
 #include "tools/run/settings.h"
 #include "libgguf/near.h"
+#include "runtime/chat/answer.h"
 #include "tools/common/tool.h"
-#include "tools/run/generate.h"
 
 #include <inttypes.h>
 #include <stddef.h>
@@ -39,7 +39,7 @@ static const struct {
 #define N_SETTINGS (sizeof table / sizeof table[0])
 
 settings settings_defaults(void) {
-    return (settings){.sampler = rt_sampler_defaults(), .n_predict = GENERATE_NO_LIMIT};
+    return (settings){.sampler = rt_sampler_defaults(), .n_predict = RT_ANSWER_NO_LIMIT};
 }
 
 static void *field(settings *s, size_t i) {
@@ -120,7 +120,7 @@ void settings_print(const settings *s) {
             snprintf(value, sizeof value, "%g", (double)*(const float *)at);
         else if (table[i].kind == SETTING_SEED)
             snprintf(value, sizeof value, "%" PRIu64, *(const uint64_t *)at);
-        else if (*(const uint32_t *)at == GENERATE_NO_LIMIT && at == (const char *)&s->n_predict)
+        else if (*(const uint32_t *)at == RT_ANSWER_NO_LIMIT && at == (const char *)&s->n_predict)
             snprintf(value, sizeof value, "no limit");
         else
             snprintf(value, sizeof value, "%" PRIu32, *(const uint32_t *)at);

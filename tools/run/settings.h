@@ -10,7 +10,7 @@
 
 typedef struct settings {
     rt_sampler_opts sampler;
-    uint32_t n_predict; /* GENERATE_NO_LIMIT = until the model ends */
+    uint32_t n_predict; /* RT_ANSWER_NO_LIMIT = until the model ends */
     unsigned given;     /* a bit for each setting that was set */
 } settings;
 

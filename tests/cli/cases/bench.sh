@@ -3,7 +3,7 @@ gguf-convert "$DATA/models/llama" -o m.gguf -q
 bench() {
     gguf-bench "$@" -r 2 -t 1 -q 2>/dev/null
 }
-for format in json jsonl csv sql md table; do
+for format in json jsonl csv md table; do
     bench m.gguf -p 4,8 -n 2 -d 0,3 --pg 4,2 -o $format >out.$format
     echo "$format: exit $?, $(wc -l <out.$format) lines"
 done

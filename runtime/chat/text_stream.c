@@ -1,17 +1,17 @@
 /* Whole characters and stop texts. */
-#include "tools/run/text_stream.h"
-#include "tools/common/tool.h"
+#include "runtime/chat/text_stream.h"
+#include "runtime/tokenizer/utf8.h"
 
 #include <string.h>
 
 static const char replacement[] = "\xEF\xBF\xBD";
 
-void text_stream_init(text_stream *s, const char *const *stops, size_t n_stops) {
-    *s = (text_stream){.stops = stops, .n_stops = n_stops};
+void rt_text_stream_init(rt_text_stream *s, const char *const *stops, size_t n_stops) {
+    *s = (rt_text_stream){.stops = stops, .n_stops = n_stops};
     gguf_dynbuf_init(&s->text, SIZE_MAX / 4);
 }
 
-void text_stream_clear(text_stream *s) {
+void rt_text_stream_clear(rt_text_stream *s) {
     gguf_dynbuf_clear(&s->text);
 }
 
@@ -21,25 +21,31 @@ static size_t length_of(unsigned char first) {
     return first < 0xC2 ? 1 : first < 0xE0 ? 2 : first < 0xF0 ? 3 : first < 0xF5 ? 4 : 1;
 }
 
-/* Whether n bytes can still become a character: with the smallest or the largest bytes behind them
+/* Length of the character that the bytes begin with, or 0 if they are none; n > 0. */
+static size_t character_len(const unsigned char *bytes, size_t n) {
+    size_t len;
+    return rt_utf8_decode(bytes, n, &len) == RT_UTF8_INVALID ? 0 : len;
+}
+
+/* Whether n bytes can still become a character: with the smallest or the largest bytes after them
  * they would be one. */
 static bool can_become_character(const unsigned char *bytes, size_t n) {
     size_t whole = length_of(bytes[0]);
-    char low[4], high[4];
+    unsigned char low[4], high[4];
     if (whole <= n) return false;
     memset(low, 0x80, sizeof low);
     memset(high, 0xBF, sizeof high);
     memcpy(low, bytes, n);
     memcpy(high, bytes, n);
-    return tool_utf8_len(low, whole) || tool_utf8_len(high, whole);
+    return character_len(low, whole) || character_len(high, whole);
 }
 
-static void drop_pending(text_stream *s, size_t n) {
+static void drop_pending(rt_text_stream *s, size_t n) {
     s->n_pending -= n;
     memmove(s->pending, s->pending + n, s->n_pending);
 }
 
-static void replace_pending(text_stream *s, size_t n) {
+static void replace_pending(rt_text_stream *s, size_t n) {
     gguf_dynbuf_put_text(&s->text, replacement);
     s->invalid_utf8 = true;
     drop_pending(s, n);
@@ -47,9 +53,9 @@ static void replace_pending(text_stream *s, size_t n) {
 
 /* Move what is decided from pending to the text. What was a character up to its last byte is
  * replaced together. */
-static void settle(text_stream *s) {
+static void settle(rt_text_stream *s) {
     while (s->n_pending && !can_become_character(s->pending, s->n_pending)) {
-        size_t n = tool_utf8_len((const char *)s->pending, s->n_pending);
+        size_t n = character_len(s->pending, s->n_pending);
         if (n) {
             gguf_dynbuf_put(&s->text, s->pending, n);
             drop_pending(s, n);
@@ -64,7 +70,7 @@ static void settle(text_stream *s) {
 /* ---- stop texts -------------------------------------------------------------------------- */
 
 /* Cut the text at the first stop text that begins at `from` or later. */
-static void find_stop(text_stream *s, size_t from) {
+static void find_stop(rt_text_stream *s, size_t from) {
     size_t best = SIZE_MAX;
     for (size_t i = 0; i < s->n_stops; i++) {
         const uint8_t *found =
@@ -78,7 +84,7 @@ static void find_stop(text_stream *s, size_t from) {
 }
 
 /* Bytes at the end that may be the beginning of a stop text. */
-static size_t held_back(const text_stream *s) {
+static size_t held_back(const rt_text_stream *s) {
     size_t n = 0, left = s->text.len - s->n_taken;
     for (size_t i = 0; i < s->n_stops; i++) {
         size_t len = strlen(s->stops[i]), most = len - 1 < left ? len - 1 : left;
@@ -90,7 +96,7 @@ static size_t held_back(const text_stream *s) {
 
 /* ---- in and out -------------------------------------------------------------------------- */
 
-void text_stream_add(text_stream *s, const char *bytes, size_t n) {
+void rt_text_stream_add(rt_text_stream *s, const char *bytes, size_t n) {
     for (size_t i = 0; i < n && !s->stopped; i++) {
         s->pending[s->n_pending++] = (unsigned char)bytes[i];
         settle(s);
@@ -98,11 +104,11 @@ void text_stream_add(text_stream *s, const char *bytes, size_t n) {
     if (!s->stopped && s->text.len > s->n_taken) find_stop(s, s->n_taken);
 }
 
-void text_stream_end(text_stream *s) {
+void rt_text_stream_end(rt_text_stream *s) {
     if (s->n_pending) replace_pending(s, s->n_pending);
 }
 
-gguf_str text_stream_take(text_stream *s, bool ended) {
+gguf_str rt_text_stream_take(rt_text_stream *s, bool ended) {
     size_t end = s->text.len - (ended || s->stopped ? 0 : held_back(s));
     if (end == s->n_taken) return (gguf_str){"", 0};
     gguf_str part = {(const char *)s->text.data + s->n_taken, end - s->n_taken};

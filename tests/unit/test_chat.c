@@ -1,5 +1,5 @@
-/* gguf-run's parts: whole characters and stop texts, answers that go on from the cache. */
-#include "tools/run/generate.h"
+/* Chats: whole characters and stop texts, answers that go on from the cache, several at once. */
+#include "runtime/chat/answer.h"
 #include "unit_model.h"
 
 /* ---- channels ---------------------------------------------------------------------------- */
@@ -21,13 +21,13 @@ static const struct {
 START_TEST(channels_of_an_answer) {
     char out[256] = "";
     size_t len = 0;
-    channels c = {0};
+    rt_channels c = {0};
     for (const char *p = channel_texts[_i].tokens; *p;) {
         bool special = *p == '<';
         size_t n = special ? strcspn(p, ">") + 1 : *p == ' ' ? 1 : strcspn(p, "< ");
-        channel_part part = channels_next(&c, (gguf_str){p, n}, special);
-        const char *format = part == CHANNEL_ANSWER ? "%.*s" : "[%.*s]";
-        if (part != CHANNEL_MARKUP)
+        rt_channel part = rt_channels_next(&c, (gguf_str){p, n}, special);
+        const char *format = part == RT_CHANNEL_ANSWER ? "%.*s" : "[%.*s]";
+        if (part != RT_CHANNEL_MARKUP)
             len += (size_t)snprintf(out + len, sizeof out - len, format, (int)n, p);
         p += n;
     }
@@ -42,20 +42,20 @@ static const char *stream(const char *text, size_t n_piece, const char *const *s
                           size_t n_stops, bool *stopped) {
     static char out[256];
     size_t len = 0, n = strlen(text);
-    text_stream s;
-    text_stream_init(&s, stops, n_stops);
+    rt_text_stream s;
+    rt_text_stream_init(&s, stops, n_stops);
     for (size_t i = 0; i <= n; i += n_piece) {
         bool ended = i + n_piece > n;
-        text_stream_add(&s, text + i, ended ? n - i : n_piece);
-        if (ended) text_stream_end(&s);
-        gguf_str part = text_stream_take(&s, ended);
+        rt_text_stream_add(&s, text + i, ended ? n - i : n_piece);
+        if (ended) rt_text_stream_end(&s);
+        gguf_str part = rt_text_stream_take(&s, ended);
         if (part.len)
             len += (size_t)snprintf(out + len, sizeof out - len, "%s%.*s", len ? "|" : "",
                                     (int)part.len, part.ptr);
     }
     out[len] = '\0';
     *stopped = s.stopped;
-    text_stream_clear(&s);
+    rt_text_stream_clear(&s);
     return out;
 }
 
@@ -125,7 +125,8 @@ END_TEST
 typedef struct fixture {
     rt_model *model;
     rt_tokenizer *tok;
-    generator g;
+    rt_session *session;
+    rt_generator g;
     atomic_bool cancel;
 } fixture;
 
@@ -140,11 +141,13 @@ static void open_fixture(fixture *f, const char *folder, uint32_t n_ctx) {
     session.cancel = &f->cancel;
     f->model = unit_model(folder, GGUF_TYPE_Q8_0);
     unit_ok(rt_tokenizer_new(gguf_file_meta(rt_model_file(f->model)), &f->tok, &err), err);
-    unit_ok(generator_init(&f->g, f->model, f->tok, &session, &sampler, &err), err);
+    unit_ok(rt_session_new(f->model, &session, &f->session, &err), err);
+    unit_ok(rt_generator_init(&f->g, f->model, f->session, 0, f->tok, &sampler, &err), err);
 }
 
 static void close_fixture(fixture *f) {
-    generator_clear(&f->g);
+    rt_generator_clear(&f->g);
+    rt_session_free(f->session);
     rt_tokenizer_free(f->tok);
     rt_model_close(f->model);
 }
@@ -157,21 +160,21 @@ static rt_ids prompt_of(const fixture *f, size_t n, unsigned salt) {
     return ids;
 }
 
-static answer answer_to(fixture *f, const rt_ids *prompt, uint32_t n_predict) {
+static rt_answer answer_to(fixture *f, const rt_ids *prompt, uint32_t n_predict) {
     gguf_error err = {0};
-    answer a;
-    const generate_opts opts = {.n_predict = n_predict};
-    unit_ok(generator_answer(&f->g, prompt, &opts, &a, &err), err);
+    rt_answer a;
+    const rt_answer_opts opts = {.n_predict = n_predict};
+    unit_ok(rt_generator_answer(&f->g, prompt, &opts, &a, &err), err);
     return a;
 }
 
-static void check_same(const answer *a, const answer *b) {
+static void check_same(const rt_answer *a, const rt_answer *b) {
     ck_assert_uint_eq(a->ids.n, b->ids.n);
     ck_assert_mem_eq(a->ids.data, b->ids.data, a->ids.n * sizeof *a->ids.data);
 }
 
 /* Append the ids of an answer and one more. */
-static void extend(rt_ids *prompt, const answer *a, int32_t more) {
+static void extend(rt_ids *prompt, const rt_answer *a, int32_t more) {
     prompt->data = realloc(prompt->data, (prompt->n + a->ids.n + 1) * sizeof *prompt->data);
     memcpy(prompt->data + prompt->n, a->ids.data, a->ids.n * sizeof *a->ids.data);
     prompt->n += a->ids.n;
@@ -186,22 +189,22 @@ START_TEST(prefix_is_reused) {
     fixture f, fresh;
     open_fixture(&f, families[_i], 128);
     rt_ids prompt = prompt_of(&f, 24, 3);
-    answer first = answer_to(&f, &prompt, 8);
+    rt_answer first = answer_to(&f, &prompt, 8);
     ck_assert_uint_eq(first.n_reused, 0);
     size_t n_known = prompt.n + first.ids.n - 1; /* the last token was not evaluated */
     extend(&prompt, &first, 5);
     for (int round = 0; round < 2; round++) {
-        answer again = answer_to(&f, &prompt, 8);
+        rt_answer again = answer_to(&f, &prompt, 8);
         open_fixture(&fresh, families[_i], 128);
-        answer alone = answer_to(&fresh, &prompt, 8);
+        rt_answer alone = answer_to(&fresh, &prompt, 8);
         check_same(&again, &alone);
         if (_i != 1) ck_assert_uint_eq(again.n_reused, round == 0 ? n_known : 10);
         close_fixture(&fresh);
-        answer_clear(&alone);
-        answer_clear(&again);
+        rt_answer_clear(&alone);
+        rt_answer_clear(&again);
         prompt.data[10] ^= 1;
     }
-    answer_clear(&first);
+    rt_answer_clear(&first);
     rt_ids_clear(&prompt);
     close_fixture(&f);
 }
@@ -211,11 +214,11 @@ START_TEST(same_prompt_again) {
     fixture f;
     open_fixture(&f, "models/llama", 128);
     rt_ids prompt = prompt_of(&f, 20, 1);
-    answer first = answer_to(&f, &prompt, 10), again = answer_to(&f, &prompt, 10);
+    rt_answer first = answer_to(&f, &prompt, 10), again = answer_to(&f, &prompt, 10);
     ck_assert_uint_eq(again.n_reused, 19);
     check_same(&first, &again);
-    answer_clear(&first);
-    answer_clear(&again);
+    rt_answer_clear(&first);
+    rt_answer_clear(&again);
     rt_ids_clear(&prompt);
     close_fixture(&f);
 }
@@ -226,16 +229,16 @@ START_TEST(context_ends) {
     fixture f;
     open_fixture(&f, "models/llama", 30);
     rt_ids prompt = prompt_of(&f, 20, 1);
-    answer a = answer_to(&f, &prompt, GENERATE_NO_LIMIT);
+    rt_answer a = answer_to(&f, &prompt, RT_ANSWER_NO_LIMIT);
     ck_assert(a.context_full);
-    ck_assert_int_eq(a.finish, GENERATE_LENGTH);
+    ck_assert_int_eq(a.finish, RT_FINISH_LENGTH);
     ck_assert_uint_eq(a.ids.n, 11); /* the last one is not evaluated */
-    answer_clear(&a);
+    rt_answer_clear(&a);
     rt_ids_clear(&prompt);
     prompt = prompt_of(&f, 31, 1);
-    const generate_opts opts = {.n_predict = 1};
-    unit_fails(generator_answer(&f.g, &prompt, &opts, &a, &err), GGUF_E_USAGE, "31 tokens", err);
-    answer_clear(&a);
+    const rt_answer_opts opts = {.n_predict = 1};
+    unit_fails(rt_generator_answer(&f.g, &prompt, &opts, &a, &err), GGUF_E_USAGE, "31 tokens", err);
+    rt_answer_clear(&a);
     rt_ids_clear(&prompt);
     close_fixture(&f);
 }
@@ -245,24 +248,24 @@ END_TEST
 START_TEST(context_shifts) {
     gguf_error err = {0};
     fixture f, fresh;
-    answer a, alone;
+    rt_answer a, alone;
     open_fixture(&f, "models/llama", 256);
     rt_ids prompt = prompt_of(&f, 250, 1);
-    const generate_opts opts = {.n_predict = 40, .shift = true};
-    unit_ok(generator_answer(&f.g, &prompt, &opts, &a, &err), err);
+    const rt_answer_opts opts = {.n_predict = 40, .shift = true};
+    unit_ok(rt_generator_answer(&f.g, &prompt, &opts, &a, &err), err);
     ck_assert_uint_eq(a.n_shifted, 128);
     ck_assert(!a.context_full);
-    ck_assert_uint_eq(rt_session_n_past(f.g.session), 250 + 39 - 128);
+    ck_assert_uint_eq(rt_session_n_past(f.session), 250 + 39 - 128);
     rt_ids seen = {malloc(f.g.past.n * sizeof(int32_t)), f.g.past.n, f.g.past.n};
     memcpy(seen.data, f.g.past.data, seen.n * sizeof *seen.data);
-    answer_clear(&a);
+    rt_answer_clear(&a);
     a = answer_to(&f, &seen, 8);
     ck_assert_uint_eq(a.n_reused, 64);
     open_fixture(&fresh, "models/llama", 256);
     alone = answer_to(&fresh, &seen, 8);
     check_same(&a, &alone);
-    answer_clear(&a);
-    answer_clear(&alone);
+    rt_answer_clear(&a);
+    rt_answer_clear(&alone);
     rt_ids_clear(&prompt);
     rt_ids_clear(&seen);
     close_fixture(&fresh);
@@ -286,36 +289,103 @@ static void count_down(void *ctx, gguf_str text, bool reasoning) {
 START_TEST(interrupted) {
     gguf_error err = {0};
     fixture f, fresh;
-    answer a;
+    rt_answer a;
     open_fixture(&f, "models/llama", 128);
     rt_ids prompt = prompt_of(&f, 20, 4);
     interruption stop = {&f.cancel, 3};
-    const generate_opts opts = {.n_predict = 50, .show = count_down, .ctx = &stop};
-    unit_ok(generator_answer(&f.g, &prompt, &opts, &a, &err), err);
-    ck_assert_int_eq(a.finish, GENERATE_INTERRUPTED);
+    const rt_answer_opts opts = {
+        .n_predict = 50, .cancel = &f.cancel, .show = count_down, .ctx = &stop};
+    unit_ok(rt_generator_answer(&f.g, &prompt, &opts, &a, &err), err);
+    ck_assert_int_eq(a.finish, RT_FINISH_INTERRUPTED);
     ck_assert_uint_lt(a.ids.n, 50);
     ck_assert_uint_gt(a.ids.n, 0);
-    answer_clear(&a);
+    rt_answer_clear(&a);
     /* With the flag still set, nothing is evaluated. */
-    unit_ok(generator_answer(&f.g, &prompt, &opts, &a, &err), err);
-    ck_assert_int_eq(a.finish, GENERATE_INTERRUPTED);
+    unit_ok(rt_generator_answer(&f.g, &prompt, &opts, &a, &err), err);
+    ck_assert_int_eq(a.finish, RT_FINISH_INTERRUPTED);
     ck_assert_uint_eq(a.ids.n, 0);
-    answer_clear(&a);
+    rt_answer_clear(&a);
     atomic_store(&f.cancel, false);
     a = answer_to(&f, &prompt, 12);
     open_fixture(&fresh, "models/llama", 128);
-    answer alone = answer_to(&fresh, &prompt, 12);
+    rt_answer alone = answer_to(&fresh, &prompt, 12);
     check_same(&a, &alone);
-    answer_clear(&a);
-    answer_clear(&alone);
+    rt_answer_clear(&a);
+    rt_answer_clear(&alone);
     rt_ids_clear(&prompt);
     close_fixture(&fresh);
     close_fixture(&f);
 }
 END_TEST
 
+/* ---- several answers at once --------------------------------------------------------------- */
+
+#define N_SIDE 3
+
+/* One evaluation for all answers that have not ended. */
+static void step_together(rt_session *session, rt_answer *answers, float *logits, size_t n_vocab) {
+    gguf_error err = {0};
+    rt_span spans[N_SIDE];
+    rt_answer *asking[N_SIDE];
+    size_t n = 0;
+    for (size_t i = 0; i < N_SIDE; i++) {
+        if (!answers[i].ended) unit_ok(rt_answer_next(&answers[i], &spans[n], &err), err);
+        if (!answers[i].ended) asking[n++] = &answers[i];
+    }
+    if (n) unit_ok(rt_session_eval_spans(session, spans, n, logits, &err), err);
+    for (size_t i = 0; i < n; i++) {
+        unit_ok(rt_answer_take(asking[i], logits, &err), err);
+        if (spans[i].which == RT_LOGITS_LAST) logits += n_vocab;
+    }
+}
+
+/* Answers of several sequences, made step by step side by side, are those of each alone, also the
+ * second time, where each goes on from its cache. */
+START_TEST(side_by_side) {
+    gguf_error err = {0};
+    fixture f;
+    open_fixture(&f, "models/llama", 640);
+    size_t n_vocab = rt_model_hparams(f.model)->n_vocab;
+    rt_session_opts several = rt_session_defaults();
+    rt_sampler_opts sampler = rt_sampler_defaults();
+    several.n_ctx = 640, several.n_seqs = N_SIDE, several.n_threads = 2;
+    rt_session *session;
+    rt_generator generators[N_SIDE];
+    float *logits = malloc(N_SIDE * n_vocab * sizeof *logits);
+    sampler.temp = 0;
+    unit_ok(rt_session_new(f.model, &several, &session, &err), err);
+    for (uint32_t i = 0; i < N_SIDE; i++)
+        unit_ok(rt_generator_init(&generators[i], f.model, session, i, f.tok, &sampler, &err), err);
+    for (int round = 0; round < 2; round++) {
+        const rt_answer_opts opts = {.n_predict = 12};
+        rt_ids prompts[N_SIDE];
+        rt_answer answers[N_SIDE];
+        /* The second prompt takes two evaluations, the first has ended before the third. */
+        for (unsigned i = 0; i < N_SIDE; i++) {
+            prompts[i] = prompt_of(&f, i == 1 ? 600 : 20 + 5 * i, i);
+            unit_ok(rt_answer_begin(&generators[i], &prompts[i], &opts, &answers[i], &err), err);
+            ck_assert_uint_eq(answers[i].n_reused, round ? prompts[i].n - 1 : 0);
+        }
+        for (int step = 0; step < 20; step++) step_together(session, answers, logits, n_vocab);
+        for (size_t i = 0; i < N_SIDE; i++) {
+            rt_answer alone = answer_to(&f, &prompts[i], 12);
+            ck_assert(answers[i].ended);
+            ck_assert_int_eq(answers[i].finish, alone.finish);
+            check_same(&answers[i], &alone);
+            rt_answer_clear(&alone);
+            rt_answer_clear(&answers[i]);
+            rt_ids_clear(&prompts[i]);
+        }
+    }
+    for (size_t i = 0; i < N_SIDE; i++) rt_generator_clear(&generators[i]);
+    rt_session_free(session);
+    free(logits);
+    close_fixture(&f);
+}
+END_TEST
+
 int main(void) {
-    Suite *suite = suite_create("run");
+    Suite *suite = suite_create("chat");
     TCase *text = tcase_create("text"), *answers = tcase_create("answers");
     tcase_add_loop_test(text, channels_of_an_answer, 0,
                         (int)(sizeof channel_texts / sizeof channel_texts[0]));
@@ -328,6 +398,7 @@ int main(void) {
     tcase_add_test(answers, context_ends);
     tcase_add_test(answers, context_shifts);
     tcase_add_test(answers, interrupted);
+    tcase_add_test(answers, side_by_side);
     suite_add_tcase(suite, text);
     suite_add_tcase(suite, answers);
     return unit_run(suite);

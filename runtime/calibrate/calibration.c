@@ -1,0 +1,197 @@
+/* A calibrated plan: its stages, what each tensor of a stage is rounded with. */
+#include "runtime/calibrate/calibration.h"
+
+#include "libgguf/hash.h"
+#include "quant/compensate.h"
+#include "quant/imatrix.h"
+#include "quant/source.h"
+#include "runtime/calibrate/calibration_internal.h"
+#include "runtime/calibrate/calibration_keys.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#define CHUNK_TOKENS 512
+
+rt_calibration_opts rt_calibration_defaults(void) {
+    return (rt_calibration_opts){.n_samples = 16384, .damp = 0.05};
+}
+
+static gguf_code no_memory(gguf_error *err) {
+    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+}
+
+static rt_calibrate_opts calibrate_opts(const rt_calibration *c) {
+    rt_calibrate_opts opts = rt_calibrate_defaults();
+    opts.n_ctx = c->opts.n_samples < CHUNK_TOKENS ? c->opts.n_samples : CHUNK_TOKENS;
+    opts.n_chunks = (c->opts.n_samples + opts.n_ctx - 1) / opts.n_ctx;
+    opts.n_threads = c->opts.n_threads;
+    opts.bos = c->bos;
+    opts.cancel = c->opts.cancel;
+    return opts;
+}
+
+static bool is_quantised(const quant_plan_tensor *t) {
+    const gguf_type_layout *layout = gguf_type_layout_of(t->out.type);
+    return layout && layout->block_elems > 1 && t->out.type != t->source_type;
+}
+
+static uint64_t n_mats_of(const quant_plan_tensor *t) {
+    uint64_t rows = quant_rows_per_matrix(t);
+    return rows ? t->n_rows / rows : 0;
+}
+
+static void record(const rt_calibration_opts *opts, gguf_meta *meta) {
+    const char *slash = strrchr(opts->text, '/');
+    gguf_meta_set_str(meta, "ggufkit.calibration.method",
+                      gguf_str_of(opts->round ? "round" : "compensate"));
+    gguf_meta_set_str(meta, "ggufkit.calibration.dataset",
+                      gguf_str_of(slash ? slash + 1 : opts->text));
+    gguf_meta_set_u32(meta, "ggufkit.calibration.tokens", opts->n_samples);
+    gguf_meta_set_f32(meta, "ggufkit.calibration.damp", (float)opts->damp);
+    gguf_meta_set_str(meta, "ggufkit.calibration.effort",
+                      gguf_str_of(opts->best ? "best" : "fast"));
+}
+
+gguf_code rt_calibration_reserve(const rt_calibration_opts *opts, quant_plan *plan,
+                                 gguf_error *err) {
+    record(opts, plan->meta);
+    return rt_calibration_keys_reserve(plan, err);
+}
+
+gguf_code rt_calibration_plan(const rt_calibration_opts *opts, quant_plan *plan, gguf_error *err) {
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        quant_plan_tensor *t = &plan->tensors[i];
+        if (!is_quantised(t)) continue;
+        t->stage = t->tags.layer >= 0 ? (uint32_t)t->tags.layer + 1
+                                      : (t->tags.is_output ? plan->model.n_layers + 1 : 0);
+        t->calibrated = t->stage > 0;
+        t->compensate =
+            !opts->round && t->calibrated && quant_can_compensate(t->out.type, t->n_cols);
+    }
+    gguf_code code = rt_calibration_keys_set(plan, NULL, err);
+    return code ? code : quant_plan_finish(plan, err);
+}
+
+/* ---- the text ---------------------------------------------------------------------------- */
+
+static gguf_code take_text(rt_calibration *c, gguf_error *err) {
+    const rt_calibrate_opts opts = calibrate_opts(c);
+    gguf_error why = {0};
+    gguf_code code = rt_calibrate_n_chunks(c->n_tokens, &opts, &c->n_chunks, &why);
+    if (code) return gguf_fail(err, code, c->opts.text, GGUF_NO_OFFSET, "%s", why.message);
+    c->inputs_hash = rt_calibrate_hash(c->model, c->tokens, c->n_tokens, &opts);
+    if (c->n_tokens < c->opts.n_samples)
+        gguf_meta_set_u32(c->plan->meta, "ggufkit.calibration.tokens", (uint32_t)c->n_tokens);
+    return GGUF_OK;
+}
+
+gguf_code rt_calibration_new(const rt_calibration_opts *opts, rt_model *model,
+                             const int32_t *tokens, size_t n_tokens, int32_t bos, quant_plan *plan,
+                             rt_calibration **out, gguf_error *err) {
+    *out = NULL;
+    rt_calibration *c = calloc(1, sizeof *c);
+    if (!c) return no_memory(err);
+    *c = (rt_calibration){.opts = *opts,
+                          .plan = plan,
+                          .model = model,
+                          .tokens = tokens,
+                          .n_tokens = n_tokens,
+                          .bos = bos,
+                          .n_layers = plan->model.n_layers};
+    gguf_code code = take_text(c, err);
+    if (code)
+        rt_calibration_free(c);
+    else
+        *out = c;
+    return code;
+}
+
+void rt_calibration_free(rt_calibration *c) {
+    if (!c) return;
+    rt_hessians_free(c->hessians);
+    free(c->errors);
+    free(c);
+}
+
+rt_calibration_size rt_calibration_size_of(const rt_calibration *c) {
+    const rt_calibrate_opts opts = calibrate_opts(c);
+    size_t most = (size_t)opts.n_ctx * opts.n_chunks;
+    return (rt_calibration_size){c->n_chunks, opts.n_ctx, most < c->n_tokens ? most : c->n_tokens};
+}
+
+gguf_code rt_calibration_importance(rt_calibration *c, gguf_error *err) {
+    const rt_calibrate_opts opts = calibrate_opts(c);
+    quant_imatrix *im = quant_imatrix_new();
+    gguf_code code = im ? GGUF_OK : no_memory(err);
+    if (!code)
+        code = rt_calibrate_importance(c->model, c->tokens, c->n_tokens, &opts, im, NULL, err);
+    if (!code) code = quant_plan_attach_importance(c->plan, im, err);
+    quant_imatrix_free(im);
+    return code;
+}
+
+/* ---- the walk ---------------------------------------------------------------------------- */
+
+gguf_code rt_calibration_start(rt_calibration *c, const char *folder,
+                               const rt_calibration_watch *watch, gguf_error *err) {
+    rt_calibrate_opts opts = calibrate_opts(c);
+    c->errors = calloc(c->plan->n_tensors + 1, sizeof *c->errors);
+    if (!c->errors) return no_memory(err);
+    if (watch) c->watch = *watch;
+    opts.progress = c->watch.tokens;
+    opts.progress_ctx = c->watch.ctx;
+    return rt_hessians_new(c->model, c->tokens, c->n_tokens, &opts, folder, c->opts.damp,
+                           &c->hessians, err);
+}
+
+const quant_output_error *rt_calibration_errors(const rt_calibration *c) {
+    return c->errors;
+}
+
+/* ---- stages ------------------------------------------------------------------------------ */
+
+/* Importance is the Hessian's diagonal; ones for a matrix without. */
+static void fill_importance(const quant_hessian *hessian, float *imp, size_t n_cols) {
+    for (size_t i = 0; i < n_cols; i++) imp[i] = hessian ? hessian->h[i * (n_cols + 1)] : 1.0f;
+}
+
+static gguf_code set_tensor(rt_calibration *c, quant_plan_tensor *t, gguf_error *err) {
+    size_t n_mats = (size_t)n_mats_of(t), n_cols = (size_t)t->n_cols;
+    const quant_hessian **list = quant_plan_alloc(c->plan, n_mats * sizeof(quant_hessian *));
+    float *imp = quant_plan_alloc(c->plan, n_mats * n_cols * sizeof *imp);
+    if (!list || !imp) return no_memory(err);
+    for (size_t mat = 0; mat < n_mats; mat++) {
+        list[mat] = rt_hessians_find(c->hessians, t->out.name.ptr, mat);
+        if (list[mat] && list[mat]->n != n_cols) list[mat] = NULL;
+        fill_importance(list[mat], imp + mat * n_cols, n_cols);
+    }
+    t->imp = imp;
+    t->hessians = list;
+    return GGUF_OK;
+}
+
+static gguf_code provide(void *ctx, uint32_t stage, bool needed, gguf_pool *pool, gguf_error *err) {
+    rt_calibration *c = ctx;
+    gguf_code code = GGUF_OK;
+    if (stage == 0) return GGUF_OK;
+    if (c->watch.stage) c->watch.stage(c->watch.ctx, stage);
+    if (stage <= c->n_layers)
+        code = rt_hessians_next_layer(c->hessians, needed, pool, err);
+    else if (needed)
+        code = rt_hessians_head(c->hessians, pool, err);
+    for (size_t i = 0; i < c->plan->n_tensors && !code && needed; i++) {
+        quant_plan_tensor *t = &c->plan->tensors[i];
+        if (t->stage == stage && t->calibrated) code = set_tensor(c, t, err);
+    }
+    return code;
+}
+
+void rt_calibration_provide(rt_calibration *c, quant_execute_opts *opts) {
+    /* The exact number, of which the metadata has only 32 bits. */
+    opts->inputs_hash = gguf_xxh3(&c->opts.damp, sizeof c->opts.damp, c->inputs_hash);
+    opts->provide = provide;
+    opts->provide_ctx = c;
+    opts->output_error = c->errors;
+    opts->compensate.n_passes = c->opts.best ? 6 : 2;
+}

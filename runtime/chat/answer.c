@@ -1,0 +1,284 @@
+/* Evaluating a prompt after what the cache holds, and one token after the other. */
+#include "runtime/chat/answer.h"
+
+#include <inttypes.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+/* Tokens of the prompt between two reports of progress. */
+#define PROMPT_STEP 512
+/* Repacking takes as long as a dozen tokens: a short answer would not get it back. */
+#define REPACK_AFTER 16
+/* A few exchanges of a conversation, and the prompt that they share. */
+#define N_SNAPSHOTS 8
+#define MAX_ROWS    64
+
+static gguf_code out_of_memory(gguf_error *err) {
+    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+}
+
+static double now_s(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
+}
+
+void rt_answer_session_opts(const rt_hparams *hp, rt_session_opts *opts) {
+    uint32_t n_seqs = opts->n_seqs ? opts->n_seqs : 1;
+    opts->n_out = n_seqs < MAX_ROWS ? n_seqs : MAX_ROWS;
+    opts->n_snapshots = hp->n_recurrent ? N_SNAPSHOTS : 0;
+}
+
+gguf_code rt_generator_init(rt_generator *g, rt_model *model, rt_session *session, uint32_t seq,
+                            const rt_tokenizer *tok, const rt_sampler_opts *sampler,
+                            gguf_error *err) {
+    *g = (rt_generator){
+        .model = model, .session = session, .tok = tok, .seq = seq, .n_exact = SIZE_MAX};
+    return rt_generator_set_sampler(g, sampler, err);
+}
+
+void rt_generator_clear(rt_generator *g) {
+    rt_ids_clear(&g->past);
+    rt_sampler_free(g->sampler);
+}
+
+gguf_code rt_generator_set_sampler(rt_generator *g, const rt_sampler_opts *opts, gguf_error *err) {
+    rt_sampler *sampler;
+    gguf_code code = rt_sampler_new(opts, rt_model_hparams(g->model)->n_vocab, &sampler, err);
+    if (code) return code;
+    rt_sampler_free(g->sampler);
+    g->sampler = sampler;
+    return GGUF_OK;
+}
+
+const char *rt_finish_name(rt_finish finish) {
+    static const char *const names[] = {"stop", "length", "interrupted"};
+    return names[finish];
+}
+
+void rt_answer_clear(rt_answer *a) {
+    rt_text_stream_clear(&a->text);
+    rt_text_stream_clear(&a->reasoning);
+    rt_ids_clear(&a->ids);
+}
+
+/* ---- the cache --------------------------------------------------------------------------- */
+
+static gguf_code append_ids(rt_ids *ids, const int32_t *more, size_t n, gguf_error *err) {
+    if (ids->n + n > ids->room) {
+        size_t room = 2 * (ids->n + n);
+        void *grown = realloc(ids->data, room * sizeof *ids->data);
+        if (!grown) return out_of_memory(err);
+        ids->data = grown;
+        ids->room = room;
+    }
+    memcpy(ids->data + ids->n, more, n * sizeof *more);
+    ids->n += n;
+    return GGUF_OK;
+}
+
+static void forget(rt_generator *g) {
+    uint32_t n_kept;
+    rt_seq_truncate(g->session, g->seq, 0, &n_kept, NULL);
+    g->past.n = 0;
+}
+
+/* Keep what the cache and the prompt have in common, at least one token of the prompt less: its
+ * logits are wanted. Layers with a window may have passed that position; then nothing is kept.
+ * Layers with a state may go back further; then less is. */
+static size_t keep_common(rt_generator *g, const rt_ids *prompt) {
+    size_t n = 0, most = g->past.n < g->n_exact ? g->past.n : g->n_exact;
+    while (n < most && n + 1 < prompt->n && g->past.data[n] == prompt->data[n]) n++;
+    g->n_exact = SIZE_MAX;
+    uint32_t n_kept;
+    if (rt_seq_truncate(g->session, g->seq, (uint32_t)n, &n_kept, NULL)) forget(g);
+    return g->past.n = rt_seq_n_past(g->session, g->seq);
+}
+
+/* Drop the older half of a full context, but for its first page. False: it is too small. */
+static bool shift(rt_answer *a, gguf_code *code, gguf_error *err) {
+    rt_generator *g = a->generator;
+    uint32_t n_pages = rt_seq_n_past(g->session, g->seq) / RT_PAGE_TOKENS;
+    uint32_t first = RT_PAGE_TOKENS, n = n_pages / 2 * RT_PAGE_TOKENS;
+    if (n_pages < 2) return false;
+    *code = rt_seq_shift(g->session, g->seq, first, n, err);
+    if (*code) {
+        forget(g);
+        return false;
+    }
+    g->n_exact = first;
+    memmove(g->past.data + first, g->past.data + first + n,
+            (g->past.n - first - n) * sizeof *g->past.data);
+    g->past.n -= n;
+    a->n_shifted += n;
+    return true;
+}
+
+/* ---- text -------------------------------------------------------------------------------- */
+
+static void add_text(rt_answer *a, int32_t id) {
+    const rt_tokenizer *tok = a->generator->tok;
+    gguf_str part = rt_token_text(tok, id);
+    rt_channel what = rt_channels_next(&a->channels, part, rt_token_is_special(tok, id));
+    if (what == RT_CHANNEL_REASONING && !a->opts.show_special)
+        rt_text_stream_add(&a->reasoning, part.ptr, part.len);
+    if (what != RT_CHANNEL_ANSWER && !a->opts.show_special) return;
+    bool trim = a->opts.trim && a->text.text.len == 0 && a->text.n_pending == 0;
+    while (trim && part.len && *part.ptr == ' ') part.ptr++, part.len--;
+    rt_text_stream_add(&a->text, part.ptr, part.len);
+}
+
+static void show(rt_answer *a, bool ended) {
+    gguf_str thought = rt_text_stream_take(&a->reasoning, ended);
+    if (a->opts.show && thought.len) a->opts.show(a->opts.ctx, thought, true);
+    gguf_str part = rt_text_stream_take(&a->text, ended);
+    if (a->opts.show && part.len) a->opts.show(a->opts.ctx, part, false);
+}
+
+/* ---- the course of an answer ------------------------------------------------------------- */
+
+static bool interrupted(const rt_answer *a) {
+    return a->opts.cancel && atomic_load(a->opts.cancel);
+}
+
+static bool reads_prompt(const rt_answer *a) {
+    return a->n_read < a->n_prompt;
+}
+
+static void report_progress(const rt_answer *a, size_t n_read) {
+    if (a->opts.progress)
+        a->opts.progress(a->opts.ctx, n_read - a->n_reused, a->n_prompt - a->n_reused);
+}
+
+gguf_code rt_answer_end(rt_answer *a, rt_finish finish, gguf_error *err) {
+    if (a->ended) return GGUF_OK;
+    a->ended = true;
+    a->finish = finish;
+    if (reads_prompt(a)) {
+        report_progress(a, a->n_prompt);
+        a->prompt_s = now_s() - a->started_s;
+    } else {
+        a->generation_s = now_s() - a->started_s - a->prompt_s - a->repack_s;
+    }
+    rt_text_stream_end(&a->reasoning);
+    rt_text_stream_end(&a->text);
+    show(a, true);
+    return a->text.text.code || a->reasoning.text.code ? out_of_memory(err) : GGUF_OK;
+}
+
+static gguf_code check_prompt(const rt_generator *g, const rt_ids *prompt, gguf_error *err) {
+    uint32_t n_ctx = rt_session_n_ctx(g->session);
+    if (prompt->n == 0)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "the prompt is empty");
+    if (prompt->n <= n_ctx) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     "the prompt takes %zu tokens, the context holds %" PRIu32, prompt->n, n_ctx);
+}
+
+gguf_code rt_answer_begin(rt_generator *g, const rt_ids *prompt, const rt_answer_opts *opts,
+                          rt_answer *out, gguf_error *err) {
+    *out = (rt_answer){.generator = g, .opts = *opts, .prompt = prompt, .started_s = now_s()};
+    rt_text_stream_init(&out->text, opts->stops, opts->n_stops);
+    rt_text_stream_init(&out->reasoning, NULL, 0);
+    gguf_code code = check_prompt(g, prompt, err);
+    if (code) return code;
+    out->n_prompt = prompt->n;
+    out->n_read = out->n_reused = keep_common(g, prompt);
+    return GGUF_OK;
+}
+
+static rt_span next_of_prompt(const rt_answer *a) {
+    size_t left = a->n_prompt - a->n_read, n = left < PROMPT_STEP ? left : PROMPT_STEP;
+    return (rt_span){a->generator->seq, a->prompt->data + a->n_read, n,
+                     n == left ? RT_LOGITS_LAST : RT_LOGITS_NONE};
+}
+
+gguf_code rt_answer_next(rt_answer *a, rt_span *span, gguf_error *err) {
+    rt_generator *g = a->generator;
+    gguf_code code = GGUF_OK;
+    if (interrupted(a)) return rt_answer_end(a, RT_FINISH_INTERRUPTED, err);
+    if (reads_prompt(a)) {
+        report_progress(a, a->n_read);
+        *span = next_of_prompt(a);
+        return append_ids(&g->past, span->tokens, span->n, err);
+    }
+    bool full = rt_seq_n_past(g->session, g->seq) >= rt_session_n_ctx(g->session);
+    if (full && !(a->opts.shift && shift(a, &code, err))) {
+        a->context_full = true;
+        return code ? code : rt_answer_end(a, RT_FINISH_LENGTH, err);
+    }
+    *span = (rt_span){g->seq, &a->chosen, 1, RT_LOGITS_LAST};
+    return append_ids(&g->past, &a->chosen, 1, err);
+}
+
+static gguf_code choose(rt_answer *a, const float *logits, gguf_error *err) {
+    const rt_generator *g = a->generator;
+    if (a->ids.n >= a->opts.n_predict) return rt_answer_end(a, RT_FINISH_LENGTH, err);
+    if (interrupted(a)) return rt_answer_end(a, RT_FINISH_INTERRUPTED, err);
+    int32_t id = rt_sampler_next(g->sampler, logits);
+    if (id < 0) return gguf_fail(err, GGUF_E_NONFINITE, NULL, GGUF_NO_OFFSET, "no logit is finite");
+    if (a->first_s == 0) a->first_s = now_s() - a->started_s;
+    if (rt_tokenizer_is_end(g->tok, id)) return rt_answer_end(a, RT_FINISH_STOP, err);
+    gguf_code code = append_ids(&a->ids, &id, 1, err);
+    if (code) return code;
+    a->chosen = id;
+    add_text(a, id);
+    show(a, false);
+    if (a->text.stopped) return rt_answer_end(a, RT_FINISH_STOP, err);
+    return a->ids.n < a->opts.n_predict ? GGUF_OK : rt_answer_end(a, RT_FINISH_LENGTH, err);
+}
+
+gguf_code rt_answer_take(rt_answer *a, const float *logits, gguf_error *err) {
+    rt_generator *g = a->generator;
+    size_t wanted = g->past.n;
+    bool was_prompt = reads_prompt(a);
+    g->past.n = rt_seq_n_past(g->session, g->seq);
+    if (was_prompt) a->n_read = g->past.n;
+    if (g->past.n < wanted) return rt_answer_end(a, RT_FINISH_INTERRUPTED, err);
+    if (reads_prompt(a)) return GGUF_OK;
+    if (was_prompt) {
+        report_progress(a, a->n_prompt);
+        a->prompt_s = now_s() - a->started_s;
+        rt_sampler_forget(g->sampler);
+    }
+    return choose(a, logits, err);
+}
+
+/* ---- a whole answer ---------------------------------------------------------------------- */
+
+static gguf_code repack(rt_answer *a, gguf_error *err) {
+    rt_generator *g = a->generator;
+    double start = now_s();
+    g->repack = false;
+    gguf_code code = rt_model_repack(g->model, g->n_threads, a->opts.cancel, err);
+    a->repack_s = now_s() - start;
+    return code;
+}
+
+static gguf_code step(rt_answer *a, float *logits, gguf_error *err) {
+    rt_generator *g = a->generator;
+    rt_span span;
+    gguf_error own = {0};
+    gguf_code code = GGUF_OK;
+    if (g->repack && a->ids.n == REPACK_AFTER) code = repack(a, err);
+    if (!code) code = rt_answer_next(a, &span, err);
+    if (code || a->ended) return code;
+    gguf_code evaluated = rt_session_eval_spans(g->session, &span, 1, logits, &own);
+    code = rt_answer_take(a, logits, err);
+    if (evaluated == GGUF_OK || evaluated == GGUF_E_CANCELLED) return code;
+    if (err) *err = own;
+    return evaluated;
+}
+
+gguf_code rt_generator_answer(rt_generator *g, const rt_ids *prompt, const rt_answer_opts *opts,
+                              rt_answer *out, gguf_error *err) {
+    gguf_code code = rt_answer_begin(g, prompt, opts, out, err);
+    if (code) return code;
+    float *logits = malloc(rt_model_hparams(g->model)->n_vocab * sizeof *logits);
+    if (!logits) code = out_of_memory(err);
+    while (!code && !out->ended) code = step(out, logits, err);
+    free(logits);
+    gguf_code ended = rt_answer_end(out, RT_FINISH_LENGTH, code ? NULL : err);
+    return code ? code : ended;
+}
