@@ -155,39 +155,37 @@ void rt_forward_angles(rt_session *session) {
 /* ---- output ------------------------------------------------------------------------------------
  */
 
-/* Normed rows of the stream, at the front of layout.h or layout.out. */
-static rt_off output_rows(rt_session *session, const uint32_t *rows, size_t n) {
-    const rt_layout *at = &session->layout;
-    session->backend->ops->gather(session->backend, at->x, rows, n, session->model->hparams.n_embd,
-                                  at->out);
-    return rt_op_norm(session, &session->model->output_norm, at->out, n, at->h);
-}
-
-static void output_logits(rt_session *session, const uint32_t *rows, size_t n, float *logits) {
+/* Logits of n normed rows at `in`. */
+static void output_logits(rt_session *session, rt_off in, size_t n, float *logits) {
     const rt_hparams *hp = &session->model->hparams;
-    rt_off in = output_rows(session, rows, n), out = session->layout.logits;
-    rt_op_input(session, in, n, hp->n_embd);
-    rt_op_multiply(session, &session->model->output, out);
+    rt_backend *backend = session->backend;
+    rt_off out = session->layout.logits;
+    backend->ops->set_input(backend, in, n, hp->n_embd);
+    backend->ops->matmul(backend, &session->model->output, out);
     rt_op_scale_softcap(session, out, hp->logit_factor, hp->logit_cap, 0, n, hp->n_vocab);
-    session->backend->ops->read(session->backend, out, n * hp->n_vocab * sizeof *logits, logits);
+    backend->ops->read(backend, out, n * hp->n_vocab * sizeof *logits, logits);
 }
 
 void rt_forward_output(rt_session *session, size_t n_out, float *logits) {
-    const rt_hparams *hp = &session->model->hparams;
-    const uint32_t *rows = session->out_rows;
+    const rt_model *model = session->model;
+    const rt_hparams *hp = &model->hparams;
+    const rt_layout *at = &session->layout;
+    rt_backend *backend = session->backend;
     if (n_out == 0) return;
-    if (rt_model_is_embedder(session->model)) {
-        rt_off in = output_rows(session, rows, n_out);
-        session->backend->ops->read(session->backend, in, n_out * hp->n_embd * sizeof *logits,
-                                    logits);
+    backend->ops->gather(backend, at->x, session->out_rows, n_out, hp->n_embd, at->out);
+    rt_off in = rt_op_norm(session, &model->output_norm, at->out, n_out, at->h);
+    if (rt_model_is_embedder(model)) {
+        backend->ops->read(backend, in, n_out * hp->n_embd * sizeof *logits, logits);
         return;
     }
+    rt_op_input(session, in, n_out, hp->n_embd);
+    rt_op_show(session, &model->output);
     /* Slices of about the same size: a product of many rows may take another form than that of a
      * few. */
-    size_t n_slices = (n_out + session->layout.n_out - 1) / session->layout.n_out;
+    size_t n_slices = (n_out + at->n_out - 1) / at->n_out;
     for (size_t i = 0; i < n_slices; i++) {
         size_t first = n_out * i / n_slices, n = n_out * (i + 1) / n_slices - first;
-        output_logits(session, rows + first, n, logits + first * hp->n_vocab);
+        output_logits(session, rt_op_at(in, first * hp->n_embd), n, logits + first * hp->n_vocab);
     }
 }
 

@@ -17,7 +17,7 @@ static bool is_hooked(const rt_session *session, const rt_weight *weight) {
     return session->hook && weight->name.len;
 }
 
-static void call_hook(rt_session *session, const rt_weight *weight) {
+void rt_op_show(rt_session *session, const rt_weight *weight) {
     if (!is_hooked(session, weight)) return;
     const rt_product product = {.weight = weight->name,
                                 .rows = input_rows(session),
@@ -67,7 +67,7 @@ void rt_op_input(rt_session *session, rt_off x, size_t n, size_t n_cols) {
 }
 
 void rt_op_multiply(rt_session *session, const rt_weight *weight, rt_off out) {
-    call_hook(session, weight);
+    rt_op_show(session, weight);
     session->backend->ops->matmul(session->backend, weight, out);
 }
 

@@ -12,6 +12,8 @@ static inline rt_off rt_op_at(rt_off x, uint64_t i) {
 
 /* Set the n rows that the next products multiply. */
 void rt_op_input(rt_session *session, rt_off x, size_t n, size_t n_cols);
+/* Let the hook see a product of the input, which then is carried out in slices. */
+void rt_op_show(rt_session *session, const rt_weight *weight);
 /* Multiply; the hook is called first. */
 void rt_op_multiply(rt_session *session, const rt_weight *weight, rt_off out);
 void rt_op_multiply_experts(rt_session *session, const rt_weight *weight,

@@ -128,7 +128,8 @@ static gguf_code set_mapped(const setting *s, const json_t *value, gguf_error *e
     const char *text = json_string_value(value);
     for (size_t i = 0; i < s->key->map.n && text; i++) {
         const rt_scalar *entry = &s->key->map.list[i];
-        bool counts = entry->kind == RT_SCALAR_NUMBER && entry->number >= 0;
+        bool counts = entry->kind == RT_SCALAR_NUMBER && entry->number >= 0 &&
+                      entry->number <= UINT32_MAX && entry->number == floor(entry->number);
         if (counts && strcmp(entry->name, text) == 0)
             return set_u32(s, (uint64_t)entry->number, err);
     }

@@ -6,6 +6,7 @@
 #include "tests/unit/unit.h"
 
 #include <math.h>
+#include <signal.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -389,7 +390,7 @@ static void read_files(const char *path, unsigned char *bytes[2], size_t n[2]) {
 
 static void check_no_journals(const char *path) {
     char journal[600];
-    for (int part = 0; part < 5; part++) {
+    for (int part = 0; part < 7; part++) {
         snprintf(journal, sizeof journal, part ? "%s.part.journal-%d" : "%s.part.journal", path,
                  part);
         ck_assert_int_ne(access(journal, F_OK), 0);
@@ -408,8 +409,10 @@ START_TEST(several_processes_share_a_plan) {
     build_large(&plan, numbers);
     const char *path = unit_temp("parts.gguf");
     opts.loss = whole;
-    for (uint32_t n_parts = 1; n_parts <= 5; n_parts += 1 + n_parts % 2) {
-        pid_t children[5];
+    static const uint32_t counts[] = {1, 2, 3, 7};
+    for (size_t i = 0; i < sizeof counts / sizeof counts[0]; i++) {
+        uint32_t n_parts = counts[i];
+        pid_t children[7];
         quant_job *job = NULL;
         gguf_pool *pool;
         err = (gguf_error){0};
@@ -435,6 +438,53 @@ START_TEST(several_processes_share_a_plan) {
         check_files(path, expected, n);
         ck_assert_mem_eq(parts, whole, sizeof whole);
     }
+    free(expected[0]);
+    free(expected[1]);
+    free(numbers);
+    quant_plan_clear(&plan);
+}
+END_TEST
+
+/* As kill -9 would, once something was written. */
+static void die_after_some(void *ctx, uint64_t done, uint64_t total) {
+    (void)ctx;
+    if (done > 0 && done < total) raise(SIGKILL);
+}
+
+/* One of the processes is killed and started again: it goes on where it was, and nothing shows. */
+START_TEST(a_killed_part_starts_again) {
+    float *numbers = malloc(2000 * 512 * sizeof *numbers);
+    unsigned char *expected[2];
+    size_t n[2];
+    int status;
+    gguf_error err = {0};
+    gguf_pool *pool;
+    quant_plan plan;
+    quant_job *job = NULL;
+    quant_execute_opts opts = quant_execute_defaults();
+    build_large(&plan, numbers);
+    const char *path = unit_temp("killed.gguf");
+    unit_ok(execute(&plan, path, 1, 64 << 20, &err), err);
+    read_files(path, expected, n);
+    opts.resume = true;
+    unit_ok(quant_job_open(&plan, path, 0, 3, &opts, &job, &err), err);
+    quant_execute_opts doomed = opts;
+    doomed.progress = die_after_some;
+    pid_t victim = fork_part(&plan, path, 1, 3, &doomed),
+          other = fork_part(&plan, path, 2, 3, &opts);
+    unit_ok(run_part(&plan, path, 0, 3, &opts, &job, &err), err);
+    ck_assert_int_eq(waitpid(other, &status, 0), other);
+    ck_assert_int_eq(status, 0);
+    ck_assert_int_eq(waitpid(victim, &status, 0), victim);
+    ck_assert(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
+    victim = fork_part(&plan, path, 1, 3, &opts);
+    ck_assert_int_eq(waitpid(victim, &status, 0), victim);
+    ck_assert_int_eq(status, 0);
+    unit_ok(gguf_pool_new(1, &pool, &err), err);
+    unit_ok(quant_job_commit(job, pool, &err), err);
+    check_files(path, expected, n);
+    check_no_journals(path);
+    gguf_pool_free(pool);
     free(expected[0]);
     free(expected[1]);
     free(numbers);
@@ -853,6 +903,7 @@ int main(void) {
     tcase_add_test(tests, other_threads_and_memory_go_on);
     tcase_add_test(tests, other_inputs_do_not_go_on);
     tcase_add_test(tests, several_processes_share_a_plan);
+    tcase_add_test(tests, a_killed_part_starts_again);
     tcase_add_test(tests, parts_are_missed_and_found_again);
     tcase_add_test(tests, torn_journals_are_read_up_to_the_tear);
     tcase_add_test(tests, plans_are_split);

@@ -404,6 +404,39 @@ START_TEST(hook_sees_every_product) {
 }
 END_TEST
 
+/* More rows of logits than are computed at once: the hook still sees all of them in one call, and
+ * they are those of single tokens. */
+START_TEST(logits_in_slices) {
+    enum { N = 150 };
+    gguf_error err = {0};
+    seen s = {0};
+    unit_reference ref = unit_reference_of("models/llama");
+    rt_model *model = unit_model("models/llama", GGUF_TYPE_Q8_0);
+    size_t n_vocab = rt_model_hparams(model)->n_vocab;
+    rt_session_opts opts = exact_opts();
+    int32_t tokens[N];
+    float *logits = malloc(N * n_vocab * sizeof *logits), *one = malloc(n_vocab * sizeof *one);
+    rt_session *session;
+    for (size_t i = 0; i < N; i++) tokens[i] = ref.tokens[i % ref.n];
+    opts.n_ctx = opts.n_batch = N;
+    unit_ok(rt_session_new(model, &opts, &session, &err), err);
+    unit_ok(rt_session_set_hook(session, count_call, &s, &err), err);
+    unit_ok(rt_session_eval(session, tokens, N, RT_LOGITS_ALL, logits, &err), err);
+    ck_assert_uint_eq(s.n_output, 1);
+    unit_ok(rt_session_set_hook(session, NULL, NULL, &err), err);
+    rt_session_reset(session);
+    for (size_t i = 0; i < N; i++) {
+        unit_ok(rt_session_eval(session, &tokens[i], 1, RT_LOGITS_LAST, one, &err), err);
+        ck_assert_mem_eq(one, logits + i * n_vocab, n_vocab * sizeof *one);
+    }
+    rt_session_free(session);
+    free(logits);
+    free(one);
+    rt_model_close(model);
+    unit_reference_clear(&ref);
+}
+END_TEST
+
 /* What is not a number is no distance, wherever it stands. */
 START_TEST(distances_keep_nan) {
     const float plain[] = {1, 2, 3};
@@ -422,6 +455,7 @@ int main(void) {
     Suite *suite = suite_create("runtime_logits");
     TCase *tc = tcase_create("logits");
     tcase_set_timeout(tc, 300);
+    tcase_add_test(tc, logits_in_slices);
     tcase_add_loop_test(tc, reference_logits, 0, N_FIXTURES);
     tcase_add_loop_test(tc, reference_logits_of_formats, 0, N_FORMATS);
     tcase_add_loop_test(tc, batches_and_threads, 0, N_FIXTURES);
