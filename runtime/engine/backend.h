@@ -103,6 +103,16 @@ typedef struct rt_grouping {
     uint32_t n_share;
 } rt_grouping;
 
+/* The gated delta rule (arXiv 2412.06464): with q and k of length 1, q / sqrt(n_state),
+ * decay = exp(a softplus(alpha + dt_bias)) and beta = sigmoid(beta) a head's state
+ * S [n_state values][n_state] becomes decay S, then S + beta (v - S k) k, and y = S q. */
+typedef struct rt_gated_delta {
+    uint32_t n_head, n_head_k, n_state; /* value heads; key heads, which they share */
+    bool tiled; /* value head j has key head j % n_head_k, and rows of `ba` are all betas, then all
+                   alphas; otherwise j / (n_head / n_head_k), and those of each key head */
+    const float *a, *dt_bias; /* [n_head] */
+} rt_gated_delta;
+
 typedef struct rt_backend rt_backend;
 
 typedef struct rt_backend_ops {
@@ -198,6 +208,12 @@ typedef struct rt_backend_ops {
     void (*mamba2)(rt_backend *backend, const rt_mamba2 *mamba2, const rt_state_layer *state,
                    const rt_batch *batch, rt_off x, size_t x_stride, rt_off dt, size_t dt_stride,
                    rt_off y);
+    /* x  [n] rows: q [n_head_k][n_state], k the same, v [n_head][n_state], x_stride apart
+     * ba [n][2 * n_head]
+     * y  [n][n_head * n_state] */
+    void (*gated_delta)(rt_backend *backend, const rt_gated_delta *delta,
+                        const rt_state_layer *state, const rt_batch *batch, rt_off x,
+                        size_t x_stride, rt_off ba, rt_off y);
 } rt_backend_ops;
 
 struct rt_backend {

@@ -31,13 +31,39 @@ static void norm_heads(rt_session *session, const rt_norm_weights *norm, rt_off 
     rt_op_norm(session, norm, x, session->batch.n * n_parts, x);
 }
 
+/* Queries and, where a gate lies behind each head's query, those apart. */
+static void project_queries(rt_session *session, uint32_t layer) {
+    const rt_weight *weight = &session->model->layers[layer].attn_q;
+    const rt_layer_hparams *of = &session->model->hparams.layers[layer];
+    const rt_layout *at = &session->layout;
+    size_t n_rows = session->batch.n * of->n_head;
+    uint32_t dim = of->head_dim_k;
+    if (!session->model->hparams.gated_queries) {
+        rt_op_multiply(session, weight, at->q);
+        return;
+    }
+    rt_op_multiply(session, weight, at->q_gated);
+    rt_op_copy(session, at->q_gated, 2 * (size_t)dim, n_rows, dim, at->q, dim);
+    rt_op_copy(session, rt_op_at(at->q_gated, dim), 2 * (size_t)dim, n_rows, dim, at->gates, dim);
+}
+
+/* Attention's result times the sigmoid of its gates. Returns where it lies. */
+static rt_off gate_heads(rt_session *session, uint32_t layer) {
+    const rt_layer_hparams *of = &session->model->hparams.layers[layer];
+    const rt_layout *at = &session->layout;
+    if (!session->model->hparams.gated_queries) return at->heads;
+    session->backend->ops->activate(session->backend, RT_ACT_SIGMOID, at->gates, at->heads,
+                                    session->batch.n, (size_t)of->n_head * of->head_dim_v);
+    return at->gates;
+}
+
 static void project(rt_session *session, uint32_t layer, rt_off in) {
     const rt_layer *l = &session->model->layers[layer];
     const rt_layer_hparams *of = &session->model->hparams.layers[layer];
     const rt_layout *at = &session->layout;
     uint32_t n_q = of->n_head * of->head_dim_k, n_k = of->n_head_kv * of->head_dim_k;
     rt_op_input(session, in, session->batch.n, session->model->hparams.n_embd);
-    rt_op_multiply(session, &l->attn_q, at->q);
+    project_queries(session, layer);
     rt_op_multiply(session, &l->attn_k, at->k);
     rt_op_multiply(session, &l->attn_v, at->v);
     clamp(session, at->q, n_q);
@@ -57,6 +83,7 @@ void rt_block_attention(rt_session *session, uint32_t layer, rt_off in) {
     rt_op_rope(session, layer, at->k, of->n_head_kv, of->head_dim_k);
     session->backend->ops->kv_store(session->backend, &kv, &session->batch, at->k, at->v);
     rt_block_attend(session, layer, &kv, at->q);
-    rt_op_input(session, at->heads, session->batch.n, (size_t)of->n_head * of->head_dim_v);
+    rt_op_input(session, gate_heads(session, layer), session->batch.n,
+                (size_t)of->n_head * of->head_dim_v);
     rt_op_multiply(session, &l->attn_output, at->out);
 }

@@ -98,7 +98,7 @@ static gguf_code place_layers(const rt_hparams *hp, const rt_session_opts *opts,
         out->layers[i].place = i >= n_first;
         if (mixer == RT_MIXER_ATTENTION || mixer == RT_MIXER_LATENT)
             code = place_rows(hp, i, opts->kv_type, out, err);
-        else if (mixer == RT_MIXER_MAMBA2)
+        else if (rt_mixer_has_state(mixer))
             place_state(hp, i, out);
     }
     return code;
@@ -186,6 +186,8 @@ static void layout_attention(const rt_hparams *hp, rt_layout *out, uint64_t *end
     out->k = reserve(end, n, w.k);
     out->v = reserve(end, n, w.v);
     out->heads = reserve_input(out, end, n, w.heads);
+    out->q_gated = reserve(end, hp->gated_queries ? n : 0, 2 * w.q);
+    out->gates = reserve_input(out, end, hp->gated_queries ? n : 0, w.heads);
     if (hp->kv_lora_rank == 0) return;
     uint64_t plain = max_u64(hp->qk_nope_head_dim, hp->v_head_dim);
     out->q_heads = reserve(end, n, (uint64_t)hp->n_head * (hp->qk_nope_head_dim + hp->n_rot));
@@ -199,6 +201,7 @@ static void layout_recurrent(const rt_hparams *hp, rt_layout *out, uint64_t *end
     out->ssm_in = reserve(end, n, rt_ssm_in_dim(hp));
     out->ssm_z = reserve_input(out, end, n, hp->ssm_d_inner);
     out->ssm_out = reserve(end, n, hp->ssm_d_inner);
+    out->ssm_ba = reserve(end, n, UINT64_C(2) * hp->ssm_dt_rank);
 }
 
 static void layout_ffn(const rt_hparams *hp, rt_layout *out, uint64_t *end) {

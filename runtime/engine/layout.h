@@ -57,6 +57,8 @@ typedef struct rt_layout {
     rt_off out;     /* [n_embd] what a block adds to the stream */
     rt_off q, k, v; /* all heads side by side */
     rt_off heads;   /* [n_head * head_dim_v] attention's result */
+    rt_off q_gated; /* [n_head][2 * head_dim_k] queries with their gates, */
+    rt_off gates;   /* [n_head * head_dim_k] and those alone */
 
     /* Latent attention. */
     rt_off q_heads; /* [n_head][qk_nope_head_dim + n_rot] queries before they are absorbed */
@@ -67,6 +69,7 @@ typedef struct rt_layout {
     rt_off ssm_in;  /* [ssm_in_dim] what the input projection makes */
     rt_off ssm_z;   /* [ssm_d_inner] the gate */
     rt_off ssm_out; /* [ssm_d_inner] what the scan makes */
+    rt_off ssm_ba;  /* [2 * ssm_dt_rank] of the gated delta rule: see rt_gated_delta */
 
     rt_off gate, up; /* [n_ff or n_ff_shared] */
 

@@ -16,6 +16,7 @@ typedef enum rt_activation {
     RT_ACT_GELU_TANH,
     RT_ACT_GELU_ERF,
     RT_ACT_RELU_SQUARED,
+    RT_ACT_SIGMOID,       /* of gates, not between projections */
     RT_ACT_SWIGLU_CLAMPED /* min(g, 7) sigmoid(1.702 g) (clamp(up, 7) + 1); needs a gate */
 } rt_activation;
 
@@ -23,8 +24,9 @@ typedef enum rt_activation {
 typedef enum rt_mixer {
     RT_MIXER_NONE,
     RT_MIXER_ATTENTION,
-    RT_MIXER_LATENT, /* attention over one latent row for all heads */
-    RT_MIXER_MAMBA2  /* a recurrent state */
+    RT_MIXER_LATENT,     /* attention over one latent row for all heads */
+    RT_MIXER_MAMBA2,     /* a recurrent state, Mamba 2's */
+    RT_MIXER_GATED_DELTA /* a recurrent state, that of the gated delta rule */
 } rt_mixer;
 
 /* How router logits become weights of experts. Values as in expert_gating_func. */
@@ -38,6 +40,8 @@ typedef enum rt_gating {
  * docs/runtime.md explains them. */
 typedef struct rt_arch_compute {
     rt_mixer recurrent; /* of layers without attention heads; RT_MIXER_NONE: there are none */
+    bool gated_queries; /* attn_q has a gate behind each head's query; attention's result is
+                           multiplied with its sigmoid */
     bool single_mixer;  /* a layer is attention, or recurrent, or a feed-forward block */
     rt_norm norm;
     rt_rope rope;

@@ -17,8 +17,11 @@ static const flag_name activations[] = {{"silu", RT_ACT_SILU},
                                         {"relu_squared", RT_ACT_RELU_SQUARED},
                                         {"swiglu_clamped", RT_ACT_SWIGLU_CLAMPED},
                                         {NULL, 0}};
-static const flag_name recurrents[] = {
-    {"none", RT_MIXER_NONE}, {"mamba2", RT_MIXER_MAMBA2}, {NULL, 0}};
+static const flag_name recurrents[] = {{"none", RT_MIXER_NONE},
+                                       {"mamba2", RT_MIXER_MAMBA2},
+                                       {"gated_delta", RT_MIXER_GATED_DELTA},
+                                       {NULL, 0}};
+static const flag_name query_gates[] = {{"none", false}, {"per_head", true}, {NULL, 0}};
 static const flag_name mixers[] = {{"with_ffn", false}, {"single", true}, {NULL, 0}};
 static const flag_name residuals[] = {{"sequential", false}, {"parallel", true}, {NULL, 0}};
 static const flag_name outputs[] = {{"logits", false}, {"hidden", true}, {NULL, 0}};
@@ -73,6 +76,7 @@ static void read_flags(flag_reader *r, rt_arch_compute *c) {
     c->activation = (rt_activation)read_flag(r, "activation", activations, c->activation, true);
     c->recurrent = (rt_mixer)read_flag(r, "recurrent", recurrents, c->recurrent, false);
     c->single_mixer = read_flag(r, "layers", mixers, c->single_mixer, false);
+    c->gated_queries = read_flag(r, "query_gate", query_gates, c->gated_queries, false);
     c->parallel = read_flag(r, "residual", residuals, c->parallel, false);
     c->hidden_output = read_flag(r, "output", outputs, c->hidden_output, false);
     c->embeddings_by_width =

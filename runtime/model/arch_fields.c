@@ -65,6 +65,7 @@ static const gguf_yaml_field compute_fields[] = {
     {"activation", .form = GGUF_YAML_TEXT},
     {"recurrent", .form = GGUF_YAML_TEXT},
     {"layers", .form = GGUF_YAML_TEXT},
+    {"query_gate", .form = GGUF_YAML_TEXT},
     {"residual", .form = GGUF_YAML_TEXT},
     {"output", .form = GGUF_YAML_TEXT},
     {"embedding_scale", .form = GGUF_YAML_TEXT},

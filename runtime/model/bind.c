@@ -202,7 +202,9 @@ static unsigned parts_of_mixer(const rt_hparams *hp, rt_mixer mixer) {
         return 1u << RT_PART_ATTENTION | 1u << RT_PART_LATENT |
                1u << (hp->q_lora_rank ? RT_PART_LATENT_Q : RT_PART_DIRECT_Q);
     case RT_MIXER_MAMBA2:
-        return 1u << RT_PART_RECURRENT;
+        return 1u << RT_PART_RECURRENT | 1u << RT_PART_MAMBA2;
+    case RT_MIXER_GATED_DELTA:
+        return 1u << RT_PART_RECURRENT | 1u << RT_PART_DELTA;
     default:
         return 0;
     }
@@ -337,13 +339,23 @@ static gguf_code check_norms(const binder *b) {
     return GGUF_OK;
 }
 
+/* Betas and alphas of the gated delta rule: together, or one tensor each. */
+static gguf_code check_delta(const binder *b, const char *prefix, const rt_layer *l) {
+    if (!l->ssm_qkv.data || l->ssm_ba.data) return GGUF_OK;
+    if (!l->ssm_beta.data) return fail_missing(b, prefix, "ssm_beta");
+    return l->ssm_alpha.data ? GGUF_OK : fail_missing(b, prefix, "ssm_alpha");
+}
+
 static gguf_code check_gates(const binder *b) {
     const rt_model *model = b->model;
     bool gated = rt_arch_compute_of(model->arch)->activation == RT_ACT_SWIGLU_CLAMPED;
     char prefix[32];
-    for (uint32_t i = 0; i < model->hparams.n_layer && gated; i++) {
+    for (uint32_t i = 0; i < model->hparams.n_layer; i++) {
         const rt_layer *l = &model->layers[i];
         snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);
+        gguf_code code = check_delta(b, prefix, l);
+        if (code) return code;
+        if (!gated) continue;
         if (l->router.data ? !l->gate_exps.data : l->ffn_up.data && !l->ffn_gate.data)
             return fail_missing(b, prefix, l->router.data ? "ffn_gate_exps" : "ffn_gate");
     }

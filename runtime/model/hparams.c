@@ -226,13 +226,24 @@ static rt_mixer mixer_of(const key_reader *r, const rt_hparams *hp, const rt_lay
     return r->compute->single_mixer && l->n_ff ? RT_MIXER_NONE : r->compute->recurrent;
 }
 
+/* Layers without attention, in families that say so by flags or an interval. */
+static rt_layers flagged_recurrent(key_reader *r, const rt_hparams *hp) {
+    rt_layers none = {{0}};
+    if (r->compute->recurrent != RT_MIXER_GATED_DELTA) return none;
+    uint32_t interval = read_count(r, "full_attention_interval", 4, 1, RT_MAX_LAYERS);
+    return read_layers(r, "attention.recurrent_layers", hp->n_layer,
+                       all_but_every(hp->n_layer, interval));
+}
+
 static void fill_layers(key_reader *r, rt_hparams *hp) {
+    rt_layers flagged = flagged_recurrent(r, hp);
     for (uint32_t i = 0; i < hp->n_layer; i++) {
         rt_layer_hparams *l = &hp->layers[i];
+        if (rt_layers_has(&flagged, i)) l->n_head = l->n_head_kv = 0;
         l->head_dim_k = l->n_head ? hp->head_dim_k : 0;
         l->head_dim_v = l->n_head ? hp->head_dim_v : 0;
         l->mixer = mixer_of(r, hp, l);
-        hp->n_recurrent += l->mixer == RT_MIXER_MAMBA2;
+        hp->n_recurrent += rt_mixer_has_state(l->mixer);
     }
 }
 
@@ -252,6 +263,7 @@ static void read_attention(key_reader *r, rt_hparams *hp) {
 }
 
 static void read_recurrent(key_reader *r, rt_hparams *hp) {
+    hp->gated_queries = r->compute->gated_queries;
     if (hp->n_recurrent == 0) return;
     hp->ssm_d_conv = read_count(r, "ssm.conv_kernel", NEEDED, 2, RT_MAX_KERNEL);
     hp->ssm_d_inner = read_count(r, "ssm.inner_size", NEEDED, 1, RT_MAX_WIDTH);
@@ -262,6 +274,11 @@ static void read_recurrent(key_reader *r, rt_hparams *hp) {
     hp->ssm_n_group = read_count(r, "ssm.group_count", 1, 1, hp->ssm_dt_rank);
     if (hp->ssm_dt_rank % hp->ssm_n_group != 0)
         fail_key(r, GGUF_E_LIMIT, NULL, "does not divide the number of heads");
+    if (r->compute->recurrent == RT_MIXER_GATED_DELTA &&
+        hp->ssm_d_inner != (uint64_t)hp->ssm_dt_rank * hp->ssm_d_state) {
+        find_key(r, "ssm.inner_size");
+        fail_key(r, GGUF_E_LIMIT, NULL, "is not the heads' states side by side");
+    }
 }
 
 static void read_windows(key_reader *r, rt_hparams *hp) {

@@ -36,6 +36,7 @@ typedef struct rt_layer {
 
     /* Recurrent layers. */
     rt_weight ssm_in, ssm_out;
+    rt_weight ssm_qkv, ssm_gate, ssm_ba, ssm_beta, ssm_alpha; /* of the gated delta rule */
     const float *ssm_conv1d, *ssm_conv1d_bias; /* [conv_dim][d_conv]; [conv_dim], or NULL */
     const float *ssm_a, *ssm_d, *ssm_dt_bias;  /* [dt_rank] */
     rt_norm_weights ssm_norm;                  /* of each group */
@@ -86,6 +87,9 @@ typedef struct rt_model_facts {
 
 rt_model_facts rt_facts_of_file(const gguf_file *file);
 
+static inline bool rt_mixer_has_state(rt_mixer mixer) {
+    return mixer == RT_MIXER_MAMBA2 || mixer == RT_MIXER_GATED_DELTA;
+}
 /* Give all layers the same numbers: those of the whole model. */
 void rt_hparams_same_layers(rt_hparams *hp);
 /* Of Mamba 2: width of the convolution, and of what the input projection makes: [z | u B C | dt].

@@ -33,7 +33,9 @@ typedef enum rt_dim {
     RT_DIM_SSM_INNER,
     RT_DIM_SSM_HEADS,
     RT_DIM_SSM_GROUPS,
-    RT_DIM_SSM_GROUP_WIDTH
+    RT_DIM_SSM_GROUP_WIDTH,
+    RT_DIM_SSM_STATE,
+    RT_DIM_SSM_BA
 } rt_dim;
 
 /* What a layer, or the model, must be for a tensor to be looked for. */
@@ -44,7 +46,9 @@ typedef enum rt_part {
     RT_PART_LATENT,    /* latent attention */
     RT_PART_LATENT_Q,
     RT_PART_DIRECT_Q,
-    RT_PART_RECURRENT,
+    RT_PART_RECURRENT, /* of any kind */
+    RT_PART_MAMBA2,
+    RT_PART_DELTA,
     RT_PART_DENSE,
     RT_PART_EXPERTS,
     RT_PART_SHARED

@@ -69,7 +69,7 @@ rt_layer_memory rt_layer_memory_of(const rt_hparams *hp, uint32_t layer) {
     rt_layer_memory memory = {.cache = cache_of(hp, layer),
                               .k_cols = l->n_head_kv * l->head_dim_k,
                               .v_cols = own_v ? l->n_head_kv * l->head_dim_v : 0};
-    if (l->mixer == RT_MIXER_MAMBA2)
+    if (rt_mixer_has_state(l->mixer))
         memory.state_bytes = rt_ssm_conv_bytes(hp) + rt_ssm_matrix_bytes(hp);
     return memory;
 }

@@ -106,6 +106,11 @@ UNIT_SHADOW_OP(mamba2,
                 rt_off y),
                (cpu, mamba2, state, batch, x, x_stride, dt, dt_stride, y))
 
+UNIT_SHADOW_OP(gated_delta,
+               (rt_backend * backend, const rt_gated_delta *delta, const rt_state_layer *state,
+                const rt_batch *batch, rt_off x, size_t x_stride, rt_off ba, rt_off y),
+               (cpu, delta, state, batch, x, x_stride, ba, y))
+
 static void unit_shadow_write(rt_backend *backend, const void *src, uint64_t n_bytes, rt_off dst) {
     rt_backend *cpu = unit_shadow_cpu(backend);
     unit_shadow_seen.n_writes++;
@@ -178,6 +183,7 @@ static gguf_code unit_shadow_open(const rt_backend_setup *setup, rt_backend **ou
         .attention = unit_shadow_attention,
         .conv = unit_shadow_conv,
         .mamba2 = unit_shadow_mamba2,
+        .gated_delta = unit_shadow_gated_delta,
     };
     unit_shadow *shadow = calloc(1, sizeof *shadow);
     ck_assert_ptr_nonnull(shadow);

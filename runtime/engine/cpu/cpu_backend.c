@@ -89,6 +89,7 @@ static const rt_backend_ops cpu_ops = {
     .attention = rt_cpu_attention,
     .conv = rt_cpu_conv,
     .mamba2 = rt_cpu_mamba2,
+    .gated_delta = rt_cpu_gated_delta,
 };
 
 /* ---- memory ------------------------------------------------------------------------------------
@@ -97,7 +98,10 @@ static const rt_backend_ops cpu_ops = {
 /* Of one worker, in whole cache lines. */
 static uint64_t scratch_bytes(const rt_hparams *hp) {
     uint64_t matmul = rt_cpu_matmul_scratch(hp), attention = rt_cpu_attention_scratch(hp);
-    return rt_round_up(matmul > attention ? matmul : attention, 64);
+    uint64_t recurrent = rt_cpu_recurrent_scratch(hp), most = matmul;
+    if (attention > most) most = attention;
+    if (recurrent > most) most = recurrent;
+    return rt_round_up(most, 64);
 }
 
 static uint64_t acts_bytes(const rt_hparams *hp, uint32_t n_batch) {

@@ -45,6 +45,7 @@ static inline uint64_t rt_round_up(uint64_t value, uint64_t multiple) {
 uint64_t rt_cpu_matmul_scratch(const rt_hparams *hp);
 uint64_t rt_cpu_acts_bytes(const rt_hparams *hp, uint32_t n_batch);
 uint64_t rt_cpu_attention_scratch(const rt_hparams *hp);
+uint64_t rt_cpu_recurrent_scratch(const rt_hparams *hp);
 
 /* Look at rows of a weight, in the file's order, and keep a fault for take_fault. Threads: safe. */
 bool rt_cpu_check_rows(rt_cpu *cpu, const rt_weight *weight, const uint8_t *rows, size_t n_rows);
@@ -65,6 +66,9 @@ void rt_cpu_conv(rt_backend *backend, const rt_conv *conv, const rt_state_layer 
 void rt_cpu_mamba2(rt_backend *backend, const rt_mamba2 *mamba2, const rt_state_layer *state,
                    const rt_batch *batch, rt_off x, size_t x_stride, rt_off dt, size_t dt_stride,
                    rt_off y);
+void rt_cpu_gated_delta(rt_backend *backend, const rt_gated_delta *delta,
+                        const rt_state_layer *state, const rt_batch *batch, rt_off x,
+                        size_t x_stride, rt_off ba, rt_off y);
 void rt_cpu_embed(rt_backend *backend, const rt_weight *table, const int32_t *ids, size_t n,
                   rt_off out);
 void rt_cpu_gather(rt_backend *backend, rt_off x, const uint32_t *rows, size_t n, size_t n_cols,

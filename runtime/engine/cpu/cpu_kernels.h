@@ -44,6 +44,14 @@ typedef struct rt_scan {
     uint32_t n_state;
 } rt_scan;
 
+/* The same for the gated delta rule. */
+typedef struct rt_delta_scan {
+    const float *q, *k;        /* [n_tokens][n_state], normed */
+    const float *decay, *beta; /* [n_tokens] */
+    size_t n_tokens, v_stride, y_stride;
+    uint32_t n_state;
+} rt_delta_scan;
+
 typedef struct rt_cpu_kernels {
     /* out = x / sqrt(mean(x^2) + eps) * weight; out may be x */
     void (*norm_rms)(const float *x, const float *weight, float eps, size_t n, float *out);
@@ -64,6 +72,14 @@ typedef struct rt_cpu_kernels {
      *   state  [n_rows][n_state], moved on
      *   u      [n_tokens][n_rows], x_stride apart; y the same, y_stride apart */
     void (*scan)(const rt_scan *scan, float *state, const float *u, uint32_t n_rows, float *y);
+    /* Rows of a head's state, one per value: state *= decay; state += beta (v - state k) k;
+     * y = state q.
+     *   state  [n_rows][n_state], moved on
+     *   v      [n_tokens][n_rows], v_stride apart; y the same, y_stride apart */
+    void (*delta)(const rt_delta_scan *scan, float *state, const float *v, uint32_t n_rows,
+                  float *y);
+    /* out = x / sqrt(sum of x^2 + 1e-6) * factor */
+    void (*norm_l2)(const float *x, float factor, size_t n, float *out);
     /* out = half-precision values, all finite */
     void (*load_f16)(const void *src, size_t n, float *out);
     /* out [n][RT_STRIP] = the transpose of rows [RT_STRIP][n], n a multiple of 8 */

@@ -122,6 +122,10 @@ static inline v8f tanh8(v8f x) {
     return SPLAT(1.0f) - SPLAT(2.0f) / (exp8(x + x) + SPLAT(1.0f));
 }
 
+static inline v8f sigmoid8(v8f x) {
+    return SPLAT(1.0f) / (SPLAT(1.0f) + exp8(-x));
+}
+
 static inline v8f silu8(v8f x) {
     return x / (SPLAT(1.0f) + exp8(-x));
 }
@@ -178,6 +182,7 @@ static inline v8f same8(v8f up) {
     }
 
 ACTIVATE(activate_silu, silu8, same8)
+ACTIVATE(activate_sigmoid, sigmoid8, same8)
 ACTIVATE(activate_gelu_tanh, gelu_tanh8, same8)
 ACTIVATE(activate_gelu_erf, gelu_erf8, same8)
 ACTIVATE(activate_relu_squared, relu_squared8, same8)
@@ -186,6 +191,7 @@ ACTIVATE(activate_swiglu_clamped, swiglu_clamped8, clamp_up8)
 static void activate(rt_activation activation, float *gate, const float *up, size_t n) {
     static void (*const kinds[])(float *, const float *, size_t) = {
         [RT_ACT_SILU] = activate_silu,
+        [RT_ACT_SIGMOID] = activate_sigmoid,
         [RT_ACT_GELU_TANH] = activate_gelu_tanh,
         [RT_ACT_GELU_ERF] = activate_gelu_erf,
         [RT_ACT_RELU_SQUARED] = activate_relu_squared,
@@ -251,6 +257,53 @@ static void scan_row(const rt_scan *s, float *state, const float *u, float *y) {
         }
         y[t * s->y_stride] = sum_lanes(sum) + s->d * u[t * s->x_stride];
     }
+}
+
+static inline float dot_row(const float *a, const float *b, size_t n) {
+    v8f sum = {0};
+    size_t i;
+    for (i = 0; i + RT_LANES <= n; i += RT_LANES) sum += load8(a + i) * load8(b + i);
+    if (i < n) sum += load_part(a + i, n - i) * load_part(b + i, n - i);
+    return sum_lanes(sum);
+}
+
+/* row = decay row + step k; returns its product with q. */
+static inline float move_row(float *row, float decay, float step, const float *k, const float *q,
+                             size_t n) {
+    v8f sum = {0};
+    size_t i;
+    for (i = 0; i + RT_LANES <= n; i += RT_LANES) {
+        v8f h = load8(row + i) * SPLAT(decay) + SPLAT(step) * load8(k + i);
+        store8(row + i, h);
+        sum += h * load8(q + i);
+    }
+    if (i < n) {
+        v8f h = load_part(row + i, n - i) * SPLAT(decay) + SPLAT(step) * load_part(k + i, n - i);
+        store_part(row + i, h, n - i);
+        sum += h * load_part(q + i, n - i);
+    }
+    return sum_lanes(sum);
+}
+
+/* One row of the state, which belongs to one value, through some tokens. */
+static void delta_row(const rt_delta_scan *s, float *row, const float *v, float *y) {
+    for (size_t t = 0; t < s->n_tokens; t++) {
+        const float *k = s->k + t * s->n_state, *q = s->q + t * s->n_state;
+        float held = s->decay[t] * dot_row(row, k, s->n_state);
+        float step = s->beta[t] * (v[t * s->v_stride] - held);
+        y[t * s->y_stride] = move_row(row, s->decay[t], step, k, q, s->n_state);
+    }
+}
+
+static void delta(const rt_delta_scan *s, float *state, const float *v, uint32_t n_rows, float *y) {
+    for (uint32_t r = 0; r < n_rows; r++)
+        delta_row(s, state + (size_t)r * s->n_state, v + r, y + r);
+}
+
+/* out = x / sqrt(sum x^2 + 1e-6) * factor */
+static void norm_l2(const float *x, float factor, size_t n, float *out) {
+    float scale = factor / sqrtf(dot_row(x, x, n) + 1e-6f);
+    for (size_t i = 0; i < n; i++) out[i] = x[i] * scale;
 }
 
 static void scan(const rt_scan *s, float *state, const float *u, uint32_t n_rows, float *y) {
@@ -494,6 +547,8 @@ const rt_cpu_kernels RT_KERNELS = {
     .soft_cap = soft_cap,
     .conv = conv_channels,
     .scan = scan,
+    .delta = delta,
+    .norm_l2 = norm_l2,
     .load_f16 = load_f16,
     .transpose = transpose,
     .attend = attend,

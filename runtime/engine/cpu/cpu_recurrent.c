@@ -9,7 +9,8 @@
 enum {
     TASK_CHANNELS = 256, /* whole vectors */
     TASK_ROWS = 32,
-    SCAN_TOKENS = 64
+    SCAN_TOKENS = 64,
+    DELTA_TOKENS = 16
 };
 
 typedef struct recurrent_job {
@@ -18,6 +19,7 @@ typedef struct recurrent_job {
     const rt_batch *batch;
     const rt_conv *conv;
     const rt_mamba2 *mamba2;
+    const rt_gated_delta *delta;
     float *x, *y;
     const float *dt;
     size_t x_stride, dt_stride;
@@ -132,4 +134,82 @@ void rt_cpu_mamba2(rt_backend *backend, const rt_mamba2 *mamba2, const rt_state_
     job.y = rt_cpu_at(backend, y);
     job.head_tasks = (mamba2->head_dim + TASK_ROWS - 1) / TASK_ROWS;
     gguf_pool_run(job.cpu->pool, (size_t)mamba2->n_head * job.head_tasks, mamba2_task, &job);
+}
+
+/* ---- gated delta rule --------------------------------------------------------------------------
+ */
+
+/* Queries and keys of some tokens, normed. */
+uint64_t rt_cpu_recurrent_scratch(const rt_hparams *hp) {
+    return UINT64_C(2) * DELTA_TOKENS * hp->ssm_d_state * sizeof(float);
+}
+
+static float sigmoid(float x) {
+    return 1 / (1 + expf(-x));
+}
+
+/* Decay and beta of a head at some row of the batch. */
+static void delta_gates(const recurrent_job *job, uint32_t head, size_t row, float *decay,
+                        float *beta) {
+    const rt_gated_delta *d = job->delta;
+    uint32_t group = d->tiled ? d->n_head : d->n_head / d->n_head_k;
+    const float *ba = job->dt + row * 2 * d->n_head + (size_t)head / group * 2 * group;
+    *beta = sigmoid(ba[head % group]);
+    *decay = expf(d->a[head] * softplus(ba[group + head % group] + d->dt_bias[head]));
+}
+
+/* At most DELTA_TOKENS tokens from row `first` of the batch on. */
+static void delta_tokens(const recurrent_job *job, const head_rows *h, size_t first, size_t n,
+                         float *scratch) {
+    const rt_gated_delta *d = job->delta;
+    const rt_cpu_kernels *kernels = job->cpu->kernels;
+    uint32_t dim = d->n_state, per_key = d->n_head / d->n_head_k;
+    size_t key_head = d->tiled ? h->head % d->n_head_k : h->head / per_key;
+    size_t keys = (size_t)d->n_head_k * dim, column = (size_t)h->head * dim + h->row;
+    float decay[DELTA_TOKENS], beta[DELTA_TOKENS], *q = scratch, *k = q + DELTA_TOKENS * dim;
+    for (size_t t = 0; t < n; t++) {
+        const float *x = job->x + (first + t) * job->x_stride + key_head * dim;
+        kernels->norm_l2(x, 1 / sqrtf((float)dim), dim, q + t * dim);
+        kernels->norm_l2(x + keys, 1, dim, k + t * dim);
+        delta_gates(job, h->head, first + t, &decay[t], &beta[t]);
+    }
+    const rt_delta_scan scan = {.q = q,
+                                .k = k,
+                                .decay = decay,
+                                .beta = beta,
+                                .n_tokens = n,
+                                .v_stride = job->x_stride,
+                                .y_stride = (size_t)d->n_head * dim,
+                                .n_state = dim};
+    kernels->delta(&scan, h->state, job->x + first * job->x_stride + 2 * keys + column, h->n_rows,
+                   job->y + first * scan.y_stride + column);
+}
+
+static void delta_task(void *ctx, size_t task, unsigned worker) {
+    const recurrent_job *job = ctx;
+    uint32_t dim = job->delta->n_state;
+    head_rows h = {.head = (uint32_t)(task / job->head_tasks),
+                   .row = (uint32_t)(task % job->head_tasks) * TASK_ROWS};
+    h.n_rows = dim - h.row < TASK_ROWS ? dim - h.row : TASK_ROWS;
+    for (size_t i = 0; i < job->batch->n_runs; i++) {
+        const rt_run *run = &job->batch->runs[i];
+        size_t off = ((size_t)h.head * dim + h.row) * dim;
+        h.state = begin_state(job, run, off, (size_t)h.n_rows * dim);
+        for (size_t t = 0, n; t < run->n; t += n) {
+            n = run->n - t < DELTA_TOKENS ? run->n - t : DELTA_TOKENS;
+            delta_tokens(job, &h, run->row + t, n, rt_cpu_scratch(job->cpu, worker));
+        }
+    }
+}
+
+void rt_cpu_gated_delta(rt_backend *backend, const rt_gated_delta *delta,
+                        const rt_state_layer *state, const rt_batch *batch, rt_off x,
+                        size_t x_stride, rt_off ba, rt_off y) {
+    recurrent_job job = {.cpu = rt_cpu_of(backend), .state = state, .batch = batch, .delta = delta};
+    job.x = rt_cpu_at(backend, x);
+    job.x_stride = x_stride;
+    job.dt = rt_cpu_at(backend, ba);
+    job.y = rt_cpu_at(backend, y);
+    job.head_tasks = (delta->n_state + TASK_ROWS - 1) / TASK_ROWS;
+    gguf_pool_run(job.cpu->pool, (size_t)delta->n_head * job.head_tasks, delta_task, &job);
 }
