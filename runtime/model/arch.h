@@ -47,6 +47,7 @@ typedef struct rt_arch_compute {
     bool embeddings_by_width;  /* embeddings are multiplied with sqrt(n_embd) */
     bool multiply_logits;      /* logit_scale multiplies; otherwise it divides */
     bool plain_window_rope;    /* layers with a window turn without scaling */
+    bool rope_if_finetuned;    /* nothing rotates where rope.scaling.finetuned is false */
     bool rope_windowed;        /* where some layers have a window, only those rotate */
     bool norm_experts;         /* weights of experts sum to 1 unless the file says otherwise */
     rt_gating gating;          /* unless the file says otherwise */
@@ -132,8 +133,13 @@ typedef enum rt_key_type {
     RT_KEY_F32,
     RT_KEY_BOOL,
     RT_KEY_STR,
-    RT_KEY_LAYERS /* one flag per layer */
+    RT_KEY_LAYERS, /* one flag per layer */
+    RT_KEY_COUNTS, /* an array of i32 */
+    RT_KEY_LENGTH  /* how many elements a list has */
 } rt_key_type;
+
+/* The words of a description for these; ends with NULL. */
+extern const char *const rt_key_type_names[];
 
 typedef struct rt_arch_key {
     rt_arch_entry entry;
@@ -143,6 +149,7 @@ typedef struct rt_arch_key {
     rt_scalars map;
     double power;
     const char *is;
+    uint32_t size; /* of counts: zeros follow up to so many */
 } rt_arch_key;
 
 /* What an entry makes of a stored tensor; runtime/model/transforms.h has the table. */
