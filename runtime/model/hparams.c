@@ -328,6 +328,7 @@ static void read_rope(key_reader *r, rt_hparams *hp) {
         windowed_only ? hp->windowed : all_but_every(hp->n_layer, r->compute->rope_period);
     if (r->compute->rope_if_finetuned && !read_flag(r, "rope.scaling.finetuned", true))
         usual = (rt_layers){{0}};
+    usual = read_layers(r, "attention.rope_pattern", hp->n_layer, usual);
     hp->rotated = read_layers(r, "ggufkit.rope_layers", hp->n_layer, usual);
     hp->rope_plain_window = r->compute->plain_window_rope;
     read_scaling(r, hp);
