@@ -58,6 +58,8 @@ static void add_shared(rt_session *session, const rt_layer *l, rt_off in) {
     }
     session->backend->ops->add(session->backend, at->out, at->expert_out, 1, gates,
                                session->batch.n, hp->n_embd);
+    if (rt_arch_compute_of(session->model->arch)->average_shared)
+        rt_op_scale_softcap(session, at->out, 0.5f, 0, 0, session->batch.n, hp->n_embd);
 }
 
 void rt_block_experts(rt_session *session, uint32_t layer, rt_off in) {

@@ -174,9 +174,17 @@ static gguf_code set_counts(const setting *s, const json_t *value, gguf_error *e
     return GGUF_OK;
 }
 
+/* How many elements a list has, or how many that are the text of `is`; letters of a text count as
+ * elements, and a number as itself. */
 static gguf_code set_length(const setting *s, const json_t *value, gguf_error *err) {
-    if (!json_is_array(value)) return fail_config(s->import, s->source, "is not a list", err);
-    return set_u32(s, json_array_size(value), err);
+    const char *is = s->key->is;
+    uint64_t n = json_is_string(value) ? json_string_length(value) : json_array_size(value);
+    uint64_t length = *is ? 0 : n;
+    if (gguf_json_u64(value, &length)) return set_u32(s, length, err);
+    if (n == 0) return fail_config(s->import, s->source, "is neither a list nor a count", err);
+    for (size_t i = 0; i < n && *is; i++)
+        length += json_is_string(json_array_get(value, i)) && layer_flag(json_array_get(value, i), is);
+    return set_u32(s, length, err);
 }
 
 static gguf_code set_f32(const setting *s, const json_t *value, gguf_error *err) {
@@ -229,7 +237,8 @@ static gguf_code set_default_count(setting *s, gguf_error *err) {
 static gguf_code set_default(setting *s, gguf_error *err) {
     const rt_scalar *value = &s->key->otherwise;
     gguf_meta *meta = s->import->plan.meta;
-    if (s->key->type == RT_KEY_U32) return set_default_count(s, err);
+    if (s->key->type == RT_KEY_U32 || s->key->type == RT_KEY_LENGTH)
+        return set_default_count(s, err);
     if (s->key->type == RT_KEY_F32 && value->kind == RT_SCALAR_NUMBER)
         gguf_meta_set_f32(meta, s->full, (float)value->number);
     else if (s->key->type == RT_KEY_BOOL && value->kind == RT_SCALAR_FLAG)

@@ -49,6 +49,8 @@ typedef struct rt_arch_compute {
     bool plain_window_rope;    /* layers with a window turn without scaling */
     bool rope_if_finetuned;    /* nothing rotates where rope.scaling.finetuned is false */
     bool rope_windowed;        /* where some layers have a window, only those rotate */
+    bool norm_rotated_heads;   /* norms of Q and K come behind RoPE */
+    bool average_shared;       /* experts chosen and shared: half of their sum */
     bool norm_experts;         /* weights of experts sum to 1 unless the file says otherwise */
     rt_gating gating;          /* unless the file says otherwise */
     uint32_t window_period;    /* every such layer sees all; 0 = all have the window */
@@ -94,6 +96,7 @@ typedef struct rt_arch_class {
     const char *name, *model_type;
     const char *config; /* the object of config.json that holds the text model, or NULL */
     rt_scalars defaults;
+    rt_scalars variants; /* other descriptions, each with the path of a config that asks for it */
 } rt_arch_class;
 
 /* A rule of `names`, or a part of a larger model that is left out. */

@@ -13,6 +13,7 @@ static const gguf_yaml_field class_fields[] = {
     {"model_type", .form = GGUF_YAML_TEXT, .needed = true},
     {"config", .form = GGUF_YAML_TEXT},
     {"defaults", .form = GGUF_YAML_VALUES},
+    {"variants", .form = GGUF_YAML_VALUES},
     {0}};
 
 static const gguf_yaml_field name_fields[] = {{"prefix", .form = GGUF_YAML_TEXT},
@@ -74,6 +75,8 @@ static const gguf_yaml_field compute_fields[] = {
     {"window_rope", .form = GGUF_YAML_TEXT},
     {"rope_layers", .form = GGUF_YAML_TEXT},
     {"rope_if_finetuned", .form = GGUF_YAML_FLAG},
+    {"qk_norm", .form = GGUF_YAML_TEXT},
+    {"shared_experts", .form = GGUF_YAML_TEXT},
     {"expert_weights_norm", .form = GGUF_YAML_FLAG},
     {"expert_gating", .form = GGUF_YAML_TEXT},
     {"window_period", .form = GGUF_YAML_COUNT},

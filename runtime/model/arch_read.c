@@ -256,7 +256,8 @@ static void read_classes(reader *r, const gguf_yaml *nodes) {
     for (const gguf_yaml *node = list && nodes ? nodes->first : NULL; node; node = node->next)
         list[r->arch->n_classes++] = (rt_arch_class){
             gguf_yaml_text(node, "class", ""), gguf_yaml_text(node, "model_type", ""),
-            gguf_yaml_text(node, "config", NULL), read_scalars(r, node, "defaults")};
+            gguf_yaml_text(node, "config", NULL), read_scalars(r, node, "defaults"),
+            read_scalars(r, node, "variants")};
 }
 
 /* The kind of a name; kinds->n if there is none. */

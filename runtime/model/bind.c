@@ -282,6 +282,14 @@ static gguf_code bind_layer_fused(binder *b, const record *at, rt_layer *layer) 
     return code;
 }
 
+/* Where there are two norms in front of a layer, the second is attention's and the first the
+ * feed-forward block's, which is computed beside it. */
+static void settle_norms(rt_layer *layer) {
+    if (!layer->attn_norm_2.n_cols) return;
+    layer->ffn_norm = layer->attn_norm;
+    layer->attn_norm = layer->attn_norm_2;
+}
+
 static gguf_code bind_all(binder *b) {
     rt_model *model = b->model;
     char prefix[32];
@@ -292,6 +300,7 @@ static gguf_code bind_all(binder *b) {
         const record at = {prefix, i, parts_of(b, i, prefix)};
         code = bind_layer_fused(b, &at, &model->layers[i]);
         if (!code) code = bind_slots(b, &at, &model->layers[i], &rt_layer_slots);
+        settle_norms(&model->layers[i]);
     }
     return code;
 }

@@ -30,9 +30,8 @@ static bool is_count(const gguf_kv *kv) {
 static bool fits_type(const gguf_kv *kv, rt_key_type type) {
     switch (type) {
     case RT_KEY_U32:
-        return is_count(kv);
     case RT_KEY_LENGTH:
-        return kv->type == GGUF_VALUE_U32;
+        return is_count(kv);
     case RT_KEY_COUNTS:
         return kv->type == GGUF_VALUE_ARRAY && is_count(kv);
     case RT_KEY_F32:

@@ -248,7 +248,8 @@ static void read_attention(key_reader *r, rt_hparams *hp) {
     hp->score_scale = read_number(r, "attention.scale", 1 / sqrt(width), -1e6, 1e6);
     if (hp->score_scale == 0) hp->score_scale = (float)(1 / sqrt(width));
     hp->score_cap = read_number(r, "attn_logit_softcapping", 0, 0, 1e6);
-    hp->qkv_clamp = read_number(r, "ggufkit.clamp_qkv", 0, 0, 1e30);
+    hp->qkv_clamp = read_number(r, "attention.clamp_kqv", 0, 0, 1e30);
+    hp->qkv_clamp = read_number(r, "ggufkit.clamp_qkv", hp->qkv_clamp, 0, 1e30);
 }
 
 static void read_recurrent(key_reader *r, rt_hparams *hp) {

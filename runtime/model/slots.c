@@ -74,6 +74,8 @@ static const rt_slot layer_matrices[] = {
 
 static const rt_slot layer_scales[] = {
     {"attn_norm", LAYER(attn_norm), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_EMBD, RT_PART_ALL, RT_OPTIONAL},
+    {"attn_norm_2", LAYER(attn_norm_2), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_EMBD, RT_PART_ALL,
+     RT_OPTIONAL},
     {"post_attention_norm", LAYER(attn_post_norm), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_EMBD, RT_PART_ALL,
      RT_OPTIONAL},
     {"attn_output_norm", LAYER(attn_output_norm), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_EMBD, RT_PART_ALL,
