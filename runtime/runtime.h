@@ -96,6 +96,7 @@ typedef struct rt_hparams {
     /* Experts; n_expert 0 = none. */
     uint32_t n_expert, n_expert_used, n_expert_group, n_expert_group_used;
     uint32_t n_ff_expert, n_ff_shared; /* n_ff_shared 0: no shared experts */
+    uint32_t n_expert_in;              /* width that experts read and write: n_embd, or less */
     rt_gating gating;
     bool norm_experts;
     float expert_scale;

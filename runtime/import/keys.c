@@ -195,6 +195,16 @@ static gguf_code set_f32(const setting *s, const json_t *value, gguf_error *err)
     return GGUF_OK;
 }
 
+/* A count, or a list in which it stands for every layer alike. */
+static bool one_count(const json_t *value, uint64_t *out) {
+    uint64_t next;
+    if (!json_is_array(value)) return gguf_json_u64(value, out);
+    if (!gguf_json_u64(json_array_get(value, 0), out)) return false;
+    for (size_t i = 1; i < json_array_size(value); i++)
+        if (!gguf_json_u64(json_array_get(value, i), &next) || next != *out) return false;
+    return true;
+}
+
 static gguf_code set_value(const setting *s, const json_t *value, gguf_error *err) {
     gguf_meta *meta = s->import->plan.meta;
     uint64_t number = 0;
@@ -213,7 +223,7 @@ static gguf_code set_value(const setting *s, const json_t *value, gguf_error *er
     case RT_KEY_LENGTH:
         return set_length(s, value, err);
     case RT_KEY_U32:
-        if (gguf_json_u64(value, &number)) return set_u32(s, number, err);
+        if (one_count(value, &number)) return set_u32(s, number, err);
         return fail_number(s->import, s->source, value, "is not a 32-bit number", err);
     case RT_KEY_BOOL:
     default:

@@ -271,7 +271,7 @@ static gguf_code bind_layer_fused(binder *b, const record *at, rt_layer *layer) 
     if (at->parts & 1u << RT_PART_PLAIN)
         code = bind_fused(b, at->prefix, "attn_qkv", 1, hp->n_embd, qkv, qkv_rows, 3);
     if (!code && at->parts & 1u << RT_PART_EXPERTS)
-        code = bind_fused(b, at->prefix, "ffn_gate_up_exps", hp->n_expert, hp->n_embd, exps,
+        code = bind_fused(b, at->prefix, "ffn_gate_up_exps", hp->n_expert, hp->n_expert_in, exps,
                           ff_expert, 2);
     /* Without a gate, twice the rows are the gate and the up projection. */
     snprintf(name, sizeof name, "%sffn_up.weight", at->prefix);

@@ -356,6 +356,7 @@ static void read_experts(key_reader *r, rt_hparams *hp) {
     if (hp->n_expert == 0) return;
     hp->n_expert_used = read_count(r, "expert_used_count", NEEDED, 1, hp->n_expert);
     hp->n_ff_expert = read_count(r, "expert_feed_forward_length", hp->n_ff, 1, RT_MAX_WIDTH);
+    hp->n_expert_in = read_count(r, "moe_latent_size", hp->n_embd, 1, hp->n_embd);
     uint32_t n_shared = read_count(r, "expert_shared_count", 0, 0, RT_MAX_EXPERTS);
     uint64_t usual = (uint64_t)n_shared * hp->n_ff_expert;
     hp->n_ff_shared = read_count(r, "expert_shared_feed_forward_length", usual, 0, RT_MAX_WIDTH);
