@@ -89,6 +89,9 @@ typedef struct rt_hparams {
     float rope_factor;      /* 1 without scaling */
     float rope_attn_factor; /* multiplies cosine and sine, with yarn 0.1 ln(rope_factor) + 1 */
     float rope_beta_fast, rope_beta_slow;
+    /* Queries at position p are multiplied by 1 + query_growth * ln(1 + p / query_period). */
+    float query_growth;
+    uint32_t query_period;
     float rope_log_multiplier; /* yarn: 0 = none */
     bool rope_truncate;        /* yarn: the ramp's bounds are whole pairs */
     uint32_t n_ctx_orig;       /* context before scaling */

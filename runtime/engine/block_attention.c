@@ -63,6 +63,7 @@ void rt_block_attention(rt_session *session, uint32_t layer, rt_off in) {
     rt_op_rope(session, layer, at->q, of->n_head, of->head_dim_k);
     rt_op_rope(session, layer, at->k, of->n_head_kv, of->head_dim_k);
     if (rotated_first) norm_both(session, layer);
+    rt_op_grow_queries(session, at->q, of->n_head * of->head_dim_k);
     session->backend->ops->kv_store(session->backend, &kv, &session->batch, at->k, at->v);
     rt_block_attend(session, layer, &kv, at->q);
     rt_op_input(session, at->heads, session->batch.n, (size_t)of->n_head * of->head_dim_v);

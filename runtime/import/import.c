@@ -120,6 +120,7 @@ static const char *hf_class_of(const rt_import *import) {
 static gguf_code open_variant(rt_import *import, const char *hf_class, const char *model_type,
                               gguf_error *err) {
     const rt_arch_class *c = rt_arch_class_of(import->arch, hf_class, model_type);
+    import->inner_config = c && c->config ? json_object_get(import->config, c->config) : NULL;
     for (size_t i = 0; c && i < c->variants.n; i++) {
         const rt_scalar *variant = &c->variants.list[i];
         rt_arch *arch;

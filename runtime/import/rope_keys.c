@@ -119,10 +119,12 @@ static void keep_truncation(rt_import *import, const json_t *object) {
     gguf_meta_set_bool(import->plan.meta, key, false);
 }
 
-/* DeepSeek's variant scales the attention scores instead of cosine and sine. */
+/* DeepSeek's variant scales the attention scores instead of cosine and sine. Files of latent models
+ * hold a tenth of the multiplier. */
 static gguf_code import_mscale(rt_import *import, const json_t *object, bool *found,
                                gguf_error *err) {
     double all, one;
+    uint64_t rank;
     *found = false;
     gguf_code code = rope_number(import, object, "mscale_all_dim", 0, &all, err);
     if (!code) code = rope_number(import, object, "mscale", 0, &one, err);
@@ -131,7 +133,8 @@ static gguf_code import_mscale(rt_import *import, const json_t *object, bool *fo
     if (all != one)
         return gguf_fail(err, GGUF_E_UNSUPPORTED, import->config_path, GGUF_NO_OFFSET,
                          "YaRN with mscale %g and mscale_all_dim %g is not supported", one, all);
-    set_scaling_f32(import, "yarn_log_multiplier", 0.1 * all);
+    bool latent = rt_import_key_u64(import, "attention.kv_lora_rank", &rank);
+    set_scaling_f32(import, "yarn_log_multiplier", latent ? 0.1 * all : all);
     return GGUF_OK;
 }
 

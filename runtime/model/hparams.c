@@ -333,6 +333,9 @@ static void read_rope(key_reader *r, rt_hparams *hp) {
     hp->rotated = read_layers(r, "ggufkit.rope_layers", hp->n_layer, usual);
     hp->rope_plain_window = r->compute->plain_window_rope;
     read_scaling(r, hp);
+    hp->query_growth = read_number(r, "attention.temperature_scale", 0, 0, 1e3);
+    hp->query_period =
+        read_count(r, "attention.temperature_length", hp->n_ctx_orig, 1, RT_MAX_CONTEXT);
 }
 
 /* ---- experts ------------------------------------------------------------------------------------
