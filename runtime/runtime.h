@@ -90,6 +90,9 @@ typedef struct rt_hparams {
     float rope_factor;      /* 1 without scaling */
     float rope_attn_factor; /* multiplies cosine and sine, with yarn 0.1 ln(rope_factor) + 1 */
     float rope_beta_fast, rope_beta_slow;
+    /* Queries at position p are multiplied by 1 + query_growth * ln(1 + p / query_period). */
+    float query_growth;
+    uint32_t query_period;
     float rope_log_multiplier; /* yarn: 0 = none */
     bool rope_truncate;        /* yarn: the ramp's bounds are whole pairs */
     uint32_t n_ctx_orig;       /* context before scaling */
@@ -97,6 +100,7 @@ typedef struct rt_hparams {
     /* Experts; n_expert 0 = none. */
     uint32_t n_expert, n_expert_used, n_expert_group, n_expert_group_used;
     uint32_t n_ff_expert, n_ff_shared; /* n_ff_shared 0: no shared experts */
+    uint32_t n_expert_in;              /* width that experts read and write: n_embd, or less */
     rt_gating gating;
     bool norm_experts;
     float expert_scale;

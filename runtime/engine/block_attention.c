@@ -69,8 +69,13 @@ static void project(rt_session *session, uint32_t layer, rt_off in) {
     clamp(session, at->q, n_q);
     clamp(session, at->k, n_k);
     clamp(session, at->v, of->n_head_kv * of->head_dim_v);
-    norm_heads(session, &l->q_norm, at->q, n_q);
-    norm_heads(session, &l->k_norm, at->k, n_k);
+}
+
+static void norm_both(rt_session *session, uint32_t layer) {
+    const rt_layer *l = &session->model->layers[layer];
+    const rt_layer_hparams *of = &session->model->hparams.layers[layer];
+    norm_heads(session, &l->q_norm, session->layout.q, of->n_head * of->head_dim_k);
+    norm_heads(session, &l->k_norm, session->layout.k, of->n_head_kv * of->head_dim_k);
 }
 
 void rt_block_attention(rt_session *session, uint32_t layer, rt_off in) {
@@ -78,9 +83,13 @@ void rt_block_attention(rt_session *session, uint32_t layer, rt_off in) {
     const rt_layer_hparams *of = &session->model->hparams.layers[layer];
     const rt_layout *at = &session->layout;
     rt_kv_layer kv = rt_op_kv(session, layer);
+    bool rotated_first = rt_arch_compute_of(session->model->arch)->norm_rotated_heads;
     project(session, layer, in);
+    if (!rotated_first) norm_both(session, layer);
     rt_op_rope(session, layer, at->q, of->n_head, of->head_dim_k);
     rt_op_rope(session, layer, at->k, of->n_head_kv, of->head_dim_k);
+    if (rotated_first) norm_both(session, layer);
+    rt_op_grow_queries(session, at->q, of->n_head * of->head_dim_k);
     session->backend->ops->kv_store(session->backend, &kv, &session->batch, at->k, at->v);
     rt_block_attend(session, layer, &kv, at->q);
     rt_op_input(session, gate_heads(session, layer), session->batch.n,

@@ -58,6 +58,23 @@ static void add_shared(rt_session *session, const rt_layer *l, rt_off in) {
     }
     session->backend->ops->add(session->backend, at->out, at->expert_out, 1, gates,
                                session->batch.n, hp->n_embd);
+    if (rt_arch_compute_of(session->model->arch)->average_shared)
+        rt_op_scale_softcap(session, at->out, 0.5f, 0, 0, session->batch.n, hp->n_embd);
+}
+
+/* What experts read is projected to their width, what they make comes back from there. */
+static void enter_latent(rt_session *session, const rt_layer *l) {
+    if (!l->latent_down.data) return;
+    rt_op_multiply(session, &l->latent_down, session->layout.latent);
+    rt_op_input(session, session->layout.latent, session->batch.n,
+                session->model->hparams.n_expert_in);
+}
+
+static void leave_latent(rt_session *session, const rt_layer *l) {
+    if (!l->latent_up.data) return;
+    rt_op_input(session, session->layout.latent, session->batch.n,
+                session->model->hparams.n_expert_in);
+    rt_op_multiply(session, &l->latent_up, session->layout.out);
 }
 
 void rt_block_experts(rt_session *session, uint32_t layer, rt_off in) {
@@ -66,6 +83,7 @@ void rt_block_experts(rt_session *session, uint32_t layer, rt_off in) {
     const rt_layout *at = &session->layout;
     size_t n = session->batch.n, n_rows = n * hp->n_expert_used;
     rt_grouping grouping = route(session, l, in);
+    enter_latent(session, l);
     if (l->gate_exps.data)
         rt_op_multiply_experts(session, &l->gate_exps, &grouping, at->expert_gate);
     rt_op_multiply_experts(session, &l->up_exps, &grouping, at->expert_up);
@@ -75,6 +93,7 @@ void rt_block_experts(rt_session *session, uint32_t layer, rt_off in) {
     rt_op_input(session, x, n_rows, hp->n_ff_expert);
     rt_op_multiply_experts(session, &l->down_exps, &grouping, at->expert_out);
     session->backend->ops->combine(session->backend, at->expert_out, at->weights, hp->n_expert_used,
-                                   n, hp->n_embd, at->out);
+                                   n, hp->n_expert_in, l->latent_up.data ? at->latent : at->out);
+    leave_latent(session, l);
     add_shared(session, l, in);
 }

@@ -219,6 +219,7 @@ static void layout_ffn(const rt_hparams *hp, rt_layout *out, uint64_t *end) {
     out->expert_up = reserve(end, n_rows, hp->n_ff_expert);
     out->expert_out = reserve(end, n_rows, hp->n_embd);
     out->shared_gate = reserve(end, n, 1);
+    if (hp->n_expert_in != hp->n_embd) out->latent = reserve_input(out, end, n, hp->n_expert_in);
 }
 
 static void layout_arena(const rt_hparams *hp, rt_layout *out) {

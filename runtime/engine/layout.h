@@ -80,6 +80,7 @@ typedef struct rt_layout {
     rt_off first, rows; /* see rt_grouping */
     rt_off expert_gate, expert_up, expert_out;
     rt_off shared_gate; /* [1] */
+    rt_off latent;      /* [n_expert_in], where that is not n_embd */
 
     rt_off rope[2];       /* [n_rot / 2][2] of usual layers and of those with a window */
     rt_off logits;        /* [n_out][n_vocab] */

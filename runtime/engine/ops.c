@@ -1,6 +1,8 @@
 /* Operations on the session's current backend. */
 #include "runtime/engine/ops.h"
 
+#include <math.h>
+
 /* ---- what hooks see ---------------------------------------------------------------------------
  */
 
@@ -107,6 +109,25 @@ void rt_op_scale_softcap(rt_session *session, rt_off x, float factor, float cap,
                          size_t n, size_t n_cols) {
     if (factor != 1 || cap != 0 || limit != 0)
         session->backend->ops->scale_softcap(session->backend, x, factor, cap, limit, n, n_cols);
+}
+
+/* A query's factor is the same for query_period positions. */
+static void grow_tile(rt_session *session, const rt_tile *tile, rt_off x, uint32_t n_cols) {
+    const rt_hparams *hp = &session->model->hparams;
+    for (uint32_t t = 0, n; t < tile->n; t += n) {
+        uint32_t pos = tile->pos + t, steps = pos / hp->query_period;
+        n = hp->query_period - pos % hp->query_period;
+        if (n > tile->n - t) n = tile->n - t;
+        float factor = 1 + hp->query_growth * logf(1 + (float)steps);
+        rt_op_scale_softcap(session, rt_op_at(x, (uint64_t)(tile->row + t) * n_cols), factor, 0, 0,
+                            n, n_cols);
+    }
+}
+
+void rt_op_grow_queries(rt_session *session, rt_off x, uint32_t n_cols) {
+    if (session->model->hparams.query_growth == 0) return;
+    for (size_t i = 0; i < session->batch.n_tiles; i++)
+        grow_tile(session, &session->batch.tiles[i], x, n_cols);
 }
 
 rt_off rt_op_activate(rt_session *session, const rt_weight *gate_weight, rt_off gate, rt_off up,

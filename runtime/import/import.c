@@ -108,6 +108,24 @@ static const char *hf_class_of(const rt_import *import) {
     return json_string_value(json_array_get(classes, 0));
 }
 
+/* Some classes are another architecture where the config has certain fields. */
+static gguf_code open_variant(rt_import *import, const char *hf_class, const char *model_type,
+                              gguf_error *err) {
+    const rt_arch_class *c = rt_arch_class_of(import->arch, hf_class, model_type);
+    import->inner_config = c && c->config ? json_object_get(import->config, c->config) : NULL;
+    for (size_t i = 0; c && i < c->variants.n; i++) {
+        const rt_scalar *variant = &c->variants.list[i];
+        rt_arch *arch;
+        if (!rt_config_get(import, variant->text)) continue;
+        gguf_code code = rt_arch_open(gguf_str_of(variant->name), NULL, &arch, err);
+        if (code) return code;
+        rt_arch_close(import->arch);
+        import->arch = arch;
+        break;
+    }
+    return GGUF_OK;
+}
+
 static gguf_code open_config(rt_import *import, const char *arch_file, gguf_error *err) {
     gguf_code code = load_config(import, err);
     if (code) return code;
@@ -122,6 +140,8 @@ static gguf_code open_config(rt_import *import, const char *arch_file, gguf_erro
         const char *file = why.file[0] ? why.file : import->config_path;
         return gguf_fail(err, code, file, why.offset, "%s", why.message);
     }
+    code = open_variant(import, hf_class, model_type, err);
+    if (code) return code;
     import->architecture = strdup(rt_arch_name(import->arch));
     return import->architecture ? set_class_defaults(import, hf_class, model_type, err)
                                 : gguf_fail_memory(err);

@@ -9,6 +9,7 @@
 
 #define MAX_KEY    160
 #define MAX_LAYERS RT_IMPORT_MAX_LAYERS
+#define MAX_COUNTS 16
 
 /* Present and neither false, nor zero, nor empty. */
 static bool config_says(const rt_import *import, const char *path) {
@@ -123,15 +124,17 @@ static gguf_code set_u32(const setting *s, uint64_t number, gguf_error *err) {
     return GGUF_OK;
 }
 
-/* `map` gives a number for each text that the config may hold. */
+/* `map` gives a number for each text that the config may hold; of a flag, whether it is not 0. */
 static gguf_code set_mapped(const setting *s, const json_t *value, gguf_error *err) {
     const char *text = json_string_value(value);
     for (size_t i = 0; i < s->key->map.n && text; i++) {
         const rt_scalar *entry = &s->key->map.list[i];
         bool counts = entry->kind == RT_SCALAR_NUMBER && entry->number >= 0 &&
                       entry->number <= UINT32_MAX && entry->number == floor(entry->number);
-        if (counts && strcmp(entry->name, text) == 0)
-            return set_u32(s, (uint64_t)entry->number, err);
+        if (!counts || strcmp(entry->name, text) != 0) continue;
+        if (s->key->type != RT_KEY_BOOL) return set_u32(s, (uint64_t)entry->number, err);
+        gguf_meta_set_bool(s->import->plan.meta, s->full, entry->number != 0);
+        return GGUF_OK;
     }
     return fail_config(s->import, s->source, "has a value that is not known", err);
 }
@@ -156,12 +159,50 @@ static gguf_code set_layers(const setting *s, const json_t *value, gguf_error *e
     return GGUF_OK;
 }
 
+/* A list of counts, with zeros behind them up to the key's size. */
+static gguf_code set_counts(const setting *s, const json_t *value, gguf_error *err) {
+    int32_t counts[MAX_COUNTS] = {0};
+    size_t n = json_array_size(value), size = n > s->key->size ? n : s->key->size;
+    uint64_t number = 0;
+    bool fits = n > 0 && size <= MAX_COUNTS;
+    for (size_t i = 0; i < n && fits; i++) {
+        fits = gguf_json_u64(json_array_get(value, i), &number) && number <= INT32_MAX;
+        counts[i] = (int32_t)number;
+    }
+    if (!fits) return fail_config(s->import, s->source, "is not a short list of counts", err);
+    gguf_meta_set_array(s->import->plan.meta, s->full, GGUF_VALUE_I32, size, counts);
+    return GGUF_OK;
+}
+
+/* How many elements a list has, or how many that are the text of `is`; letters of a text count as
+ * elements, and a number as itself. */
+static gguf_code set_length(const setting *s, const json_t *value, gguf_error *err) {
+    const char *is = s->key->is;
+    uint64_t n = json_is_string(value) ? json_string_length(value) : json_array_size(value);
+    uint64_t length = *is ? 0 : n;
+    if (gguf_json_u64(value, &length)) return set_u32(s, length, err);
+    if (n == 0) return fail_config(s->import, s->source, "is neither a list nor a count", err);
+    for (size_t i = 0; i < n && *is; i++)
+        length += json_is_string(json_array_get(value, i)) && layer_flag(json_array_get(value, i), is);
+    return set_u32(s, length, err);
+}
+
 static gguf_code set_f32(const setting *s, const json_t *value, gguf_error *err) {
     if (!json_is_number(value))
         return fail_number(s->import, s->source, value, "is not a number", err);
     gguf_meta_set_f32(s->import->plan.meta, s->full,
                       (float)pow(json_number_value(value), s->key->power));
     return GGUF_OK;
+}
+
+/* A count, or a list in which it stands for every layer alike. */
+static bool one_count(const json_t *value, uint64_t *out) {
+    uint64_t next;
+    if (!json_is_array(value)) return gguf_json_u64(value, out);
+    if (!gguf_json_u64(json_array_get(value, 0), out)) return false;
+    for (size_t i = 1; i < json_array_size(value); i++)
+        if (!gguf_json_u64(json_array_get(value, i), &next) || next != *out) return false;
+    return true;
 }
 
 static gguf_code set_value(const setting *s, const json_t *value, gguf_error *err) {
@@ -177,8 +218,12 @@ static gguf_code set_value(const setting *s, const json_t *value, gguf_error *er
         return set_f32(s, value, err);
     case RT_KEY_LAYERS:
         return set_layers(s, value, err);
+    case RT_KEY_COUNTS:
+        return set_counts(s, value, err);
+    case RT_KEY_LENGTH:
+        return set_length(s, value, err);
     case RT_KEY_U32:
-        if (gguf_json_u64(value, &number)) return set_u32(s, number, err);
+        if (one_count(value, &number)) return set_u32(s, number, err);
         return fail_number(s->import, s->source, value, "is not a 32-bit number", err);
     case RT_KEY_BOOL:
     default:
@@ -200,10 +245,10 @@ static gguf_code set_default_count(setting *s, gguf_error *err) {
 }
 
 static gguf_code set_default(setting *s, gguf_error *err) {
-    static const char *const names[] = {"u32", "f32", "bool", "str", "layers"};
     const rt_scalar *value = &s->key->otherwise;
     gguf_meta *meta = s->import->plan.meta;
-    if (s->key->type == RT_KEY_U32) return set_default_count(s, err);
+    if (s->key->type == RT_KEY_U32 || s->key->type == RT_KEY_LENGTH)
+        return set_default_count(s, err);
     if (s->key->type == RT_KEY_F32 && value->kind == RT_SCALAR_NUMBER)
         gguf_meta_set_f32(meta, s->full, (float)value->number);
     else if (s->key->type == RT_KEY_BOOL && value->kind == RT_SCALAR_FLAG)
@@ -211,7 +256,8 @@ static gguf_code set_default(setting *s, gguf_error *err) {
     else if (s->key->type == RT_KEY_STR)
         gguf_meta_set_str(meta, s->full, gguf_str_of(value->text));
     else
-        return rt_place_fail(&value->at, err, "the default is no %s", names[s->key->type]);
+        return rt_place_fail(&value->at, err, "the default is no %s",
+                             rt_key_type_names[s->key->type]);
     return GGUF_OK;
 }
 

@@ -5,7 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#define MAX_ROTARY 8192
+#define MAX_ROTARY    8192
+#define ALPHA_CONTEXT 262144 /* tokens that models with a fixed alpha were trained for */
 
 static const char *rope_type(const json_t *object) {
     const json_t *type = json_object_get(object, "rope_type");
@@ -118,10 +119,12 @@ static void keep_truncation(rt_import *import, const json_t *object) {
     gguf_meta_set_bool(import->plan.meta, key, false);
 }
 
-/* DeepSeek's variant scales the attention scores instead of cosine and sine. */
+/* DeepSeek's variant scales the attention scores instead of cosine and sine. Files of latent models
+ * hold a tenth of the multiplier. */
 static gguf_code import_mscale(rt_import *import, const json_t *object, bool *found,
                                gguf_error *err) {
     double all, one;
+    uint64_t rank;
     *found = false;
     gguf_code code = rope_number(import, object, "mscale_all_dim", 0, &all, err);
     if (!code) code = rope_number(import, object, "mscale", 0, &one, err);
@@ -130,7 +133,8 @@ static gguf_code import_mscale(rt_import *import, const json_t *object, bool *fo
     if (all != one)
         return gguf_fail(err, GGUF_E_UNSUPPORTED, import->config_path, GGUF_NO_OFFSET,
                          "YaRN with mscale %g and mscale_all_dim %g is not supported", one, all);
-    set_scaling_f32(import, "yarn_log_multiplier", 0.1 * all);
+    bool latent = rt_import_key_u64(import, "attention.kv_lora_rank", &rank);
+    set_scaling_f32(import, "yarn_log_multiplier", latent ? 0.1 * all : all);
     return GGUF_OK;
 }
 
@@ -241,6 +245,28 @@ static gguf_code import_llama3(rt_import *import, const json_t *object, gguf_err
     return rt_import_add_vector(import, "rope_freqs.weight", factors, n_rot / 2, err);
 }
 
+/* Hunyuan's form of dynamic NTK: a fixed alpha, which raises the base once and for all. The keys
+ * are what llama.cpp writes. */
+static gguf_code import_alpha(rt_import *import, const json_t *object, gguf_error *err) {
+    double alpha, base = 10000;
+    uint64_t n_rot = 0;
+    char key[160];
+    gguf_code code = rope_number(import, object, "alpha", NAN, &alpha, err);
+    if (code) return code;
+    if (!rt_import_key_u64(import, "rope.dimension_count", &n_rot) || n_rot < 4 || alpha <= 0)
+        return gguf_fail(err, GGUF_E_FORMAT, import->config_path, GGUF_NO_OFFSET,
+                         "RoPE scaling 'dynamic' has impossible numbers");
+    snprintf(key, sizeof key, "%s.rope.freq_base", import->architecture);
+    gguf_kv_f64(gguf_meta_find(import->plan.meta, key), &base);
+    gguf_meta_set_f32(import->plan.meta, key,
+                      (float)(base * pow(alpha, (double)n_rot / (double)(n_rot - 2))));
+    set_scaling_type(import, "none", 1);
+    set_original_context(import, ALPHA_CONTEXT);
+    snprintf(key, sizeof key, "%s.context_length", import->architecture);
+    gguf_meta_set_u32(import->plan.meta, key, ALPHA_CONTEXT);
+    return GGUF_OK;
+}
+
 gguf_code rt_import_rope(rt_import *import, gguf_error *err) {
     const json_t *object = rope_object(import);
     if (!object) return GGUF_OK;
@@ -252,6 +278,7 @@ gguf_code rt_import_rope(rt_import *import, gguf_error *err) {
     if (strcmp(type, "yarn") == 0) return import_yarn(import, object, err);
     if (strcmp(type, "longrope") == 0 || strcmp(type, "su") == 0)
         return import_longrope(import, object, err);
+    if (strcmp(type, "dynamic") == 0) return import_alpha(import, object, err);
     if (strcmp(type, "llama3") == 0) return import_llama3(import, object, err);
     return GGUF_OK;
 }

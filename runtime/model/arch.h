@@ -51,7 +51,10 @@ typedef struct rt_arch_compute {
     bool embeddings_by_width;  /* embeddings are multiplied with sqrt(n_embd) */
     bool multiply_logits;      /* logit_scale multiplies; otherwise it divides */
     bool plain_window_rope;    /* layers with a window turn without scaling */
+    bool rope_if_finetuned;    /* nothing rotates where rope.scaling.finetuned is false */
     bool rope_windowed;        /* where some layers have a window, only those rotate */
+    bool norm_rotated_heads;   /* norms of Q and K come behind RoPE */
+    bool average_shared;       /* experts chosen and shared: half of their sum */
     bool norm_experts;         /* weights of experts sum to 1 unless the file says otherwise */
     rt_gating gating;          /* unless the file says otherwise */
     uint32_t window_period;    /* every such layer sees all; 0 = all have the window */
@@ -97,6 +100,7 @@ typedef struct rt_arch_class {
     const char *name, *model_type;
     const char *config; /* the object of config.json that holds the text model, or NULL */
     rt_scalars defaults;
+    rt_scalars variants; /* other descriptions, each with the path of a config that asks for it */
 } rt_arch_class;
 
 /* A rule of `names`, or a part of a larger model that is left out. */
@@ -136,8 +140,13 @@ typedef enum rt_key_type {
     RT_KEY_F32,
     RT_KEY_BOOL,
     RT_KEY_STR,
-    RT_KEY_LAYERS /* one flag per layer */
+    RT_KEY_LAYERS, /* one flag per layer */
+    RT_KEY_COUNTS, /* an array of i32 */
+    RT_KEY_LENGTH  /* how many elements a list has */
 } rt_key_type;
+
+/* The words of a description for these; ends with NULL. */
+extern const char *const rt_key_type_names[];
 
 typedef struct rt_arch_key {
     rt_arch_entry entry;
@@ -147,6 +156,7 @@ typedef struct rt_arch_key {
     rt_scalars map;
     double power;
     const char *is;
+    uint32_t size; /* of counts: zeros follow up to so many */
 } rt_arch_key;
 
 /* What an entry makes of a stored tensor; runtime/model/transforms.h has the table. */

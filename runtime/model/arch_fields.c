@@ -3,15 +3,17 @@
 #include "runtime/model/arch_read.h"
 #include "runtime/model/transforms.h"
 
-static const char *const key_types[] = {"u32", "f32", "bool", "str", "layers", NULL};
+const char *const rt_key_type_names[] = {"u32",    "f32",    "bool",   "str",
+                                         "layers", "counts", "length", NULL};
 static const char *const rope_kinds[] = {"default",  "linear", "llama3", "yarn",
-                                         "longrope", "su",     NULL};
+                                         "longrope", "su",     "mrope",  "dynamic", NULL};
 
 static const gguf_yaml_field class_fields[] = {
     {"class", .form = GGUF_YAML_TEXT, .needed = true},
     {"model_type", .form = GGUF_YAML_TEXT, .needed = true},
     {"config", .form = GGUF_YAML_TEXT},
     {"defaults", .form = GGUF_YAML_VALUES},
+    {"variants", .form = GGUF_YAML_VALUES},
     {0}};
 
 static const gguf_yaml_field name_fields[] = {{"prefix", .form = GGUF_YAML_TEXT},
@@ -25,7 +27,7 @@ static const gguf_yaml_field part_fields[] = {{"prefix", .form = GGUF_YAML_TEXT,
 
 static const gguf_yaml_field key_fields[] = {
     {"key", .form = GGUF_YAML_TEXT, .needed = true},
-    {"type", .form = GGUF_YAML_TEXT, .needed = true, .words = key_types},
+    {"type", .form = GGUF_YAML_TEXT, .needed = true, .words = rt_key_type_names},
     {"from", .form = GGUF_YAML_ANY_TEXTS},
     {"default", .form = GGUF_YAML_TEXT},
     {"scale_by", .form = GGUF_YAML_ANY_TEXTS},
@@ -33,6 +35,7 @@ static const gguf_yaml_field key_fields[] = {
     {"map", .form = GGUF_YAML_VALUES},
     {"power", .form = GGUF_YAML_NUMBER},
     {"is", .form = GGUF_YAML_TEXT},
+    {"size", .form = GGUF_YAML_COUNT},
     {"kinds", .form = GGUF_YAML_ANY_TEXTS},
     {"when", .form = GGUF_YAML_TEXT},
     {"unless", .form = GGUF_YAML_TEXT},
@@ -72,6 +75,9 @@ static const gguf_yaml_field compute_fields[] = {
     {"logit_scale", .form = GGUF_YAML_TEXT},
     {"window_rope", .form = GGUF_YAML_TEXT},
     {"rope_layers", .form = GGUF_YAML_TEXT},
+    {"rope_if_finetuned", .form = GGUF_YAML_FLAG},
+    {"qk_norm", .form = GGUF_YAML_TEXT},
+    {"shared_experts", .form = GGUF_YAML_TEXT},
     {"expert_weights_norm", .form = GGUF_YAML_FLAG},
     {"expert_gating", .form = GGUF_YAML_TEXT},
     {"window_period", .form = GGUF_YAML_COUNT},

@@ -146,11 +146,15 @@ static void read_entry(reader *r, const gguf_yaml *node, const char *name, rt_ar
 }
 
 static rt_key_type key_type(const gguf_yaml *node) {
-    static const char *const names[] = {"u32", "f32", "bool", "str", "layers"};
     const char *text = gguf_yaml_text(node, "type", "");
     size_t i = 0;
-    while (i < RT_KEY_LAYERS && strcmp(names[i], text) != 0) i++;
+    while (i < RT_KEY_LENGTH && strcmp(rt_key_type_names[i], text) != 0) i++;
     return (rt_key_type)i;
+}
+
+static uint32_t read_size(const gguf_yaml *node) {
+    int64_t size = 0;
+    return gguf_yaml_i64(gguf_yaml_get(node, "size"), &size) ? (uint32_t)size : 0;
 }
 
 static rt_arch_entry *read_key(reader *r, const gguf_yaml *node) {
@@ -165,6 +169,7 @@ static rt_arch_entry *read_key(reader *r, const gguf_yaml *node) {
     key->power = 1;
     gguf_yaml_f64(gguf_yaml_get(node, "power"), &key->power);
     key->is = gguf_yaml_text(node, "is", "");
+    key->size = read_size(node);
     return &key->entry;
 }
 
@@ -247,7 +252,8 @@ static void read_classes(reader *r, const gguf_yaml *nodes) {
     for (const gguf_yaml *node = list && nodes ? nodes->first : NULL; node; node = node->next)
         list[r->arch->n_classes++] = (rt_arch_class){
             gguf_yaml_text(node, "class", ""), gguf_yaml_text(node, "model_type", ""),
-            gguf_yaml_text(node, "config", NULL), read_scalars(r, node, "defaults")};
+            gguf_yaml_text(node, "config", NULL), read_scalars(r, node, "defaults"),
+            read_scalars(r, node, "variants")};
 }
 
 /* The kind of a name; kinds->n if there is none. */
@@ -299,11 +305,14 @@ static gguf_code resolve_kinds(const rt_arch *arch, rt_arch_entry *list, gguf_er
     return GGUF_OK;
 }
 
-/* Kinds that would have no effect. */
+/* Kinds and sizes that would have no effect. */
 static gguf_code check_kinds(const rt_arch *arch, gguf_error *err) {
     for (const rt_arch_key *k = rt_arch_first_key(arch); k; k = rt_arch_next_key(k))
         if (k->entry.kinds && k->type != RT_KEY_U32)
             return rt_place_fail(&k->entry.at, err, "the key '%s' has 'kinds', but is not a u32",
+                                 k->entry.name);
+        else if (k->size && k->type != RT_KEY_COUNTS)
+            return rt_place_fail(&k->entry.at, err, "the key '%s' has a 'size', but is no counts",
                                  k->entry.name);
     for (const rt_arch_tensor *t = rt_arch_first_tensor(arch); t; t = rt_arch_next_tensor(t))
         if (t->entry.kinds && !strstr(t->hf, "{layer}"))

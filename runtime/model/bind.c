@@ -273,7 +273,7 @@ static gguf_code bind_layer_fused(binder *b, const record *at, rt_layer *layer) 
     if (at->parts & 1u << RT_PART_PLAIN)
         code = bind_fused(b, at->prefix, "attn_qkv", 1, hp->n_embd, qkv, qkv_rows, 3);
     if (!code && at->parts & 1u << RT_PART_EXPERTS)
-        code = bind_fused(b, at->prefix, "ffn_gate_up_exps", hp->n_expert, hp->n_embd, exps,
+        code = bind_fused(b, at->prefix, "ffn_gate_up_exps", hp->n_expert, hp->n_expert_in, exps,
                           ff_expert, 2);
     /* Without a gate, twice the rows are the gate and the up projection. */
     snprintf(name, sizeof name, "%sffn_up.weight", at->prefix);
@@ -282,6 +282,14 @@ static gguf_code bind_layer_fused(binder *b, const record *at, rt_layer *layer) 
         !has_tensor(b, at->prefix, "ffn_gate"))
         code = bind_fused(b, at->prefix, "ffn_up", 1, hp->n_embd, gate_up, ff, 2);
     return code;
+}
+
+/* Where there are two norms in front of a layer, the second is attention's and the first the
+ * feed-forward block's, which is computed beside it. */
+static void settle_norms(rt_layer *layer) {
+    if (!layer->attn_norm_2.n_cols) return;
+    layer->ffn_norm = layer->attn_norm;
+    layer->attn_norm = layer->attn_norm_2;
 }
 
 static gguf_code bind_all(binder *b) {
@@ -294,6 +302,7 @@ static gguf_code bind_all(binder *b) {
         const record at = {prefix, i, parts_of(b, i, prefix)};
         code = bind_layer_fused(b, &at, &model->layers[i]);
         if (!code) code = bind_slots(b, &at, &model->layers[i], &rt_layer_slots);
+        settle_norms(&model->layers[i]);
     }
     return code;
 }

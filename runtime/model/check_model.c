@@ -31,7 +31,10 @@ static bool is_count(const gguf_kv *kv) {
 static bool fits_type(const gguf_kv *kv, rt_key_type type) {
     switch (type) {
     case RT_KEY_U32:
+    case RT_KEY_LENGTH:
         return is_count(kv);
+    case RT_KEY_COUNTS:
+        return kv->type == GGUF_VALUE_ARRAY && is_count(kv);
     case RT_KEY_F32:
         return kv->elem_type == GGUF_VALUE_F32;
     case RT_KEY_BOOL:
@@ -45,7 +48,6 @@ static bool fits_type(const gguf_kv *kv, rt_key_type type) {
 
 static void check_key(checker *k, const char *arch, const char *key, rt_key_type type,
                       bool required) {
-    static const char *const names[] = {"u32", "f32", "bool", "str", "layers"};
     char full[256];
     snprintf(full, sizeof full, "%s.%s", arch, key);
     const gguf_kv *kv = gguf_meta_find(k->meta, full);
@@ -55,7 +57,7 @@ static void check_key(checker *k, const char *arch, const char *key, rt_key_type
     }
     if (!fits_type(kv, type))
         ADD(k, kv->off, "the key '%s' is %s, not %s", full, gguf_value_type_name(kv->type),
-            names[type]);
+            rt_key_type_names[type]);
 }
 
 static void check_described(checker *k, const rt_arch *arch) {

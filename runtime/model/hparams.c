@@ -259,7 +259,8 @@ static void read_attention(key_reader *r, rt_hparams *hp) {
     hp->score_scale = read_number(r, "attention.scale", 1 / sqrt(width), -1e6, 1e6);
     if (hp->score_scale == 0) hp->score_scale = (float)(1 / sqrt(width));
     hp->score_cap = read_number(r, "attn_logit_softcapping", 0, 0, 1e6);
-    hp->qkv_clamp = read_number(r, "ggufkit.clamp_qkv", 0, 0, 1e30);
+    hp->qkv_clamp = read_number(r, "attention.clamp_kqv", 0, 0, 1e30);
+    hp->qkv_clamp = read_number(r, "ggufkit.clamp_qkv", hp->qkv_clamp, 0, 1e30);
 }
 
 static void read_recurrent(key_reader *r, rt_hparams *hp) {
@@ -343,9 +344,15 @@ static void read_rope(key_reader *r, rt_hparams *hp) {
     hp->rope_base_window = read_number(r, "rope.freq_base_swa", window_base, 1e-6, 1e12);
     rt_layers usual =
         windowed_only ? hp->windowed : all_but_every(hp->n_layer, r->compute->rope_period);
+    if (r->compute->rope_if_finetuned && !read_flag(r, "rope.scaling.finetuned", true))
+        usual = (rt_layers){{0}};
+    usual = read_layers(r, "attention.rope_pattern", hp->n_layer, usual);
     hp->rotated = read_layers(r, "ggufkit.rope_layers", hp->n_layer, usual);
     hp->rope_plain_window = r->compute->plain_window_rope;
     read_scaling(r, hp);
+    hp->query_growth = read_number(r, "attention.temperature_scale", 0, 0, 1e3);
+    hp->query_period =
+        read_count(r, "attention.temperature_length", hp->n_ctx_orig, 1, RT_MAX_CONTEXT);
 }
 
 /* ---- experts ------------------------------------------------------------------------------------
@@ -369,6 +376,7 @@ static void read_experts(key_reader *r, rt_hparams *hp) {
     if (hp->n_expert == 0) return;
     hp->n_expert_used = read_count(r, "expert_used_count", NEEDED, 1, hp->n_expert);
     hp->n_ff_expert = read_count(r, "expert_feed_forward_length", hp->n_ff, 1, RT_MAX_WIDTH);
+    hp->n_expert_in = read_count(r, "moe_latent_size", hp->n_embd, 1, hp->n_embd);
     uint32_t n_shared = read_count(r, "expert_shared_count", 0, 0, RT_MAX_EXPERTS);
     uint64_t usual = (uint64_t)n_shared * hp->n_ff_expert;
     hp->n_ff_shared = read_count(r, "expert_shared_feed_forward_length", usual, 0, RT_MAX_WIDTH);

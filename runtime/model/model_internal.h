@@ -22,7 +22,7 @@ enum {
 
 /* The tensors of one layer. An optional tensor that the file does not have is zeroed. */
 typedef struct rt_layer {
-    rt_norm_weights attn_norm, attn_post_norm, attn_output_norm;
+    rt_norm_weights attn_norm, attn_norm_2, attn_post_norm, attn_output_norm;
     rt_norm_weights ffn_norm, ffn_post_norm, layer_output_norm;
     rt_norm_weights q_norm, k_norm; /* of each head, or of all heads side by side */
     rt_weight attn_q, attn_k, attn_v, attn_output;
@@ -46,6 +46,7 @@ typedef struct rt_layer {
     /* Experts, in place of a dense block where there is a router. */
     rt_weight router, gate_exps, up_exps, down_exps;
     const float *selection_bias; /* [n_expert], or NULL */
+    rt_weight latent_down, latent_up; /* to the width of experts and back, or none */
     rt_weight gate_shared, up_shared, down_shared, shared_gate;
 } rt_layer;
 

@@ -65,12 +65,16 @@ static const rt_slot layer_matrices[] = {
     {"ffn_down", LAYER(ffn_down), RT_DIM_ONE, RT_DIM_EMBD, RT_DIM_FF, RT_PART_DENSE, RT_NEEDED},
     {"ffn_gate_inp", LAYER(router), RT_DIM_ONE, RT_DIM_EXPERTS, RT_DIM_EMBD, RT_PART_EXPERTS,
      RT_NEEDED},
-    {"ffn_gate_exps", LAYER(gate_exps), RT_DIM_EXPERTS, RT_DIM_FF_EXPERT, RT_DIM_EMBD,
+    {"ffn_gate_exps", LAYER(gate_exps), RT_DIM_EXPERTS, RT_DIM_FF_EXPERT, RT_DIM_EXPERT_IN,
      RT_PART_EXPERTS, RT_OPTIONAL},
-    {"ffn_up_exps", LAYER(up_exps), RT_DIM_EXPERTS, RT_DIM_FF_EXPERT, RT_DIM_EMBD, RT_PART_EXPERTS,
-     RT_NEEDED},
-    {"ffn_down_exps", LAYER(down_exps), RT_DIM_EXPERTS, RT_DIM_EMBD, RT_DIM_FF_EXPERT,
+    {"ffn_up_exps", LAYER(up_exps), RT_DIM_EXPERTS, RT_DIM_FF_EXPERT, RT_DIM_EXPERT_IN,
      RT_PART_EXPERTS, RT_NEEDED},
+    {"ffn_down_exps", LAYER(down_exps), RT_DIM_EXPERTS, RT_DIM_EXPERT_IN, RT_DIM_FF_EXPERT,
+     RT_PART_EXPERTS, RT_NEEDED},
+    {"ffn_latent_down", LAYER(latent_down), RT_DIM_ONE, RT_DIM_EXPERT_IN, RT_DIM_EMBD,
+     RT_PART_EXPERTS, RT_OPTIONAL},
+    {"ffn_latent_up", LAYER(latent_up), RT_DIM_ONE, RT_DIM_EMBD, RT_DIM_EXPERT_IN, RT_PART_EXPERTS,
+     RT_OPTIONAL},
     {"ffn_gate_shexp", LAYER(gate_shared), RT_DIM_ONE, RT_DIM_FF_SHARED, RT_DIM_EMBD,
      RT_PART_SHARED, RT_OPTIONAL},
     {"ffn_up_shexp", LAYER(up_shared), RT_DIM_ONE, RT_DIM_FF_SHARED, RT_DIM_EMBD, RT_PART_SHARED,
@@ -83,6 +87,8 @@ static const rt_slot layer_matrices[] = {
 
 static const rt_slot layer_scales[] = {
     {"attn_norm", LAYER(attn_norm), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_EMBD, RT_PART_ALL, RT_OPTIONAL},
+    {"attn_norm_2", LAYER(attn_norm_2), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_EMBD, RT_PART_ALL,
+     RT_OPTIONAL},
     {"post_attention_norm", LAYER(attn_post_norm), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_EMBD, RT_PART_ALL,
      RT_OPTIONAL},
     {"attn_output_norm", LAYER(attn_output_norm), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_EMBD, RT_PART_ALL,
@@ -120,6 +126,9 @@ static const rt_slot layer_vectors[] = {
      RT_NEEDED},
     {"exp_probs_b.bias", LAYER(selection_bias), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_EXPERTS,
      RT_PART_EXPERTS, RT_OPTIONAL},
+    /* The same, as llama.cpp names it in one family. */
+    {"exp_probs_b", LAYER(selection_bias), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_EXPERTS, RT_PART_EXPERTS,
+     RT_OPTIONAL},
 };
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
@@ -151,6 +160,7 @@ uint32_t rt_dim_size(const rt_hparams *hp, uint32_t layer, rt_dim which) {
         [RT_DIM_CLASSES] = hp->n_classes,
         [RT_DIM_EXPERTS] = hp->n_expert,
         [RT_DIM_FF_EXPERT] = hp->n_ff_expert,
+        [RT_DIM_EXPERT_IN] = hp->n_expert_in,
         [RT_DIM_FF_SHARED] = hp->n_ff_shared,
         [RT_DIM_SSM_IN] = 2 * hp->ssm_d_inner + 2 * group_states + hp->ssm_dt_rank,
         [RT_DIM_SSM_CONV] = hp->ssm_d_inner + 2 * group_states,

@@ -26,6 +26,7 @@ typedef enum rt_dim {
     RT_DIM_CLASSES,
     RT_DIM_EXPERTS,
     RT_DIM_FF_EXPERT,
+    RT_DIM_EXPERT_IN,
     RT_DIM_FF_SHARED,
     RT_DIM_SSM_IN,
     RT_DIM_SSM_CONV,

@@ -115,6 +115,7 @@ static void survey_numbers(survey *s) {
     hp->n_expert_used = largest(s, "expert_used_count", 0, RT_MAX_EXPERTS);
     if (hp->n_expert_used > hp->n_expert) hp->n_expert_used = hp->n_expert;
     hp->n_ff_expert = largest(s, "expert_feed_forward_length", hp->n_ff, RT_MAX_WIDTH);
+    hp->n_expert_in = hp->n_embd;
     hp->n_ff_shared = largest(s, "expert_shared_feed_forward_length", 0, RT_MAX_WIDTH);
     for (size_t i = 0; i < s->plan->n_tensors; i++) {
         const gguf_tensor *t = &s->plan->tensors[i].out;
