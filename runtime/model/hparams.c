@@ -172,8 +172,10 @@ static void read_sizes(key_reader *r, rt_hparams *hp) {
     hp->n_embd = read_count(r, "embedding_length", NEEDED, 1, RT_MAX_WIDTH);
     /* Only where layers differ may one be without a feed-forward block. */
     uint64_t least = r->compute->recurrent == RT_MIXER_NONE;
-    hp->n_ff =
-        read_counts(r, hp, "feed_forward_length", NEEDED, least, RT_MAX_WIDTH, &hp->layers[0].n_ff);
+    /* A model of experts alone may leave it out. */
+    bool dense = find_key(r, "feed_forward_length") || !find_key(r, "expert_count");
+    hp->n_ff = read_counts(r, hp, "feed_forward_length", dense ? NEEDED : 0, dense ? least : 0,
+                           RT_MAX_WIDTH, &hp->layers[0].n_ff);
     /* Some families with RMS norms name it as that of layer norms. */
     bool rms =
         r->compute->norm == RT_NORM_RMS && (find_key(r, "attention.layer_norm_rms_epsilon") ||

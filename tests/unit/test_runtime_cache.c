@@ -55,9 +55,9 @@ static void extend(const fixture *f, uint32_t seq, size_t n) {
 /* ---- mixed batches ------------------------------------------------------------------------------
  */
 
-static const char *const families[] = {"models/llama",     "models/gemma3", "models/deepseek_v3",
-                                       "models/gpt_oss",   "models/phi3",   "models/mamba2",
-                                       "models/nemotron_h"};
+static const char *const families[] = {
+    "models/llama", "models/gemma3", "models/deepseek_v3", "models/gpt_oss",
+    "models/phi3",  "models/mamba2", "models/nemotron_h",  "models/qwen3_next"};
 
 /* Three sequences at different positions, with all, the last and no logits. */
 START_TEST(sequences_do_not_see_each_other) {
@@ -361,7 +361,8 @@ int main(void) {
     Suite *suite = suite_create("runtime_cache");
     TCase *tc = tcase_create("cache");
     tcase_set_timeout(tc, 300);
-    tcase_add_loop_test(tc, sequences_do_not_see_each_other, 0, 5);
+    tcase_add_loop_test(tc, sequences_do_not_see_each_other, 0,
+                        sizeof families / sizeof families[0]);
     tcase_add_test(tc, encoder_sequences);
     tcase_add_test(tc, refused_spans);
     tcase_add_test(tc, prefix_is_shared_until_written);

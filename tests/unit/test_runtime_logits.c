@@ -66,6 +66,8 @@ static const struct {
     {"models/seed_oss", true},
     {"models/mamba2", true},
     {"models/nemotron_h", true},
+    {"models/qwen3_next", true},
+    {"models/qwen3_5", true},
 };
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 
