@@ -5,7 +5,8 @@
 
 enum { N_TOKENS = 200 };
 
-static const char *const families[] = {"models/mamba2", "models/nemotron_h"};
+static const char *const families[] = {"models/mamba2", "models/nemotron_h",
+                                       "models/granite_hybrid"};
 
 typedef struct fixture {
     rt_model *model;
@@ -197,12 +198,12 @@ int main(void) {
     Suite *suite = suite_create("runtime_recurrent");
     TCase *tc = tcase_create("recurrent");
     tcase_set_timeout(tc, 300);
-    tcase_add_loop_test(tc, the_same_however_it_is_cut, 0, 2);
-    tcase_add_loop_test(tc, going_back, 0, 2);
-    tcase_add_loop_test(tc, sharing, 0, 2);
-    tcase_add_loop_test(tc, beside_others, 0, 2);
-    tcase_add_loop_test(tc, a_failed_batch_leaves_the_state, 0, 2);
-    tcase_add_loop_test(tc, states_are_not_shifted, 0, 2);
+    tcase_add_loop_test(tc, the_same_however_it_is_cut, 0, 3);
+    tcase_add_loop_test(tc, going_back, 0, 3);
+    tcase_add_loop_test(tc, sharing, 0, 3);
+    tcase_add_loop_test(tc, beside_others, 0, 3);
+    tcase_add_loop_test(tc, a_failed_batch_leaves_the_state, 0, 3);
+    tcase_add_loop_test(tc, states_are_not_shifted, 0, 3);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }
