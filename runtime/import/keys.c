@@ -183,7 +183,8 @@ static gguf_code set_length(const setting *s, const json_t *value, gguf_error *e
     if (gguf_json_u64(value, &length)) return set_u32(s, length, err);
     if (n == 0) return fail_config(s->import, s->source, "is neither a list nor a count", err);
     for (size_t i = 0; i < n && *is; i++)
-        length += json_is_string(json_array_get(value, i)) && layer_flag(json_array_get(value, i), is);
+        length +=
+            json_is_string(json_array_get(value, i)) && layer_flag(json_array_get(value, i), is);
     return set_u32(s, length, err);
 }
 

@@ -86,8 +86,7 @@ static void read_flags(flag_reader *r, rt_arch_compute *c) {
     c->multiply_logits = read_flag(r, "logit_scale", logit_scales, c->multiply_logits, false);
     c->plain_window_rope = read_flag(r, "window_rope", window_ropes, c->plain_window_rope, false);
     c->rope_windowed = read_flag(r, "rope_layers", rope_layers, c->rope_windowed, false);
-    c->rope_if_finetuned =
-        read_flag(r, "rope_if_finetuned", switches, c->rope_if_finetuned, false);
+    c->rope_if_finetuned = read_flag(r, "rope_if_finetuned", switches, c->rope_if_finetuned, false);
     c->norm_rotated_heads = read_flag(r, "qk_norm", qk_norms, c->norm_rotated_heads, false);
     c->average_shared = read_flag(r, "shared_experts", shared_experts, c->average_shared, false);
     c->norm_experts = read_flag(r, "expert_weights_norm", switches, c->norm_experts, false);

@@ -5,8 +5,8 @@
 
 const char *const rt_key_type_names[] = {"u32",    "f32",    "bool",   "str",
                                          "layers", "counts", "length", NULL};
-static const char *const rope_kinds[] = {"default",  "linear", "llama3", "yarn",
-                                         "longrope", "su",     "mrope",  "dynamic", NULL};
+static const char *const rope_kinds[] = {"default", "linear", "llama3",  "yarn", "longrope",
+                                         "su",      "mrope",  "dynamic", NULL};
 
 static const gguf_yaml_field class_fields[] = {
     {"class", .form = GGUF_YAML_TEXT, .needed = true},

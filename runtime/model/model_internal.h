@@ -45,7 +45,7 @@ typedef struct rt_layer {
 
     /* Experts, in place of a dense block where there is a router. */
     rt_weight router, gate_exps, up_exps, down_exps;
-    const float *selection_bias; /* [n_expert], or NULL */
+    const float *selection_bias;      /* [n_expert], or NULL */
     rt_weight latent_down, latent_up; /* to the width of experts and back, or none */
     rt_weight gate_shared, up_shared, down_shared, shared_gate;
 } rt_layer;

@@ -119,6 +119,8 @@ static const struct {
     {"architecture: t\nlike: base\nlayer_kinds: {from: a, words: {d: dense}}\n"
      "tensors: [{hf: a, gguf: b, kinds: dense}]\n",
      "line 4, column 11: the tensor 'b' has 'kinds', but is in no {layer}"},
+    {"architecture: t\nlike: base\nkeys: [{key: one, type: u32, size: 4}]\n",
+     "line 3, column 8: the key 'one' has a 'size', but is no counts"},
     {"architecture: t\ncompute: {norm: rms, rope: none}\n", "compute.activation is ''"},
 };
 
@@ -508,17 +510,23 @@ static const char kinds[] =
     "  - {hf: \"{layer}.w\", gguf: \"blk.{layer}.w.weight\", shape: [width, 2], kinds: [wide]}\n"
     "  - {hf: \"{layer}.m\", gguf: \"blk.{layer}.m.weight\", shape: [3], kinds: [mixer]}\n" COMPUTE;
 
-static gguf_code open_kinds(const char *config, rt_import **out, gguf_error *err) {
-    const char *path = unit_temp("test_kinds.yaml");
+/* A config of class T with these fields, under a description. */
+static gguf_code open_with(const char *description, const char *config, rt_import **out,
+                           gguf_error *err) {
+    const char *path = unit_temp("test_arch.yaml");
     char json[256];
     int n = snprintf(json, sizeof json, "{\"architectures\":[\"T\"],\"width\":5,%s}", config);
-    unit_write(path, kinds, sizeof kinds - 1);
+    unit_write(path, description, strlen(description));
     const gguf_memory_file file = {"config.json", json, (size_t)n};
     const rt_import_opts opts = {.arch_file = path, .shapes_suffice = true};
     *err = (gguf_error){0};
     gguf_code code = rt_import_from_memory(&file, 1, &opts, out, err);
     unlink(path);
     return code;
+}
+
+static gguf_code open_kinds(const char *config, rt_import **out, gguf_error *err) {
+    return open_with(kinds, config, out, err);
 }
 
 START_TEST(layers_have_kinds) {
@@ -569,6 +577,89 @@ START_TEST(bad_kinds_are_refused) {
 }
 END_TEST
 
+/* ---- keys that are lists, and lengths of lists ----------------------------------------------- */
+
+static const char lists[] =
+    "architecture: test\n"
+    "huggingface: [{class: T, model_type: t}]\n"
+    "keys:\n"
+    "  - {key: block_count, type: u32, default: 1}\n"
+    "  - {key: sections, type: counts, from: sections, size: 4}\n"
+    "  - {key: dense, type: length, from: layers, is: dense, default: 7}\n"
+    "  - {key: all, type: length, from: all, optional: true}\n"
+    "  - {key: same, type: u32, from: same, default: 1}\n"
+    "  - {key: turns, type: bool, from: turns, map: {no: 0, yes: 1}, default: false}\n"
+    "tensors: [{hf: a, gguf: a.weight, shape: [2]}]\n" COMPUTE;
+
+static const struct {
+    const char *config;
+    uint64_t sections[4], dense, all, same;
+    bool turns;
+} good_lists[] = {
+    {"\"sections\":[3,2,1]", {3, 2, 1, 0}, 7, 0, 1, false},
+    {"\"sections\":[1,2,3,4],\"layers\":[\"dense\",\"sparse\",\"dense\"],\"all\":[5,6],"
+     "\"same\":[4,4],\"turns\":\"yes\"",
+     {1, 2, 3, 4},
+     2,
+     2,
+     4,
+     true},
+    {"\"sections\":[9],\"layers\":3,\"all\":\"M*M\",\"same\":6,\"turns\":\"no\"",
+     {9, 0, 0, 0},
+     3,
+     3,
+     6,
+     false},
+};
+
+static uint64_t number_of(const gguf_meta *meta, const char *key, uint64_t i) {
+    uint64_t value = 0;
+    const gguf_kv *kv = gguf_meta_find(meta, key);
+    ck_assert(!kv || rt_kv_number(kv, i, &value));
+    return value;
+}
+
+START_TEST(lists_become_keys) {
+    gguf_error err;
+    rt_import *import;
+    bool turns;
+    unit_ok(open_with(lists, good_lists[_i].config, &import, &err), err);
+    const gguf_meta *meta = rt_import_plan(import)->meta;
+    ck_assert_uint_eq(gguf_meta_find(meta, "test.sections")->count, 4);
+    for (uint64_t i = 0; i < 4; i++)
+        ck_assert_uint_eq(number_of(meta, "test.sections", i), good_lists[_i].sections[i]);
+    ck_assert_uint_eq(number_of(meta, "test.dense", 0), good_lists[_i].dense);
+    ck_assert_uint_eq(number_of(meta, "test.all", 0), good_lists[_i].all);
+    ck_assert_uint_eq(number_of(meta, "test.same", 0), good_lists[_i].same);
+    ck_assert(gguf_kv_bool(gguf_meta_find(meta, "test.turns"), &turns));
+    ck_assert_int_eq(turns, good_lists[_i].turns);
+    rt_import_close(import);
+}
+END_TEST
+
+static const struct {
+    const char *config, *message;
+} bad_lists[] = {
+    {"\"sections\":[]", "'sections' is not a short list of counts"},
+    {"\"sections\":5", "'sections' is not a short list of counts"},
+    {"\"sections\":[1,-2]", "'sections' is not a short list of counts"},
+    {"\"sections\":[1,4294967296]", "'sections' is not a short list of counts"},
+    {"\"sections\":[1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17]", "'sections' is not a short"},
+    {"\"sections\":[1],\"layers\":[]", "'layers' is neither a list nor a count"},
+    {"\"sections\":[1],\"layers\":true", "'layers' is neither a list nor a count"},
+    {"\"sections\":[1],\"same\":[4,5]", "'same' is not a 32-bit number"},
+    {"\"sections\":[1],\"same\":[]", "'same' is not a 32-bit number"},
+    {"\"sections\":[1],\"turns\":\"maybe\"", "'turns' has a value that is not known"},
+};
+
+START_TEST(bad_lists_are_refused) {
+    gguf_error err;
+    rt_import *import;
+    unit_fails(open_with(lists, bad_lists[_i].config, &import, &err), GGUF_E_TYPE,
+               bad_lists[_i].message, err);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("descriptions");
     TCase *tc = tcase_create("all");
@@ -583,6 +674,9 @@ int main(void) {
     tcase_add_test(tc, layers_have_kinds);
     tcase_add_loop_test(tc, bad_kinds_are_refused, 0,
                         (int)(sizeof bad_kinds / sizeof bad_kinds[0]));
+    tcase_add_loop_test(tc, lists_become_keys, 0, (int)(sizeof good_lists / sizeof good_lists[0]));
+    tcase_add_loop_test(tc, bad_lists_are_refused, 0,
+                        (int)(sizeof bad_lists / sizeof bad_lists[0]));
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }

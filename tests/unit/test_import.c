@@ -17,7 +17,10 @@ static const char *const fixtures[] = {
     "deepseek_yarn", "phi3_longrope", "llama_linear", "llama_tf4", "gemma3_vision",
     "qwen3_embedding", "llama_embedding", "bert_sentence", "gptq4", "gptq2", "gptq3", "gptq8",
     "awq", "ct_int4", "ct_int4_zero", "ct_int8_packed", "ct_int8", "ct_fp8", "fp8_tensor",
-    "fp8_e5m2", "deepseek_wide", "gemma2_wide", "llama_lora", "deepseek_int4"};
+    "fp8_e5m2", "deepseek_wide", "gemma2_wide", "llama_lora", "deepseek_int4",
+    /* families that differ from those above in some kind of arithmetic, or in how config says it */
+    "gemma", "granite_hybrid", "qwen3_vl", "hunyuan_dense", "falcon_new", "nemotron_h_latent",
+    "cohere2_moe", "ministral3", "roberta"};
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 
 /* Keys of ours, behind the architecture's name, that the other converter does not write. */
@@ -148,6 +151,20 @@ static bool is_own_key(const char *architecture, gguf_str key) {
     return false;
 }
 
+/* Facts that the other converter assumes of all models of a class, and ours reads from the folder's
+ * tokenizer: the end of a turn, the end of a text, the name of the pre-tokenizer. The file type is
+ * named by the tool that chooses the types. */
+static bool differs_on_purpose(const char *fixture, const char *key) {
+    static const struct {
+        const char *fixture, *key;
+    } list[] = {{"gemma", "tokenizer.ggml.eot_token_id"},
+                {"hunyuan_dense", "tokenizer.ggml.eos_token_id"},
+                {"falcon_new", "tokenizer.ggml.pre"}};
+    for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
+        if (strcmp(list[i].fixture, fixture) == 0 && strcmp(list[i].key, key) == 0) return true;
+    return strcmp(key, "general.file_type") == 0;
+}
+
 START_TEST(keys_are_as_expected) {
     json_t *root = expected_of(fixtures[_i]), *keys = json_object_get(root, "metadata"), *entry;
     gguf_file *file = open_converted(fixtures[_i]);
@@ -158,8 +175,7 @@ START_TEST(keys_are_as_expected) {
     ck_assert(gguf_kv_str(gguf_meta_find(meta, "general.architecture"), &text));
     snprintf(architecture, sizeof architecture, "%.*s", (int)text.len, text.ptr);
     json_object_foreach(keys, name, entry) {
-        /* The file type is named by the tool that chooses the types. */
-        if (strcmp(name, "general.file_type") != 0)
+        if (!differs_on_purpose(fixtures[_i], name))
             check_value(fixtures[_i], name, gguf_meta_find(meta, name), entry);
     }
     for (size_t i = 0; i < gguf_meta_count(meta); i++) {
@@ -627,9 +643,8 @@ START_TEST(broken_weights_are_refused) {
 END_TEST
 
 START_TEST(planned_families_are_named) {
-    static const char *const classes[] = {"Llama4ForConditionalGeneration", "Llama4ForCausalLM",
-                                          "Qwen3_5ForConditionalGeneration"};
-    for (size_t i = 0; i < 3; i++)
+    static const char *const classes[] = {"Llama4ForConditionalGeneration", "Llama4ForCausalLM"};
+    for (size_t i = 0; i < 2; i++)
         check_refused("qwen2_moe", "architectures", json_pack("[s]", classes[i]),
                       GGUF_E_UNSUPPORTED, "is not supported yet");
     check_refused("qwen2_moe", "architectures", json_pack("[s]", "NoSuchModel"), GGUF_E_UNSUPPORTED,

@@ -37,9 +37,9 @@ static void check_block(void *block, uint64_t n_bytes) {
     ck_assert_uint_lt(usable, n_bytes + 8192);
 }
 
-static const char *const families[] = {"models/mistral",   "models/gemma3", "models/deepseek_v3",
-                                       "models/bert",      "models/mamba2", "models/nemotron_h",
-                                       "models/qwen3_next"};
+static const char *const families[] = {
+    "models/mistral", "models/gemma3",     "models/deepseek_v3", "models/bert",
+    "models/mamba2",  "models/nemotron_h", "models/qwen3_next",  "models/nemotron_h_latent"};
 
 static void check_allocation(const char *folder, const rt_session_opts *opts) {
     gguf_error err = {0};

@@ -84,6 +84,8 @@ static double activation_of(rt_activation kind, double x) {
         return 0.5 * x * (1 + erf(x / sqrt(2)));
     case RT_ACT_RELU_SQUARED:
         return x > 0 ? x * x : 0;
+    case RT_ACT_SIGMOID:
+        return 1 / (1 + exp(-x));
     default:
         return fmin(x, 7) / (1 + exp(-1.702 * fmin(x, 7)));
     }

@@ -3,10 +3,10 @@
 #include "runtime/engine/session_internal.h"
 #include "unit_model.h"
 
-enum { N_TOKENS = 200, N_FAMILIES = 4 };
+enum { N_TOKENS = 200, N_FAMILIES = 5 };
 
 static const char *const families[] = {"models/mamba2", "models/nemotron_h", "models/qwen3_next",
-                                       "models/qwen3_5"};
+                                       "models/qwen3_5", "models/granite_hybrid"};
 
 typedef struct fixture {
     rt_model *model;
