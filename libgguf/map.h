@@ -15,6 +15,14 @@ typedef struct gguf_map {
     bool borrowed; /* the bytes are somebody else's memory */
 } gguf_map;
 
+/* Open a regular file for reading; the caller closes *fd, which is -1 after an error. A pipe or a
+ * device is refused and not waited for.
+ * Errors: GGUF_E_IO (absent, not readable, a folder, not a regular file). */
+gguf_code gguf_open_regular(const char *path, int *fd, uint64_t *n_bytes, gguf_error *err);
+/* The first bytes of a regular file, at most n: how many were read, 0 where there is no such file.
+ */
+size_t gguf_file_start(const char *path, void *bytes, size_t n);
+
 /* Errors: GGUF_E_IO (absent, a folder, not readable), GGUF_E_NOMEM. */
 gguf_code gguf_map_open(const char *path, gguf_map *map, gguf_error *err);
 void gguf_map_close(gguf_map *map); /* accepts a zeroed one */

@@ -11,11 +11,18 @@
 
 #define MAX_TEXT_BYTES ((size_t)1 << 30)
 
+/* A pipe or a terminal may be waited for until a signal comes. */
+static gguf_code fail_errno(const char *path, const char *what, int number, gguf_error *err) {
+    if (number == EINTR)
+        return gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
+    return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot %s: %s", what,
+                     number ? strerror(number) : "not a regular file");
+}
+
 static gguf_code fail_gzip(gzFile file, const char *path, gguf_error *err) {
     int number;
     const char *why = gzerror(file, &number);
-    if (number == Z_ERRNO)
-        return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot read: %s", strerror(errno));
+    if (number == Z_ERRNO) return fail_errno(path, "read", errno, err);
     return gguf_fail(err, number == Z_MEM_ERROR ? GGUF_E_NOMEM : GGUF_E_FORMAT, path,
                      (int64_t)gzoffset(file), "%s", why);
 }
@@ -45,9 +52,7 @@ gguf_code gguf_read_text(const char *path, char **out, size_t *n_bytes, gguf_err
     *out = NULL;
     gguf_inputs_add(path);
     gzFile file = stat(path, &st) == 0 && S_ISDIR(st.st_mode) ? NULL : gzopen(path, "rb");
-    if (!file)
-        return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot open: %s",
-                         errno ? strerror(errno) : "not a regular file");
+    if (!file) return fail_errno(path, "open", errno, err);
     gguf_dynbuf buf;
     gguf_dynbuf_init(&buf, MAX_TEXT_BYTES);
     gguf_code code = read_all(file, path, &buf, err);
