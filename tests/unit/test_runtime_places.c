@@ -10,7 +10,7 @@ enum { BATCH = 7 };
 /* One of each kind of layer, some with experts. */
 static const char *const families[] = {
     "models/llama",   "models/gemma3", "models/deepseek_v3", "models/qwen3_moe",
-    "models/gpt_oss", "models/bert",        "models/mamba2",      "models/nemotron_h",   "models/mamba2",      "models/nemotron_h",
+    "models/gpt_oss", "models/bert",   "models/mamba2",      "models/nemotron_h",
 };
 
 static rt_session_opts split_opts(const rt_model *model, uint32_t n_device_layers) {
