@@ -3,6 +3,7 @@
 #include "libgguf/index.h"
 #include "libgguf/inputs.h"
 #include "libgguf/json.h"
+#include "libgguf/map.h"
 #include "libgguf/tempfile.h"
 
 #include <errno.h>
@@ -96,15 +97,16 @@ gguf_code gguf_checkpoint_add_file(gguf_checkpoint *ckpt, const char *folder, co
     if (folder ? asprintf(&path, "%s/%s", folder, name) < 0 : !(path = strdup(name)))
         return no_memory(err, name);
     gguf_checkpoint_file f = {path, -1, gguf_memory_file_named(ckpt->memory, ckpt->n_memory, name)};
-    if (!ckpt->memory) f.fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (f.fd >= 0) gguf_inputs_add_fd(f.fd);
+    gguf_code code = GGUF_OK;
+    uint64_t n_bytes;
+    if (!ckpt->memory) code = gguf_open_regular(path, &f.fd, &n_bytes, err);
     ckpt->files[ckpt->n_files] = f;
     uint32_t file = (uint32_t)ckpt->n_files++;
-    if (f.fd < 0 && !f.memory)
-        return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot open: %s",
-                         ckpt->memory ? "no such file" : strerror(errno));
-    gguf_code code =
-        is_archive(&f) ? gguf_torch_read(ckpt, file, err) : gguf_safetensors_read(ckpt, file, err);
+    if (ckpt->memory && !f.memory)
+        return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot open: no such file");
+    if (!code)
+        code = is_archive(&f) ? gguf_torch_read(ckpt, file, err)
+                              : gguf_safetensors_read(ckpt, file, err);
     if (file >= GGUF_KEEP_OPEN && f.fd >= 0) {
         close(f.fd);
         ckpt->files[file].fd = -1;

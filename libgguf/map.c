@@ -12,7 +12,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-static gguf_code open_regular(const char *path, int *fd, uint64_t *n_bytes, gguf_error *err) {
+gguf_code gguf_open_regular(const char *path, int *fd, uint64_t *n_bytes, gguf_error *err) {
     *fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe is refused, not waited for */
     if (*fd < 0)
         return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot open: %s", strerror(errno));
@@ -28,9 +28,18 @@ static gguf_code open_regular(const char *path, int *fd, uint64_t *n_bytes, gguf
     return GGUF_OK;
 }
 
+size_t gguf_file_start(const char *path, void *bytes, size_t n) {
+    int fd;
+    uint64_t n_bytes;
+    if (gguf_open_regular(path, &fd, &n_bytes, NULL)) return 0;
+    ssize_t got = pread(fd, bytes, n, 0);
+    close(fd);
+    return got > 0 ? (size_t)got : 0;
+}
+
 gguf_code gguf_map_open(const char *path, gguf_map *map, gguf_error *err) {
     *map = (gguf_map){.fd = -1};
-    gguf_code code = open_regular(path, &map->fd, &map->n_bytes, err);
+    gguf_code code = gguf_open_regular(path, &map->fd, &map->n_bytes, err);
     if (code || map->n_bytes == 0) return code;
     void *p = mmap(NULL, map->n_bytes, PROT_READ, MAP_SHARED, map->fd, 0);
     if (p == MAP_FAILED) {
@@ -104,7 +113,7 @@ gguf_code gguf_read_file(const char *path, size_t max_bytes, char **out, size_t 
     int fd;
     uint64_t size = 0;
     *out = NULL;
-    gguf_code code = open_regular(path, &fd, &size, err);
+    gguf_code code = gguf_open_regular(path, &fd, &size, err);
     if (code) return code;
     if (size > max_bytes)
         code = gguf_fail(err, GGUF_E_LIMIT, path, GGUF_NO_OFFSET,

@@ -4,6 +4,7 @@
 
 #include "libgguf/error.h"
 
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -14,6 +15,14 @@ typedef struct gguf_map {
     int fd;        /* stays open for executors, which read tensor data through it; or -1 */
     bool borrowed; /* the bytes are somebody else's memory */
 } gguf_map;
+
+/* Open a regular file for reading; the caller closes *fd, which is -1 after an error. A pipe or a
+ * device is refused and not waited for.
+ * Errors: GGUF_E_IO (absent, not readable, a folder, not a regular file). */
+gguf_code gguf_open_regular(const char *path, int *fd, uint64_t *n_bytes, gguf_error *err);
+/* The first bytes of a regular file, at most n: how many were read, 0 where there is no such file.
+ */
+size_t gguf_file_start(const char *path, void *bytes, size_t n);
 
 /* Errors: GGUF_E_IO (absent, a folder, not readable), GGUF_E_NOMEM. */
 gguf_code gguf_map_open(const char *path, gguf_map *map, gguf_error *err);
@@ -48,9 +57,11 @@ gguf_code gguf_read_at(int fd, const char *path, void *dst, size_t n, uint64_t o
 gguf_code gguf_read_file(const char *path, size_t max_bytes, char **out, size_t *n_bytes,
                          gguf_error *err);
 
-/* Read a whole text file, plain or gzip-compressed; *out is malloc'ed with a NUL behind its end.
- * Errors: GGUF_E_IO, GGUF_E_LIMIT (over 1 GiB of text), GGUF_E_FORMAT (broken gzip, or a pointer of
- * Git LFS in its place), GGUF_E_NOMEM. */
-gguf_code gguf_read_text(const char *path, char **out, size_t *n_bytes, gguf_error *err);
+/* Read a whole text file, plain or gzip-compressed; *out is malloc'ed with a NUL behind its end. A
+ * pipe or a terminal is waited for until *cancel (may be NULL) is set.
+ * Errors: GGUF_E_CANCELLED, GGUF_E_IO, GGUF_E_LIMIT (over 1 GiB of text), GGUF_E_FORMAT (broken
+ * gzip, or a pointer of Git LFS in its place), GGUF_E_NOMEM. */
+gguf_code gguf_read_text(const char *path, char **out, size_t *n_bytes, const atomic_bool *cancel,
+                         gguf_error *err);
 
 #endif

@@ -2,6 +2,7 @@
 #include "quant/imatrix.h"
 #include "libgguf/ends.h"
 #include "libgguf/index.h"
+#include "libgguf/map.h"
 
 #include <float.h>
 #include <math.h>
@@ -219,10 +220,7 @@ gguf_code quant_imatrix_read(const gguf_file *f, quant_imatrix **out, gguf_error
 /* The legacy format has no magic: it starts with the number of entries. */
 static bool starts_like_gguf(const char *path) {
     char magic[4] = {0};
-    FILE *f = fopen(path, "rb");
-    bool found = !f || fread(magic, 1, 4, f) < 4 || memcmp(magic, "GGUF", 4) == 0;
-    if (f) fclose(f);
-    return found;
+    return gguf_file_start(path, magic, 4) < 4 || memcmp(magic, "GGUF", 4) == 0;
 }
 
 gguf_code quant_imatrix_load(const char *path, quant_imatrix **out, gguf_error *err) {

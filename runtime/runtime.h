@@ -256,6 +256,8 @@ gguf_code rt_seq_share(rt_session *session, uint32_t from, uint32_t to, uint32_t
  * free page for one that is shared, or a window that would reach released pages; GGUF_E_NONFINITE.
  * After the last two the sequence may have to be truncated to 0 before it is used again. */
 #define RT_PAGE_TOKENS 64
+/* Whether rt_seq_shift works: not where layers keep states or positions are learned. */
+bool rt_model_can_shift(const rt_model *model);
 gguf_code rt_seq_shift(rt_session *session, uint32_t seq, uint32_t first, uint32_t n,
                        gguf_error *err);
 

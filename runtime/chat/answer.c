@@ -92,12 +92,13 @@ static size_t keep_common(rt_generator *g, const rt_ids *prompt) {
     return g->past.n = rt_seq_n_past(g->session, g->seq);
 }
 
-/* Drop the older half of a full context, but for its first page. False: it is too small. */
+/* Drop the older half of a full context, but for its first page. False: it is too small, or the
+ * model's positions are what they are. */
 static bool shift(rt_answer *a, gguf_code *code, gguf_error *err) {
     rt_generator *g = a->generator;
     uint32_t n_pages = rt_seq_n_past(g->session, g->seq) / RT_PAGE_TOKENS;
     uint32_t first = RT_PAGE_TOKENS, n = n_pages / 2 * RT_PAGE_TOKENS;
-    if (n_pages < 2) return false;
+    if (n_pages < 2 || !rt_model_can_shift(g->model)) return false;
     *code = rt_seq_shift(g->session, g->seq, first, n, err);
     if (*code) {
         forget(g);

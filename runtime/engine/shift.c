@@ -5,9 +5,13 @@
 
 #include <inttypes.h>
 
+bool rt_model_can_shift(const rt_model *model) {
+    const rt_hparams *hp = &model->hparams;
+    return hp->causal && !model->position_embd.data && !hp->n_recurrent;
+}
+
 static gguf_code check_shift(const rt_session *session, uint32_t seq, uint32_t first, uint32_t n,
                              gguf_error *err) {
-    const rt_hparams *hp = &session->model->hparams;
     uint32_t n_past = rt_seq_n_past(session, seq);
     if (seq >= session->kv.n_seqs || first % RT_PAGE_TOKENS || n % RT_PAGE_TOKENS ||
         first > n_past || n > n_past - first)
@@ -15,7 +19,7 @@ static gguf_code check_shift(const rt_session *session, uint32_t seq, uint32_t f
                          "positions %" PRIu32 " to %" PRIu32 " are not whole pages of %d tokens of "
                          "sequence %" PRIu32,
                          first, first + n, RT_PAGE_TOKENS, seq);
-    if (hp->causal && !session->model->position_embd.data && !hp->n_recurrent) return GGUF_OK;
+    if (rt_model_can_shift(session->model)) return GGUF_OK;
     return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
                      "the positions of this model cannot be shifted");
 }

@@ -1,5 +1,6 @@
 /* Opening a model for import. */
 #include "libgguf/ends.h"
+#include "libgguf/map.h"
 #include "libgguf/placeholder.h"
 #include "runtime/import/import_internal.h"
 #include "runtime/tokenizer/tokenizer.h"
@@ -292,9 +293,7 @@ static gguf_code import_checkpoint(rt_import *import, const char *path, const rt
 
 static bool is_gguf_file(const char *path) {
     char magic[4] = {0};
-    FILE *f = fopen(path, "rb");
-    bool found = f && fread(magic, 1, 4, f) == 4 && memcmp(magic, "GGUF", 4) == 0;
-    if (f) fclose(f);
+    bool found = gguf_file_start(path, magic, 4) == 4 && memcmp(magic, "GGUF", 4) == 0;
     const char *dot = strrchr(path, '.');
     return found || (dot && strcmp(dot, ".gguf") == 0);
 }
@@ -302,12 +301,14 @@ static bool is_gguf_file(const char *path) {
 /* Before a config is looked for beside it. */
 static gguf_code check_placeholder(const char *path, gguf_error *err) {
     char start[1024];
-    FILE *f = fopen(path, "rb");
-    if (!f)
-        return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot open: %s", strerror(errno));
-    size_t n = fread(start, 1, sizeof start, f);
-    fclose(f);
-    return gguf_placeholder_check(start, n, GGUF_EXPECTED_BINARY, path, err);
+    int fd;
+    uint64_t n_bytes;
+    gguf_code code = gguf_open_regular(path, &fd, &n_bytes, err);
+    if (code) return code;
+    size_t n = n_bytes < sizeof start ? n_bytes : sizeof start;
+    code = gguf_read_at(fd, path, start, n, 0, err);
+    close(fd);
+    return code ? code : gguf_placeholder_check(start, n, GGUF_EXPECTED_BINARY, path, err);
 }
 
 static gguf_code open_path(rt_import *import, const char *path, const rt_import_opts *opts,
@@ -324,7 +325,7 @@ static gguf_code open_path(rt_import *import, const char *path, const rt_import_
         return code;
     }
     bool adapter = false;
-    if (S_ISREG(st.st_mode)) code = check_placeholder(path, err);
+    if (!S_ISDIR(st.st_mode)) code = check_placeholder(path, err);
     if (S_ISDIR(st.st_mode)) code = load_adapter_config(import, &adapter, err);
     if (code) return code;
     return adapter ? import_adapter(import, opts, err) : import_checkpoint(import, path, opts, err);

@@ -22,6 +22,11 @@ gguf_code rt_check_templates(const gguf_meta *meta, gguf_findings *findings, ggu
  * tensors, and what depends on facts that no key tells, are left alone. Errors: GGUF_E_NOMEM. */
 gguf_code rt_check_tensors(gguf_scan_set *set, gguf_error *err);
 
+/* Both checks, of a file whose metadata are to become `meta`. One file of several is judged by its
+ * keys alone. Errors: GGUF_E_NOMEM. */
+gguf_code rt_check_with_meta(const gguf_file *file, const gguf_meta *meta, gguf_findings *findings,
+                             gguf_error *err);
+
 /* Both checks, and that of the keys' form, for a file that is yet to be written: what would be
  * found in it. A chat template is left alone: another engine may read what this one does not.
  * Errors: GGUF_E_NOMEM, those of gguf_header_encode. */

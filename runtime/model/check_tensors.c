@@ -298,6 +298,28 @@ gguf_code rt_check_tensors(gguf_scan_set *set, gguf_error *err) {
     return check_model(&k, err);
 }
 
+/* A file's tensors, read with other keys than its own. */
+typedef struct edited {
+    const gguf_file *file;
+    gguf_findings *found;
+} edited;
+
+static place find_in_file(const void *source, const char *name) {
+    const edited *e = source;
+    return (place){e->found, GGUF_NO_OFFSET, gguf_file_find_tensor(e->file, name)};
+}
+
+gguf_code rt_check_with_meta(const gguf_file *file, const gguf_meta *meta, gguf_findings *findings,
+                             gguf_error *err) {
+    edited e = {file, findings};
+    checker k = {.find = find_in_file, .source = &e, .found = findings, .meta = meta};
+    uint64_t n_files = 1;
+    gguf_kv_u64(gguf_meta_find(meta, "split.count"), &n_files);
+    gguf_code code = rt_check_meta(meta, true, findings, err);
+    bool whole = n_files <= 1 && gguf_file_n_tensors(file) > 0;
+    return code || !whole ? code : check_model(&k, err);
+}
+
 /* ---- plans ------------------------------------------------------------------------------- */
 
 typedef struct planned {

@@ -103,7 +103,7 @@ static gguf_code read_questions(exam *e) {
     char *text = NULL;
     size_t n_bytes = 0;
     uint64_t line = 0;
-    gguf_code code = gguf_read_text(e->path, &text, &n_bytes, e->err);
+    gguf_code code = gguf_read_text(e->path, &text, &n_bytes, &tool_cancelled, e->err);
     if (!code) code = gguf_placeholder_check(text, n_bytes, GGUF_EXPECTED_CONTENT, e->path, e->err);
     for (size_t at = 0; at < n_bytes && !code;) {
         const char *newline = memchr(text + at, '\n', n_bytes - at);

@@ -1,4 +1,5 @@
 /* gguf-bench quality: perplexity and divergence from a base model. */
+#include "libgguf/map.h"
 #include "libgguf/outfile.h"
 #include "runtime/measure/quality.h"
 #include "tools/bench/bench.h"
@@ -104,11 +105,10 @@ typedef struct reference {
 /* A GGUF file, the first shard of one, or a saved base: the first bytes tell. */
 static gguf_code open_reference(const char *path, reference *base, gguf_error *err) {
     char magic[4] = "";
-    FILE *f = path ? fopen(path, "rb") : NULL;
     *base = (reference){0};
     if (!path) return GGUF_OK;
-    bool is_gguf = !f || (fread(magic, 1, 4, f) == 4 && memcmp(magic, "GGUF", 4) == 0);
-    if (f) fclose(f);
+    size_t n = gguf_file_start(path, magic, 4);
+    bool is_gguf = n == 0 || (n == 4 && memcmp(magic, "GGUF", 4) == 0);
     return is_gguf ? rt_model_open(path, &base->model, err)
                    : rt_quality_base_open(path, &base->saved, err);
 }

@@ -20,7 +20,7 @@ gguf_code text_tokens(const rt_model *model, const char *path, rt_ids *ids, int3
     size_t n_bytes = 0;
     rt_tokenizer *tokenizer = NULL;
     *ids = (rt_ids){0};
-    gguf_code code = gguf_read_text(path, &text, &n_bytes, err);
+    gguf_code code = gguf_read_text(path, &text, &n_bytes, &tool_cancelled, err);
     if (!code) code = gguf_placeholder_check(text, n_bytes, GGUF_EXPECTED_BINARY, path, err);
     if (!code) code = rt_tokenizer_new(gguf_file_meta(rt_model_file(model)), &tokenizer, err);
     if (!code) code = rt_tokenize(tokenizer, text, n_bytes, RT_TOKENIZE_ADD_SPECIAL, ids, err);

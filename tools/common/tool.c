@@ -41,8 +41,17 @@ atomic_bool tool_cancelled;
 
 /* The first signal asks for an orderly end, the second ends at once. */
 static void on_signal(int number) {
+    (void)number;
     if (atomic_exchange(&tool_cancelled, true)) _exit(130);
-    signal(number, on_signal);
+}
+
+/* Without SA_RESTART: a text that is waited for is not waited for any longer. */
+static void handle(int number) {
+    const struct sigaction action = {.sa_handler = on_signal};
+    struct sigaction before = {0};
+    sigaction(number, NULL, &before);
+    bool ignored = number == SIGHUP && before.sa_handler == SIG_IGN; /* by nohup */
+    if (!ignored) sigaction(number, &action, NULL);
 }
 
 double tool_now_s(void) {
@@ -287,10 +296,9 @@ bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *stat
     for (int i = 0; i < t->n_args; i++)
         if (i + 1 != spec->output_arg) gguf_inputs_add(t->args[i]);
     raise_file_limit();
-    signal(SIGINT, on_signal);
-    signal(SIGTERM, on_signal);
-    /* nohup ignores it, and so do we then */
-    if (signal(SIGHUP, on_signal) == SIG_IGN) signal(SIGHUP, SIG_IGN);
+    handle(SIGINT);
+    handle(SIGTERM);
+    handle(SIGHUP);
     signal(SIGPIPE, SIG_IGN);
     signal(SIGXFSZ, SIG_IGN);
     return true;

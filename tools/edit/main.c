@@ -155,11 +155,11 @@ static gguf_code report_new(tool *t, const gguf_findings *before, const gguf_fin
     return GGUF_OK;
 }
 
-static gguf_code check_change(tool *t, const gguf_meta *old, const gguf_meta *new,
+static gguf_code check_change(tool *t, const gguf_file *file, const gguf_meta *new,
                               gguf_error *err) {
     gguf_findings before = {0}, after = {0};
-    gguf_code code = rt_check_meta(old, true, &before, err);
-    if (!code) code = rt_check_meta(new, true, &after, err);
+    gguf_code code = rt_check_with_meta(file, gguf_file_meta(file), &before, err);
+    if (!code) code = rt_check_with_meta(file, new, &after, err);
     if (!code) code = report_new(t, &before, &after, err);
     gguf_findings_clear(&before);
     gguf_findings_clear(&after);
@@ -176,7 +176,7 @@ static gguf_code change(tool *t, const edit_opts *o, change_fn fn, gguf_error *e
     gguf_meta *meta = copy_meta(gguf_file_meta(file));
     code = meta ? fn(t, meta, err) : gguf_fail_memory(err);
     if (!code) code = gguf_meta_status(meta, err);
-    if (!code && fn != change_template) code = check_change(t, gguf_file_meta(file), meta, err);
+    if (!code && fn != change_template) code = check_change(t, file, meta, err);
     const gguf_edit_opts opts = {o->output, t->force, o->dry_run, &tool_cancelled};
     if (!code) code = gguf_edit_save(file, meta, &opts, &result, err);
     if (!code) print_edit(t, o->output ? o->output : path, &result, o->dry_run);

@@ -58,9 +58,9 @@ static void report_blocks(const block_job *job, gguf_findings *found) {
         if (d->n_blocks)
             gguf_findings_add(found, (int64_t)(t->file_off + d->first_off),
                               "tensor '%.*s': %" PRIu64
-                              " %s blocks with NaN or infinity, the first one here",
+                              " %s block%s with NaN or infinity, the first one here",
                               (int)(t->name.len < 100 ? t->name.len : 100), t->name.ptr,
-                              d->n_blocks, gguf_type_name(t->type));
+                              d->n_blocks, gguf_type_name(t->type), d->n_blocks == 1 ? "" : "s");
     }
 }
 

@@ -18,7 +18,9 @@
 
 gguf_code run_read_prompt(const run_opts *o, char **out, size_t *n, gguf_error *err) {
     const char *file = o->file ? o->file : strcmp(o->prompt, "-") == 0 ? "-" : NULL;
-    if (file) return gguf_read_text(strcmp(file, "-") == 0 ? "/dev/stdin" : file, out, n, err);
+    if (file)
+        return gguf_read_text(strcmp(file, "-") == 0 ? "/dev/stdin" : file, out, n, &tool_cancelled,
+                              err);
     *out = strdup(o->prompt);
     *n = strlen(o->prompt);
     return *out ? GGUF_OK : gguf_fail_memory(err);
@@ -134,8 +136,11 @@ void run_report(tool *t, const rt_generator *g, const rt_answer *a, bool *warned
     if (a->context_full)
         tool_warn(t,
                   "the context of %" PRIu32 " tokens is full: the text ends here (--ctx N makes "
-                  "it larger, --shift goes on without what is old)",
-                  rt_session_n_ctx(g->session));
+                  "it larger%s)",
+                  rt_session_n_ctx(g->session),
+                  !a->opts.shift && rt_model_can_shift(g->model)
+                      ? ", --shift goes on without what is old"
+                      : "");
     if (t->verbose)
         tool_note(
             t,
@@ -192,6 +197,20 @@ static gguf_code check_prompt(const rt_session *session, const rt_model *model,
                      prompt->n, n_ctx, rt_model_hparams(model)->n_ctx_train);
 }
 
+/* A text that is continued has nothing that could be left out but what a shift drops. */
+static gguf_code check_shift(const run_opts *o, const rt_model *model, const rt_session *session,
+                             gguf_error *err) {
+    uint32_t n_ctx = rt_session_n_ctx(session);
+    if (!o->shift) return GGUF_OK;
+    if (!rt_model_can_shift(model))
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, gguf_file_path(rt_model_file(model)),
+                         GGUF_NO_OFFSET, "--shift: the positions of this model cannot be shifted");
+    if (n_ctx >= 2 * RT_PAGE_TOKENS) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     "--shift needs a context of at least %d tokens, not %" PRIu32,
+                     2 * RT_PAGE_TOKENS, n_ctx);
+}
+
 static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, const rt_tokenizer *tok,
                                const rt_ids *prompt, gguf_error *err) {
     uint64_t needed = prompt->n + (uint64_t)o->settings.n_predict;
@@ -214,9 +233,11 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, cons
     if (!code) code = run_open_generator(&g, t, o, model, session, tok, &o->settings.sampler, err);
     if (!code) run_warn_context(t, &g, prompt->n, &warned);
     if (!code) code = check_prompt(session, model, prompt, err);
+    if (!code && needed > rt_session_n_ctx(session)) code = check_shift(o, model, session, err);
     if (!code) code = rt_generator_answer(&g, prompt, &opts, &a, err);
     if (!code && t->json) print_answer_json(o, &a);
-    if (!t->json && a.n_prompt) printf("\n");
+    bool echoed = !o->chat && !o->file && prompt->n;
+    if (!t->json && (a.n_prompt || echoed)) printf("\n");
     if (!code) run_report(t, &g, &a, &warned);
     /* What there is was printed; the status tells the rest. */
     if (!code && a.finish == RT_FINISH_INTERRUPTED && !ferror(stdout)) code = GGUF_E_CANCELLED;

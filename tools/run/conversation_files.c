@@ -65,7 +65,7 @@ static gguf_code open_system(rt_conversation *c, const run_opts *o, gguf_error *
     size_t n;
     if (o->system) rt_conversation_add(c, "system", o->system, strlen(o->system));
     if (!o->system_file) return GGUF_OK;
-    gguf_code code = gguf_read_text(o->system_file, &text, &n, err);
+    gguf_code code = gguf_read_text(o->system_file, &text, &n, &tool_cancelled, err);
     if (code) return code;
     rt_conversation_add(c, "system", text, n && text[n - 1] == '\n' ? n - 1 : n);
     free(text);

@@ -17,7 +17,7 @@ static void name_file(gguf_error *err, const char *file) {
 static gguf_code template_of_file(const char *file, rt_template **out, gguf_error *err) {
     char *text;
     size_t n;
-    gguf_code code = gguf_read_text(file, &text, &n, err);
+    gguf_code code = gguf_read_text(file, &text, &n, &tool_cancelled, err);
     if (code) return code;
     code = gguf_placeholder_check(text, n, GGUF_EXPECTED_BINARY, file, err);
     if (!code) code = rt_template_parse((gguf_str){text, n}, out, err);

@@ -57,3 +57,9 @@ t gguf-inspect verify same.gguf
 printf '{%% if %%}' >bad.jinja
 t gguf-edit set-template m.gguf bad.jinja
 t gguf-edit set-template m.gguf merged.gguf
+# What verify would find in the tensors under the new keys, and numbers that are none.
+cp old.gguf judged.gguf
+t gguf-edit set judged.gguf llama.block_count=u32:7
+t gguf-edit set judged.gguf llama.attention.head_count_kv=u32:3
+t gguf-edit set judged.gguf llama.rope.freq_base=f32:nan
+cmp judged.gguf old.gguf && echo "not changed"

@@ -52,3 +52,24 @@ copy_model llama3_bin bin
 truncate -s -100 bin/pytorch_model.bin
 t gguf-convert bin -o o.gguf
 t ls
+# A pipe that nobody writes to: no file is made of it and none is waited for. A text may come through
+# one; that is waited for until a signal comes.
+mkfifo pipe
+quick() { timeout -k 1 5 "$@" </dev/null; }
+mv hf/model.safetensors kept && ln -s "$PWD/pipe" hf/model.safetensors
+t quick gguf-convert hf -o o.gguf
+rm hf/model.safetensors && mv kept hf/model.safetensors
+t quick gguf-convert pipe -o o.gguf
+t quick gguf-quantize pipe o.gguf Q8_0
+t quick gguf-quantize m.gguf o.gguf Q8_0 --imatrix pipe
+t quick gguf-imatrix --show pipe
+t quick gguf-imatrix --merge pipe pipe -o o.gguf
+t quick gguf-bench quality m.gguf -f "$DATA/demo-model/test.txt" --base pipe
+t quick gguf-bench fit pipe --vram 2G
+for command in "gguf-imatrix m.gguf -f pipe -o o.gguf" "gguf-run m.gguf -f pipe" "gguf-run m.gguf -p -"; do
+    sleep 5 | $command &
+    sleep 0.5
+    kill -TERM $!
+    wait $!
+    echo "ended: $?"
+done

@@ -32,3 +32,8 @@ sed -i 's/like: mamba2/like: mamba3/' mine.yaml
 t gguf-convert "$M/mamba2" -o mine.gguf --arch-file mine.yaml --dry-run
 sed -i 's/like: mamba3/like: mamba2/; s/\[feed_forward_length\]/[feed_forward_size]/' mine.yaml
 t gguf-convert "$M/mamba2" -o mine.gguf --arch-file mine.yaml --dry-run
+# States have no positions to shift: a text says so first, an answer of a chat ends.
+t gguf-run mamba2.gguf -p "And" -n 200 --ctx 128 --shift
+t gguf-run nemotron_h.gguf -p "And" -n 200 --ctx 64 --shift
+t gguf-run mamba2.gguf -p "And" -n 8 --ctx 128 --shift --temp 0 --json -q >/dev/null
+echo "And" | gguf-run nemotron_h.gguf -n 300 --ctx 128 --shift --temp 0 2>&1 >/dev/null

@@ -27,6 +27,7 @@ wc -l <text | grep -q '[1-9]' && cat note
 gguf-run demo.gguf -p "And" -n 200 --temp 0 --ctx 128 --shift >text 2>note
 cat note
 t gguf-run demo.gguf -f "$DATA/demo-model/calib.txt" -n 2 --ctx 64
+t gguf-run demo.gguf -p "And" -n 200 --ctx 100 --shift
 # One turn of a conversation.
 t gguf-run demo.gguf --chat -p "Who is there?" -n 8 --temp 0
 t gguf-run demo.gguf --chat -p "Who is there?" -n 8 --temp 0 --template chatml.jinja --system "Be brief." -q
