@@ -138,6 +138,7 @@ typedef enum rt_key_type {
     RT_KEY_STR,
     RT_KEY_LAYERS, /* one flag per layer */
     RT_KEY_COUNTS, /* an array of i32 */
+    RT_KEY_LABELS, /* an array of texts */
     RT_KEY_LENGTH  /* how many elements a list has */
 } rt_key_type;
 

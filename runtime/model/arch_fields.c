@@ -3,8 +3,8 @@
 #include "runtime/model/arch_read.h"
 #include "runtime/model/transforms.h"
 
-const char *const rt_key_type_names[] = {"u32",    "f32",    "bool",   "str",
-                                         "layers", "counts", "length", NULL};
+const char *const rt_key_type_names[] = {"u32",    "f32",    "bool",   "str", "layers",
+                                         "counts", "labels", "length", NULL};
 static const char *const rope_kinds[] = {"default", "linear", "llama3",  "yarn", "longrope",
                                          "su",      "mrope",  "dynamic", NULL};
 
