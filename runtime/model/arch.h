@@ -40,6 +40,7 @@ typedef struct rt_arch_compute {
     rt_mixer recurrent; /* of layers without attention heads; RT_MIXER_NONE: there are none */
     bool single_mixer;  /* a layer is attention, or recurrent, or a feed-forward block */
     rt_norm norm;
+    bool plain_norms; /* norms in front of blocks and output have no tensors */
     rt_rope rope;
     rt_activation activation;
     bool parallel;             /* both blocks of a layer read its input */

@@ -64,6 +64,7 @@ static const gguf_yaml_field kind_fields[] = {{"from", .form = GGUF_YAML_ANY_TEX
 
 static const gguf_yaml_field compute_fields[] = {
     {"norm", .form = GGUF_YAML_TEXT},
+    {"norm_factors", .form = GGUF_YAML_TEXT},
     {"rope", .form = GGUF_YAML_TEXT},
     {"activation", .form = GGUF_YAML_TEXT},
     {"recurrent", .form = GGUF_YAML_TEXT},
