@@ -10,6 +10,7 @@
 #define MAX_KEY    160
 #define MAX_LAYERS RT_IMPORT_MAX_LAYERS
 #define MAX_COUNTS 16
+#define MAX_LABELS 1024
 
 /* Present and neither false, nor zero, nor empty. */
 static bool config_says(const rt_import *import, const char *path) {
@@ -188,6 +189,23 @@ static gguf_code set_length(const setting *s, const json_t *value, gguf_error *e
     return set_u32(s, length, err);
 }
 
+/* An object whose names are 0, 1, ...: its texts in that order. */
+static gguf_code set_labels(const setting *s, const json_t *value, gguf_error *err) {
+    gguf_str labels[MAX_LABELS];
+    size_t n = json_object_size(value);
+    bool fits = n > 0 && n <= MAX_LABELS;
+    for (size_t i = 0; i < n && fits; i++) {
+        char name[24];
+        snprintf(name, sizeof name, "%zu", i);
+        const char *label = json_string_value(json_object_get(value, name));
+        fits = label != NULL;
+        if (fits) labels[i] = gguf_str_of(label);
+    }
+    if (!fits) return fail_config(s->import, s->source, "is not a map of 0, 1, ... to texts", err);
+    gguf_meta_set_str_array(s->import->plan.meta, s->full, n, labels);
+    return GGUF_OK;
+}
+
 static gguf_code set_f32(const setting *s, const json_t *value, gguf_error *err) {
     if (!json_is_number(value))
         return fail_number(s->import, s->source, value, "is not a number", err);
@@ -221,6 +239,8 @@ static gguf_code set_value(const setting *s, const json_t *value, gguf_error *er
         return set_layers(s, value, err);
     case RT_KEY_COUNTS:
         return set_counts(s, value, err);
+    case RT_KEY_LABELS:
+        return set_labels(s, value, err);
     case RT_KEY_LENGTH:
         return set_length(s, value, err);
     case RT_KEY_U32:

@@ -44,6 +44,7 @@ typedef struct rt_arch_compute {
                            multiplied with its sigmoid */
     bool single_mixer;  /* a layer is attention, or recurrent, or a feed-forward block */
     rt_norm norm;
+    bool plain_norms; /* norms in front of blocks and output have no tensors */
     rt_rope rope;
     rt_activation activation;
     bool parallel;             /* both blocks of a layer read its input */
@@ -142,6 +143,7 @@ typedef enum rt_key_type {
     RT_KEY_STR,
     RT_KEY_LAYERS, /* one flag per layer */
     RT_KEY_COUNTS, /* an array of i32 */
+    RT_KEY_LABELS, /* an array of texts */
     RT_KEY_LENGTH  /* how many elements a list has */
 } rt_key_type;
 

@@ -9,6 +9,7 @@ typedef struct flag_name {
 } flag_name;
 
 static const flag_name norms[] = {{"rms", RT_NORM_RMS}, {"layer", RT_NORM_LAYER}, {NULL, 0}};
+static const flag_name norm_factors[] = {{"tensors", false}, {"none", true}, {NULL, 0}};
 static const flag_name ropes[] = {
     {"none", RT_ROPE_NONE}, {"adjacent", RT_ROPE_ADJACENT}, {"halves", RT_ROPE_HALVES}, {NULL, 0}};
 static const flag_name activations[] = {{"silu", RT_ACT_SILU},
@@ -74,6 +75,7 @@ static uint32_t read_number(flag_reader *r, const char *field, uint32_t before) 
 /* Flags whose names are a table of their own. */
 static void read_flags(flag_reader *r, rt_arch_compute *c) {
     c->norm = (rt_norm)read_flag(r, "norm", norms, c->norm, true);
+    c->plain_norms = read_flag(r, "norm_factors", norm_factors, c->plain_norms, false);
     c->rope = (rt_rope)read_flag(r, "rope", ropes, c->rope, true);
     c->activation = (rt_activation)read_flag(r, "activation", activations, c->activation, true);
     c->recurrent = (rt_mixer)read_flag(r, "recurrent", recurrents, c->recurrent, false);

@@ -3,8 +3,8 @@
 #include "runtime/model/arch_read.h"
 #include "runtime/model/transforms.h"
 
-const char *const rt_key_type_names[] = {"u32",    "f32",    "bool",   "str",
-                                         "layers", "counts", "length", NULL};
+const char *const rt_key_type_names[] = {"u32",    "f32",    "bool",   "str", "layers",
+                                         "counts", "labels", "length", NULL};
 static const char *const rope_kinds[] = {"default", "linear", "llama3",  "yarn", "longrope",
                                          "su",      "mrope",  "dynamic", NULL};
 
@@ -64,6 +64,7 @@ static const gguf_yaml_field kind_fields[] = {{"from", .form = GGUF_YAML_ANY_TEX
 
 static const gguf_yaml_field compute_fields[] = {
     {"norm", .form = GGUF_YAML_TEXT},
+    {"norm_factors", .form = GGUF_YAML_TEXT},
     {"rope", .form = GGUF_YAML_TEXT},
     {"activation", .form = GGUF_YAML_TEXT},
     {"recurrent", .form = GGUF_YAML_TEXT},

@@ -292,6 +292,26 @@ static void settle_norms(rt_layer *layer) {
     layer->attn_norm = layer->attn_norm_2;
 }
 
+/* A norm without factors, which are 1. */
+static void bind_plain_norm(binder *b, rt_norm_weights *norm) {
+    uint32_t n = b->model->hparams.n_embd;
+    b->n_vector_elems += n;
+    *norm = (rt_norm_weights){.weight = b->next_vector, .n_rows = 1, .n_cols = n};
+    if (!b->next_vector) return;
+    for (uint32_t i = 0; i < n; i++) b->next_vector[i] = 1;
+    b->next_vector += n;
+}
+
+static void bind_plain_norms(binder *b) {
+    rt_model *model = b->model;
+    if (!rt_arch_compute_of(model->arch)->plain_norms) return;
+    bind_plain_norm(b, &model->output_norm);
+    for (uint32_t i = 0; i < model->hparams.n_layer; i++) {
+        bind_plain_norm(b, &model->layers[i].attn_norm);
+        bind_plain_norm(b, &model->layers[i].ffn_norm);
+    }
+}
+
 static gguf_code bind_all(binder *b) {
     rt_model *model = b->model;
     char prefix[32];
@@ -304,6 +324,7 @@ static gguf_code bind_all(binder *b) {
         if (!code) code = bind_slots(b, &at, &model->layers[i], &rt_layer_slots);
         settle_norms(&model->layers[i]);
     }
+    if (!code) bind_plain_norms(b);
     return code;
 }
 

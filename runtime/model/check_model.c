@@ -34,6 +34,8 @@ static bool fits_type(const gguf_kv *kv, rt_key_type type) {
     case RT_KEY_U32:
     case RT_KEY_LENGTH:
         return is_count(kv);
+    case RT_KEY_LABELS:
+        return kv->type == GGUF_VALUE_ARRAY && kv->elem_type == GGUF_VALUE_STRING;
     case RT_KEY_COUNTS:
         return kv->type == GGUF_VALUE_ARRAY && is_count(kv);
     case RT_KEY_F32:

@@ -587,6 +587,7 @@ static const char lists[] =
     "  - {key: sections, type: counts, from: sections, size: 4}\n"
     "  - {key: dense, type: length, from: layers, is: dense, default: 7}\n"
     "  - {key: all, type: length, from: all, optional: true}\n"
+    "  - {key: labels, type: labels, from: labels, optional: true}\n"
     "  - {key: same, type: u32, from: same, default: 1}\n"
     "  - {key: turns, type: bool, from: turns, map: {no: 0, yes: 1}, default: false}\n"
     "tensors: [{hf: a, gguf: a.weight, shape: [2]}]\n" COMPUTE;
@@ -637,6 +638,22 @@ START_TEST(lists_become_keys) {
 }
 END_TEST
 
+START_TEST(labels_come_in_order) {
+    gguf_error err;
+    rt_import *import;
+    gguf_str label;
+    unit_ok(
+        open_with(lists, "\"sections\":[1],\"labels\":{\"1\":\"yes\",\"0\":\"no\"}", &import, &err),
+        err);
+    const gguf_kv *labels = gguf_meta_find(rt_import_plan(import)->meta, "test.labels");
+    ck_assert(labels && labels->elem_type == GGUF_VALUE_STRING && labels->count == 2);
+    gguf_kv_iter it = {.kv = labels};
+    ck_assert(gguf_kv_next_str(&it, &label) && gguf_str_eq(label, "no"));
+    ck_assert(gguf_kv_next_str(&it, &label) && gguf_str_eq(label, "yes"));
+    rt_import_close(import);
+}
+END_TEST
+
 static const struct {
     const char *config, *message;
 } bad_lists[] = {
@@ -649,6 +666,9 @@ static const struct {
     {"\"sections\":[1],\"layers\":true", "'layers' is neither a list nor a count"},
     {"\"sections\":[1],\"same\":[4,5]", "'same' is not a 32-bit number"},
     {"\"sections\":[1],\"same\":[]", "'same' is not a 32-bit number"},
+    {"\"sections\":[1],\"labels\":{}", "'labels' is not a map of 0, 1, ... to texts"},
+    {"\"sections\":[1],\"labels\":{\"0\":\"no\",\"2\":\"yes\"}", "'labels' is not a map"},
+    {"\"sections\":[1],\"labels\":{\"0\":5}", "'labels' is not a map"},
     {"\"sections\":[1],\"turns\":\"maybe\"", "'turns' has a value that is not known"},
 };
 
@@ -675,6 +695,7 @@ int main(void) {
     tcase_add_loop_test(tc, bad_kinds_are_refused, 0,
                         (int)(sizeof bad_kinds / sizeof bad_kinds[0]));
     tcase_add_loop_test(tc, lists_become_keys, 0, (int)(sizeof good_lists / sizeof good_lists[0]));
+    tcase_add_test(tc, labels_come_in_order);
     tcase_add_loop_test(tc, bad_lists_are_refused, 0,
                         (int)(sizeof bad_lists / sizeof bad_lists[0]));
     suite_add_tcase(suite, tc);

@@ -76,6 +76,7 @@ static const struct {
     {"models/nemotron_h_latent", true},
     {"models/cohere2_moe", true},
     {"models/ministral3", true},
+    {"models/olmo", true},
 };
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 
