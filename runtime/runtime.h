@@ -76,7 +76,7 @@ typedef struct rt_hparams {
     uint32_t ssm_d_state, ssm_dt_rank, ssm_n_group; /* Mamba 2: dt_rank is the number of heads */
 
     bool gated_queries; /* attn_q makes a gate behind each head's query */
-    uint32_t n_window; /* key p is visible at t iff t - p < n_window; 0 = all */
+    uint32_t n_window;  /* key p is visible at t iff t - p < n_window; 0 = all */
     rt_layers windowed, rotated;
     float score_scale, score_cap, logit_cap; /* caps: 0 = none */
     float qkv_clamp;                         /* 0 = none */

@@ -62,4 +62,5 @@ cp old.gguf judged.gguf
 t gguf-edit set judged.gguf llama.block_count=u32:7
 t gguf-edit set judged.gguf llama.attention.head_count_kv=u32:3
 t gguf-edit set judged.gguf llama.rope.freq_base=f32:nan
+t gguf-edit set judged.gguf llama.attention.layer_norm_rms_epsilon=f32:-1
 cmp judged.gguf old.gguf && echo "not changed"
