@@ -32,7 +32,7 @@ static gguf_code fail(const rt_import *import, tensor *t, gguf_code code, const 
 /* The rows of B move as those of the weight do. */
 static gguf_code move_rows(const rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
                            tensor *src, quant_plan_tensor *t, gguf_error *err) {
-    rt_layout l = rt_layout_of(src->dims, src->n_dims);
+    rt_tensor_layout l = rt_tensor_layout_of(src->dims, src->n_dims);
     l.name = src->name.ptr;
     l.file = t->source.path;
     l.off = (int64_t)src->off;

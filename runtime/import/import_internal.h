@@ -172,7 +172,7 @@ gguf_code rt_import_add(rt_import *import, quant_plan_tensor *t, uint32_t natura
                         gguf_error *err);
 /* Make the transforms of an entry. */
 gguf_code rt_import_transform(const rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
-                              rt_layout *layout, gguf_error *err);
+                              rt_tensor_layout *layout, gguf_error *err);
 /* How many tensors {expert} in an entry stands for; 0: it stacks none. */
 gguf_code rt_import_n_stacked(const rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
                               uint64_t *n, gguf_error *err);

@@ -56,7 +56,7 @@ static uint32_t type_of(const rt_import *import) {
 
 /* What config.json implies that the checkpoint stores. */
 static gguf_code stored_layout(const rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
-                               rt_layout *out, gguf_error *err) {
+                               rt_tensor_layout *out, gguf_error *err) {
     const rt_scalars *shape = &entry->shape;
     uint64_t dims[GGUF_MAX_DIMS] = {0};
     gguf_code code = GGUF_OK;
@@ -65,7 +65,7 @@ static gguf_code stored_layout(const rt_import *import, const rt_arch_tensor *en
                              "without the weights the shape of this tensor is unknown");
     for (size_t i = 0; i < shape->n && !code; i++)
         code = rt_import_eval(import, &shape->list[i], layer, &dims[i], err);
-    *out = rt_layout_of(dims, (uint32_t)shape->n);
+    *out = rt_tensor_layout_of(dims, (uint32_t)shape->n);
     out->name = entry->hf;
     out->file = import->config_path;
     out->off = GGUF_NO_OFFSET;
@@ -76,18 +76,18 @@ gguf_code rt_import_shape(rt_import *import, const rt_arch_tensor *entry, uint64
                           const char *gguf_name, gguf_error *err) {
     bool mxfp4 = rt_tensor_has(entry, RT_TRANSFORM_mxfp4);
     uint64_t n_stacked = 0;
-    rt_layout l;
+    rt_tensor_layout l;
     if (!is_there(import, entry, gguf_name) || (mxfp4 && !is_mxfp4(import))) return GGUF_OK;
     gguf_code code = stored_layout(import, entry, layer, &l, err);
     if (!code) code = rt_import_transform(import, entry, layer, &l, err);
     if (!code) code = rt_import_n_stacked(import, entry, layer, &n_stacked, err);
     if (code) return code;
-    if (n_stacked) rt_layout_stack(&l, n_stacked);
+    if (n_stacked) rt_tensor_layout_stack(&l, n_stacked);
     uint32_t type = mxfp4 ? (uint32_t)GGUF_TYPE_MXFP4 : type_of(import);
     quant_plan_tensor t = {.out = {.name = gguf_str_of(gguf_name), .n_dims = l.n_dims},
                            .source_type = type,
                            .n_rows = l.rows * l.mats,
                            .n_cols = l.cols};
-    rt_layout_dims(&l, t.out.dims);
+    rt_tensor_layout_dims(&l, t.out.dims);
     return rt_import_add(import, &t, type, err);
 }

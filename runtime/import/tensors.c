@@ -207,9 +207,9 @@ static gguf_code evaluate(void *ctx, const rt_scalar *expression, uint64_t *out,
 }
 
 gguf_code rt_import_transform(const rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
-                              rt_layout *layout, gguf_error *err) {
+                              rt_tensor_layout *layout, gguf_error *err) {
     evaluation e = {import, layer};
-    return rt_layout_transform(layout, entry, evaluate, &e, err);
+    return rt_tensor_layout_transform(layout, entry, evaluate, &e, err);
 }
 
 gguf_code rt_import_n_stacked(const rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
@@ -233,7 +233,7 @@ static void take_matrix(const quant_source *whole, uint64_t m, uint64_t n, quant
 }
 
 /* The matrices of a tensor of which parts are taken. */
-static gguf_code plan_stack(rt_import *import, const rt_layout *l, quant_plan_tensor *t,
+static gguf_code plan_stack(rt_import *import, const rt_tensor_layout *l, quant_plan_tensor *t,
                             gguf_error *err) {
     quant_source whole = t->source;
     quant_source *stack = quant_plan_alloc(&import->plan, l->mats * sizeof *stack);
@@ -249,12 +249,12 @@ static gguf_code plan_stack(rt_import *import, const rt_layout *l, quant_plan_te
     return GGUF_OK;
 }
 
-static gguf_code plan_layout(rt_import *import, const rt_layout *l, quant_plan_tensor *t,
+static gguf_code plan_layout(rt_import *import, const rt_tensor_layout *l, quant_plan_tensor *t,
                              gguf_error *err) {
     t->n_cols = l->cols;
     t->n_rows = l->rows * l->mats;
     t->out.n_dims = l->n_dims;
-    rt_layout_dims(l, t->out.dims);
+    rt_tensor_layout_dims(l, t->out.dims);
     t->row_order = l->row_order;
     t->col_order = l->col_order;
     t->n_stored_rows = l->n_stored_rows;
@@ -288,7 +288,7 @@ static gguf_code plan_stored(rt_import *import, const rt_stored *s, quant_plan_t
 }
 
 /* Each matrix of a tensor with scales has scales of its own. */
-static void take_apart(const rt_stored *s, rt_layout *l) {
+static void take_apart(const rt_stored *s, rt_tensor_layout *l) {
     if (!has_scale_blocks(s) || s->n_dims < 3) return;
     l->is_part = true;
     l->view = (quant_view){l->cols, 1};
@@ -306,7 +306,7 @@ static gguf_code plan_source(rt_import *import, const rt_arch_tensor *entry, uin
     if (rt_tensor_takes_parts(entry) && n_elems_of(src) == 0)
         return gguf_fail(err, GGUF_E_SHAPE, s.path, (int64_t)src->off, "tensor '%s' is empty",
                          src->name.ptr);
-    rt_layout l = rt_layout_of(s.dims, s.n_dims);
+    rt_tensor_layout l = rt_tensor_layout_of(s.dims, s.n_dims);
     l.name = src->name.ptr;
     l.file = s.path;
     l.off = (int64_t)src->off;

@@ -132,15 +132,15 @@ static bool wanted_shape(const checker *k, const rt_arch_tensor *entry, uint64_t
     if (n == 0 || n >= GGUF_MAX_DIMS) return false;
     for (size_t i = 0; i < n; i++)
         if (!eval(k, entry->shape.list[i].text, layer, &stored[i])) return false;
-    rt_layout l = rt_layout_of(stored, (uint32_t)n);
+    rt_tensor_layout l = rt_tensor_layout_of(stored, (uint32_t)n);
     l.name = entry->hf;
-    if (rt_layout_transform(&l, entry, evaluate, &o, NULL)) return false;
+    if (rt_tensor_layout_transform(&l, entry, evaluate, &o, NULL)) return false;
     if (strstr(entry->hf, "{expert}")) {
         const char *count = entry->count.text ? entry->count.text : "expert_count";
         if (!eval(k, count, layer, &n_stacked)) return false;
-        rt_layout_stack(&l, n_stacked);
+        rt_tensor_layout_stack(&l, n_stacked);
     }
-    rt_layout_dims(&l, dims);
+    rt_tensor_layout_dims(&l, dims);
     return true;
 }
 

@@ -8,7 +8,7 @@
 
 /* A transform on its way. */
 typedef struct change {
-    rt_layout *l;
+    rt_tensor_layout *l;
     const uint64_t *args;
     size_t n_args;
     gguf_error *err;
@@ -19,7 +19,7 @@ static gguf_code fail(const change *c, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 static gguf_code fail(const change *c, const char *format, ...) {
-    const rt_layout *l = c->l;
+    const rt_tensor_layout *l = c->l;
     char text[160];
     va_list args;
     va_start(args, format);
@@ -31,7 +31,7 @@ static gguf_code fail(const change *c, const char *format, ...) {
 /* ---- parts of matrices ------------------------------------------------------------------- */
 
 /* What the tensor has is laid out by the view from here on. */
-static void lay_out(rt_layout *l) {
+static void lay_out(rt_tensor_layout *l) {
     if (l->is_part) return;
     l->is_part = true;
     l->view = (quant_view){l->stored_cols, 1};
@@ -43,7 +43,7 @@ static gguf_code apply_mxfp4(const change *c) {
 }
 
 static gguf_code apply_matrices(const change *c) {
-    rt_layout *l = c->l;
+    rt_tensor_layout *l = c->l;
     uint64_t n = c->args[0];
     if (n == 0 || l->rows % n || l->n_dims != 2)
         return fail(c, "%" PRIu64 " rows are not %" PRIu64 " matrices", l->rows, n);
@@ -75,7 +75,7 @@ static gguf_code refuse_interleaved(const change *c) {
 }
 
 static gguf_code apply_rows(const change *c) {
-    rt_layout *l = c->l;
+    rt_tensor_layout *l = c->l;
     uint64_t first, step;
     lay_out(l);
     gguf_code code = refuse_interleaved(c);
@@ -87,7 +87,7 @@ static gguf_code apply_rows(const change *c) {
 }
 
 static gguf_code apply_columns(const change *c) {
-    rt_layout *l = c->l;
+    rt_tensor_layout *l = c->l;
     uint64_t first, step;
     lay_out(l);
     gguf_code code = take_range(c, &l->cols, &first, &step);
@@ -98,7 +98,7 @@ static gguf_code apply_columns(const change *c) {
 }
 
 static gguf_code apply_transpose(const change *c) {
-    rt_layout *l = c->l;
+    rt_tensor_layout *l = c->l;
     uint64_t rows = l->rows;
     lay_out(l);
     l->rows = l->cols;
@@ -110,14 +110,14 @@ static gguf_code apply_transpose(const change *c) {
 /* ---- other dimensions -------------------------------------------------------------------- */
 
 static gguf_code apply_reshape(const change *c) {
-    rt_layout *l = c->l;
+    rt_tensor_layout *l = c->l;
     uint64_t n = 1, has = l->mats * l->rows * l->cols;
     bool fits = !l->is_part && !l->row_order.n_parts;
     for (size_t i = 0; i < c->n_args; i++)
         fits = fits && !__builtin_mul_overflow(n, c->args[i], &n);
     if (!fits || n != has)
         return fail(c, "%" PRIu64 " elements do not fit a shape of %" PRIu64, has, n);
-    rt_layout shaped = rt_layout_of(c->args, (uint32_t)c->n_args);
+    rt_tensor_layout shaped = rt_tensor_layout_of(c->args, (uint32_t)c->n_args);
     shaped.name = l->name;
     shaped.file = l->file;
     shaped.off = l->off;
@@ -128,7 +128,7 @@ static gguf_code apply_reshape(const change *c) {
 /* ---- rows that move ---------------------------------------------------------------------- */
 
 /* The values of a vector are rows of one. */
-static void stand_up(rt_layout *l) {
+static void stand_up(rt_tensor_layout *l) {
     if (l->n_dims != 1 || l->rows != 1) return;
     l->rows = l->cols;
     l->cols = 1;
@@ -138,7 +138,7 @@ static void stand_up(rt_layout *l) {
 }
 
 static gguf_code add_step(const change *c, quant_step_op op, uint64_t arg) {
-    rt_layout *l = c->l;
+    rt_tensor_layout *l = c->l;
     if (l->n_steps == QUANT_MAX_STEPS) return fail(c, "more than %d steps", QUANT_MAX_STEPS);
     l->steps[l->n_steps++] = (quant_step){op, arg};
     return GGUF_OK;
@@ -155,7 +155,7 @@ static gguf_code apply_permute_heads(const change *c) {
 
 /* [n_groups, first, count ...]: of each group the rows from first on, part behind part. */
 static gguf_code apply_interleaved(const change *c) {
-    rt_layout *l = c->l;
+    rt_tensor_layout *l = c->l;
     uint64_t n_groups = c->args[0], n_rows = 0, n_parts = c->n_args / 2;
     stand_up(l);
     if (n_groups == 0 || l->rows % n_groups || c->n_args % 2 == 0)
@@ -200,7 +200,7 @@ static gguf_code apply_reorder_columns(const change *c) {
 }
 
 static gguf_code apply_pad_rows(const change *c) {
-    rt_layout *l = c->l;
+    rt_tensor_layout *l = c->l;
     uint64_t unit = c->args[0], rest;
     stand_up(l);
     if (unit == 0 || l->n_dims > 2 || l->is_part || l->rows > UINT64_MAX - unit)
@@ -252,8 +252,8 @@ bool rt_tensor_takes_parts(const rt_arch_tensor *tensor) {
     return false;
 }
 
-rt_layout rt_layout_of(const uint64_t *dims, uint32_t n_dims) {
-    rt_layout l = {.n_dims = n_dims, .mats = 1, .rows = 1, .cols = 1};
+rt_tensor_layout rt_tensor_layout_of(const uint64_t *dims, uint32_t n_dims) {
+    rt_tensor_layout l = {.n_dims = n_dims, .mats = 1, .rows = 1, .cols = 1};
     if (n_dims) l.cols = dims[n_dims - 1];
     if (n_dims > 1) l.rows = dims[n_dims - 2];
     for (uint32_t i = 0; i + 2 < n_dims; i++) l.mats *= dims[i];
@@ -262,8 +262,8 @@ rt_layout rt_layout_of(const uint64_t *dims, uint32_t n_dims) {
     return l;
 }
 
-static gguf_code transform(rt_layout *layout, const rt_transform *t, rt_scalar_eval eval, void *ctx,
-                           gguf_error *err) {
+static gguf_code transform(rt_tensor_layout *layout, const rt_transform *t, rt_scalar_eval eval,
+                           void *ctx, gguf_error *err) {
     uint64_t args[8] = {0};
     gguf_code code = GGUF_OK;
     size_t n = t->args.n < 8 ? t->args.n : 8;
@@ -274,8 +274,8 @@ static gguf_code transform(rt_layout *layout, const rt_transform *t, rt_scalar_e
     return code ? code : transforms[t->kind].apply(&c);
 }
 
-gguf_code rt_layout_transform(rt_layout *layout, const rt_arch_tensor *tensor, rt_scalar_eval eval,
-                              void *ctx, gguf_error *err) {
+gguf_code rt_tensor_layout_transform(rt_tensor_layout *layout, const rt_arch_tensor *tensor,
+                                     rt_scalar_eval eval, void *ctx, gguf_error *err) {
     gguf_code code = GGUF_OK;
     for (size_t i = 0; i < tensor->n_transforms && !code; i++)
         code = transform(layout, &tensor->transforms[i], eval, ctx, err);
@@ -285,14 +285,14 @@ gguf_code rt_layout_transform(rt_layout *layout, const rt_arch_tensor *tensor, r
                : code;
 }
 
-void rt_layout_dims(const rt_layout *layout, uint64_t dims[GGUF_MAX_DIMS]) {
+void rt_tensor_layout_dims(const rt_tensor_layout *layout, uint64_t dims[GGUF_MAX_DIMS]) {
     dims[0] = layout->n_dims == 1 ? layout->rows * layout->cols : layout->cols;
     dims[1] = layout->n_dims == 1 ? 1 : layout->rows;
     dims[2] = layout->mats;
     dims[3] = 1;
 }
 
-void rt_layout_stack(rt_layout *layout, uint64_t n) {
+void rt_tensor_layout_stack(rt_tensor_layout *layout, uint64_t n) {
     if (layout->n_dims == 1)
         layout->rows = n;
     else

@@ -35,7 +35,7 @@ bool rt_tensor_has(const rt_arch_tensor *tensor, rt_transform_kind kind);
 bool rt_tensor_takes_parts(const rt_arch_tensor *tensor);
 
 /* A tensor's shape, and where its elements are in what is stored. */
-typedef struct rt_layout {
+typedef struct rt_tensor_layout {
     const char *name, *file; /* for errors; the file may be NULL */
     int64_t off;
 
@@ -51,21 +51,21 @@ typedef struct rt_layout {
     uint64_t n_stored_rows; /* rows from here on are zeros; 0: none are */
     quant_step steps[QUANT_MAX_STEPS];
     uint32_t n_steps;
-} rt_layout;
+} rt_tensor_layout;
 
 /* A stored tensor as it is; dims rows first, 1 to 4 of them. */
-rt_layout rt_layout_of(const uint64_t *dims, uint32_t n_dims);
+rt_tensor_layout rt_tensor_layout_of(const uint64_t *dims, uint32_t n_dims);
 
 /* The value of an expression. */
 typedef gguf_code (*rt_scalar_eval)(void *ctx, const rt_scalar *expression, uint64_t *out,
                                     gguf_error *err);
 
 /* Make the transforms of an entry. Errors: those of eval; GGUF_E_SHAPE if one does not fit. */
-gguf_code rt_layout_transform(rt_layout *layout, const rt_arch_tensor *tensor, rt_scalar_eval eval,
-                              void *ctx, gguf_error *err);
+gguf_code rt_tensor_layout_transform(rt_tensor_layout *layout, const rt_arch_tensor *tensor,
+                                     rt_scalar_eval eval, void *ctx, gguf_error *err);
 /* Columns first, 1 beyond n_dims. */
-void rt_layout_dims(const rt_layout *layout, uint64_t dims[GGUF_MAX_DIMS]);
+void rt_tensor_layout_dims(const rt_tensor_layout *layout, uint64_t dims[GGUF_MAX_DIMS]);
 /* n of these tensors on top of one another: a stack of matrices, or rows from vectors. */
-void rt_layout_stack(rt_layout *layout, uint64_t n);
+void rt_tensor_layout_stack(rt_tensor_layout *layout, uint64_t n);
 
 #endif
