@@ -11,8 +11,8 @@
 
 /* ---- tables ------------------------------------------------------------------------------ */
 
-static gguf_code read_bytes(const quant_bytes *b, const char *path, uint64_t from, uint64_t n,
-                            void *dst, gguf_error *err) {
+gguf_code quant_bytes_read(const quant_bytes *b, const char *path, uint64_t from, uint64_t n,
+                           void *dst, gguf_error *err) {
     if (!b->memory)
         return gguf_read_at(b->fd, b->path ? b->path : path, dst, n, b->off + from, err);
     memcpy(dst, (const uint8_t *)b->memory + from, n);
@@ -31,10 +31,10 @@ static gguf_code read_grid(const quant_grid *g, size_t unit, const char *path, c
     gguf_code code = GGUF_OK;
     if (!dst) return gguf_fail_memory(err);
     if (p->n_inner == g->n_inner)
-        return read_bytes(&g->bytes, path, p->outer * row, p->n_outer * row, dst, err);
+        return quant_bytes_read(&g->bytes, path, p->outer * row, p->n_outer * row, dst, err);
     for (uint64_t i = 0; i < p->n_outer && !code; i++, dst += row)
-        code = read_bytes(&g->bytes, path, ((p->outer + i) * g->n_inner + p->inner) * unit, row,
-                          dst, err);
+        code = quant_bytes_read(&g->bytes, path, ((p->outer + i) * g->n_inner + p->inner) * unit,
+                                row, dst, err);
     return code;
 }
 
@@ -115,7 +115,7 @@ static gguf_code read_groups(const quant_affine *a, const char *path, uint64_t c
     if (!a->group_of.n_bytes) return GGUF_OK;
     s->groups = malloc(n_cols * sizeof *s->groups);
     if (!s->groups) return gguf_fail_memory(err);
-    gguf_code code = read_bytes(&a->group_of, path, col * 4, n_cols * 4, s->groups, err);
+    gguf_code code = quant_bytes_read(&a->group_of, path, col * 4, n_cols * 4, s->groups, err);
     for (uint64_t i = 0; i < n_cols && !code; i++)
         if (s->groups[i] >= a->n_groups)
             code = gguf_fail(err, GGUF_E_FORMAT, path, (int64_t)a->group_of.off,

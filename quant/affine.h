@@ -4,6 +4,11 @@
 
 #include "quant/plan.h"
 
+/* n bytes of b from byte `from` on. path: the file of the tensor's source, for bytes without a path
+ * of their own. Errors: GGUF_E_IO, GGUF_E_TRUNCATED. */
+gguf_code quant_bytes_read(const quant_bytes *b, const char *path, uint64_t from, uint64_t n,
+                           void *dst, gguf_error *err);
+
 /* Every table is as large as the matrix asks for. Errors: GGUF_E_SHAPE. */
 gguf_code quant_affine_check(const quant_affine *a, const char *name, const char *path,
                              gguf_error *err);

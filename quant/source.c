@@ -169,18 +169,10 @@ gguf_code quant_source_check(const quant_plan_tensor *t, gguf_error *err) {
 
 /* ---- gathering --------------------------------------------------------------------------- */
 
-static gguf_code read_bytes(const quant_bytes *b, const char *path, uint64_t from, uint64_t n,
-                            void *dst, gguf_error *err) {
-    if (!b->memory)
-        return gguf_read_at(b->fd, b->path ? b->path : path, dst, n, b->off + from, err);
-    memcpy(dst, (const uint8_t *)b->memory + from, n);
-    return GGUF_OK;
-}
-
 static gguf_code read_elems(const quant_plan_tensor *t, const quant_source *s, uint64_t from,
                             uint64_t n, uint8_t *dst, gguf_error *err) {
     quant_bytes bytes = {s->fd, s->off, s->memory, s->n_bytes, s->path};
-    return read_bytes(&bytes, s->path, stored_bytes(t, from), stored_bytes(t, n), dst, err);
+    return quant_bytes_read(&bytes, s->path, stored_bytes(t, from), stored_bytes(t, n), dst, err);
 }
 
 static gguf_code gather_rows(const quant_plan_tensor *t, const quant_source *s, uint64_t from,
@@ -242,8 +234,8 @@ static gguf_code read_scales(const quant_plan_tensor *t, const quant_source *s, 
     out->bytes = malloc(n * size);
     out->values = malloc(n * sizeof *out->values);
     if (!out->bytes || !out->values) return gguf_fail_memory(err);
-    gguf_code code = read_bytes(&s->scales, s->path, out->first_row * scales_per_row(t) * size,
-                                n * size, out->bytes, err);
+    gguf_code code = quant_bytes_read(
+        &s->scales, s->path, out->first_row * scales_per_row(t) * size, n * size, out->bytes, err);
     if (!code && t->coding != QUANT_CODING_MXFP4)
         code = quant_decode(t->scaling.type, out->bytes, 1, n, out->values, err);
     return code;

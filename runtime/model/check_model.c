@@ -63,8 +63,10 @@ static void check_key(checker *k, const char *arch, const char *key, rt_key_type
             rt_key_type_names[type]);
     double number;
     if (type != RT_KEY_F32 || !gguf_kv_f64(kv, &number)) return;
-    if (!isfinite(number)) ADD(k, kv->off, "the key '%s' is not a finite number", full);
-    if (number < 0) ADD(k, kv->off, "the key '%s' is below zero", full);
+    if (!isfinite(number))
+        ADD(k, kv->off, "the key '%s' is not a finite number", full);
+    else if (number < 0)
+        ADD(k, kv->off, "the key '%s' is below zero", full);
 }
 
 static void check_described(checker *k, const rt_arch *arch) {

@@ -41,11 +41,6 @@ static double log_energy(const quant_imatrix *im, const quant_imatrix_entry *e) 
     return energy > 0 ? log10(energy) : NAN;
 }
 
-static double similarity(const quant_imatrix *im, const quant_imatrix_entry *e) {
-    const quant_imatrix_entry *before = quant_imatrix_layer_before(im, e);
-    return before ? quant_imatrix_cosine(before, e) : NAN;
-}
-
 static void fill(chart *c, const quant_imatrix *im, value_fn *value) {
     *c = (chart){0};
     for (size_t i = 0; i < quant_imatrix_count(im); i++) {
@@ -109,7 +104,7 @@ void show_plot(FILE *f, const quant_imatrix *im) {
     fprintf(f, "<style>svg{background:#fff}polyline,path{fill:none}path{stroke:#888}</style>\n");
     fill(&c, im, log_energy);
     put_chart(f, &c, "energy of the inputs (log10 of the sum of mean squares)", 0);
-    fill(&c, im, similarity);
+    fill(&c, im, show_similarity);
     put_chart(f, &c, "similarity to the layer before (cosine of mean squares)", HEIGHT);
     fprintf(f, "</svg>\n");
 }

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static double similarity(const quant_imatrix *im, const quant_imatrix_entry *e) {
+double show_similarity(const quant_imatrix *im, const quant_imatrix_entry *e) {
     const quant_imatrix_entry *before = quant_imatrix_layer_before(im, e);
     return before ? quant_imatrix_cosine(before, e) : NAN;
 }
@@ -34,7 +34,7 @@ static json_t *stats_json(const quant_imatrix *im, const quant_imatrix_entry *e)
     json_object_set_new(row, "entropy", tool_json_real(s.entropy));
     json_object_set_new(row, "active_share", tool_json_real(s.active_share));
     json_object_set_new(row, "z_density", tool_json_real(s.z_density));
-    double cosine = similarity(im, e);
+    double cosine = show_similarity(im, e);
     json_object_set_new(row, "similarity", isnan(cosine) ? json_null() : tool_json_real(cosine));
     if (e->n_mats > 1) {
         json_object_set_new(row, "unseen_mats", mats_json(e, QUANT_IMATRIX_UNSEEN));
@@ -54,7 +54,7 @@ static void print_mats(const quant_imatrix_entry *e, quant_imatrix_samples sampl
 static void print_row(const quant_imatrix *im, const quant_imatrix_entry *e) {
     char name[1100], cosine[16] = "-";
     quant_imatrix_stats s = quant_imatrix_stats_of(e);
-    double like = similarity(im, e);
+    double like = show_similarity(im, e);
     if (!isnan(like)) snprintf(cosine, sizeof cosine, "%.4f", like);
     printf("%-36s %8zu %12.5g %12.5g %12.5g %8.3f %7.2f%% %7.2f%% %7s\n",
            tool_escape(e->name, strlen(e->name), name, sizeof name), e->n_cols, s.energy, s.mean,
