@@ -46,29 +46,25 @@ const gguf_dtype *gguf_dtype_named(const char *name) {
     return NULL;
 }
 
-static gguf_code no_memory(gguf_error *err, const char *path) {
-    return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
-}
-
 gguf_code gguf_checkpoint_add(gguf_checkpoint *ckpt, const gguf_checkpoint_tensor *tensor,
                               gguf_error *err) {
     const char *path = ckpt->files[tensor->file].path;
     if (ckpt->n_tensors == ckpt->room) {
         size_t room = ckpt->room ? ckpt->room * 2 : 256;
         void *grown = realloc(ckpt->tensors, room * sizeof *ckpt->tensors);
-        if (!grown) return no_memory(err, path);
+        if (!grown) return gguf_fail_memory_of(err, path);
         ckpt->tensors = grown;
         ckpt->room = room;
     }
     char *name = malloc(tensor->name.len + 1);
-    if (!name) return no_memory(err, path);
+    if (!name) return gguf_fail_memory_of(err, path);
     memcpy(name, tensor->name.ptr, tensor->name.len);
     name[tensor->name.len] = '\0';
     gguf_str copy = {name, tensor->name.len};
     gguf_index_put_result put = gguf_index_put(&ckpt->index, copy, (uint32_t)ckpt->n_tensors, NULL);
     if (put != GGUF_INDEX_ADDED) {
         free(name);
-        if (put == GGUF_INDEX_NOMEM) return no_memory(err, path);
+        if (put == GGUF_INDEX_NOMEM) return gguf_fail_memory_of(err, path);
         return gguf_fail(err, GGUF_E_DUPLICATE, path, GGUF_NO_OFFSET, "tensor '%.*s' occurs twice",
                          (int)tensor->name.len, tensor->name.ptr);
     }
@@ -91,11 +87,11 @@ static bool is_archive(const gguf_checkpoint_file *f) {
 gguf_code gguf_checkpoint_add_file(gguf_checkpoint *ckpt, const char *folder, const char *name,
                                    gguf_error *err) {
     void *grown = realloc(ckpt->files, (ckpt->n_files + 1) * sizeof *ckpt->files);
-    if (!grown) return no_memory(err, name);
+    if (!grown) return gguf_fail_memory_of(err, name);
     ckpt->files = grown;
     char *path = NULL;
     if (folder ? asprintf(&path, "%s/%s", folder, name) < 0 : !(path = strdup(name)))
-        return no_memory(err, name);
+        return gguf_fail_memory_of(err, name);
     gguf_checkpoint_file f = {path, -1, gguf_memory_file_named(ckpt->memory, ckpt->n_memory, name)};
     gguf_code code = GGUF_OK;
     uint64_t n_bytes;
@@ -117,10 +113,10 @@ gguf_code gguf_checkpoint_add_file(gguf_checkpoint *ckpt, const char *folder, co
 gguf_code gguf_checkpoint_add_unpacked(gguf_checkpoint *ckpt, uint32_t file, uint32_t *unpacked,
                                        gguf_error *err) {
     void *grown = realloc(ckpt->files, (ckpt->n_files + 1) * sizeof *ckpt->files);
-    if (!grown) return no_memory(err, NULL);
+    if (!grown) return gguf_fail_memory(err);
     ckpt->files = grown;
     gguf_checkpoint_file f = {strdup(ckpt->files[file].path), -1, NULL};
-    if (!f.path) return no_memory(err, NULL);
+    if (!f.path) return gguf_fail_memory(err);
     f.fd = gguf_temp_file(NULL);
     ckpt->files[ckpt->n_files] = f;
     *unpacked = (uint32_t)ckpt->n_files++;
@@ -151,7 +147,7 @@ gguf_code gguf_checkpoint_open(const char *path, gguf_checkpoint **out, gguf_err
     if (stat(path, &st) != 0)
         return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot open: %s", strerror(errno));
     gguf_checkpoint *ckpt = calloc(1, sizeof *ckpt);
-    if (!ckpt) return no_memory(err, path);
+    if (!ckpt) return gguf_fail_memory_of(err, path);
     gguf_code code = S_ISDIR(st.st_mode) ? gguf_checkpoint_open_folder(ckpt, path, err)
                                          : gguf_checkpoint_add_file(ckpt, NULL, path, err);
     if (code)
@@ -165,7 +161,7 @@ gguf_code gguf_checkpoint_from_memory(const gguf_memory_file *files, size_t n_fi
                                       gguf_checkpoint **out, gguf_error *err) {
     *out = NULL;
     gguf_checkpoint *ckpt = calloc(1, sizeof *ckpt);
-    if (!ckpt) return no_memory(err, NULL);
+    if (!ckpt) return gguf_fail_memory(err);
     ckpt->memory = files;
     ckpt->n_memory = n_files;
     gguf_code code = gguf_checkpoint_open_folder(ckpt, NULL, err);

@@ -25,10 +25,6 @@ typedef struct name_list {
     size_t n;
 } name_list;
 
-static gguf_code no_memory(gguf_error *err, const char *path) {
-    return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
-}
-
 static bool is_there(const gguf_checkpoint *ckpt, const char *folder, const char *name) {
     char path[PATH_MAX]; /* a longer one is no file; nothing is allocated that could fail */
     if (!folder) return gguf_memory_file_named(ckpt->memory, ckpt->n_memory, name) != NULL;
@@ -69,7 +65,7 @@ static gguf_code read_names(const char *index_path, json_t *map, name_list *out,
     json_t *value;
     gguf_code code = GGUF_OK;
     out->names = calloc(json_object_size(map), sizeof *out->names);
-    if (!out->names) return no_memory(err, index_path);
+    if (!out->names) return gguf_fail_memory_of(err, index_path);
     json_object_foreach(map, tensor, value) {
         if (!json_is_string(value))
             code = gguf_fail(err, GGUF_E_FORMAT, index_path, GGUF_NO_OFFSET,
@@ -118,7 +114,7 @@ static gguf_code open_set(gguf_checkpoint *ckpt, const char *folder, const char 
     for (unsigned i = 1; i <= total && !code; i++) {
         char *name = NULL;
         if (asprintf(&name, "%.*s-%05u%s", (int)(mark - first), first, i, mark + 6) < 0)
-            return no_memory(err, folder);
+            return gguf_fail_memory_of(err, folder);
         code = gguf_checkpoint_add_file(ckpt, folder, name, err);
         free(name);
     }
@@ -149,7 +145,7 @@ static gguf_code open_unlisted(gguf_checkpoint *ckpt, const char *folder, bool *
     *found = n > 0;
     if (n < 0 && errno == ENOMEM) {
         *found = true;
-        return no_memory(err, folder);
+        return gguf_fail_memory_of(err, folder);
     }
     if (n > 0) code = open_found(ckpt, folder, list, n, err);
     for (int i = 0; i < n; i++) free(list[i]);
@@ -284,7 +280,7 @@ static gguf_code open_listed(gguf_checkpoint *ckpt, const char *folder, size_t k
     char *path = NULL;
     weight_index index = {.name = weight_files[kind].index, .whole = weight_files[kind].whole};
     if (asprintf(&path, "%s%s%s", folder ? folder : "", folder ? "/" : "", index.name) < 0)
-        return no_memory(err, folder);
+        return gguf_fail_memory_of(err, folder);
     index.path = path;
     gguf_code code = open_index(ckpt, folder, &index, err);
     free(path);

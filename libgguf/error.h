@@ -43,9 +43,13 @@ typedef struct gguf_error {
 gguf_code gguf_fail(gguf_error *err, gguf_code code, const char *file, int64_t offset,
                     const char *format, ...) __attribute__((format(printf, 5, 6)));
 
-/* Always GGUF_E_NOMEM: "out of memory". */
+/* Always GGUF_E_NOMEM: "out of memory", with the file that was worked on (may be NULL). */
+static inline gguf_code gguf_fail_memory_of(gguf_error *err, const char *file) {
+    return gguf_fail(err, GGUF_E_NOMEM, file, GGUF_NO_OFFSET, "out of memory");
+}
+
 static inline gguf_code gguf_fail_memory(gguf_error *err) {
-    return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "out of memory");
+    return gguf_fail_memory_of(err, NULL);
 }
 
 /* The stable lower-case name of a code, such as "truncated" (used in --json output). */

@@ -75,7 +75,7 @@ gguf_code gguf_json_parse(const char *text, size_t len, gguf_json_numbers number
     if (*out) return GGUF_OK;
     /* jansson leaves the error empty where an allocation fails while it builds a value */
     if (!why.text[0] || json_error_code(&why) == json_error_out_of_memory)
-        return gguf_fail(err, GGUF_E_NOMEM, file, GGUF_NO_OFFSET, "out of memory");
+        return gguf_fail_memory_of(err, file);
     gguf_code code =
         json_error_code(&why) == json_error_duplicate_key ? GGUF_E_DUPLICATE : GGUF_E_FORMAT;
     int64_t at = why.position >= 0 && off >= 0 ? off + why.position : off;

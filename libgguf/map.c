@@ -119,7 +119,7 @@ gguf_code gguf_read_file(const char *path, size_t max_bytes, char **out, size_t 
         code = gguf_fail(err, GGUF_E_LIMIT, path, GGUF_NO_OFFSET,
                          "%" PRIu64 " bytes are over the limit of %zu", size, max_bytes);
     else if (!(*out = malloc(size + 1)))
-        code = gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+        code = gguf_fail_memory_of(err, path);
     else
         code = gguf_read_at(fd, path, *out, size, 0, err);
     if (!code) code = gguf_placeholder_check(*out, size, GGUF_EXPECTED_FIELDS, path, err);

@@ -85,7 +85,7 @@ static void keep_mode(const gguf_outfile *f) {
 static gguf_code open_file(gguf_outfile *f, bool create, gguf_error *err) {
     if (asprintf(&f->part_path, "%s.part", f->path) < 0) {
         f->part_path = NULL;
-        return gguf_fail(err, GGUF_E_NOMEM, f->path, GGUF_NO_OFFSET, "out of memory");
+        return gguf_fail_memory_of(err, f->path);
     }
     gguf_code code = open_part(f, create, LOCK_EX, err);
     if (!code) code = reserve(f, f->n_bytes, err);
@@ -104,7 +104,7 @@ static gguf_code open_outfile(const char *path, uint64_t n_bytes, unsigned how, 
         *f = (gguf_outfile){
             .fd = -1, .how = how, .n_bytes = n_bytes, .path = gguf_out_resolve(path)};
     if (!f || !f->path)
-        code = gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+        code = gguf_fail_memory_of(err, path);
     else
         code = is == GGUF_OUT_IS_STREAM ? open_stream(f, err) : open_file(f, create, err);
     if (!code)
@@ -156,7 +156,7 @@ gguf_code gguf_outfile_join(const char *path, gguf_outfile **out, gguf_error *er
     if (f) *f = (gguf_outfile){.fd = -1, .path = gguf_out_resolve(path)};
     if (!f || !f->path || asprintf(&f->part_path, "%s.part", f->path) < 0) {
         gguf_outfile_keep(f);
-        return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+        return gguf_fail_memory_of(err, path);
     }
     gguf_code code = open_part(f, false, LOCK_SH, err);
     if (code)

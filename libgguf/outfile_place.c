@@ -110,7 +110,7 @@ static gguf_code check_folder(const char *path, gguf_error *err) {
     struct stat st;
     gguf_code code = GGUF_OK;
     if (!copy || asprintf(&part, "%s.part", path) < 0)
-        code = gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+        code = gguf_fail_memory_of(err, path);
     else if (access(dirname(copy), W_OK | X_OK) != 0)
         code = gguf_out_fail_errno(err, path, GGUF_NO_OFFSET, "write into its folder");
     else if (lstat(part, &st) == 0)
@@ -129,7 +129,7 @@ gguf_code gguf_outfile_check(const char *path, unsigned how, gguf_error *err) {
                    ? GGUF_OK
                    : gguf_out_fail_errno(err, path, GGUF_NO_OFFSET, "write to it");
     char *target = gguf_out_resolve(path);
-    if (!target) return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+    if (!target) return gguf_fail_memory_of(err, path);
     code = check_folder(target, err);
     free(target);
     return code;

@@ -281,7 +281,7 @@ static gguf_code add_shard(gguf_file *f, char *path, gguf_map map, gguf_open_fla
     gguf_meta *meta = gguf_meta_new();
     if (grown) f->shards = grown;
     if (!grown || !meta) {
-        gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+        gguf_fail_memory_of(err, path);
         gguf_meta_free(meta);
         gguf_map_close(&map);
         free(path);
@@ -317,7 +317,7 @@ static gguf_code open_shard(gguf_file *f, const char *path, gguf_open_flags flag
     char *copy = strdup(path);
     if (copy) return add_shard(f, copy, map, flags, err);
     gguf_map_close(&map);
-    return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+    return gguf_fail_memory_of(err, path);
 }
 
 static gguf_code fail_split(const gguf_file *f, gguf_code code, gguf_error *err, const char *format,
@@ -372,7 +372,7 @@ gguf_code gguf_file_open(const char *path, gguf_open_flags flags, gguf_file **ou
                          gguf_error *err) {
     *out = NULL;
     gguf_file *f = calloc(1, sizeof *f);
-    if (!f) return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+    if (!f) return gguf_fail_memory_of(err, path);
     gguf_code code = open_shard(f, path, flags, err);
     if (!code && !(flags & GGUF_OPEN_SINGLE)) code = open_other_shards(f, flags, err);
     if (code)
@@ -390,7 +390,7 @@ gguf_code gguf_file_from_memory(const void *bytes, uint64_t n_bytes, const char 
     if (!f || !copy) {
         free(f);
         free(copy);
-        return gguf_fail(err, GGUF_E_NOMEM, name, GGUF_NO_OFFSET, "out of memory");
+        return gguf_fail_memory_of(err, name);
     }
     gguf_map map = {.data = bytes, .n_bytes = n_bytes, .fd = -1, .borrowed = true};
     gguf_code code = add_shard(f, copy, map, flags, err);

@@ -261,7 +261,7 @@ gguf_code gguf_safetensors_save_f32(const char *path, const char *name, const ui
                              "data_offsets", 0, (json_int_t)n_bytes);
     char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
     json_decref(root);
-    if (!text) return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+    if (!text) return gguf_fail_memory_of(err, path);
     /* The header is padded so that the data is aligned to 8. */
     uint64_t n_header = (strlen(text) + 7) / 8 * 8;
     gguf_outfile *out;

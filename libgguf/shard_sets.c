@@ -53,14 +53,14 @@ static gguf_code join(const char *folder, const char *name, char **path, gguf_er
     bool here = strcmp(folder, ".") == 0;
     if (asprintf(path, "%s%s%s", here ? "" : folder, here ? "" : "/", name) >= 0) return GGUF_OK;
     *path = NULL;
-    return gguf_fail(err, GGUF_E_NOMEM, name, GGUF_NO_OFFSET, "out of memory");
+    return gguf_fail_memory_of(err, name);
 }
 
 static gguf_code each_stale(const char *prefix, uint32_t count, bool replace, stale_fn fn,
                             gguf_error *err) {
     char *copy = strdup(prefix), *path = NULL;
     const char *slash = strrchr(prefix, '/'), *stem = slash ? slash + 1 : prefix;
-    if (!copy) return gguf_fail(err, GGUF_E_NOMEM, prefix, GGUF_NO_OFFSET, "out of memory");
+    if (!copy) return gguf_fail_memory_of(err, prefix);
     const char *folder = dirname(copy);
     struct dirent **entries = NULL;
     /* without a folder there is no set, and outputs say why */

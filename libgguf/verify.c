@@ -422,15 +422,14 @@ static gguf_code scan_map(gguf_map map, const char *name, gguf_findings *finding
     if (!s || !(s->meta = gguf_meta_new())) {
         free(s);
         gguf_map_close(&map);
-        return gguf_fail(err, GGUF_E_NOMEM, name, GGUF_NO_OFFSET, "out of memory");
+        return gguf_fail_memory_of(err, name);
     }
     s->map = map;
     walk w = {.scan = s, .found = findings};
     w.c = (gguf_cursor){.base = map.data, .len = map.n_bytes, .file = name, .err = &w.err};
     gguf_error no_swap = {0};
     gguf_code code = swap_order(&w, &no_swap) ? walk_file(&w, err) : GGUF_OK;
-    if ((w.c.code == GGUF_E_NOMEM || no_swap.code) && !code)
-        code = gguf_fail(err, GGUF_E_NOMEM, name, GGUF_NO_OFFSET, "out of memory");
+    if ((w.c.code == GGUF_E_NOMEM || no_swap.code) && !code) code = gguf_fail_memory_of(err, name);
     stopped(&w);
     if (code)
         gguf_scan_close(s);

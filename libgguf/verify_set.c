@@ -14,7 +14,7 @@ static gguf_code add_part(gguf_scan_set *set, const char *path, gguf_error *err)
     gguf_scan_part *grown = realloc(set->parts, (set->n_parts + 1) * sizeof *grown);
     if (grown) set->parts = grown;
     char *copy = grown ? strdup(path) : NULL;
-    if (!copy) return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+    if (!copy) return gguf_fail_memory_of(err, path);
     gguf_scan_part *part = &set->parts[set->n_parts++];
     *part = (gguf_scan_part){.path = copy};
     gguf_code code = gguf_scan_open(copy, &part->findings, &part->scan, err);

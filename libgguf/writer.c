@@ -35,7 +35,7 @@ gguf_code gguf_writer_open(const char *path, const gguf_meta *meta, gguf_tensor 
     if (w) w->tensors = calloc(n_tensors + 1, sizeof *w->tensors);
     if (!w || !w->tensors) {
         gguf_writer_discard(w);
-        return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+        return gguf_fail_memory_of(err, path);
     }
     w->n_tensors = n_tensors;
     for (size_t i = 0; i < n_tensors; i++) w->tensors[i] = tensors[i];

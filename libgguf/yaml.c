@@ -201,7 +201,7 @@ gguf_code gguf_yaml_parse(const char *text, size_t len, const char *file, gguf_y
     gguf_yaml_doc *doc = calloc(1, sizeof *doc);
     if (!doc || !(doc->file = strdup(file))) {
         free(doc);
-        return gguf_fail(err, GGUF_E_NOMEM, file, GGUF_NO_OFFSET, "out of memory");
+        return gguf_fail_memory_of(err, file);
     }
     builder b = {.doc = doc, .err = err};
     gguf_code code = len > MAX_BYTES

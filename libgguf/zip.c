@@ -103,7 +103,7 @@ static gguf_code read_entry(gguf_zip *zip, uint64_t *off, gguf_error *err) {
     *off += n;
     uint32_t number = (uint32_t)zip->n_entries - 1;
     if (gguf_index_put(&zip->names, e->name, number, NULL) == GGUF_INDEX_NOMEM)
-        return gguf_fail(err, GGUF_E_NOMEM, zip->path, GGUF_NO_OFFSET, "out of memory");
+        return gguf_fail_memory_of(err, zip->path);
     return GGUF_OK;
 }
 
@@ -116,7 +116,7 @@ gguf_code gguf_zip_open(const uint8_t *bytes, uint64_t n_bytes, const char *path
     if (dir.n_entries > MAX_ENTRIES || dir.n_entries > n_bytes / CENTRAL_BYTES)
         return gguf_fail(err, GGUF_E_LIMIT, path, GGUF_NO_OFFSET, "ZIP archive: too many entries");
     zip->entries = calloc(dir.n_entries + 1, sizeof *zip->entries);
-    if (!zip->entries) return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+    if (!zip->entries) return gguf_fail_memory_of(err, path);
     for (uint64_t i = 0, off = dir.off; i < dir.n_entries && !code; i++)
         code = read_entry(zip, &off, err);
     if (code) gguf_zip_close(zip);
@@ -157,7 +157,7 @@ gguf_code gguf_zip_read(const gguf_zip *zip, const gguf_zip_entry *entry, size_t
         return gguf_fail(err, GGUF_E_UNSUPPORTED, zip->path, (int64_t)entry->off,
                          "ZIP archive: packing method %d is not supported", entry->method);
     *out = malloc(entry->n_bytes + 1);
-    if (!*out) return gguf_fail(err, GGUF_E_NOMEM, zip->path, GGUF_NO_OFFSET, "out of memory");
+    if (!*out) return gguf_fail_memory_of(err, zip->path);
     if (entry->method == 0)
         memcpy(*out, src, entry->n_bytes);
     else if (!inflate_all(src, entry->n_stored, *out, entry->n_bytes)) {
@@ -213,8 +213,7 @@ gguf_code gguf_zip_unpack(const gguf_zip *zip, const gguf_zip_entry *entry, int 
                          "ZIP archive: packing method %d is not supported", entry->method);
     if (entry->n_bytes / MAX_RATIO > entry->n_stored)
         return fail(zip, entry->off, "an entry claims more bytes than it can hold", err);
-    if (inflateInit2(&z, -MAX_WBITS) != Z_OK)
-        return gguf_fail(err, GGUF_E_NOMEM, zip->path, GGUF_NO_OFFSET, "out of memory");
+    if (inflateInit2(&z, -MAX_WBITS) != Z_OK) return gguf_fail_memory_of(err, zip->path);
     while (status == Z_OK && !code) {
         status = inflate_piece(&z, zip->bytes + entry->off, entry->n_stored, &used, piece);
         size_t n = PIECE_BYTES - z.avail_out;

@@ -108,14 +108,10 @@ const quant_imatrix_info *quant_imatrix_info_of(const quant_imatrix *im) {
     return &im->info;
 }
 
-static gguf_code no_memory(gguf_error *err, const char *path) {
-    return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
-}
-
 gguf_code quant_imatrix_set_info(quant_imatrix *im, const char *dataset, uint32_t n_chunks,
                                  uint32_t chunk_tokens, gguf_error *err) {
     char *copy = strdup(dataset);
-    if (!copy) return no_memory(err, NULL);
+    if (!copy) return gguf_fail_memory(err);
     free(im->info.dataset);
     im->info = (quant_imatrix_info){copy, n_chunks, chunk_tokens, 0};
     return GGUF_OK;
@@ -193,7 +189,7 @@ static gguf_code read_entry(quant_imatrix *im, const gguf_file *f, const gguf_te
         return fail_entry(f, sums, GGUF_E_SHAPE, "sums and counts do not fit together", err);
     name[len] = '\0';
     quant_imatrix_entry *entry = quant_imatrix_entry_of(im, name, n_cols, n_mats);
-    if (!entry) return no_memory(err, gguf_file_path(f));
+    if (!entry) return gguf_fail_memory_of(err, gguf_file_path(f));
     gguf_code code = read_values(f, sums, entry->sums, err);
     if (!code) code = read_values(f, counts, entry->counts, err);
     if (!code && !means_are_finite(entry))
@@ -204,7 +200,7 @@ static gguf_code read_entry(quant_imatrix *im, const gguf_file *f, const gguf_te
 gguf_code quant_imatrix_read(const gguf_file *f, quant_imatrix **out, gguf_error *err) {
     *out = NULL;
     quant_imatrix *im = quant_imatrix_new();
-    gguf_code code = im ? read_info(im, f, err) : no_memory(err, gguf_file_path(f));
+    gguf_code code = im ? read_info(im, f, err) : gguf_fail_memory_of(err, gguf_file_path(f));
     for (size_t i = 0; i < gguf_file_n_tensors(f) && !code; i++) {
         const gguf_tensor *t = gguf_file_tensor(f, i);
         if (t->name.len > strlen(SUMS_SUFFIX) && gguf_str_ends(t->name, SUMS_SUFFIX))
@@ -290,7 +286,7 @@ gguf_code quant_imatrix_save(const quant_imatrix *im, const char *path, bool rep
     gguf_meta *meta = gguf_meta_new();
     gguf_code code = GGUF_OK;
     if (!sorted || !tensors || !names || !meta) {
-        code = no_memory(err, path);
+        code = gguf_fail_memory_of(err, path);
         goto done;
     }
     for (size_t i = 0; i < n; i++) sorted[i] = &im->entries[i];

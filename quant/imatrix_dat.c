@@ -78,7 +78,7 @@ gguf_code quant_imatrix_read_dat(const void *bytes, size_t n_bytes, const char *
     uint32_t n_chunks = 0;
     *out = NULL;
     quant_imatrix *im = quant_imatrix_new();
-    if (!im) return gguf_fail(err, GGUF_E_NOMEM, name, GGUF_NO_OFFSET, "out of memory");
+    if (!im) return gguf_fail_memory_of(err, name);
     uint32_t n = take_count(&c, 12, "the number of entries");
     for (uint32_t i = 0; i < n && !c.code; i++) read_entry(&c, im);
     if (!c.code && c.pos < c.len) {

@@ -43,7 +43,7 @@ static gguf_code open_journal(const char *path, int flags, quant_journal **out, 
     if (j) *j = (quant_journal){.fd = -1, .path = strdup(path)};
     if (!j || !j->path) {
         quant_journal_close(j, false);
-        return gguf_fail(err, GGUF_E_NOMEM, path, GGUF_NO_OFFSET, "out of memory");
+        return gguf_fail_memory_of(err, path);
     }
     j->fd = open(path, O_RDWR | O_APPEND | GGUF_OUT_SIDE_FLAGS | (flags & O_CREAT), 0666);
     if (j->fd < 0) {
