@@ -139,7 +139,7 @@ static void free_memory(rt_serve *s) {
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) free(blocks[i]);
 }
 
-void rt_serve_free(rt_serve *serve) {
+void rt_serve_end(rt_serve *serve) {
     if (!serve) return;
     pthread_mutex_lock(&serve->lock);
     serve->ending = true;
@@ -147,7 +147,13 @@ void rt_serve_free(rt_serve *serve) {
     pthread_mutex_unlock(&serve->lock);
     atomic_store(&serve->stop, true);
     if (serve->has_thread) pthread_join(serve->thread, NULL);
+    serve->has_thread = false;
     if (serve->running) rt_serve_abandon_all(serve);
+}
+
+void rt_serve_free(rt_serve *serve) {
+    if (!serve) return;
+    rt_serve_end(serve);
     rt_queue_clear(&serve->queue);
     rt_session_free(serve->session);
     free_memory(serve);

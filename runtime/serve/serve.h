@@ -44,7 +44,9 @@ typedef struct rt_serve rt_serve;
  * Errors: those of rt_session_new; GGUF_E_USAGE the cache holds less than one context. */
 gguf_code rt_serve_new(rt_model *model, const rt_tokenizer *tok, const rt_serve_opts *opts,
                        rt_serve **out, gguf_error *err);
-/* Ends all requests, as if they were cancelled. Accepts NULL. */
+/* End all requests, as if they were cancelled, and take no further ones. Handles stay valid until
+ * the engine is freed, which ends it too. Both accept NULL. */
+void rt_serve_end(rt_serve *serve);
 void rt_serve_free(rt_serve *serve);
 
 /* Let a thread of its own do the steps. Errors: GGUF_E_NOMEM. */

@@ -4,8 +4,8 @@
 
 #include "runtime/chat/answer.h"
 #include "runtime/runtime.h"
+#include "tools/common/settings.h"
 #include "tools/common/tool.h"
-#include "tools/run/settings.h"
 
 #define RUN_MAX_STOPS 16
 
