@@ -96,6 +96,8 @@ typedef struct rt_serve_event {
     int stop;                        /* which stop text, or -1 */
     size_t n_generated, n_reasoning; /* tokens, the one that ended it included */
     double queue_s, prompt_s, answer_s;
+    const int32_t *ids; /* [n_ids] prompt and answer */
+    size_t n_ids;
 
     const float *vector; /* [n_vector] */
     size_t n_vector;

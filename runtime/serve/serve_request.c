@@ -188,6 +188,8 @@ void rt_task_finish(rt_task *t, rt_serve_finish finish, int stop) {
                             .n_cached = t->n_cached,
                             .n_generated = t->n_generated,
                             .n_reasoning = t->n_reasoning,
+                            .ids = t->ids.data,
+                            .n_ids = t->ids.n,
                             .queue_s = t->started_s - t->request->submitted_s,
                             .prompt_s = t->read_s - t->started_s,
                             .answer_s = now - t->read_s};

@@ -111,6 +111,11 @@ static void on_finished(generation *g, const rt_serve_event *e) {
     a->stop = e->stop >= 0 ? g->stops[e->stop] : NULL;
     a->n_generated = e->n_generated;
     a->n_reasoning = e->n_reasoning;
+    if (g->want_ids) {
+        a->ids.data = malloc(e->n_ids * sizeof *a->ids.data);
+        if (a->ids.data) memcpy(a->ids.data, e->ids, e->n_ids * sizeof *e->ids);
+        a->ids.n = a->ids.room = a->ids.data ? e->n_ids : 0;
+    }
     if (e->index == 0) {
         g->queue_s = e->queue_s;
         g->prompt_s = e->prompt_s;

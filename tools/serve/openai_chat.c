@@ -195,7 +195,7 @@ static void read_modalities(fields *f) {
 
 static void read_request(exchange *x, fields *f, params *p, chat_request *c, bool *include_usage) {
     json_t *messages = NULL;
-    params_read_model(f, x->s);
+    params_read_model(f, x);
     fields_any(f, "messages", &messages);
     chat_read_messages(messages, &c->messages, f->error);
     if (!fields_u32(f, "max_completion_tokens", 1, UINT32_MAX, &p->max_tokens))
@@ -241,7 +241,7 @@ void handle_apply_template(exchange *x) {
     char *text = NULL;
     size_t len = 0;
     fields_open(&f, x->json, &error);
-    params_read_model(&f, x->s);
+    params_read_model(&f, x);
     fields_any(&f, "messages", &messages);
     chat_read_messages(messages, &c.messages, &error);
     chat_refuse_tools(&f);
