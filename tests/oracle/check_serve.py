@@ -224,6 +224,16 @@ def chat_cache(s):
 
 
 @check
+def chat_progress(s):
+    body = user("word " * 700 + "2", max_tokens=3, stream=True, return_progress=True, timings_per_token=True)
+    events = [json.loads(l[6:]) for l in s.stream("/v1/chat/completions", body) if l.startswith("data: {")]
+    progress = [e["prompt_progress"] for e in events if "prompt_progress" in e]
+    assert progress and progress[0]["total"] > 700 and progress[0]["processed"] < progress[0]["total"]
+    same(events[0]["choices"][0]["delta"]["role"], "assistant")
+    assert all(e["timings"]["predicted_n"] > 0 for e in events if e["choices"] and e["choices"][0]["delta"].get("content"))
+
+
+@check
 def chat_ignores_and_says_so(s):
     status, _, headers = s.request("POST", "/v1/chat/completions", user("Hi", user="me", store=True, nonsense=1))
     same(status, 200)

@@ -19,7 +19,7 @@ typedef struct params {
     size_t n_bias;
     const char *stops[MAX_STOPS]; /* of the body */
     size_t n_stops;
-    bool stream, ignore_end, no_cache, logprobs;
+    bool stream, ignore_end, no_cache, logprobs, progress, timings;
     uint32_t n_top;
 } params;
 
@@ -61,6 +61,7 @@ typedef struct dialect_format {
      */
     void (*begin)(generation *g);
     void (*part)(generation *g, answer *a, gguf_str text, bool thought);
+    void (*progress)(generation *g, size_t n_read); /* may be NULL */
     void (*finish)(generation *g, answer *a);
     void (*end)(generation *g);
     void (*fail)(generation *g, const api_error *error);
