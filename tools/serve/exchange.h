@@ -60,6 +60,8 @@ struct exchange {
     rt_request *request; /* that is being answered */
 };
 
+/* An exchange that nobody is connected to yet; NULL when out of memory. */
+exchange *exchange_new(server *s, const char *method, const char *path);
 void exchange_ref(exchange *x);
 void exchange_unref(exchange *x);
 
