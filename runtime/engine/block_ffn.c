@@ -1,6 +1,8 @@
 /* The feed-forward block of a layer: down(activation(gate) * up), or down(activation(up)). */
 #include "runtime/engine/ops.h"
 
+#include <math.h>
+
 /* down(activation(gate(in)) * up(in)) of one set of weights. */
 static void feed_forward(rt_session *session, const rt_weight *gate, const rt_weight *up,
                          const rt_weight *down, rt_off in, rt_off out) {
@@ -34,11 +36,16 @@ static rt_grouping route(rt_session *session, const rt_layer *l, rt_off in) {
                                 .n_group_used = hp->n_expert_group_used,
                                 .gating = hp->gating,
                                 .bias = l->selection_bias,
+                                .scales = l->expert_scales,
                                 .norm = hp->norm_experts,
                                 .scale = hp->expert_scale};
     const rt_grouping grouping = {hp->n_expert, at->first, at->rows, hp->n_expert_used};
+    if (l->router_norm.n_cols) in = rt_op_norm(session, &l->router_norm, at->x, n, at->expert_out);
     rt_op_input(session, in, n, hp->n_embd);
     rt_op_multiply(session, &l->router, at->router);
+    if (l->router_norm.n_cols)
+        rt_op_scale_softcap(session, at->router, 1 / sqrtf((float)hp->n_embd), 0, 0, n,
+                            hp->n_expert);
     ops->route(session->backend, &rule, at->router, n, at->experts, at->weights);
     ops->group(session->backend, at->experts, n * hp->n_expert_used, &grouping);
     return grouping;
@@ -83,6 +90,7 @@ void rt_block_experts(rt_session *session, uint32_t layer, rt_off in) {
     const rt_layout *at = &session->layout;
     size_t n = session->batch.n, n_rows = n * hp->n_expert_used;
     rt_grouping grouping = route(session, l, in);
+    if (l->router_norm.n_cols) rt_op_input(session, in, n, hp->n_embd);
     enter_latent(session, l);
     if (l->gate_exps.data)
         rt_op_multiply_experts(session, &l->gate_exps, &grouping, at->expert_gate);

@@ -99,9 +99,10 @@ rt_off rt_op_norm(rt_session *session, const rt_norm_weights *norm, rt_off x, si
 void rt_op_rope(rt_session *session, uint32_t layer, rt_off x, uint32_t n_head, uint32_t head_dim) {
     const rt_hparams *hp = &session->model->hparams;
     rt_rope kind = rt_arch_compute_of(session->model->arch)->rope;
-    rt_off table = session->layout.rope[rt_layers_has(&hp->windowed, layer)];
+    bool windowed = rt_layers_has(&hp->windowed, layer);
     if (!rt_layers_has(&hp->rotated, layer)) return;
-    session->backend->ops->rope(session->backend, kind, table, hp->n_rot, x, session->batch.n,
+    session->backend->ops->rope(session->backend, kind, session->layout.rope[windowed],
+                                windowed ? hp->n_rot_window : hp->n_rot, x, session->batch.n,
                                 n_head, head_dim);
 }
 

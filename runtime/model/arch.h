@@ -55,6 +55,9 @@ typedef struct rt_arch_compute {
     bool rope_if_finetuned;    /* nothing rotates where rope.scaling.finetuned is false */
     bool rope_windowed;        /* where some layers have a window, only those rotate */
     bool norm_rotated_heads;   /* norms of Q and K come behind RoPE */
+    bool norm_values;          /* every head of V is normed, without factors */
+    bool keys_as_values;       /* where there is no V projection, values are K's */
+    bool plain_scores;         /* scores are not scaled */
     bool average_shared;       /* experts chosen and shared: half of their sum */
     bool norm_experts;         /* weights of experts sum to 1 unless the file says otherwise */
     rt_gating gating;          /* unless the file says otherwise */
@@ -150,6 +153,16 @@ typedef enum rt_key_type {
 /* The words of a description for these; ends with NULL. */
 extern const char *const rt_key_type_names[];
 
+/* Layers in which a u32 key has another number. */
+typedef struct rt_key_part {
+    rt_scalars kind_names;
+    uint32_t kinds;    /* set of kinds of layers; 0: any */
+    rt_scalars layers; /* first and end, or none */
+    const char *when;
+    rt_texts from;
+    rt_scalar otherwise; /* `default` */
+} rt_key_part;
+
 typedef struct rt_arch_key {
     rt_arch_entry entry;
     rt_key_type type;
@@ -158,7 +171,9 @@ typedef struct rt_arch_key {
     rt_scalars map;
     double power;
     const char *is;
-    uint32_t size; /* of counts: zeros follow up to so many */
+    uint32_t size;      /* of counts: zeros follow up to so many */
+    rt_key_part *parts; /* `except`; a later one counts before an earlier one */
+    size_t n_parts;
 } rt_arch_key;
 
 /* What an entry makes of a stored tensor; runtime/model/transforms.h has the table. */

@@ -35,6 +35,9 @@ static const flag_name gatings[] = {{"softmax", RT_GATING_SOFTMAX},
                                     {"softmax_selected", RT_GATING_SOFTMAX_SELECTED},
                                     {NULL, 0}};
 static const flag_name qk_norms[] = {{"before_rope", false}, {"after_rope", true}, {NULL, 0}};
+static const flag_name value_norms[] = {{"none", false}, {"plain", true}, {NULL, 0}};
+static const flag_name missing_values[] = {{"error", false}, {"keys", true}, {NULL, 0}};
+static const flag_name score_scales[] = {{"head_dim", false}, {"none", true}, {NULL, 0}};
 static const flag_name shared_experts[] = {{"sum", false}, {"average", true}, {NULL, 0}};
 static const flag_name switches[] = {{"false", false}, {"true", true}, {NULL, 0}};
 
@@ -90,6 +93,9 @@ static void read_flags(flag_reader *r, rt_arch_compute *c) {
     c->rope_windowed = read_flag(r, "rope_layers", rope_layers, c->rope_windowed, false);
     c->rope_if_finetuned = read_flag(r, "rope_if_finetuned", switches, c->rope_if_finetuned, false);
     c->norm_rotated_heads = read_flag(r, "qk_norm", qk_norms, c->norm_rotated_heads, false);
+    c->norm_values = read_flag(r, "value_norm", value_norms, c->norm_values, false);
+    c->keys_as_values = read_flag(r, "missing_values", missing_values, c->keys_as_values, false);
+    c->plain_scores = read_flag(r, "score_scale", score_scales, c->plain_scores, false);
     c->average_shared = read_flag(r, "shared_experts", shared_experts, c->average_shared, false);
     c->norm_experts = read_flag(r, "expert_weights_norm", switches, c->norm_experts, false);
     c->gating = (rt_gating)read_flag(r, "expert_gating", gatings, c->gating, false);

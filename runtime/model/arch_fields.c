@@ -5,8 +5,8 @@
 
 const char *const rt_key_type_names[] = {"u32",    "f32",    "bool",   "str", "layers",
                                          "counts", "labels", "length", NULL};
-static const char *const rope_kinds[] = {"default", "linear", "llama3",  "yarn", "longrope",
-                                         "su",      "mrope",  "dynamic", NULL};
+static const char *const rope_kinds[] = {"default", "linear", "llama3",  "yarn",         "longrope",
+                                         "su",      "mrope",  "dynamic", "proportional", NULL};
 
 static const gguf_yaml_field class_fields[] = {
     {"class", .form = GGUF_YAML_TEXT, .needed = true},
@@ -25,6 +25,14 @@ static const gguf_yaml_field part_fields[] = {{"prefix", .form = GGUF_YAML_TEXT,
                                               {"part", GGUF_YAML_TEXT, .needed = true},
                                               {0}};
 
+static const gguf_yaml_field key_part_fields[] = {
+    {"kinds", .form = GGUF_YAML_ANY_TEXTS},
+    {"layers", .form = GGUF_YAML_TEXTS, .least = 2, .most = 2},
+    {"when", .form = GGUF_YAML_TEXT},
+    {"from", .form = GGUF_YAML_ANY_TEXTS},
+    {"default", .form = GGUF_YAML_TEXT},
+    {0}};
+
 static const gguf_yaml_field key_fields[] = {
     {"key", .form = GGUF_YAML_TEXT, .needed = true},
     {"type", .form = GGUF_YAML_TEXT, .needed = true, .words = rt_key_type_names},
@@ -36,6 +44,7 @@ static const gguf_yaml_field key_fields[] = {
     {"power", .form = GGUF_YAML_NUMBER},
     {"is", .form = GGUF_YAML_TEXT},
     {"size", .form = GGUF_YAML_COUNT},
+    {"except", .form = GGUF_YAML_RECORDS, .fields = key_part_fields, .what = "an exception"},
     {"kinds", .form = GGUF_YAML_ANY_TEXTS},
     {"when", .form = GGUF_YAML_TEXT},
     {"unless", .form = GGUF_YAML_TEXT},
@@ -78,6 +87,9 @@ static const gguf_yaml_field compute_fields[] = {
     {"rope_layers", .form = GGUF_YAML_TEXT},
     {"rope_if_finetuned", .form = GGUF_YAML_FLAG},
     {"qk_norm", .form = GGUF_YAML_TEXT},
+    {"value_norm", .form = GGUF_YAML_TEXT},
+    {"missing_values", .form = GGUF_YAML_TEXT},
+    {"score_scale", .form = GGUF_YAML_TEXT},
     {"shared_experts", .form = GGUF_YAML_TEXT},
     {"expert_weights_norm", .form = GGUF_YAML_FLAG},
     {"expert_gating", .form = GGUF_YAML_TEXT},

@@ -157,6 +157,18 @@ static uint32_t read_size(const gguf_yaml *node) {
     return gguf_yaml_i64(gguf_yaml_get(node, "size"), &size) ? (uint32_t)size : 0;
 }
 
+static void read_key_parts(reader *r, const gguf_yaml *nodes, rt_arch_key *key) {
+    key->parts = nodes ? take(r, nodes->n_children * sizeof *key->parts) : NULL;
+    if (!key->parts) return;
+    for (const gguf_yaml *node = nodes->first; node; node = node->next)
+        key->parts[key->n_parts++] =
+            (rt_key_part){.kind_names = read_scalars(r, node, "kinds"),
+                          .layers = read_scalars(r, node, "layers"),
+                          .when = gguf_yaml_text(node, "when", NULL),
+                          .from = read_texts(r, node, "from"),
+                          .otherwise = scalar_of(r->doc, gguf_yaml_get(node, "default"))};
+}
+
 static rt_arch_entry *read_key(reader *r, const gguf_yaml *node) {
     rt_arch_key *key = take(r, sizeof *key);
     if (!key) return NULL;
@@ -170,6 +182,7 @@ static rt_arch_entry *read_key(reader *r, const gguf_yaml *node) {
     gguf_yaml_f64(gguf_yaml_get(node, "power"), &key->power);
     key->is = gguf_yaml_text(node, "is", "");
     key->size = read_size(node);
+    read_key_parts(r, gguf_yaml_get(node, "except"), key);
     return &key->entry;
 }
 
@@ -291,18 +304,32 @@ static gguf_code drop_entries(const reader *r, const gguf_yaml *without, gguf_er
 }
 
 /* Names of kinds become sets, once all kinds are known. */
-static gguf_code resolve_kinds(const rt_arch *arch, rt_arch_entry *list, gguf_error *err) {
-    for (rt_arch_entry *e = list; e; e = e->next) {
-        e->kinds = 0;
-        for (size_t i = 0; i < e->kind_names.n; i++) {
-            const rt_scalar *name = &e->kind_names.list[i];
-            size_t kind = kind_named(&arch->kinds, name->text);
-            if (kind == arch->kinds.n)
-                return rt_place_fail(&name->at, err, "'layer_kinds' has no kind '%s'", name->text);
-            e->kinds |= 1U << kind;
-        }
+static gguf_code resolve(const rt_arch *arch, const rt_scalars *names, uint32_t *kinds,
+                         gguf_error *err) {
+    *kinds = 0;
+    for (size_t i = 0; i < names->n; i++) {
+        const rt_scalar *name = &names->list[i];
+        size_t kind = kind_named(&arch->kinds, name->text);
+        if (kind == arch->kinds.n)
+            return rt_place_fail(&name->at, err, "'layer_kinds' has no kind '%s'", name->text);
+        *kinds |= 1U << kind;
     }
     return GGUF_OK;
+}
+
+static gguf_code resolve_kinds(const rt_arch *arch, rt_arch_entry *list, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    for (rt_arch_entry *e = list; e && !code; e = e->next)
+        code = resolve(arch, &e->kind_names, &e->kinds, err);
+    return code;
+}
+
+static gguf_code resolve_parts(const rt_arch *arch, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    for (const rt_arch_key *k = rt_arch_first_key(arch); k; k = rt_arch_next_key(k))
+        for (size_t i = 0; i < k->n_parts && !code; i++)
+            code = resolve(arch, &k->parts[i].kind_names, &k->parts[i].kinds, err);
+    return code;
 }
 
 /* Kinds and sizes that would have no effect. */
@@ -311,6 +338,9 @@ static gguf_code check_kinds(const rt_arch *arch, gguf_error *err) {
         if (k->entry.kinds && k->type != RT_KEY_U32)
             return rt_place_fail(&k->entry.at, err, "the key '%s' has 'kinds', but is not a u32",
                                  k->entry.name);
+        else if (k->n_parts && (k->entry.kinds || k->type != RT_KEY_U32))
+            return rt_place_fail(&k->entry.at, err,
+                                 "the key '%s' has 'except', but is no plain u32", k->entry.name);
         else if (k->size && k->type != RT_KEY_COUNTS)
             return rt_place_fail(&k->entry.at, err, "the key '%s' has a 'size', but is no counts",
                                  k->entry.name);
@@ -386,6 +416,7 @@ static gguf_code read_all(rt_arch *arch, const gguf_embedded *library, gguf_erro
         code = read_own(arch, arch->memory->docs[i - 1], err);
     if (!code) code = resolve_kinds(arch, arch->keys, err);
     if (!code) code = resolve_kinds(arch, arch->tensors, err);
+    if (!code) code = resolve_parts(arch, err);
     return code ? code : check_kinds(arch, err);
 }
 

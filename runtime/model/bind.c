@@ -210,15 +210,28 @@ static unsigned parts_of_mixer(const rt_hparams *hp, rt_mixer mixer) {
     }
 }
 
+/* Keys and values of the layer itself. */
+static unsigned parts_of_keys(const binder *b, uint32_t layer, const char *prefix) {
+    const rt_layer_hparams *of = &b->model->hparams.layers[layer];
+    if (of->mixer != RT_MIXER_ATTENTION || of->kv_layer != layer) return 0;
+    bool same =
+        rt_arch_compute_of(b->model->arch)->keys_as_values && !has_tensor(b, prefix, "attn_v");
+    return 1u << RT_PART_KEYS | (same ? 0 : 1u << RT_PART_VALUES);
+}
+
+static unsigned parts_of_ffn(const binder *b, uint32_t layer, const char *prefix) {
+    const rt_hparams *hp = &b->model->hparams;
+    unsigned dense = hp->layers[layer].n_ff ? 1u << RT_PART_DENSE : 0;
+    if (!hp->n_expert || !has_tensor(b, prefix, "ffn_gate_inp")) return dense;
+    unsigned parts = 1u << RT_PART_EXPERTS | (hp->n_ff_shared ? 1u << RT_PART_SHARED : 0);
+    return has_tensor(b, prefix, "ffn_up") ? parts | dense | 1u << RT_PART_BESIDE : parts;
+}
+
 static unsigned parts_of(const binder *b, uint32_t layer, const char *prefix) {
     const rt_hparams *hp = &b->model->hparams;
-    unsigned parts = 1u << RT_PART_ALL | parts_of_mixer(hp, hp->layers[layer].mixer);
-    bool experts = hp->n_expert && has_tensor(b, prefix, "ffn_gate_inp");
-    if (experts)
-        parts |= 1u << RT_PART_EXPERTS | (hp->n_ff_shared ? 1u << RT_PART_SHARED : 0);
-    else if (hp->layers[layer].n_ff)
-        parts |= 1u << RT_PART_DENSE;
-    return parts;
+    return 1u << RT_PART_ALL | parts_of_mixer(hp, hp->layers[layer].mixer) |
+           (hp->n_embd_layer ? 1u << RT_PART_EMBEDDED : 0) | parts_of_keys(b, layer, prefix) |
+           parts_of_ffn(b, layer, prefix);
 }
 
 /* The name under which the file has a norm: the feed-forward block's may go by another one. */
@@ -286,15 +299,16 @@ static gguf_code bind_layer_fused(binder *b, const record *at, rt_layer *layer) 
 
 /* Where there are two norms in front of a layer, the second is attention's and the first the
  * feed-forward block's, which is computed beside it. */
-static void settle_norms(rt_layer *layer) {
+static void settle_norms(const rt_hparams *hp, rt_layer *layer) {
+    layer->router_norm = (rt_norm_weights){
+        .weight = layer->router_scale, .n_rows = 1, .n_cols = layer->router_scale ? hp->n_embd : 0};
     if (!layer->attn_norm_2.n_cols) return;
     layer->ffn_norm = layer->attn_norm;
     layer->attn_norm = layer->attn_norm_2;
 }
 
 /* A norm without factors, which are 1. */
-static void bind_plain_norm(binder *b, rt_norm_weights *norm) {
-    uint32_t n = b->model->hparams.n_embd;
+static void bind_plain_norm(binder *b, rt_norm_weights *norm, uint32_t n) {
     b->n_vector_elems += n;
     *norm = (rt_norm_weights){.weight = b->next_vector, .n_rows = 1, .n_cols = n};
     if (!b->next_vector) return;
@@ -304,25 +318,44 @@ static void bind_plain_norm(binder *b, rt_norm_weights *norm) {
 
 static void bind_plain_norms(binder *b) {
     rt_model *model = b->model;
-    if (!rt_arch_compute_of(model->arch)->plain_norms) return;
-    bind_plain_norm(b, &model->output_norm);
-    for (uint32_t i = 0; i < model->hparams.n_layer; i++) {
-        bind_plain_norm(b, &model->layers[i].attn_norm);
-        bind_plain_norm(b, &model->layers[i].ffn_norm);
+    const rt_hparams *hp = &model->hparams;
+    const rt_arch_compute *compute = rt_arch_compute_of(model->arch);
+    for (uint32_t i = 0; i < hp->n_layer && compute->norm_values; i++)
+        if (hp->layers[i].head_dim_v)
+            bind_plain_norm(b, &model->layers[i].v_norm, hp->layers[i].head_dim_v);
+    if (!compute->plain_norms) return;
+    bind_plain_norm(b, &model->output_norm, hp->n_embd);
+    for (uint32_t i = 0; i < hp->n_layer; i++) {
+        bind_plain_norm(b, &model->layers[i].attn_norm, hp->n_embd);
+        bind_plain_norm(b, &model->layers[i].ffn_norm, hp->n_embd);
+    }
+}
+
+/* Checkpoints may hold projections that a layer with another one's keys does not use. */
+static void pass_over_keys(const binder *b, uint32_t layer, const char *prefix) {
+    static const char *const names[] = {"attn_k", "attn_v", "attn_k_norm"};
+    char full[GGUF_MAX_TENSOR_NAME + 32];
+    if (b->model->hparams.layers[layer].kv_layer == layer) return;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        snprintf(full, sizeof full, "%s%s.weight", prefix, names[i]);
+        const gguf_tensor *t = gguf_file_find_tensor(b->model->file, full);
+        if (t) b->used[t - gguf_file_tensor(b->model->file, 0)] = true;
     }
 }
 
 static gguf_code bind_all(binder *b) {
     rt_model *model = b->model;
     char prefix[32];
-    const record whole = {"", 0, 1u << RT_PART_ALL};
+    const record whole = {
+        "", 0, 1u << RT_PART_ALL | (model->hparams.n_embd_layer ? 1u << RT_PART_EMBEDDED : 0)};
     gguf_code code = bind_slots(b, &whole, model, &rt_model_slots);
     for (uint32_t i = 0; i < model->hparams.n_layer && !code; i++) {
         snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);
         const record at = {prefix, i, parts_of(b, i, prefix)};
         code = bind_layer_fused(b, &at, &model->layers[i]);
         if (!code) code = bind_slots(b, &at, &model->layers[i], &rt_layer_slots);
-        settle_norms(&model->layers[i]);
+        settle_norms(&model->hparams, &model->layers[i]);
+        pass_over_keys(b, i, prefix);
     }
     if (!code) bind_plain_norms(b);
     return code;

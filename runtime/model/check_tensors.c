@@ -95,14 +95,26 @@ static truth applies(const checker *k, const rt_arch_entry *entry) {
     return is == YES && is_not == NO ? YES : UNKNOWN;
 }
 
-/* The kinds that a layer may have, told by keys with a number in layers of some kinds only. */
+/* The kind whose layers a key flags, told by the word that it looks for; 0: none. */
+static uint32_t flagged_kind(const checker *k, const rt_arch_key *key) {
+    const rt_layer_kinds *kinds = &k->arch->kinds;
+    if (key->type != RT_KEY_LAYERS) return 0;
+    for (size_t w = 0; w < kinds->words.n; w++)
+        for (size_t i = 0; i < kinds->n && strcmp(kinds->words.list[w].name, key->is) == 0; i++)
+            if (strcmp(kinds->names[i], kinds->words.list[w].text) == 0) return 1U << i;
+    return 0;
+}
+
+/* The kinds that a layer may have, told by keys with a number or a flag in layers of some kinds
+ * only. */
 static uint32_t possible_kinds(const checker *k, uint64_t layer) {
     uint32_t kinds = UINT32_MAX;
     for (const rt_arch_key *key = rt_arch_first_key(k->arch); key; key = rt_arch_next_key(key)) {
         uint64_t value;
-        const gguf_kv *kv = key->entry.kinds ? find_key(k, key->entry.name) : NULL;
+        uint32_t of = key->entry.kinds ? key->entry.kinds : flagged_kind(k, key);
+        const gguf_kv *kv = of ? find_key(k, key->entry.name) : NULL;
         if (!kv || kv->type != GGUF_VALUE_ARRAY || !rt_kv_number(kv, layer, &value)) continue;
-        kinds &= value ? key->entry.kinds : ~key->entry.kinds;
+        kinds &= value ? of : ~of;
     }
     return kinds;
 }

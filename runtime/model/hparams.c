@@ -237,15 +237,46 @@ static rt_layers flagged_recurrent(key_reader *r, const rt_hparams *hp) {
                        all_but_every(hp->n_layer, interval));
 }
 
+/* Heads of layers with a window may have sizes of their own. */
 static void fill_layers(key_reader *r, rt_hparams *hp) {
     rt_layers flagged = flagged_recurrent(r, hp);
+    uint32_t window_k =
+        read_count(r, "attention.key_length_swa", hp->head_dim_k, 1, 2 * RT_MAX_HEAD_DIM);
+    uint32_t window_v =
+        read_count(r, "attention.value_length_swa", hp->head_dim_v, 1, RT_MAX_HEAD_DIM);
     for (uint32_t i = 0; i < hp->n_layer; i++) {
         rt_layer_hparams *l = &hp->layers[i];
+        bool windowed = rt_layers_has(&hp->windowed, i);
         if (rt_layers_has(&flagged, i)) l->n_head = l->n_head_kv = 0;
-        l->head_dim_k = l->n_head ? hp->head_dim_k : 0;
-        l->head_dim_v = l->n_head ? hp->head_dim_v : 0;
+        l->head_dim_k = !l->n_head ? 0 : windowed ? window_k : hp->head_dim_k;
+        l->head_dim_v = !l->n_head ? 0 : windowed ? window_v : hp->head_dim_v;
         l->mixer = mixer_of(r, hp, l);
         hp->n_recurrent += rt_mixer_has_state(l->mixer);
+    }
+    if (window_k > hp->head_dim_k) hp->head_dim_k = window_k;
+    if (window_v > hp->head_dim_v) hp->head_dim_v = window_v;
+}
+
+/* The layer before `end` of the same kind as layer i; i if there is none. */
+static uint32_t last_alike(const rt_hparams *hp, uint32_t i, uint32_t end) {
+    bool windowed = rt_layers_has(&hp->windowed, i);
+    while (end > 0 && rt_layers_has(&hp->windowed, end - 1) != windowed) end--;
+    return end ? end - 1 : i;
+}
+
+/* The last layers attend to what the last one of their kind before them keeps. */
+static void share_keys(key_reader *r, rt_hparams *hp) {
+    uint32_t n_shared = read_count(r, "attention.shared_kv_layers", 0, 0, hp->n_layer - 1);
+    uint32_t n_own = hp->n_layer - n_shared;
+    for (uint32_t i = 0; i < hp->n_layer; i++) hp->layers[i].kv_layer = i;
+    for (uint32_t i = n_own; i < hp->n_layer && !r->code; i++) {
+        uint32_t from = last_alike(hp, i, n_own);
+        rt_layer_hparams *l = &hp->layers[i], *source = &hp->layers[from];
+        if (from == i || l->mixer != RT_MIXER_ATTENTION || source->mixer != l->mixer ||
+            l->n_head_kv != source->n_head_kv)
+            fail_key(r, GGUF_E_LIMIT, NULL, "names layers that have no layer to share keys with");
+        l->kv_layer = from;
+        l->kv_shared = source->kv_shared = true;
     }
 }
 
@@ -256,10 +287,12 @@ static void read_attention(key_reader *r, rt_hparams *hp) {
     hp->head_dim_v = read_count(r, "attention.value_length", usual, 1, RT_MAX_HEAD_DIM);
     read_latent(r, hp);
     fill_layers(r, hp);
+    share_keys(r, hp);
     uint32_t width = hp->kv_lora_rank ? hp->qk_nope_head_dim + hp->n_rot : hp->head_dim_k;
     if (r->compute->scores_by_width_layers == hp->n_layer) width = usual;
-    hp->score_scale = read_number(r, "attention.scale", 1 / sqrt(width), -1e6, 1e6);
-    if (hp->score_scale == 0) hp->score_scale = (float)(1 / sqrt(width));
+    double scale = r->compute->plain_scores ? 1 : 1 / sqrt(width);
+    hp->score_scale = read_number(r, "attention.scale", scale, -1e6, 1e6);
+    if (hp->score_scale == 0) hp->score_scale = (float)scale;
     hp->score_cap = read_number(r, "attn_logit_softcapping", 0, 0, 1e6);
     hp->qkv_clamp = read_number(r, "attention.clamp_kqv", 0, 0, 1e30);
     hp->qkv_clamp = read_number(r, "ggufkit.clamp_qkv", hp->qkv_clamp, 0, 1e30);
@@ -300,6 +333,7 @@ static void read_scales(key_reader *r, rt_hparams *hp) {
     if (hp->logit_factor == 0) hp->logit_factor = 1;
     if (!r->compute->multiply_logits) hp->logit_factor = 1 / hp->logit_factor;
     hp->logit_cap = read_number(r, "final_logit_softcapping", 0, 0, 1e6);
+    hp->n_embd_layer = read_count(r, "embedding_length_per_layer_input", 0, 0, RT_MAX_HEAD_DIM);
 }
 
 static void read_yarn(key_reader *r, rt_hparams *hp) {
@@ -334,12 +368,26 @@ static void read_scaling(key_reader *r, rt_hparams *hp) {
     }
 }
 
+/* No layer rotates more than its heads have. */
+static void check_rotated(key_reader *r, const rt_hparams *hp) {
+    for (uint32_t i = 0; i < hp->n_layer && !hp->kv_lora_rank; i++) {
+        bool windowed = rt_layers_has(&hp->windowed, i);
+        uint32_t n_rot = windowed ? hp->n_rot_window : hp->n_rot;
+        find_key(r, windowed ? "rope.dimension_count_swa" : "rope.dimension_count");
+        if (hp->layers[i].n_head && n_rot > hp->layers[i].head_dim_k)
+            fail_key(r, GGUF_E_LIMIT, NULL, "is larger than a head");
+    }
+}
+
 static void read_rope(key_reader *r, rt_hparams *hp) {
     bool windowed_only = r->compute->rope_windowed && rt_layers_count(&hp->windowed, hp->n_layer);
     if (r->compute->rope == RT_ROPE_NONE) return;
     uint32_t max = hp->kv_lora_rank ? hp->n_rot : hp->head_dim_k;
     hp->n_rot = read_count(r, "rope.dimension_count", max, 0, max);
     if (hp->n_rot % 2 != 0) fail_key(r, GGUF_E_LIMIT, NULL, "is odd");
+    hp->n_rot_window = read_count(r, "rope.dimension_count_swa", hp->n_rot, 0, max);
+    if (hp->n_rot_window % 2 != 0) fail_key(r, GGUF_E_LIMIT, NULL, "is odd");
+    check_rotated(r, hp);
     hp->rope_base = read_number(r, "rope.freq_base", 10000, 1e-6, 1e12);
     double window_base =
         r->compute->window_rope_base ? r->compute->window_rope_base : hp->rope_base;
@@ -396,6 +444,8 @@ static void read_experts(key_reader *r, rt_hparams *hp) {
 /* The rows of the embedding; the key, where there is one, must agree. */
 static void read_ends(key_reader *r, rt_hparams *hp) {
     hp->n_vocab = read_count(r, "vocab_size", r->facts->n_embeddings, 1, RT_MAX_VOCAB);
+    uint64_t n_embedded = r->facts->n_layer_embedded;
+    hp->n_layer_embedded = (uint32_t)(n_embedded < hp->n_vocab ? n_embedded : hp->n_vocab);
     uint64_t n_types = r->facts->n_token_types, n_classes = r->facts->n_classes;
     hp->n_token_types = (uint32_t)(n_types < RT_MAX_TOKEN_TYPES ? n_types : RT_MAX_TOKEN_TYPES);
     hp->n_classes = (uint32_t)(n_classes < RT_MAX_WIDTH ? n_classes : RT_MAX_WIDTH);
@@ -413,6 +463,7 @@ void rt_hparams_same_layers(rt_hparams *hp) {
                                .n_head_kv = hp->n_head_kv,
                                .head_dim_k = hp->head_dim_k,
                                .head_dim_v = hp->head_dim_v,
+                               .kv_layer = i,
                                .n_ff = hp->n_ff};
 }
 
@@ -424,9 +475,9 @@ gguf_code rt_hparams_read(const rt_model_facts *facts, const rt_arch *arch, rt_h
                     .err = err};
     *hp = (rt_hparams){.rope_factor = 1, .rope_attn_factor = 1};
     read_sizes(&r, hp);
+    read_windows(&r, hp);
     read_attention(&r, hp);
     read_recurrent(&r, hp);
-    read_windows(&r, hp);
     read_scales(&r, hp);
     read_rope(&r, hp);
     read_experts(&r, hp);
@@ -440,6 +491,7 @@ gguf_code rt_hparams_read(const rt_model_facts *facts, const rt_arch *arch, rt_h
 static void see_tensor(rt_model_facts *facts, const gguf_tensor *t) {
     if (gguf_str_eq(t->name, "token_embd.weight")) facts->n_embeddings = t->dims[1];
     if (gguf_str_eq(t->name, "token_types.weight")) facts->n_token_types = t->dims[1];
+    if (gguf_str_eq(t->name, "per_layer_token_embd.weight")) facts->n_layer_embedded = t->dims[1];
     bool is_output = gguf_str_eq(t->name, "cls.output.weight");
     if (is_output || (gguf_str_eq(t->name, "cls.weight") && !facts->has_cls_output))
         facts->n_classes = t->dims[1];
@@ -447,7 +499,7 @@ static void see_tensor(rt_model_facts *facts, const gguf_tensor *t) {
 }
 
 rt_model_facts rt_facts_of_file(const gguf_file *file) {
-    rt_model_facts facts = {gguf_file_meta(file), gguf_file_path(file), 1, 1, 1, false};
+    rt_model_facts facts = {gguf_file_meta(file), gguf_file_path(file), 1, 1, 1, 1, false};
     for (size_t i = 0; i < gguf_file_n_tensors(file); i++)
         see_tensor(&facts, gguf_file_tensor(file, i));
     return facts;
@@ -455,7 +507,7 @@ rt_model_facts rt_facts_of_file(const gguf_file *file) {
 
 gguf_code rt_hparams_of_plan(const quant_plan *plan, const char *architecture, const char *path,
                              rt_hparams *hp, gguf_error *err) {
-    rt_model_facts facts = {plan->meta, path, 1, 1, 1, false};
+    rt_model_facts facts = {plan->meta, path, 1, 1, 1, 1, false};
     rt_arch *arch = NULL;
     for (size_t i = 0; i < plan->n_tensors; i++) see_tensor(&facts, &plan->tensors[i].out);
     gguf_code code = rt_arch_open(gguf_str_of(architecture), NULL, &arch, err);

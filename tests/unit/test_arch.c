@@ -119,6 +119,10 @@ static const struct {
     {"architecture: t\nlike: base\nlayer_kinds: {from: a, words: {d: dense}}\n"
      "tensors: [{hf: a, gguf: b, kinds: dense}]\n",
      "line 4, column 11: the tensor 'b' has 'kinds', but is in no {layer}"},
+    {"architecture: t\nlike: base\nkeys: [{key: one, type: f32, except: [{default: 4}]}]\n",
+     "line 3, column 8: the key 'one' has 'except', but is no plain u32"},
+    {"architecture: t\nlike: base\nkeys: [{key: one, type: u32, except: [{kinds: dense}]}]\n",
+     "line 3, column 40: 'layer_kinds' has no kind 'dense'"},
     {"architecture: t\nlike: base\nkeys: [{key: one, type: u32, size: 4}]\n",
      "line 3, column 8: the key 'one' has a 'size', but is no counts"},
     {"architecture: t\ncompute: {norm: rms, rope: none}\n", "compute.activation is ''"},

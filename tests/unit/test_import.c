@@ -20,7 +20,7 @@ static const char *const fixtures[] = {
     "fp8_e5m2", "deepseek_wide", "gemma2_wide", "llama_lora", "deepseek_int4",
     /* families that differ from those above in some kind of arithmetic, or in how config says it */
     "gemma", "granite_hybrid", "qwen3_vl", "hunyuan_dense", "falcon_new", "nemotron_h_latent",
-    "cohere2_moe", "ministral3", "roberta", "olmo"};
+    "cohere2_moe", "ministral3", "roberta", "olmo", "gemma4", "gemma4_moe"};
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 
 /* Keys of ours, behind the architecture's name, that the other converter does not write. */
@@ -159,7 +159,10 @@ static bool differs_on_purpose(const char *fixture, const char *key) {
         const char *fixture, *key;
     } list[] = {{"gemma", "tokenizer.ggml.eot_token_id"},
                 {"hunyuan_dense", "tokenizer.ggml.eos_token_id"},
-                {"falcon_new", "tokenizer.ggml.pre"}};
+                {"falcon_new", "tokenizer.ggml.pre"},
+                /* made without a vocabulary */
+                {"gemma4", "tokenizer.ggml.model"},
+                {"gemma4_moe", "tokenizer.ggml.model"}};
     for (size_t i = 0; i < sizeof list / sizeof list[0]; i++)
         if (strcmp(list[i].fixture, fixture) == 0 && strcmp(list[i].key, key) == 0) return true;
     return strcmp(key, "general.file_type") == 0;
