@@ -15,9 +15,9 @@ gguf_code text_tokens(const rt_model *model, const char *path, rt_ids *ids, int3
 /* rt_calibrate_n_chunks, with the text's name in the error. */
 gguf_code text_check_calibration(const char *path, size_t n_tokens, const rt_calibrate_opts *opts,
                                  uint32_t *n_chunks, gguf_error *err);
-/* The warning below RT_FEW_CHUNKS: chunks, tokens of a chunk, RT_FEW_CHUNKS. */
+/* The warning below RT_FEW_CHUNKS: n_chunks, tool_s of it, tokens of a chunk, RT_FEW_CHUNKS. */
 #define TEXT_FEW_CHUNKS \
-    "%u chunks of %u tokens: a calibration from fewer than %d says little about a model"
+    "%u chunk%s of %u tokens: a calibration from fewer than %d says little about a model"
 
 /* Warn where a sequence of n_tokens is longer than those that the model was trained with, of
  * n_ctx_train tokens (0: not known). */

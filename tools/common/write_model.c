@@ -238,12 +238,33 @@ static gguf_code check_rounding(const tool *t, const quant_plan *plan, gguf_erro
     return tool_refuse(t, ROUND_OPTIONS, "has no effect: no tensor is quantised", err);
 }
 
-/* Names of shards are known when the plan is finished; those are looked at when they are opened. */
+static gguf_code check_shard(const tool *t, const char *output, uint32_t n_shards, uint32_t no,
+                             unsigned more, gguf_error *err) {
+    char path[4096];
+    gguf_code code = quant_shard_path(output, n_shards, no, path, sizeof path, err);
+    return code ? code : gguf_outfile_check(path, tool_output_how(t, TOOL_OUTPUT_FILE) | more, err);
+}
+
+static bool is_split(const write_opts *o) {
+    return o->split.as_source || o->split.max_bytes || o->split.max_tensors;
+}
+
+/* How many shards there will be is known when the plan is finished; of them, the folder now. */
 static gguf_code check_outputs(tool *t, const char *output, const write_opts *o, gguf_error *err) {
-    bool is_split = o->split.as_source || o->split.max_bytes || o->split.max_tensors;
-    gguf_code code = is_split ? GGUF_OK : tool_check_output(t, output, TOOL_OUTPUT_FILE, err);
+    gguf_code code = is_split(o) ? check_shard(t, output, 2, 0, GGUF_OUT_REPLACE, err)
+                                 : tool_check_output(t, output, TOOL_OUTPUT_FILE, err);
     if (!code && o->manifest_file)
         code = tool_check_output(t, o->manifest_file, TOOL_OUTPUT_STREAM, err);
+    return code;
+}
+
+/* Every name, before a calibration begins. An interrupted run left names of its own. */
+static gguf_code check_shards(const tool *t, const quant_plan *plan, const char *output,
+                              const write_opts *o, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    if (!is_split(o) || o->dry_run || o->resume) return GGUF_OK;
+    for (uint32_t no = 0; no < plan->n_shards && !code; no++)
+        code = check_shard(t, output, plan->n_shards, no, 0, err);
     return code;
 }
 
@@ -255,6 +276,7 @@ static gguf_code finish(tool *t, quant_plan *plan, const char *output, const wri
     if (c && has_target(o)) code = rt_calibration_importance(calibration_work(c), err);
     if (!code)
         code = has_target(o) ? allocate(t, plan, o, result, err) : quant_plan_finish(plan, err);
+    if (!code) code = check_shards(t, plan, output, o, err);
     if (!code && o->calibration.text) code = rt_calibration_plan(&o->calibration, plan, err);
     if (code || !c || o->dry_run) return code;
     char *copy = strdup(output);
@@ -294,8 +316,8 @@ static gguf_code check_sound(const quant_plan *plan, const char *input, gguf_err
 static void warn_of_few_chunks(tool *t, write_result *result) {
     rt_calibration_size size = rt_calibration_size_of(calibration_work(result->calibration));
     if (size.n_chunks < RT_FEW_CHUNKS)
-        write_result_warn(result, t, TEXT_FEW_CHUNKS, size.n_chunks, size.chunk_tokens,
-                          RT_FEW_CHUNKS);
+        write_result_warn(result, t, TEXT_FEW_CHUNKS, size.n_chunks, tool_s(size.n_chunks),
+                          size.chunk_tokens, RT_FEW_CHUNKS);
 }
 
 gguf_code write_prepare(tool *t, rt_import *import, const char *input, const char *output,
