@@ -8,6 +8,7 @@
 #include "runtime/calibrate/calibration_keys.h"
 #include "runtime/model/check_model.h"
 #include "tools/common/calibration_report.h"
+#include "tools/common/columns.h"
 #include "tools/common/output_files.h"
 #include "tools/common/provenance.h"
 #include "tools/common/text_tokens.h"
@@ -177,6 +178,12 @@ static quant_execute_opts execute_opts(tool *t, const write_opts *o, const write
 
 /* ---- types for a size -------------------------------------------------------------------- */
 
+static void show_measured(void *ctx, uint64_t done, uint64_t total) {
+    tool *t = ctx;
+    tool_progress_share(t, "measuring how much each tensor matters",
+                        total ? (double)done / (double)total : 1, t->started_s);
+}
+
 static gguf_code allocate(tool *t, quant_plan *plan, const write_opts *o, write_result *result,
                           gguf_error *err) {
     gguf_pool *pool = NULL;
@@ -187,7 +194,7 @@ static gguf_code allocate(tool *t, quant_plan *plan, const write_opts *o, write_
     if (!code) code = quant_allocation_measure(&result->allocation, plan, pool, &opts, err);
     if (!code && result->calibration)
         code = rt_calibration_sensitivities(calibration_work(result->calibration),
-                                            &result->allocation, tool_progress, t, err);
+                                            &result->allocation, show_measured, t, err);
     if (!code) code = quant_allocation_solve(&result->allocation, plan, err);
     gguf_pool_free(pool);
     return code;
@@ -349,23 +356,27 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
 
 /* ---- running ----------------------------------------------------------------------------- */
 
+#define WIDE_PLAN 94
+
 static void print_plan(const tool *t, const quant_plan *plan, const write_opts *o) {
     char size[32], memory[32];
     quant_execute_opts opts = quant_execute_defaults();
     opts.max_memory_bytes = o->max_memory_bytes;
     unsigned n_threads = t->n_threads ? t->n_threads : gguf_usable_cores();
+    size_t columns = tool_columns();
+    bool narrow = columns && columns < WIDE_PLAN;
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const quant_plan_tensor *p = &plan->tensors[i];
         char shape[96] = "";
         for (uint32_t d = 0, len = 0; d < p->out.n_dims; d++)
             len += (uint32_t)snprintf(shape + len, sizeof shape - len, "%s%" PRIu64, d ? " x " : "",
                                       p->out.dims[d]);
-        printf("%-40s %-24s %5s -> %-7s %s\n", p->out.name.ptr, shape,
-               gguf_type_name(p->source_type), gguf_type_name(p->out.type),
+        printf("%-*s %-*s %5s -> %-7s %s\n", narrow ? 28 : 40, p->out.name.ptr, narrow ? 18 : 24,
+               shape, gguf_type_name(p->source_type), gguf_type_name(p->out.type),
                tool_size_text(p->out.n_bytes, size, sizeof size));
     }
     if (plan->n_shards > 1) printf("%u files, ", plan->n_shards);
-    printf("%zu tensor%s, %s (%.2f bits per weight), %s of buffers with %u thread%s\n",
+    printf("%zu tensor%s, %s (%.2f bits per weight)\n%s of buffers for %u thread%s\n",
            plan->n_tensors, tool_s(plan->n_tensors),
            tool_size_text(quant_plan_file_bytes(plan), size, sizeof size), quant_plan_bpw(plan),
            tool_size_text(quant_execute_memory(plan, &opts, n_threads), memory, sizeof memory),
