@@ -6,7 +6,11 @@
 #include "runtime/tokenizer/tokenizer.h"
 #include "tools/common/tool.h"
 
-/* Read a text file (or .gz) and tokenize it with the model's tokenizer, special tokens added.
+/* Read a text file (or .gz) to learn or to score; *out is malloc'ed. Errors: those of
+ * gguf_read_text; GGUF_E_FORMAT what is there is no text. */
+gguf_code text_read(const char *path, char **out, size_t *n_bytes, gguf_error *err);
+
+/* The same, and tokenize it with the model's tokenizer, special tokens added.
  *   bos  the begin token if the tokenizer adds one itself, else -1
  * Errors: of the file and the tokenizer; GGUF_E_SHAPE an id for which the model has no row. */
 gguf_code text_tokens(const rt_model *model, const char *path, rt_ids *ids, int32_t *bos,

@@ -320,6 +320,19 @@ static gguf_code check_sound(const quant_plan *plan, const char *input, gguf_err
     return code;
 }
 
+/* Nothing is written, but what a real run would read has to be there. */
+static gguf_code check_dry_run(tool *t, const write_opts *o, write_result *result,
+                               gguf_error *err) {
+    char *text = NULL;
+    size_t n_bytes;
+    if (o->manifest_file) write_result_warn(result, t, "--manifest has no effect with --dry-run");
+    if (o->resume) write_result_warn(result, t, "--resume has no effect with --dry-run");
+    gguf_code code =
+        o->calibration.text ? text_read(o->calibration.text, &text, &n_bytes, err) : GGUF_OK;
+    free(text);
+    return code;
+}
+
 static void warn_of_few_chunks(tool *t, write_result *result) {
     rt_calibration_size size = rt_calibration_size_of(calibration_work(result->calibration));
     if (size.n_chunks < RT_FEW_CHUNKS)
@@ -331,7 +344,8 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
                         const write_opts *o, write_result *result, gguf_error *err) {
     quant_plan *plan = rt_import_plan(import);
     gguf_code code = check_opts(t, o, err);
-    if (!code && !o->dry_run) code = check_outputs(t, output, o, err);
+    if (!code)
+        code = o->dry_run ? check_dry_run(t, o, result, err) : check_outputs(t, output, o, err);
     if (!code) code = provenance_set_sources(import, err);
     if (code) return code;
     for (size_t i = 0; i < rt_import_n_warnings(import); i++)
