@@ -116,6 +116,9 @@ typedef struct rt_hparams {
                                           n_embd for an embedding model */
 } rt_hparams;
 
+/* Whether any layer keeps keys and values of tokens; recurrent layers alone do not. */
+bool rt_hparams_caches(const rt_hparams *hp);
+
 /* On a machine with several memory nodes: pages that this thread touches first, or threads that it
  * starts later, lie on all nodes in turn, if n_threads (0: all usable cores) are more than one node
  * has. Otherwise, and where the process was started with a policy (numactl), nothing changes. Call

@@ -515,3 +515,9 @@ gguf_code rt_hparams_of_plan(const quant_plan *plan, const char *architecture, c
     rt_arch_close(arch);
     return code;
 }
+
+bool rt_hparams_caches(const rt_hparams *hp) {
+    for (uint32_t i = 0; i < hp->n_layer; i++)
+        if (hp->layers[i].n_head_kv) return true;
+    return false;
+}

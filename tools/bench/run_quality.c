@@ -163,6 +163,7 @@ gguf_code bench_quality(tool *t, const bench_opts *o, const char *path, gguf_err
     json_object_set_new(json, "precision", json_string(precision_name(o->precision)));
     rt_spread_memory(t->n_threads);
     gguf_code code = rt_model_open(path, &model, err);
+    if (!code) code = kv_type_check(t, rt_model_hparams(model), err);
     if (!code && !t->json && o->precision)
         printf("precision        %s\n", precision_name(o->precision));
     if (!code && o->text) code = score_text(t, o, model, json, err);

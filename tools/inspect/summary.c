@@ -192,8 +192,8 @@ static void print_line(void *ctx, const char *label, const char *text) {
 
 static void print_share(const inspect_share *s, const inspect_facts *f) {
     char size[32];
-    printf("  %-10s %5zu tensors  %12s  %5.1f %% of the parameters, %5.1f %% of the bytes\n",
-           s->name, s->n_tensors, tool_size_text(s->n_bytes, size, sizeof size),
+    printf("  %-10s %5zu tensors  %10s  %5.1f %% of parameters, %5.1f %% of bytes\n", s->name,
+           s->n_tensors, tool_size_text(s->n_bytes, size, sizeof size),
            f->n_elems ? 100 * (double)s->n_elems / (double)f->n_elems : 0,
            f->n_bytes ? 100 * (double)s->n_bytes / (double)f->n_bytes : 0);
 }

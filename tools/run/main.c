@@ -217,9 +217,11 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     if (code) return code;
     if (atomic_load(&tool_cancelled))
         code = gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
-    else if (o->tokens)
-        code = run_logits(t, o, model, err);
     else
+        code = kv_type_check(t, rt_model_hparams(model), err);
+    if (!code && o->tokens)
+        code = run_logits(t, o, model, err);
+    else if (!code)
         code = is_chat(o) ? run_chat(t, o, model, err) : run_complete(t, o, model, err);
     rt_model_close(model);
     return code;
