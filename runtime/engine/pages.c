@@ -5,6 +5,10 @@
 
 #include <string.h>
 
+gguf_pool *rt_session_pool(const rt_session *session) {
+    return session->pool;
+}
+
 rt_pages rt_session_pages(const rt_session *session) {
     const rt_kv_pool *pool = &session->kv.pools[RT_KV_FULL];
     return (rt_pages){pool->n_pages, pool->n_free};

@@ -4,12 +4,16 @@
 #ifndef RUNTIME_ENGINE_PAGES_H
 #define RUNTIME_ENGINE_PAGES_H
 
+#include "libgguf/pool.h"
 #include "runtime/runtime.h"
 
 typedef struct rt_pages {
     uint32_t n_total; /* 0: no layer sees the whole context */
     uint32_t n_free;
 } rt_pages;
+
+/* The session's threads, for work between evaluations. */
+gguf_pool *rt_session_pool(const rt_session *session);
 
 rt_pages rt_session_pages(const rt_session *session);
 

@@ -81,10 +81,12 @@ static gguf_code allocate(rt_serve *s, gguf_error *err) {
     s->row_tasks = calloc(n, sizeof *s->row_tasks);
     s->rows = calloc(n, sizeof *s->rows);
     s->chosen = calloc(n, sizeof *s->chosen);
+    s->samplers = calloc(n, sizeof *s->samplers);
     s->vector = calloc(rt_pooled_size(s->model) + (size_t)1, sizeof *s->vector);
     s->page_bits = calloc(rt_session_pages(s->session).n_total / 64 + (size_t)1, 8);
     if (s->slots && s->running && s->parked && s->taken && s->seqs && s->spans && s->span_tasks &&
-        s->span_requests && s->row_tasks && s->rows && s->chosen && s->vector && s->page_bits)
+        s->span_requests && s->row_tasks && s->rows && s->chosen && s->samplers && s->vector &&
+        s->page_bits)
         return GGUF_OK;
     return gguf_fail_memory(err);
 }
@@ -122,6 +124,7 @@ gguf_code rt_serve_new(rt_model *model, const rt_tokenizer *tok, const rt_serve_
     }
     if (!code) code = allocate(s, err);
     if (!code) code = find_end_ids(s, err);
+    if (!code) code = rt_sampling_new(s->n_vocab, rt_session_pool(s->session), &s->sampling, err);
     if (!code) rt_serve_publish(s);
     if (code)
         rt_serve_free(s);
@@ -131,9 +134,9 @@ gguf_code rt_serve_new(rt_model *model, const rt_tokenizer *tok, const rt_serve_
 }
 
 static void free_memory(rt_serve *s) {
-    void *const blocks[] = {s->slots,         s->running,   s->taken,  s->seqs,   s->spans,
-                            s->span_tasks,    s->row_tasks, s->rows,   s->chosen, s->vector,
-                            s->span_requests, s->page_bits, s->logits, s->end_ids};
+    void *const blocks[] = {s->slots,      s->running,       s->taken,     s->seqs,   s->spans,
+                            s->span_tasks, s->row_tasks,     s->rows,      s->chosen, s->vector,
+                            s->samplers,   s->span_requests, s->page_bits, s->logits, s->end_ids};
     for (uint32_t i = 0; s->parked && i < s->n_seqs; i++) rt_ids_clear(&s->parked[i].ids);
     free(s->parked);
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) free(blocks[i]);
@@ -155,6 +158,7 @@ void rt_serve_free(rt_serve *serve) {
     if (!serve) return;
     rt_serve_end(serve);
     rt_queue_clear(&serve->queue);
+    rt_sampling_free(serve->sampling);
     rt_session_free(serve->session);
     free_memory(serve);
     pthread_cond_destroy(&serve->wake);

@@ -64,9 +64,8 @@ uint32_t rt_serve_n_ctx(const rt_serve *serve);
 typedef struct rt_serve_token {
     int32_t id;
     float logprob;
-    uint32_t n_top;
-    int32_t top_ids[RT_SERVE_MAX_TOP];
-    float top_logprobs[RT_SERVE_MAX_TOP];
+    size_t n_top;
+    rt_logprob top[RT_SERVE_MAX_TOP];
 } rt_serve_token;
 
 typedef enum rt_serve_kind {
@@ -117,6 +116,8 @@ typedef struct rt_request_opts {
     uint32_t n_choices; /* answers to each prompt; choice i takes the seed plus i */
     bool embed;         /* vectors, not answers; of an embedding model only */
     rt_sampler_opts sampler;
+    const rt_logit_bias *bias; /* [n_bias], copied */
+    size_t n_bias;
     uint32_t max_tokens; /* UINT32_MAX: what the context holds */
     uint32_t min_tokens; /* before these the model does not end */
     bool ignore_end;     /* it never does */

@@ -29,6 +29,7 @@ struct rt_task {
     rt_serve_token *tokens; /* [n_tokens] whose text was not given out yet */
     size_t n_tokens, tokens_room;
     bool ended, started, read; /* read: the prompt is */
+    bool bans_end;             /* for now */
     bool held;                 /* until the first choice of its prompt has read it */
     unsigned n_passed;         /* steps in which a prompt got nothing */
     double started_s, read_s, last_token_s;
@@ -40,6 +41,7 @@ struct rt_request {
     rt_serve *serve;
     rt_request_opts opts; /* with copies of the stops, without the prompts */
     char **stops;
+    rt_logit_bias *bias;
     rt_task *tasks; /* [n_tasks] */
     size_t n_tasks, n_ended;
     uint64_t id;
@@ -112,6 +114,8 @@ struct rt_serve {
     rt_task **row_tasks; /* those of the spans that get a token */
     float **rows;
     int32_t *chosen;
+    rt_sampling *sampling;
+    rt_sampler **samplers;
     float *vector;
     float *logits;
     size_t logits_room; /* floats */
@@ -168,7 +172,7 @@ uint32_t rt_cache_held(rt_serve *s);
 /* ---- choosing tokens (serve_choose.c) ---- */
 
 gguf_code rt_choose_begin(rt_serve *s, rt_task *t, gguf_error *err);
-/* The next token of each task from its row of logits, which are changed.
+/* The next token of each task from its row of logits.
  *   logits  [n] rows; ids[i] is -1 where no logit is finite
  * Errors: GGUF_E_NOMEM. */
 gguf_code rt_choose_rows(rt_serve *s, rt_task *const *tasks, float *const *logits, size_t n,

@@ -37,7 +37,7 @@ static gguf_code check_opts(const rt_serve *s, const rt_request_opts *o, gguf_er
                                  : "the model makes answers, not vectors");
 }
 
-static gguf_code copy_stops(rt_request *r, gguf_error *err) {
+static gguf_code copy_lists(rt_request *r, gguf_error *err) {
     size_t n = r->opts.text.n_stops;
     r->stops = calloc(n + 1, sizeof *r->stops);
     if (!r->stops) return gguf_fail_memory(err);
@@ -46,6 +46,11 @@ static gguf_code copy_stops(rt_request *r, gguf_error *err) {
         if (!r->stops[i]) return gguf_fail_memory(err);
     }
     r->opts.text.stops = (const char *const *)r->stops;
+    if (r->opts.n_bias == 0) return GGUF_OK;
+    r->bias = malloc(r->opts.n_bias * sizeof *r->bias);
+    if (!r->bias) return gguf_fail_memory(err);
+    memcpy(r->bias, r->opts.bias, r->opts.n_bias * sizeof *r->bias);
+    r->opts.bias = r->bias;
     return GGUF_OK;
 }
 
@@ -73,7 +78,7 @@ gguf_code rt_request_new(rt_serve *s, const rt_request_opts *opts, rt_request **
     if (!r) return gguf_fail_memory(err);
     *r = (rt_request){.serve = s, .opts = *opts, .n_ctx = n_ctx, .submitted_s = rt_serve_now(s)};
     atomic_init(&r->n_refs, 1);
-    code = copy_stops(r, err);
+    code = copy_lists(r, err);
     size_t n = opts->n_prompts * opts->n_choices;
     if (!code) r->tasks = calloc(n, sizeof *r->tasks);
     if (!code && !r->tasks) code = gguf_fail_memory(err);
@@ -100,6 +105,7 @@ void rt_request_unref(rt_request *r) {
     for (size_t i = 0; i < r->n_tasks; i++) clear_task(&r->tasks[i]);
     for (size_t i = 0; r->stops && r->stops[i]; i++) free(r->stops[i]);
     free(r->stops);
+    free(r->bias);
     free(r->tasks);
     free(r);
 }

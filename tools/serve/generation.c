@@ -70,8 +70,8 @@ static json_t *token_entry(const server *s, int32_t id, float logprob) {
 
 json_t *generation_logprob(const server *s, const rt_serve_token *token) {
     json_t *entry = token_entry(s, token->id, token->logprob), *top = json_array();
-    for (uint32_t i = 0; i < token->n_top; i++)
-        json_array_append_new(top, token_entry(s, token->top_ids[i], token->top_logprobs[i]));
+    for (size_t i = 0; i < token->n_top; i++)
+        json_array_append_new(top, token_entry(s, token->top[i].id, token->top[i].logprob));
     json_object_set_new(entry, "top_logprobs", top);
     return entry;
 }
@@ -205,6 +205,8 @@ void generation_start(generation *g, const rt_ids *prompts, size_t n_prompts,
                             .n_prompts = n_prompts,
                             .n_choices = p->n_choices,
                             .sampler = p->sampler,
+                            .bias = p->bias,
+                            .n_bias = p->n_bias,
                             .max_tokens = p->max_tokens,
                             .min_tokens = p->min_tokens,
                             .ignore_end = p->ignore_end,

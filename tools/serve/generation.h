@@ -8,12 +8,15 @@
 
 #define MAX_STOPS   16
 #define MAX_CHOICES 64
+#define MAX_BIAS    1024
 
 /* What shapes an answer. */
 typedef struct params {
     rt_sampler_opts sampler;
     bool seed_given;
     uint32_t max_tokens, min_tokens, n_choices, n_ctx;
+    rt_logit_bias bias[MAX_BIAS];
+    size_t n_bias;
     const char *stops[MAX_STOPS]; /* of the body */
     size_t n_stops;
     bool stream, ignore_end, no_cache, logprobs;
@@ -24,6 +27,8 @@ typedef struct params {
 params params_defaults(const server *s);
 /* Temperature, filters, penalties, seed: the same names in all interfaces that have them. */
 void params_read_sampling(fields *f, params *p);
+/* {id: number} or [[id or text, number or false]]; -100 and false ban. */
+void params_read_bias(fields *f, const server *s, params *p);
 /* A text or a list of texts. */
 void params_read_stops(fields *f, const char *name, params *p);
 /* Refuse what is not there: each name with its reason, see refusals.c. */

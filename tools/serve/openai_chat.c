@@ -147,8 +147,9 @@ void openai_read_stream(fields *f, params *p, bool *include_usage) {
     *include_usage = json_is_true(usage);
 }
 
-void openai_read_common(fields *f, params *p) {
+void openai_read_common(fields *f, const server *s, params *p) {
     params_read_sampling(f, p);
+    params_read_bias(f, s, p);
     params_read_stops(f, "stop", p);
     fields_u32(f, "n", 1, MAX_CHOICES, &p->n_choices);
     fields_bool(f, "ignore_eos", &p->ignore_end);
@@ -199,7 +200,7 @@ static void read_request(exchange *x, fields *f, params *p, chat_request *c, boo
     chat_read_messages(messages, &c->messages, f->error);
     if (!fields_u32(f, "max_completion_tokens", 1, UINT32_MAX, &p->max_tokens))
         fields_u32(f, "max_tokens", 1, UINT32_MAX, &p->max_tokens);
-    openai_read_common(f, p);
+    openai_read_common(f, x->s, p);
     openai_read_stream(f, p, include_usage);
     read_logprobs(f, p);
     chat_refuse_tools(f);

@@ -1,6 +1,8 @@
 /* Parameters of answers that several interfaces have. */
 #include "tools/serve/generation.h"
 
+#include <math.h>
+#include <stdlib.h>
 #include <string.h>
 
 params params_defaults(const server *s) {
@@ -18,11 +20,72 @@ void params_read_sampling(fields *f, params *p) {
     if (!fields_float(f, "repeat_penalty", 0, 100, &o->repeat_penalty))
         fields_float(f, "repetition_penalty", 0, 100, &o->repeat_penalty);
     fields_u32(f, "repeat_last_n", 0, RT_MAX_REPEAT, &o->repeat_last_n);
+    fields_float(f, "presence_penalty", -2, 2, &o->presence_penalty);
+    fields_float(f, "frequency_penalty", -2, 2, &o->frequency_penalty);
     if (fields_int(f, "seed", INT64_MIN, INT64_MAX, &value) && value != -1) {
         o->seed = (uint64_t)value;
         p->seed_given = true;
     }
 }
+
+/* ---- biases ------------------------------------------------------------------------------ */
+
+static bool add_bias(fields *f, const server *s, json_int_t id, const json_t *value, params *p) {
+    double bias = json_is_false(value) ? -100 : json_number_value(value);
+    if (id < 0 || id >= s->hp->n_vocab)
+        return api_fail(f->error, "logit_bias", NULL,
+                        "'logit_bias': there is no token %lld, the vocabulary has %u",
+                        (long long)id, (unsigned)s->hp->n_vocab);
+    if (!(json_is_false(value) || json_is_number(value)) || !(bias >= -100 && bias <= 100))
+        return api_fail(f->error, "logit_bias", NULL,
+                        "'logit_bias': a bias is a number from -100 to 100, or false");
+    if (p->n_bias == MAX_BIAS)
+        return api_fail(f->error, "logit_bias", NULL, "'logit_bias' can have %d tokens", MAX_BIAS);
+    p->bias[p->n_bias++] = (rt_logit_bias){(int32_t)id, bias <= -100 ? -INFINITY : (float)bias};
+    return true;
+}
+
+/* Each token of a text. */
+static bool add_text_bias(fields *f, const server *s, const json_t *text, const json_t *value,
+                          params *p) {
+    rt_ids ids = {0};
+    gguf_error err = {0};
+    bool good = !rt_tokenize(s->tok, json_string_value(text), json_string_length(text),
+                             RT_TOKENIZE_PARSE_SPECIAL, &ids, &err);
+    if (!good) api_fail(f->error, "logit_bias", NULL, "%s", err.message);
+    for (size_t i = 0; i < ids.n && good; i++) good = add_bias(f, s, ids.data[i], value, p);
+    rt_ids_clear(&ids);
+    return good;
+}
+
+static bool add_pair(fields *f, const server *s, const json_t *pair, params *p) {
+    const json_t *token = json_array_get(pair, 0), *value = json_array_get(pair, 1);
+    if (json_array_size(pair) != 2 || !(json_is_integer(token) || json_is_string(token)))
+        return api_fail(f->error, "logit_bias", NULL,
+                        "'logit_bias': an entry of a list is [token, bias]");
+    if (json_is_integer(token)) return add_bias(f, s, json_integer_value(token), value, p);
+    return add_text_bias(f, s, token, value, p);
+}
+
+void params_read_bias(fields *f, const server *s, params *p) {
+    json_t *all, *value;
+    const char *name;
+    size_t i;
+    if (!fields_any(f, "logit_bias", &all)) return;
+    if (!json_is_object(all) && !json_is_array(all)) {
+        api_fail(f->error, "logit_bias", NULL, "'logit_bias' must be an object or a list");
+        return;
+    }
+    json_array_foreach(all, i, value) if (!add_pair(f, s, value, p)) return;
+    json_object_foreach(all, name, value) {
+        char *end;
+        long long id = strtoll(name, &end, 10);
+        if (*end || !*name) id = -1;
+        if (!add_bias(f, s, id, value, p)) return;
+    }
+}
+
+/* ---- stops ------------------------------------------------------------------------------- */
 
 static bool add_stop(fields *f, const char *name, const json_t *stop, params *p) {
     const char *text = json_string_value(stop);
@@ -83,9 +146,6 @@ static const struct {
     {"audio", "unsupported_content", "the model makes no sound"},
     {"web_search_options", NULL, "this server uses no network"},
     {"prediction", NULL, "drafts are not supported"},
-    {"logit_bias", NULL, "biases of tokens are not supported"},
-    {"presence_penalty", NULL, "only repeat_penalty is supported"},
-    {"frequency_penalty", NULL, "only repeat_penalty is supported"},
     {"mirostat", NULL, "Mirostat is not supported"},
     {"xtc_probability", NULL, "XTC is not supported"},
     {"dry_multiplier", NULL, "DRY is not supported"},
