@@ -345,7 +345,10 @@ static gguf_code take_rows(rt_serve *s, size_t n_spans, gguf_error *err) {
     size_t n = 0;
     for (size_t i = 0; i < n_spans; i++) {
         rt_task *t = s->span_tasks[i];
-        if (s->spans[i].which == RT_LOGITS_NONE) continue;
+        if (s->spans[i].which == RT_LOGITS_NONE) {
+            rt_task_tell_read(t, rt_seq_n_past(s->session, t->seq));
+            continue;
+        }
         if (!t->read) prompt_is_read(s, t);
         s->rows[n] = s->logits + n * s->n_vocab;
         s->row_tasks[n++] = t;

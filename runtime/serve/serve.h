@@ -70,6 +70,7 @@ typedef struct rt_serve_token {
 
 typedef enum rt_serve_kind {
     RT_SERVE_STARTED,  /* its prompt is being read: n_prompt, n_cached */
+    RT_SERVE_READING,  /* a part of it was read: n_read; only if asked for */
     RT_SERVE_PART,     /* text, thought or tokens */
     RT_SERVE_FINISHED, /* an answer is complete: finish and what follows it */
     RT_SERVE_VECTOR,   /* of a text: what the model's pooling makes of it */
@@ -86,7 +87,7 @@ typedef enum rt_serve_finish {
 typedef struct rt_serve_event {
     rt_serve_kind kind;
     uint32_t index; /* prompt * n_choices + choice */
-    size_t n_prompt, n_cached;
+    size_t n_prompt, n_cached, n_read;
 
     gguf_str text, thought;       /* whole characters; either may be empty */
     const rt_serve_token *tokens; /* [n_tokens] of the text; only if asked for */
@@ -96,6 +97,8 @@ typedef struct rt_serve_event {
     int stop;                        /* which stop text, or -1 */
     size_t n_generated, n_reasoning; /* tokens, the one that ended it included */
     double queue_s, prompt_s, answer_s;
+    const int32_t *ids; /* [n_ids] prompt and answer */
+    size_t n_ids;
 
     const float *vector; /* [n_vector] */
     size_t n_vector;
@@ -122,6 +125,7 @@ typedef struct rt_request_opts {
     uint32_t min_tokens; /* before these the model does not end */
     bool ignore_end;     /* it never does */
     uint32_t n_ctx;      /* less than the engine's; 0 = that */
+    bool progress;       /* tell how far a prompt was read */
     bool logprobs;
     uint32_t n_top;           /* most likely tokens beside each */
     rt_answer_text_opts text; /* its stops are copied */

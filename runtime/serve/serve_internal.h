@@ -135,6 +135,7 @@ void rt_request_unref(rt_request *r);
 void rt_request_left_queue(rt_request *r);
 /* Events of a task. */
 void rt_task_tell_started(rt_task *t);
+void rt_task_tell_read(rt_task *t, size_t n_read);
 void rt_task_tell_part(rt_task *t);
 /* End a task; the request ends with its last. */
 void rt_task_finish(rt_task *t, rt_serve_finish finish, int stop);

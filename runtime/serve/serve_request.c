@@ -156,12 +156,26 @@ void rt_task_tell_started(rt_task *t) {
     tell(t->request, &event);
 }
 
+void rt_task_tell_read(rt_task *t, size_t n_read) {
+    const rt_serve_event event = {.kind = RT_SERVE_READING,
+                                  .index = t->index,
+                                  .n_prompt = t->n_prompt,
+                                  .n_cached = t->n_cached,
+                                  .n_read = n_read,
+                                  .prompt_s = rt_serve_now(t->request->serve) - t->started_s};
+    if (t->request->opts.progress && n_read < t->n_prompt) tell(t->request, &event);
+}
+
 /* Tokens wait for text that they are part of. */
 void rt_task_tell_part(rt_task *t) {
     rt_serve_event event = {.kind = RT_SERVE_PART, .index = t->index};
     event.thought = rt_answer_text_take_thought(&t->text);
     event.text = rt_answer_text_take_said(&t->text);
     if (!event.thought.len && !event.text.len && !(t->ended && t->n_tokens)) return;
+    event.n_generated = t->n_generated;
+    event.n_reasoning = t->n_reasoning;
+    event.prompt_s = t->read_s - t->started_s;
+    event.answer_s = rt_serve_now(t->request->serve) - t->read_s;
     event.tokens = t->tokens;
     event.n_tokens = t->n_tokens;
     tell(t->request, &event);
@@ -188,6 +202,8 @@ void rt_task_finish(rt_task *t, rt_serve_finish finish, int stop) {
                             .n_cached = t->n_cached,
                             .n_generated = t->n_generated,
                             .n_reasoning = t->n_reasoning,
+                            .ids = t->ids.data,
+                            .n_ids = t->ids.n,
                             .queue_s = t->started_s - t->request->submitted_s,
                             .prompt_s = t->read_s - t->started_s,
                             .answer_s = now - t->read_s};

@@ -95,6 +95,12 @@ static void on_started(generation *g, const rt_serve_event *e) {
 static void on_part(generation *g, const rt_serve_event *e) {
     answer *a = &g->answers[e->index];
     take_tokens(g, a, e);
+    a->n_generated = e->n_generated;
+    a->n_reasoning = e->n_reasoning;
+    if (e->index == 0) {
+        g->prompt_s = e->prompt_s;
+        g->answer_s = e->answer_s;
+    }
     if (!g->params.stream) {
         gguf_dynbuf_put(&a->thought, e->thought.ptr, e->thought.len);
         gguf_dynbuf_put(&a->text, e->text.ptr, e->text.len);
@@ -111,6 +117,11 @@ static void on_finished(generation *g, const rt_serve_event *e) {
     a->stop = e->stop >= 0 ? g->stops[e->stop] : NULL;
     a->n_generated = e->n_generated;
     a->n_reasoning = e->n_reasoning;
+    if (g->want_ids) {
+        a->ids.data = malloc(e->n_ids * sizeof *a->ids.data);
+        if (a->ids.data) memcpy(a->ids.data, e->ids, e->n_ids * sizeof *e->ids);
+        a->ids.n = a->ids.room = a->ids.data ? e->n_ids : 0;
+    }
     if (e->index == 0) {
         g->queue_s = e->queue_s;
         g->prompt_s = e->prompt_s;
@@ -142,6 +153,10 @@ static void on_event(void *ctx, const rt_serve_event *e) {
     switch (e->kind) {
     case RT_SERVE_STARTED:
         on_started(g, e);
+        break;
+    case RT_SERVE_READING:
+        g->prompt_s = e->prompt_s;
+        if (g->params.stream && g->format->progress) g->format->progress(g, e->n_read);
         break;
     case RT_SERVE_PART:
         on_part(g, e);
@@ -211,6 +226,7 @@ void generation_start(generation *g, const rt_ids *prompts, size_t n_prompts,
                             .min_tokens = p->min_tokens,
                             .ignore_end = p->ignore_end,
                             .n_ctx = p->n_ctx,
+                            .progress = p->progress,
                             .logprobs = p->logprobs,
                             .n_top = p->n_top,
                             .text = *text,

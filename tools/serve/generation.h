@@ -19,7 +19,7 @@ typedef struct params {
     size_t n_bias;
     const char *stops[MAX_STOPS]; /* of the body */
     size_t n_stops;
-    bool stream, ignore_end, no_cache, logprobs;
+    bool stream, ignore_end, no_cache, logprobs, progress, timings;
     uint32_t n_top;
 } params;
 
@@ -34,7 +34,8 @@ void params_read_stops(fields *f, const char *name, params *p);
 /* Refuse what is not there: each name with its reason, see refusals.c. */
 void params_refuse(fields *f);
 /* The request names this server's model. */
-bool params_read_model(fields *f, const server *s);
+bool params_read_model(fields *f, const exchange *x);
+bool params_fail_model(api_error *error, const exchange *x, const char *name);
 
 /* ---- answers ----------------------------------------------------------------------------- */
 
@@ -50,7 +51,7 @@ typedef struct answer {
     rt_serve_finish finish;
     const char *stop; /* the stop text that came, or NULL */
     size_t n_generated, n_reasoning;
-    rt_ids ids; /* with want_ids */
+    rt_ids ids; /* with want_ids: of prompt and answer */
 } answer;
 
 /* How a dialect shows answers. */
@@ -60,6 +61,7 @@ typedef struct dialect_format {
      */
     void (*begin)(generation *g);
     void (*part)(generation *g, answer *a, gguf_str text, bool thought);
+    void (*progress)(generation *g, size_t n_read); /* may be NULL */
     void (*finish)(generation *g, answer *a);
     void (*end)(generation *g);
     void (*fail)(generation *g, const api_error *error);
@@ -80,10 +82,12 @@ struct generation {
     double created_s, queue_s, prompt_s, answer_s; /* of the first answer */
     size_t n_prompt, n_cached;                     /* tokens, of all prompts */
     bool begun, want_ids;
+    size_t n_left_out; /* messages */
     char **stops;
     /* Of the dialect. */
     bool include_usage;
     int state, item, block;
+    char item_id[48];
     uint64_t sequence;
     json_t *echo; /* of the request */
     gguf_dynbuf text;

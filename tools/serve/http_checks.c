@@ -150,8 +150,17 @@ static bool has_word(const char *words, const char *word) {
     return false;
 }
 
+/* Paths that the command line turned off. */
+static bool is_off(const exchange *x) {
+    const serve_settings *o = x->s->settings;
+    return (o->no_metrics && strcmp(x->path, "/metrics") == 0) ||
+           (o->no_slots && strcmp(x->path, "/slots") == 0) ||
+           (o->no_props && strcmp(x->path, "/props") == 0);
+}
+
 static bool check_method(const exchange *x, api_error *error) {
-    if (!x->route) return api_fail_status(error, 404, NULL, "there is nothing at %.200s", x->path);
+    if (!x->route || is_off(x))
+        return api_fail_status(error, 404, NULL, "there is nothing at %.200s", x->path);
     if (strcmp(x->method, "OPTIONS") == 0 || has_word(x->route->methods, x->method)) return true;
     return api_fail_status(error, 405, NULL, "%s takes %s, not %s", x->route->path,
                            x->route->methods, x->method);

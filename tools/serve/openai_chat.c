@@ -42,25 +42,33 @@ json_t *openai_head(const generation *g, const char *object) {
 
 /* ---- streams ----------------------------------------------------------------------------- */
 
-static void send_chunk(generation *g, json_t *choices) {
-    json_t *chunk = openai_head(g, "chat.completion.chunk");
-    json_object_set_new(chunk, "choices", choices);
-    exchange_event(g->x, NULL, chunk);
-}
-
 /* delta is taken, and logprobs, which may be NULL. */
 static void send_delta(generation *g, const answer *a, json_t *delta, json_t *logprobs,
                        const char *finish) {
     json_t *choice =
         json_pack("{s:i, s:o, s:o, s:s?}", "index", (int)a->index, "delta", delta, "logprobs",
                   logprobs ? logprobs : json_null(), "finish_reason", finish);
-    send_chunk(g, json_pack("[o]", choice));
+    json_t *chunk = openai_head(g, "chat.completion.chunk");
+    json_object_set_new(chunk, "choices", json_pack("[o]", choice));
+    if (g->params.timings && a->n_generated)
+        json_object_set_new(chunk, "timings", openai_timings(g));
+    exchange_event(g->x, NULL, chunk);
 }
 
 static void begin(generation *g) {
     for (size_t i = 0; i < g->n_answers; i++)
         send_delta(g, &g->answers[i], json_pack("{s:s, s:n}", "role", "assistant", "content"), NULL,
                    NULL);
+}
+
+static void progress(generation *g, size_t n_read) {
+    json_t *chunk = openai_head(g, "chat.completion.chunk");
+    json_object_set_new(chunk, "choices", json_array());
+    json_object_set_new(chunk, "prompt_progress",
+                        json_pack("{s:I, s:I, s:I, s:I}", "total", (json_int_t)g->n_prompt, "cache",
+                                  (json_int_t)g->n_cached, "processed", (json_int_t)n_read,
+                                  "time_ms", (json_int_t)(g->prompt_s * 1e3)));
+    exchange_event(g->x, NULL, chunk);
 }
 
 static json_t *take_logprobs(answer *a) {
@@ -129,6 +137,7 @@ static json_t *whole(generation *g) {
 static const dialect_format chat_format = {.stream_type = "text/event-stream",
                                            .begin = begin,
                                            .part = part,
+                                           .progress = progress,
                                            .finish = finish,
                                            .end = end,
                                            .fail = openai_stream_fail,
@@ -195,7 +204,7 @@ static void read_modalities(fields *f) {
 
 static void read_request(exchange *x, fields *f, params *p, chat_request *c, bool *include_usage) {
     json_t *messages = NULL;
-    params_read_model(f, x->s);
+    params_read_model(f, x);
     fields_any(f, "messages", &messages);
     chat_read_messages(messages, &c->messages, f->error);
     if (!fields_u32(f, "max_completion_tokens", 1, UINT32_MAX, &p->max_tokens))
@@ -203,6 +212,8 @@ static void read_request(exchange *x, fields *f, params *p, chat_request *c, boo
     openai_read_common(f, x->s, p);
     openai_read_stream(f, p, include_usage);
     read_logprobs(f, p);
+    fields_bool(f, "timings_per_token", &p->timings);
+    fields_bool(f, "return_progress", &p->progress);
     chat_refuse_tools(f);
     chat_refuse_format(f, "response_format");
     chat_read_variables(f, c);
@@ -241,7 +252,7 @@ void handle_apply_template(exchange *x) {
     char *text = NULL;
     size_t len = 0;
     fields_open(&f, x->json, &error);
-    params_read_model(&f, x->s);
+    params_read_model(&f, x);
     fields_any(&f, "messages", &messages);
     chat_read_messages(messages, &c.messages, &error);
     chat_refuse_tools(&f);

@@ -100,7 +100,7 @@ static void read_request(exchange *x, fields *f, params *p, prompts *all, bool *
     const char *suffix = NULL;
     bool echo = false;
     uint32_t best_of;
-    params_read_model(f, x->s);
+    params_read_model(f, x);
     fields_any(f, "prompt", &prompt);
     p->max_tokens = DEFAULT_MAX_TOKENS;
     fields_u32(f, "max_tokens", 1, UINT32_MAX, &p->max_tokens);

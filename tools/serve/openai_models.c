@@ -35,7 +35,8 @@ void handle_models(exchange *x) {
                                  0, "first_id", s->name, "last_id", s->name));
     else
         exchange_reply(x, 200,
-                       json_pack("{s:s, s:[o]}", "object", "list", "data", openai_model(s)));
+                       json_pack("{s:s, s:[o], s:[o]}", "object", "list", "data", openai_model(s),
+                                 "models", ollama_model(s)));
 }
 
 void handle_model(exchange *x) {
@@ -45,7 +46,6 @@ void handle_model(exchange *x) {
         exchange_reply(x, 200, x->anthropic ? anthropic_model(x->s) : openai_model(x->s));
         return;
     }
-    api_fail_status(&error, 404, "model_not_found",
-                    "the model '%.200s' is not here: this server has '%s'", name, x->s->name);
+    params_fail_model(&error, x, name);
     exchange_fail(x, &error);
 }

@@ -111,13 +111,19 @@ void params_read_stops(fields *f, const char *name, params *p) {
     json_array_foreach(value, i, stop) if (!add_stop(f, name, stop, p)) return;
 }
 
-bool params_read_model(fields *f, const server *s) {
+bool params_fail_model(api_error *error, const exchange *x, const char *name) {
+    if (x->route->dialect == DIALECT_OLLAMA)
+        return api_fail_status(error, 404, "model_not_found", "model '%.200s' not found", name);
+    return api_fail_status(error, 404, "model_not_found",
+                           "the model '%.200s' is not here: this server has '%s'", name,
+                           x->s->name);
+}
+
+bool params_read_model(fields *f, const exchange *x) {
     const char *name = NULL;
     fields_text(f, "model", &name);
     if (f->error->status) return false;
-    if (server_has_model(s, name)) return true;
-    return api_fail_status(f->error, 404, "model_not_found",
-                           "the model '%.200s' is not here: this server has '%s'", name, s->name);
+    return server_has_model(x->s, name) || params_fail_model(f->error, x, name);
 }
 
 /* ---- what is not there ------------------------------------------------------------------- */
