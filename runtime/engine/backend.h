@@ -165,6 +165,11 @@ typedef struct rt_backend_ops {
     void (*scale_softcap)(rt_backend *backend, rt_off x, float factor, float cap, float limit,
                           size_t n, size_t n_cols);
 
+    /* x to [low, high], which may be infinite */
+    void (*clamp)(rt_backend *backend, rt_off x, float low, float high, size_t n, size_t n_cols);
+    /* x[t] *= factors[t] */
+    void (*scale_rows)(rt_backend *backend, rt_off x, rt_off factors, size_t n, size_t n_cols);
+
     /* ---- products ---- */
     /* The factor of the products that follow; it must not change until the next set_input. */
     void (*set_input)(rt_backend *backend, rt_off x, size_t n, size_t n_cols);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define MAX_NAME 512
+#define MAX_FILL (1 << 20)
 
 gguf_code rt_import_add(rt_import *import, quant_plan_tensor *t, uint32_t natural_type,
                         gguf_error *err) {
@@ -397,6 +398,32 @@ static bool has_alternative(const rt_import *import, const rt_arch_tensor *entry
     return false;
 }
 
+/* A vector of one number. */
+static gguf_code plan_fill(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
+                           const char *gguf_name, gguf_error *err) {
+    uint64_t n = 0;
+    char *end;
+    double value = strtod(entry->fill, &end);
+    const json_t *stated = *end ? rt_config_get(import, entry->fill) : NULL;
+    if (entry->shape.n != 1 || entry->n_transforms)
+        return rt_place_fail(&entry->entry.at, err, "what is filled has one dimension");
+    gguf_code code = rt_import_eval(import, entry->shape.list, layer, &n, err);
+    if (code) return code;
+    if (*end && !json_is_number(stated))
+        return gguf_fail(err, GGUF_E_MISSING, import->config_path, GGUF_NO_OFFSET,
+                         "there is no number '%s'", entry->fill);
+    if (*end) value = json_number_value(stated);
+    if (n == 0 || n > MAX_FILL)
+        return gguf_fail(err, GGUF_E_LIMIT, import->config_path, GGUF_NO_OFFSET,
+                         "tensor '%s' cannot have %" PRIu64 " elements", gguf_name, n);
+    float *values = malloc(n * sizeof *values);
+    if (!values) return gguf_fail_memory(err);
+    for (uint64_t i = 0; i < n; i++) values[i] = (float)value;
+    code = rt_import_add_vector(import, gguf_name, values, n, err);
+    free(values);
+    return code;
+}
+
 static gguf_code import_tensor(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
                                gguf_error *err) {
     char hf[MAX_NAME], gguf[MAX_NAME];
@@ -404,6 +431,7 @@ static gguf_code import_tensor(rt_import *import, const rt_arch_tensor *entry, u
     rt_expand_name(entry->hf, layer, 0, hf, sizeof hf);
     rt_expand_name(entry->entry.name, layer, 0, gguf, sizeof gguf);
     if (is_planned(import, gguf)) return GGUF_OK;
+    if (entry->fill) return plan_fill(import, entry, layer, gguf, err);
     const gguf_checkpoint_tensor *src = import->ckpt ? find_source(import, hf) : NULL;
     bool tied = false;
     gguf_code code = rt_import_is_tied(import, entry, src, &tied, err);

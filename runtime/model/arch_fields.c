@@ -3,8 +3,8 @@
 #include "runtime/model/arch_read.h"
 #include "runtime/model/transforms.h"
 
-const char *const rt_key_type_names[] = {"u32",    "f32",    "bool",   "str", "layers",
-                                         "counts", "labels", "length", NULL};
+const char *const rt_key_type_names[] = {"u32",     "f32",    "bool",  "str",    "layers", "counts",
+                                         "numbers", "labels", "first", "length", NULL};
 static const char *const rope_kinds[] = {"default", "linear", "llama3",  "yarn",         "longrope",
                                          "su",      "mrope",  "dynamic", "proportional", NULL};
 
@@ -51,7 +51,8 @@ static const gguf_yaml_field key_fields[] = {
     {0}};
 
 static const gguf_yaml_field tensor_fields[] = {
-    {"hf", .form = GGUF_YAML_TEXT, .needed = true},
+    {"hf", .form = GGUF_YAML_TEXT},
+    {"fill", .form = GGUF_YAML_TEXT},
     {"gguf", .form = GGUF_YAML_TEXT, .needed = true},
     {"count", .form = GGUF_YAML_TEXT},
     {"shape", .form = GGUF_YAML_TEXTS, .least = 1, .most = 4},
@@ -79,6 +80,10 @@ static const gguf_yaml_field compute_fields[] = {
     {"recurrent", .form = GGUF_YAML_TEXT},
     {"layers", .form = GGUF_YAML_TEXT},
     {"query_gate", .form = GGUF_YAML_TEXT},
+    {"attention_gate", .form = GGUF_YAML_TEXT},
+    {"swiglu_clamp", .form = GGUF_YAML_TEXT},
+    {"window_period_full", .form = GGUF_YAML_TEXT},
+    {"full_rope_share", .form = GGUF_YAML_COUNT},
     {"residual", .form = GGUF_YAML_TEXT},
     {"output", .form = GGUF_YAML_TEXT},
     {"embedding_scale", .form = GGUF_YAML_TEXT},
@@ -87,6 +92,7 @@ static const gguf_yaml_field compute_fields[] = {
     {"rope_layers", .form = GGUF_YAML_TEXT},
     {"rope_if_finetuned", .form = GGUF_YAML_FLAG},
     {"qk_norm", .form = GGUF_YAML_TEXT},
+    {"embedding_norm", .form = GGUF_YAML_TEXT},
     {"value_norm", .form = GGUF_YAML_TEXT},
     {"missing_values", .form = GGUF_YAML_TEXT},
     {"score_scale", .form = GGUF_YAML_TEXT},

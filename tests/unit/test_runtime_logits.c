@@ -80,6 +80,7 @@ static const struct {
     {"models/olmo", true},
     {"models/gemma4", true},
     {"models/gemma4_moe", true},
+    {"models/step3p5", true},
 };
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 
