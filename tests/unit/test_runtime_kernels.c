@@ -193,6 +193,31 @@ START_TEST(all_finite_halves) {
 }
 END_TEST
 
+/* Weights of logits, some of them not finite. */
+START_TEST(logits) {
+    const rt_cpu_kernels *variants[] = {&rt_cpu_kernels_generic, rt_cpu_kernels_get()};
+    float x[MAX_N], out[2][MAX_N + 1];
+    double expected[MAX_N];
+    for (size_t n = 1; n <= MAX_N; n++) {
+        float max = -INFINITY, scale = 0.5f + (float)(n % 3);
+        fill(x, n, 20);
+        x[n / 2] = n % 3 == 0 ? NAN : n % 3 == 1 ? INFINITY : -INFINITY;
+        for (size_t i = 0; i < n; i++) max = isfinite(x[i]) && x[i] > max ? x[i] : max;
+        for (int v = 0; v < 2; v++) ck_assert(variants[v]->max_finite(x, n) == max);
+        if (max == -INFINITY) continue;
+        for (size_t i = 0; i < n; i++)
+            expected[i] = isfinite(x[i]) ? exp(((double)x[i] - (double)max) * (double)scale) : 0;
+        for (int v = 0; v < 2; v++) {
+            out[v][n] = 77;
+            variants[v]->weights_of(x, max, scale, n, out[v]);
+            ck_assert(out[v][n] == 77);
+            check_close(out[v], expected, n, 4e-6);
+        }
+        ck_assert_mem_eq(out[0], out[1], n * sizeof(float));
+    }
+}
+END_TEST
+
 /* ---- attention ----------------------------------------------------------------------------------
  */
 
@@ -308,6 +333,7 @@ int main(void) {
     tcase_add_test(tc, activations);
     tcase_add_test(tc, clamped_and_scaled);
     tcase_add_test(tc, layer_norm_and_soft_cap);
+    tcase_add_test(tc, logits);
     tcase_add_test(tc, all_finite_halves);
     tcase_add_test(tc, attention);
     suite_add_tcase(suite, tc);

@@ -3,6 +3,7 @@
  * variants agree bit for bit. */
 #include "runtime/engine/cpu/cpu_kernels.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 #ifdef __F16C__
@@ -565,6 +566,33 @@ static void attend(const rt_kv_page *page, const rt_queries *qs) {
     accumulate(page, qs, scores, first, end, keep);
 }
 
+/* ---- sampling -----------------------------------------------------------------------------------
+ */
+
+static inline v8f finite8(v8f x) {
+    return select8(x <= SPLAT(FLT_MAX), x, SPLAT(-INFINITY));
+}
+
+static float max_finite(const float *x, size_t n) {
+    v8f a = SPLAT(-INFINITY), b = a;
+    size_t i = 0;
+    for (; i + 2 * RT_LANES <= n; i += 2 * RT_LANES) {
+        a = max8(finite8(load8(x + i)), a);
+        b = max8(finite8(load8(x + i + RT_LANES)), b);
+    }
+    float max = max_lanes(max8(a, b));
+    for (; i < n; i++) max = x[i] <= FLT_MAX && x[i] > max ? x[i] : max;
+    return max;
+}
+
+static void weights_of(const float *x, float max, float scale, size_t n, float *out) {
+    size_t i = 0;
+    for (; i + RT_LANES <= n; i += RT_LANES)
+        store8(out + i, exp_upto88((finite8(load8(x + i)) - SPLAT(max)) * SPLAT(scale)));
+    v8f rest = exp_upto88((finite8(load_part(x + i, n - i)) - SPLAT(max)) * SPLAT(scale));
+    store_part(out + i, rest, n - i);
+}
+
 const rt_cpu_kernels RT_KERNELS = {
     .norm_rms = norm_rms,
     .norm_layer = norm_layer,
@@ -580,4 +608,6 @@ const rt_cpu_kernels RT_KERNELS = {
     .load_f16 = load_f16,
     .transpose = transpose,
     .attend = attend,
+    .max_finite = max_finite,
+    .weights_of = weights_of,
 };
