@@ -84,6 +84,8 @@ typedef struct rt_hparams {
     float value_scale;  /* of what attn_v makes */
     float router_cap;   /* of the router's logits; 0 = none */
     uint32_t n_window;  /* key p is visible at t iff t - p < n_window; 0 = all */
+    bool chunked;       /* key p is visible at t iff t / n_window = p / n_window */
+    bool plain_qk_norm; /* heads of Q and K that rotate are normed without factors */
     rt_layers windowed, rotated;
     float score_scale, score_cap, logit_cap; /* caps: 0 = none */
     float qkv_clamp;                         /* 0 = none */
@@ -100,9 +102,11 @@ typedef struct rt_hparams {
     float rope_factor;      /* 1 without scaling */
     float rope_attn_factor; /* multiplies cosine and sine, with yarn 0.1 ln(rope_factor) + 1 */
     float rope_beta_fast, rope_beta_slow;
-    /* Queries at position p are multiplied by 1 + query_growth * ln(1 + p / query_period). */
+    /* Queries at position p are multiplied by
+     * 1 + query_growth * ln(1 + (p + query_offset) / query_period). */
     float query_growth;
-    uint32_t query_period;
+    uint32_t query_period, query_offset;
+    bool grow_unrotated;       /* only in layers that do not rotate */
     float rope_log_multiplier; /* yarn: 0 = none */
     bool rope_truncate;        /* yarn: the ramp's bounds are whole pairs */
     uint32_t n_ctx_orig;       /* context before scaling */

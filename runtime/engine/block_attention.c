@@ -10,6 +10,7 @@ void rt_block_attend(rt_session *session, uint32_t layer, const rt_kv_layer *kv,
         .head_dim_k = of->head_dim_k,
         .head_dim_v = of->head_dim_v,
         .n_window = rt_layers_has(&hp->windowed, layer) ? hp->n_window : 0,
+        .chunked = hp->chunked,
         .causal = hp->causal,
         .scale = hp->score_scale,
         .cap = hp->score_cap,
@@ -124,7 +125,7 @@ void rt_block_attention(rt_session *session, uint32_t layer, rt_off in) {
     if (of->kv_layer == layer)
         rt_op_rope(session, layer, keys_at(session, layer), of->n_head_kv, of->head_dim_k);
     if (rotated_first) norm_both(session, layer);
-    rt_op_grow_queries(session, at->q, of->n_head * of->head_dim_k);
+    rt_op_grow_queries(session, layer, at->q, of->n_head * of->head_dim_k);
     if (at->layers[layer].keeps_rows || session->alone)
         session->backend->ops->kv_store(session->backend, &kv, &session->batch,
                                         keys_at(session, layer), values_at(session, layer));

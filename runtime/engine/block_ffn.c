@@ -88,6 +88,18 @@ static void leave_latent(rt_session *session, const rt_layer *l) {
     rt_op_multiply(session, &l->latent_up, session->layout.out);
 }
 
+/* What an expert reads is multiplied with its weight, and so are these products of it. What it
+ * makes then counts once. */
+static void weigh_inputs(rt_session *session, const rt_layer *l, size_t n_rows) {
+    const rt_layout *at = &session->layout;
+    const rt_backend_ops *ops = session->backend->ops;
+    size_t n_cols = session->model->hparams.n_ff_expert;
+    if (l->gate_exps.data)
+        ops->scale_rows(session->backend, at->expert_gate, at->weights, n_rows, n_cols);
+    ops->scale_rows(session->backend, at->expert_up, at->weights, n_rows, n_cols);
+    ops->clamp(session->backend, at->weights, 1, 1, n_rows, 1);
+}
+
 void rt_block_experts(rt_session *session, uint32_t layer, rt_off in) {
     const rt_layer *l = &session->model->layers[layer];
     const rt_hparams *hp = &session->model->hparams;
@@ -99,6 +111,8 @@ void rt_block_experts(rt_session *session, uint32_t layer, rt_off in) {
     if (l->gate_exps.data)
         rt_op_multiply_experts(session, &l->gate_exps, &grouping, at->expert_gate);
     rt_op_multiply_experts(session, &l->up_exps, &grouping, at->expert_up);
+    if (rt_arch_compute_of(session->model->arch)->weight_expert_inputs)
+        weigh_inputs(session, l, n_rows);
     rt_off x = rt_op_activate(session, &l->gate_exps, at->expert_gate, at->expert_up,
                               hp->layers[layer].clamp_experts, n_rows, hp->n_ff_expert);
     grouping.n_share = 1;

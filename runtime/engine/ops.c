@@ -116,7 +116,7 @@ void rt_op_scale_softcap(rt_session *session, rt_off x, float factor, float cap,
 static void grow_tile(rt_session *session, const rt_tile *tile, rt_off x, uint32_t n_cols) {
     const rt_hparams *hp = &session->model->hparams;
     for (uint32_t t = 0, n; t < tile->n; t += n) {
-        uint32_t pos = tile->pos + t, steps = pos / hp->query_period;
+        uint32_t pos = tile->pos + t + hp->query_offset, steps = pos / hp->query_period;
         n = hp->query_period - pos % hp->query_period;
         if (n > tile->n - t) n = tile->n - t;
         float factor = 1 + hp->query_growth * logf(1 + (float)steps);
@@ -125,8 +125,9 @@ static void grow_tile(rt_session *session, const rt_tile *tile, rt_off x, uint32
     }
 }
 
-void rt_op_grow_queries(rt_session *session, rt_off x, uint32_t n_cols) {
-    if (session->model->hparams.query_growth == 0) return;
+void rt_op_grow_queries(rt_session *session, uint32_t layer, rt_off x, uint32_t n_cols) {
+    const rt_hparams *hp = &session->model->hparams;
+    if (hp->query_growth == 0 || (hp->grow_unrotated && rt_layers_has(&hp->rotated, layer))) return;
     for (size_t i = 0; i < session->batch.n_tiles; i++)
         grow_tile(session, &session->batch.tiles[i], x, n_cols);
 }

@@ -61,6 +61,9 @@ typedef struct rt_arch_compute {
     bool rope_if_finetuned;    /* nothing rotates where rope.scaling.finetuned is false */
     bool rope_windowed;        /* where some layers have a window, only those rotate */
     bool norm_rotated_heads;   /* norms of Q and K come behind RoPE */
+    bool chunked;              /* windows are chunks: a token sees those of its own */
+    bool grow_unrotated;       /* queries grow with their position where nothing rotates */
+    bool weight_expert_inputs; /* an expert's weight multiplies what it reads */
     bool norm_embeddings;      /* embeddings are normed, without factors */
     bool norm_values;          /* every head of V is normed, without factors */
     bool keys_as_values;       /* where there is no V projection, values are K's */
@@ -70,6 +73,10 @@ typedef struct rt_arch_compute {
     rt_gating gating;          /* unless the file says otherwise */
     uint32_t window_period;    /* every such layer sees all; 0 = all have the window */
     uint32_t rope_period;      /* every such layer does not rotate; 0 = all do */
+    uint32_t window_usual;     /* the window of files that do not say it */
+    uint32_t n_shared_usual;   /* shared experts of files that do not say it */
+    uint32_t plain_qk_experts; /* heads of Q and K that rotate are normed without factors, unless
+                                  there are so many experts; 0 = never */
     uint32_t full_rope_share;  /* rope.dimension_count is that of layers with a window, of which
                                   the others rotate this part: 2 = half; 0 = it is theirs */
     uint32_t window_rope_base; /* of layers with a window; 0 = that of the others */
@@ -201,7 +208,8 @@ typedef struct rt_arch_tensor {
     const char *fill; /* all values are this number, or what a path of the config says */
     rt_scalar count;
     rt_scalars shape;  /* rows first */
-    rt_scalars layers; /* first and end, or none */
+    rt_scalars layers; /* first, end and, if not 1, step; or none */
+    rt_scalars except; /* of these, as layers */
     const char *tied_to;
     rt_transform transforms[RT_MAX_TRANSFORMS]; /* in the order in which they are made */
     size_t n_transforms;

@@ -28,6 +28,9 @@ static const flag_name head_gates[] = {{"none", RT_ACT_IDENTITY},
                                        {"softplus", RT_ACT_SOFTPLUS},
                                        {NULL, 0}};
 static const flag_name clamp_places[] = {{"after", false}, {"before", true}, {NULL, 0}};
+static const flag_name windows[] = {{"sliding", false}, {"chunked", true}, {NULL, 0}};
+static const flag_name growths[] = {{"all", false}, {"unrotated", true}, {NULL, 0}};
+static const flag_name weight_places[] = {{"output", false}, {"input", true}, {NULL, 0}};
 static const flag_name full_places[] = {{"last", false}, {"first", true}, {NULL, 0}};
 static const flag_name mixers[] = {{"with_ffn", false}, {"single", true}, {NULL, 0}};
 static const flag_name residuals[] = {{"sequential", false}, {"parallel", true}, {NULL, 0}};
@@ -103,6 +106,10 @@ static void read_flags(flag_reader *r, rt_arch_compute *c) {
     c->rope_windowed = read_flag(r, "rope_layers", rope_layers, c->rope_windowed, false);
     c->rope_if_finetuned = read_flag(r, "rope_if_finetuned", switches, c->rope_if_finetuned, false);
     c->norm_rotated_heads = read_flag(r, "qk_norm", qk_norms, c->norm_rotated_heads, false);
+    c->chunked = read_flag(r, "windows", windows, c->chunked, false);
+    c->grow_unrotated = read_flag(r, "query_growth", growths, c->grow_unrotated, false);
+    c->weight_expert_inputs =
+        read_flag(r, "expert_weights", weight_places, c->weight_expert_inputs, false);
     c->norm_embeddings = read_flag(r, "embedding_norm", plain_norms, c->norm_embeddings, false);
     c->norm_values = read_flag(r, "value_norm", plain_norms, c->norm_values, false);
     c->keys_as_values = read_flag(r, "missing_values", missing_values, c->keys_as_values, false);
@@ -114,6 +121,9 @@ static void read_flags(flag_reader *r, rt_arch_compute *c) {
 
 static void read_numbers(flag_reader *r, rt_arch_compute *c) {
     c->window_period = read_number(r, "window_period", c->window_period);
+    c->window_usual = read_number(r, "window_usual", c->window_usual);
+    c->n_shared_usual = read_number(r, "shared_experts_usual", c->n_shared_usual);
+    c->plain_qk_experts = read_number(r, "plain_qk_norm_but_experts", c->plain_qk_experts);
     c->full_rope_share = read_number(r, "full_rope_share", c->full_rope_share);
     c->rope_period = read_number(r, "rope_period", c->rope_period);
     c->window_rope_base = read_number(r, "window_rope_base", c->window_rope_base);

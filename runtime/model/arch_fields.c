@@ -14,6 +14,7 @@ static const gguf_yaml_field class_fields[] = {
     {"config", .form = GGUF_YAML_TEXT},
     {"defaults", .form = GGUF_YAML_VALUES},
     {"variants", .form = GGUF_YAML_VALUES},
+    {"reason", .form = GGUF_YAML_TEXT},
     {0}};
 
 static const gguf_yaml_field name_fields[] = {{"prefix", .form = GGUF_YAML_TEXT},
@@ -59,7 +60,8 @@ static const gguf_yaml_field tensor_fields[] = {
     {"optional", .form = GGUF_YAML_FLAG},
     {"when", .form = GGUF_YAML_TEXT},
     {"unless", .form = GGUF_YAML_TEXT},
-    {"layers", .form = GGUF_YAML_TEXTS, .least = 2, .most = 2},
+    {"layers", .form = GGUF_YAML_TEXTS, .least = 2, .most = 3},
+    {"except_layers", .form = GGUF_YAML_TEXTS, .least = 2, .most = 3},
     {"kinds", .form = GGUF_YAML_ANY_TEXTS},
     {"tied_to", .form = GGUF_YAML_TEXT},
 #define TRANSFORM_FIELD(name, form, least, most) \
@@ -80,6 +82,12 @@ static const gguf_yaml_field compute_fields[] = {
     {"recurrent", .form = GGUF_YAML_TEXT},
     {"layers", .form = GGUF_YAML_TEXT},
     {"query_gate", .form = GGUF_YAML_TEXT},
+    {"windows", .form = GGUF_YAML_TEXT},
+    {"query_growth", .form = GGUF_YAML_TEXT},
+    {"expert_weights", .form = GGUF_YAML_TEXT},
+    {"window_usual", .form = GGUF_YAML_COUNT},
+    {"shared_experts_usual", .form = GGUF_YAML_COUNT},
+    {"plain_qk_norm_but_experts", .form = GGUF_YAML_COUNT},
     {"attention_gate", .form = GGUF_YAML_TEXT},
     {"swiglu_clamp", .form = GGUF_YAML_TEXT},
     {"window_period_full", .form = GGUF_YAML_TEXT},

@@ -333,6 +333,11 @@ static void bind_plain_norms(binder *b) {
     for (uint32_t i = 0; i < hp->n_layer && compute->norm_values; i++)
         if (hp->layers[i].head_dim_v)
             bind_plain_norm(b, &model->layers[i].v_norm, hp->layers[i].head_dim_v);
+    for (uint32_t i = 0; i < hp->n_layer && hp->plain_qk_norm; i++) {
+        if (!rt_layers_has(&hp->rotated, i) || hp->layers[i].mixer != RT_MIXER_ATTENTION) continue;
+        bind_plain_norm(b, &model->layers[i].q_norm, hp->layers[i].head_dim_k);
+        bind_plain_norm(b, &model->layers[i].k_norm, hp->layers[i].head_dim_k);
+    }
     if (compute->norm_embeddings) bind_plain_norm(b, &model->token_embd_norm, hp->n_embd);
     if (!compute->plain_norms) return;
     bind_plain_norm(b, &model->output_norm, hp->n_embd);

@@ -325,7 +325,9 @@ static void read_recurrent(key_reader *r, rt_hparams *hp) {
 }
 
 static void read_windows(key_reader *r, rt_hparams *hp) {
-    hp->n_window = read_count(r, "attention.sliding_window", 0, 0, UINT32_MAX - 1);
+    hp->n_window =
+        read_count(r, "attention.sliding_window", r->compute->window_usual, 0, UINT32_MAX - 1);
+    hp->chunked = r->compute->chunked;
     rt_layers usual = all_but(hp->n_layer, r->compute->window_period, r->compute->full_first);
     if (hp->n_window == 0) return;
     if (!hp->causal) fail_key(r, GGUF_E_UNSUPPORTED, NULL, "asks for windows in both directions");
@@ -386,6 +388,16 @@ static void check_rotated(key_reader *r, const rt_hparams *hp) {
     }
 }
 
+/* Llama 4's numbers are built in where other programs read its files. */
+static void read_growth(key_reader *r, rt_hparams *hp) {
+    bool unrotated = r->compute->grow_unrotated;
+    hp->grow_unrotated = unrotated;
+    hp->query_offset = unrotated;
+    hp->query_growth = read_number(r, "attention.temperature_scale", unrotated ? 0.1 : 0, 0, 1e3);
+    hp->query_period = read_count(r, "attention.temperature_length",
+                                  unrotated ? 8192 : hp->n_ctx_orig, 1, RT_MAX_CONTEXT);
+}
+
 static void read_rope(key_reader *r, rt_hparams *hp) {
     bool windowed_only = r->compute->rope_windowed && rt_layers_count(&hp->windowed, hp->n_layer);
     if (r->compute->rope == RT_ROPE_NONE) return;
@@ -408,9 +420,7 @@ static void read_rope(key_reader *r, rt_hparams *hp) {
     hp->rotated = read_layers(r, "ggufkit.rope_layers", hp->n_layer, usual);
     hp->rope_plain_window = r->compute->plain_window_rope;
     read_scaling(r, hp);
-    hp->query_growth = read_number(r, "attention.temperature_scale", 0, 0, 1e3);
-    hp->query_period =
-        read_count(r, "attention.temperature_length", hp->n_ctx_orig, 1, RT_MAX_CONTEXT);
+    read_growth(r, hp);
 }
 
 /* ---- experts ------------------------------------------------------------------------------------
@@ -453,7 +463,8 @@ static void read_experts(key_reader *r, rt_hparams *hp) {
     hp->n_expert_used = read_count(r, "expert_used_count", NEEDED, 1, hp->n_expert);
     hp->n_ff_expert = read_count(r, "expert_feed_forward_length", hp->n_ff, 1, RT_MAX_WIDTH);
     hp->n_expert_in = read_count(r, "moe_latent_size", hp->n_embd, 1, hp->n_embd);
-    uint32_t n_shared = read_count(r, "expert_shared_count", 0, 0, RT_MAX_EXPERTS);
+    uint32_t n_shared =
+        read_count(r, "expert_shared_count", r->compute->n_shared_usual, 0, RT_MAX_EXPERTS);
     uint64_t usual = (uint64_t)n_shared * hp->n_ff_expert;
     hp->n_ff_shared = read_count(r, "expert_shared_feed_forward_length", usual, 0, RT_MAX_WIDTH);
     hp->gating = (rt_gating)read_count(r, "expert_gating_func", r->compute->gating,
@@ -509,6 +520,8 @@ gguf_code rt_hparams_read(const rt_model_facts *facts, const rt_arch *arch, rt_h
     read_rope(&r, hp);
     read_experts(&r, hp);
     read_ends(&r, hp);
+    uint32_t plain = r.compute->plain_qk_experts;
+    hp->plain_qk_norm = read_flag(&r, "ggufkit.plain_qk_norm", plain && plain != hp->n_expert);
     return r.code;
 }
 
