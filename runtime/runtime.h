@@ -52,7 +52,8 @@ typedef struct rt_layer_hparams {
                                         heads share: kv_lora_rank + n_rot and kv_lora_rank */
     uint32_t kv_layer; /* whose keys and values the layer attends to: an earlier one's or its own */
     bool kv_shared;    /* they belong to several layers */
-    uint32_t n_ff;     /* of a dense feed-forward block; 0: the layer has none */
+    float clamp_experts, clamp_dense; /* of gate and up projection; 0 = none */
+    uint32_t n_ff;                    /* of a dense feed-forward block; 0: the layer has none */
 } rt_layer_hparams;
 
 /* The numbers of a model, checked: no count that a size is made of is zero where the part exists,
@@ -62,9 +63,10 @@ typedef struct rt_hparams {
     rt_layer_hparams layers[RT_MAX_LAYERS];
     /* The most of any layer. */
     uint32_t n_ff, n_head, n_head_kv, head_dim_k, head_dim_v;
-    bool causal;    /* a token sees none behind it */
-    bool parallel;  /* both blocks of a layer read its input */
-    float norm_eps; /* inside the root of the norm */
+    bool causal;         /* a token sees none behind it */
+    bool parallel;       /* both blocks of a layer read its input */
+    float norm_eps;      /* inside the root of the norm */
+    float post_norm_eps; /* of norms of what a block makes */
 
     /* Latent attention; kv_lora_rank 0 = none. The value of a token is the first part of its key.
      */
@@ -78,7 +80,12 @@ typedef struct rt_hparams {
     uint32_t ssm_d_state, ssm_dt_rank, ssm_n_group; /* Mamba 2: dt_rank is the number of heads */
 
     bool gated_queries; /* attn_q makes a gate behind each head's query */
+    bool gated_heads;   /* attn_gate makes a gate of each head, or of each of its values */
+    float value_scale;  /* of what attn_v makes */
+    float router_cap;   /* of the router's logits; 0 = none */
     uint32_t n_window;  /* key p is visible at t iff t - p < n_window; 0 = all */
+    bool chunked;       /* key p is visible at t iff t / n_window = p / n_window */
+    bool plain_qk_norm; /* heads of Q and K that rotate are normed without factors */
     rt_layers windowed, rotated;
     float score_scale, score_cap, logit_cap; /* caps: 0 = none */
     float qkv_clamp;                         /* 0 = none */
@@ -95,9 +102,11 @@ typedef struct rt_hparams {
     float rope_factor;      /* 1 without scaling */
     float rope_attn_factor; /* multiplies cosine and sine, with yarn 0.1 ln(rope_factor) + 1 */
     float rope_beta_fast, rope_beta_slow;
-    /* Queries at position p are multiplied by 1 + query_growth * ln(1 + p / query_period). */
+    /* Queries at position p are multiplied by
+     * 1 + query_growth * ln(1 + (p + query_offset) / query_period). */
     float query_growth;
-    uint32_t query_period;
+    uint32_t query_period, query_offset;
+    bool grow_unrotated;       /* only in layers that do not rotate */
     float rope_log_multiplier; /* yarn: 0 = none */
     bool rope_truncate;        /* yarn: the ramp's bounds are whole pairs */
     uint32_t n_ctx_orig;       /* context before scaling */

@@ -10,7 +10,7 @@ void rt_block_layer_embd(rt_session *session, uint32_t layer) {
     rt_op_multiply(session, &l->embd_gate, at->embd_gate);
     rt_op_copy(session, rt_op_at(at->layer_embd, layer * width), hp->n_layer * width, n, width,
                at->embd_slice, width);
-    rt_op_activate(session, &l->embd_gate, at->embd_gate, at->embd_slice, n, width);
+    rt_op_activate(session, &l->embd_gate, at->embd_gate, at->embd_slice, 0, n, width);
     rt_op_input(session, at->embd_gate, n, width);
     rt_op_multiply(session, &l->embd_proj, at->out);
 }

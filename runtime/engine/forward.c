@@ -49,7 +49,10 @@ static void add_residual(rt_session *session, const rt_norm_weights *before,
     const rt_hparams *hp = &session->model->hparams;
     const rt_layout *at = &session->layout;
     size_t n = session->batch.n;
-    rt_op_norm(session, before, at->out, n, at->out);
+    if (before->n_cols)
+        session->backend->ops->norm(session->backend,
+                                    rt_arch_compute_of(session->model->arch)->norm, before,
+                                    hp->post_norm_eps, at->out, n, hp->n_embd, at->out);
     session->backend->ops->add(session->backend, at->x, at->out, hp->residual_scale, RT_NO_OFF, n,
                                hp->n_embd);
     rt_op_norm(session, after, at->x, n, at->x);

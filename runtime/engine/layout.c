@@ -203,7 +203,7 @@ static void layout_attention(const rt_hparams *hp, rt_layout *out, uint64_t *end
     out->v = reserve(end, n, w.v);
     out->heads = reserve_input(out, end, n, w.heads);
     out->q_gated = reserve(end, hp->gated_queries ? n : 0, 2 * w.q);
-    out->gates = reserve_input(out, end, hp->gated_queries ? n : 0, w.heads);
+    out->gates = reserve_input(out, end, hp->gated_queries || hp->gated_heads ? n : 0, w.heads);
     if (hp->kv_lora_rank == 0) return;
     uint64_t plain = max_u64(hp->qk_nope_head_dim, hp->v_head_dim);
     out->q_heads = reserve(end, n, (uint64_t)hp->n_head * (hp->qk_nope_head_dim + hp->n_rot));

@@ -72,7 +72,7 @@ typedef struct rt_layout {
     rt_off q, k, v; /* all heads side by side */
     rt_off heads;   /* [n_head * head_dim_v] attention's result */
     rt_off q_gated; /* [n_head][2 * head_dim_k] queries with their gates, */
-    rt_off gates;   /* [n_head * head_dim_k] and those alone */
+    rt_off gates;   /* [n_head * head_dim_k] and those alone, or what attn_gate makes */
 
     /* Latent attention. */
     rt_off q_heads; /* [n_head][qk_nope_head_dim + n_rot] queries before they are absorbed */

@@ -211,12 +211,13 @@ static gguf_code set_layers(setting *s, const json_t *value, gguf_error *err) {
     return GGUF_OK;
 }
 
-/* A list of counts, with zeros behind them up to the key's size. */
+/* A list of counts, with zeros behind them up to the key's size: a few, or one for each layer. */
 static gguf_code set_counts(const setting *s, const json_t *value, gguf_error *err) {
-    int32_t counts[MAX_COUNTS] = {0};
+    int32_t counts[MAX_LAYERS] = {0};
     size_t n = json_array_size(value), size = n > s->key->size ? n : s->key->size;
-    uint64_t number = 0;
-    bool fits = n > 0 && size <= MAX_COUNTS;
+    uint64_t number = 0, n_layers = 0;
+    rt_import_key_u64(s->import, "block_count", &n_layers);
+    bool fits = n > 0 && (size <= MAX_COUNTS || (n == n_layers && size <= MAX_LAYERS));
     for (size_t i = 0; i < n && fits; i++) {
         fits = gguf_json_u64(json_array_get(value, i), &number) && number <= INT32_MAX;
         counts[i] = (int32_t)number;
@@ -226,7 +227,45 @@ static gguf_code set_counts(const setting *s, const json_t *value, gguf_error *e
     return GGUF_OK;
 }
 
-/* How many elements a list has, or how many that are the text of `is`; letters of a text count as
+/* A list of numbers. */
+static gguf_code set_numbers_f32(const setting *s, const json_t *value, gguf_error *err) {
+    float numbers[MAX_LAYERS];
+    size_t n = json_array_size(value);
+    if (n == 0 || n > MAX_LAYERS)
+        return fail_config(s->import, s->source, "is not a list of numbers", err);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *element = json_array_get(value, i);
+        bool absent = json_is_null(element);
+        if (!absent && !json_is_number(element))
+            return fail_number(s->import, s->source, element, "is not a list of numbers", err);
+        numbers[i] = absent ? 0 : (float)json_number_value(element);
+    }
+    gguf_meta_set_array(s->import->plan.meta, s->full, GGUF_VALUE_F32, n, numbers);
+    return GGUF_OK;
+}
+
+/* The first number of a list, or of a text such as "3,4,5". */
+static gguf_code set_first(setting *s, const json_t *value, gguf_error *err) {
+    uint64_t number;
+    const char *text = json_string_value(value);
+    char *end = NULL;
+    if (gguf_json_u64(json_is_array(value) ? json_array_get(value, 0) : value, &number))
+        return set_u32(s, number, err);
+    if (text && *text >= '0' && *text <= '9') number = strtoull(text, &end, 10);
+    if (!end) return fail_config(s->import, s->source, "does not begin with a count", err);
+    return set_u32(s, number, err);
+}
+
+/* Whether an element is the word, or the number that the word spells. */
+static bool is_word(const json_t *element, const char *word) {
+    char digits[24] = "";
+    const char *text = json_string_value(element);
+    uint64_t number;
+    if (gguf_json_u64(element, &number)) snprintf(digits, sizeof digits, "%" PRIu64, number);
+    return strcmp(text ? text : digits, word) == 0;
+}
+
+/* How many elements a list has, or how many that are the word of `is`; letters of a text count as
  * elements, and a number as itself. */
 static gguf_code set_length(setting *s, const json_t *value, gguf_error *err) {
     const char *is = s->key->is;
@@ -234,9 +273,7 @@ static gguf_code set_length(setting *s, const json_t *value, gguf_error *err) {
     uint64_t length = *is ? 0 : n;
     if (gguf_json_u64(value, &length)) return set_u32(s, length, err);
     if (n == 0) return fail_config(s->import, s->source, "is neither a list nor a count", err);
-    for (size_t i = 0; i < n && *is; i++)
-        length +=
-            json_is_string(json_array_get(value, i)) && layer_flag(json_array_get(value, i), is);
+    for (size_t i = 0; i < n && *is; i++) length += is_word(json_array_get(value, i), is);
     return set_u32(s, length, err);
 }
 
@@ -309,6 +346,10 @@ static gguf_code set_value(setting *s, const json_t *value, gguf_error *err) {
         return set_counts(s, value, err);
     case RT_KEY_LABELS:
         return set_labels(s, value, err);
+    case RT_KEY_NUMBERS:
+        return set_numbers_f32(s, value, err);
+    case RT_KEY_FIRST:
+        return set_first(s, value, err);
     case RT_KEY_LENGTH:
         return set_length(s, value, err);
     case RT_KEY_U32:
@@ -337,7 +378,7 @@ static gguf_code set_default_count(setting *s, gguf_error *err) {
 static gguf_code set_default(setting *s, gguf_error *err) {
     const rt_scalar *value = &s->key->otherwise;
     gguf_meta *meta = s->import->plan.meta;
-    if (s->key->type == RT_KEY_U32 || s->key->type == RT_KEY_LENGTH)
+    if (s->key->type == RT_KEY_U32 || s->key->type == RT_KEY_LENGTH || s->key->type == RT_KEY_FIRST)
         return set_default_count(s, err);
     if (s->key->type == RT_KEY_F32 && value->kind == RT_SCALAR_NUMBER)
         gguf_meta_set_f32(meta, s->full, (float)value->number);

@@ -196,10 +196,12 @@ static rt_arch_entry *read_tensor(reader *r, const gguf_yaml *node) {
     rt_arch_tensor *t = take(r, sizeof *t);
     if (!t) return NULL;
     read_entry(r, node, "gguf", &t->entry);
-    t->hf = gguf_yaml_text(node, "hf", "");
+    t->fill = gguf_yaml_text(node, "fill", NULL);
+    t->hf = gguf_yaml_text(node, "hf", t->fill ? t->entry.name : "");
     t->count = scalar_of(r->doc, gguf_yaml_get(node, "count"));
     t->shape = read_scalars(r, node, "shape");
     t->layers = read_scalars(r, node, "layers");
+    t->except = read_scalars(r, node, "except_layers");
     t->tied_to = gguf_yaml_text(node, "tied_to", NULL);
     for (int kind = 0; kind < RT_N_TRANSFORMS; kind++) {
         const char *name = rt_transform_name((rt_transform_kind)kind);
@@ -345,7 +347,10 @@ static gguf_code check_kinds(const rt_arch *arch, gguf_error *err) {
             return rt_place_fail(&k->entry.at, err, "the key '%s' has a 'size', but is no counts",
                                  k->entry.name);
     for (const rt_arch_tensor *t = rt_arch_first_tensor(arch); t; t = rt_arch_next_tensor(t))
-        if (t->entry.kinds && !strstr(t->hf, "{layer}"))
+        if (!*t->hf || (t->fill && strcmp(t->hf, t->entry.name) != 0))
+            return rt_place_fail(&t->entry.at, err, "the tensor '%s' needs either 'hf' or 'fill'",
+                                 t->entry.name);
+        else if (t->entry.kinds && !strstr(t->hf, "{layer}"))
             return rt_place_fail(&t->entry.at, err,
                                  "the tensor '%s' has 'kinds', but is in no {layer}",
                                  t->entry.name);

@@ -219,6 +219,16 @@ static unsigned parts_of_keys(const binder *b, uint32_t layer, const char *prefi
     return 1u << RT_PART_KEYS | (same ? 0 : 1u << RT_PART_VALUES);
 }
 
+/* Gates of heads are as many as the tensor has rows. */
+static unsigned parts_of_gates(const binder *b, uint32_t layer, const char *prefix) {
+    char full[GGUF_MAX_TENSOR_NAME + 32];
+    const rt_layer_hparams *of = &b->model->hparams.layers[layer];
+    if (!b->model->hparams.gated_heads || of->mixer != RT_MIXER_ATTENTION) return 0;
+    snprintf(full, sizeof full, "%sattn_gate.weight", prefix);
+    const gguf_tensor *t = gguf_file_find_tensor(b->model->file, full);
+    return 1u << (t && t->dims[1] == of->n_head ? RT_PART_HEAD_GATES : RT_PART_VALUE_GATES);
+}
+
 static unsigned parts_of_ffn(const binder *b, uint32_t layer, const char *prefix) {
     const rt_hparams *hp = &b->model->hparams;
     unsigned dense = hp->layers[layer].n_ff ? 1u << RT_PART_DENSE : 0;
@@ -231,7 +241,7 @@ static unsigned parts_of(const binder *b, uint32_t layer, const char *prefix) {
     const rt_hparams *hp = &b->model->hparams;
     return 1u << RT_PART_ALL | parts_of_mixer(hp, hp->layers[layer].mixer) |
            (hp->n_embd_layer ? 1u << RT_PART_EMBEDDED : 0) | parts_of_keys(b, layer, prefix) |
-           parts_of_ffn(b, layer, prefix);
+           parts_of_gates(b, layer, prefix) | parts_of_ffn(b, layer, prefix);
 }
 
 /* The name under which the file has a norm: the feed-forward block's may go by another one. */
@@ -323,6 +333,12 @@ static void bind_plain_norms(binder *b) {
     for (uint32_t i = 0; i < hp->n_layer && compute->norm_values; i++)
         if (hp->layers[i].head_dim_v)
             bind_plain_norm(b, &model->layers[i].v_norm, hp->layers[i].head_dim_v);
+    for (uint32_t i = 0; i < hp->n_layer && hp->plain_qk_norm; i++) {
+        if (!rt_layers_has(&hp->rotated, i) || hp->layers[i].mixer != RT_MIXER_ATTENTION) continue;
+        bind_plain_norm(b, &model->layers[i].q_norm, hp->layers[i].head_dim_k);
+        bind_plain_norm(b, &model->layers[i].k_norm, hp->layers[i].head_dim_k);
+    }
+    if (compute->norm_embeddings) bind_plain_norm(b, &model->token_embd_norm, hp->n_embd);
     if (!compute->plain_norms) return;
     bind_plain_norm(b, &model->output_norm, hp->n_embd);
     for (uint32_t i = 0; i < hp->n_layer; i++) {

@@ -116,12 +116,16 @@ static void add_layer(rt_layers *set, uint32_t layer) {
     set->words[layer / 64] |= UINT64_C(1) << layer % 64;
 }
 
-/* All layers but every period-th; 0 = all. */
-static rt_layers all_but_every(uint32_t n_layer, uint32_t period) {
+/* All layers but every period-th, the last of a period or the first; 0 = all. */
+static rt_layers all_but(uint32_t n_layer, uint32_t period, bool first) {
     rt_layers set = {{0}};
     for (uint32_t i = 0; i < n_layer; i++)
-        if (period == 0 || (i + 1) % period != 0) add_layer(&set, i);
+        if (period == 0 || (i + !first) % period != 0) add_layer(&set, i);
     return set;
+}
+
+static rt_layers all_but_every(uint32_t n_layer, uint32_t period) {
+    return all_but(n_layer, period, false);
 }
 
 /* One flag per layer, or a period. */
@@ -182,6 +186,7 @@ static void read_sizes(key_reader *r, rt_hparams *hp) {
                                             !find_key(r, "attention.layer_norm_epsilon"));
     const char *eps = rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
     hp->norm_eps = read_number(r, eps, NAN, 0, 1);
+    hp->post_norm_eps = read_number(r, "ggufkit.post_norm_epsilon", hp->norm_eps, 0, 1);
     hp->causal = read_flag(r, "attention.causal", true);
     hp->parallel = read_flag(r, "use_parallel_residual", r->compute->parallel);
 }
@@ -294,12 +299,14 @@ static void read_attention(key_reader *r, rt_hparams *hp) {
     hp->score_scale = read_number(r, "attention.scale", scale, -1e6, 1e6);
     if (hp->score_scale == 0) hp->score_scale = (float)scale;
     hp->score_cap = read_number(r, "attn_logit_softcapping", 0, 0, 1e6);
+    hp->value_scale = read_number(r, "attention.value_scale", 1, -1e6, 1e6);
     hp->qkv_clamp = read_number(r, "attention.clamp_kqv", 0, 0, 1e30);
     hp->qkv_clamp = read_number(r, "ggufkit.clamp_qkv", hp->qkv_clamp, 0, 1e30);
 }
 
 static void read_recurrent(key_reader *r, rt_hparams *hp) {
     hp->gated_queries = r->compute->gated_queries;
+    hp->gated_heads = r->compute->gated_heads;
     if (hp->n_recurrent == 0) return;
     hp->ssm_d_conv = read_count(r, "ssm.conv_kernel", NEEDED, 2, RT_MAX_KERNEL);
     hp->ssm_d_inner = read_count(r, "ssm.inner_size", NEEDED, 1, RT_MAX_WIDTH);
@@ -318,8 +325,10 @@ static void read_recurrent(key_reader *r, rt_hparams *hp) {
 }
 
 static void read_windows(key_reader *r, rt_hparams *hp) {
-    hp->n_window = read_count(r, "attention.sliding_window", 0, 0, UINT32_MAX - 1);
-    rt_layers usual = all_but_every(hp->n_layer, r->compute->window_period);
+    hp->n_window =
+        read_count(r, "attention.sliding_window", r->compute->window_usual, 0, UINT32_MAX - 1);
+    hp->chunked = r->compute->chunked;
+    rt_layers usual = all_but(hp->n_layer, r->compute->window_period, r->compute->full_first);
     if (hp->n_window == 0) return;
     if (!hp->causal) fail_key(r, GGUF_E_UNSUPPORTED, NULL, "asks for windows in both directions");
     hp->windowed = read_layers(r, "attention.sliding_window_pattern", hp->n_layer, usual);
@@ -379,13 +388,24 @@ static void check_rotated(key_reader *r, const rt_hparams *hp) {
     }
 }
 
+/* Llama 4's numbers are built in where other programs read its files. */
+static void read_growth(key_reader *r, rt_hparams *hp) {
+    bool unrotated = r->compute->grow_unrotated;
+    hp->grow_unrotated = unrotated;
+    hp->query_offset = unrotated;
+    hp->query_growth = read_number(r, "attention.temperature_scale", unrotated ? 0.1 : 0, 0, 1e3);
+    hp->query_period = read_count(r, "attention.temperature_length",
+                                  unrotated ? 8192 : hp->n_ctx_orig, 1, RT_MAX_CONTEXT);
+}
+
 static void read_rope(key_reader *r, rt_hparams *hp) {
     bool windowed_only = r->compute->rope_windowed && rt_layers_count(&hp->windowed, hp->n_layer);
     if (r->compute->rope == RT_ROPE_NONE) return;
     uint32_t max = hp->kv_lora_rank ? hp->n_rot : hp->head_dim_k;
-    hp->n_rot = read_count(r, "rope.dimension_count", max, 0, max);
+    uint32_t n_rot = read_count(r, "rope.dimension_count", max, 0, max);
+    hp->n_rot = r->compute->full_rope_share ? n_rot / r->compute->full_rope_share : n_rot;
     if (hp->n_rot % 2 != 0) fail_key(r, GGUF_E_LIMIT, NULL, "is odd");
-    hp->n_rot_window = read_count(r, "rope.dimension_count_swa", hp->n_rot, 0, max);
+    hp->n_rot_window = read_count(r, "rope.dimension_count_swa", n_rot, 0, max);
     if (hp->n_rot_window % 2 != 0) fail_key(r, GGUF_E_LIMIT, NULL, "is odd");
     check_rotated(r, hp);
     hp->rope_base = read_number(r, "rope.freq_base", 10000, 1e-6, 1e12);
@@ -400,9 +420,7 @@ static void read_rope(key_reader *r, rt_hparams *hp) {
     hp->rotated = read_layers(r, "ggufkit.rope_layers", hp->n_layer, usual);
     hp->rope_plain_window = r->compute->plain_window_rope;
     read_scaling(r, hp);
-    hp->query_growth = read_number(r, "attention.temperature_scale", 0, 0, 1e3);
-    hp->query_period =
-        read_count(r, "attention.temperature_length", hp->n_ctx_orig, 1, RT_MAX_CONTEXT);
+    read_growth(r, hp);
 }
 
 /* ---- experts ------------------------------------------------------------------------------------
@@ -421,18 +439,38 @@ static void read_groups(key_reader *r, rt_hparams *hp) {
         fail_key(r, GGUF_E_LIMIT, NULL, "leaves too few experts to choose from");
 }
 
+/* A number for every layer, 0 where there is no such key.
+ *   of_layer  a field of the first layer's numbers */
+static void read_numbers(key_reader *r, rt_hparams *hp, const char *name, float *of_layer) {
+    const gguf_kv *kv = find_key(r, name);
+    gguf_kv_iter it = {.kv = kv};
+    size_t stride = sizeof *hp->layers / sizeof *of_layer;
+    for (uint32_t i = 0; i < hp->n_layer && kv && !r->code; i++) {
+        double value = 0;
+        if (kv->type != GGUF_VALUE_ARRAY || !gguf_kv_next_f64(&it, &value))
+            fail_key(r, GGUF_E_TYPE, kv, "has no number for every layer");
+        else if (!(value >= 0 && value <= 1e6))
+            fail_key(r, GGUF_E_LIMIT, kv, "has a number that is out of its range");
+        of_layer[i * stride] = (float)value;
+    }
+}
+
 static void read_experts(key_reader *r, rt_hparams *hp) {
+    read_numbers(r, hp, "swiglu_clamp_exp", &hp->layers[0].clamp_experts);
+    read_numbers(r, hp, "swiglu_clamp_shexp", &hp->layers[0].clamp_dense);
     hp->n_expert = read_count(r, "expert_count", 0, 0, RT_MAX_EXPERTS);
     if (hp->n_expert == 0) return;
     hp->n_expert_used = read_count(r, "expert_used_count", NEEDED, 1, hp->n_expert);
     hp->n_ff_expert = read_count(r, "expert_feed_forward_length", hp->n_ff, 1, RT_MAX_WIDTH);
     hp->n_expert_in = read_count(r, "moe_latent_size", hp->n_embd, 1, hp->n_embd);
-    uint32_t n_shared = read_count(r, "expert_shared_count", 0, 0, RT_MAX_EXPERTS);
+    uint32_t n_shared =
+        read_count(r, "expert_shared_count", r->compute->n_shared_usual, 0, RT_MAX_EXPERTS);
     uint64_t usual = (uint64_t)n_shared * hp->n_ff_expert;
     hp->n_ff_shared = read_count(r, "expert_shared_feed_forward_length", usual, 0, RT_MAX_WIDTH);
     hp->gating = (rt_gating)read_count(r, "expert_gating_func", r->compute->gating,
                                        RT_GATING_SOFTMAX, RT_GATING_SOFTMAX_SELECTED);
     hp->norm_experts = read_flag(r, "expert_weights_norm", r->compute->norm_experts);
+    hp->router_cap = read_number(r, "router_logit_softcapping", 0, 0, 1e6);
     hp->expert_scale = read_number(r, "expert_weights_scale", 1, 0, 1e6);
     if (hp->expert_scale == 0) hp->expert_scale = 1;
     read_groups(r, hp);
@@ -482,6 +520,8 @@ gguf_code rt_hparams_read(const rt_model_facts *facts, const rt_arch *arch, rt_h
     read_rope(&r, hp);
     read_experts(&r, hp);
     read_ends(&r, hp);
+    uint32_t plain = r.compute->plain_qk_experts;
+    hp->plain_qk_norm = read_flag(&r, "ggufkit.plain_qk_norm", plain && plain != hp->n_expert);
     return r.code;
 }
 

@@ -26,6 +26,7 @@ typedef struct rt_layer {
     rt_norm_weights ffn_norm, ffn_post_norm, layer_output_norm;
     rt_norm_weights q_norm, k_norm; /* of each head, or of all heads side by side */
     rt_weight attn_q, attn_k, attn_v, attn_output;
+    rt_weight head_gate;    /* a row for each head, or for each of its values */
     const float *sinks;     /* [n_head], or NULL */
     rt_norm_weights v_norm; /* of each head; its factors are 1 */
 

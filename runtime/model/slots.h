@@ -45,11 +45,13 @@ typedef enum rt_dim {
 /* What a layer, or the model, must be for a tensor to be looked for. */
 typedef enum rt_part {
     RT_PART_ALL,
-    RT_PART_ATTENTION, /* of any kind */
-    RT_PART_PLAIN,     /* attention with heads of keys and values */
-    RT_PART_KEYS,      /* which are the layer's own, */
-    RT_PART_VALUES,    /* with values that are not its keys */
-    RT_PART_LATENT,    /* latent attention */
+    RT_PART_ATTENTION,   /* of any kind */
+    RT_PART_PLAIN,       /* attention with heads of keys and values */
+    RT_PART_KEYS,        /* which are the layer's own, */
+    RT_PART_VALUES,      /* with values that are not its keys */
+    RT_PART_HEAD_GATES,  /* with a gate of each head, */
+    RT_PART_VALUE_GATES, /* or of each value of a head */
+    RT_PART_LATENT,      /* latent attention */
     RT_PART_LATENT_Q,
     RT_PART_DIRECT_Q,
     RT_PART_RECURRENT, /* of any kind */

@@ -61,6 +61,10 @@ typedef struct rt_cpu_kernels {
     void (*add)(float *x, const float *y, float factor, size_t n);
     /* gate = activation(gate) * up; up NULL: activation(gate) */
     void (*activate)(rt_activation activation, float *gate, const float *up, size_t n);
+    /* x = x to [low, high] */
+    void (*clamp)(float *x, float low, float high, size_t n);
+    /* x *= factor */
+    void (*scale)(float *x, float factor, size_t n);
     /* x = cap * tanh(x / cap) */
     void (*soft_cap)(float *x, float cap, size_t n);
     /* Channels first .. first + n of a causal convolution, then silu, in place.

@@ -127,6 +127,12 @@ static inline v8f sigmoid8(v8f x) {
     return SPLAT(1.0f) / (SPLAT(1.0f) + exp8(-x));
 }
 
+/* One by one: these are few. */
+static inline v8f softplus8(v8f x) {
+    for (int i = 0; i < RT_LANES; i++) x[i] = x[i] > 20 ? x[i] : log1pf(expf(x[i]));
+    return x;
+}
+
 static inline v8f silu8(v8f x) {
     return x / (SPLAT(1.0f) + exp8(-x));
 }
@@ -184,6 +190,8 @@ static inline v8f same8(v8f up) {
 
 ACTIVATE(activate_silu, silu8, same8)
 ACTIVATE(activate_sigmoid, sigmoid8, same8)
+ACTIVATE(activate_softplus, softplus8, same8)
+ACTIVATE(activate_identity, same8, same8)
 ACTIVATE(activate_gelu_tanh, gelu_tanh8, same8)
 ACTIVATE(activate_gelu_erf, gelu_erf8, same8)
 ACTIVATE(activate_relu_squared, relu_squared8, same8)
@@ -193,12 +201,30 @@ static void activate(rt_activation activation, float *gate, const float *up, siz
     static void (*const kinds[])(float *, const float *, size_t) = {
         [RT_ACT_SILU] = activate_silu,
         [RT_ACT_SIGMOID] = activate_sigmoid,
+        [RT_ACT_SOFTPLUS] = activate_softplus,
+        [RT_ACT_IDENTITY] = activate_identity,
         [RT_ACT_GELU_TANH] = activate_gelu_tanh,
         [RT_ACT_GELU_ERF] = activate_gelu_erf,
         [RT_ACT_RELU_SQUARED] = activate_relu_squared,
         [RT_ACT_SWIGLU_CLAMPED] = activate_swiglu_clamped,
     };
     kinds[activation](gate, up, n);
+}
+
+static inline v8f clamp8(v8f x, v8f low, v8f high) {
+    x = select8(x < low, low, x);
+    return select8(x > high, high, x);
+}
+
+static void clamp(float *x, float low, float high, size_t n) {
+    size_t i;
+    for (i = 0; i + RT_LANES <= n; i += RT_LANES)
+        store8(x + i, clamp8(load8(x + i), SPLAT(low), SPLAT(high)));
+    store_part(x + i, clamp8(load_part(x + i, n - i), SPLAT(low), SPLAT(high)), n - i);
+}
+
+static void scale(float *x, float factor, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] *= factor;
 }
 
 static void soft_cap(float *x, float cap, size_t n) {
@@ -572,6 +598,8 @@ const rt_cpu_kernels RT_KERNELS = {
     .norm_layer = norm_layer,
     .add = add,
     .activate = activate,
+    .clamp = clamp,
+    .scale = scale,
     .soft_cap = soft_cap,
     .conv = conv_channels,
     .scan = scan,
