@@ -331,12 +331,23 @@ static gguf_code bind_all(binder *b) {
 /* ---- the whole ----------------------------------------------------------------------------------
  */
 
+bool rt_tensor_is_draft(const rt_hparams *hp, gguf_str name) {
+    char text[GGUF_MAX_TENSOR_NAME + 1];
+    uint32_t layer;
+    if (!hp->n_draft_layer || name.len >= sizeof text) return false;
+    memcpy(text, name.ptr, name.len);
+    text[name.len] = '\0';
+    return sscanf(text, "blk.%" SCNu32 ".", &layer) == 1 && layer >= hp->n_layer &&
+           layer - hp->n_layer < hp->n_draft_layer;
+}
+
 /* Every tensor must be used: one that is not would mean another computation. */
 static gguf_code check_all_used(const binder *b) {
     const gguf_file *file = b->model->file;
     const gguf_tensor *unused = NULL;
     for (size_t i = 0; i < gguf_file_n_tensors(file) && !unused; i++)
-        if (!b->used[i]) unused = gguf_file_tensor(file, i);
+        if (!b->used[i] && !rt_tensor_is_draft(&b->model->hparams, gguf_file_tensor(file, i)->name))
+            unused = gguf_file_tensor(file, i);
     if (!unused) return GGUF_OK;
     return gguf_fail(b->err, GGUF_E_UNSUPPORTED, gguf_file_path(file), (int64_t)unused->file_off,
                      "tensor '%.*s' has no use in the architecture '%s' as the keys describe it",

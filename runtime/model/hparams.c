@@ -168,6 +168,8 @@ uint64_t rt_ssm_matrix_bytes(const rt_hparams *hp) {
 
 static void read_sizes(key_reader *r, rt_hparams *hp) {
     hp->n_layer = read_count(r, "block_count", NEEDED, 1, RT_MAX_LAYERS);
+    hp->n_draft_layer = read_count(r, "nextn_predict_layers", 0, 0, hp->n_layer - 1);
+    hp->n_layer -= hp->n_draft_layer;
     hp->n_ctx_train = read_count(r, "context_length", NEEDED, 1, RT_MAX_CONTEXT);
     hp->n_embd = read_count(r, "embedding_length", NEEDED, 1, RT_MAX_WIDTH);
     /* Only where layers differ may one be without a feed-forward block. */

@@ -88,6 +88,9 @@ typedef struct rt_model_facts {
 
 rt_model_facts rt_facts_of_file(const gguf_file *file);
 
+/* Whether a tensor belongs to a layer that proposes tokens and is not computed. */
+bool rt_tensor_is_draft(const rt_hparams *hp, gguf_str name);
+
 static inline bool rt_mixer_has_state(rt_mixer mixer) {
     return mixer == RT_MIXER_MAMBA2 || mixer == RT_MIXER_GATED_DELTA;
 }
