@@ -72,7 +72,8 @@ typedef struct rt_hparams {
     uint32_t qk_nope_head_dim, v_head_dim; /* of a head: dimensions that do not rotate; value */
 
     /* Recurrent layers; n_recurrent 0 = none. */
-    uint32_t n_recurrent;                           /* layers that have a state */
+    uint32_t n_recurrent;                           /* layers that have a state, */
+    rt_mixer recurrent;                             /* all of one kind */
     uint32_t ssm_d_conv;                            /* taps of the causal convolution */
     uint32_t ssm_d_inner;                           /* n_head * head_dim of the state */
     uint32_t ssm_d_state, ssm_dt_rank, ssm_n_group; /* Mamba 2: dt_rank is the number of heads */

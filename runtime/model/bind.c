@@ -201,6 +201,8 @@ static unsigned parts_of_mixer(const rt_hparams *hp, rt_mixer mixer) {
     case RT_MIXER_LATENT:
         return 1u << RT_PART_ATTENTION | 1u << RT_PART_LATENT |
                1u << (hp->q_lora_rank ? RT_PART_LATENT_Q : RT_PART_DIRECT_Q);
+    case RT_MIXER_SHORT_CONV:
+        return 1u << RT_PART_SHORT_CONV;
     case RT_MIXER_MAMBA2:
         return 1u << RT_PART_RECURRENT | 1u << RT_PART_MAMBA2;
     case RT_MIXER_GATED_DELTA:
@@ -221,11 +223,13 @@ static unsigned parts_of(const binder *b, uint32_t layer, const char *prefix) {
     return parts;
 }
 
-/* The name under which the file has a norm: the feed-forward block's may go by another one. */
+/* The name under which the file has a norm: two of them may go by that of another one. */
 static const char *scale_name(const binder *b, const rt_slot *s) {
-    const char *ffn_norm = rt_arch_compute_of(b->model->arch)->ffn_norm;
-    if (strcmp(s->name, "ffn_norm") == 0) return ffn_norm;
-    return strcmp(s->name, ffn_norm) == 0 ? NULL : s->name;
+    const rt_arch_compute *c = rt_arch_compute_of(b->model->arch);
+    if (strcmp(s->name, "ffn_norm") == 0) return c->ffn_norm;
+    if (strcmp(s->name, "output_norm") == 0) return c->output_norm;
+    bool taken = strcmp(s->name, c->ffn_norm) == 0 || strcmp(s->name, c->output_norm) == 0;
+    return taken ? NULL : s->name;
 }
 
 /* The slots of one record. A weight that is bound already is part of a fused tensor. */
@@ -365,7 +369,7 @@ static gguf_code check_norms(const binder *b) {
     const rt_arch_compute *compute = rt_arch_compute_of(model->arch);
     char prefix[32];
     if (!compute->hidden_output && !model->output_norm.n_cols)
-        return fail_missing(b, "", "output_norm");
+        return fail_missing(b, "", compute->output_norm);
     for (uint32_t i = 0; i < model->hparams.n_layer; i++) {
         const rt_layer *l = &model->layers[i];
         snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);

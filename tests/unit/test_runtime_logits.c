@@ -77,6 +77,7 @@ static const struct {
     {"models/cohere2_moe", true},
     {"models/ministral3", true},
     {"models/olmo", true},
+    {"models/lfm2", true},
 };
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 
