@@ -2,6 +2,7 @@
 #include "libgguf/pool.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/child.h"
+#include "tools/common/model_open.h"
 #include "tools/common/output_files.h"
 #include "tools/common/page.h"
 #include "tools/common/text_tokens.h"
@@ -90,8 +91,9 @@ static gguf_code measure_case(speed_run *s, const bench_case *c, gguf_error *err
 
 /* What decides which measurements a model takes part in. */
 typedef struct model_facts {
-    bool generates;       /* a token after the other */
-    bool caches;          /* keys and values */
+    bool generates; /* a token after the other */
+    bool caches;    /* keys and values */
+    uint32_t n_draft_layer;
     uint32_t n_ctx_train; /* 0 = not known */
     uint32_t n_positions; /* that it has learned; 0 = any number */
 } model_facts;
@@ -103,7 +105,7 @@ static gguf_code look_at_model(void *ctx, void *result, gguf_error *err) {
     if (code) return code;
     const rt_hparams *hp = rt_model_hparams(model);
     bool learned = gguf_file_find_tensor(rt_model_file(model), "position_embd.weight");
-    *facts = (model_facts){hp->causal, rt_hparams_caches(hp), hp->n_ctx_train,
+    *facts = (model_facts){hp->causal, rt_hparams_caches(hp), hp->n_draft_layer, hp->n_ctx_train,
                            learned ? hp->n_ctx_train : 0};
     rt_model_close(model);
     return GGUF_OK;
@@ -178,6 +180,7 @@ static gguf_code measure_all(speed_run *s, gguf_error *err) {
     for (size_t i = 0; i < n && !code; i++) {
         code = bench_in_child(look_at_model, s->t->args[i], &facts[i], sizeof facts[i], err);
         if (!code) code = check_generates(s, s->t->args[i], &facts[i], err);
+        if (!code) model_note_draft(s->t, s->t->args[i], facts[i].n_draft_layer);
         any_cache |= facts[i].caches;
     }
     if (!code && !any_cache)

@@ -2,6 +2,7 @@
 #include "libgguf/inputs.h"
 #include "libgguf/outfile.h"
 #include "runtime/calibrate/calibrate.h"
+#include "tools/common/model_open.h"
 #include "tools/common/output_files.h"
 #include "tools/common/precision.h"
 #include "tools/common/text_tokens.h"
@@ -324,7 +325,7 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     rt_ids ids = {0};
     int32_t bos = -1;
     rt_spread_memory(t->n_threads);
-    code = rt_model_open(t->args[0], &model, err);
+    code = model_open(t, t->args[0], &model, err);
     if (!code) code = text_tokens(model, o->text, &ids, &bos, err);
     if (!code) code = calibrate(t, o, model, &ids, bos, err);
     rt_ids_clear(&ids);

@@ -173,6 +173,9 @@ void inspect_each_line(const inspect_facts *f, inspect_line_fn fn, void *ctx) {
     emit(&s, "file", "%s", tool_escape(path, strlen(path), text, sizeof text));
     emit_size(&s, f);
     emit_number(&s, "layers", "block_count");
+    uint64_t n_draft = 0;
+    if (gguf_kv_u64(inspect_arch_key(f->file, "nextn_predict_layers"), &n_draft) && n_draft)
+        emit(&s, "draft layers", "%" PRIu64 ", of those the last", n_draft);
     emit_number(&s, "embedding", "embedding_length");
     emit_number(&s, "experts", "expert_count");
     emit_number(&s, "context", "context_length");

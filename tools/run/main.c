@@ -1,4 +1,5 @@
 /* gguf-run: chat, complete a text, show token ids, write logits, embed and rank texts. */
+#include "tools/common/model_open.h"
 #include "tools/common/output_files.h"
 #include "tools/common/precision.h"
 #include "tools/run/run.h"
@@ -227,7 +228,7 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     rt_spread_memory(t->n_threads);
     const char *output = o->logits ? o->logits : o->output;
     if (output) code = tool_check_output(t, output, TOOL_OUTPUT_STREAM, err);
-    if (!code) code = rt_model_open(t->args[0], &model, err);
+    if (!code) code = model_open(t, t->args[0], &model, err);
     if (code) return code;
     if (atomic_load(&tool_cancelled))
         code = gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
