@@ -74,15 +74,17 @@ typedef struct rt_state_layer {
 typedef struct rt_attention {
     uint32_t n_head, n_head_kv, head_dim_k, head_dim_v;
     uint32_t n_window;  /* 0 = all */
+    bool chunked;       /* a token sees those before it in its own stretch of n_window */
     bool causal;        /* otherwise a token sees all n_seen positions */
     float scale, cap;   /* of the scores; cap * tanh(score / cap), 0 = none */
     const float *sinks; /* [n_head] scores of a key without a value, or NULL */
 } rt_attention;
 
-/* A causal convolution of every channel with weights of its own, then silu. A state holds the last
- * n_kernel - 1 inputs of every channel, the oldest first. */
+/* A causal convolution of every channel with weights of its own, then silu unless it is plain. A
+ * state holds the last n_kernel - 1 inputs of every channel, the oldest first. */
 typedef struct rt_conv {
     uint32_t n_channels, n_kernel;
+    bool plain;
     const float *weight; /* [n_channels][n_kernel], the oldest input's first */
     const float *bias;   /* [n_channels], or NULL */
 } rt_conv;
@@ -165,6 +167,11 @@ typedef struct rt_backend_ops {
     void (*scale_softcap)(rt_backend *backend, rt_off x, float factor, float cap, float limit,
                           size_t n, size_t n_cols);
 
+    /* x to [low, high], which may be infinite */
+    void (*clamp)(rt_backend *backend, rt_off x, float low, float high, size_t n, size_t n_cols);
+    /* x[t] *= factors[t] */
+    void (*scale_rows)(rt_backend *backend, rt_off x, rt_off factors, size_t n, size_t n_cols);
+
     /* ---- products ---- */
     /* The factor of the products that follow; it must not change until the next set_input. */
     void (*set_input)(rt_backend *backend, rt_off x, size_t n, size_t n_cols);
@@ -199,9 +206,11 @@ typedef struct rt_backend_ops {
     void (*attention)(rt_backend *backend, const rt_attention *attention, const rt_kv_layer *kv,
                       const rt_batch *batch, rt_off q, rt_off out);
     /* Convolve channels in place: row t of x is x_stride elements after row t - 1. The layer's
-     * states move as the batch's runs say. */
+     * states move as the batch's runs say.
+     *   before, after  gates that an input and a result are multiplied with, in rows as those of x,
+     *                  or RT_NO_OFF */
     void (*conv)(rt_backend *backend, const rt_conv *conv, const rt_state_layer *state,
-                 const rt_batch *batch, rt_off x, size_t x_stride);
+                 const rt_batch *batch, rt_off x, size_t x_stride, rt_off before, rt_off after);
     /* Scan: u [n_head][head_dim], B and C [n_group][n_state] side by side in a row of x, the heads'
      * dt in a row of dt.
      *   y  [n][n_head * head_dim] */

@@ -47,7 +47,7 @@ void rt_import_add_warning_once(rt_import *import, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /* The value at a dotted path of config.json or, behind it, of the class's defaults; NULL if absent
- * or null. */
+ * or null. `{KIND}` in a path stands for the number of the first layer of that kind. */
 const json_t *rt_config_get(const rt_import *import, const char *path);
 
 /* Warn if a fact that config.json holds twice has another value at the place that does not count.
@@ -160,6 +160,10 @@ gguf_code rt_import_pooling(rt_import *import, const char *hf_class, gguf_error 
 
 /* RoPE scaling: keys and generated tensors. */
 gguf_code rt_import_rope(rt_import *import, gguf_error *err);
+
+/* Warn of fields of config.json that change the computation and that the description has no place
+ * for, once keys and tensors are known. Errors: GGUF_E_UNSUPPORTED another activation. */
+gguf_code rt_import_check_unread(rt_import *import, gguf_error *err);
 
 /* All tensors of the description from the checkpoint. */
 gguf_code rt_import_tensors(rt_import *import, gguf_error *err);

@@ -2,6 +2,7 @@
 #include "runtime/import/import_internal.h"
 
 #include <inttypes.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -42,7 +43,14 @@ static gguf_code read_kinds(rt_import *import, const char *path, const json_t *v
     import->n_layer_kinds = n;
     import->layer_kinds_path = path;
     for (size_t i = 0; i < n && !code; i++) {
-        const char *word = letters ? letters + i : json_string_value(json_array_get(value, i));
+        char digits[24] = "";
+        uint64_t number;
+        const json_t *element = letters ? NULL : json_array_get(value, i);
+        const char *word = letters ? letters + i : json_string_value(element);
+        if (gguf_json_u64(element, &number)) {
+            snprintf(digits, sizeof digits, "%" PRIu64, number);
+            word = digits;
+        }
         code = set_kind(import, path, i, word ? word : "",
                         letters ? 1
                         : word  ? strlen(word)

@@ -13,7 +13,9 @@
  */
 
 static bool is_table(const quant_plan_tensor *t) {
-    return t->tags.role && strcmp(t->tags.role, "token_embd") == 0 && !t->tags.is_output;
+    const char *role = t->tags.role ? t->tags.role : "";
+    return (strcmp(role, "token_embd") == 0 && !t->tags.is_output) ||
+           strcmp(role, "per_layer_token_embd") == 0;
 }
 
 gguf_code rt_fit_weigh(const quant_plan *plan, uint32_t n_layer, rt_fit_weights *out,
@@ -24,13 +26,14 @@ gguf_code rt_fit_weigh(const quant_plan *plan, uint32_t n_layer, rt_fit_weights 
     for (size_t i = 0; i < plan->n_tensors && !code; i++) {
         const quant_plan_tensor *t = &plan->tensors[i];
         uint64_t n_bytes = 0;
+        if (t->tags.is_draft) continue;
         code = gguf_tensor_bytes(t->out.type, t->out.n_dims, t->out.dims, &n_bytes, err);
         if (!code && !gguf_add_u64(out->n_bytes, n_bytes, &out->n_bytes))
             code = gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET, "the weights are too large");
         if (code) break;
         out->n_elems += gguf_tensor_n_elems(&t->out);
         rt_cost_add_weight(&out->cost, &t->out, n_bytes, t->tags.is_output);
-        if (is_table(t)) out->table_bytes = n_bytes;
+        if (is_table(t)) out->table_bytes += n_bytes;
         if (t->tags.layer >= 0 && (uint32_t)t->tags.layer < n_layer)
             out->layer_bytes[t->tags.layer] += n_bytes;
     }

@@ -66,6 +66,12 @@ UNIT_SHADOW_OP(scale_softcap,
                (rt_backend * backend, rt_off x, float factor, float cap, float limit, size_t n,
                 size_t n_cols),
                (cpu, x, factor, cap, limit, n, n_cols))
+UNIT_SHADOW_OP(clamp,
+               (rt_backend * backend, rt_off x, float low, float high, size_t n, size_t n_cols),
+               (cpu, x, low, high, n, n_cols))
+UNIT_SHADOW_OP(scale_rows,
+               (rt_backend * backend, rt_off x, rt_off factors, size_t n, size_t n_cols),
+               (cpu, x, factors, n, n_cols))
 UNIT_SHADOW_OP(set_input, (rt_backend * backend, rt_off x, size_t n, size_t n_cols),
                (cpu, x, n, n_cols))
 UNIT_SHADOW_OP(matmul, (rt_backend * backend, const rt_weight *weight, rt_off out),
@@ -98,8 +104,8 @@ UNIT_SHADOW_OP(attention,
                (cpu, attention, kv, batch, q, out))
 UNIT_SHADOW_OP(conv,
                (rt_backend * backend, const rt_conv *conv, const rt_state_layer *state,
-                const rt_batch *batch, rt_off x, size_t x_stride),
-               (cpu, conv, state, batch, x, x_stride))
+                const rt_batch *batch, rt_off x, size_t x_stride, rt_off before, rt_off after),
+               (cpu, conv, state, batch, x, x_stride, before, after))
 UNIT_SHADOW_OP(mamba2,
                (rt_backend * backend, const rt_mamba2 *mamba2, const rt_state_layer *state,
                 const rt_batch *batch, rt_off x, size_t x_stride, rt_off dt, size_t dt_stride,
@@ -171,6 +177,8 @@ static gguf_code unit_shadow_open(const rt_backend_setup *setup, rt_backend **ou
         .add = unit_shadow_add,
         .combine = unit_shadow_combine,
         .scale_softcap = unit_shadow_scale_softcap,
+        .clamp = unit_shadow_clamp,
+        .scale_rows = unit_shadow_scale_rows,
         .set_input = unit_shadow_set_input,
         .matmul = unit_shadow_matmul,
         .matmul_heads = unit_shadow_matmul_heads,

@@ -122,25 +122,17 @@ static bool ranks(const server *s, api_error *error) {
                     s->name);
 }
 
-/* What the tokenizer puts around a text of its own, twice: <s> query </s></s> document </s>. */
 static bool add_pair(prompts *p, const server *s, const json_t *query, const json_t *document,
                      api_error *error) {
-    rt_ids *ids = &p->ids[p->n++];
+    gguf_error err = {0};
     const json_t *text = json_is_object(document) ? json_object_get(document, "text") : document;
-    int32_t begin = rt_tokenizer_special(s->tok, RT_SPECIAL_BOS);
     if (!json_is_string(text))
         return api_fail(error, "documents", NULL,
                         "'documents' must be texts, or objects with text");
-    if (!prompts_tokenize(s, json_string_value(query), json_string_length(query),
-                          RT_TOKENIZE_ADD_SPECIAL, ids, error))
-        return false;
-    size_t at = ids->n;
-    if (!prompts_tokenize(s, json_string_value(text), json_string_length(text),
-                          RT_TOKENIZE_ADD_SPECIAL, ids, error))
-        return false;
-    int32_t end = at ? ids->data[at - 1] : -1;
-    if (at < ids->n && ids->data[at] == begin && end >= 0) ids->data[at] = end;
-    return true;
+    gguf_code code =
+        rt_tokenize_pair(s->tok, json_string_value(query), json_string_length(query),
+                         json_string_value(text), json_string_length(text), &p->ids[p->n++], &err);
+    return !code || api_fail_engine(error, code, err.message);
 }
 
 static void read_documents(fields *f, const server *s, vectors *v, prompts *texts) {

@@ -62,7 +62,7 @@ void rt_cpu_kv_load(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *
 void rt_cpu_attention(rt_backend *backend, const rt_attention *attention, const rt_kv_layer *kv,
                       const rt_batch *batch, rt_off q, rt_off out);
 void rt_cpu_conv(rt_backend *backend, const rt_conv *conv, const rt_state_layer *state,
-                 const rt_batch *batch, rt_off x, size_t x_stride);
+                 const rt_batch *batch, rt_off x, size_t x_stride, rt_off before, rt_off after);
 void rt_cpu_mamba2(rt_backend *backend, const rt_mamba2 *mamba2, const rt_state_layer *state,
                    const rt_batch *batch, rt_off x, size_t x_stride, rt_off dt, size_t dt_stride,
                    rt_off y);
@@ -85,6 +85,8 @@ void rt_cpu_combine(rt_backend *backend, rt_off x, rt_off weights, uint32_t k, s
                     size_t n_cols, rt_off out);
 void rt_cpu_scale_softcap(rt_backend *backend, rt_off x, float factor, float cap, float limit,
                           size_t n, size_t n_cols);
+void rt_cpu_clamp(rt_backend *backend, rt_off x, float low, float high, size_t n, size_t n_cols);
+void rt_cpu_scale_rows(rt_backend *backend, rt_off x, rt_off factors, size_t n, size_t n_cols);
 void rt_cpu_copy(rt_backend *backend, rt_off x, size_t x_stride, size_t n, size_t n_cols,
                  rt_off out, size_t out_stride);
 void rt_cpu_route(rt_backend *backend, const rt_route_rule *rule, rt_off logits, size_t n,

@@ -127,6 +127,12 @@ static inline v8f sigmoid8(v8f x) {
     return SPLAT(1.0f) / (SPLAT(1.0f) + exp8(-x));
 }
 
+/* One by one: these are few. */
+static inline v8f softplus8(v8f x) {
+    for (int i = 0; i < RT_LANES; i++) x[i] = x[i] > 20 ? x[i] : log1pf(expf(x[i]));
+    return x;
+}
+
 static inline v8f silu8(v8f x) {
     return x / (SPLAT(1.0f) + exp8(-x));
 }
@@ -184,6 +190,8 @@ static inline v8f same8(v8f up) {
 
 ACTIVATE(activate_silu, silu8, same8)
 ACTIVATE(activate_sigmoid, sigmoid8, same8)
+ACTIVATE(activate_softplus, softplus8, same8)
+ACTIVATE(activate_identity, same8, same8)
 ACTIVATE(activate_gelu_tanh, gelu_tanh8, same8)
 ACTIVATE(activate_gelu_erf, gelu_erf8, same8)
 ACTIVATE(activate_relu_squared, relu_squared8, same8)
@@ -193,12 +201,30 @@ static void activate(rt_activation activation, float *gate, const float *up, siz
     static void (*const kinds[])(float *, const float *, size_t) = {
         [RT_ACT_SILU] = activate_silu,
         [RT_ACT_SIGMOID] = activate_sigmoid,
+        [RT_ACT_SOFTPLUS] = activate_softplus,
+        [RT_ACT_IDENTITY] = activate_identity,
         [RT_ACT_GELU_TANH] = activate_gelu_tanh,
         [RT_ACT_GELU_ERF] = activate_gelu_erf,
         [RT_ACT_RELU_SQUARED] = activate_relu_squared,
         [RT_ACT_SWIGLU_CLAMPED] = activate_swiglu_clamped,
     };
     kinds[activation](gate, up, n);
+}
+
+static inline v8f clamp8(v8f x, v8f low, v8f high) {
+    x = select8(x < low, low, x);
+    return select8(x > high, high, x);
+}
+
+static void clamp(float *x, float low, float high, size_t n) {
+    size_t i;
+    for (i = 0; i + RT_LANES <= n; i += RT_LANES)
+        store8(x + i, clamp8(load8(x + i), SPLAT(low), SPLAT(high)));
+    store_part(x + i, clamp8(load_part(x + i, n - i), SPLAT(low), SPLAT(high)), n - i);
+}
+
+static void scale(float *x, float factor, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] *= factor;
 }
 
 static void soft_cap(float *x, float cap, size_t n) {
@@ -212,8 +238,8 @@ static void soft_cap(float *x, float cap, size_t n) {
  */
 
 /* Eight channels (the first n of them) through all tokens of a run. */
-static void conv_part(const rt_conv *conv, uint32_t channel, size_t n, float *state, float *x,
-                      size_t x_stride, size_t n_tokens) {
+static void conv_part(const rt_conv *conv, uint32_t channel, size_t n, float *state,
+                      const rt_conv_rows *rows) {
     uint32_t taps = conv->n_kernel, last = taps - 1;
     v8f weight[RT_MAX_TAPS], seen[RT_MAX_TAPS];
     v8f bias = conv->bias ? load_part(conv->bias + channel, n) : SPLAT(0.0f);
@@ -222,21 +248,25 @@ static void conv_part(const rt_conv *conv, uint32_t channel, size_t n, float *st
         for (size_t i = 0; i < n; i++) weight[j][i] = conv->weight[(channel + i) * taps + j];
     }
     for (uint32_t j = 0; j < last; j++) seen[j] = load_part(state + j * conv->n_channels, n);
-    for (size_t t = 0; t < n_tokens; t++, x += x_stride) {
-        seen[last] = load_part(x, n);
+    for (size_t t = 0, at = channel; t < rows->n; t++, at += rows->stride) {
+        seen[last] = load_part(rows->x + at, n);
+        if (rows->before) seen[last] *= load_part(rows->before + at, n);
         v8f sum = weight[0] * seen[0];
         for (uint32_t j = 1; j < taps; j++) sum += weight[j] * seen[j];
-        store_part(x, silu8(sum + bias), n);
+        sum += bias;
+        if (!conv->plain) sum = silu8(sum);
+        if (rows->after) sum *= load_part(rows->after + at, n);
+        store_part(rows->x + at, sum, n);
         for (uint32_t j = 0; j < last; j++) seen[j] = seen[j + 1];
     }
     for (uint32_t j = 0; j < last; j++) store_part(state + j * conv->n_channels, seen[j], n);
 }
 
-static void conv_channels(const rt_conv *conv, uint32_t first, uint32_t n, float *state, float *x,
-                          size_t x_stride, size_t n_tokens) {
+static void conv_channels(const rt_conv *conv, uint32_t first, uint32_t n, float *state,
+                          const rt_conv_rows *rows) {
     for (uint32_t c = first; c < first + n; c += RT_LANES) {
         size_t left = first + n - c;
-        conv_part(conv, c, left < RT_LANES ? left : RT_LANES, state + c, x + c, x_stride, n_tokens);
+        conv_part(conv, c, left < RT_LANES ? left : RT_LANES, state + c, rows);
     }
 }
 
@@ -572,6 +602,8 @@ const rt_cpu_kernels RT_KERNELS = {
     .norm_layer = norm_layer,
     .add = add,
     .activate = activate,
+    .clamp = clamp,
+    .scale = scale,
     .soft_cap = soft_cap,
     .conv = conv_channels,
     .scan = scan,
