@@ -39,6 +39,7 @@ struct exchange {
     char if_none_match[64], etag[32];
     bool anthropic; /* anthropic-version was sent */
     uint64_t key;   /* who asks */
+    bool counted;   /* in the server's n_of_key */
     exchange_phase phase;
     gguf_dynbuf body;
     bool too_large;

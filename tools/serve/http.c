@@ -190,6 +190,7 @@ static void on_completed(void *ctx, struct MHD_Connection *connection, void **ow
     pthread_mutex_unlock(&x->lock);
     if (request) rt_request_cancel(request);
     metrics_count(x->s->metrics, x);
+    if (x->counted) atomic_fetch_sub(&x->s->n_of_key[x->key], 1);
     atomic_fetch_sub(&x->s->n_open, 1);
     exchange_unref(x);
 }
