@@ -188,6 +188,7 @@ typedef struct rt_arch_key {
     rt_scalar otherwise; /* `default` */
     rt_scalars map;
     double power;
+    bool normal_quantile; /* of numbers: p becomes the p-quantile of the normal distribution */
     const char *is;
     uint32_t size;      /* of counts: zeros follow up to so many */
     rt_key_part *parts; /* `except`; a later one counts before an earlier one */

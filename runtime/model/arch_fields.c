@@ -43,6 +43,7 @@ static const gguf_yaml_field key_fields[] = {
     {"optional", .form = GGUF_YAML_FLAG},
     {"map", .form = GGUF_YAML_VALUES},
     {"power", .form = GGUF_YAML_NUMBER},
+    {"normal_quantile", .form = GGUF_YAML_FLAG},
     {"is", .form = GGUF_YAML_TEXT},
     {"size", .form = GGUF_YAML_COUNT},
     {"except", .form = GGUF_YAML_RECORDS, .fields = key_part_fields, .what = "an exception"},

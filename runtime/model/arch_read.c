@@ -180,6 +180,7 @@ static rt_arch_entry *read_key(reader *r, const gguf_yaml *node) {
     key->map = read_scalars(r, node, "map");
     key->power = 1;
     gguf_yaml_f64(gguf_yaml_get(node, "power"), &key->power);
+    key->normal_quantile = read_switch(node, "normal_quantile");
     key->is = gguf_yaml_text(node, "is", "");
     key->size = read_size(node);
     read_key_parts(r, gguf_yaml_get(node, "except"), key);
@@ -343,6 +344,10 @@ static gguf_code check_kinds(const rt_arch *arch, gguf_error *err) {
         else if (k->n_parts && (k->entry.kinds || k->type != RT_KEY_U32))
             return rt_place_fail(&k->entry.at, err,
                                  "the key '%s' has 'except', but is no plain u32", k->entry.name);
+        else if (k->normal_quantile && k->type != RT_KEY_NUMBERS)
+            return rt_place_fail(&k->entry.at, err,
+                                 "the key '%s' has 'normal_quantile', but is no numbers",
+                                 k->entry.name);
         else if (k->size && k->type != RT_KEY_COUNTS)
             return rt_place_fail(&k->entry.at, err, "the key '%s' has a 'size', but is no counts",
                                  k->entry.name);
