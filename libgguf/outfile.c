@@ -25,16 +25,33 @@ struct gguf_outfile {
 
 /* ---- opening --------------------------------------------------------------------------------- */
 
+static gguf_code fail_space(const char *path, uint64_t n_bytes, uint64_t room, gguf_error *err) {
+    return gguf_fail(err, GGUF_E_NOSPACE, path, GGUF_NO_OFFSET,
+                     "needs %" PRIu64 " bytes, but only %" PRIu64 " are free on the disk", n_bytes,
+                     room);
+}
+
+static uint64_t free_bytes(const struct statvfs *fs) {
+    return (uint64_t)fs->f_bavail * fs->f_frsize;
+}
+
+gguf_code gguf_outfile_check_space(const char *path, uint64_t n_bytes, gguf_error *err) {
+    struct statvfs fs;
+    char *target = gguf_out_resolve(path);
+    if (!target) return gguf_fail_memory_of(err, path);
+    bool known = statvfs(dirname(target), &fs) == 0;
+    free(target);
+    if (!known || free_bytes(&fs) >= n_bytes) return GGUF_OK;
+    return fail_space(path, n_bytes, free_bytes(&fs), err);
+}
+
 static gguf_code reserve(gguf_outfile *f, uint64_t n_bytes, gguf_error *err) {
     struct statvfs fs;
     struct stat st;
     if (n_bytes == 0) return GGUF_OK;
     if (fstatvfs(f->fd, &fs) == 0 && fstat(f->fd, &st) == 0) {
-        uint64_t room = (uint64_t)fs.f_bavail * fs.f_frsize + (uint64_t)st.st_blocks * 512;
-        if (room < n_bytes)
-            return gguf_fail(err, GGUF_E_NOSPACE, f->path, GGUF_NO_OFFSET,
-                             "needs %" PRIu64 " bytes, but only %" PRIu64 " are free on the disk",
-                             n_bytes, room);
+        uint64_t room = free_bytes(&fs) + (uint64_t)st.st_blocks * 512;
+        if (room < n_bytes) return fail_space(f->path, n_bytes, room, err);
     }
     if (ftruncate(f->fd, (off_t)n_bytes) != 0)
         return gguf_out_fail_errno(err, f->part_path, GGUF_NO_OFFSET, "set the size");

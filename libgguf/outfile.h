@@ -32,6 +32,10 @@ bool gguf_is_stdout(const char *path);
  * GGUF_E_IO (its folder is absent or not writable, or there is what no output can replace). */
 gguf_code gguf_outfile_check(const char *path, unsigned how, gguf_error *err);
 
+/* Whether the disk of an output has room for n_bytes more: for what all files of a set take in
+ * together, each being reserved when it is opened. Errors: GGUF_E_NOSPACE. */
+gguf_code gguf_outfile_check_space(const char *path, uint64_t n_bytes, gguf_error *err);
+
 /* Check that an open file beside an output, such as a journal or a temporary, may be written to: a
  * regular file with one name that is no input. Errors: GGUF_E_IO, GGUF_E_USAGE. */
 gguf_code gguf_outfile_check_side(int fd, const char *path, gguf_error *err);

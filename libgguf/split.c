@@ -26,6 +26,11 @@ static void copy_keys(gguf_meta *to, const gguf_meta *from) {
 
 /* ---- one output file from a range of tensors --------------------------------------------- */
 
+typedef struct range {
+    size_t first, n;
+    uint64_t tensor_bytes;
+} range;
+
 typedef struct writer {
     const gguf_file *source;
     unsigned how; /* GGUF_OUT_ flags */
@@ -33,35 +38,52 @@ typedef struct writer {
     const atomic_bool *cancel;
 } writer;
 
-static gguf_code copy_tensors(const writer *w, const gguf_tensor *placed, size_t first, size_t n,
-                              uint64_t header_bytes, gguf_outfile *out, gguf_error *err) {
+/* What comes in front of the tensors, and where each of them lies behind it. */
+typedef struct front {
+    gguf_tensor *placed; /* [n of the range] */
+    uint8_t *header;
+    size_t header_bytes;
+    uint64_t data_bytes;
+} front;
+
+static void front_clear(front *f) {
+    free(f->header);
+    free(f->placed);
+}
+
+static gguf_code front_make(const gguf_file *source, const gguf_meta *meta, const range *r,
+                            front *out, gguf_error *err) {
+    uint32_t alignment = gguf_file_alignment(source);
+    *out = (front){.placed = calloc(r->n + 1, sizeof *out->placed)};
+    if (!out->placed) return gguf_fail_memory(err);
+    for (size_t i = 0; i < r->n; i++) out->placed[i] = *gguf_file_tensor(source, r->first + i);
+    gguf_code code = gguf_layout(out->placed, r->n, alignment, &out->data_bytes, err);
+    return code ? code
+                : gguf_header_encode(meta, out->placed, r->n, alignment, &out->header,
+                                     &out->header_bytes, err);
+}
+
+static gguf_code copy_tensors(const writer *w, const front *f, const range *r, gguf_outfile *out,
+                              gguf_error *err) {
     gguf_code code = GGUF_OK;
-    for (size_t i = 0; i < n && !code; i++) {
-        const gguf_tensor *t = gguf_file_tensor(w->source, first + i);
+    for (size_t i = 0; i < r->n && !code; i++) {
+        const gguf_tensor *t = gguf_file_tensor(w->source, r->first + i);
         code = gguf_outfile_copy(out, gguf_file_fd(w->source, t->shard),
                                  gguf_file_shard_path(w->source, t->shard), t->file_off, t->n_bytes,
-                                 header_bytes + placed[i].data_off, w->cancel, err);
+                                 f->header_bytes + f->placed[i].data_off, w->cancel, err);
     }
     return code;
 }
 
-static gguf_code write_file(const writer *w, const gguf_meta *meta, size_t first, size_t n,
+static gguf_code write_file(const writer *w, const gguf_meta *meta, const range *r,
                             const char *path, gguf_error *err) {
-    uint32_t alignment = gguf_file_alignment(w->source);
-    gguf_tensor *placed = calloc(n + 1, sizeof *placed);
     gguf_outfile *out = NULL;
-    uint8_t *header = NULL;
-    size_t header_bytes = 0;
-    uint64_t data_bytes = 0;
-    if (!placed) return gguf_fail_memory(err);
-    for (size_t i = 0; i < n; i++) placed[i] = *gguf_file_tensor(w->source, first + i);
-    gguf_code code = gguf_layout(placed, n, alignment, &data_bytes, err);
-    if (!code) code = gguf_header_encode(meta, placed, n, alignment, &header, &header_bytes, err);
-    if (!code) code = gguf_outfile_open(path, header_bytes + data_bytes, w->how, &out, err);
-    if (!code) code = gguf_outfile_write(out, header, header_bytes, 0, err);
-    if (!code) code = copy_tensors(w, placed, first, n, header_bytes, out, err);
-    free(header);
-    free(placed);
+    front f;
+    gguf_code code = front_make(w->source, meta, r, &f, err);
+    if (!code) code = gguf_outfile_open(path, f.header_bytes + f.data_bytes, w->how, &out, err);
+    if (!code) code = gguf_outfile_write(out, f.header, f.header_bytes, 0, err);
+    if (!code) code = copy_tensors(w, &f, r, out, err);
+    front_clear(&f);
     if (!code && !w->stage) return gguf_outfile_commit(out, err);
     if (!code)
         gguf_outfile_keep(out);
@@ -76,7 +98,7 @@ gguf_code gguf_merge(const gguf_file *file, const char *path, bool replace,
     gguf_meta *meta = gguf_meta_new();
     if (!meta) return gguf_fail_memory(err);
     copy_keys(meta, gguf_file_meta(file));
-    gguf_code code = write_file(&w, meta, 0, gguf_file_n_tensors(file), path, err);
+    gguf_code code = write_file(&w, meta, &(range){.n = gguf_file_n_tensors(file)}, path, err);
     gguf_meta_free(meta);
     return code;
 }
@@ -138,14 +160,41 @@ static unsigned how_of(const gguf_split_opts *opts) {
     return opts->replace ? GGUF_OUT_REPLACE : 0;
 }
 
+static gguf_code meta_of(const gguf_file *file, uint32_t count, uint32_t no, gguf_meta **out,
+                         gguf_error *err) {
+    return gguf_shard_meta(gguf_file_meta(file), gguf_file_alignment(file),
+                           gguf_file_n_tensors(file), count, no, out, err);
+}
+
 static gguf_code write_shard(const gguf_file *file, const char *path, uint32_t count, uint32_t no,
-                             size_t first, size_t n, const gguf_split_opts *opts, gguf_error *err) {
+                             const range *r, const gguf_split_opts *opts, gguf_error *err) {
     const writer w = {file, how_of(opts), true, opts->cancel};
     gguf_meta *meta = NULL;
-    gguf_code code = gguf_shard_meta(gguf_file_meta(file), gguf_file_alignment(file),
-                                     gguf_file_n_tensors(file), count, no, &meta, err);
-    if (!code) code = write_file(&w, meta, first, n, path, err);
+    gguf_code code = meta_of(file, count, no, &meta, err);
+    if (!code) code = write_file(&w, meta, r, path, err);
     gguf_meta_free(meta);
+    return code;
+}
+
+/* Which tensors go where, and how large the files will be. */
+static gguf_code plan_shards(const gguf_file *file, const gguf_split_opts *opts, uint32_t count,
+                             range *shards, uint64_t *n_bytes, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    size_t first = 0;
+    *n_bytes = 0;
+    for (uint32_t no = 0; no < count && !code; no++) {
+        range *r = &shards[no];
+        gguf_meta *meta = NULL;
+        front f = {0};
+        *r = (range){.first = first};
+        r->n = shard_length(file, first, opts, &r->tensor_bytes);
+        first += r->n;
+        code = meta_of(file, count, no, &meta, err);
+        if (!code) code = front_make(file, meta, r, &f, err);
+        *n_bytes += f.header_bytes + f.data_bytes;
+        front_clear(&f);
+        gguf_meta_free(meta);
+    }
     return code;
 }
 
@@ -181,33 +230,55 @@ static void discard_shards(const char *prefix, uint32_t count, const gguf_split_
 static gguf_code check_names(const char *prefix, uint32_t count, const gguf_split_opts *opts,
                              gguf_error *err) {
     char path[MAX_PATH_BYTES];
-    gguf_code code = gguf_shard_sets_check(prefix, count, opts->replace, err);
+    bool written = !opts->dry_run;
+    gguf_code code = written ? gguf_shard_sets_check(prefix, count, opts->replace, err) : GGUF_OK;
     for (uint32_t no = 0; no < count && !code; no++)
-        code = gguf_shard_name(prefix, count, no, path, sizeof path)
-                   ? gguf_outfile_check(path, how_of(opts), err)
-                   : gguf_fail(err, GGUF_E_USAGE, prefix, GGUF_NO_OFFSET, "the name is too long");
+        if (!gguf_shard_name(prefix, count, no, path, sizeof path))
+            code = gguf_fail(err, GGUF_E_USAGE, prefix, GGUF_NO_OFFSET, "the name is too long");
+        else if (written)
+            code = gguf_outfile_check(path, how_of(opts), err);
     return code;
 }
 
-static gguf_code split(const gguf_file *file, const char *prefix, const gguf_split_opts *opts,
-                       gguf_error *err) {
+static void report(const char *prefix, const range *shards, uint32_t count,
+                   const gguf_split_opts *opts) {
     char path[MAX_PATH_BYTES];
-    uint32_t count = count_shards(file, opts), no = 0, n_committed = 0;
-    gguf_code code = check_counts(gguf_file_n_tensors(file), count, err);
-    if (!code && !opts->dry_run) code = check_names(prefix, count, opts, err);
-    for (size_t first = 0; no < count && !code; no++) {
-        uint64_t n_bytes;
-        size_t n = shard_length(file, first, opts, &n_bytes);
-        if (!gguf_shard_name(prefix, count, no, path, sizeof path))
-            code = gguf_fail(err, GGUF_E_USAGE, prefix, GGUF_NO_OFFSET, "the name is too long");
-        if (!code && !opts->dry_run) code = write_shard(file, path, count, no, first, n, opts, err);
-        if (!code && opts->on_shard) opts->on_shard(opts->ctx, path, n, n_bytes);
-        first += n;
-    }
-    if (opts->dry_run) return code;
+    for (uint32_t no = 0; no < count && opts->on_shard; no++)
+        if (gguf_shard_name(prefix, count, no, path, sizeof path))
+            opts->on_shard(opts->ctx, path, shards[no].n, shards[no].tensor_bytes);
+}
+
+static gguf_code write_shards(const gguf_file *file, const char *prefix, const range *shards,
+                              uint32_t count, const gguf_split_opts *opts, gguf_error *err) {
+    char path[MAX_PATH_BYTES];
+    uint32_t no = 0, n_committed = 0;
+    gguf_code code = GGUF_OK;
+    for (; no < count && !code; no++)
+        if (gguf_shard_name(prefix, count, no, path, sizeof path))
+            code = write_shard(file, path, count, no, &shards[no], opts, err);
     if (!code) code = commit_shards(prefix, count, opts, &n_committed, err);
     if (code) discard_shards(prefix, count, opts, n_committed, no);
     return code ? code : gguf_shard_sets_clean(prefix, count, err);
+}
+
+/* Names and space are checked for all shards before the first byte; what is reported is there. */
+static gguf_code split(const gguf_file *file, const char *prefix, const gguf_split_opts *opts,
+                       gguf_error *err) {
+    uint32_t count = count_shards(file, opts);
+    uint64_t n_bytes = 0;
+    gguf_code code = check_counts(gguf_file_n_tensors(file), count, err);
+    if (code) return code;
+    range *shards = calloc(count, sizeof *shards);
+    if (!shards) return gguf_fail_memory(err);
+    code = check_names(prefix, count, opts, err);
+    if (!code) code = plan_shards(file, opts, count, shards, &n_bytes, err);
+    if (!code && !opts->dry_run) {
+        code = gguf_outfile_check_space(prefix, n_bytes, err);
+        if (!code) code = write_shards(file, prefix, shards, count, opts, err);
+    }
+    if (!code) report(prefix, shards, count, opts);
+    free(shards);
+    return code;
 }
 
 gguf_code gguf_split(const gguf_file *file, const char *path, const gguf_split_opts *opts,

@@ -30,7 +30,7 @@ typedef struct gguf_split_opts {
     uint32_t max_tensors; /* in a shard; 0 = no limit */
     bool replace, dry_run;
     const atomic_bool *cancel; /* may be NULL */
-    /* Called for each shard when it is planned (dry_run) or written; may be NULL. */
+    /* Called for each shard once all are written, or planned (dry_run); may be NULL. */
     void (*on_shard)(void *ctx, const char *path, size_t n_tensors, uint64_t n_bytes);
     void *ctx;
 } gguf_split_opts;

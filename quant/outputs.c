@@ -247,6 +247,14 @@ static gguf_code open_own_journal(quant_outputs *o, gguf_error *err) {
     return code;
 }
 
+/* All files together, before the first is reserved. */
+static gguf_code check_space(const quant_outputs *o, gguf_error *err) {
+    uint64_t n_bytes = 0;
+    for (uint32_t no = 0; no < o->plan->n_shards; no++)
+        n_bytes += o->plan->shards[no].header_bytes + o->plan->shards[no].data_bytes;
+    return gguf_outfile_check_space(o->path, n_bytes, err);
+}
+
 /* The journal comes first when resuming, and last when starting: it vouches for the files. Where
  * part 0 starts afresh, so do all: it removes what others noted before they come. */
 static gguf_code open_all(quant_outputs *o, gguf_error *err) {
@@ -254,6 +262,7 @@ static gguf_code open_all(quant_outputs *o, gguf_error *err) {
     gguf_code code = o->part == 0 ? other_sets(o, SETS_CHECK, err) : GGUF_OK;
     if (!code && o->opts->resume) code = open_own_journal(o, err);
     bool fresh = o->part == 0 && !o->resumed;
+    if (!code && fresh) code = check_space(o, err);
     for (uint32_t no = 0; no < o->plan->n_shards && !code; no++) code = open_shared(o, no, err);
     if (!code && fresh) code = each_other_journal(o, remove_journal, err);
     if (!code && !o->resumed)

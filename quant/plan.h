@@ -16,6 +16,7 @@ typedef struct quant_tags {
     int32_t layer;    /* -1 = not part of a layer */
     bool keep;        /* never quantised: norms, biases, routers, small tables */
     bool pinned;      /* the user chose its type */
+    bool is_draft;    /* of a layer behind the last one, which proposes tokens */
     bool is_output;   /* the output projection, or the embedding that stands in for it */
 } quant_tags;
 

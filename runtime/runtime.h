@@ -62,6 +62,8 @@ typedef struct rt_layer_hparams {
  * and no product of them overflows. */
 typedef struct rt_hparams {
     uint32_t n_vocab, n_ctx_train, n_layer, n_embd;
+    uint32_t n_draft_layer; /* that stand behind the n_layer ones, propose tokens to come, and are
+                               not computed */
     rt_layer_hparams layers[RT_MAX_LAYERS];
     /* The most of any layer. */
     uint32_t n_ff, n_head, n_head_kv, head_dim_k, head_dim_v;
@@ -76,7 +78,8 @@ typedef struct rt_hparams {
     uint32_t qk_nope_head_dim, v_head_dim; /* of a head: dimensions that do not rotate; value */
 
     /* Recurrent layers; n_recurrent 0 = none. */
-    uint32_t n_recurrent;                           /* layers that have a state */
+    uint32_t n_recurrent;                           /* layers that have a state, */
+    rt_mixer recurrent;                             /* all of one kind */
     uint32_t ssm_d_conv;                            /* taps of the causal convolution */
     uint32_t ssm_d_inner;                           /* n_head * head_dim of the state */
     uint32_t ssm_d_state, ssm_dt_rank, ssm_n_group; /* Mamba 2: dt_rank is the number of heads */
@@ -129,6 +132,9 @@ typedef struct rt_hparams {
                                           n_embd for an embedding model */
 } rt_hparams;
 
+/* Whether any layer keeps keys and values of tokens; recurrent layers alone do not. */
+bool rt_hparams_caches(const rt_hparams *hp);
+
 /* On a machine with several memory nodes: pages that this thread touches first, or threads that it
  * starts later, lie on all nodes in turn, if n_threads (0: all usable cores) are more than one node
  * has. Otherwise, and where the process was started with a policy (numactl), nothing changes. Call
@@ -158,7 +164,7 @@ uint64_t rt_model_repacked_bytes(const rt_model *model);
 gguf_file *rt_model_file(const rt_model *model);           /* valid until close */
 const rt_hparams *rt_model_hparams(const rt_model *model); /* valid until close */
 const rt_arch *rt_model_arch(const rt_model *model);       /* valid until close */
-uint64_t rt_model_weights_bytes(const rt_model *model);    /* of all tensors in the file */
+uint64_t rt_model_weights_bytes(const rt_model *model);    /* of all tensors but draft layers' */
 /* Rows are hidden states, not logits. */
 bool rt_model_is_embedder(const rt_model *model);
 

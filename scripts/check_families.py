@@ -24,7 +24,7 @@ from safetensors.numpy import load_file
 # Keys that we write and the other converter does not: what follows from other keys, and facts that it loses.
 OWN_KEYS = {"vocab_size", "attention.key_length", "attention.value_length", "rope.dimension_count", "rope.freq_base",
             "attention.sliding_window", "attention.sliding_window_pattern", "attention.scale", "expert_weights_norm",
-            "pooling_type", "ggufkit.rope_layers", "ggufkit.yarn_truncate", "ggufkit.post_norm_epsilon", "ggufkit.plain_qk_norm", "leading_dense_block_count",
+             "expert_weights_scale", "pooling_type", "ggufkit.rope_layers", "ggufkit.yarn_truncate", "ggufkit.post_norm_epsilon", "ggufkit.plain_qk_norm", "leading_dense_block_count",
             "attention.temperature_scale", "attention.temperature_length"}
 # Provenance and what the tool that chooses types says, not facts of the model.
 ASIDE = ("tokenizer.", "ggufkit.", "general.file_type", "general.sampling.", "GGUF.")
@@ -94,7 +94,7 @@ def logit_difference(build, model, folder, scratch):
     what = next((name for name in ("logits", "hidden", "score") if name in reference), None)
     out = scratch / "logits.safetensors"
     tokens = ",".join(map(str, reference["tokens"].tolist()))
-    failure = run(build / "gguf-run", model, "--tokens", tokens, "--logits", out, "--kv-type", "f32", "--force")
+    failure = run(build / "gguf-run", model, "--tokens", tokens, "--logits", out, "--exact", "--force")
     if failure:
         return failure
     ours = load_file(out)

@@ -80,10 +80,11 @@ typedef struct rt_attention {
     const float *sinks; /* [n_head] scores of a key without a value, or NULL */
 } rt_attention;
 
-/* A causal convolution of every channel with weights of its own, then silu. A state holds the last
- * n_kernel - 1 inputs of every channel, the oldest first. */
+/* A causal convolution of every channel with weights of its own, then silu unless it is plain. A
+ * state holds the last n_kernel - 1 inputs of every channel, the oldest first. */
 typedef struct rt_conv {
     uint32_t n_channels, n_kernel;
+    bool plain;
     const float *weight; /* [n_channels][n_kernel], the oldest input's first */
     const float *bias;   /* [n_channels], or NULL */
 } rt_conv;
@@ -215,9 +216,11 @@ typedef struct rt_backend_ops {
     void (*attention)(rt_backend *backend, const rt_attention *attention, const rt_kv_layer *kv,
                       const rt_batch *batch, rt_off q, rt_off out);
     /* Convolve channels in place: row t of x is x_stride elements after row t - 1. The layer's
-     * states move as the batch's runs say. */
+     * states move as the batch's runs say.
+     *   before, after  gates that an input and a result are multiplied with, in rows as those of x,
+     *                  or RT_NO_OFF */
     void (*conv)(rt_backend *backend, const rt_conv *conv, const rt_state_layer *state,
-                 const rt_batch *batch, rt_off x, size_t x_stride);
+                 const rt_batch *batch, rt_off x, size_t x_stride, rt_off before, rt_off after);
     /* Scan: u [n_head][head_dim], B and C [n_group][n_state] side by side in a row of x, the heads'
      * dt in a row of dt.
      *   y  [n][n_head * head_dim] */

@@ -26,7 +26,7 @@ void rt_block_delta(rt_session *session, uint32_t layer, rt_off in) {
     rt_state_layer state = rt_op_state(session, layer);
     uint32_t width = rt_ssm_conv_dim(hp), inner = hp->ssm_d_inner, dim = hp->ssm_d_state;
     size_t n = session->batch.n;
-    const rt_conv conv = {width, hp->ssm_d_conv, l->ssm_conv1d, l->ssm_conv1d_bias};
+    const rt_conv conv = {width, hp->ssm_d_conv, false, l->ssm_conv1d, l->ssm_conv1d_bias};
     const rt_gated_delta delta = {.n_head = hp->ssm_dt_rank,
                                   .n_head_k = hp->ssm_n_group,
                                   .n_state = dim,
@@ -37,7 +37,8 @@ void rt_block_delta(rt_session *session, uint32_t layer, rt_off in) {
     rt_op_multiply(session, &l->ssm_qkv, at->ssm_in);
     rt_op_multiply(session, &l->ssm_gate, at->ssm_z);
     project_gates(session, l);
-    ops->conv(session->backend, &conv, &state, &session->batch, at->ssm_in, width);
+    ops->conv(session->backend, &conv, &state, &session->batch, at->ssm_in, width, RT_NO_OFF,
+              RT_NO_OFF);
     state.off += rt_ssm_conv_bytes(hp);
     ops->gated_delta(session->backend, &delta, &state, &session->batch, at->ssm_in, width,
                      at->ssm_ba, at->ssm_out);

@@ -10,7 +10,7 @@ void rt_block_mamba2(rt_session *session, uint32_t layer, rt_off in) {
     rt_state_layer state = rt_op_state(session, layer);
     uint32_t width = rt_ssm_in_dim(hp), conv_dim = rt_ssm_conv_dim(hp), inner = hp->ssm_d_inner;
     size_t n = session->batch.n;
-    const rt_conv conv = {conv_dim, hp->ssm_d_conv, l->ssm_conv1d, l->ssm_conv1d_bias};
+    const rt_conv conv = {conv_dim, hp->ssm_d_conv, false, l->ssm_conv1d, l->ssm_conv1d_bias};
     const rt_mamba2 mamba2 = {.n_head = hp->ssm_dt_rank,
                               .head_dim = inner / hp->ssm_dt_rank,
                               .n_group = hp->ssm_n_group,
@@ -21,7 +21,7 @@ void rt_block_mamba2(rt_session *session, uint32_t layer, rt_off in) {
     rt_off x = rt_op_at(at->ssm_in, inner), dt = rt_op_at(x, conv_dim);
     rt_op_input(session, in, n, hp->n_embd);
     rt_op_multiply(session, &l->ssm_in, at->ssm_in);
-    ops->conv(session->backend, &conv, &state, &session->batch, x, width);
+    ops->conv(session->backend, &conv, &state, &session->batch, x, width, RT_NO_OFF, RT_NO_OFF);
     state.off += rt_ssm_conv_bytes(hp);
     ops->mamba2(session->backend, &mamba2, &state, &session->batch, x, width, dt, width,
                 at->ssm_out);

@@ -69,6 +69,9 @@ static void mix(rt_session *session, uint32_t layer, rt_off in) {
     case RT_MIXER_GATED_DELTA:
         rt_block_delta(session, layer, in);
         break;
+    case RT_MIXER_SHORT_CONV:
+        rt_block_shortconv(session, layer, in);
+        break;
     case RT_MIXER_MAMBA2:
         rt_block_mamba2(session, layer, in);
         break;

@@ -283,6 +283,7 @@ static gguf_code import_checkpoint(rt_import *import, const char *path, const rt
         code = open_weights(import, path, opts, err);
         if (!code) code = rt_import_rope(import, err);
         if (!code) code = rt_import_tensors(import, err);
+        if (!code) code = rt_import_check_unread(import, err);
     }
     if (!code) rt_import_describe(import);
     gguf_meta_set_u32(import->plan.meta, "general.quantization_version", 2);

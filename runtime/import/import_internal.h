@@ -161,6 +161,10 @@ gguf_code rt_import_pooling(rt_import *import, const char *hf_class, gguf_error 
 /* RoPE scaling: keys and generated tensors. */
 gguf_code rt_import_rope(rt_import *import, gguf_error *err);
 
+/* Warn of fields of config.json that change the computation and that the description has no place
+ * for, once keys and tensors are known. Errors: GGUF_E_UNSUPPORTED another activation. */
+gguf_code rt_import_check_unread(rt_import *import, gguf_error *err);
+
 /* All tensors of the description from the checkpoint. */
 gguf_code rt_import_tensors(rt_import *import, gguf_error *err);
 typedef gguf_code (*rt_import_visit)(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,

@@ -345,6 +345,18 @@ static gguf_code set_list(const setting *s, const json_t *value, gguf_error *err
     return set_numbers(s, numbers, n, err);
 }
 
+/* The number that was found, or what `then` makes of it. */
+static gguf_code set_number(setting *s, uint64_t number, gguf_error *err) {
+    const rt_scalar *then = &s->key->then;
+    char text[256];
+    if (!then->text) return set_u32(s, number, err);
+    snprintf(text, sizeof text, "%" PRIu64 " %s", number, then->text);
+    rt_scalar whole = *then;
+    whole.text = text;
+    gguf_code code = rt_import_eval(s->import, &whole, 0, &number, err);
+    return code ? code : set_u32(s, number, err);
+}
+
 static gguf_code set_value(setting *s, const json_t *value, gguf_error *err) {
     gguf_meta *meta = s->import->plan.meta;
     uint64_t number = 0;
@@ -369,7 +381,7 @@ static gguf_code set_value(setting *s, const json_t *value, gguf_error *err) {
     case RT_KEY_LENGTH:
         return set_length(s, value, err);
     case RT_KEY_U32:
-        if (one_count(value, &number)) return set_u32(s, number, err);
+        if (one_count(value, &number)) return set_number(s, number, err);
         if (is_per_layer(s, value)) return set_list(s, value, err);
         return fail_number(s->import, s->source, value, "is not a 32-bit number", err);
     case RT_KEY_BOOL:

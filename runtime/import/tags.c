@@ -69,13 +69,18 @@ void rt_tag_model(quant_plan *plan, const char *architecture) {
     uint64_t n_head = arch_number(plan, architecture, "attention.head_count", 1);
     uint64_t n_head_kv = arch_number(plan, architecture, "attention.head_count_kv", n_head);
     uint64_t gqa = n_head_kv ? n_head / n_head_kv : 1;
+    uint64_t n_layers = arch_number(plan, architecture, "block_count", 0);
+    uint64_t n_draft = arch_number(plan, architecture, "nextn_predict_layers", 0);
+    if (n_draft < n_layers) n_layers -= n_draft;
     plan->model = (quant_model_tags){
-        .n_layers = (uint32_t)arch_number(plan, architecture, "block_count", 0),
+        .n_layers = (uint32_t)n_layers,
         .n_experts = (uint32_t)arch_number(plan, architecture, "expert_count", 0),
         .gqa = gqa ? (uint32_t)gqa : 1};
     quant_plan_tensor *output = NULL;
     for (size_t i = 0; i < plan->n_tensors; i++) {
         quant_plan_tensor *t = &plan->tensors[i];
+        t->tags.is_draft = n_draft && t->tags.layer >= (int64_t)n_layers;
+        if (t->tags.is_draft) t->tags.layer = -1;
         if (strcmp(t->out.name.ptr, "output.weight") == 0) output = t;
         if (strcmp(t->out.name.ptr, "token_embd.weight") == 0 && !output) output = t;
     }

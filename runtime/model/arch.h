@@ -27,6 +27,7 @@ typedef enum rt_mixer {
     RT_MIXER_NONE,
     RT_MIXER_ATTENTION,
     RT_MIXER_LATENT,     /* attention over one latent row for all heads */
+    RT_MIXER_SHORT_CONV, /* a gated convolution, whose last inputs are the state */
     RT_MIXER_MAMBA2,     /* a recurrent state, Mamba 2's */
     RT_MIXER_GATED_DELTA /* a recurrent state, that of the gated delta rule */
 } rt_mixer;
@@ -82,7 +83,8 @@ typedef struct rt_arch_compute {
     uint32_t window_rope_base; /* of layers with a window; 0 = that of the others */
     uint32_t scores_by_width_layers; /* with so many layers, scores are divided by
                                         sqrt(n_embd / n_head) */
-    const char *ffn_norm;            /* the tensor that norms the feed-forward block's input */
+    const char *ffn_norm;            /* the tensor that norms the feed-forward block's input, */
+    const char *output_norm;         /* and that of the output's */
     const char *const *needs; /* named parts beyond these, ends with NULL; NULL: there are none */
 } rt_arch_compute;
 
@@ -190,6 +192,7 @@ typedef struct rt_arch_key {
     double power;
     bool normal_quantile; /* of numbers: p becomes the p-quantile of the normal distribution */
     const char *is;
+    rt_scalar then;     /* how an expression goes on behind the number that was found */
     uint32_t size;      /* of counts: zeros follow up to so many */
     rt_key_part *parts; /* `except`; a later one counts before an earlier one */
     size_t n_parts;

@@ -19,6 +19,7 @@ static const flag_name activations[] = {{"silu", RT_ACT_SILU},
                                         {"swiglu_clamped", RT_ACT_SWIGLU_CLAMPED},
                                         {NULL, 0}};
 static const flag_name recurrents[] = {{"none", RT_MIXER_NONE},
+                                       {"short_conv", RT_MIXER_SHORT_CONV},
                                        {"mamba2", RT_MIXER_MAMBA2},
                                        {"gated_delta", RT_MIXER_GATED_DELTA},
                                        {NULL, 0}};
@@ -145,10 +146,13 @@ gguf_code rt_arch_read_compute(rt_arch *arch, const gguf_yaml_doc *doc, gguf_err
     flag_reader r = {
         .doc = doc, .compute = compute, .is_first = !gguf_yaml_get(root, "like"), .err = err};
     if (r.is_first)
-        *c = (rt_arch_compute){
-            .gating = RT_GATING_SOFTMAX, .head_gate = RT_ACT_IDENTITY, .ffn_norm = "ffn_norm"};
+        *c = (rt_arch_compute){.gating = RT_GATING_SOFTMAX,
+                               .head_gate = RT_ACT_IDENTITY,
+                               .ffn_norm = "ffn_norm",
+                               .output_norm = "output_norm"};
     read_flags(&r, c);
     read_numbers(&r, c);
     c->ffn_norm = gguf_yaml_text(compute, "ffn_norm", c->ffn_norm);
+    c->output_norm = gguf_yaml_text(compute, "output_norm", c->output_norm);
     return r.code ? r.code : read_needs(arch, compute, err);
 }

@@ -39,6 +39,7 @@ static const gguf_yaml_field key_fields[] = {
     {"type", .form = GGUF_YAML_TEXT, .needed = true, .words = rt_key_type_names},
     {"from", .form = GGUF_YAML_ANY_TEXTS},
     {"default", .form = GGUF_YAML_TEXT},
+    {"then", .form = GGUF_YAML_TEXT},
     {"scale_by", .form = GGUF_YAML_ANY_TEXTS},
     {"optional", .form = GGUF_YAML_FLAG},
     {"map", .form = GGUF_YAML_VALUES},
@@ -113,6 +114,7 @@ static const gguf_yaml_field compute_fields[] = {
     {"window_rope_base", .form = GGUF_YAML_COUNT},
     {"scores_by_width_layers", .form = GGUF_YAML_COUNT},
     {"ffn_norm", .form = GGUF_YAML_TEXT},
+    {"output_norm", .form = GGUF_YAML_TEXT},
     {"needs", .form = GGUF_YAML_TEXTS},
     {0}};
 

@@ -182,6 +182,7 @@ static rt_arch_entry *read_key(reader *r, const gguf_yaml *node) {
     gguf_yaml_f64(gguf_yaml_get(node, "power"), &key->power);
     key->normal_quantile = read_switch(node, "normal_quantile");
     key->is = gguf_yaml_text(node, "is", "");
+    key->then = scalar_of(r->doc, gguf_yaml_get(node, "then"));
     key->size = read_size(node);
     read_key_parts(r, gguf_yaml_get(node, "except"), key);
     return &key->entry;

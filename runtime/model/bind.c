@@ -201,6 +201,8 @@ static unsigned parts_of_mixer(const rt_hparams *hp, rt_mixer mixer) {
     case RT_MIXER_LATENT:
         return 1u << RT_PART_ATTENTION | 1u << RT_PART_LATENT |
                1u << (hp->q_lora_rank ? RT_PART_LATENT_Q : RT_PART_DIRECT_Q);
+    case RT_MIXER_SHORT_CONV:
+        return 1u << RT_PART_SHORT_CONV;
     case RT_MIXER_MAMBA2:
         return 1u << RT_PART_RECURRENT | 1u << RT_PART_MAMBA2;
     case RT_MIXER_GATED_DELTA:
@@ -249,11 +251,13 @@ static unsigned parts_of(const binder *b, uint32_t layer, const char *prefix) {
            parts_of_ffn(b, layer, prefix);
 }
 
-/* The name under which the file has a norm: the feed-forward block's may go by another one. */
+/* The name under which the file has a norm: two of them may go by that of another one. */
 static const char *scale_name(const binder *b, const rt_slot *s) {
-    const char *ffn_norm = rt_arch_compute_of(b->model->arch)->ffn_norm;
-    if (strcmp(s->name, "ffn_norm") == 0) return ffn_norm;
-    return strcmp(s->name, ffn_norm) == 0 ? NULL : s->name;
+    const rt_arch_compute *c = rt_arch_compute_of(b->model->arch);
+    if (strcmp(s->name, "ffn_norm") == 0) return c->ffn_norm;
+    if (strcmp(s->name, "output_norm") == 0) return c->output_norm;
+    bool taken = strcmp(s->name, c->ffn_norm) == 0 || strcmp(s->name, c->output_norm) == 0;
+    return taken ? NULL : s->name;
 }
 
 /* The slots of one record. A weight that is bound already is part of a fused tensor. */
@@ -393,12 +397,23 @@ static gguf_code bind_all(binder *b) {
 /* ---- the whole ----------------------------------------------------------------------------------
  */
 
+bool rt_tensor_is_draft(const rt_hparams *hp, gguf_str name) {
+    char text[GGUF_MAX_TENSOR_NAME + 1];
+    uint32_t layer;
+    if (!hp->n_draft_layer || name.len >= sizeof text) return false;
+    memcpy(text, name.ptr, name.len);
+    text[name.len] = '\0';
+    return sscanf(text, "blk.%" SCNu32 ".", &layer) == 1 && layer >= hp->n_layer &&
+           layer - hp->n_layer < hp->n_draft_layer;
+}
+
 /* Every tensor must be used: one that is not would mean another computation. */
 static gguf_code check_all_used(const binder *b) {
     const gguf_file *file = b->model->file;
     const gguf_tensor *unused = NULL;
     for (size_t i = 0; i < gguf_file_n_tensors(file) && !unused; i++)
-        if (!b->used[i]) unused = gguf_file_tensor(file, i);
+        if (!b->used[i] && !rt_tensor_is_draft(&b->model->hparams, gguf_file_tensor(file, i)->name))
+            unused = gguf_file_tensor(file, i);
     if (!unused) return GGUF_OK;
     return gguf_fail(b->err, GGUF_E_UNSUPPORTED, gguf_file_path(file), (int64_t)unused->file_off,
                      "tensor '%.*s' has no use in the architecture '%s' as the keys describe it",
@@ -416,7 +431,7 @@ static gguf_code check_norms(const binder *b) {
     const rt_arch_compute *compute = rt_arch_compute_of(model->arch);
     char prefix[32];
     if (!compute->hidden_output && !model->output_norm.n_cols)
-        return fail_missing(b, "", "output_norm");
+        return fail_missing(b, "", compute->output_norm);
     for (uint32_t i = 0; i < model->hparams.n_layer; i++) {
         const rt_layer *l = &model->layers[i];
         snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);

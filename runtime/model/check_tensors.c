@@ -276,7 +276,7 @@ static void check_token_types(const checker *k) {
 /* k: all but what the description gives. */
 static gguf_code check_model(checker *k, gguf_error *err) {
     gguf_str name, type;
-    uint64_t n_layers;
+    uint64_t n_layers, n_draft = 0;
     bool is_model =
         !gguf_kv_str(gguf_meta_find(k->meta, "general.type"), &type) || gguf_str_eq(type, "model");
     if (!is_model || !gguf_kv_str(gguf_meta_find(k->meta, "general.architecture"), &name))
@@ -287,8 +287,10 @@ static gguf_code check_model(checker *k, gguf_error *err) {
     if (code == GGUF_E_NOMEM) return gguf_fail(err, code, NULL, GGUF_NO_OFFSET, "out of memory");
     if (code) return GGUF_OK;
     k->arch = arch;
-    if (gguf_kv_u64(find_key(k, "block_count"), &n_layers) && n_layers <= MAX_LAYERS)
-        check_all(k, n_layers);
+    gguf_kv_u64(find_key(k, "nextn_predict_layers"), &n_draft);
+    if (gguf_kv_u64(find_key(k, "block_count"), &n_layers) && n_layers <= MAX_LAYERS &&
+        n_draft < n_layers)
+        check_all(k, n_layers - n_draft);
     check_token_types(k);
     rt_arch_close(arch);
     return GGUF_OK;

@@ -29,6 +29,10 @@ static bool round_up(uint64_t left, uint64_t unit, uint64_t *out) {
 
 static bool combine(const char *op, uint64_t left, uint64_t right, uint64_t *out) {
     if (strcmp(op, "up") == 0) return round_up(left, right, out);
+    if (strcmp(op, "//") == 0 && right) {
+        *out = left / right;
+        return true;
+    }
     if (op[0] == '\0' || op[1] != '\0') return false;
     if (*op == '*') return !__builtin_mul_overflow(left, right, out);
     if (*op == '+') return !__builtin_add_overflow(left, right, out);

@@ -21,7 +21,8 @@ typedef struct rt_expression_failure {
 } rt_expression_failure;
 
 /* The value of OPERAND {operator OPERAND}, left to right without precedence. An operand is a number
- * or a name; operators are * / + - and `up`, which goes up to the next multiple.
+ * or a name; operators are * / + -, // for the whole part of a quotient, and `up`, which goes up to
+ * the next multiple.
  *   why  may be NULL */
 rt_expression_result rt_expression_eval(const char *text, rt_lookup lookup, void *ctx,
                                         uint64_t *out, rt_expression_failure *why);

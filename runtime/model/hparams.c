@@ -150,10 +150,12 @@ static rt_layers read_layers(key_reader *r, const char *name, uint32_t n_layer, 
  */
 
 uint32_t rt_ssm_conv_dim(const rt_hparams *hp) {
+    if (hp->recurrent == RT_MIXER_SHORT_CONV) return hp->n_embd;
     return hp->ssm_d_inner + 2 * hp->ssm_n_group * hp->ssm_d_state;
 }
 
 uint32_t rt_ssm_in_dim(const rt_hparams *hp) {
+    if (hp->recurrent == RT_MIXER_SHORT_CONV) return 3 * hp->n_embd;
     return hp->ssm_d_inner + rt_ssm_conv_dim(hp) + hp->ssm_dt_rank;
 }
 
@@ -172,6 +174,8 @@ uint64_t rt_ssm_matrix_bytes(const rt_hparams *hp) {
 
 static void read_sizes(key_reader *r, rt_hparams *hp) {
     hp->n_layer = read_count(r, "block_count", NEEDED, 1, RT_MAX_LAYERS);
+    hp->n_draft_layer = read_count(r, "nextn_predict_layers", 0, 0, hp->n_layer - 1);
+    hp->n_layer -= hp->n_draft_layer;
     hp->n_ctx_train = read_count(r, "context_length", NEEDED, 1, RT_MAX_CONTEXT);
     hp->n_embd = read_count(r, "embedding_length", NEEDED, 1, RT_MAX_WIDTH);
     /* Only where layers differ may one be without a feed-forward block. */
@@ -308,6 +312,12 @@ static void read_recurrent(key_reader *r, rt_hparams *hp) {
     hp->gated_queries = r->compute->gated_queries;
     hp->gated_heads = r->compute->gated_heads;
     if (hp->n_recurrent == 0) return;
+    hp->recurrent = r->compute->recurrent;
+    if (hp->recurrent == RT_MIXER_SHORT_CONV) {
+        hp->ssm_d_conv = read_count(r, "shortconv.l_cache", NEEDED, 2, RT_MAX_KERNEL);
+        hp->ssm_d_inner = hp->n_embd;
+        return;
+    }
     hp->ssm_d_conv = read_count(r, "ssm.conv_kernel", NEEDED, 2, RT_MAX_KERNEL);
     hp->ssm_d_inner = read_count(r, "ssm.inner_size", NEEDED, 1, RT_MAX_WIDTH);
     hp->ssm_d_state = read_count(r, "ssm.state_size", NEEDED, 1, RT_MAX_STATE);
@@ -578,4 +588,10 @@ gguf_code rt_hparams_of_plan(const quant_plan *plan, const char *architecture, c
     if (!code) code = rt_hparams_read(&facts, arch, hp, err);
     rt_arch_close(arch);
     return code;
+}
+
+bool rt_hparams_caches(const rt_hparams *hp) {
+    for (uint32_t i = 0; i < hp->n_layer; i++)
+        if (hp->layers[i].n_head_kv) return true;
+    return false;
 }

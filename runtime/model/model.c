@@ -73,8 +73,10 @@ const rt_arch *rt_model_arch(const rt_model *model) {
 
 uint64_t rt_model_weights_bytes(const rt_model *model) {
     uint64_t n_bytes = 0;
-    for (size_t i = 0; i < gguf_file_n_tensors(model->file); i++)
-        n_bytes += gguf_file_tensor(model->file, i)->n_bytes;
+    for (size_t i = 0; i < gguf_file_n_tensors(model->file); i++) {
+        const gguf_tensor *t = gguf_file_tensor(model->file, i);
+        if (!rt_tensor_is_draft(&model->hparams, t->name)) n_bytes += t->n_bytes;
+    }
     return n_bytes;
 }
 

@@ -38,7 +38,7 @@ typedef struct rt_layer {
         v_b; /* a matrix per head: [kv_lora_rank][qk_nope_head_dim], [v_head_dim][kv_lora_rank] */
 
     /* Recurrent layers. */
-    rt_weight ssm_in, ssm_out;
+    rt_weight ssm_in, ssm_out;                                /* also of a short convolution */
     rt_weight ssm_qkv, ssm_gate, ssm_ba, ssm_beta, ssm_alpha; /* of the gated delta rule */
     const float *ssm_conv1d, *ssm_conv1d_bias; /* [conv_dim][d_conv]; [conv_dim], or NULL */
     const float *ssm_a, *ssm_d, *ssm_dt_bias;  /* [dt_rank] */
@@ -108,13 +108,17 @@ typedef struct rt_model_facts {
 
 rt_model_facts rt_facts_of_file(const gguf_file *file);
 
+/* Whether a tensor belongs to a layer that proposes tokens and is not computed. */
+bool rt_tensor_is_draft(const rt_hparams *hp, gguf_str name);
+
 static inline bool rt_mixer_has_state(rt_mixer mixer) {
-    return mixer == RT_MIXER_MAMBA2 || mixer == RT_MIXER_GATED_DELTA;
+    return mixer >= RT_MIXER_SHORT_CONV;
 }
 /* Give all layers the same numbers: those of the whole model. */
 void rt_hparams_same_layers(rt_hparams *hp);
-/* Of Mamba 2: width of the convolution, and of what the input projection makes: [z | u B C | dt].
- * Bytes of a layer's state in one sequence: the convolution's last inputs, the heads' matrices. */
+/* Width of the convolution, and of what the input projection makes: [z | u B C | dt] of Mamba 2,
+ * [B | C | u] of a short convolution. Bytes of a layer's state in one sequence: the convolution's
+ * last inputs, the heads' matrices. */
 uint32_t rt_ssm_conv_dim(const rt_hparams *hp);
 uint32_t rt_ssm_in_dim(const rt_hparams *hp);
 uint64_t rt_ssm_conv_bytes(const rt_hparams *hp);

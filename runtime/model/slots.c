@@ -62,6 +62,10 @@ static const rt_slot layer_matrices[] = {
      RT_NEEDED},
     {"attn_output", LAYER(attn_output), RT_DIM_ONE, RT_DIM_EMBD, RT_DIM_HEADS_V, RT_PART_ATTENTION,
      RT_NEEDED},
+    {"shortconv.in_proj", LAYER(ssm_in), RT_DIM_ONE, RT_DIM_SSM_IN, RT_DIM_EMBD, RT_PART_SHORT_CONV,
+     RT_NEEDED},
+    {"shortconv.out_proj", LAYER(ssm_out), RT_DIM_ONE, RT_DIM_EMBD, RT_DIM_SSM_INNER,
+     RT_PART_SHORT_CONV, RT_NEEDED},
     {"ssm_in", LAYER(ssm_in), RT_DIM_ONE, RT_DIM_SSM_IN, RT_DIM_EMBD, RT_PART_MAMBA2, RT_NEEDED},
     {"attn_qkv", LAYER(ssm_qkv), RT_DIM_ONE, RT_DIM_SSM_CONV, RT_DIM_EMBD, RT_PART_DELTA,
      RT_NEEDED},
@@ -159,6 +163,10 @@ static const rt_slot layer_vectors[] = {
      RT_OPTIONAL},
     {"ssm_conv1d.weight", LAYER(ssm_conv1d), RT_DIM_ONE, RT_DIM_SSM_CONV, RT_DIM_SSM_TAPS,
      RT_PART_RECURRENT, RT_NEEDED},
+    {"shortconv.conv.weight", LAYER(ssm_conv1d), RT_DIM_ONE, RT_DIM_SSM_CONV, RT_DIM_SSM_TAPS,
+     RT_PART_SHORT_CONV, RT_NEEDED},
+    {"shortconv.conv.bias", LAYER(ssm_conv1d_bias), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_SSM_CONV,
+     RT_PART_SHORT_CONV, RT_OPTIONAL},
     {"ssm_conv1d.bias", LAYER(ssm_conv1d_bias), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_SSM_CONV,
      RT_PART_RECURRENT, RT_OPTIONAL},
     {"ssm_a", LAYER(ssm_a), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_SSM_HEADS, RT_PART_DELTA, RT_NEEDED},
@@ -185,7 +193,6 @@ uint32_t rt_dim_size(const rt_hparams *hp, uint32_t layer, rt_dim which) {
     const rt_layer_hparams *l = &hp->layers[layer];
     uint32_t v_head_dim = hp->kv_lora_rank ? hp->v_head_dim : l->head_dim_v;
     uint32_t head_dim_q = hp->kv_lora_rank ? hp->qk_nope_head_dim + hp->n_rot : l->head_dim_k;
-    uint32_t group_states = hp->ssm_n_group * hp->ssm_d_state;
     const uint32_t sizes[] = {
         [RT_DIM_ONE] = 1,
         [RT_DIM_EMBD] = hp->n_embd,
@@ -217,8 +224,8 @@ uint32_t rt_dim_size(const rt_hparams *hp, uint32_t layer, rt_dim which) {
         [RT_DIM_FF_EXPERT] = hp->n_ff_expert,
         [RT_DIM_EXPERT_IN] = hp->n_expert_in,
         [RT_DIM_FF_SHARED] = hp->n_ff_shared,
-        [RT_DIM_SSM_IN] = 2 * hp->ssm_d_inner + 2 * group_states + hp->ssm_dt_rank,
-        [RT_DIM_SSM_CONV] = hp->ssm_d_inner + 2 * group_states,
+        [RT_DIM_SSM_IN] = rt_ssm_in_dim(hp),
+        [RT_DIM_SSM_CONV] = rt_ssm_conv_dim(hp),
         [RT_DIM_SSM_TAPS] = hp->ssm_d_conv,
         [RT_DIM_SSM_INNER] = hp->ssm_d_inner,
         [RT_DIM_SSM_STATE] = hp->ssm_d_state,

@@ -59,6 +59,7 @@ typedef enum rt_part {
     RT_PART_LATENT_Q,
     RT_PART_DIRECT_Q,
     RT_PART_RECURRENT, /* of any kind */
+    RT_PART_SHORT_CONV,
     RT_PART_MAMBA2,
     RT_PART_DELTA,
     RT_PART_STREAMS,  /* several streams */

@@ -26,6 +26,7 @@ gguf_code rt_fit_weigh(const quant_plan *plan, uint32_t n_layer, rt_fit_weights 
     for (size_t i = 0; i < plan->n_tensors && !code; i++) {
         const quant_plan_tensor *t = &plan->tensors[i];
         uint64_t n_bytes = 0;
+        if (t->tags.is_draft) continue;
         code = gguf_tensor_bytes(t->out.type, t->out.n_dims, t->out.dims, &n_bytes, err);
         if (!code && !gguf_add_u64(out->n_bytes, n_bytes, &out->n_bytes))
             code = gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET, "the weights are too large");

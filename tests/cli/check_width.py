@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""No line of help, of the speed table, of compare and of diff is wider than a terminal of 80 columns.
+"""No line of help, of tables and lists is wider than a terminal of 80 columns.
 usage: check_width.py BUILD DATA"""
 import fcntl
 import json
@@ -61,6 +61,11 @@ def main():
         check(["gguf-inspect", "diff", long_name, "b.gguf", "--values"], "SNR")
         check(["gguf-inspect", "diff", long_name, "b.gguf", "--values"], "SNR", {"PAGER": "cat -u"})
         check(["gguf-bench", long_name, "-p", "0", "-n", "0", "--pg", "8,2", "-d", "16", "-r", "2", "-q"], "TTFT s")
+        check(["gguf-bench", "fit", long_name], "best")
+        check(["gguf-bench", "fit", long_name, "--vram", "1G", "--explain"], "room")
+        check(["gguf-inspect", long_name], "by part")
+        check(["gguf-inspect", "tensors", long_name], "F32")
+        check(["gguf-quantize", long_name, "x.gguf", "Q4_0", "--dry-run"], "bits per weight")
         record = {"model_filename": long_name, "n_prompt": 512, "samples_ts": [101.5, 99.25, 100]}
         for name in ("a.json", "b.json"):
             with open(name, "w", encoding="utf-8") as out:

@@ -20,7 +20,8 @@ static const char *const fixtures[] = {
     "fp8_e5m2", "deepseek_wide", "gemma2_wide", "llama_lora", "deepseek_int4",
     /* families that differ from those above in some kind of arithmetic, or in how config says it */
     "gemma", "granite_hybrid", "qwen3_vl", "hunyuan_dense", "falcon_new", "nemotron_h_latent",
-    "cohere2_moe", "ministral3", "roberta", "olmo", "gemma4", "gemma4_moe", "step3p5", "llama4"};
+    "cohere2_moe", "ministral3", "roberta", "olmo", "gemma4", "gemma4_moe", "step3p5", "llama4",
+    "lfm2"};
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 
 /* Keys of ours, behind the architecture's name, that the other converter does not write. */

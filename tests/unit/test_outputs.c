@@ -48,6 +48,41 @@ static void write_model(const char *path) {
     gguf_meta_free(meta);
 }
 
+static void count_shard(void *ctx, const char *path, size_t n_tensors, uint64_t n_bytes) {
+    (void)path, (void)n_tensors, (void)n_bytes;
+    ++*(size_t *)ctx;
+}
+
+START_TEST(shards_are_reported_once_all_are_there) {
+    const char *path = unit_temp("model.gguf"), *prefix = unit_temp("part");
+    size_t n_reported = 0;
+    atomic_bool cancel = true;
+    gguf_error err = {0};
+    gguf_file *file;
+    gguf_split_opts opts = {
+        .max_tensors = N_FILES / 3, .cancel = &cancel, .on_shard = count_shard, .ctx = &n_reported};
+    write_model(path);
+    unit_ok(gguf_file_open(path, GGUF_OPEN_DEFAULT, &file, &err), err);
+    ck_assert_int_eq(gguf_split(file, prefix, &opts, &err), GGUF_E_CANCELLED);
+    ck_assert_uint_eq(n_reported, 0);
+    opts.cancel = NULL;
+    err = (gguf_error){0};
+    unit_ok(gguf_split(file, prefix, &opts, &err), err);
+    ck_assert_uint_ge(n_reported, 3);
+    gguf_file_close(file);
+}
+END_TEST
+
+START_TEST(more_than_the_disk_has) {
+    const char *path = unit_temp("large.gguf");
+    gguf_error err = {0};
+    ck_assert_int_eq(gguf_outfile_check_space(path, UINT64_MAX / 2, &err), GGUF_E_NOSPACE);
+    ck_assert_ptr_nonnull(strstr(err.message, "are free on the disk"));
+    err = (gguf_error){0};
+    unit_ok(gguf_outfile_check_space(path, 1, &err), err);
+}
+END_TEST
+
 START_TEST(more_shards_than_descriptors) {
     const char *path = unit_temp("many.gguf"), *back = unit_temp("back.gguf");
     char shard[600], prefix[600];
@@ -225,6 +260,8 @@ int main(void) {
     TCase *tc = tcase_create("outputs");
     tcase_set_timeout(tc, 300);
     tcase_add_test(tc, a_parked_output_is_written_and_committed);
+    tcase_add_test(tc, shards_are_reported_once_all_are_there);
+    tcase_add_test(tc, more_than_the_disk_has);
     tcase_add_test(tc, more_shards_than_descriptors);
     tcase_add_test(tc, more_checkpoint_files_than_descriptors);
     tcase_add_test(tc, inputs_are_not_replaced);

@@ -82,6 +82,7 @@ static const struct {
     {"models/gemma4_moe", true},
     {"models/step3p5", true},
     {"models/llama4", true},
+    {"models/lfm2", true},
 };
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 

@@ -1,5 +1,6 @@
 /* Opening models: numbers out of range, tensors that are missing, wrong or not used; and what keys
  * mean, such as the sliding window. */
+#include "runtime/sizing/footprint.h"
 #include "unit_model.h"
 
 /* ---- variants of a file -------------------------------------------------------------------------
@@ -262,6 +263,32 @@ START_TEST(numbers_of_a_model) {
 }
 END_TEST
 
+EDIT(last_is_draft, gguf_meta_set_u32(meta, "llama.nextn_predict_layers", 1))
+EDIT(all_are_draft, gguf_meta_set_u32(meta, "llama.nextn_predict_layers", 3))
+
+/* Tensors of a layer that proposes tokens may be there, and be called anything. */
+START_TEST(draft_layers_are_left_aside) {
+    const change renamed = {
+        last_is_draft, "blk.2.attn_q.weight", "blk.2.nextn.eh_proj.weight", 0, 0, false};
+    gguf_error err = {0};
+    rt_model *model, *whole = unit_model("models/mistral", GGUF_TYPE_F32);
+    rt_footprint footprint, all;
+    rt_session_opts opts = rt_session_defaults();
+    unit_ok(open_variant("models/mistral", &renamed, &model, &err), err);
+    ck_assert_uint_eq(rt_model_hparams(model)->n_layer, 2);
+    ck_assert_uint_eq(rt_model_hparams(model)->n_draft_layer, 1);
+    ck_assert_uint_lt(rt_model_weights_bytes(model), rt_model_weights_bytes(whole));
+    unit_ok(rt_footprint_of_model(model, &opts, true, &footprint, &err), err);
+    unit_ok(rt_footprint_of_model(whole, &opts, true, &all, &err), err);
+    ck_assert_uint_eq(footprint.kv_bytes * 3, all.kv_bytes * 2);
+    rt_model_close(model);
+    rt_model_close(whole);
+    const change none_left = {.edit = all_are_draft};
+    unit_fails(open_variant("models/mistral", &none_left, &model, &err), GGUF_E_LIMIT,
+               "'llama.nextn_predict_layers' is outside 0 to 2", err);
+}
+END_TEST
+
 /* ---- descriptions -------------------------------------------------------------------------------
  */
 
@@ -357,6 +384,7 @@ int main(void) {
                         (int)(sizeof broken_experts / sizeof broken_experts[0]));
     tcase_add_test(tc, zero_rope_factors);
     tcase_add_test(tc, numbers_of_a_model);
+    tcase_add_test(tc, draft_layers_are_left_aside);
     tcase_add_test(tc, flags_of_a_description);
     tcase_add_test(tc, bad_flags_are_refused);
     tcase_add_test(tc, listed_architectures_open);

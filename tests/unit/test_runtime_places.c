@@ -15,6 +15,7 @@ static const char *const families[] = {
     "models/qwen3_5",    "models/granite_hybrid", "models/nemotron_h_latent",
     "models/ministral3", "models/hunyuan_dense",  "models/gemma4",
     "models/gemma4_moe", "models/step3p5",        "models/llama4",
+    "models/lfm2",
 };
 
 static rt_session_opts split_opts(const rt_model *model, uint32_t n_device_layers) {

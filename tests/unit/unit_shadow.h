@@ -112,8 +112,8 @@ UNIT_SHADOW_OP(attention,
                (cpu, attention, kv, batch, q, out))
 UNIT_SHADOW_OP(conv,
                (rt_backend * backend, const rt_conv *conv, const rt_state_layer *state,
-                const rt_batch *batch, rt_off x, size_t x_stride),
-               (cpu, conv, state, batch, x, x_stride))
+                const rt_batch *batch, rt_off x, size_t x_stride, rt_off before, rt_off after),
+               (cpu, conv, state, batch, x, x_stride, before, after))
 UNIT_SHADOW_OP(mamba2,
                (rt_backend * backend, const rt_mamba2 *mamba2, const rt_state_layer *state,
                 const rt_batch *batch, rt_off x, size_t x_stride, rt_off dt, size_t dt_stride,

@@ -1,5 +1,6 @@
 /* What gguf-bench fit prints: a table, the account of one device, JSON. */
 #include "tools/bench/run_fit.h"
+#include "tools/common/columns.h"
 
 #include <inttypes.h>
 #include <math.h>
@@ -141,25 +142,68 @@ static const char *rate_text(double rate, char *out, size_t room) {
     return out;
 }
 
+/* GiB or MiB in at most 7 characters. */
+static const char *short_size(uint64_t bytes, char *out, size_t room) {
+    double gib = (double)bytes / (1 << 30), n = gib < 1 ? gib * 1024 : gib;
+    snprintf(out, room, n < 10 ? "%.1f %s" : "%.0f %s", n, gib < 1 ? "MiB" : "GiB");
+    return out;
+}
+
+/* Where a terminal has no room for the usual widths, sizes are rounded. */
+#define WIDE_TABLE 106
+static bool is_narrow(void) {
+    unsigned columns = tool_columns();
+    return columns && columns < WIDE_TABLE;
+}
+
+/* The name first; in the narrow table of devices it is cut, and the layers have no place. */
+static void print_cells(int width, const char *const cells[8], const char *last) {
+    enum { LAYERS = 4, NARROW_NAME = 27 };
+    static const int wide[] = {10, 10, 5, 9, 8, 8, 8}, narrow[] = {7, 7, 4, 7, 7, 6, 7};
+    bool tight = is_narrow() && width > NARROW_NAME;
+    const int *widths = is_narrow() ? narrow : wide;
+    int name = (int)tool_width(cells[0]);
+    if (tight && name > NARROW_NAME)
+        printf("%.*s...", NARROW_NAME - 3, cells[0]);
+    else
+        printf("%-*s", tight ? NARROW_NAME : width, cells[0]);
+    for (int i = 0; i < 7; i++)
+        if (!tight || i != LAYERS) printf(" %*s", widths[i], cells[i + 1]);
+    printf("%s%s\n", !*last ? "" : is_narrow() ? " " : "  ", last);
+}
+
 static void print_row(const char *name, int width, const char *first, const rt_fit *fit,
                       uint32_t n_layers, const char *last) {
-    char needed[32], layers[32], tg[32], pp[32];
+    char needed[32], layers[32], tg[32], pp[32], max_ctx[32];
+    uint64_t total = fit->footprint.total_bytes;
     snprintf(layers, sizeof layers, "%" PRIu32 "/%" PRIu32, fit->device_layers, n_layers);
-    printf("%-*s %10s %10s %5s %9" PRIu32 " %8s %8s %8s%s%s\n", width, name, first,
-           tool_size_text(fit->footprint.total_bytes, needed, sizeof needed),
-           fit->fits ? "yes" : "no", fit->max_ctx, layers, rate_text(fit->tg_per_s, tg, sizeof tg),
-           rate_text(fit->pp_per_s, pp, sizeof pp), *last ? "  " : "", last);
+    snprintf(max_ctx, sizeof max_ctx, "%" PRIu32, fit->max_ctx);
+    if (is_narrow())
+        short_size(total, needed, sizeof needed);
+    else
+        tool_size_text(total, needed, sizeof needed);
+    print_cells(width,
+                (const char *const[]){name, first, needed, fit->fits ? "yes" : "no", max_ctx,
+                                      layers, rate_text(fit->tg_per_s, tg, sizeof tg),
+                                      rate_text(fit->pp_per_s, pp, sizeof pp)},
+                last);
 }
 
 static void print_devices(const fit_report *r) {
-    printf("%-30s %10s %10s %5s %9s %8s %8s %8s  %s\n", "device", "memory", "needed", "fits",
-           "max ctx", "layers", "tg t/s", "pp t/s", "best type");
+    print_cells(30,
+                (const char *const[]){"device", "memory", "needed", "fits", "max ctx", "layers",
+                                      "tg t/s", "pp t/s"},
+                is_narrow() ? "best" : "best type");
     for (size_t i = 0; i < r->n; i++) {
         const fit_row *row = &r->rows[i];
         char memory[32];
-        print_row(row->device->name, 30,
-                  tool_size_text(row->device->memory_bytes, memory, sizeof memory), &row->fit,
-                  r->model->model.hp.n_layer, row->best ? row->best : "-");
+        uint64_t bytes = row->device->memory_bytes;
+        if (is_narrow())
+            short_size(bytes, memory, sizeof memory);
+        else
+            tool_size_text(bytes, memory, sizeof memory);
+        print_row(row->device->name, 30, memory, &row->fit, r->model->model.hp.n_layer,
+                  row->best ? row->best : "-");
     }
 }
 
@@ -179,8 +223,11 @@ static void print_best(const fit_report *r, const fit_row *row) {
 }
 
 static void print_types(const fit_report *r, const fit_row *row) {
-    printf("\n%-10s %10s %10s %5s %9s %8s %8s %8s\n", "type", "bits", "needed", "fits", "max ctx",
-           "layers", "tg t/s", "pp t/s");
+    printf("\n");
+    print_cells(10,
+                (const char *const[]){"type", "bits", "needed", "fits", "max ctx", "layers",
+                                      "tg t/s", "pp t/s"},
+                "");
     for (size_t i = 0; i < r->model->n_types; i++) {
         const fit_type *type = &r->model->types[i];
         char bits[32];
@@ -195,7 +242,9 @@ static void print_types(const fit_report *r, const fit_row *row) {
 
 static void print_size(const char *name, uint64_t bytes, const char *why) {
     char size[32];
-    printf("  %-10s %10s  %s\n", name, tool_size_text(bytes, size, sizeof size), why);
+    printf("  %-10s %10s  ", name, tool_size_text(bytes, size, sizeof size));
+    tool_print_words(stdout, why, 25, 25, tool_columns());
+    printf("\n");
 }
 
 static void print_caches(const fit_report *r, const rt_footprint *f) {

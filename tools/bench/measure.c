@@ -208,9 +208,6 @@ static gguf_code prepare(run *r, const char *path) {
     opts.n_threads = record->n_threads;
     opts.kv_type = r->opts->kv_type;
     opts.precision = r->opts->precision;
-    if (!rt_model_hparams(r->model)->causal && (record->n_gen || record->n_depth))
-        return gguf_fail(r->err, GGUF_E_USAGE, path, GGUF_NO_OFFSET,
-                         "the model takes whole texts and generates none: -n 0, without -d");
     code = rt_session_new(r->model, &opts, &r->session, r->err);
     record->load_s = tool_now_s() - start;
     /* No tokenizer is built here. */

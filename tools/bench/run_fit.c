@@ -5,6 +5,7 @@
 #include "quant/recipe.h"
 #include "runtime/chat/answer.h"
 #include "tools/bench/bench.h"
+#include "tools/common/precision.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -265,6 +266,7 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     if (t->json) code = tool_refuse(t, "explain", "has no effect with --json", err);
     if (!code) code = choose_devices(t, o, &devices, err);
     if (!code) code = open_model(t, &m, o, t->args[0], err);
+    if (!code) code = kv_type_check(t, &m.model.hp, err);
     if (!code) code = fit_all(t, &m, o, &devices, err);
     close_model(&m);
     rt_devices_clear(&devices);

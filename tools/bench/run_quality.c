@@ -3,6 +3,7 @@
 #include "libgguf/outfile.h"
 #include "runtime/measure/quality.h"
 #include "tools/bench/bench.h"
+#include "tools/common/model_open.h"
 #include "tools/common/output_files.h"
 #include "tools/common/precision.h"
 #include "tools/common/text_tokens.h"
@@ -162,7 +163,8 @@ gguf_code bench_quality(tool *t, const bench_opts *o, const char *path, gguf_err
     json_object_set_new(json, "model", tool_json_bytes(path, strlen(path)));
     json_object_set_new(json, "precision", json_string(precision_name(o->precision)));
     rt_spread_memory(t->n_threads);
-    gguf_code code = rt_model_open(path, &model, err);
+    gguf_code code = model_open(t, path, &model, err);
+    if (!code) code = kv_type_check(t, rt_model_hparams(model), err);
     if (!code && !t->json && o->precision)
         printf("precision        %s\n", precision_name(o->precision));
     if (!code && o->text) code = score_text(t, o, model, json, err);

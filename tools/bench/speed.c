@@ -2,6 +2,7 @@
 #include "libgguf/pool.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/child.h"
+#include "tools/common/model_open.h"
 #include "tools/common/output_files.h"
 #include "tools/common/page.h"
 #include "tools/common/text_tokens.h"
@@ -29,10 +30,10 @@ static gguf_code look_at_machine(void *ctx, void *result, gguf_error *err) {
 
 static void show_machine(tool *t, const bench_machine *m) {
     char l3[32], memory[32];
-    tool_note(t, "%s, %" PRIu32 " cores, L3 %s, %s of memory, %s%s", m->cpu_info, m->n_cores,
+    tool_note(t, "%s%s", m->cpu_info, strstr(m->cpu_flags, "hypervisor") ? " (virtual)" : "");
+    tool_note(t, "%" PRIu32 " core%s, L3 %s, %s of memory, %s", m->n_cores, tool_s(m->n_cores),
               tool_size_text(m->l3_bytes, l3, sizeof l3),
-              tool_size_text(m->memory_bytes, memory, sizeof memory), m->kernel,
-              strstr(m->cpu_flags, "hypervisor") ? ", virtual" : "");
+              tool_size_text(m->memory_bytes, memory, sizeof memory), m->kernel);
     tool_note(t, "%u thread%s: %.1f GB/s read, %.0f GFLOP/s, %.0f GOP/s in 8 bits", t->n_threads,
               tool_s(t->n_threads), m->bandwidth_bytes_per_s * 1e-9, m->peak_f32_ops_per_s * 1e-9,
               m->peak_i8_ops_per_s * 1e-9);
@@ -90,7 +91,9 @@ static gguf_code measure_case(speed_run *s, const bench_case *c, gguf_error *err
 
 /* What decides which measurements a model takes part in. */
 typedef struct model_facts {
-    bool generates;       /* a token after the other */
+    bool generates; /* a token after the other */
+    bool caches;    /* keys and values */
+    uint32_t n_draft_layer;
     uint32_t n_ctx_train; /* 0 = not known */
     uint32_t n_positions; /* that it has learned; 0 = any number */
 } model_facts;
@@ -102,19 +105,32 @@ static gguf_code look_at_model(void *ctx, void *result, gguf_error *err) {
     if (code) return code;
     const rt_hparams *hp = rt_model_hparams(model);
     bool learned = gguf_file_find_tensor(rt_model_file(model), "position_embd.weight");
-    *facts = (model_facts){hp->causal, hp->n_ctx_train, learned ? hp->n_ctx_train : 0};
+    *facts = (model_facts){hp->causal, rt_hparams_caches(hp), hp->n_draft_layer, hp->n_ctx_train,
+                           learned ? hp->n_ctx_train : 0};
     rt_model_close(model);
     return GGUF_OK;
+}
+
+static bool any_positive(const uint32_t *list, size_t n) {
+    for (size_t i = 0; i < n; i++)
+        if (list[i]) return true;
+    return false;
 }
 
 /* Of what was not asked for, only what the model can do. */
 static gguf_code check_generates(speed_run *s, const char *path, const model_facts *facts,
                                  gguf_error *err) {
-    if (facts->generates || !s->opts->default_gens) return GGUF_OK;
-    if (s->opts->min_tg > 0)
+    const bench_opts *o = s->opts;
+    bool gens = !o->default_gens && any_positive(o->gens, o->n_gens);
+    for (size_t i = 1; i < o->n_pairs; i += 2) gens |= o->pairs[i] > 0;
+    const char *asked = o->min_tg > 0 ? "--min-tg" : gens ? "-n" : NULL;
+    if (!asked && any_positive(o->depths, o->n_depths)) asked = "-d";
+    if (facts->generates) return GGUF_OK;
+    if (asked)
         return gguf_fail(err, GGUF_E_USAGE, path, GGUF_NO_OFFSET,
-                         "--min-tg: the model takes whole texts and generates none");
-    tool_note(s->t, "%s takes whole texts and generates none: only prompts are measured", path);
+                         "%s: the model takes whole texts and generates none", asked);
+    if (o->default_gens)
+        tool_note(s->t, "%s takes whole texts and generates none: only prompts are measured", path);
     return GGUF_OK;
 }
 
@@ -137,17 +153,16 @@ static void warn_of_context(speed_run *s, const model_facts *facts, uint32_t dep
     text_warn_context(s->t, facts->n_ctx_train, depth + longest);
 }
 
-static gguf_code measure_model(speed_run *s, char *path, gguf_error *err) {
+static gguf_code measure_model(speed_run *s, char *path, const model_facts *facts,
+                               gguf_error *err) {
     const bench_opts *o = s->opts;
-    model_facts facts = {0};
-    gguf_code code = bench_in_child(look_at_model, path, &facts, sizeof facts, err);
-    if (!code) code = check_generates(s, path, &facts, err);
+    gguf_code code = GGUF_OK;
     for (size_t d = 0; d < o->n_depths && !code; d++) {
         uint32_t depth = o->depths[d];
-        warn_of_context(s, &facts, depth);
+        warn_of_context(s, facts, depth);
         for (size_t i = 0; i < o->n_prompts && !code; i++)
-            code = measure_case(s, &(bench_case){path, prompt_of(s, &facts, i), 0, depth}, err);
-        for (size_t i = 0; i < o->n_gens && !code && (facts.generates || !o->default_gens); i++)
+            code = measure_case(s, &(bench_case){path, prompt_of(s, facts, i), 0, depth}, err);
+        for (size_t i = 0; i < o->n_gens && !code && facts->generates; i++)
             code = measure_case(s, &(bench_case){path, 0, o->gens[i], depth}, err);
         for (size_t i = 0; i < o->n_pairs && !code; i += 2)
             code = measure_case(s, &(bench_case){path, o->pairs[i], o->pairs[i + 1], depth}, err);
@@ -155,12 +170,25 @@ static gguf_code measure_model(speed_run *s, char *path, gguf_error *err) {
     return code;
 }
 
+/* Every model is asked what it can do before the first one is measured. */
 static gguf_code measure_all(speed_run *s, gguf_error *err) {
     const bench_opts *o = s->opts;
-    gguf_code code = GGUF_OK;
-    size_t of_depth = o->n_prompts + o->n_gens + o->n_pairs / 2;
-    s->n_cases = (size_t)s->t->n_args * o->n_depths * of_depth;
-    for (int i = 0; i < s->t->n_args && !code; i++) code = measure_model(s, s->t->args[i], err);
+    size_t n = (size_t)s->t->n_args;
+    model_facts *facts = calloc(n, sizeof *facts);
+    bool any_cache = false;
+    gguf_code code = facts ? GGUF_OK : gguf_fail_memory(err);
+    for (size_t i = 0; i < n && !code; i++) {
+        code = bench_in_child(look_at_model, s->t->args[i], &facts[i], sizeof facts[i], err);
+        if (!code) code = check_generates(s, s->t->args[i], &facts[i], err);
+        if (!code) model_note_draft(s->t, s->t->args[i], facts[i].n_draft_layer);
+        any_cache |= facts[i].caches;
+    }
+    if (!code && !any_cache)
+        code =
+            tool_refuse(s->t, "kv-type", "has no effect: no model here keeps keys and values", err);
+    s->n_cases = n * o->n_depths * (o->n_prompts + o->n_gens + o->n_pairs / 2);
+    for (size_t i = 0; i < n && !code; i++) code = measure_model(s, s->t->args[i], &facts[i], err);
+    free(facts);
     return code;
 }
 
@@ -195,12 +223,6 @@ static gguf_code check_thresholds(const speed_run *s) {
     bool missed = false;
     for (size_t i = 0; i < s->n; i++) missed |= report_misses(s->t, s->opts, &s->records[i]);
     return missed ? GGUF_E_CHECK : GGUF_OK;
-}
-
-static bool any_positive(const uint32_t *list, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (list[i]) return true;
-    return false;
 }
 
 /* ---- the verb ---------------------------------------------------------------------------- */

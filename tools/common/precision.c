@@ -1,4 +1,4 @@
-/* Names of precisions. */
+/* Names of precisions, and where a type of cache has an effect. */
 #include "tools/common/precision.h"
 
 #include <string.h>
@@ -20,4 +20,9 @@ gguf_code precision_parse(const char *text, rt_precision *out, gguf_error *err) 
     }
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                      "--precision takes default, f32, bf16 or q8, not '%s'", text);
+}
+
+gguf_code kv_type_check(const tool *t, const rt_hparams *hp, gguf_error *err) {
+    if (rt_hparams_caches(hp)) return GGUF_OK;
+    return tool_refuse(t, "kv-type", "has no effect: this model keeps no keys and values", err);
 }

@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* A tokenizer may know more tokens than the model has rows. */
 static gguf_code check_rows(const rt_model *model, const rt_ids *ids, gguf_error *err) {
@@ -14,14 +15,31 @@ static gguf_code check_rows(const rt_model *model, const rt_ids *ids, gguf_error
                      "the tokenizer gives what the model has no row for: %s", why.message);
 }
 
+/* A model, an archive or a picture that was named by mistake. */
+static gguf_code check_is_text(const char *path, const char *text, size_t n, gguf_error *err) {
+    gguf_code code = gguf_placeholder_check(text, n, GGUF_EXPECTED_BINARY, path, err);
+    const char *zero = code ? NULL : memchr(text, '\0', n);
+    return zero ? gguf_fail(err, GGUF_E_FORMAT, path, zero - text,
+                            "a byte of value zero: this is no text")
+                : code;
+}
+
+gguf_code text_read(const char *path, char **out, size_t *n_bytes, gguf_error *err) {
+    gguf_code code = gguf_read_text(path, out, n_bytes, &tool_cancelled, err);
+    if (!code) code = check_is_text(path, *out, *n_bytes, err);
+    if (!code) return GGUF_OK;
+    free(*out);
+    *out = NULL;
+    return code;
+}
+
 gguf_code text_tokens(const rt_model *model, const char *path, rt_ids *ids, int32_t *bos,
                       gguf_error *err) {
     char *text = NULL;
     size_t n_bytes = 0;
     rt_tokenizer *tokenizer = NULL;
     *ids = (rt_ids){0};
-    gguf_code code = gguf_read_text(path, &text, &n_bytes, &tool_cancelled, err);
-    if (!code) code = gguf_placeholder_check(text, n_bytes, GGUF_EXPECTED_BINARY, path, err);
+    gguf_code code = text_read(path, &text, &n_bytes, err);
     if (!code) code = rt_tokenizer_new(gguf_file_meta(rt_model_file(model)), &tokenizer, err);
     if (!code) code = rt_tokenize(tokenizer, text, n_bytes, RT_TOKENIZE_ADD_SPECIAL, ids, err);
     if (!code)

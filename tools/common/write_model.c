@@ -8,6 +8,7 @@
 #include "runtime/calibrate/calibration_keys.h"
 #include "runtime/model/check_model.h"
 #include "tools/common/calibration_report.h"
+#include "tools/common/columns.h"
 #include "tools/common/output_files.h"
 #include "tools/common/provenance.h"
 #include "tools/common/text_tokens.h"
@@ -177,6 +178,12 @@ static quant_execute_opts execute_opts(tool *t, const write_opts *o, const write
 
 /* ---- types for a size -------------------------------------------------------------------- */
 
+static void show_measured(void *ctx, uint64_t done, uint64_t total) {
+    tool *t = ctx;
+    tool_progress_share(t, "measuring how much each tensor matters",
+                        total ? (double)done / (double)total : 1, t->started_s);
+}
+
 static gguf_code allocate(tool *t, quant_plan *plan, const write_opts *o, write_result *result,
                           gguf_error *err) {
     gguf_pool *pool = NULL;
@@ -187,7 +194,7 @@ static gguf_code allocate(tool *t, quant_plan *plan, const write_opts *o, write_
     if (!code) code = quant_allocation_measure(&result->allocation, plan, pool, &opts, err);
     if (!code && result->calibration)
         code = rt_calibration_sensitivities(calibration_work(result->calibration),
-                                            &result->allocation, tool_progress, t, err);
+                                            &result->allocation, show_measured, t, err);
     if (!code) code = quant_allocation_solve(&result->allocation, plan, err);
     gguf_pool_free(pool);
     return code;
@@ -238,12 +245,33 @@ static gguf_code check_rounding(const tool *t, const quant_plan *plan, gguf_erro
     return tool_refuse(t, ROUND_OPTIONS, "has no effect: no tensor is quantised", err);
 }
 
-/* Names of shards are known when the plan is finished; those are looked at when they are opened. */
+static gguf_code check_shard(const tool *t, const char *output, uint32_t n_shards, uint32_t no,
+                             unsigned more, gguf_error *err) {
+    char path[4096];
+    gguf_code code = quant_shard_path(output, n_shards, no, path, sizeof path, err);
+    return code ? code : gguf_outfile_check(path, tool_output_how(t, TOOL_OUTPUT_FILE) | more, err);
+}
+
+static bool is_split(const write_opts *o) {
+    return o->split.as_source || o->split.max_bytes || o->split.max_tensors;
+}
+
+/* How many shards there will be is known when the plan is finished; of them, the folder now. */
 static gguf_code check_outputs(tool *t, const char *output, const write_opts *o, gguf_error *err) {
-    bool is_split = o->split.as_source || o->split.max_bytes || o->split.max_tensors;
-    gguf_code code = is_split ? GGUF_OK : tool_check_output(t, output, TOOL_OUTPUT_FILE, err);
+    gguf_code code = is_split(o) ? check_shard(t, output, 2, 0, GGUF_OUT_REPLACE, err)
+                                 : tool_check_output(t, output, TOOL_OUTPUT_FILE, err);
     if (!code && o->manifest_file)
         code = tool_check_output(t, o->manifest_file, TOOL_OUTPUT_STREAM, err);
+    return code;
+}
+
+/* Every name, before a calibration begins. An interrupted run left names of its own. */
+static gguf_code check_shards(const tool *t, const quant_plan *plan, const char *output,
+                              const write_opts *o, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    if (!is_split(o) || o->dry_run || o->resume) return GGUF_OK;
+    for (uint32_t no = 0; no < plan->n_shards && !code; no++)
+        code = check_shard(t, output, plan->n_shards, no, 0, err);
     return code;
 }
 
@@ -255,6 +283,7 @@ static gguf_code finish(tool *t, quant_plan *plan, const char *output, const wri
     if (c && has_target(o)) code = rt_calibration_importance(calibration_work(c), err);
     if (!code)
         code = has_target(o) ? allocate(t, plan, o, result, err) : quant_plan_finish(plan, err);
+    if (!code) code = check_shards(t, plan, output, o, err);
     if (!code && o->calibration.text) code = rt_calibration_plan(&o->calibration, plan, err);
     if (code || !c || o->dry_run) return code;
     char *copy = strdup(output);
@@ -291,18 +320,32 @@ static gguf_code check_sound(const quant_plan *plan, const char *input, gguf_err
     return code;
 }
 
+/* Nothing is written, but what a real run would read has to be there. */
+static gguf_code check_dry_run(tool *t, const write_opts *o, write_result *result,
+                               gguf_error *err) {
+    char *text = NULL;
+    size_t n_bytes;
+    if (o->manifest_file) write_result_warn(result, t, "--manifest has no effect with --dry-run");
+    if (o->resume) write_result_warn(result, t, "--resume has no effect with --dry-run");
+    gguf_code code =
+        o->calibration.text ? text_read(o->calibration.text, &text, &n_bytes, err) : GGUF_OK;
+    free(text);
+    return code;
+}
+
 static void warn_of_few_chunks(tool *t, write_result *result) {
     rt_calibration_size size = rt_calibration_size_of(calibration_work(result->calibration));
     if (size.n_chunks < RT_FEW_CHUNKS)
-        write_result_warn(result, t, TEXT_FEW_CHUNKS, size.n_chunks, size.chunk_tokens,
-                          RT_FEW_CHUNKS);
+        write_result_warn(result, t, TEXT_FEW_CHUNKS, size.n_chunks, tool_s(size.n_chunks),
+                          size.chunk_tokens, RT_FEW_CHUNKS);
 }
 
 gguf_code write_prepare(tool *t, rt_import *import, const char *input, const char *output,
                         const write_opts *o, write_result *result, gguf_error *err) {
     quant_plan *plan = rt_import_plan(import);
     gguf_code code = check_opts(t, o, err);
-    if (!code && !o->dry_run) code = check_outputs(t, output, o, err);
+    if (!code)
+        code = o->dry_run ? check_dry_run(t, o, result, err) : check_outputs(t, output, o, err);
     if (!code) code = provenance_set_sources(import, err);
     if (code) return code;
     for (size_t i = 0; i < rt_import_n_warnings(import); i++)
@@ -327,23 +370,27 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
 
 /* ---- running ----------------------------------------------------------------------------- */
 
+#define WIDE_PLAN 94
+
 static void print_plan(const tool *t, const quant_plan *plan, const write_opts *o) {
     char size[32], memory[32];
     quant_execute_opts opts = quant_execute_defaults();
     opts.max_memory_bytes = o->max_memory_bytes;
     unsigned n_threads = t->n_threads ? t->n_threads : gguf_usable_cores();
+    size_t columns = tool_columns();
+    bool narrow = columns && columns < WIDE_PLAN;
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const quant_plan_tensor *p = &plan->tensors[i];
         char shape[96] = "";
         for (uint32_t d = 0, len = 0; d < p->out.n_dims; d++)
             len += (uint32_t)snprintf(shape + len, sizeof shape - len, "%s%" PRIu64, d ? " x " : "",
                                       p->out.dims[d]);
-        printf("%-40s %-24s %5s -> %-7s %s\n", p->out.name.ptr, shape,
-               gguf_type_name(p->source_type), gguf_type_name(p->out.type),
+        printf("%-*s %-*s %5s -> %-7s %s\n", narrow ? 28 : 40, p->out.name.ptr, narrow ? 18 : 24,
+               shape, gguf_type_name(p->source_type), gguf_type_name(p->out.type),
                tool_size_text(p->out.n_bytes, size, sizeof size));
     }
     if (plan->n_shards > 1) printf("%u files, ", plan->n_shards);
-    printf("%zu tensor%s, %s (%.2f bits per weight), %s of buffers with %u thread%s\n",
+    printf("%zu tensor%s, %s (%.2f bits per weight)\n%s of buffers for %u thread%s\n",
            plan->n_tensors, tool_s(plan->n_tensors),
            tool_size_text(quant_plan_file_bytes(plan), size, sizeof size), quant_plan_bpw(plan),
            tool_size_text(quant_execute_memory(plan, &opts, n_threads), memory, sizeof memory),

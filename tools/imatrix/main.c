@@ -2,6 +2,7 @@
 #include "libgguf/inputs.h"
 #include "libgguf/outfile.h"
 #include "runtime/calibrate/calibrate.h"
+#include "tools/common/model_open.h"
 #include "tools/common/output_files.h"
 #include "tools/common/precision.h"
 #include "tools/common/text_tokens.h"
@@ -140,9 +141,12 @@ static void count_tokens(void *ctx, uint64_t done, uint64_t total) {
     fflush(stderr);
 }
 
+/* Of n_chunks, the first n_before were there before this run, which they do not count as its work.
+ */
 static void print_result(tool *t, const imatrix_opts *o, const quant_imatrix *im, uint32_t n_chunks,
-                         uint32_t chunk_tokens) {
-    double seconds = tool_elapsed_s(t), n_tokens = (double)n_chunks * chunk_tokens;
+                         uint32_t n_before) {
+    uint32_t chunk_tokens = o->n_ctx;
+    double seconds = tool_elapsed_s(t), n_tokens = (double)(n_chunks - n_before) * chunk_tokens;
     rt_expert_samples samples = rt_calibrate_samples(im);
     if (samples.n_unseen + samples.n_few)
         tool_note(t,
@@ -150,15 +154,18 @@ static void print_result(tool *t, const imatrix_opts *o, const quant_imatrix *im
                   "helps",
                   samples.n_mats, samples.n_unseen, samples.n_few, RT_FEW_SAMPLES);
     if (!t->json) {
-        tool_note(t, "%s: %zu entries from %u chunk%s of %u tokens, %.1f s (%.0f tokens/s)",
+        char before[48] = "";
+        if (n_before) snprintf(before, sizeof before, ", %u of them from before", n_before);
+        tool_note(t, "%s: %zu entries from %u chunk%s of %u tokens%s, %.1f s (%.0f tokens/s)",
                   o->output, quant_imatrix_count(im), n_chunks, tool_s(n_chunks), chunk_tokens,
-                  seconds, n_tokens / seconds);
+                  before, seconds, n_tokens / seconds);
         return;
     }
     json_t *root = json_object();
     json_object_set_new(root, "output", tool_json_bytes(o->output, strlen(o->output)));
     json_object_set_new(root, "n_entries", json_integer((json_int_t)quant_imatrix_count(im)));
     json_object_set_new(root, "n_chunks", json_integer(n_chunks));
+    json_object_set_new(root, "n_resumed_chunks", json_integer(n_before));
     json_object_set_new(root, "chunk_tokens", json_integer(chunk_tokens));
     json_object_set_new(root, "n_expert_mats", json_integer((json_int_t)samples.n_mats));
     json_object_set_new(root, "n_unseen_mats", json_integer((json_int_t)samples.n_unseen));
@@ -267,7 +274,8 @@ static gguf_code calibrate(tool *t, const imatrix_opts *o, const rt_model *model
     uint32_t n_chunks = 0;
     gguf_code code = text_check_calibration(o->text, ids->n, &opts, &n_chunks, err);
     if (code) return code;
-    if (n_chunks < RT_FEW_CHUNKS) tool_warn(t, TEXT_FEW_CHUNKS, n_chunks, o->n_ctx, RT_FEW_CHUNKS);
+    if (n_chunks < RT_FEW_CHUNKS)
+        tool_warn(t, TEXT_FEW_CHUNKS, n_chunks, tool_s(n_chunks), o->n_ctx, RT_FEW_CHUNKS);
     text_warn_context(t, rt_model_hparams(model)->n_ctx_train, o->n_ctx);
     c.inputs_hash = inputs_hash(model, ids, opts);
     c.im = quant_imatrix_new();
@@ -275,7 +283,7 @@ static gguf_code calibrate(tool *t, const imatrix_opts *o, const rt_model *model
     code = o->resume ? take_over(&c, err) : GGUF_OK;
     uint32_t n_before = c.n_done;
     if (!code) code = collect(&c, model, ids, opts, err);
-    if (!code) print_result(t, o, c.im, c.n_done - n_before, o->n_ctx);
+    if (!code) print_result(t, o, c.im, c.n_done, n_before);
     quant_imatrix_free(c.im);
     return code;
 }
@@ -317,7 +325,7 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     rt_ids ids = {0};
     int32_t bos = -1;
     rt_spread_memory(t->n_threads);
-    code = rt_model_open(t->args[0], &model, err);
+    code = model_open(t, t->args[0], &model, err);
     if (!code) code = text_tokens(model, o->text, &ids, &bos, err);
     if (!code) code = calibrate(t, o, model, &ids, bos, err);
     rt_ids_clear(&ids);

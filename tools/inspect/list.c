@@ -1,4 +1,5 @@
 /* meta, tensors, tokens, and the document that holds metadata and tensors. */
+#include "tools/common/columns.h"
 #include "tools/common/pager.h"
 #include "tools/inspect/inspect.h"
 
@@ -107,15 +108,19 @@ gguf_code inspect_meta(const inspect_call *c) {
 
 /* ---- tensors ----------------------------------------------------------------------------- */
 
+#define WIDE_LIST 102
+
 static void print_tensors(const gguf_file *file, const inspect_opts *o) {
     char name[300], shape[96], size[32];
+    size_t columns = tool_columns();
+    bool narrow = columns && columns < WIDE_LIST;
     for (size_t i = 0; i < gguf_file_n_tensors(file); i++) {
         const gguf_tensor *t = gguf_file_tensor(file, i);
         if (!inspect_takes_tensor(o, t->name)) continue;
-        printf("%s%-40s%s %-8s %-24s %12" PRIu64 "  %s\n", tool_style_text(TOOL_CYAN),
-               tool_escape(t->name.ptr, t->name.len, name, sizeof name),
-               tool_style_text(TOOL_PLAIN), gguf_type_name(t->type),
-               inspect_shape(t, shape, sizeof shape), t->file_off,
+        printf("%s%-*s%s %-*s %-*s %12" PRIu64 "  %s\n", tool_style_text(TOOL_CYAN),
+               narrow ? 27 : 40, tool_escape(t->name.ptr, t->name.len, name, sizeof name),
+               tool_style_text(TOOL_PLAIN), narrow ? 7 : 8, gguf_type_name(t->type),
+               narrow ? 17 : 24, inspect_shape(t, shape, sizeof shape), t->file_off,
                tool_size_text(t->n_bytes, size, sizeof size));
     }
 }

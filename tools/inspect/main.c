@@ -95,9 +95,10 @@ static const char *const verb_names[N_VERBS + 1] = {"summary", "meta", "tensors"
 
 /* Hashes are compared with all of a manifest. */
 static gguf_code refuse_others(const inspect_call *c, const char *verb, const char *takes) {
-    if (c->o->check && strcmp(verb, "hash") == 0)
-        return tool_takes_only(c->t, "hash --check", "check", c->err);
-    return tool_takes_only(c->t, verb, takes, c->err);
+    gguf_code code = tool_takes_only(c->t, verb, takes, c->err);
+    if (!code && c->o->check && strcmp(verb, "hash") == 0)
+        code = tool_takes_only(c->t, "hash --check", "check", c->err);
+    return code;
 }
 
 /* Without a verb: filters are for what --json shows. */

@@ -173,6 +173,9 @@ void inspect_each_line(const inspect_facts *f, inspect_line_fn fn, void *ctx) {
     emit(&s, "file", "%s", tool_escape(path, strlen(path), text, sizeof text));
     emit_size(&s, f);
     emit_number(&s, "layers", "block_count");
+    uint64_t n_draft = 0;
+    if (gguf_kv_u64(inspect_arch_key(f->file, "nextn_predict_layers"), &n_draft) && n_draft)
+        emit(&s, "draft layers", "%" PRIu64 ", of those the last", n_draft);
     emit_number(&s, "embedding", "embedding_length");
     emit_number(&s, "experts", "expert_count");
     emit_number(&s, "context", "context_length");
@@ -192,8 +195,8 @@ static void print_line(void *ctx, const char *label, const char *text) {
 
 static void print_share(const inspect_share *s, const inspect_facts *f) {
     char size[32];
-    printf("  %-10s %5zu tensors  %12s  %5.1f %% of the parameters, %5.1f %% of the bytes\n",
-           s->name, s->n_tensors, tool_size_text(s->n_bytes, size, sizeof size),
+    printf("  %-10s %5zu tensors  %10s  %5.1f %% of parameters, %5.1f %% of bytes\n", s->name,
+           s->n_tensors, tool_size_text(s->n_bytes, size, sizeof size),
            f->n_elems ? 100 * (double)s->n_elems / (double)f->n_elems : 0,
            f->n_bytes ? 100 * (double)s->n_bytes / (double)f->n_bytes : 0);
 }

@@ -156,6 +156,13 @@ static void show(void *ctx, gguf_str text, bool is_reasoning) {
     if (ferror(stdout)) atomic_store(&tool_cancelled, true); /* nobody reads on */
 }
 
+/* What is completed: its ids, and the text that is shown in front of what follows. */
+typedef struct prompt_text {
+    rt_ids ids;
+    char *echo; /* [n_echo], or NULL */
+    size_t n_echo;
+} prompt_text;
+
 /* The message's ids, behind a system message if there is one. */
 static gguf_code message_ids(const run_opts *o, rt_conversation *c, const char *text, size_t n,
                              rt_ids *ids, gguf_error *err) {
@@ -164,11 +171,12 @@ static gguf_code message_ids(const run_opts *o, rt_conversation *c, const char *
     return rt_conversation_ids(c, ids, err);
 }
 
-static gguf_code prompt_ids(tool *t, run_opts *o, const gguf_meta *meta, const rt_tokenizer *tok,
-                            rt_ids *ids, gguf_error *err) {
+static gguf_code make_prompt(tool *t, run_opts *o, const gguf_meta *meta, const rt_tokenizer *tok,
+                             prompt_text *out, gguf_error *err) {
     char *text;
     size_t n;
     rt_conversation c;
+    rt_ids *ids = &out->ids;
     gguf_code code = run_read_prompt(o, &text, &n, err);
     if (code) return code;
     if (o->chat) {
@@ -181,7 +189,11 @@ static gguf_code prompt_ids(tool *t, run_opts *o, const gguf_meta *meta, const r
         rt_conversation_close(&c);
     } else {
         code = rt_tokenize(tok, text, n, run_tokenize_flags(o), ids, err);
-        if (!code && !t->json && !o->file && ids->n) run_print_text((gguf_str){text, n});
+        if (!code && !t->json && !o->file && ids->n) {
+            out->echo = text;
+            out->n_echo = n;
+            return GGUF_OK;
+        }
     }
     free(text);
     return code;
@@ -212,8 +224,9 @@ static gguf_code check_shift(const run_opts *o, const rt_model *model, const rt_
 }
 
 static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, const rt_tokenizer *tok,
-                               const rt_ids *prompt, gguf_error *err) {
-    uint64_t needed = prompt->n + (uint64_t)o->settings.n_predict;
+                               const prompt_text *p, gguf_error *err) {
+    const rt_ids *ids = &p->ids;
+    uint64_t needed = ids->n + (uint64_t)o->settings.n_predict;
     bool reasoning = false, warned = false, open_end = o->settings.n_predict == RT_ANSWER_NO_LIMIT;
     rt_session_opts session_opts = run_answer_session(
         t, o, model, open_end || needed > UINT32_MAX ? run_chat_ctx(model) : (uint32_t)needed);
@@ -231,13 +244,14 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, cons
     rt_answer a = {0};
     gguf_code code = rt_session_new(model, &session_opts, &session, err);
     if (!code) code = run_open_generator(&g, t, o, model, session, tok, &o->settings.sampler, err);
-    if (!code) run_warn_context(t, &g, prompt->n, &warned);
-    if (!code) code = check_prompt(session, model, prompt, err);
+    if (!code) run_warn_context(t, &g, ids->n, &warned);
+    if (!code) code = check_prompt(session, model, ids, err);
     if (!code && needed > rt_session_n_ctx(session)) code = check_shift(o, model, session, err);
-    if (!code) code = rt_generator_answer(&g, prompt, &opts, &a, err);
+    if (!code && p->echo) run_print_text((gguf_str){p->echo, p->n_echo});
+    bool begun = !code && p->echo;
+    if (!code) code = rt_generator_answer(&g, ids, &opts, &a, err);
     if (!code && t->json) print_answer_json(o, &a);
-    bool echoed = !o->chat && !o->file && prompt->n;
-    if (!t->json && (a.n_prompt || echoed)) printf("\n");
+    if (!t->json && (a.n_prompt || begun)) printf("\n");
     if (!code) run_report(t, &g, &a, &warned);
     /* What there is was printed; the status tells the rest. */
     if (!code && a.finish == RT_FINISH_INTERRUPTED && !ferror(stdout)) code = GGUF_E_CANCELLED;
@@ -250,16 +264,18 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, cons
 gguf_code run_complete(tool *t, const run_opts *opts, rt_model *model, gguf_error *err) {
     const gguf_meta *meta = gguf_file_meta(rt_model_file(model));
     run_opts o = *opts;
-    rt_ids prompt = {0};
+    prompt_text p = {0};
     rt_tokenizer *tok = NULL;
     settings_of_model(&o.settings, meta);
+    settings_warn_unused(t, &o.settings);
     if (o.settings.n_predict == RT_ANSWER_NO_LIMIT && !o.chat)
         o.settings.n_predict = DEFAULT_PREDICT;
     gguf_code code = run_check_generates(model, err);
     if (!code) code = rt_tokenizer_new(meta, &tok, err);
-    if (!code) code = prompt_ids(t, &o, meta, tok, &prompt, err);
-    if (!code) code = answer_prompt(t, &o, model, tok, &prompt, err);
-    rt_ids_clear(&prompt);
+    if (!code) code = make_prompt(t, &o, meta, tok, &p, err);
+    if (!code) code = answer_prompt(t, &o, model, tok, &p, err);
+    rt_ids_clear(&p.ids);
+    free(p.echo);
     rt_tokenizer_free(tok);
     return code;
 }

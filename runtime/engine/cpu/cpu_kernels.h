@@ -35,6 +35,13 @@ typedef struct rt_queries {
 
 #define RT_MAX_TAPS 64 /* of a convolution */
 
+/* Tokens of a run through a convolution, rows stride apart; gates may be NULL. */
+typedef struct rt_conv_rows {
+    float *x;
+    const float *before, *after;
+    size_t stride, n;
+} rt_conv_rows;
+
 /* Tokens of one head of a recurrent layer, as far as all rows of its state share them. */
 typedef struct rt_scan {
     const float *b, *c;      /* [n_tokens][n_state], x_stride apart */
@@ -74,11 +81,10 @@ typedef struct rt_cpu_kernels {
     void (*scale)(float *x, float factor, size_t n);
     /* x = cap * tanh(x / cap) */
     void (*soft_cap)(float *x, float cap, size_t n);
-    /* Channels first .. first + n of a causal convolution, then silu, in place.
-     *   state  [n_kernel - 1][n_channels], moved on
-     *   x      [n_tokens] rows of n_channels, x_stride apart */
-    void (*conv)(const rt_conv *conv, uint32_t first, uint32_t n, float *state, float *x,
-                 size_t x_stride, size_t n_tokens);
+    /* Channels first .. first + n of a causal convolution, in place.
+     *   state  [n_kernel - 1][n_channels], moved on */
+    void (*conv)(const rt_conv *conv, uint32_t first, uint32_t n, float *state,
+                 const rt_conv_rows *rows);
     /* Rows of a head's state: state = decay state + dt u B, y = state C + d u.
      *   state  [n_rows][n_state], moved on
      *   u      [n_tokens][n_rows], x_stride apart; y the same, y_stride apart */

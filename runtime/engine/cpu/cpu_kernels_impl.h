@@ -272,8 +272,8 @@ static void soft_cap(float *x, float cap, size_t n) {
  */
 
 /* Eight channels (the first n of them) through all tokens of a run. */
-static void conv_part(const rt_conv *conv, uint32_t channel, size_t n, float *state, float *x,
-                      size_t x_stride, size_t n_tokens) {
+static void conv_part(const rt_conv *conv, uint32_t channel, size_t n, float *state,
+                      const rt_conv_rows *rows) {
     uint32_t taps = conv->n_kernel, last = taps - 1;
     v8f weight[RT_MAX_TAPS], seen[RT_MAX_TAPS];
     v8f bias = conv->bias ? load_part(conv->bias + channel, n) : SPLAT(0.0f);
@@ -282,21 +282,25 @@ static void conv_part(const rt_conv *conv, uint32_t channel, size_t n, float *st
         for (size_t i = 0; i < n; i++) weight[j][i] = conv->weight[(channel + i) * taps + j];
     }
     for (uint32_t j = 0; j < last; j++) seen[j] = load_part(state + j * conv->n_channels, n);
-    for (size_t t = 0; t < n_tokens; t++, x += x_stride) {
-        seen[last] = load_part(x, n);
+    for (size_t t = 0, at = channel; t < rows->n; t++, at += rows->stride) {
+        seen[last] = load_part(rows->x + at, n);
+        if (rows->before) seen[last] *= load_part(rows->before + at, n);
         v8f sum = weight[0] * seen[0];
         for (uint32_t j = 1; j < taps; j++) sum += weight[j] * seen[j];
-        store_part(x, silu8(sum + bias), n);
+        sum += bias;
+        if (!conv->plain) sum = silu8(sum);
+        if (rows->after) sum *= load_part(rows->after + at, n);
+        store_part(rows->x + at, sum, n);
         for (uint32_t j = 0; j < last; j++) seen[j] = seen[j + 1];
     }
     for (uint32_t j = 0; j < last; j++) store_part(state + j * conv->n_channels, seen[j], n);
 }
 
-static void conv_channels(const rt_conv *conv, uint32_t first, uint32_t n, float *state, float *x,
-                          size_t x_stride, size_t n_tokens) {
+static void conv_channels(const rt_conv *conv, uint32_t first, uint32_t n, float *state,
+                          const rt_conv_rows *rows) {
     for (uint32_t c = first; c < first + n; c += RT_LANES) {
         size_t left = first + n - c;
-        conv_part(conv, c, left < RT_LANES ? left : RT_LANES, state + c, x + c, x_stride, n_tokens);
+        conv_part(conv, c, left < RT_LANES ? left : RT_LANES, state + c, rows);
     }
 }
 

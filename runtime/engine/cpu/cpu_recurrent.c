@@ -21,7 +21,7 @@ typedef struct recurrent_job {
     const rt_mamba2 *mamba2;
     const rt_gated_delta *delta;
     float *x, *y;
-    const float *dt;
+    const float *dt, *before, *after;
     size_t x_stride, dt_stride;
     uint32_t head_tasks; /* of one head */
 } recurrent_job;
@@ -54,15 +54,22 @@ static void conv_task(void *ctx, size_t task, unsigned worker) {
         const rt_run *run = &job->batch->runs[i];
         for (uint32_t tap = 0; tap + 1 < conv->n_kernel; tap++)
             begin_state(job, run, (size_t)tap * conv->n_channels + first, n);
-        job->cpu->kernels->conv(conv, first, n, state_at(job, run->to),
-                                job->x + run->row * job->x_stride, job->x_stride, run->n);
+        size_t row = run->row * job->x_stride;
+        const rt_conv_rows rows = {.x = job->x + row,
+                                   .before = job->before ? job->before + row : NULL,
+                                   .after = job->after ? job->after + row : NULL,
+                                   .stride = job->x_stride,
+                                   .n = run->n};
+        job->cpu->kernels->conv(conv, first, n, state_at(job, run->to), &rows);
     }
 }
 
 void rt_cpu_conv(rt_backend *backend, const rt_conv *conv, const rt_state_layer *state,
-                 const rt_batch *batch, rt_off x, size_t x_stride) {
+                 const rt_batch *batch, rt_off x, size_t x_stride, rt_off before, rt_off after) {
     recurrent_job job = {.cpu = rt_cpu_of(backend), .state = state, .batch = batch, .conv = conv};
     job.x = rt_cpu_at(backend, x);
+    job.before = before == RT_NO_OFF ? NULL : rt_cpu_at(backend, before);
+    job.after = after == RT_NO_OFF ? NULL : rt_cpu_at(backend, after);
     job.x_stride = x_stride;
     gguf_pool_run(job.cpu->pool, (conv->n_channels + TASK_CHANNELS - 1) / TASK_CHANNELS, conv_task,
                   &job);

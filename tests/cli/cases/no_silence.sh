@@ -90,6 +90,27 @@ t gguf-bench fit m.gguf --vram 12
 t gguf-quantize m.gguf no.gguf --target-size 4
 t gguf-run m.gguf --tokens 1,2 --logits l.safetensors --json
 
+gguf-convert "$DATA/models/mamba2" -o mamba2.gguf -q
+gguf-convert "$DATA/models/bert" -o bert.gguf -q
+t gguf-run mamba2.gguf -p x -n 1 --kv-type f32
+t gguf-bench fit mamba2.gguf --vram 1G --kv-type q8_0
+t gguf-bench quality mamba2.gguf -f text --kv-type q8_0
+t gguf-run m.gguf -p sat -n 1 --temp 0 --top-k 3 --seed 2 --repeat-last-n 3
+t gguf-inspect hash m.gguf --manifest text
+t gguf-inspect hash m.gguf --check text --algo sha256
+gguf-bench bert.gguf -n 4 -r 1 2>&1 | tail -n 1
+
+# What a rehearsal does not do, and what it reads all the same.
+t gguf-quantize m.gguf no.gguf Q4_0 --dry-run --manifest f --resume -q | grep -v '^1>'
+t gguf-quantize m.gguf no.gguf Q4_0 --dry-run --calibrate nowhere -q
+t gguf-imatrix m.gguf -f m.gguf -o no.gguf
+
+# Names of shards are asked before the model reads a text for a calibration.
+gguf-edit split m.gguf set --max-tensors 10 -q
+yes "the cat sat on the mat and saw the dog" | head -n 400 >long
+t gguf-quantize m.gguf set.gguf Q4_0 --calibrate long --split-max-tensors 10 -q
+t gguf-quantize m.gguf nowhere/set.gguf Q4_0 --calibrate long --split-max-tensors 10 -q
+
 # The instruction set.
 t env GGUF_ISA=foo gguf-quantize m.gguf no.gguf Q4_0
 case $(uname -m) in aarch64) other=avx2 ;; *) other=neon ;; esac

@@ -36,6 +36,22 @@ gguf-inspect meta two.gguf | grep rope
 copy "$R/outer-names" inner && sed -i '1s/{/{"vocab_size": 300,/' inner/config.json
 t gguf-convert inner -o inner.gguf -q
 
+# ---- fields that change the computation
+edited() { # NAME FIELDS: the same model with these fields in its config
+    copy "$M/llama_linear" "$1" && sed -i "1s/{/{$2,/; /\"$(echo "$2" | cut -d'"' -f2)\"/{2,\$d}" "$1/config.json"
+    t gguf-convert "$1" -o "$1.gguf" -q
+}
+edited act '"hidden_act": "gelu"'
+edited act2 '"hidden_act": "xielu"'
+edited bias '"attention_bias": true'
+edited part '"partial_rotary_factor": 0.5'
+edited scale '"scale_emb": 12'
+edited alibi '"alibi": true'
+copy "$M/stablelm" erf && sed -i 's/"hidden_act": "silu"/"hidden_act": "gelu_new"/' erf/config.json
+t gguf-convert erf -o x.gguf -q
+copy "$M/starcoder2" erf2 && sed -i 's/gelu_pytorch_tanh/gelu/' erf2/config.json
+t gguf-convert erf2 -o erf2.gguf -q
+
 # ---- JSON as Python writes it
 t gguf-convert "$R/config-with-nan" -o nan.gguf
 copy "$R/config-with-nan" eps && sed -i 's/1e-06/NaN/' eps/config.json

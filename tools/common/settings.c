@@ -1,8 +1,7 @@
 /* The table of settings. */
-#include "tools/run/settings.h"
+#include "tools/common/settings.h"
 #include "libgguf/near.h"
 #include "runtime/chat/answer.h"
-#include "tools/common/tool.h"
 
 #include <inttypes.h>
 #include <stddef.h>
@@ -110,6 +109,23 @@ void settings_of_model(settings *s, const gguf_meta *meta) {
             value <= table[i].max)
             put(s, i, value);
     }
+}
+
+/* The most likely token is taken, whatever the others are. */
+static bool has_effect(const settings *s, size_t i) {
+    static const char *const of_chance[] = {"top-k", "top-p", "min-p", "seed"};
+    if (strcmp(table[i].name, "repeat-last-n") == 0) return s->sampler.repeat_penalty != 1;
+    for (size_t k = 0; k < sizeof of_chance / sizeof of_chance[0]; k++)
+        if (strcmp(table[i].name, of_chance[k]) == 0) return s->sampler.temp != 0;
+    return true;
+}
+
+void settings_warn_unused(tool *t, const settings *s) {
+    for (size_t i = 0; i < N_SETTINGS; i++)
+        if ((s->given >> i & 1) && !has_effect(s, i))
+            tool_warn(t, "--%s has no effect with %s", table[i].name,
+                      strcmp(table[i].name, "repeat-last-n") == 0 ? "--repeat-penalty 1"
+                                                                  : "--temp 0");
 }
 
 void settings_print(const settings *s) {

@@ -1,10 +1,11 @@
 /* The numbers that shape an answer: options of the command line, /set in a chat, the model's own
  * recommendation. */
-#ifndef TOOLS_RUN_SETTINGS_H
-#define TOOLS_RUN_SETTINGS_H
+#ifndef TOOLS_COMMON_SETTINGS_H
+#define TOOLS_COMMON_SETTINGS_H
 
 #include "libgguf/gguf.h"
 #include "runtime/engine/sample.h"
+#include "tools/common/tool.h"
 
 #include <stdbool.h>
 
@@ -28,6 +29,9 @@ gguf_code settings_fail_name(const char *name, gguf_error *err);
 
 /* Take what the model recommends (general.sampling.*) for what was not set. */
 void settings_of_model(settings *s, const gguf_meta *meta);
+
+/* Warn of those that were set and that others make useless. */
+void settings_warn_unused(tool *t, const settings *s);
 
 /* Print all, one a line. */
 void settings_print(const settings *s);
