@@ -1,5 +1,5 @@
-/* Several streams (AltUp, arXiv 2301.13310): a layer computes on the first of them. All are predicted
- * before it from one another, and corrected behind it by how far the first was off. */
+/* Several streams (AltUp, arXiv 2301.13310): a layer computes on the first of them. All are
+ * predicted before it from one another, and corrected behind it by how far the first was off. */
 #include "runtime/engine/ops.h"
 
 #include <math.h>
@@ -124,7 +124,8 @@ void rt_altup_end(rt_session *session, size_t n_out) {
     const rt_backend_ops *ops = session->backend->ops;
     size_t d = hp->n_embd, others = hp->n_stream - 1;
     for (uint32_t i = 0; i < others; i++) {
-        ops->gather(session->backend, stream_at(session, i + 1), session->out_rows, n_out, d, at->h);
+        ops->gather(session->backend, stream_at(session, i + 1), session->out_rows, n_out, d,
+                    at->h);
         rt_op_copy(session, at->h, d, n_out, d, rt_op_at(at->side_by_side, i * d), others * d);
     }
     ops->gather(session->backend, at->x, session->out_rows, n_out, d, at->predicted);

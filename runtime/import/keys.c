@@ -201,12 +201,21 @@ static bool layer_flag(const json_t *element, const char *is) {
 static gguf_code set_layers(setting *s, const json_t *value, gguf_error *err) {
     bool flags[MAX_LAYERS];
     uint64_t n_layers = 0, period;
+    double other = 0;
     if (gguf_json_u64(value, &period)) return set_u32(s, period, err);
     rt_import_key_u64(s->import, "block_count", &n_layers);
     size_t n = json_array_size(value);
     if (n == 0 || n != n_layers || n > MAX_LAYERS)
         return fail_config(s->import, s->source, "is not an array with one element per layer", err);
-    for (size_t i = 0; i < n; i++) flags[i] = layer_flag(json_array_get(value, i), s->key->is);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *element = json_array_get(value, i);
+        double number = json_number_value(element);
+        flags[i] = layer_flag(element, s->key->is);
+        /* Such as bases of rotations: where all that counts is which are 0. */
+        if (number != 0 && other != 0 && number != other)
+            return fail_config(s->import, s->source, "has numbers that differ between layers", err);
+        if (number != 0) other = number;
+    }
     gguf_meta_set_array(s->import->plan.meta, s->full, GGUF_VALUE_BOOL, n, flags);
     return GGUF_OK;
 }

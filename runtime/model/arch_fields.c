@@ -72,9 +72,18 @@ static const gguf_yaml_field tensor_fields[] = {
 #undef TRANSFORM_FIELD
         {0}};
 
-static const gguf_yaml_field kind_fields[] = {{"from", .form = GGUF_YAML_ANY_TEXTS, .needed = true},
-                                              {"words", .form = GGUF_YAML_VALUES, .needed = true},
-                                              {0}};
+static const gguf_yaml_field period_fields[] = {
+    {"count", .form = GGUF_YAML_ANY_TEXTS, .needed = true},
+    {"every", .form = GGUF_YAML_ANY_TEXTS, .needed = true},
+    {"is", .form = GGUF_YAML_TEXT, .needed = true},
+    {"others", .form = GGUF_YAML_TEXT, .needed = true},
+    {0}};
+
+static const gguf_yaml_field kind_fields[] = {
+    {"from", .form = GGUF_YAML_ANY_TEXTS, .needed = true},
+    {"words", .form = GGUF_YAML_VALUES, .needed = true},
+    {"otherwise", .form = GGUF_YAML_RECORD, .fields = period_fields, .what = "'otherwise'"},
+    {0}};
 
 static const gguf_yaml_field compute_fields[] = {
     {"norm", .form = GGUF_YAML_TEXT},

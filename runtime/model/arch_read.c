@@ -285,6 +285,11 @@ static gguf_code read_kinds(reader *r, const gguf_yaml *node, gguf_error *err) {
     *kinds = (rt_layer_kinds){.at = rt_place_of(r->doc, node),
                               .from = read_texts(r, node, "from"),
                               .words = read_scalars(r, node, "words")};
+    const gguf_yaml *period = gguf_yaml_get(node, "otherwise");
+    kinds->count = read_texts(r, period, "count");
+    kinds->every = read_texts(r, period, "every");
+    kinds->is = gguf_yaml_text(period, "is", NULL);
+    kinds->others = gguf_yaml_text(period, "others", NULL);
     for (size_t i = 0; i < kinds->words.n; i++) {
         const rt_scalar *word = &kinds->words.list[i];
         if (kind_named(kinds, word->text) < kinds->n) continue;

@@ -8,8 +8,8 @@
 enum { N_TOKENS = 56 };
 
 #define LAYERS(a, b, c, d) "\"layer_types\":[" a "," b "," c "," d "],"
-#define WINDOW      "\"sliding_attention\""
-#define FULL        "\"full_attention\""
+#define WINDOW             "\"sliding_attention\""
+#define FULL               "\"full_attention\""
 #define COMMON                                                                    \
     "\"hidden_size\":64,\"num_attention_heads\":4,\"num_key_value_heads\":2,"     \
     "\"num_hidden_layers\":4,\"vocab_size\":160,\"max_position_embeddings\":512," \
