@@ -95,6 +95,8 @@ typedef struct rt_hparams {
     float score_scale, score_cap, logit_cap; /* caps: 0 = none */
     float qkv_clamp;                         /* 0 = none */
     float embedding_scale, residual_scale, logit_factor;
+    uint32_t n_lora_rank, n_lora_rows; /* the widest of the adapters' factors; 0 without adapters */
+    bool adapted_head;
     uint32_t n_stream;         /* residual streams, 1 or more */
     uint32_t n_laurel;         /* rank of the short cut beside attention */
     uint32_t n_embd_layer;     /* width of what every layer gets of each token; 0 = nothing */
@@ -149,6 +151,16 @@ typedef struct rt_model rt_model;
  * tensor that the architecture does not use), GGUF_E_NOMEM.
  * Threads: an open model may serve several sessions in several threads. */
 gguf_code rt_model_open(const char *path, rt_model **out, gguf_error *err);
+/* Let an adapter take part in what the model computes; several add up. Before any session of the
+ * model is made. After a failure the model is only fit to be closed.
+ *   path   a GGUF file of the kind `adapter`, as gguf-convert makes it of a PEFT folder
+ *   scale  of what it adds, beside alpha / rank
+ * Errors: those of gguf_file_open; GGUF_E_UNSUPPORTED no LoRA adapter, for another architecture, or
+ * of stacks of matrices; GGUF_E_SHAPE, GGUF_E_MISSING its factors do not fit the model;
+ * GGUF_E_NONFINITE. */
+gguf_code rt_model_add_lora(rt_model *model, const char *path, float scale, gguf_error *err);
+/* The adapters in the order in which they came; NULL behind the last. */
+const gguf_file *rt_model_lora(const rt_model *model, size_t i, float *scale);
 void rt_model_close(rt_model *model); /* accepts NULL; sessions must be freed before */
 
 /* Copy the weights that this processor multiplies faster when rows lie side by side (see

@@ -207,7 +207,7 @@ void rt_forward_input(rt_session *session) {
     const rt_layout *at = &session->layout;
     size_t n = session->batch.n;
     rt_session_enter(session, 0);
-    session->backend->ops->embed(session->backend, &model->token_embd, session->ids, n, at->x);
+    rt_op_embed(session, &model->token_embd, session->ids, n, at->x);
     rt_op_scale_softcap(session, at->x, hp->embedding_scale, 0, 0, n, hp->n_embd);
     embed_layers(session);
     add_positions(session);
@@ -246,6 +246,7 @@ static void output_logits(rt_session *session, rt_off in, size_t n, float *logit
     rt_off out = session->layout.logits;
     backend->ops->set_input(backend, in, n, hp->n_embd);
     backend->ops->matmul(backend, &session->model->output, out);
+    rt_op_adapt(session, &session->model->output, in, n, out, session->layout.lora_logits);
     rt_op_scale_softcap(session, out, hp->logit_factor, hp->logit_cap, 0, n, hp->n_vocab);
     backend->ops->read(backend, out, n * hp->n_vocab * sizeof *logits, logits);
 }

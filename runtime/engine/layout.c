@@ -309,6 +309,9 @@ static void layout_arena(const rt_hparams *hp, rt_layout *out) {
     uint64_t logits = end + (uint64_t)out->n_out * hp->n_out * sizeof(float);
     end = max_u64(max_u64(attention, recurrent), max_u64(ffn, (logits + 63) / 64 * 64));
     end = max_u64(end, layer_embd);
+    out->lora_low = reserve(&end, n, hp->n_lora_rank);
+    out->lora_rows = reserve(&end, n, hp->n_lora_rows);
+    out->lora_logits = reserve(&end, hp->adapted_head ? out->n_out : 0, hp->n_out);
     out->rope[0] = reserve(&end, n, hp->n_rot);
     out->rope[1] = reserve(&end, n, hp->n_rot_window);
     out->arena_bytes = end;

@@ -110,6 +110,9 @@ typedef struct rt_layout {
 
     rt_off rope[2];       /* [n_rot / 2][2] of usual layers, [n_rot_window / 2][2] of the others */
     rt_off logits;        /* [n_out][n_vocab] */
+    rt_off lora_low;      /* [n_batch][n_lora_rank], of adapters, and what they add: */
+    rt_off lora_rows;     /* [n_batch][n_lora_rows], */
+    rt_off lora_logits;   /* [n_out][n_vocab] */
     uint64_t arena_bytes; /* of each place */
     uint64_t work_bytes[RT_MAX_PLACES]; /* that the backends take beside it */
 

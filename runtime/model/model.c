@@ -52,6 +52,7 @@ void rt_model_close(rt_model *model) {
     free(model->rope_freqs[0]);
     free(model->repacked);
     free(model->vectors);
+    rt_adapters_free(model->adapters);
     free(model->passed);
     free(model->layers);
     rt_arch_close(model->arch);

@@ -3,6 +3,7 @@
 #define RUNTIME_MODEL_MODEL_INTERNAL_H
 
 #include "quant/plan.h"
+#include "runtime/model/lora.h"
 #include "runtime/model/weights.h"
 #include "runtime/runtime.h"
 
@@ -95,6 +96,7 @@ struct rt_model {
     uint64_t repacked_bytes;
     atomic_uchar *passed; /* owns the weights' marks */
     float *vectors;       /* owns all norms, biases and factors */
+    rt_adapter *adapters; /* owns the weights' `lora` */
 };
 
 /* What the numbers of a model are read from. Rows of a table that is absent count as 1; its absence

@@ -89,6 +89,11 @@ typedef struct rt_slots {
 
 extern const rt_slots rt_model_slots, rt_layer_slots;
 
+/* Matrix i of the slots in a record. */
+static inline rt_weight *rt_slot_matrix(void *record, const rt_slots *slots, size_t i) {
+    return (rt_weight *)(void *)((char *)record + slots->matrices[i].field);
+}
+
 /* In a layer; for the model's own tensors any layer will do. */
 uint32_t rt_dim_size(const rt_hparams *hp, uint32_t layer, rt_dim which);
 
