@@ -138,6 +138,16 @@ typedef struct quant_step {
 
 #define QUANT_MAX_STEPS 4
 
+/* Added to the numbers that are read, in f32: scale * rows * cols. Source: LoRA, see
+ * rt_import_merge_lora. */
+typedef struct quant_low_rank {
+    const float *rows; /* [n_rows of the tensor][rank] */
+    const float *cols; /* [rank][n_cols] */
+    uint32_t rank;
+    float scale;
+    const struct quant_low_rank *next;
+} quant_low_rank;
+
 typedef struct quant_plan_tensor {
     gguf_tensor out; /* name, type, dims; data_off and n_bytes by quant_plan_finish */
     quant_tags tags;
@@ -154,11 +164,12 @@ typedef struct quant_plan_tensor {
     uint64_t n_rows, n_cols; /* of all matrices together, e.g. 4096 x 1 for a permuted bias */
     quant_step steps[QUANT_MAX_STEPS];
     uint32_t n_steps;
-    quant_effort effort; /* of the encoder */
-    const float *imp;    /* [n_mats][n_cols] column importance, or NULL; not owned */
-    uint32_t stage;      /* tensors are executed in this order */
-    bool calibrated;     /* gets Hessians before its stage begins */
-    bool compensate;     /* rounded with feedback where its Hessian has factors */
+    const quant_low_rank *added; /* after the steps; not owned; or NULL */
+    quant_effort effort;         /* of the encoder */
+    const float *imp;            /* [n_mats][n_cols] column importance, or NULL; not owned */
+    uint32_t stage;              /* tensors are executed in this order */
+    bool calibrated;             /* gets Hessians before its stage begins */
+    bool compensate;             /* rounded with feedback where its Hessian has factors */
     const quant_hessian *const *hessians; /* [n_mats], any may be NULL; not owned */
 } quant_plan_tensor;
 

@@ -32,7 +32,7 @@ gguf_code model_loras_add(model_loras *l, const char *arg, gguf_error *err) {
                          MODEL_MAX_LORAS);
     if (!split_scale(arg, &n_path, &l->scales[l->n]))
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "--lora takes FILE or FILE:SCALE, not '%s'", arg);
+                         "an adapter is named as FILE or FILE:SCALE, not '%s'", arg);
     l->args[l->n] = arg;
     l->paths[l->n] = strndup(arg, n_path);
     return l->paths[l->n++] ? GGUF_OK : gguf_fail_memory(err);

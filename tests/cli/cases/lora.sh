@@ -31,7 +31,7 @@ t gguf-run base.gguf --lora no.gguf -p x
 gguf-convert "$M/llama" -o other.gguf -q
 t gguf-run other.gguf --lora lora.gguf -p x
 t gguf-run base.gguf --tokenize -p x --lora lora.gguf
-gguf-edit unset lora.gguf adapter.lora.alpha -o plain.gguf -q
+gguf-edit unset lora.gguf adapter.lora.alpha -o plain.gguf -q --force
 logits base.gguf --lora lora.gguf:0.05 && mv x.safetensors with.logits
 logits base.gguf --lora plain.gguf:0.15 && apart with.logits x.safetensors 1e-6
 # A matrix of another model, with the adapter or without: not the same.
