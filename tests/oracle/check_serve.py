@@ -183,6 +183,13 @@ def chat_logprobs(s):
 
 
 @check
+def logprobs_are_bounded(s):
+    body = user("Speak", logprobs=True, top_logprobs=20, n=64, max_tokens=900, ignore_eos=True)
+    status, a = s.post("/v1/chat/completions", body)
+    same((status, a["error"]["param"]), (400, "logprobs"))
+
+
+@check
 def chat_bias_and_penalties(s):
     first = s.post("/v1/chat/completions", user("Speak", logprobs=True, max_tokens=4))[1]["choices"][0]
     token = first["logprobs"]["content"][0]["id"]
@@ -308,7 +315,7 @@ def completions(s):
     assert all(len(t) == 2 for t in lp["top_logprobs"])
     same(lp["text_offset"][0], 0)
     for param, more in (("echo", {"echo": True}), ("suffix", {"suffix": "x"}), ("best_of", {"best_of": 3}),
-                        ("prompt", {"prompt": []}), ("prompt", {"prompt": [10**9]}), ("prompt", {"prompt": {}})):
+                        ("n", {"prompt": ["x"] * 64, "n": 64}), ("prompt", {"prompt": []}), ("prompt", {"prompt": [10**9]}), ("prompt", {"prompt": {}})):
         status, a = s.post("/v1/completions", {"prompt": "x", **more})
         same((status, a["error"]["param"]), (400, param))
 

@@ -141,8 +141,11 @@ static void same_ids(const outcome *a, const outcome *b) {
 static const struct {
     const char *folder;
     uint32_t n_crowd;
-} models[] = {
-    {"demo-model", 64}, {"models/gemma2", 12}, {"models/qwen3_next", 12}, {"models/mamba2", 12}};
+} models[] = {{"demo-model", 64},
+              {"models/gemma2", 12},
+              {"models/qwen3_next", 12},
+              {"models/mamba2", 12},
+              {"models/llama4", 12}};
 
 /* Number of the prompt, greedy or seeded. */
 static outcome *crowd_member(fixture *f, unsigned number, bool wait, rt_request **request) {

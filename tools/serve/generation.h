@@ -9,6 +9,10 @@
 #define MAX_STOPS   16
 #define MAX_CHOICES 64
 #define MAX_BIAS    1024
+/* Answers to all prompts of a request. */
+#define MAX_ANSWERS 1024
+/* Probabilities of tokens that one answer without a stream may hold. */
+#define MAX_LOGPROBS (1u << 18)
 
 /* What shapes an answer. */
 typedef struct params {
@@ -46,6 +50,7 @@ typedef struct answer {
     uint32_t index;
     gguf_dynbuf text, thought; /* all of it, unless it is streamed */
     json_t *logprobs;          /* chat's entries of tokens that were not sent yet */
+    gguf_dynbuf tokens;        /* rt_serve_token of an answer that is not streamed */
     size_t n_shown;            /* bytes of the text, for offsets */
     bool finished;
     rt_serve_finish finish;
@@ -83,6 +88,7 @@ struct generation {
     size_t n_prompt, n_cached;                     /* tokens, of all prompts */
     bool begun, want_ids;
     size_t n_left_out; /* messages */
+    size_t n_logprobs; /* kept so far */
     char **stops;
     /* Of the dialect. */
     bool include_usage;
