@@ -52,6 +52,8 @@ typedef struct rt_layer_hparams {
                                         heads share: kv_lora_rank + n_rot and kv_lora_rank */
     uint32_t kv_layer; /* whose keys and values the layer attends to: an earlier one's or its own */
     bool kv_shared;    /* they belong to several layers */
+    float
+        sparsity; /* of the gate only what is so many deviations above its mean counts; -inf: all */
     float clamp_experts, clamp_dense; /* of gate and up projection; 0 = none */
     uint32_t n_ff;                    /* of a dense feed-forward block; 0: the layer has none */
 } rt_layer_hparams;
@@ -93,6 +95,8 @@ typedef struct rt_hparams {
     float score_scale, score_cap, logit_cap; /* caps: 0 = none */
     float qkv_clamp;                         /* 0 = none */
     float embedding_scale, residual_scale, logit_factor;
+    uint32_t n_stream;         /* residual streams, 1 or more */
+    uint32_t n_laurel;         /* rank of the short cut beside attention */
     uint32_t n_embd_layer;     /* width of what every layer gets of each token; 0 = nothing */
     uint32_t n_layer_embedded; /* tokens of which there is such an embedding */
 

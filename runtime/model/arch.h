@@ -142,7 +142,10 @@ typedef struct rt_layer_kinds {
     rt_place at;
     rt_texts from;
     rt_scalars words;      /* a word or letter, and the kind that it means */
-    const char *names[32]; /* of the kinds; bit i of a set stands for names[i] */
+    rt_texts count, every; /* where config.json says nothing: paths of the number of layers and of a
+                              period, or the period itself, whose last layer is of kind `is`, */
+    const char *is, *others; /* all others of this one; NULL: it has to say */
+    const char *names[32];   /* of the kinds; bit i of a set stands for names[i] */
     size_t n;
 } rt_layer_kinds;
 
@@ -190,6 +193,7 @@ typedef struct rt_arch_key {
     rt_scalar otherwise; /* `default` */
     rt_scalars map;
     double power;
+    bool normal_quantile; /* of numbers: p becomes the p-quantile of the normal distribution */
     const char *is;
     rt_scalar then;     /* how an expression goes on behind the number that was found */
     uint32_t size;      /* of counts: zeros follow up to so many */

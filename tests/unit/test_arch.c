@@ -584,6 +584,55 @@ START_TEST(bad_kinds_are_refused) {
 }
 END_TEST
 
+/* ---- kinds by a period ------------------------------------------------------------------- */
+
+static const char periods[] =
+    "architecture: test\n"
+    "huggingface: [{class: T, model_type: t}]\n"
+    "layer_kinds:\n"
+    "  from: kinds\n"
+    "  words: {m: mixer, w: wide}\n"
+    "  otherwise: {count: num_hidden_layers, every: [interval, 4], is: wide, others: mixer}\n"
+    "keys:\n"
+    "  - {key: block_count, type: u32, from: num_hidden_layers}\n"
+    "  - {key: width, type: u32, default: 5, kinds: wide}\n"
+    "  - {key: turns, type: layers, from: bases, optional: true}\n"
+    "tensors: [{hf: a, gguf: a.weight, shape: [2]}]\n" COMPUTE;
+
+static const struct {
+    const char *config;
+    uint64_t widths[5];
+} good_periods[] = {
+    {"\"num_hidden_layers\":5", {0, 0, 0, 5, 0}},
+    {"\"num_hidden_layers\":5,\"interval\":2,\"bases\":[7,0,7.0,0,7]", {0, 5, 0, 5, 0}},
+    {"\"num_hidden_layers\":5,\"kinds\":\"wmmmw\"", {5, 0, 0, 0, 5}},
+};
+
+START_TEST(kinds_by_a_period) {
+    gguf_error err;
+    rt_import *import;
+    unit_ok(open_with(periods, good_periods[_i].config, &import, &err), err);
+    const gguf_kv *widths = gguf_meta_find(rt_import_plan(import)->meta, "test.width");
+    for (uint64_t i = 0, value; i < 5; i++) {
+        ck_assert(rt_kv_number(widths, i, &value));
+        ck_assert_uint_eq(value, good_periods[_i].widths[i]);
+    }
+    rt_import_close(import);
+}
+END_TEST
+
+START_TEST(bad_periods_are_refused) {
+    static const char *const configs[] = {"\"layers\":5", "\"num_hidden_layers\":2,\"interval\":0",
+                                          "\"num_hidden_layers\":2,\"bases\":[7,8]"};
+    static const char *const messages[] = {"say no period", "say no period",
+                                           "'bases' has numbers that differ between layers"};
+    static const gguf_code codes[] = {GGUF_E_MISSING, GGUF_E_MISSING, GGUF_E_TYPE};
+    gguf_error err;
+    rt_import *import;
+    unit_fails(open_with(periods, configs[_i], &import, &err), codes[_i], messages[_i], err);
+}
+END_TEST
+
 /* ---- layers that differ ------------------------------------------------------------------ */
 
 static const char differing[] =
@@ -776,6 +825,9 @@ int main(void) {
                         (int)(sizeof bad_kinds / sizeof bad_kinds[0]));
     tcase_add_loop_test(tc, lists_become_keys, 0, (int)(sizeof good_lists / sizeof good_lists[0]));
     tcase_add_test(tc, labels_come_in_order);
+    tcase_add_loop_test(tc, kinds_by_a_period, 0,
+                        (int)(sizeof good_periods / sizeof good_periods[0]));
+    tcase_add_loop_test(tc, bad_periods_are_refused, 0, 3);
     tcase_add_loop_test(tc, layers_differ, 0, (int)(sizeof good_layers / sizeof good_layers[0]));
     tcase_add_loop_test(tc, bad_layers_are_refused, 0,
                         (int)(sizeof bad_layers / sizeof bad_layers[0]));
