@@ -35,7 +35,7 @@ void params_read_sampling(fields *f, params *p);
 void params_read_bias(fields *f, const server *s, params *p);
 /* A text or a list of texts. */
 void params_read_stops(fields *f, const char *name, params *p);
-/* Refuse what is not there: each name with its reason, see refusals.c. */
+/* Refuse fields that ask for what is not there. */
 void params_refuse(fields *f);
 /* The request names this server's model. */
 bool params_read_model(fields *f, const exchange *x);
@@ -95,7 +95,7 @@ struct generation {
     int state, item, block;
     char item_id[48];
     uint64_t sequence;
-    json_t *echo; /* of the request */
+    json_t *echo; /* items that are complete */
     gguf_dynbuf text;
 };
 
