@@ -74,7 +74,7 @@ class Server:
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data=data, method=method, headers=headers or {})
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=300) as answer:
                 return answer.status, answer.read(), answer.headers
         except urllib.error.HTTPError as error:
             return error.code, error.read(), error.headers
@@ -90,7 +90,7 @@ class Server:
     def stream(self, path, body):
         """The lines of an answer, as they come."""
         request = urllib.request.Request(self.url + path, data=json.dumps(body).encode())
-        with urllib.request.urlopen(request, timeout=60) as answer:
+        with urllib.request.urlopen(request, timeout=300) as answer:
             for line in answer:
                 yield line.decode().rstrip("\n")
 
@@ -180,6 +180,13 @@ def chat_logprobs(s):
         assert all(x["logprob"] >= y["logprob"] for x, y in zip(e["top_logprobs"], e["top_logprobs"][1:]))
         assert -50 < e["logprob"] <= 0
     same(b"".join(bytes(e["bytes"]) for e in entries).decode(errors="replace").lstrip(" "), a["message"]["content"])
+
+
+@check
+def logprobs_are_bounded(s):
+    body = user("Speak", logprobs=True, top_logprobs=20, n=64, max_tokens=900, ignore_eos=True)
+    status, a = s.post("/v1/chat/completions", body)
+    same((status, a["error"]["param"]), (400, "logprobs"))
 
 
 @check
@@ -308,7 +315,7 @@ def completions(s):
     assert all(len(t) == 2 for t in lp["top_logprobs"])
     same(lp["text_offset"][0], 0)
     for param, more in (("echo", {"echo": True}), ("suffix", {"suffix": "x"}), ("best_of", {"best_of": 3}),
-                        ("prompt", {"prompt": []}), ("prompt", {"prompt": [10**9]}), ("prompt", {"prompt": {}})):
+                        ("n", {"prompt": ["x"] * 64, "n": 64}), ("prompt", {"prompt": []}), ("prompt", {"prompt": [10**9]}), ("prompt", {"prompt": {}})):
         status, a = s.post("/v1/completions", {"prompt": "x", **more})
         same((status, a["error"]["param"]), (400, param))
 

@@ -141,8 +141,11 @@ static void same_ids(const outcome *a, const outcome *b) {
 static const struct {
     const char *folder;
     uint32_t n_crowd;
-} models[] = {
-    {"demo-model", 64}, {"models/gemma2", 12}, {"models/qwen3_next", 12}, {"models/mamba2", 12}};
+} models[] = {{"demo-model", 64},
+              {"models/gemma2", 12},
+              {"models/qwen3_next", 12},
+              {"models/mamba2", 12},
+              {"models/llama4", 12}};
 
 /* Number of the prompt, greedy or seeded. */
 static outcome *crowd_member(fixture *f, unsigned number, bool wait, rt_request **request) {
@@ -330,6 +333,47 @@ START_TEST(preemption) {
         same_ids(alone[i], crowd[i]);
         rt_request_release(requests[i]);
         free(alone[i]), free(crowd[i]);
+    }
+    close_fixture(&f);
+}
+END_TEST
+
+static double fixed_time(void *ctx) {
+    return *(const double *)ctx;
+}
+
+/* While a long prompt is read, part by part, the answers of others get their token in every step.
+ * The clock stands still, so that nothing is known of what a step takes. */
+START_TEST(long_prompts_hold_up_nobody) {
+    fixture f;
+    double time = 100;
+    int32_t ids[3][230];
+    outcome o[3] = {{.n_ids = 0}};
+    rt_request *requests[3];
+    rt_serve_opts opts = small_opts();
+    opts.now = fixed_time;
+    opts.now_ctx = &time;
+    open_fixture(&f, "demo-model", &opts);
+    for (unsigned i = 0; i < 3; i++) {
+        rt_ids prompt = {ids[i], i == 2 ? 230 : 10, 0};
+        make_prompt(ids[i], prompt.n, 0, i);
+        rt_request_opts r = request_opts(&prompt, 0, 0, &o[i]);
+        if (i == 2) /* the others decode already */
+            for (int j = 0; j < 3; j++) ck_assert(rt_serve_step(f.serve));
+        requests[i] = submit(&f, &r);
+    }
+    size_t n_steps = 0;
+    for (; o[2].n_ids == 0 && n_steps < 100; n_steps++) {
+        size_t before[2] = {o[0].n_ids, o[1].n_ids};
+        ck_assert(rt_serve_step(f.serve));
+        ck_assert_uint_eq(o[0].n_ids, before[0] + 1);
+        ck_assert_uint_eq(o[1].n_ids, before[1] + 1);
+    }
+    ck_assert_uint_eq(n_steps, 4); /* 64 tokens each, then the rest */
+    run_all(&f);
+    for (int i = 0; i < 3; i++) {
+        ck_assert(o[i].ended);
+        rt_request_release(requests[i]);
     }
     close_fixture(&f);
 }
@@ -629,6 +673,7 @@ int main(void) {
     tcase_add_test(answers, choices_share_their_prompt);
     tcase_add_test(answers, little_memory);
     tcase_add_test(answers, preemption);
+    tcase_add_test(answers, long_prompts_hold_up_nobody);
     tcase_add_test(answers, cancelling_frees_within_a_step);
     tcase_add_test(answers, a_slow_reader_pauses_alone);
     tcase_add_test(answers, ends_of_answers);

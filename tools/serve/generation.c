@@ -2,6 +2,7 @@
 #include "tools/serve/generation.h"
 
 #include "libgguf/json.h"
+#include "tools/serve/workers.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,7 @@ void generation_free(generation *g) {
     for (size_t i = 0; i < g->n_answers; i++) {
         gguf_dynbuf_clear(&g->answers[i].text);
         gguf_dynbuf_clear(&g->answers[i].thought);
+        gguf_dynbuf_clear(&g->answers[i].tokens);
         rt_ids_clear(&g->answers[i].ids);
         json_decref(g->answers[i].logprobs);
     }
@@ -76,11 +78,31 @@ json_t *generation_logprob(const server *s, const rt_serve_token *token) {
     return entry;
 }
 
-static void take_tokens(generation *g, answer *a, const rt_serve_event *e) {
-    if (!g->params.logprobs || e->n_tokens == 0) return;
+static void add_entry(const generation *g, answer *a, const rt_serve_token *token) {
     if (!a->logprobs) a->logprobs = json_array();
-    for (size_t i = 0; i < e->n_tokens; i++)
-        json_array_append_new(a->logprobs, generation_logprob(g->s, &e->tokens[i]));
+    json_array_append_new(a->logprobs, generation_logprob(g->s, token));
+}
+
+/* Entries of a stream are made at once, the others by a worker in the end. */
+static void take_tokens(generation *g, answer *a, const rt_serve_event *e) {
+    if (!g->params.logprobs || g->n_logprobs > MAX_LOGPROBS) return;
+    for (size_t i = 0; i < e->n_tokens; i++) {
+        if (g->params.stream) {
+            add_entry(g, a, &e->tokens[i]);
+        } else {
+            gguf_dynbuf_put(&a->tokens, &e->tokens[i], sizeof e->tokens[i]);
+            g->n_logprobs += 1 + e->tokens[i].n_top;
+        }
+    }
+    if (g->n_logprobs > MAX_LOGPROBS) exchange_gone(g->x); /* cancelled */
+}
+
+static void make_entries(generation *g) {
+    for (size_t i = 0; i < g->n_answers; i++) {
+        const gguf_dynbuf *tokens = &g->answers[i].tokens;
+        for (size_t at = 0; at < tokens->len; at += sizeof(rt_serve_token))
+            add_entry(g, &g->answers[i], (const rt_serve_token *)(const void *)(tokens->data + at));
+    }
 }
 
 /* ---- events ------------------------------------------------------------------------------ */
@@ -130,16 +152,28 @@ static void on_finished(generation *g, const rt_serve_event *e) {
     if (g->params.stream) g->format->finish(g, a);
 }
 
+/* A whole answer may be long: a worker writes it, not the engine's thread. */
+static void reply_whole(void *ctx) {
+    generation *g = ctx;
+    make_entries(g);
+    exchange_reply(g->x, 200, g->format->whole(g));
+    generation_free(g);
+}
+
 static void on_ended(generation *g, const rt_serve_event *e) {
     api_error error = {0};
+    if (g->n_logprobs > MAX_LOGPROBS)
+        api_fail(&error, "logprobs", NULL,
+                 "the answer has more than %u probabilities: ask for a stream", MAX_LOGPROBS);
     if (e->code) api_fail_engine(&error, e->code, e->message);
+    if (!g->params.stream && !error.status) {
+        workers_run(g->s->workers, reply_whole, g);
+        return;
+    }
     if (!g->params.stream) {
-        if (e->code)
-            exchange_fail(g->x, &error);
-        else
-            exchange_reply(g->x, 200, g->format->whole(g));
+        exchange_fail(g->x, &error);
     } else {
-        if (e->code)
+        if (error.status)
             g->format->fail(g, &error);
         else
             g->format->end(g);
@@ -192,6 +226,7 @@ static bool make_answers(generation *g, const rt_ids *prompts, size_t n_prompts)
         g->answers[i].index = (uint32_t)i;
         gguf_dynbuf_init(&g->answers[i].text, SIZE_MAX / 4);
         gguf_dynbuf_init(&g->answers[i].thought, SIZE_MAX / 4);
+        gguf_dynbuf_init(&g->answers[i].tokens, SIZE_MAX / 4);
     }
     for (size_t i = 0; i < n_prompts; i++) g->n_prompt += prompts[i].n;
     return g->answers != NULL;

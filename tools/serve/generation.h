@@ -9,6 +9,10 @@
 #define MAX_STOPS   16
 #define MAX_CHOICES 64
 #define MAX_BIAS    1024
+/* Answers to all prompts of a request. */
+#define MAX_ANSWERS 1024
+/* Probabilities of tokens that one answer without a stream may hold. */
+#define MAX_LOGPROBS (1u << 18)
 
 /* What shapes an answer. */
 typedef struct params {
@@ -31,7 +35,7 @@ void params_read_sampling(fields *f, params *p);
 void params_read_bias(fields *f, const server *s, params *p);
 /* A text or a list of texts. */
 void params_read_stops(fields *f, const char *name, params *p);
-/* Refuse what is not there: each name with its reason, see refusals.c. */
+/* Refuse fields that ask for what is not there. */
 void params_refuse(fields *f);
 /* The request names this server's model. */
 bool params_read_model(fields *f, const exchange *x);
@@ -46,6 +50,7 @@ typedef struct answer {
     uint32_t index;
     gguf_dynbuf text, thought; /* all of it, unless it is streamed */
     json_t *logprobs;          /* chat's entries of tokens that were not sent yet */
+    gguf_dynbuf tokens;        /* rt_serve_token of an answer that is not streamed */
     size_t n_shown;            /* bytes of the text, for offsets */
     bool finished;
     rt_serve_finish finish;
@@ -83,13 +88,14 @@ struct generation {
     size_t n_prompt, n_cached;                     /* tokens, of all prompts */
     bool begun, want_ids;
     size_t n_left_out; /* messages */
+    size_t n_logprobs; /* kept so far */
     char **stops;
     /* Of the dialect. */
     bool include_usage;
     int state, item, block;
     char item_id[48];
     uint64_t sequence;
-    json_t *echo; /* of the request */
+    json_t *echo; /* items that are complete */
     gguf_dynbuf text;
 };
 

@@ -52,8 +52,8 @@ void handle_props(exchange *x) {
     json_t *root = json_pack(
         "{s:{s:i, s:o}, s:i, s:s, s:s, s:o, s:{s:b, s:b}, s:o, s:o, s:{s:b, s:b}, s:s, s:s, s:s}",
         "default_generation_settings", "n_ctx", (int)s->n_ctx, "params", default_params(s),
-        "total_slots", (int)s->settings->n_parallel, "model_path", s->t->args[0], "model_alias",
-        s->name, "chat_template", gguf_json_bytes(s->template_source.ptr, s->template_source.len),
+        "total_slots", (int)s->n_parallel, "model_path", s->t->args[0], "model_alias", s->name,
+        "chat_template", gguf_json_bytes(s->template_source.ptr, s->template_source.len),
         "chat_template_caps", "supports_tools", 0, "supports_thinking", s->markers.close != NULL,
         "bos_token", token_of(s, RT_SPECIAL_BOS), "eos_token", token_of(s, RT_SPECIAL_EOS),
         "modalities", "vision", 0, "audio", 0, "build_info", "ggufkit " GGUFKIT_VERSION,

@@ -115,6 +115,9 @@ static void read_request(exchange *x, fields *f, params *p, prompts *all, bool *
         api_fail(f->error, "best_of", NULL, "'best_of' must be equal to 'n'");
     if (!f->error->status && !prompt) api_fail(f->error, "prompt", NULL, "'prompt' is missing");
     prompts_read(all, x->s, prompt, "prompt", MAX_CHOICES, f->error);
+    if (all->n * p->n_choices > MAX_ANSWERS)
+        api_fail(f->error, "n", NULL, "%zu prompts with %u answers each: %d answers at most",
+                 all->n, (unsigned)p->n_choices, MAX_ANSWERS);
 }
 
 void handle_completions(exchange *x) {

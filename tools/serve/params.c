@@ -132,7 +132,7 @@ bool params_read_model(fields *f, const exchange *x) {
 static bool is_nothing(const json_t *value) {
     const char *text = json_string_value(value);
     return json_is_false(value) || json_is_null(value) ||
-           (json_is_number(value) && json_number_value(value) == 0) ||
+           (json_is_number(value) && json_number_value(value) <= 0) ||
            (json_is_array(value) && json_array_size(value) == 0) ||
            (text && (!*text || strcmp(text, "none") == 0));
 }

@@ -61,7 +61,7 @@ typedef struct server {
     rt_reasoning_markers markers;
     rt_serve *engine;
     rt_sampler_opts sampler; /* for requests that name none */
-    uint32_t n_ctx;
+    uint32_t n_ctx, n_parallel;
     const char *name; /* the model's, as answers give it */
     char stem[256], digest[65], fingerprint[96];
     uint64_t file_bytes;

@@ -17,6 +17,9 @@
 #include <sys/stat.h>
 
 #define USUAL_CTX 8192u
+/* What is left of both where memory is short. */
+#define FEW_PARKED   4
+#define FEW_PARALLEL 8
 
 /* ---- memory ------------------------------------------------------------------------------ */
 
@@ -72,8 +75,12 @@ static gguf_code plan_cache(const server *s, rt_serve_opts *o, rt_footprint *f, 
     for (;;) {
         code = measure(s, o, f, err);
         if (code || f->kv_bytes <= cache_budget(s, f, available)) break;
-        if (o->n_parked <= 4) return fail_cache(s, f, available, err);
-        o->n_parked /= 2;
+        if (o->n_parked > FEW_PARKED)
+            o->n_parked /= 2;
+        else if (o->n_parallel > FEW_PARALLEL)
+            o->n_parallel /= 2;
+        else
+            return fail_cache(s, f, available, err);
     }
     if (code) return code;
     uint64_t most = (uint64_t)o->n_ctx * (o->n_parallel + o->n_parked), least = f->kv_bytes;
@@ -189,6 +196,10 @@ gguf_code server_open(server *s, gguf_error *err) {
     if (!code) code = rt_serve_new(s->model, s->tok, &opts, &s->engine, err);
     if (code) return code;
     s->n_ctx = rt_serve_n_ctx(s->engine);
+    s->n_parallel = opts.n_parallel;
+    if (s->n_parallel < s->settings->n_parallel)
+        tool_warn(s->t, "memory suffices for %" PRIu32 " answers at once, not %" PRIu32,
+                  s->n_parallel, s->settings->n_parallel);
     s->kv_bytes = footprint.kv_bytes;
     char cache[32];
     tool_note(s->t, "%s: %s, context of %" PRIu32 " tokens, cache of %" PRIu32 " tokens (%s)",

@@ -1,4 +1,4 @@
-/* A queue of exchanges. */
+/* A queue of things to do. */
 #include "tools/serve/workers.h"
 
 #include "libgguf/json.h"
@@ -9,7 +9,8 @@
 #define MAX_THREADS 8
 
 typedef struct job {
-    exchange *x;
+    void (*run)(void *ctx);
+    void *ctx;
     struct job *next;
 } job;
 
@@ -56,7 +57,8 @@ bool workers_parse(const uint8_t *text, size_t len, json_t **out, api_error *err
 
 /* ---- threads ----------------------------------------------------------------------------- */
 
-static void do_job(exchange *x) {
+static void do_exchange(void *ctx) {
+    exchange *x = ctx;
     api_error error = {0};
     if (workers_parse(x->body.data, x->body.len, &x->json, &error))
         x->route->handle(x);
@@ -78,7 +80,7 @@ static void *run(void *ctx) {
         }
         pthread_mutex_unlock(&w->lock);
         if (!next) return NULL;
-        do_job(next->x);
+        next->run(next->ctx);
         free(next);
     }
 }
@@ -121,13 +123,11 @@ static void refuse(exchange *x, int status, const char *code, const char *messag
     exchange_unref(x);
 }
 
-void workers_put(workers *w, exchange *x) {
-    job *j = malloc(sizeof *j);
-    if (!j) {
-        refuse(x, 500, NULL, "out of memory");
-        return;
-    }
-    *j = (job){.x = x};
+/* False: it is not taken. */
+static bool put(workers *w, void (*what)(void *ctx), void *ctx) {
+    job *j = w ? malloc(sizeof *j) : NULL;
+    if (!j) return false;
+    *j = (job){.run = what, .ctx = ctx};
     pthread_mutex_lock(&w->lock);
     bool stop = w->stop;
     if (!stop) {
@@ -136,7 +136,14 @@ void workers_put(workers *w, exchange *x) {
         pthread_cond_signal(&w->wake);
     }
     pthread_mutex_unlock(&w->lock);
-    if (!stop) return;
-    free(j);
-    refuse(x, 503, "draining", "the server is shutting down");
+    if (stop) free(j);
+    return !stop;
+}
+
+void workers_run(workers *w, void (*what)(void *ctx), void *ctx) {
+    if (!put(w, what, ctx)) what(ctx);
+}
+
+void workers_put(workers *w, exchange *x) {
+    if (!put(w, do_exchange, x)) refuse(x, 503, "draining", "the server is shutting down");
 }

@@ -12,6 +12,8 @@ gguf_code workers_new(unsigned n_threads, workers **out, gguf_error *err);
 void workers_end(workers *w);
 void workers_free(workers *w);
 
+/* Let a thread do something; done at once where there are no threads (any more). */
+void workers_run(workers *w, void (*run)(void *ctx), void *ctx);
 /* Let a thread parse the body and handle the exchange; takes the reference. */
 void workers_put(workers *w, exchange *x);
 

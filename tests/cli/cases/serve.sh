@@ -11,7 +11,7 @@ t gguf-serve demo.gguf --alias ''
 t gguf-serve demo.gguf --host 0.0.0.0
 t gguf-serve demo.gguf --json
 t gguf-serve demo.gguf --template-vars '[1]'
-t gguf-serve demo.gguf --kv-memory 1MiB
+t gguf-serve demo.gguf --kv-memory 1MiB --parallel 4
 t gguf-serve demo.gguf -t 1 --ctx 200000000 | sed 's/but .* are available/but so many are available/'
 t env GGUFKIT_SERVE_PORT=x gguf-serve demo.gguf
 echo '{{ x' >broken.jinja
