@@ -88,7 +88,9 @@ typedef struct rt_hparams {
     bool gated_heads;   /* attn_gate makes a gate of each head, or of each of its values */
     float value_scale;  /* of what attn_v makes */
     float router_cap;   /* of the router's logits; 0 = none */
-    uint32_t n_window;  /* key p is visible at t iff t - p < n_window; 0 = all */
+    /* Key p is visible at t iff t - p < n_window or, if not causal, |t - p| <= n_window / 2; 0 =
+     * all */
+    uint32_t n_window;
     bool chunked;       /* key p is visible at t iff t / n_window = p / n_window */
     bool plain_qk_norm; /* heads of Q and K that rotate are normed without factors */
     rt_layers windowed, rotated;

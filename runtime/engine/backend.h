@@ -73,9 +73,9 @@ typedef struct rt_state_layer {
 /* The query heads share KV heads in groups of n_head / n_head_kv neighbours. */
 typedef struct rt_attention {
     uint32_t n_head, n_head_kv, head_dim_k, head_dim_v;
-    uint32_t n_window;  /* 0 = all */
+    uint32_t n_window;  /* 0 = all; half of it on each side where attention is not causal */
     bool chunked;       /* a token sees those before it in its own stretch of n_window */
-    bool causal;        /* otherwise a token sees all n_seen positions */
+    bool causal;        /* otherwise a token sees all n_seen positions, or its window */
     float scale, cap;   /* of the scores; cap * tanh(score / cap), 0 = none */
     const float *sinks; /* [n_head] scores of a key without a value, or NULL */
 } rt_attention;

@@ -29,6 +29,7 @@ static const flag_name head_gates[] = {{"none", RT_ACT_IDENTITY},
                                        {"softplus", RT_ACT_SOFTPLUS},
                                        {NULL, 0}};
 static const flag_name clamp_places[] = {{"after", false}, {"before", true}, {NULL, 0}};
+static const flag_name directions[] = {{"one", false}, {"both", true}, {NULL, 0}};
 static const flag_name windows[] = {{"sliding", false}, {"chunked", true}, {NULL, 0}};
 static const flag_name growths[] = {{"all", false}, {"unrotated", true}, {NULL, 0}};
 static const flag_name weight_places[] = {{"output", false}, {"input", true}, {NULL, 0}};
@@ -107,6 +108,7 @@ static void read_flags(flag_reader *r, rt_arch_compute *c) {
     c->rope_windowed = read_flag(r, "rope_layers", rope_layers, c->rope_windowed, false);
     c->rope_if_finetuned = read_flag(r, "rope_if_finetuned", switches, c->rope_if_finetuned, false);
     c->norm_rotated_heads = read_flag(r, "qk_norm", qk_norms, c->norm_rotated_heads, false);
+    c->both_directions = read_flag(r, "directions", directions, c->both_directions, false);
     c->chunked = read_flag(r, "windows", windows, c->chunked, false);
     c->grow_unrotated = read_flag(r, "query_growth", growths, c->grow_unrotated, false);
     c->weight_expert_inputs =

@@ -435,7 +435,9 @@ static gguf_code check_norms(const binder *b) {
     for (uint32_t i = 0; i < model->hparams.n_layer; i++) {
         const rt_layer *l = &model->layers[i];
         snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);
-        if (!l->attn_norm.n_cols && !l->attn_post_norm.n_cols && !l->attn_output_norm.n_cols)
+        bool normed = i == 0 && model->token_embd_norm.n_cols; /* embeddings are */
+        if (!normed && !l->attn_norm.n_cols && !l->attn_post_norm.n_cols &&
+            !l->attn_output_norm.n_cols)
             return fail_missing(b, prefix, "attn_norm");
         bool both =
             model->hparams.layers[i].mixer != RT_MIXER_NONE && (l->router.data || l->ffn_up.data);

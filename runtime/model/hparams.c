@@ -128,13 +128,14 @@ static rt_layers all_but_every(uint32_t n_layer, uint32_t period) {
     return all_but(n_layer, period, false);
 }
 
-/* One flag per layer, or a period. */
-static rt_layers read_layers(key_reader *r, const char *name, uint32_t n_layer, rt_layers absent) {
+/* One flag per layer, or a period, of which the last layer or the first is left out. */
+static rt_layers read_layers_of(key_reader *r, const char *name, uint32_t n_layer, rt_layers absent,
+                                bool first) {
     const gguf_kv *kv = find_key(r, name);
     uint64_t period;
     if (!kv) return absent;
     if (gguf_kv_u64(kv, &period) && period <= UINT32_MAX)
-        return all_but_every(n_layer, (uint32_t)period);
+        return all_but(n_layer, (uint32_t)period, first);
     rt_layers set = {{0}};
     gguf_kv_iter it = {.kv = kv};
     int64_t flag;
@@ -144,6 +145,10 @@ static rt_layers read_layers(key_reader *r, const char *name, uint32_t n_layer, 
             if (flag) add_layer(&set, n);
     if (n != n_layer) fail_key(r, GGUF_E_TYPE, kv, "does not have one flag for every layer");
     return set;
+}
+
+static rt_layers read_layers(key_reader *r, const char *name, uint32_t n_layer, rt_layers absent) {
+    return read_layers_of(r, name, n_layer, absent, false);
 }
 
 /* ---- recurrent layers -----------------------------------------------------------------------
@@ -191,7 +196,7 @@ static void read_sizes(key_reader *r, rt_hparams *hp) {
     const char *eps = rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
     hp->norm_eps = read_number(r, eps, NAN, 0, 1);
     hp->post_norm_eps = read_number(r, "ggufkit.post_norm_epsilon", hp->norm_eps, 0, 1);
-    hp->causal = read_flag(r, "attention.causal", true);
+    hp->causal = read_flag(r, "attention.causal", !r->compute->both_directions);
     hp->parallel = read_flag(r, "use_parallel_residual", r->compute->parallel);
 }
 
@@ -340,8 +345,8 @@ static void read_windows(key_reader *r, rt_hparams *hp) {
     hp->chunked = r->compute->chunked;
     rt_layers usual = all_but(hp->n_layer, r->compute->window_period, r->compute->full_first);
     if (hp->n_window == 0) return;
-    if (!hp->causal) fail_key(r, GGUF_E_UNSUPPORTED, NULL, "asks for windows in both directions");
-    hp->windowed = read_layers(r, "attention.sliding_window_pattern", hp->n_layer, usual);
+    hp->windowed = read_layers_of(r, "attention.sliding_window_pattern", hp->n_layer, usual,
+                                  r->compute->full_first);
 }
 
 /* A number of deviations for every layer, -infinity where the gate counts as a whole. */

@@ -48,6 +48,14 @@ static const char *const configs[] = {
     "{\"architectures\":[\"AfmoeForCausalLM\"]," COMMON EXPERTS LAYERS(
         WINDOW, WINDOW, WINDOW,
         FULL) "\"head_dim\":32,\"num_dense_layers\":1,\"num_shared_experts\":1,\"mup_enabled\":true}",
+
+    "{\"architectures\":[\"Gemma3TextModel\"]," COMMON LAYERS(
+        WINDOW, WINDOW, FULL,
+        WINDOW) "\"head_dim\":32,\"intermediate_size\":96,\"use_bidirectional_attention\":true,"
+                "\"query_pre_attn_scalar\":32}",
+
+    "{\"architectures\":[\"ModernBertModel\"]," COMMON
+    "\"intermediate_size\":96,\"local_attention\":16,\"global_attn_every_n_layers\":3}",
 };
 #define N_CONFIGS (int)(sizeof configs / sizeof configs[0])
 

@@ -190,12 +190,15 @@ static void place_values(const attention_job *job, const attention_scratch *s, u
 /* First position that `pos` sees, and the end of those. */
 static uint32_t first_visible(const attention_job *job, uint32_t pos) {
     uint32_t window = job->shape->n_window;
+    if (!job->shape->causal) window = window ? window / 2 + 1 : 0;
     if (job->shape->chunked && window) return pos / window * window;
     return window == 0 || pos < window ? 0 : pos - window + 1;
 }
 
 static uint32_t end_visible(const attention_job *job, const rt_tile *tile, uint32_t t) {
-    return job->shape->causal ? tile->pos + t + 1 : tile->n_seen;
+    uint32_t end = tile->pos + t + 1, half = job->shape->n_window / 2;
+    if (job->shape->causal) return end;
+    return job->shape->n_window && half < tile->n_seen - end ? end + half : tile->n_seen;
 }
 
 /* The rows first .. end of the page at position `start` among the visible positions. */
@@ -242,7 +245,9 @@ static void attend_page(const attention_job *job, const attention_scratch *s, co
                         uint32_t start) {
     const rt_tile *tile = u->tile;
     const rt_kv_page page = {s->k, s->v, job->n_k, job->n_v, job->shape->scale, job->shape->cap};
-    load_page(job, s, u, start, visible_rows(start, first_visible(job, tile->pos), tile->n_seen));
+    load_page(
+        job, s, u, start,
+        visible_rows(start, first_visible(job, tile->pos), end_visible(job, tile, tile->n - 1)));
     uint32_t n_queries = tile->n * u->n_heads;
     for (uint32_t i = 0; i < n_queries; i += RT_QUERIES) {
         rt_queries qs = {.q = s->q + (size_t)i * job->n_k, .acc = s->acc + (size_t)i * job->n_v};
@@ -290,7 +295,8 @@ static void finish_queries(const attention_job *job, const attention_scratch *s,
 static void attend_unit(const attention_job *job, const attention_scratch *s, const unit *u) {
     uint32_t start = first_visible(job, u->tile->pos) / RT_KV_PAGE_TOKENS * RT_KV_PAGE_TOKENS;
     start_queries(job, s, u);
-    for (; start < u->tile->n_seen; start += RT_KV_PAGE_TOKENS) attend_page(job, s, u, start);
+    uint32_t end = end_visible(job, u->tile, u->tile->n - 1);
+    for (; start < end; start += RT_KV_PAGE_TOKENS) attend_page(job, s, u, start);
     finish_queries(job, s, u);
 }
 
