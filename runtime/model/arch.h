@@ -53,6 +53,7 @@ typedef struct rt_arch_compute {
     rt_norm norm;
     bool plain_norms; /* norms in front of blocks and output have no tensors */
     rt_rope rope;
+    rt_rope index_rope; /* of indexers; RT_ROPE_NONE: as the others */
     rt_activation activation;
     bool parallel;             /* both blocks of a layer read its input */
     bool hidden_output;        /* no logits: rows of the last layer */

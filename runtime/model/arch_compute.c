@@ -12,6 +12,8 @@ static const flag_name norms[] = {{"rms", RT_NORM_RMS}, {"layer", RT_NORM_LAYER}
 static const flag_name norm_factors[] = {{"tensors", false}, {"none", true}, {NULL, 0}};
 static const flag_name ropes[] = {
     {"none", RT_ROPE_NONE}, {"adjacent", RT_ROPE_ADJACENT}, {"halves", RT_ROPE_HALVES}, {NULL, 0}};
+static const flag_name index_ropes[] = {
+    {"same", RT_ROPE_NONE}, {"adjacent", RT_ROPE_ADJACENT}, {"halves", RT_ROPE_HALVES}, {NULL, 0}};
 static const flag_name activations[] = {{"silu", RT_ACT_SILU},
                                         {"gelu_tanh", RT_ACT_GELU_TANH},
                                         {"gelu_erf", RT_ACT_GELU_ERF},
@@ -91,6 +93,7 @@ static void read_flags(flag_reader *r, rt_arch_compute *c) {
     c->norm = (rt_norm)read_flag(r, "norm", norms, c->norm, true);
     c->plain_norms = read_flag(r, "norm_factors", norm_factors, c->plain_norms, false);
     c->rope = (rt_rope)read_flag(r, "rope", ropes, c->rope, true);
+    c->index_rope = (rt_rope)read_flag(r, "index_rope", index_ropes, c->index_rope, false);
     c->activation = (rt_activation)read_flag(r, "activation", activations, c->activation, true);
     c->recurrent = (rt_mixer)read_flag(r, "recurrent", recurrents, c->recurrent, false);
     c->single_mixer = read_flag(r, "layers", mixers, c->single_mixer, false);

@@ -93,6 +93,7 @@ static const gguf_yaml_field compute_fields[] = {
     {"recurrent", .form = GGUF_YAML_TEXT},
     {"layers", .form = GGUF_YAML_TEXT},
     {"query_gate", .form = GGUF_YAML_TEXT},
+    {"index_rope", .form = GGUF_YAML_TEXT},
     {"directions", .form = GGUF_YAML_TEXT},
     {"windows", .form = GGUF_YAML_TEXT},
     {"query_growth", .form = GGUF_YAML_TEXT},

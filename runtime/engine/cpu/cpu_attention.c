@@ -89,11 +89,12 @@ typedef struct attention_job {
     const rt_batch *batch;
     const float *q;
     float *out;
-    uint32_t group;      /* query heads per KV head */
-    uint32_t unit_heads; /* query heads per unit */
-    uint32_t n_parts;    /* units per KV head */
-    uint32_t task_units; /* units of one tile that make a task */
-    uint32_t n_k, n_v;   /* head dimensions, padded to whole vectors */
+    const uint64_t *selection; /* or NULL */
+    uint32_t group;            /* query heads per KV head */
+    uint32_t unit_heads;       /* query heads per unit */
+    uint32_t n_parts;          /* units per KV head */
+    uint32_t task_units;       /* units of one tile that make a task */
+    uint32_t n_k, n_v;         /* head dimensions, padded to whole vectors */
 } attention_job;
 
 /* A worker's scratch, in this order. */
@@ -240,6 +241,22 @@ static void load_page(const attention_job *job, const attention_scratch *s, cons
     }
 }
 
+/* The keys of the page at position `start` that token t counts, as bits. */
+static uint64_t seen_of(const attention_job *job, const unit *u, uint32_t t, uint32_t start) {
+    const rt_attention *shape = job->shape;
+    if (!job->selection) return UINT64_MAX;
+    size_t choice = (size_t)(u->tile->row + t) * shape->n_choices;
+    if (shape->n_choices > 1) choice += u->head_kv;
+    return job->selection[choice * shape->n_words + start / RT_KV_PAGE_TOKENS];
+}
+
+/* Whether any token of the tile counts a key of the page. */
+static bool is_seen(const attention_job *job, const unit *u, uint32_t start) {
+    uint64_t seen = 0;
+    for (uint32_t t = 0; t < u->tile->n; t++) seen |= seen_of(job, u, t, start);
+    return seen != 0;
+}
+
 /* Bring all queries of the unit forward by the page that starts at position `start`. */
 static void attend_page(const attention_job *job, const attention_scratch *s, const unit *u,
                         uint32_t start) {
@@ -257,6 +274,8 @@ static void attend_page(const attention_job *job, const attention_scratch *s, co
             uint32_t t = (i + k) / u->n_heads;
             visible rows =
                 visible_rows(start, first_visible(job, tile->pos + t), end_visible(job, tile, t));
+            qs.seen[k] = seen_of(job, u, t, start);
+            if (qs.seen[k] == 0) rows.end = 0;
             qs.first[k] = rows.first;
             qs.end[k] = rows.end;
         }
@@ -296,7 +315,8 @@ static void attend_unit(const attention_job *job, const attention_scratch *s, co
     uint32_t start = first_visible(job, u->tile->pos) / RT_KV_PAGE_TOKENS * RT_KV_PAGE_TOKENS;
     start_queries(job, s, u);
     uint32_t end = end_visible(job, u->tile, u->tile->n - 1);
-    for (; start < end; start += RT_KV_PAGE_TOKENS) attend_page(job, s, u, start);
+    for (; start < end; start += RT_KV_PAGE_TOKENS)
+        if (is_seen(job, u, start)) attend_page(job, s, u, start);
     finish_queries(job, s, u);
 }
 
@@ -335,6 +355,7 @@ void rt_cpu_attention(rt_backend *backend, const rt_attention *attention, const 
     attention_job job = {.cpu = rt_cpu_of(backend), .shape = attention, .kv = kv, .batch = batch};
     job.q = rt_cpu_at(backend, q);
     job.out = rt_cpu_at(backend, out);
+    job.selection = (const uint64_t *)(void *)rt_cpu_at(backend, attention->selection);
     job.group = attention->n_head / attention->n_head_kv;
     job.unit_heads = job.group < UNIT_HEADS ? job.group : UNIT_HEADS;
     job.n_parts = (job.group + job.unit_heads - 1) / job.unit_heads;
