@@ -52,6 +52,7 @@ typedef struct rt_layer_hparams {
                                         heads share: kv_lora_rank + n_rot and kv_lora_rank */
     uint32_t kv_layer; /* whose keys and values the layer attends to: an earlier one's or its own */
     bool kv_shared;    /* they belong to several layers */
+    bool indexes, selects; /* an indexer chooses keys; attention counts those chosen alone */
     float
         sparsity; /* of the gate only what is so many deviations above its mean counts; -inf: all */
     float clamp_experts, clamp_dense; /* of gate and up projection; 0 = none */
@@ -84,11 +85,19 @@ typedef struct rt_hparams {
     uint32_t ssm_d_inner;                           /* n_head * head_dim of the state */
     uint32_t ssm_d_state, ssm_dt_rank, ssm_n_group; /* Mamba 2: dt_rank is the number of heads */
 
+    /* Indexers of sparse attention; index_n_head 0 = none. Of blocks of index_block keys the best
+     * index_top_k are attended to, the last index_local in any case. */
+    uint32_t index_n_head, index_head_dim, index_top_k, index_block, index_local;
+    uint32_t index_choices; /* 1, or one for each KV head */
+    bool index_shared;      /* some layers attend to what an earlier one chose */
+
     bool gated_queries; /* attn_q makes a gate behind each head's query */
     bool gated_heads;   /* attn_gate makes a gate of each head, or of each of its values */
     float value_scale;  /* of what attn_v makes */
     float router_cap;   /* of the router's logits; 0 = none */
-    uint32_t n_window;  /* key p is visible at t iff t - p < n_window; 0 = all */
+    /* Key p is visible at t iff t - p < n_window or, if not causal, |t - p| <= n_window / 2; 0 =
+     * all */
+    uint32_t n_window;
     bool chunked;       /* key p is visible at t iff t / n_window = p / n_window */
     bool plain_qk_norm; /* heads of Q and K that rotate are normed without factors */
     rt_layers windowed, rotated;

@@ -73,12 +73,26 @@ typedef struct rt_state_layer {
 /* The query heads share KV heads in groups of n_head / n_head_kv neighbours. */
 typedef struct rt_attention {
     uint32_t n_head, n_head_kv, head_dim_k, head_dim_v;
-    uint32_t n_window;  /* 0 = all */
+    uint32_t n_window;  /* 0 = all; half of it on each side where attention is not causal */
     bool chunked;       /* a token sees those before it in its own stretch of n_window */
-    bool causal;        /* otherwise a token sees all n_seen positions */
+    bool causal;        /* otherwise a token sees all n_seen positions, or its window */
     float scale, cap;   /* of the scores; cap * tanh(score / cap), 0 = none */
     const float *sinks; /* [n_head] scores of a key without a value, or NULL */
+    rt_off selection;   /* [n][n_choices][n_words] u64: the keys that count, or RT_NO_OFF */
+    uint32_t n_choices, n_words; /* one for all KV heads, or one for each */
 } rt_attention;
+
+/* An indexer scores the keys of a token's past, and the best blocks of them are attended to. With
+ * weights all heads choose together, by sum over heads of weight * max(q k, 0); otherwise each for
+ * itself, by q k. A block's score is its best key's. */
+typedef struct rt_indexer {
+    uint32_t n_head, head_dim;
+    uint32_t n_best, n_block; /* blocks that are chosen; keys of a block */
+    uint32_t n_local;         /* of these the last ones in any case, at most n_best */
+    uint32_t n_words;         /* of a choice: a bit for each position, in u64 */
+    rt_off scores;            /* room for 2 * n_scores numbers for each thread */
+    uint32_t n_scores;
+} rt_indexer;
 
 /* A causal convolution of every channel with weights of its own, then silu unless it is plain. A
  * state holds the last n_kernel - 1 inputs of every channel, the oldest first. */
@@ -215,6 +229,12 @@ typedef struct rt_backend_ops {
     /* out[t] = softmax(scale * q[t] K) V over the positions that token t sees. */
     void (*attention)(rt_backend *backend, const rt_attention *attention, const rt_kv_layer *kv,
                       const rt_batch *batch, rt_off q, rt_off out);
+    /* Choose keys for every token of the batch: a bit for each position.
+     *   q          [n][n_head][head_dim]
+     *   weights    [n][n_head], or RT_NO_OFF
+     *   selection  [n][1, or n_head without weights][n_words] u64 */
+    void (*select)(rt_backend *backend, const rt_indexer *indexer, const rt_kv_layer *kv,
+                   const rt_batch *batch, rt_off q, rt_off weights, rt_off selection);
     /* Convolve channels in place: row t of x is x_stride elements after row t - 1. The layer's
      * states move as the batch's runs say.
      *   before, after  gates that an input and a result are multiplied with, in rows as those of x,

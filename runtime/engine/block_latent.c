@@ -60,6 +60,7 @@ void rt_block_latent(rt_session *session, uint32_t layer, rt_off in) {
     rt_kv_layer kv = rt_op_kv(session, layer);
     store_latent(session, layer, &kv, in);
     project_queries(session, l, in);
+    rt_block_index_latent(session, layer, in);
     absorb_queries(session, layer);
     rt_block_attend(session, layer, &kv, at->q);
     rt_op_input(session, at->heads, n * n_head, hp->kv_lora_rank);

@@ -92,6 +92,11 @@ static gguf_code place_rows(const rt_hparams *hp, uint32_t layer, uint32_t type,
     l->k_off = *end;
     l->v_off = own_v ? *end + RT_KV_PAGE_TOKENS * l->row_bytes_k : *end;
     *end += RT_KV_PAGE_TOKENS * (l->row_bytes_k + l->row_bytes_v);
+    l->index_off = *end;
+    l->row_bytes_index = of->indexes ? quant_row_bytes(type, hp->index_head_dim) : 0;
+    if (of->indexes && l->row_bytes_index == 0)
+        return fail_blocks(type, hp->index_head_dim, hp->index_head_dim, err);
+    *end += RT_KV_PAGE_TOKENS * l->row_bytes_index;
     pool->n_layers++;
     return GGUF_OK;
 }
@@ -204,6 +209,12 @@ static void layout_attention(const rt_hparams *hp, rt_layout *out, uint64_t *end
     out->heads = reserve_input(out, end, n, w.heads);
     out->q_gated = reserve(end, hp->gated_queries ? n : 0, 2 * w.q);
     out->gates = reserve_input(out, end, hp->gated_queries || hp->gated_heads ? n : 0, w.heads);
+    if (hp->index_n_head) {
+        out->index_q = reserve(end, n, (uint64_t)hp->index_n_head * hp->index_head_dim);
+        out->index_k = reserve(end, n, hp->index_head_dim);
+        out->index_w = reserve(end, n, hp->index_n_head);
+        out->index_scores = reserve(end, UINT64_C(2) * out->n_threads, out->n_ctx);
+    }
     if (hp->kv_lora_rank == 0) return;
     uint64_t plain = max_u64(hp->qk_nope_head_dim, hp->v_head_dim);
     out->q_heads = reserve(end, n, (uint64_t)hp->n_head * (hp->qk_nope_head_dim + hp->n_rot));
@@ -265,6 +276,13 @@ static void layout_stream(const rt_hparams *hp, rt_layout *out, uint64_t *end) {
         out->shared_k[c] = reserve_stream(out, end, k[c]);
         out->shared_v[c] = reserve_stream(out, end, v[c]);
     }
+    /* A choice of keys is bits, two numbers to a word. */
+    out->selection_words = hp->index_n_head ? out->n_table : 0;
+    uint64_t chosen = UINT64_C(2) * out->selection_words * hp->index_choices;
+    if (hp->index_shared)
+        out->selection = reserve_stream(out, end, chosen);
+    else
+        out->selection = reserve(end, out->n_batch, chosen);
     out->n_carried = out->n_stream_parts;
     out->layer_embd = reserve_stream(out, end, (uint64_t)hp->n_layer * hp->n_embd_layer);
 }

@@ -24,8 +24,9 @@ typedef struct rt_layer_layout {
     bool keeps_rows; /* k_off and v_off are the layer's own; otherwise those of the layer of its
                         place whose keys and values it shares */
     uint64_t k_off, v_off;
-    uint64_t row_bytes_k, row_bytes_v; /* of one token; 0: the layer keeps no such row */
-    uint64_t state_off, state_bytes;   /* state_bytes 0: the layer has no state */
+    uint64_t index_off, row_bytes_index; /* keys of an indexer */
+    uint64_t row_bytes_k, row_bytes_v;   /* of one token; 0: the layer keeps no such row */
+    uint64_t state_off, state_bytes;     /* state_bytes 0: the layer has no state */
 } rt_layer_layout;
 
 /* Layers of one class. All places have the same pages; a page holds the rows of a place's layers.
@@ -88,6 +89,12 @@ typedef struct rt_layout {
 
     rt_off gate, up; /* [n_ff or n_ff_shared] */
     rt_off beside;   /* [n_embd] what a dense block makes beside experts */
+
+    /* Indexers. */
+    rt_off selection; /* [index_choices][selection_words] u64 */
+    uint32_t selection_words;
+    rt_off index_q, index_k, index_w; /* [n_head][head_dim], [head_dim], [n_head] */
+    rt_off index_scores;              /* [n_threads][2][n_ctx] */
 
     /* Several streams. */
     rt_off predicted; /* [n_embd] the first one before its layer */

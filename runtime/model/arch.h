@@ -53,6 +53,7 @@ typedef struct rt_arch_compute {
     rt_norm norm;
     bool plain_norms; /* norms in front of blocks and output have no tensors */
     rt_rope rope;
+    rt_rope index_rope; /* of indexers; RT_ROPE_NONE: as the others */
     rt_activation activation;
     bool parallel;             /* both blocks of a layer read its input */
     bool hidden_output;        /* no logits: rows of the last layer */
@@ -62,6 +63,7 @@ typedef struct rt_arch_compute {
     bool rope_if_finetuned;    /* nothing rotates where rope.scaling.finetuned is false */
     bool rope_windowed;        /* where some layers have a window, only those rotate */
     bool norm_rotated_heads;   /* norms of Q and K come behind RoPE */
+    bool both_directions;      /* a token sees those behind it unless the file says otherwise */
     bool chunked;              /* windows are chunks: a token sees those of its own */
     bool grow_unrotated;       /* queries grow with their position where nothing rotates */
     bool weight_expert_inputs; /* an expert's weight multiplies what it reads */

@@ -12,6 +12,8 @@ static const flag_name norms[] = {{"rms", RT_NORM_RMS}, {"layer", RT_NORM_LAYER}
 static const flag_name norm_factors[] = {{"tensors", false}, {"none", true}, {NULL, 0}};
 static const flag_name ropes[] = {
     {"none", RT_ROPE_NONE}, {"adjacent", RT_ROPE_ADJACENT}, {"halves", RT_ROPE_HALVES}, {NULL, 0}};
+static const flag_name index_ropes[] = {
+    {"same", RT_ROPE_NONE}, {"adjacent", RT_ROPE_ADJACENT}, {"halves", RT_ROPE_HALVES}, {NULL, 0}};
 static const flag_name activations[] = {{"silu", RT_ACT_SILU},
                                         {"gelu_tanh", RT_ACT_GELU_TANH},
                                         {"gelu_erf", RT_ACT_GELU_ERF},
@@ -29,6 +31,7 @@ static const flag_name head_gates[] = {{"none", RT_ACT_IDENTITY},
                                        {"softplus", RT_ACT_SOFTPLUS},
                                        {NULL, 0}};
 static const flag_name clamp_places[] = {{"after", false}, {"before", true}, {NULL, 0}};
+static const flag_name directions[] = {{"one", false}, {"both", true}, {NULL, 0}};
 static const flag_name windows[] = {{"sliding", false}, {"chunked", true}, {NULL, 0}};
 static const flag_name growths[] = {{"all", false}, {"unrotated", true}, {NULL, 0}};
 static const flag_name weight_places[] = {{"output", false}, {"input", true}, {NULL, 0}};
@@ -90,6 +93,7 @@ static void read_flags(flag_reader *r, rt_arch_compute *c) {
     c->norm = (rt_norm)read_flag(r, "norm", norms, c->norm, true);
     c->plain_norms = read_flag(r, "norm_factors", norm_factors, c->plain_norms, false);
     c->rope = (rt_rope)read_flag(r, "rope", ropes, c->rope, true);
+    c->index_rope = (rt_rope)read_flag(r, "index_rope", index_ropes, c->index_rope, false);
     c->activation = (rt_activation)read_flag(r, "activation", activations, c->activation, true);
     c->recurrent = (rt_mixer)read_flag(r, "recurrent", recurrents, c->recurrent, false);
     c->single_mixer = read_flag(r, "layers", mixers, c->single_mixer, false);
@@ -107,6 +111,7 @@ static void read_flags(flag_reader *r, rt_arch_compute *c) {
     c->rope_windowed = read_flag(r, "rope_layers", rope_layers, c->rope_windowed, false);
     c->rope_if_finetuned = read_flag(r, "rope_if_finetuned", switches, c->rope_if_finetuned, false);
     c->norm_rotated_heads = read_flag(r, "qk_norm", qk_norms, c->norm_rotated_heads, false);
+    c->both_directions = read_flag(r, "directions", directions, c->both_directions, false);
     c->chunked = read_flag(r, "windows", windows, c->chunked, false);
     c->grow_unrotated = read_flag(r, "query_growth", growths, c->grow_unrotated, false);
     c->weight_expert_inputs =

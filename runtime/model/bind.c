@@ -239,6 +239,11 @@ static unsigned parts_of_ffn(const binder *b, uint32_t layer, const char *prefix
     return has_tensor(b, prefix, "ffn_up") ? parts | dense | 1u << RT_PART_BESIDE : parts;
 }
 
+static unsigned parts_of_indexer(const rt_hparams *hp, uint32_t layer) {
+    if (!hp->layers[layer].indexes) return 0;
+    return 1u << (hp->kv_lora_rank ? RT_PART_INDEX_LATENT : RT_PART_INDEX_HEADS);
+}
+
 static unsigned parts_of_model(const rt_hparams *hp) {
     return (hp->n_embd_layer ? 1u << RT_PART_EMBEDDED : 0) |
            (hp->n_stream > 1 ? 1u << RT_PART_STREAMS : 0);
@@ -247,8 +252,8 @@ static unsigned parts_of_model(const rt_hparams *hp) {
 static unsigned parts_of(const binder *b, uint32_t layer, const char *prefix) {
     const rt_hparams *hp = &b->model->hparams;
     return 1u << RT_PART_ALL | parts_of_mixer(hp, hp->layers[layer].mixer) | parts_of_model(hp) |
-           parts_of_keys(b, layer, prefix) | parts_of_gates(b, layer, prefix) |
-           parts_of_ffn(b, layer, prefix);
+           parts_of_keys(b, layer, prefix) | parts_of_indexer(hp, layer) |
+           parts_of_gates(b, layer, prefix) | parts_of_ffn(b, layer, prefix);
 }
 
 /* The name under which the file has a norm: two of them may go by that of another one. */
@@ -435,7 +440,9 @@ static gguf_code check_norms(const binder *b) {
     for (uint32_t i = 0; i < model->hparams.n_layer; i++) {
         const rt_layer *l = &model->layers[i];
         snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);
-        if (!l->attn_norm.n_cols && !l->attn_post_norm.n_cols && !l->attn_output_norm.n_cols)
+        bool normed = i == 0 && model->token_embd_norm.n_cols; /* embeddings are */
+        if (!normed && !l->attn_norm.n_cols && !l->attn_post_norm.n_cols &&
+            !l->attn_output_norm.n_cols)
             return fail_missing(b, prefix, "attn_norm");
         bool both =
             model->hparams.layers[i].mixer != RT_MIXER_NONE && (l->router.data || l->ffn_up.data);

@@ -128,13 +128,14 @@ static rt_layers all_but_every(uint32_t n_layer, uint32_t period) {
     return all_but(n_layer, period, false);
 }
 
-/* One flag per layer, or a period. */
-static rt_layers read_layers(key_reader *r, const char *name, uint32_t n_layer, rt_layers absent) {
+/* One flag per layer, or a period, of which the last layer or the first is left out. */
+static rt_layers read_layers_of(key_reader *r, const char *name, uint32_t n_layer, rt_layers absent,
+                                bool first) {
     const gguf_kv *kv = find_key(r, name);
     uint64_t period;
     if (!kv) return absent;
     if (gguf_kv_u64(kv, &period) && period <= UINT32_MAX)
-        return all_but_every(n_layer, (uint32_t)period);
+        return all_but(n_layer, (uint32_t)period, first);
     rt_layers set = {{0}};
     gguf_kv_iter it = {.kv = kv};
     int64_t flag;
@@ -144,6 +145,10 @@ static rt_layers read_layers(key_reader *r, const char *name, uint32_t n_layer, 
             if (flag) add_layer(&set, n);
     if (n != n_layer) fail_key(r, GGUF_E_TYPE, kv, "does not have one flag for every layer");
     return set;
+}
+
+static rt_layers read_layers(key_reader *r, const char *name, uint32_t n_layer, rt_layers absent) {
+    return read_layers_of(r, name, n_layer, absent, false);
 }
 
 /* ---- recurrent layers -----------------------------------------------------------------------
@@ -191,8 +196,15 @@ static void read_sizes(key_reader *r, rt_hparams *hp) {
     const char *eps = rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
     hp->norm_eps = read_number(r, eps, NAN, 0, 1);
     hp->post_norm_eps = read_number(r, "ggufkit.post_norm_epsilon", hp->norm_eps, 0, 1);
-    hp->causal = read_flag(r, "attention.causal", true);
+    hp->causal = read_flag(r, "attention.causal", !r->compute->both_directions);
     hp->parallel = read_flag(r, "use_parallel_residual", r->compute->parallel);
+}
+
+/* The numbers that are built into the clamped SwiGLU. */
+static void check_swiglu(key_reader *r) {
+    if (r->compute->activation != RT_ACT_SWIGLU_CLAMPED) return;
+    read_number(r, "ggufkit.swiglu_limit", 7, 7, 7);
+    read_number(r, "ggufkit.swiglu_alpha", 1.702, 1.70199, 1.70201);
 }
 
 static void read_latent(key_reader *r, rt_hparams *hp) {
@@ -308,6 +320,37 @@ static void read_attention(key_reader *r, rt_hparams *hp) {
     hp->qkv_clamp = read_number(r, "ggufkit.clamp_qkv", hp->qkv_clamp, 0, 1e30);
 }
 
+/* With latent attention every layer attends to what its indexer chose, or an earlier one; otherwise
+ * those behind the dense layers do. */
+static void read_indexer(key_reader *r, rt_hparams *hp) {
+    rt_layers all = all_but_every(hp->n_layer, 0);
+    hp->index_n_head = read_count(r, "attention.indexer.head_count", 0, 0, RT_MAX_HEADS);
+    if (hp->index_n_head == 0) return;
+    hp->index_head_dim = read_count(r, "attention.indexer.key_length", NEEDED, 1, RT_MAX_HEAD_DIM);
+    hp->index_block = read_count(r, "attention.indexer.block_size", 1, 1, RT_MAX_CONTEXT);
+    hp->index_local = read_count(r, "attention.indexer.local_blocks", 0, 0, RT_MAX_CONTEXT);
+    hp->index_top_k = read_count(r, "attention.indexer.top_k", NEEDED,
+                                 hp->index_local ? hp->index_local : 1, RT_MAX_CONTEXT);
+    hp->index_choices = hp->kv_lora_rank ? 1 : hp->index_n_head;
+    rt_layers own = read_layers(r, "attention.indexer.types", hp->n_layer, all);
+    uint32_t first =
+        hp->kv_lora_rank ? 0 : read_count(r, "leading_dense_block_count", 0, 0, hp->n_layer);
+    if (!hp->causal || (hp->kv_lora_rank && !hp->q_lora_rank) || !rt_layers_has(&own, first)) {
+        find_key(r, "attention.indexer.head_count");
+        fail_key(r, GGUF_E_UNSUPPORTED, NULL,
+                 "asks for an indexer where it has nothing to choose by");
+    }
+    for (uint32_t i = first; i < hp->n_layer && !r->code; i++) {
+        rt_layer_hparams *l = &hp->layers[i];
+        l->selects = true;
+        l->indexes = rt_layers_has(&own, i);
+        hp->index_shared |= !l->indexes;
+        if (!l->n_head || rt_layers_has(&hp->windowed, i) ||
+            (!hp->kv_lora_rank && l->n_head_kv != hp->index_n_head))
+            fail_key(r, GGUF_E_LIMIT, NULL, "does not fit the heads of all layers");
+    }
+}
+
 static void read_recurrent(key_reader *r, rt_hparams *hp) {
     hp->gated_queries = r->compute->gated_queries;
     hp->gated_heads = r->compute->gated_heads;
@@ -340,8 +383,8 @@ static void read_windows(key_reader *r, rt_hparams *hp) {
     hp->chunked = r->compute->chunked;
     rt_layers usual = all_but(hp->n_layer, r->compute->window_period, r->compute->full_first);
     if (hp->n_window == 0) return;
-    if (!hp->causal) fail_key(r, GGUF_E_UNSUPPORTED, NULL, "asks for windows in both directions");
-    hp->windowed = read_layers(r, "attention.sliding_window_pattern", hp->n_layer, usual);
+    hp->windowed = read_layers_of(r, "attention.sliding_window_pattern", hp->n_layer, usual,
+                                  r->compute->full_first);
 }
 
 /* A number of deviations for every layer, -infinity where the gate counts as a whole. */
@@ -412,11 +455,17 @@ static void read_scaling(key_reader *r, rt_hparams *hp) {
 
 /* No layer rotates more than its heads have. */
 static void check_rotated(key_reader *r, const rt_hparams *hp) {
+    if (hp->index_n_head && hp->n_rot > hp->index_head_dim) {
+        find_key(r, "attention.indexer.key_length");
+        fail_key(r, GGUF_E_LIMIT, NULL, "is smaller than what rotates");
+    }
     for (uint32_t i = 0; i < hp->n_layer && !hp->kv_lora_rank; i++) {
         bool windowed = rt_layers_has(&hp->windowed, i);
         uint32_t n_rot = windowed ? hp->n_rot_window : hp->n_rot;
         find_key(r, windowed ? "rope.dimension_count_swa" : "rope.dimension_count");
-        if (hp->layers[i].n_head && n_rot > hp->layers[i].head_dim_k)
+        uint32_t head_dim = hp->layers[i].head_dim_k;
+        if (hp->layers[i].indexes && hp->index_head_dim < head_dim) head_dim = hp->index_head_dim;
+        if (hp->layers[i].n_head && n_rot > head_dim)
             fail_key(r, GGUF_E_LIMIT, NULL, "is larger than a head");
     }
 }
@@ -548,10 +597,12 @@ gguf_code rt_hparams_read(const rt_model_facts *facts, const rt_arch *arch, rt_h
     read_sizes(&r, hp);
     read_windows(&r, hp);
     read_attention(&r, hp);
+    read_indexer(&r, hp);
     read_recurrent(&r, hp);
     read_scales(&r, hp);
     read_rope(&r, hp);
     read_experts(&r, hp);
+    check_swiglu(&r);
     read_ends(&r, hp);
     uint32_t plain = r.compute->plain_qk_experts;
     hp->plain_qk_norm = read_flag(&r, "ggufkit.plain_qk_norm", plain && plain != hp->n_expert);

@@ -52,6 +52,10 @@ typedef struct rt_layer {
     rt_norm_weights embd_post_norm;
     const float *output_scale; /* [1] of the stream behind the layer, or NULL */
 
+    /* The indexer of sparse attention. */
+    rt_weight index_q, index_k, index_w;
+    rt_norm_weights index_q_norm, index_k_norm;
+
     /* Several streams: see block_altup.c. */
     rt_weight altup_router, altup_predict, altup_correct, altup_scale, laurel_l, laurel_r;
     rt_norm_weights altup_router_norm, laurel_post_norm;

@@ -23,6 +23,9 @@ typedef enum rt_dim {
     RT_DIM_V_HEAD,
     RT_DIM_CTX,
     RT_DIM_TYPES,
+    RT_DIM_INDEX_Q,
+    RT_DIM_INDEX_HEAD,
+    RT_DIM_INDEX_HEADS,
     RT_DIM_STREAMS,
     RT_DIM_STREAM_PAIRS,
     RT_DIM_OTHER_STREAMS,
@@ -62,8 +65,10 @@ typedef enum rt_part {
     RT_PART_SHORT_CONV,
     RT_PART_MAMBA2,
     RT_PART_DELTA,
-    RT_PART_STREAMS,  /* several streams */
-    RT_PART_EMBEDDED, /* every layer gets something of each token */
+    RT_PART_INDEX_LATENT, /* an indexer beside latent attention, */
+    RT_PART_INDEX_HEADS,  /* or one that chooses for each KV head */
+    RT_PART_STREAMS,      /* several streams */
+    RT_PART_EMBEDDED,     /* every layer gets something of each token */
     RT_PART_DENSE,
     RT_PART_EXPERTS,
     RT_PART_SHARED,

@@ -69,6 +69,7 @@ rt_layer_memory rt_layer_memory_of(const rt_hparams *hp, uint32_t layer) {
     /* What is read but kept by another layer takes no room. */
     bool kept = l->kv_layer == layer;
     rt_layer_memory memory = {.cache = kept ? cache_of(hp, layer) : RT_CACHE_NONE,
+                              .index_cols = l->indexes ? hp->index_head_dim : 0,
                               .k_cols = l->n_head_kv * l->head_dim_k,
                               .v_cols = own_v ? l->n_head_kv * l->head_dim_v : 0};
     if (rt_mixer_has_state(l->mixer))
@@ -78,6 +79,7 @@ rt_layer_memory rt_layer_memory_of(const rt_hparams *hp, uint32_t layer) {
 
 uint64_t rt_layer_row_bytes(const rt_layer_memory *layer, uint32_t kv_type) {
     uint64_t k = layer->k_cols ? quant_row_bytes(kv_type, layer->k_cols) : 0;
+    k += layer->index_cols ? quant_row_bytes(kv_type, layer->index_cols) : 0;
     return k + (layer->v_cols ? quant_row_bytes(kv_type, layer->v_cols) : 0);
 }
 

@@ -110,6 +110,10 @@ UNIT_SHADOW_OP(attention,
                (rt_backend * backend, const rt_attention *attention, const rt_kv_layer *kv,
                 const rt_batch *batch, rt_off q, rt_off out),
                (cpu, attention, kv, batch, q, out))
+UNIT_SHADOW_OP(select,
+               (rt_backend * backend, const rt_indexer *indexer, const rt_kv_layer *kv,
+                const rt_batch *batch, rt_off q, rt_off weights, rt_off selection),
+               (cpu, indexer, kv, batch, q, weights, selection))
 UNIT_SHADOW_OP(conv,
                (rt_backend * backend, const rt_conv *conv, const rt_state_layer *state,
                 const rt_batch *batch, rt_off x, size_t x_stride, rt_off before, rt_off after),
@@ -200,6 +204,7 @@ static gguf_code unit_shadow_open(const rt_backend_setup *setup, rt_backend **ou
         .kv_store = unit_shadow_kv_store,
         .kv_load = unit_shadow_kv_load,
         .attention = unit_shadow_attention,
+        .select = unit_shadow_select,
         .conv = unit_shadow_conv,
         .mamba2 = unit_shadow_mamba2,
         .gated_delta = unit_shadow_gated_delta,

@@ -31,6 +31,7 @@ typedef struct rt_queries {
     float *acc;        /* [n][n_v] */
     uint32_t n;        /* at most RT_QUERIES */
     uint32_t first[RT_QUERIES], end[RT_QUERIES];
+    uint64_t seen[RT_QUERIES]; /* a bit for each row: whether the query sees it */
 } rt_queries;
 
 #define RT_MAX_TAPS 64 /* of a convolution */
@@ -99,6 +100,10 @@ typedef struct rt_cpu_kernels {
     void (*norm_l2)(const float *x, float factor, size_t n, float *out);
     /* out = half-precision values, all finite */
     void (*load_f16)(const void *src, size_t n, float *out);
+    /* out[r] = sum over n heads of weight * max(q key[r], 0); without weights q key[r] of one.
+     *   q  [n][dim]; weights  [n], or NULL; keys  [n_rows][dim] */
+    void (*index_scores)(const float *q, const float *weights, uint32_t n, uint32_t dim,
+                         const float *keys, uint32_t n_rows, float *out);
     /* out [n][RT_STRIP] = the transpose of rows [RT_STRIP][n], n a multiple of 8 */
     void (*transpose)(const float *rows, uint32_t n, float *out);
     /* Online softmax: bring state and acc of the queries forward by one page. */

@@ -545,6 +545,25 @@ static inline v8f hide(v8f scores, uint32_t key, uint32_t first, uint32_t end) {
     return select8(visible, scores, SPLAT(-INFINITY));
 }
 
+/* -infinity where the bit of a row is not set. */
+static inline v8f hide_unseen(v8f scores, uint32_t key, uint64_t seen) {
+    const v8i bit = {1, 2, 4, 8, 16, 32, 64, 128};
+    v8i bits = ((v8i){0} + (int32_t)(seen >> key & 255)) & bit;
+    return select8(bits != 0, scores, SPLAT(-INFINITY));
+}
+
+static void index_scores(const float *q, const float *weights, uint32_t n, uint32_t dim,
+                         const float *keys, uint32_t n_rows, float *out) {
+    for (uint32_t r = 0; r < n_rows; r++) {
+        float sum = weights ? 0 : dot_row(q, keys + (size_t)r * dim, dim);
+        for (uint32_t h = 0; weights && h < n; h++) {
+            float score = dot_row(q + (size_t)h * dim, keys + (size_t)r * dim, dim);
+            if (score > 0) sum += weights[h] * score;
+        }
+        out[r] = sum;
+    }
+}
+
 /* Products of query i with keys from .. to become scores. Returns the largest so far. */
 static float finish_scores(const rt_kv_page *page, const rt_queries *qs, uint32_t i, uint32_t from,
                            uint32_t to, float *scores) {
@@ -554,6 +573,7 @@ static float finish_scores(const rt_kv_page *page, const rt_queries *qs, uint32_
         v8f s = load8(scores + key) * SPLAT(page->scale);
         if (page->cap != 0) s = tanh8(s / SPLAT(page->cap)) * SPLAT(page->cap);
         if (key < first || key + RT_LANES > end) s = hide(s, key, first, end);
+        if (qs->seen[i] != UINT64_MAX) s = hide_unseen(s, key, qs->seen[i]);
         max = max8(s, max);
         store8(scores + key, s);
     }
@@ -647,6 +667,7 @@ const rt_cpu_kernels RT_KERNELS = {
     .delta = delta,
     .norm_l2 = norm_l2,
     .load_f16 = load_f16,
+    .index_scores = index_scores,
     .transpose = transpose,
     .attend = attend,
     .max_finite = max_finite,
