@@ -76,7 +76,10 @@ typedef struct rt_hparams {
     rt_mixer recurrent;                             /* all of one kind */
     uint32_t ssm_d_conv;                            /* taps of the causal convolution */
     uint32_t ssm_d_inner;                           /* n_head * head_dim of the state */
-    uint32_t ssm_d_state, ssm_dt_rank, ssm_n_group; /* Mamba 2: dt_rank is the number of heads */
+    uint32_t ssm_d_state, ssm_dt_rank, ssm_n_group; /* dt_rank is the number of heads, of Mamba the
+                                                       width that dt is made of */
+    bool ssm_plain_norms; /* Mamba: dt, B and C are normed without factors */
+    float ssm_norm_eps;   /* of these norms */
 
     bool gated_queries; /* attn_q makes a gate behind each head's query */
     uint32_t n_window;  /* key p is visible at t iff t - p < n_window; 0 = all */

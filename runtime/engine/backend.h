@@ -88,6 +88,13 @@ typedef struct rt_conv {
     const float *bias;   /* [n_channels], or NULL */
 } rt_conv;
 
+/* The scan of Mamba (arXiv 2312.00752): with dt = softplus(dt) a channel's state h [n_state]
+ * becomes exp(dt a) h + dt u B, and y = h C + d u. */
+typedef struct rt_mamba {
+    uint32_t n_channels, n_state;
+    const float *a, *d; /* [n_channels][n_state], [n_channels] */
+} rt_mamba;
+
 /* The scan of Mamba 2 (arXiv 2405.21060): with dt = softplus(dt + dt_bias) a head's state
  * S [head_dim][n_state] becomes exp(dt a) S + dt u B, and y = S C + d u. Neighbouring heads share
  * the B and C of a group. */
@@ -205,6 +212,11 @@ typedef struct rt_backend_ops {
      *                  or RT_NO_OFF */
     void (*conv)(rt_backend *backend, const rt_conv *conv, const rt_state_layer *state,
                  const rt_batch *batch, rt_off x, size_t x_stride, rt_off before, rt_off after);
+    /* Scan: u [n_channels] in rows of x, B and C [n_state] side by side in rows of bc.
+     *   dt, y  [n][n_channels] */
+    void (*mamba)(rt_backend *backend, const rt_mamba *mamba, const rt_state_layer *state,
+                  const rt_batch *batch, rt_off x, size_t x_stride, rt_off bc, size_t bc_stride,
+                  rt_off dt, rt_off y);
     /* Scan: u [n_head][head_dim], B and C [n_group][n_state] side by side in a row of x, the heads'
      * dt in a row of dt.
      *   y  [n][n_head * head_dim] */

@@ -2,6 +2,7 @@
 #include "runtime/import/import_internal.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MAX_VALUE 64
@@ -9,7 +10,8 @@
 static const json_t *walk(const json_t *value, const char *path) {
     while (*path && value) {
         size_t len = strcspn(path, ".");
-        value = json_object_getn(value, path, len);
+        value = json_is_array(value) ? json_array_get(value, strtoul(path, NULL, 10))
+                                     : json_object_getn(value, path, len);
         path += len + (path[len] == '.');
     }
     return value && !json_is_null(value) ? value : NULL;

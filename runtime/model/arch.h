@@ -24,10 +24,12 @@ typedef enum rt_activation {
 typedef enum rt_mixer {
     RT_MIXER_NONE,
     RT_MIXER_ATTENTION,
-    RT_MIXER_LATENT,     /* attention over one latent row for all heads */
-    RT_MIXER_SHORT_CONV, /* a gated convolution, whose last inputs are the state */
-    RT_MIXER_MAMBA2,     /* a recurrent state, Mamba 2's */
-    RT_MIXER_GATED_DELTA /* a recurrent state, that of the gated delta rule */
+    RT_MIXER_LATENT,          /* attention over one latent row for all heads */
+    RT_MIXER_SHORT_CONV,      /* a gated convolution, whose last inputs are the state */
+    RT_MIXER_MAMBA,           /* a recurrent state, Mamba's */
+    RT_MIXER_MAMBA2,          /* that of Mamba 2 */
+    RT_MIXER_GATED_DELTA,     /* a recurrent state, that of the gated delta rule */
+    RT_MIXER_ATTENTION_MAMBA2 /* both on the same input; what they make is added */
 } rt_mixer;
 
 /* How router logits become weights of experts. Values as in expert_gating_func. */
@@ -41,6 +43,7 @@ typedef enum rt_gating {
  * docs/runtime.md explains them. */
 typedef struct rt_arch_compute {
     rt_mixer recurrent; /* of layers without attention heads; RT_MIXER_NONE: there are none */
+    bool recurrent_all; /* layers with attention have it too, beside that */
     bool gated_queries; /* attn_q has a gate behind each head's query; attention's result is
                            multiplied with its sigmoid */
     bool single_mixer;  /* a layer is attention, or recurrent, or a feed-forward block */
@@ -117,12 +120,14 @@ typedef struct rt_arch_rules {
     size_t n;
 } rt_arch_rules;
 
-/* Layers of different kinds: which kind each has is a list of words in config.json, or a text with
- * one letter per layer. */
+/* Layers of different kinds: which kind each has is a list of words in config.json, a text with one
+ * letter per layer, a period, or a list of the layers of one kind. */
 typedef struct rt_layer_kinds {
     rt_place at;
     rt_texts from;
     rt_scalars words;      /* a word or letter, and the kind that it means */
+    rt_scalars every;      /* period, which layer of it has the kind, that kind, that of others */
+    rt_scalars listed;     /* path of the layers, counted from 1, their kind, that of others */
     const char *names[32]; /* of the kinds; bit i of a set stands for names[i] */
     size_t n;
 } rt_layer_kinds;

@@ -18,11 +18,11 @@ static const flag_name activations[] = {{"silu", RT_ACT_SILU},
                                         {"relu_squared", RT_ACT_RELU_SQUARED},
                                         {"swiglu_clamped", RT_ACT_SWIGLU_CLAMPED},
                                         {NULL, 0}};
-static const flag_name recurrents[] = {{"none", RT_MIXER_NONE},
-                                       {"short_conv", RT_MIXER_SHORT_CONV},
-                                       {"mamba2", RT_MIXER_MAMBA2},
-                                       {"gated_delta", RT_MIXER_GATED_DELTA},
-                                       {NULL, 0}};
+static const flag_name recurrents[] = {
+    {"none", RT_MIXER_NONE},     {"short_conv", RT_MIXER_SHORT_CONV},   {"mamba", RT_MIXER_MAMBA},
+    {"mamba2", RT_MIXER_MAMBA2}, {"gated_delta", RT_MIXER_GATED_DELTA}, {NULL, 0}};
+static const flag_name recurrent_layers[] = {
+    {"without_attention", false}, {"all", true}, {NULL, 0}};
 static const flag_name query_gates[] = {{"none", false}, {"per_head", true}, {NULL, 0}};
 static const flag_name mixers[] = {{"with_ffn", false}, {"single", true}, {NULL, 0}};
 static const flag_name residuals[] = {{"sequential", false}, {"parallel", true}, {NULL, 0}};
@@ -80,6 +80,7 @@ static void read_flags(flag_reader *r, rt_arch_compute *c) {
     c->rope = (rt_rope)read_flag(r, "rope", ropes, c->rope, true);
     c->activation = (rt_activation)read_flag(r, "activation", activations, c->activation, true);
     c->recurrent = (rt_mixer)read_flag(r, "recurrent", recurrents, c->recurrent, false);
+    c->recurrent_all = read_flag(r, "recurrent_layers", recurrent_layers, c->recurrent_all, false);
     c->single_mixer = read_flag(r, "layers", mixers, c->single_mixer, false);
     c->gated_queries = read_flag(r, "query_gate", query_gates, c->gated_queries, false);
     c->parallel = read_flag(r, "residual", residuals, c->parallel, false);

@@ -59,9 +59,12 @@ static const gguf_yaml_field tensor_fields[] = {
 #undef TRANSFORM_FIELD
         {0}};
 
-static const gguf_yaml_field kind_fields[] = {{"from", .form = GGUF_YAML_ANY_TEXTS, .needed = true},
-                                              {"words", .form = GGUF_YAML_VALUES, .needed = true},
-                                              {0}};
+static const gguf_yaml_field kind_fields[] = {
+    {"from", .form = GGUF_YAML_ANY_TEXTS},
+    {"words", .form = GGUF_YAML_VALUES},
+    {"every", .form = GGUF_YAML_TEXTS, .least = 4, .most = 4},
+    {"listed", .form = GGUF_YAML_TEXTS, .least = 3, .most = 3},
+    {0}};
 
 static const gguf_yaml_field compute_fields[] = {
     {"norm", .form = GGUF_YAML_TEXT},
@@ -69,6 +72,7 @@ static const gguf_yaml_field compute_fields[] = {
     {"rope", .form = GGUF_YAML_TEXT},
     {"activation", .form = GGUF_YAML_TEXT},
     {"recurrent", .form = GGUF_YAML_TEXT},
+    {"recurrent_layers", .form = GGUF_YAML_TEXT},
     {"layers", .form = GGUF_YAML_TEXT},
     {"query_gate", .form = GGUF_YAML_TEXT},
     {"residual", .form = GGUF_YAML_TEXT},

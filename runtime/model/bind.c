@@ -118,6 +118,10 @@ static gguf_code bind_norm(binder *b, const record *at, const char *name, const 
     rt_norm_weights shape;
     snprintf(full, sizeof full, "%s%s.weight", at->prefix, name);
     gguf_code code = find_tensor(b, full, s->need, &t);
+    if (!code && !t) { /* one family's files leave the ending away */
+        snprintf(full, sizeof full, "%s%s", at->prefix, name);
+        code = find_tensor(b, full, RT_OPTIONAL, &t);
+    }
     if (code || !t) return code;
     if (!norm_shape(t, n_heads, n_cols, &shape)) return fail_shape(b, t, 1, n_heads, n_cols);
     scale->n_rows = shape.n_rows;
@@ -203,8 +207,12 @@ static unsigned parts_of_mixer(const rt_hparams *hp, rt_mixer mixer) {
                1u << (hp->q_lora_rank ? RT_PART_LATENT_Q : RT_PART_DIRECT_Q);
     case RT_MIXER_SHORT_CONV:
         return 1u << RT_PART_SHORT_CONV;
+    case RT_MIXER_MAMBA:
+        return 1u << RT_PART_RECURRENT | 1u << RT_PART_MAMBA;
     case RT_MIXER_MAMBA2:
         return 1u << RT_PART_RECURRENT | 1u << RT_PART_MAMBA2;
+    case RT_MIXER_ATTENTION_MAMBA2:
+        return parts_of_mixer(hp, RT_MIXER_ATTENTION) | parts_of_mixer(hp, RT_MIXER_MAMBA2);
     case RT_MIXER_GATED_DELTA:
         return 1u << RT_PART_RECURRENT | 1u << RT_PART_DELTA;
     default:
@@ -296,9 +304,8 @@ static void settle_norms(rt_layer *layer) {
     layer->attn_norm = layer->attn_norm_2;
 }
 
-/* A norm without factors, which are 1. */
-static void bind_plain_norm(binder *b, rt_norm_weights *norm) {
-    uint32_t n = b->model->hparams.n_embd;
+/* A norm of n columns without factors, which are 1. */
+static void bind_plain_norm(binder *b, uint32_t n, rt_norm_weights *norm) {
     b->n_vector_elems += n;
     *norm = (rt_norm_weights){.weight = b->next_vector, .n_rows = 1, .n_cols = n};
     if (!b->next_vector) return;
@@ -308,11 +315,17 @@ static void bind_plain_norm(binder *b, rt_norm_weights *norm) {
 
 static void bind_plain_norms(binder *b) {
     rt_model *model = b->model;
-    if (!rt_arch_compute_of(model->arch)->plain_norms) return;
-    bind_plain_norm(b, &model->output_norm);
-    for (uint32_t i = 0; i < model->hparams.n_layer; i++) {
-        bind_plain_norm(b, &model->layers[i].attn_norm);
-        bind_plain_norm(b, &model->layers[i].ffn_norm);
+    const rt_hparams *hp = &model->hparams;
+    bool plain = rt_arch_compute_of(model->arch)->plain_norms;
+    if (plain) bind_plain_norm(b, hp->n_embd, &model->output_norm);
+    for (uint32_t i = 0; i < hp->n_layer; i++) {
+        rt_layer *l = &model->layers[i];
+        if (plain) bind_plain_norm(b, hp->n_embd, &l->attn_norm);
+        if (plain) bind_plain_norm(b, hp->n_embd, &l->ffn_norm);
+        if (!hp->ssm_plain_norms || hp->layers[i].mixer != RT_MIXER_MAMBA) continue;
+        bind_plain_norm(b, hp->ssm_dt_rank, &l->ssm_dt_norm);
+        bind_plain_norm(b, hp->ssm_d_state, &l->ssm_b_norm);
+        bind_plain_norm(b, hp->ssm_d_state, &l->ssm_c_norm);
     }
 }
 

@@ -147,11 +147,13 @@ static rt_layers read_layers(key_reader *r, const char *name, uint32_t n_layer, 
 
 uint32_t rt_ssm_conv_dim(const rt_hparams *hp) {
     if (hp->recurrent == RT_MIXER_SHORT_CONV) return hp->n_embd;
+    if (hp->recurrent == RT_MIXER_MAMBA) return hp->ssm_d_inner;
     return hp->ssm_d_inner + 2 * hp->ssm_n_group * hp->ssm_d_state;
 }
 
 uint32_t rt_ssm_in_dim(const rt_hparams *hp) {
     if (hp->recurrent == RT_MIXER_SHORT_CONV) return 3 * hp->n_embd;
+    if (hp->recurrent == RT_MIXER_MAMBA) return 2 * hp->ssm_d_inner;
     return hp->ssm_d_inner + rt_ssm_conv_dim(hp) + hp->ssm_dt_rank;
 }
 
@@ -228,6 +230,7 @@ static void read_heads(key_reader *r, rt_hparams *hp) {
 /* A layer without heads is recurrent; in families of single mixers one with a feed-forward block
  * has nothing else. */
 static rt_mixer mixer_of(const key_reader *r, const rt_hparams *hp, const rt_layer_hparams *l) {
+    if (l->n_head && r->compute->recurrent_all) return RT_MIXER_ATTENTION_MAMBA2;
     if (l->n_head) return hp->kv_lora_rank ? RT_MIXER_LATENT : RT_MIXER_ATTENTION;
     return r->compute->single_mixer && l->n_ff ? RT_MIXER_NONE : r->compute->recurrent;
 }
@@ -282,6 +285,11 @@ static void read_recurrent(key_reader *r, rt_hparams *hp) {
     hp->ssm_d_inner = read_count(r, "ssm.inner_size", NEEDED, 1, RT_MAX_WIDTH);
     hp->ssm_d_state = read_count(r, "ssm.state_size", NEEDED, 1, RT_MAX_STATE);
     hp->ssm_dt_rank = read_count(r, "ssm.time_step_rank", NEEDED, 1, hp->ssm_d_inner);
+    if (hp->recurrent == RT_MIXER_MAMBA) {
+        hp->ssm_plain_norms = read_flag(r, "ssm.dt_b_c_rms", false);
+        hp->ssm_norm_eps = read_number(r, "ggufkit.dt_b_c_epsilon", hp->norm_eps, 0, 1);
+        return;
+    }
     if (hp->ssm_d_inner % hp->ssm_dt_rank != 0)
         fail_key(r, GGUF_E_LIMIT, NULL, "does not divide the inner size");
     hp->ssm_n_group = read_count(r, "ssm.group_count", 1, 1, hp->ssm_dt_rank);

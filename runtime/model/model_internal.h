@@ -35,11 +35,14 @@ typedef struct rt_layer {
         v_b; /* a matrix per head: [kv_lora_rank][qk_nope_head_dim], [v_head_dim][kv_lora_rank] */
 
     /* Recurrent layers. */
-    rt_weight ssm_in, ssm_out;                                /* also of a short convolution */
+    rt_weight ssm_in, ssm_out; /* also of a short convolution */
+    rt_weight ssm_x, ssm_dt;   /* of Mamba: to [dt | B | C], and from that dt to all channels */
+    rt_norm_weights ssm_dt_norm, ssm_b_norm, ssm_c_norm;
     rt_weight ssm_qkv, ssm_gate, ssm_ba, ssm_beta, ssm_alpha; /* of the gated delta rule */
     const float *ssm_conv1d, *ssm_conv1d_bias; /* [conv_dim][d_conv]; [conv_dim], or NULL */
-    const float *ssm_a, *ssm_d, *ssm_dt_bias;  /* [dt_rank] */
-    rt_norm_weights ssm_norm;                  /* of each group */
+    const float *ssm_a, *ssm_d,
+        *ssm_dt_bias;         /* [dt_rank], of Mamba [d_inner][d_state], [d_inner] */
+    rt_norm_weights ssm_norm; /* of each group */
 
     rt_weight ffn_gate, ffn_up, ffn_down; /* no gate: the activation stands alone */
 
@@ -94,11 +97,16 @@ bool rt_tensor_is_draft(const rt_hparams *hp, gguf_str name);
 static inline bool rt_mixer_has_state(rt_mixer mixer) {
     return mixer >= RT_MIXER_SHORT_CONV;
 }
+/* Keys and values of its own for every token, or with latent attention keys alone. */
+static inline bool rt_mixer_has_rows(rt_mixer mixer) {
+    return mixer == RT_MIXER_ATTENTION || mixer == RT_MIXER_LATENT ||
+           mixer == RT_MIXER_ATTENTION_MAMBA2;
+}
 /* Give all layers the same numbers: those of the whole model. */
 void rt_hparams_same_layers(rt_hparams *hp);
 /* Width of the convolution, and of what the input projection makes: [z | u B C | dt] of Mamba 2,
- * [B | C | u] of a short convolution. Bytes of a layer's state in one sequence: the convolution's
- * last inputs, the heads' matrices. */
+ * [u | z] of Mamba, [B | C | u] of a short convolution. Bytes of a layer's state in one sequence:
+ * the convolution's last inputs, the heads' matrices. */
 uint32_t rt_ssm_conv_dim(const rt_hparams *hp);
 uint32_t rt_ssm_in_dim(const rt_hparams *hp);
 uint64_t rt_ssm_conv_bytes(const rt_hparams *hp);

@@ -36,7 +36,8 @@ typedef enum rt_dim {
     RT_DIM_SSM_GROUPS,
     RT_DIM_SSM_GROUP_WIDTH,
     RT_DIM_SSM_STATE,
-    RT_DIM_SSM_BA
+    RT_DIM_SSM_BA,
+    RT_DIM_SSM_X
 } rt_dim;
 
 /* What a layer, or the model, must be for a tensor to be looked for. */
@@ -49,6 +50,7 @@ typedef enum rt_part {
     RT_PART_DIRECT_Q,
     RT_PART_RECURRENT, /* of any kind */
     RT_PART_SHORT_CONV,
+    RT_PART_MAMBA,
     RT_PART_MAMBA2,
     RT_PART_DELTA,
     RT_PART_DENSE,

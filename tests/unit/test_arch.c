@@ -151,6 +151,8 @@ START_TEST(expressions_are_read_from_left_to_right) {
                 {"seven - 1 / 3", RT_EXPRESSION_OK, 2},
                 {"seven up 4", RT_EXPRESSION_OK, 8},
                 {"8 up 4", RT_EXPRESSION_OK, 8},
+                {"seven * 2 // 3 up 5", RT_EXPRESSION_OK, 5},
+                {"seven // 0", RT_EXPRESSION_NO_COUNT, 0},
                 {"eight", RT_EXPRESSION_UNKNOWN, 0},
                 {"", RT_EXPRESSION_UNKNOWN, 0},
                 {"3 +", RT_EXPRESSION_UNKNOWN, 0},
@@ -329,6 +331,18 @@ static uint64_t turned_cols(const shape *s) {
     return s->b - s->c;
 }
 
+static float scaled(const shape *s, const float *x, uint64_t row, uint64_t col) {
+    return x[row * s->cols + col] * (float)s->a * (float)s->c;
+}
+/* b rows with the factor a, then c with the factor b */
+static shape pick_scaled(void) {
+    uint64_t b = pick(4), c = pick(4);
+    return (shape){b + c, pick(7), pick(9), b, c};
+}
+static float scaled_rows(const shape *s, const float *x, uint64_t row, uint64_t col) {
+    return x[row * s->cols + col] * (float)(row < s->b ? s->a : s->b);
+}
+
 static const transform_case transforms[] = {
     {"permute_heads: a", pick_heads, permuted, rows_of, cols_of},
     {"add: a", pick_any, added, rows_of, cols_of},
@@ -345,6 +359,8 @@ static const transform_case transforms[] = {
     {"pad_rows: a", pick_padded, padded, padded_rows, cols_of},
     {"matrices: a, rows: [c, b - c], transpose: true", pick_matrices, turned, turned_rows,
      turned_cols},
+    {"scale: [a, c]", pick_scaled, scaled, rows_of, cols_of},
+    {"scale_rows: [b, a, c, b]", pick_scaled, scaled_rows, rows_of, cols_of},
 };
 #define N_TRANSFORMS (int)(sizeof transforms / sizeof transforms[0])
 
@@ -483,6 +499,8 @@ static const struct {
     {"interleaved: [3, 0, 1, 1]", "6 rows are not 3 groups with whole parts"},
     {"interleaved: [3, 0, 1], rows: [0, 1]", "not taken once more"},
     {"interleaved: [3, 0, 1], transpose: true", "not taken once more"},
+    {"scale_rows: [1, a, 4, a]", "6 rows are not all that have a factor"},
+    {"scale_rows: [1, a, 5, a], reshape: [5, 6]", "5 rows are not all"},
     {"pad_rows: 0", "6 rows cannot be filled up to a multiple of 0"},
 };
 
@@ -550,6 +568,66 @@ START_TEST(layers_have_kinds) {
             ck_assert_uint_eq(plan->tensors[layer].out.dims[0], layer == 1 ? 3 : 2);
         }
         rt_import_close(import);
+    }
+}
+END_TEST
+
+/* The same kinds, by other means. */
+#define OTHER_KINDS(how)                                                                        \
+    "architecture: test\n"                                                                      \
+    "huggingface: [{class: T, model_type: t}]\n"                                                \
+    "layer_kinds: {" how "}\n"                                                                  \
+    "keys:\n"                                                                                   \
+    "  - {key: block_count, type: u32, from: num_hidden_layers}\n"                              \
+    "  - {key: width, type: u32, from: width, then: \"* 7 // 2 up 4\", kinds: wide}\n"          \
+    "tensors:\n"                                                                                \
+    "  - {hf: \"{layer}.w\", gguf: \"blk.{layer}.w.weight\", shape: [width, 2], kinds: wide}\n" \
+    "  - {hf: \"{layer}.m\", gguf: \"blk.{layer}.m.weight\", shape: [3], kinds: mixer}\n" COMPUTE
+static const char every[] = OTHER_KINDS("every: [period, offset, mixer, wide]");
+static const char listed[] = OTHER_KINDS("listed: [some.wide, wide, mixer]");
+
+START_TEST(kinds_by_period_and_by_list) {
+    static const char *const configs[][2] = {
+        {every, "\"num_hidden_layers\":3,\"period\":2,\"offset\":1"},
+        {listed, "\"num_hidden_layers\":3,\"some\":{\"wide\":[1,3]}"}};
+    for (size_t i = 0; i < 2; i++) {
+        gguf_error err;
+        rt_import *import;
+        unit_ok(open_with(configs[i][0], configs[i][1], &import, &err), err);
+        const gguf_kv *width = gguf_meta_find(rt_import_plan(import)->meta, "test.width");
+        for (uint64_t layer = 0; layer < 3; layer++) {
+            uint64_t value;
+            ck_assert(rt_kv_number(width, layer, &value));
+            ck_assert_uint_eq(value, layer == 1 ? 0 : 20);
+        }
+        rt_import_close(import);
+    }
+}
+END_TEST
+
+START_TEST(bad_periods_and_lists_are_refused) {
+    static const struct {
+        const char *description, *config;
+        gguf_code code;
+        const char *message;
+    } rows[] = {
+        {every, "\"num_hidden_layers\":3,\"period\":2,\"offset\":2", GGUF_E_SHAPE,
+         "no layer of the period"},
+        {every, "\"num_hidden_layers\":3,\"period\":2", GGUF_E_FORMAT, "'offset' is not"},
+        {every, "\"period\":2,\"offset\":1", GGUF_E_TYPE, "'num_hidden_layers' is not"},
+        {listed, "\"num_hidden_layers\":3", GGUF_E_MISSING, "'some.wide' is no list"},
+        {listed, "\"num_hidden_layers\":3,\"some\":{\"wide\":[4]}", GGUF_E_SHAPE,
+         "'some.wide' has what is no layer from 1 to 3"},
+        {OTHER_KINDS("from: a, words: {a: wide, b: mixer}, listed: [a, wide, mixer]"),
+         "\"num_hidden_layers\":3", GGUF_E_FORMAT, "'layer_kinds' takes"},
+        {OTHER_KINDS("words: {a: wide, b: mixer}"), "\"num_hidden_layers\":3", GGUF_E_FORMAT,
+         "'layer_kinds' takes"},
+    };
+    for (size_t i = 0; i < sizeof rows / sizeof rows[0]; i++) {
+        gguf_error err;
+        rt_import *import;
+        unit_fails(open_with(rows[i].description, rows[i].config, &import, &err), rows[i].code,
+                   rows[i].message, err);
     }
 }
 END_TEST
@@ -692,6 +770,8 @@ int main(void) {
     tcase_add_loop_test(tc, transforms_that_do_not_fit_are_refused, 0,
                         (int)(sizeof unfit / sizeof unfit[0]));
     tcase_add_test(tc, layers_have_kinds);
+    tcase_add_test(tc, kinds_by_period_and_by_list);
+    tcase_add_test(tc, bad_periods_and_lists_are_refused);
     tcase_add_loop_test(tc, bad_kinds_are_refused, 0,
                         (int)(sizeof bad_kinds / sizeof bad_kinds[0]));
     tcase_add_loop_test(tc, lists_become_keys, 0, (int)(sizeof good_lists / sizeof good_lists[0]));

@@ -78,6 +78,8 @@ static const struct {
     {"models/ministral3", true},
     {"models/olmo", true},
     {"models/lfm2", true},
+    {"models/jamba", true},
+    {"models/falcon_h1", false},
 };
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 

@@ -14,6 +14,7 @@ static const char *const families[] = {
     "models/mamba2",     "models/nemotron_h",     "models/qwen3_next",
     "models/qwen3_5",    "models/granite_hybrid", "models/nemotron_h_latent",
     "models/ministral3", "models/hunyuan_dense",  "models/lfm2",
+    "models/jamba",      "models/falcon_h1",
 };
 
 static rt_session_opts split_opts(const rt_model *model, uint32_t n_device_layers) {

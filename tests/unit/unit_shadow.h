@@ -100,6 +100,11 @@ UNIT_SHADOW_OP(conv,
                (rt_backend * backend, const rt_conv *conv, const rt_state_layer *state,
                 const rt_batch *batch, rt_off x, size_t x_stride, rt_off before, rt_off after),
                (cpu, conv, state, batch, x, x_stride, before, after))
+UNIT_SHADOW_OP(mamba,
+               (rt_backend * backend, const rt_mamba *mamba, const rt_state_layer *state,
+                const rt_batch *batch, rt_off x, size_t x_stride, rt_off bc, size_t bc_stride,
+                rt_off dt, rt_off y),
+               (cpu, mamba, state, batch, x, x_stride, bc, bc_stride, dt, y))
 UNIT_SHADOW_OP(mamba2,
                (rt_backend * backend, const rt_mamba2 *mamba2, const rt_state_layer *state,
                 const rt_batch *batch, rt_off x, size_t x_stride, rt_off dt, size_t dt_stride,
@@ -182,6 +187,7 @@ static gguf_code unit_shadow_open(const rt_backend_setup *setup, rt_backend **ou
         .kv_load = unit_shadow_kv_load,
         .attention = unit_shadow_attention,
         .conv = unit_shadow_conv,
+        .mamba = unit_shadow_mamba,
         .mamba2 = unit_shadow_mamba2,
         .gated_delta = unit_shadow_gated_delta,
     };

@@ -88,6 +88,7 @@ static const rt_backend_ops cpu_ops = {
     .kv_load = rt_cpu_kv_load,
     .attention = rt_cpu_attention,
     .conv = rt_cpu_conv,
+    .mamba = rt_cpu_mamba,
     .mamba2 = rt_cpu_mamba2,
     .gated_delta = rt_cpu_gated_delta,
 };

@@ -63,6 +63,9 @@ void rt_cpu_attention(rt_backend *backend, const rt_attention *attention, const 
                       const rt_batch *batch, rt_off q, rt_off out);
 void rt_cpu_conv(rt_backend *backend, const rt_conv *conv, const rt_state_layer *state,
                  const rt_batch *batch, rt_off x, size_t x_stride, rt_off before, rt_off after);
+void rt_cpu_mamba(rt_backend *backend, const rt_mamba *mamba, const rt_state_layer *state,
+                  const rt_batch *batch, rt_off x, size_t x_stride, rt_off bc, size_t bc_stride,
+                  rt_off dt, rt_off y);
 void rt_cpu_mamba2(rt_backend *backend, const rt_mamba2 *mamba2, const rt_state_layer *state,
                    const rt_batch *batch, rt_off x, size_t x_stride, rt_off dt, size_t dt_stride,
                    rt_off y);

@@ -51,6 +51,16 @@ typedef struct rt_scan {
     uint32_t n_state;
 } rt_scan;
 
+/* Some channels of a Mamba layer, of which each has a state of its own. */
+typedef struct rt_channel_scan {
+    const float *a, *d;     /* [n_channels][n_state], [n_channels] */
+    const float *u, *b, *c; /* [n_tokens] rows, strides apart */
+    const float *dt;        /* before softplus; y has the same stride */
+    size_t u_stride, bc_stride, dt_stride, n_tokens;
+    uint32_t n_channels, n_state; /* n_channels at most RT_SCAN_CHANNELS */
+} rt_channel_scan;
+#define RT_SCAN_CHANNELS 32
+
 /* The same for the gated delta rule. */
 typedef struct rt_delta_scan {
     const float *q, *k;        /* [n_tokens][n_state], normed */
@@ -78,6 +88,9 @@ typedef struct rt_cpu_kernels {
      *   state  [n_rows][n_state], moved on
      *   u      [n_tokens][n_rows], x_stride apart; y the same, y_stride apart */
     void (*scan)(const rt_scan *scan, float *state, const float *u, uint32_t n_rows, float *y);
+    /* state = exp(dt a) state + dt u B, y = state C + d u, of every channel with its own dt.
+     *   state  [n_channels][n_state], moved on */
+    void (*scan_channels)(const rt_channel_scan *scan, float *state, float *y);
     /* Rows of a head's state, one per value: state *= decay; state += beta (v - state k) k;
      * y = state q.
      *   state  [n_rows][n_state], moved on

@@ -263,6 +263,57 @@ static void scan_row(const rt_scan *s, float *state, const float *u, float *y) {
     }
 }
 
+/* ln(1 + e^x) = max(x, 0) + ln(1 + y) with y = e^-|x|, and ln(1 + y) = 2 artanh(y / (2 + y)). */
+static inline v8f softplus8(v8f x) {
+    v8f size = max8(x, -x), y = exp8(-size);
+    v8f s = y / (SPLAT(2.0f) + y), square = s * s;
+    v8f sum = SPLAT(1.0f / 15);
+    sum = sum * square + SPLAT(1.0f / 13);
+    sum = sum * square + SPLAT(1.0f / 11);
+    sum = sum * square + SPLAT(1.0f / 9);
+    sum = sum * square + SPLAT(1.0f / 7);
+    sum = sum * square + SPLAT(1.0f / 5);
+    sum = sum * square + SPLAT(1.0f / 3);
+    sum = sum * square + SPLAT(1.0f);
+    return max8(x, SPLAT(0.0f)) + SPLAT(2.0f) * s * sum;
+}
+
+/* One channel of one token. */
+static inline float scan_channel(const float *a, const float *b, const float *c, float dt, float u,
+                                 size_t n, float *state) {
+    v8f step = SPLAT(dt), in = SPLAT(dt * u), sum = {0};
+    size_t i;
+    for (i = 0; i + RT_LANES <= n; i += RT_LANES) {
+        v8f h = load8(state + i) * exp8(step * load8(a + i)) + in * load8(b + i);
+        store8(state + i, h);
+        sum += h * load8(c + i);
+    }
+    if (i < n) {
+        v8f h = load_part(state + i, n - i) * exp8(step * load_part(a + i, n - i)) +
+                in * load_part(b + i, n - i);
+        store_part(state + i, h, n - i);
+        sum += h * load_part(c + i, n - i);
+    }
+    return sum_lanes(sum);
+}
+
+static void scan_channels(const rt_channel_scan *s, float *state, float *y) {
+    float dt[RT_SCAN_CHANNELS];
+    size_t n = s->n_channels;
+    for (size_t t = 0; t < s->n_tokens; t++) {
+        const float *u = s->u + t * s->u_stride, *of = s->dt + t * s->dt_stride;
+        const float *b = s->b + t * s->bc_stride, *c = s->c + t * s->bc_stride;
+        for (size_t i = 0; i < n; i += RT_LANES) {
+            size_t left = n - i < RT_LANES ? n - i : RT_LANES;
+            store_part(dt + i, softplus8(load_part(of + i, left)), left);
+        }
+        for (size_t i = 0; i < n; i++)
+            y[t * s->dt_stride + i] = scan_channel(s->a + i * s->n_state, b, c, dt[i], u[i],
+                                                   s->n_state, state + i * s->n_state) +
+                                      s->d[i] * u[i];
+    }
+}
+
 static inline float dot_row(const float *a, const float *b, size_t n) {
     v8f sum = {0};
     size_t i;
@@ -551,6 +602,7 @@ const rt_cpu_kernels RT_KERNELS = {
     .soft_cap = soft_cap,
     .conv = conv_channels,
     .scan = scan,
+    .scan_channels = scan_channels,
     .delta = delta,
     .norm_l2 = norm_l2,
     .load_f16 = load_f16,

@@ -18,11 +18,12 @@ typedef struct recurrent_job {
     const rt_state_layer *state;
     const rt_batch *batch;
     const rt_conv *conv;
+    const rt_mamba *mamba;
     const rt_mamba2 *mamba2;
     const rt_gated_delta *delta;
     float *x, *y;
-    const float *dt, *before, *after;
-    size_t x_stride, dt_stride;
+    const float *dt, *bc, *before, *after;
+    size_t x_stride, dt_stride, bc_stride;
     uint32_t head_tasks; /* of one head */
 } recurrent_job;
 
@@ -73,6 +74,48 @@ void rt_cpu_conv(rt_backend *backend, const rt_conv *conv, const rt_state_layer 
     job.x_stride = x_stride;
     gguf_pool_run(job.cpu->pool, (conv->n_channels + TASK_CHANNELS - 1) / TASK_CHANNELS, conv_task,
                   &job);
+}
+
+/* ---- Mamba -------------------------------------------------------------------------------------
+ */
+
+static void mamba_task(void *ctx, size_t task, unsigned worker) {
+    const recurrent_job *job = ctx;
+    const rt_mamba *m = job->mamba;
+    uint32_t first = (uint32_t)task * TASK_ROWS, n = m->n_channels - first;
+    (void)worker;
+    if (n > TASK_ROWS) n = TASK_ROWS;
+    for (size_t i = 0; i < job->batch->n_runs; i++) {
+        const rt_run *run = &job->batch->runs[i];
+        const size_t row = run->row;
+        float *held = begin_state(job, run, (size_t)first * m->n_state, (size_t)n * m->n_state);
+        const rt_channel_scan scan = {.a = m->a + (size_t)first * m->n_state,
+                                      .d = m->d + first,
+                                      .u = job->x + row * job->x_stride + first,
+                                      .b = job->bc + row * job->bc_stride,
+                                      .c = job->bc + row * job->bc_stride + m->n_state,
+                                      .dt = job->dt + row * m->n_channels + first,
+                                      .u_stride = job->x_stride,
+                                      .bc_stride = job->bc_stride,
+                                      .dt_stride = m->n_channels,
+                                      .n_tokens = run->n,
+                                      .n_channels = n,
+                                      .n_state = m->n_state};
+        job->cpu->kernels->scan_channels(&scan, held, job->y + row * m->n_channels + first);
+    }
+}
+
+void rt_cpu_mamba(rt_backend *backend, const rt_mamba *mamba, const rt_state_layer *state,
+                  const rt_batch *batch, rt_off x, size_t x_stride, rt_off bc, size_t bc_stride,
+                  rt_off dt, rt_off y) {
+    recurrent_job job = {.cpu = rt_cpu_of(backend), .state = state, .batch = batch, .mamba = mamba};
+    job.x = rt_cpu_at(backend, x);
+    job.x_stride = x_stride;
+    job.bc = rt_cpu_at(backend, bc);
+    job.bc_stride = bc_stride;
+    job.dt = rt_cpu_at(backend, dt);
+    job.y = rt_cpu_at(backend, y);
+    gguf_pool_run(job.cpu->pool, (mamba->n_channels + TASK_ROWS - 1) / TASK_ROWS, mamba_task, &job);
 }
 
 /* ---- Mamba 2 -----------------------------------------------------------------------------------
