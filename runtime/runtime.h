@@ -50,7 +50,10 @@ typedef struct rt_layer_hparams {
     uint32_t n_head, n_head_kv;      /* n_head is a multiple of n_head_kv; 0 without attention */
     uint32_t head_dim_k, head_dim_v; /* of a cached key and value; with kv_lora_rank, those that all
                                         heads share: kv_lora_rank + n_rot and kv_lora_rank */
-    uint32_t n_ff;                   /* of a dense feed-forward block; 0: the layer has none */
+    uint32_t kv_layer; /* whose keys and values the layer attends to: an earlier one's or its own */
+    bool kv_shared;    /* they belong to several layers */
+    float clamp_experts, clamp_dense; /* of gate and up projection; 0 = none */
+    uint32_t n_ff;                    /* of a dense feed-forward block; 0: the layer has none */
 } rt_layer_hparams;
 
 /* The numbers of a model, checked: no count that a size is made of is zero where the part exists,
@@ -62,9 +65,10 @@ typedef struct rt_hparams {
     rt_layer_hparams layers[RT_MAX_LAYERS];
     /* The most of any layer. */
     uint32_t n_ff, n_head, n_head_kv, head_dim_k, head_dim_v;
-    bool causal;    /* a token sees none behind it */
-    bool parallel;  /* both blocks of a layer read its input */
-    float norm_eps; /* inside the root of the norm */
+    bool causal;         /* a token sees none behind it */
+    bool parallel;       /* both blocks of a layer read its input */
+    float norm_eps;      /* inside the root of the norm */
+    float post_norm_eps; /* of norms of what a block makes */
 
     /* Latent attention; kv_lora_rank 0 = none. The value of a token is the first part of its key.
      */
@@ -82,23 +86,33 @@ typedef struct rt_hparams {
     float ssm_norm_eps;   /* of these norms */
 
     bool gated_queries; /* attn_q makes a gate behind each head's query */
+    bool gated_heads;   /* attn_gate makes a gate of each head, or of each of its values */
+    float value_scale;  /* of what attn_v makes */
+    float router_cap;   /* of the router's logits; 0 = none */
     uint32_t n_window;  /* key p is visible at t iff t - p < n_window; 0 = all */
+    bool chunked;       /* key p is visible at t iff t / n_window = p / n_window */
+    bool plain_qk_norm; /* heads of Q and K that rotate are normed without factors */
     rt_layers windowed, rotated;
     float score_scale, score_cap, logit_cap; /* caps: 0 = none */
     float qkv_clamp;                         /* 0 = none */
     float embedding_scale, residual_scale, logit_factor;
+    uint32_t n_embd_layer;     /* width of what every layer gets of each token; 0 = nothing */
+    uint32_t n_layer_embedded; /* tokens of which there is such an embedding */
 
     uint32_t
         n_rot; /* dimensions of a head that rotate: the leading, with kv_lora_rank the trailing */
+    uint32_t n_rot_window; /* in layers with a window */
     float rope_base, rope_base_window;
     bool rope_plain_window; /* layers with a window turn without scaling */
     rt_rope_scaling rope_scaling;
     float rope_factor;      /* 1 without scaling */
     float rope_attn_factor; /* multiplies cosine and sine, with yarn 0.1 ln(rope_factor) + 1 */
     float rope_beta_fast, rope_beta_slow;
-    /* Queries at position p are multiplied by 1 + query_growth * ln(1 + p / query_period). */
+    /* Queries at position p are multiplied by
+     * 1 + query_growth * ln(1 + (p + query_offset) / query_period). */
     float query_growth;
-    uint32_t query_period;
+    uint32_t query_period, query_offset;
+    bool grow_unrotated;       /* only in layers that do not rotate */
     float rope_log_multiplier; /* yarn: 0 = none */
     bool rope_truncate;        /* yarn: the ramp's bounds are whole pairs */
     uint32_t n_ctx_orig;       /* context before scaling */
@@ -299,12 +313,16 @@ gguf_code rt_session_set_hook(rt_session *session, rt_hook_fn fn, void *ctx, ggu
  * layer at a time. n is at most n_batch and n_ctx. The hook is called as ever; sequences are
  * forgotten. */
 
-/* x [n][n_embd]: what the first layer gets. */
+/* Numbers per token that a layer passes to the next: the stream, and keys and values that later
+ * layers share. x below has n of them; the first [n][n_embd] are the stream. */
+size_t rt_session_stream_cols(const rt_session *session);
+/* x: what the first layer gets. */
 gguf_code rt_session_embed(rt_session *session, const int32_t *tokens, size_t n, float *x,
                            gguf_error *err);
-/* Replace x by what the layer makes of it. */
-gguf_code rt_session_layer(rt_session *session, uint32_t layer, float *x, size_t n,
-                           gguf_error *err);
+/* Replace x by what the layer makes of it.
+ *   tokens  [n] as they were embedded */
+gguf_code rt_session_layer(rt_session *session, uint32_t layer, const int32_t *tokens, float *x,
+                           size_t n, gguf_error *err);
 /* logits [n][n_out] of the stream behind the last layer. */
 gguf_code rt_session_head(rt_session *session, const float *x, size_t n, float *logits,
                           gguf_error *err);

@@ -15,6 +15,7 @@ ROOMS = {
     "calibrate": {"model", "engine"},
     "sizing": {"model", "engine/layout.h", "import/import.h"},
     "chat": {"model", "engine", "tokenizer", "template"},
+    "serve": {"model", "engine", "chat", "tokenizer"},
     "import": {"model", "tokenizer"},
     "tokenizer": set(),
     "template": set(),

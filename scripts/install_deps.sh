@@ -2,7 +2,8 @@
 # Install what building (and, with --tests, testing) needs, from Debian packages. Does nothing when all is there.
 set -euo pipefail
 packages=(gcc cmake make pkg-config zlib1g-dev libssl-dev libxxhash-dev libyaml-dev libopenblas-dev libpcre2-dev
-          libutf8proc-dev libjansson-dev libedit-dev libhwloc-dev librsvg2-bin jq)
+          libutf8proc-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev libedit-dev libhwloc-dev
+          librsvg2-bin jq)
 if [ "${1:-}" = --tests ]; then
     packages+=(check libsubunit-dev clang libclang-rt-dev clang-format python3 python3-venv
                gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)

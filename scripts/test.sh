@@ -48,7 +48,7 @@ sanitize() {
 }
 threads() {
     build build-tsan -DCMAKE_C_COMPILER=clang -DGGUFKIT_SANITIZE=thread
-    run_ctest build-tsan -R 'pool|execute|test_job|shared_file|runtime|logits|quality_base|test_tokenizer$|test_calibrate|test_sensitivity|test_weights'
+    run_ctest build-tsan -R 'pool|execute|test_job|shared_file|runtime|logits|quality_base|test_tokenizer$|test_calibrate|test_sensitivity|test_weights|serve'
 }
 # Every fuzz target for FUZZ_SECONDS; the corpora are replayed by ctest in the steps above.
 fuzz() {
@@ -64,13 +64,14 @@ fuzz() {
         echo "$name: $(sed -n 's/.*number_of_executed_units: //p' "build-fuzz/$name.log") executions"
     done
 }
-# Independent readers: the Python packages gguf, safetensors and numpy.
+# Independent readers: the Python packages gguf, safetensors and numpy; clients of gguf-serve.
 oracle() {
     [ -x build/gguf-convert ] || build build -DCMAKE_C_COMPILER=gcc
     python3 -m venv build/oracle-venv
-    build/oracle-venv/bin/pip install -q gguf safetensors numpy jsonschema
+    build/oracle-venv/bin/pip install -q gguf safetensors numpy jsonschema openai anthropic ollama
     build/oracle-venv/bin/python tests/oracle/check_files.py build tests/data
     build/oracle-venv/bin/python tests/oracle/check_schemas.py build tests/data
+    build/oracle-venv/bin/python tests/oracle/check_serve.py build tests/data
 }
 
 passed=0

@@ -32,7 +32,8 @@ struct rt_hessians {
     rt_calibrate_opts opts;
     double damp;
     rt_session *session;
-    float *stream; /* [n_chunks][n_ctx][n_embd] */
+    int32_t *tokens; /* [n_chunks][n_ctx] */
+    float *stream;   /* [n_chunks][n_ctx * rt_session_stream_cols] */
     size_t stream_bytes, n_ctx, n_chunks;
     bool mapped;
     uint32_t next_layer;
@@ -69,8 +70,8 @@ static gguf_code map_file(const char *folder, size_t n_bytes, float **out, gguf_
 }
 
 static gguf_code allocate_stream(rt_hessians *h, const char *folder, gguf_error *err) {
-    size_t n_embd = rt_model_hparams(h->model)->n_embd;
-    h->stream_bytes = h->n_chunks * h->n_ctx * n_embd * sizeof(float);
+    size_t n_cols = rt_session_stream_cols(h->session);
+    h->stream_bytes = h->n_chunks * h->n_ctx * n_cols * sizeof(float);
     h->mapped = h->stream_bytes > MAX_STREAM_BYTES;
     if (h->mapped) return map_file(folder, h->stream_bytes, &h->stream, err);
     h->stream = malloc(h->stream_bytes);
@@ -78,11 +79,12 @@ static gguf_code allocate_stream(rt_hessians *h, const char *folder, gguf_error 
 }
 
 static float *chunk_at(const rt_hessians *h, size_t i) {
-    return h->stream + i * h->n_ctx * rt_model_hparams(h->model)->n_embd;
+    return h->stream + i * h->n_ctx * rt_session_stream_cols(h->session);
 }
 
 static gguf_code embed_chunk(void *ctx, size_t i, const int32_t *chunk, gguf_error *err) {
     rt_hessians *h = ctx;
+    memcpy(h->tokens + i * h->n_ctx, chunk, h->n_ctx * sizeof *chunk);
     return rt_session_embed(h->session, chunk, h->n_ctx, chunk_at(h, i), err);
 }
 
@@ -107,7 +109,8 @@ gguf_code rt_hessians_new(const rt_model *model, const int32_t *tokens, size_t n
     *h = (rt_hessians){.model = model, .opts = *opts, .damp = damp};
     h->n_ctx = chunks.n_ctx;
     h->n_chunks = chunks.n;
-    code = open_session(h, err);
+    h->tokens = calloc(h->n_chunks * h->n_ctx + 1, sizeof *h->tokens);
+    code = h->tokens ? open_session(h, err) : gguf_fail_memory(err);
     if (!code) code = allocate_stream(h, folder, err);
     if (!code) code = rt_chunks_each(&chunks, embed_chunk, h, err);
     if (code)
@@ -129,6 +132,7 @@ void rt_hessians_free(rt_hessians *h) {
     if (!h) return;
     free_entries(h);
     rt_session_free(h->session);
+    free(h->tokens);
     if (h->mapped && h->stream)
         munmap(h->stream, h->stream_bytes);
     else if (!h->mapped)
@@ -291,7 +295,8 @@ static gguf_code start_collecting(rt_hessians *h, bool wanted, gguf_pool *pool, 
 gguf_code rt_hessians_next_layer(rt_hessians *h, bool wanted, gguf_pool *pool, gguf_error *err) {
     gguf_code code = start_collecting(h, wanted, pool, err);
     for (size_t i = 0; i < h->n_chunks && !code; i++) {
-        code = rt_session_layer(h->session, h->next_layer, chunk_at(h, i), h->n_ctx, err);
+        code = rt_session_layer(h->session, h->next_layer, h->tokens + i * h->n_ctx, chunk_at(h, i),
+                                h->n_ctx, err);
         if (!code) code = check_cancel(h, err);
         h->first_chunk = false;
         report_progress(h, i + 1);

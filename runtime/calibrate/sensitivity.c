@@ -16,9 +16,11 @@ typedef struct prober {
     rt_probe_opts opts;
     rt_session *session;
     size_t n_ctx, n_chunks, n_embd, n_vocab, n_layer;
-    float *streams;   /* [n_layer + 1][n_chunks][n_ctx][n_embd], before each layer and the head */
+    size_t n_stream;  /* of a chunk: n_ctx * rt_session_stream_cols */
+    int32_t *tokens;  /* [n_chunks][n_ctx] */
+    float *streams;   /* [n_layer + 1][n_chunks][n_stream], before each layer and the head */
     float *base;      /* [n_chunks][n_ctx][n_vocab] log probabilities */
-    float *x;         /* [n_ctx][n_embd] */
+    float *x;         /* [n_stream] */
     float *logits;    /* [n_ctx][n_vocab] */
     rt_layer *layers; /* [n_layer] the model's own, which a probe changes */
     rt_weight output;
@@ -96,17 +98,19 @@ static void log_softmax(float *x, size_t n) {
 }
 
 static float *stream_at(const prober *p, size_t layer, size_t chunk) {
-    return p->streams + (layer * p->n_chunks + chunk) * p->n_ctx * p->n_embd;
+    return p->streams + (layer * p->n_chunks + chunk) * p->n_stream;
 }
 
 static gguf_code run_base(void *ctx, size_t chunk, const int32_t *tokens, gguf_error *err) {
     prober *p = ctx;
-    size_t n_bytes = p->n_ctx * p->n_embd * sizeof(float);
+    size_t n_bytes = p->n_stream * sizeof(float);
     float *base = p->base + chunk * p->n_ctx * p->n_vocab;
+    memcpy(p->tokens + chunk * p->n_ctx, tokens, p->n_ctx * sizeof *tokens);
     gguf_code code = rt_session_embed(p->session, tokens, p->n_ctx, stream_at(p, 0, chunk), err);
     for (uint32_t layer = 0; layer < p->n_layer && !code; layer++) {
         memcpy(stream_at(p, layer + 1, chunk), stream_at(p, layer, chunk), n_bytes);
-        code = rt_session_layer(p->session, layer, stream_at(p, layer + 1, chunk), p->n_ctx, err);
+        code = rt_session_layer(p->session, layer, tokens, stream_at(p, layer + 1, chunk), p->n_ctx,
+                                err);
     }
     if (!code)
         code = rt_session_head(p->session, stream_at(p, p->n_layer, chunk), p->n_ctx, base, err);
@@ -129,9 +133,10 @@ static gguf_code run_probe(prober *p, rt_probe *probe, gguf_error *err) {
     double sum = 0;
     for (size_t chunk = 0; chunk < p->n_chunks && !code; chunk++) {
         const float *base = p->base + chunk * p->n_ctx * p->n_vocab;
-        memcpy(p->x, stream_at(p, probe->layer, chunk), p->n_ctx * p->n_embd * sizeof *p->x);
+        memcpy(p->x, stream_at(p, probe->layer, chunk), p->n_stream * sizeof *p->x);
         for (uint32_t layer = probe->layer; layer < p->n_layer && !code; layer++)
-            code = rt_session_layer(p->session, layer, p->x, p->n_ctx, err);
+            code = rt_session_layer(p->session, layer, p->tokens + chunk * p->n_ctx, p->x, p->n_ctx,
+                                    err);
         if (!code) code = rt_session_head(p->session, p->x, p->n_ctx, p->logits, err);
         for (size_t t = p->n_ctx / 2; t < p->n_ctx && !code; t++) {
             log_softmax(p->logits + t * p->n_vocab, p->n_vocab);
@@ -213,20 +218,25 @@ static gguf_code prepare(prober *p, const rt_chunks *chunks, gguf_error *err) {
     p->n_embd = hp->n_embd;
     p->n_vocab = hp->n_vocab;
     p->n_layer = hp->n_layer;
-    size_t n_rows = p->n_chunks * p->n_ctx;
-    p->streams = malloc((p->n_layer + 1) * n_rows * p->n_embd * sizeof(float));
-    p->base = malloc(n_rows * p->n_vocab * sizeof(float));
-    p->x = malloc(p->n_ctx * p->n_embd * sizeof(float));
-    p->logits = malloc(p->n_ctx * p->n_vocab * sizeof(float));
-    p->layers = malloc(p->n_layer * sizeof *p->layers + 1);
-    if (!p->streams || !p->base || !p->x || !p->logits || !p->layers) return gguf_fail_memory(err);
-    memcpy(p->layers, p->model->layers, p->n_layer * sizeof *p->layers);
-    p->output = p->model->output;
     rt_session_opts session = rt_session_defaults();
     session.n_ctx = session.n_batch = (uint32_t)p->n_ctx;
     session.n_threads = p->opts.n_threads;
     session.kv_type = GGUF_TYPE_F32;
-    return rt_session_new(p->model, &session, &p->session, err);
+    gguf_code code = rt_session_new(p->model, &session, &p->session, err);
+    if (code) return code;
+    size_t n_rows = p->n_chunks * p->n_ctx;
+    p->n_stream = p->n_ctx * rt_session_stream_cols(p->session);
+    p->tokens = malloc(n_rows * sizeof *p->tokens);
+    p->streams = malloc((p->n_layer + 1) * p->n_chunks * p->n_stream * sizeof(float));
+    p->base = malloc(n_rows * p->n_vocab * sizeof(float));
+    p->x = malloc(p->n_stream * sizeof(float));
+    p->logits = malloc(p->n_ctx * p->n_vocab * sizeof(float));
+    p->layers = malloc(p->n_layer * sizeof *p->layers + 1);
+    if (!p->tokens || !p->streams || !p->base || !p->x || !p->logits || !p->layers)
+        return gguf_fail_memory(err);
+    memcpy(p->layers, p->model->layers, p->n_layer * sizeof *p->layers);
+    p->output = p->model->output;
+    return GGUF_OK;
 }
 
 gguf_code rt_measure_probes(rt_model *model, const int32_t *tokens, size_t n_tokens,
@@ -238,6 +248,7 @@ gguf_code rt_measure_probes(rt_model *model, const int32_t *tokens, size_t n_tok
     if (!code) code = rt_chunks_each(&chunks, run_base, &p, err);
     if (!code) code = try_all(&p, probes, n_probes, err);
     rt_session_free(p.session);
+    free(p.tokens);
     free(p.streams);
     free(p.base);
     free(p.x);

@@ -31,12 +31,14 @@ gguf_code rt_generator_init(rt_generator *g, rt_model *model, rt_session *sessio
                             gguf_error *err) {
     *g = (rt_generator){
         .model = model, .session = session, .tok = tok, .seq = seq, .n_exact = SIZE_MAX};
-    return rt_generator_set_sampler(g, sampler, err);
+    gguf_code code = rt_sampling_new(rt_model_hparams(model)->n_vocab, NULL, &g->sampling, err);
+    return code ? code : rt_generator_set_sampler(g, sampler, err);
 }
 
 void rt_generator_clear(rt_generator *g) {
     rt_ids_clear(&g->past);
     rt_sampler_free(g->sampler);
+    rt_sampling_free(g->sampling);
 }
 
 gguf_code rt_generator_set_sampler(rt_generator *g, const rt_sampler_opts *opts, gguf_error *err) {
@@ -209,15 +211,17 @@ gguf_code rt_answer_next(rt_answer *a, rt_span *span, gguf_error *err) {
     return append_ids(&g->past, &a->chosen, 1, err);
 }
 
-static gguf_code choose(rt_answer *a, const float *logits, gguf_error *err) {
+static gguf_code choose(rt_answer *a, float *logits, gguf_error *err) {
     const rt_generator *g = a->generator;
     if (a->ids.n >= a->opts.n_predict) return rt_answer_end(a, RT_FINISH_LENGTH, err);
     if (interrupted(a)) return rt_answer_end(a, RT_FINISH_INTERRUPTED, err);
-    int32_t id = rt_sampler_next(g->sampler, logits);
+    int32_t id;
+    gguf_code code = rt_sample_rows(g->sampling, &g->sampler, &logits, 1, &id, err);
+    if (code) return code;
     if (id < 0) return gguf_fail(err, GGUF_E_NONFINITE, NULL, GGUF_NO_OFFSET, "no logit is finite");
     if (a->first_s == 0) a->first_s = now_s() - a->started_s;
     if (rt_tokenizer_is_end(g->tok, id)) return rt_answer_end(a, RT_FINISH_STOP, err);
-    gguf_code code = append_ids(&a->ids, &id, 1, err);
+    code = append_ids(&a->ids, &id, 1, err);
     if (code) return code;
     a->chosen = id;
     add_text(a, id);
@@ -226,7 +230,7 @@ static gguf_code choose(rt_answer *a, const float *logits, gguf_error *err) {
     return a->ids.n < a->opts.n_predict ? GGUF_OK : rt_answer_end(a, RT_FINISH_LENGTH, err);
 }
 
-gguf_code rt_answer_take(rt_answer *a, const float *logits, gguf_error *err) {
+gguf_code rt_answer_take(rt_answer *a, float *logits, gguf_error *err) {
     rt_generator *g = a->generator;
     size_t wanted = g->past.n;
     bool was_prompt = reads_prompt(a);

@@ -24,13 +24,15 @@ typedef struct rt_generator {
     const rt_tokenizer *tok;
     uint32_t seq;
     rt_sampler *sampler;
+    rt_sampling *sampling;
     rt_ids past;        /* tokens in the cache */
     size_t n_exact;     /* later ones saw tokens that a shift dropped */
     bool repack;        /* an answer that gets long repacks the weights, once */
     unsigned n_threads; /* for that; 0 = all usable cores */
 } rt_generator;
 
-/* The sequence is empty. Errors: those of rt_sampler_new. Clear also after a failure. */
+/* The sequence is empty. Errors: those of rt_sampler_new, GGUF_E_NOMEM. Clear also after a failure.
+ */
 gguf_code rt_generator_init(rt_generator *g, rt_model *model, rt_session *session, uint32_t seq,
                             const rt_tokenizer *tok, const rt_sampler_opts *sampler,
                             gguf_error *err);
@@ -111,9 +113,10 @@ gguf_code rt_answer_next(rt_answer *a, rt_span *span, gguf_error *err);
 
 /* Take what came of it, also after evaluating failed or was cancelled: the sequence tells how far
  * it got.
- *   logits  [n_vocab] of the span's last row; not read where the span asked for none
+ *   logits  [n_vocab] of the span's last row, changed on the way and at the end as before; not
+ *           read where the span asked for none
  * Errors: GGUF_E_NONFINITE, GGUF_E_NOMEM. */
-gguf_code rt_answer_take(rt_answer *a, const float *logits, gguf_error *err);
+gguf_code rt_answer_take(rt_answer *a, float *logits, gguf_error *err);
 
 /* End an answer from outside; what was held back of its text is shown. Does nothing to one that
  * has ended. Errors: GGUF_E_NOMEM text was lost. */

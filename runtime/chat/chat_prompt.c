@@ -41,14 +41,19 @@ static gguf_code add_begin(const rt_tokenizer *tok, rt_ids *ids, gguf_error *err
     return GGUF_OK;
 }
 
+gguf_code rt_chat_text_ids(const rt_tokenizer *tok, const char *text, size_t len, rt_ids *out,
+                           gguf_error *err) {
+    gguf_code code = rt_tokenize(tok, text, len, RT_TOKENIZE_PARSE_SPECIAL, out, err);
+    return code ? code : add_begin(tok, out, err);
+}
+
 gguf_code rt_chat_ids(const rt_template *tpl, const json_t *variables, const rt_tokenizer *tok,
                       rt_ids *out, gguf_error *err) {
     char *text = NULL;
     size_t len = 0;
     gguf_code code = rt_chat_render(tpl, variables, &text, &len, err);
     if (code && err && !err->file[0]) snprintf(err->file, sizeof err->file, "chat template");
-    if (!code) code = rt_tokenize(tok, text, len, RT_TOKENIZE_PARSE_SPECIAL, out, err);
-    if (!code) code = add_begin(tok, out, err);
+    if (!code) code = rt_chat_text_ids(tok, text, len, out, err);
     free(text);
     return code;
 }

@@ -6,8 +6,7 @@
 
 #include <string.h>
 
-/* For models without a template. */
-static const char plain_template[] =
+const char rt_conversation_plain_template[] =
     "{% for m in messages %}{% if m.role == 'user' %}User: {% elif m.role == 'assistant' %}"
     "Assistant: {% endif %}{{ m.content }}\n{% endfor %}Assistant:";
 
@@ -17,7 +16,8 @@ gguf_code rt_conversation_open(rt_conversation *c, rt_template *tpl, json_t *var
     c->variables = variables ? variables : json_object();
     rt_chat_add_tokens(c->variables, tok);
     json_object_set_new(c->variables, "add_generation_prompt", json_true());
-    return tpl ? GGUF_OK : rt_template_parse(gguf_str_of(plain_template), &c->tpl, err);
+    return tpl ? GGUF_OK
+               : rt_template_parse(gguf_str_of(rt_conversation_plain_template), &c->tpl, err);
 }
 
 void rt_conversation_close(rt_conversation *c) {

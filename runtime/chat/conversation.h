@@ -14,7 +14,8 @@ typedef struct rt_conversation {
     size_t n_left_out; /* messages after the system message that the model does not see */
 } rt_conversation;
 
-/* The text that ends an answer where there is no template. */
+/* Where there is no template: what stands in for it, and the text that ends an answer. */
+extern const char rt_conversation_plain_template[];
 #define RT_CONVERSATION_PLAIN_STOP "\nUser:"
 
 /* Begin without messages.

@@ -75,7 +75,9 @@ static void find_stop(rt_text_stream *s, size_t from) {
     for (size_t i = 0; i < s->n_stops; i++) {
         const uint8_t *found =
             memmem(s->text.data + from, s->text.len - from, s->stops[i], strlen(s->stops[i]));
-        if (found && (size_t)(found - s->text.data) < best) best = (size_t)(found - s->text.data);
+        if (!found || (size_t)(found - s->text.data) >= best) continue;
+        best = (size_t)(found - s->text.data);
+        s->stop = i;
     }
     if (best == SIZE_MAX) return;
     s->text.len = best;

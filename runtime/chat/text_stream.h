@@ -16,6 +16,7 @@ typedef struct rt_text_stream {
     const char *const *stops; /* [n_stops], not empty */
     size_t n_stops;
     bool stopped;      /* a stop text was found; the text ends before it */
+    size_t stop;       /* which one */
     bool invalid_utf8; /* bytes were replaced */
 } rt_text_stream;
 

@@ -74,6 +74,7 @@ typedef struct rt_state_layer {
 typedef struct rt_attention {
     uint32_t n_head, n_head_kv, head_dim_k, head_dim_v;
     uint32_t n_window;  /* 0 = all */
+    bool chunked;       /* a token sees those before it in its own stretch of n_window */
     bool causal;        /* otherwise a token sees all n_seen positions */
     float scale, cap;   /* of the scores; cap * tanh(score / cap), 0 = none */
     const float *sinks; /* [n_head] scores of a key without a value, or NULL */
@@ -172,6 +173,11 @@ typedef struct rt_backend_ops {
      * not 0 */
     void (*scale_softcap)(rt_backend *backend, rt_off x, float factor, float cap, float limit,
                           size_t n, size_t n_cols);
+
+    /* x to [low, high], which may be infinite */
+    void (*clamp)(rt_backend *backend, rt_off x, float low, float high, size_t n, size_t n_cols);
+    /* x[t] *= factors[t] */
+    void (*scale_rows)(rt_backend *backend, rt_off x, rt_off factors, size_t n, size_t n_cols);
 
     /* ---- products ---- */
     /* The factor of the products that follow; it must not change until the next set_input. */

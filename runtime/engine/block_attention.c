@@ -10,6 +10,7 @@ void rt_block_attend(rt_session *session, uint32_t layer, const rt_kv_layer *kv,
         .head_dim_k = of->head_dim_k,
         .head_dim_v = of->head_dim_v,
         .n_window = rt_layers_has(&hp->windowed, layer) ? hp->n_window : 0,
+        .chunked = hp->chunked,
         .causal = hp->causal,
         .scale = hp->score_scale,
         .cap = hp->score_cap,
@@ -47,14 +48,38 @@ static void project_queries(rt_session *session, uint32_t layer) {
     rt_op_copy(session, rt_op_at(at->q_gated, dim), 2 * (size_t)dim, n_rows, dim, at->gates, dim);
 }
 
-/* Attention's result times the sigmoid of its gates. Returns where it lies. */
+/* Attention's result times its gates: one of each head, or of each value. Returns where it lies. */
 static rt_off gate_heads(rt_session *session, uint32_t layer) {
-    const rt_layer_hparams *of = &session->model->hparams.layers[layer];
+    const rt_hparams *hp = &session->model->hparams;
+    const rt_layer_hparams *of = &hp->layers[layer];
     const rt_layout *at = &session->layout;
-    if (!session->model->hparams.gated_queries) return at->heads;
-    session->backend->ops->activate(session->backend, RT_ACT_SIGMOID, at->gates, at->heads,
-                                    session->batch.n, (size_t)of->n_head * of->head_dim_v);
+    const rt_backend_ops *ops = session->backend->ops;
+    rt_activation gate = rt_arch_compute_of(session->model->arch)->head_gate;
+    size_t n = session->batch.n, n_values = (size_t)of->n_head * of->head_dim_v;
+    if (!hp->gated_queries && !hp->gated_heads) return at->heads;
+    if (hp->gated_heads && session->model->layers[layer].head_gate.n_rows == of->n_head) {
+        ops->activate(session->backend, gate, at->gates, RT_NO_OFF, n, of->n_head);
+        ops->scale_rows(session->backend, at->heads, at->gates, n * of->n_head, of->head_dim_v);
+        return at->heads;
+    }
+    ops->activate(session->backend, hp->gated_heads ? gate : RT_ACT_SIGMOID, at->gates, at->heads,
+                  n, n_values);
     return at->gates;
+}
+
+/* Keys and values that later layers share go with the stream. */
+static rt_off keys_at(const rt_session *session, uint32_t layer) {
+    const rt_hparams *hp = &session->model->hparams;
+    const rt_layout *at = &session->layout;
+    bool shared = hp->layers[layer].kv_shared;
+    return shared ? at->shared_k[rt_layers_has(&hp->windowed, layer)] : at->k;
+}
+
+static rt_off values_at(const rt_session *session, uint32_t layer) {
+    const rt_hparams *hp = &session->model->hparams;
+    const rt_layout *at = &session->layout;
+    bool shared = hp->layers[layer].kv_shared;
+    return shared ? at->shared_v[rt_layers_has(&hp->windowed, layer)] : at->v;
 }
 
 static void project(rt_session *session, uint32_t layer, rt_off in) {
@@ -62,20 +87,30 @@ static void project(rt_session *session, uint32_t layer, rt_off in) {
     const rt_layer_hparams *of = &session->model->hparams.layers[layer];
     const rt_layout *at = &session->layout;
     uint32_t n_q = of->n_head * of->head_dim_k, n_k = of->n_head_kv * of->head_dim_k;
+    uint32_t n_v = of->n_head_kv * of->head_dim_v;
     rt_op_input(session, in, session->batch.n, session->model->hparams.n_embd);
     project_queries(session, layer);
-    rt_op_multiply(session, &l->attn_k, at->k);
-    rt_op_multiply(session, &l->attn_v, at->v);
+    if (l->head_gate.data) rt_op_multiply(session, &l->head_gate, at->gates);
     clamp(session, at->q, n_q);
-    clamp(session, at->k, n_k);
-    clamp(session, at->v, of->n_head_kv * of->head_dim_v);
+    if (of->kv_layer != layer) return;
+    rt_off k = keys_at(session, layer), v = values_at(session, layer);
+    rt_op_multiply(session, &l->attn_k, k);
+    if (l->attn_v.data)
+        rt_op_multiply(session, &l->attn_v, v);
+    else
+        rt_op_copy(session, k, n_k, session->batch.n, n_k, v, n_k);
+    clamp(session, k, n_k);
+    clamp(session, v, n_v);
+    rt_op_scale_softcap(session, v, session->model->hparams.value_scale, 0, 0, session->batch.n,
+                        n_v);
+    norm_heads(session, &l->v_norm, v, n_v);
 }
 
 static void norm_both(rt_session *session, uint32_t layer) {
     const rt_layer *l = &session->model->layers[layer];
     const rt_layer_hparams *of = &session->model->hparams.layers[layer];
     norm_heads(session, &l->q_norm, session->layout.q, of->n_head * of->head_dim_k);
-    norm_heads(session, &l->k_norm, session->layout.k, of->n_head_kv * of->head_dim_k);
+    norm_heads(session, &l->k_norm, keys_at(session, layer), of->n_head_kv * of->head_dim_k);
 }
 
 void rt_block_attention(rt_session *session, uint32_t layer, rt_off in) {
@@ -87,10 +122,13 @@ void rt_block_attention(rt_session *session, uint32_t layer, rt_off in) {
     project(session, layer, in);
     if (!rotated_first) norm_both(session, layer);
     rt_op_rope(session, layer, at->q, of->n_head, of->head_dim_k);
-    rt_op_rope(session, layer, at->k, of->n_head_kv, of->head_dim_k);
+    if (of->kv_layer == layer)
+        rt_op_rope(session, layer, keys_at(session, layer), of->n_head_kv, of->head_dim_k);
     if (rotated_first) norm_both(session, layer);
-    rt_op_grow_queries(session, at->q, of->n_head * of->head_dim_k);
-    session->backend->ops->kv_store(session->backend, &kv, &session->batch, at->k, at->v);
+    rt_op_grow_queries(session, layer, at->q, of->n_head * of->head_dim_k);
+    if (at->layers[layer].keeps_rows || session->alone)
+        session->backend->ops->kv_store(session->backend, &kv, &session->batch,
+                                        keys_at(session, layer), values_at(session, layer));
     rt_block_attend(session, layer, &kv, at->q);
     rt_op_input(session, gate_heads(session, layer), session->batch.n,
                 (size_t)of->n_head * of->head_dim_v);

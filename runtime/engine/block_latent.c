@@ -27,7 +27,7 @@ static void absorb_queries(rt_session *session, uint32_t layer) {
     size_t n_rows = session->batch.n * n_head;
     uint32_t nope = hp->qk_nope_head_dim, width = nope + hp->n_rot;
     rt_op_rope(session, layer, rt_op_at(at->q_heads, nope), n_head, width);
-    rt_op_grow_queries(session, at->q_heads, n_head * width);
+    rt_op_grow_queries(session, layer, at->q_heads, n_head * width);
     rt_op_copy(session, at->q_heads, width, n_rows, nope, at->plain, nope);
     rt_op_copy(session, rt_op_at(at->q_heads, nope), width, n_rows, hp->n_rot,
                rt_op_at(at->q, hp->kv_lora_rank), head_dim);

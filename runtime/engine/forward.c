@@ -3,6 +3,7 @@
 #include "runtime/model/rope_freqs.h"
 #include "runtime/model/weights_check.h"
 
+#include <math.h>
 #include <string.h>
 
 /* ---- places ------------------------------------------------------------------------------------
@@ -14,10 +15,13 @@ void rt_session_enter(rt_session *session, uint32_t place) {
 
 void rt_session_move(rt_session *session, uint32_t place) {
     rt_backend *from = session->backend, *to = session->places[place];
-    uint64_t n_bytes = session->batch.n * session->model->hparams.n_embd * sizeof(float);
     if (from == to) return;
-    from->ops->read(from, session->layout.x, n_bytes, session->stream);
-    to->ops->write(to, session->stream, n_bytes, session->layout.x);
+    for (size_t i = 0; i < session->layout.n_stream_parts; i++) {
+        const rt_stream_part *part = &session->layout.stream_parts[i];
+        uint64_t n_bytes = session->batch.n * part->n_cols * sizeof(float);
+        from->ops->read(from, part->off, n_bytes, session->stream);
+        to->ops->write(to, session->stream, n_bytes, part->off);
+    }
     session->backend = to;
 }
 
@@ -45,7 +49,10 @@ static void add_residual(rt_session *session, const rt_norm_weights *before,
     const rt_hparams *hp = &session->model->hparams;
     const rt_layout *at = &session->layout;
     size_t n = session->batch.n;
-    rt_op_norm(session, before, at->out, n, at->out);
+    if (before->n_cols)
+        session->backend->ops->norm(session->backend,
+                                    rt_arch_compute_of(session->model->arch)->norm, before,
+                                    hp->post_norm_eps, at->out, n, hp->n_embd, at->out);
     session->backend->ops->add(session->backend, at->x, at->out, hp->residual_scale, RT_NO_OFF, n,
                                hp->n_embd);
     rt_op_norm(session, after, at->x, n, at->x);
@@ -87,9 +94,26 @@ static void mix(rt_session *session, uint32_t layer, rt_off in) {
     }
 }
 
+/* Experts and a dense block, each with norms of its own; what they make is added. */
+static void feed_both(rt_session *session, uint32_t layer, rt_off in) {
+    const rt_layer *l = &session->model->layers[layer];
+    const rt_layout *at = &session->layout;
+    const rt_backend_ops *ops = session->backend->ops;
+    size_t n = session->batch.n, n_embd = session->model->hparams.n_embd;
+    rt_block_ffn(session, layer, in);
+    rt_op_norm(session, &l->dense_post_norm, at->out, n, at->out);
+    rt_op_copy(session, at->out, n_embd, n, n_embd, at->beside, n_embd);
+    if (l->experts_norm.n_cols) in = rt_op_norm(session, &l->experts_norm, at->x, n, at->h);
+    rt_block_experts(session, layer, in);
+    rt_op_norm(session, &l->experts_post_norm, at->out, n, at->out);
+    ops->add(session->backend, at->out, at->beside, 1, RT_NO_OFF, n, n_embd);
+}
+
 static void feed_forward(rt_session *session, uint32_t layer, rt_off in) {
     const rt_layer *l = &session->model->layers[layer];
-    if (l->router.data)
+    if (l->router.data && l->ffn_up.data)
+        feed_both(session, layer, in);
+    else if (l->router.data)
         rt_block_experts(session, layer, in);
     else
         rt_block_ffn(session, layer, in);
@@ -112,6 +136,11 @@ void rt_forward_layer(rt_session *session, uint32_t layer) {
     /* A layer that only feeds forward has one norm. */
     if (!hp->parallel && mixes) in = rt_op_norm(session, &l->ffn_norm, at->x, n, at->h);
     if (feeds) feed_forward(session, layer, in);
+    if (hp->n_embd_layer) {
+        rt_block_layer_embd(session, layer);
+        add_residual(session, &l->embd_post_norm, &(rt_norm_weights){0});
+    }
+    if (l->output_scale) rt_op_scale_softcap(session, at->x, *l->output_scale, 0, 0, n, hp->n_embd);
 }
 
 /* ---- input -------------------------------------------------------------------------------------
@@ -141,6 +170,27 @@ static void add_positions(rt_session *session) {
     }
 }
 
+/* What every layer gets of a token: its row of a table, and a projection of its embedding. */
+static void embed_layers(rt_session *session) {
+    const rt_model *model = session->model;
+    const rt_hparams *hp = &model->hparams;
+    const rt_layout *at = &session->layout;
+    const rt_backend_ops *ops = session->backend->ops;
+    size_t n = session->batch.n, width = (size_t)hp->n_layer * hp->n_embd_layer;
+    if (width == 0) return;
+    /* Tokens behind the table are none of a text: they get the first row. */
+    for (size_t i = 0; i < n; i++)
+        if ((uint32_t)session->ids[i] >= hp->n_layer_embedded) session->ids[i] = 0;
+    rt_op_input(session, at->x, n, hp->n_embd);
+    rt_op_multiply(session, &model->layer_embd_proj, at->layer_embd);
+    rt_op_scale_softcap(session, at->layer_embd, 1 / sqrtf((float)hp->n_embd), 0, 0, n, width);
+    rt_op_norm(session, &model->layer_embd_norm, at->layer_embd, n * hp->n_layer, at->layer_embd);
+    ops->embed(session->backend, &model->layer_embd, session->ids, n, at->looked_up);
+    ops->add(session->backend, at->layer_embd, at->looked_up, sqrtf((float)hp->n_embd_layer),
+             RT_NO_OFF, n, width);
+    rt_op_scale_softcap(session, at->layer_embd, sqrtf(0.5f), 0, 0, n, width);
+}
+
 void rt_forward_input(rt_session *session) {
     const rt_model *model = session->model;
     const rt_hparams *hp = &model->hparams;
@@ -149,6 +199,7 @@ void rt_forward_input(rt_session *session) {
     rt_session_enter(session, 0);
     session->backend->ops->embed(session->backend, &model->token_embd, session->ids, n, at->x);
     rt_op_scale_softcap(session, at->x, hp->embedding_scale, 0, 0, n, hp->n_embd);
+    embed_layers(session);
     add_positions(session);
     rt_op_norm(session, &model->token_embd_norm, at->x, n, at->x);
 }
@@ -161,13 +212,15 @@ void rt_forward_angles(rt_session *session) {
     const rt_batch *batch = &session->batch;
     const rt_rope_kind kinds[2] = {rt_rope_usual(session->model, session->layout.n_ctx),
                                    RT_ROPE_WINDOW};
-    for (int kind = 0; kind < (hp->n_window ? 2 : 1) && hp->n_rot; kind++) {
+    for (int kind = 0; kind < (hp->n_window ? 2 : 1); kind++) {
+        size_t n_rot = rt_rope_dims(hp, kinds[kind]);
+        if (n_rot == 0) continue;
         for (size_t i = 0; i < batch->n_tiles; i++)
             rt_rope_table(session->model, kinds[kind], batch->tiles[i].pos, batch->tiles[i].n,
-                          session->angles + (size_t)batch->tiles[i].row * hp->n_rot);
+                          session->angles + batch->tiles[i].row * n_rot);
         for (uint32_t p = 0; p < session->layout.n_places; p++)
             session->places[p]->ops->write(session->places[p], session->angles,
-                                           batch->n * hp->n_rot * sizeof(float),
+                                           batch->n * n_rot * sizeof(float),
                                            session->layout.rope[kind]);
     }
 }

@@ -1,21 +1,45 @@
 /* Layer by layer, for calibration: the stream of one sequence goes through one layer at a time. */
 #include "runtime/engine/session_internal.h"
 
-static uint64_t stream_bytes(const rt_session *session) {
-    return session->batch.n * session->model->hparams.n_embd * sizeof(float);
+/* The parts that layers carry on lie one behind the other in x. */
+size_t rt_session_stream_cols(const rt_session *session) {
+    size_t n = 0;
+    for (size_t i = 0; i < session->layout.n_carried; i++)
+        n += session->layout.stream_parts[i].n_cols;
+    return n;
 }
 
 static void write_stream(rt_session *session, const float *x) {
-    session->backend->ops->write(session->backend, x, stream_bytes(session), session->layout.x);
+    for (size_t i = 0; i < session->layout.n_carried; i++) {
+        const rt_stream_part *part = &session->layout.stream_parts[i];
+        size_t n = session->batch.n * part->n_cols;
+        session->backend->ops->write(session->backend, x, n * sizeof *x, part->off);
+        x += n;
+    }
 }
 
 static void read_stream(rt_session *session, float *x) {
-    session->backend->ops->read(session->backend, session->layout.x, stream_bytes(session), x);
+    for (size_t i = 0; i < session->layout.n_carried; i++) {
+        const rt_stream_part *part = &session->layout.stream_parts[i];
+        size_t n = session->batch.n * part->n_cols;
+        session->backend->ops->read(session->backend, part->off, n * sizeof *x, x);
+        x += n;
+    }
+}
+
+/* What the layer is given of each token, without showing how it is made again. */
+static void give_input(rt_session *session, uint32_t layer) {
+    rt_hook_fn hook = session->hook;
+    session->hook = NULL;
+    rt_forward_input(session);
+    session->hook = hook;
+    rt_session_move(session, session->layout.layers[layer].place);
 }
 
 /* What was computed is no sequence. */
 static gguf_code finish(rt_session *session, gguf_error *err) {
     gguf_code code = rt_session_sync(session, err);
+    session->alone = false;
     rt_session_reset(session);
     return code;
 }
@@ -34,11 +58,13 @@ gguf_code rt_session_embed(rt_session *session, const int32_t *tokens, size_t n,
     return finish(session, err);
 }
 
-gguf_code rt_session_layer(rt_session *session, uint32_t layer, float *x, size_t n,
-                           gguf_error *err) {
-    gguf_code code = rt_session_begin(session, NULL, n, err);
+gguf_code rt_session_layer(rt_session *session, uint32_t layer, const int32_t *tokens, float *x,
+                           size_t n, gguf_error *err) {
+    gguf_code code = rt_session_begin(session, tokens, n, err);
     if (code) return code;
+    session->alone = true;
     rt_session_enter(session, session->layout.layers[layer].place);
+    if (session->layout.n_stream_parts > session->layout.n_carried) give_input(session, layer);
     write_stream(session, x);
     rt_forward_angles(session);
     rt_forward_layer(session, layer);

@@ -58,6 +58,15 @@ static gguf_code fail_blocks(uint32_t type, uint32_t n_k, uint32_t n_v, gguf_err
                      gguf_type_name(type), n_k, n_v);
 }
 
+/* The first layer of the same place that keeps the rows that a layer attends to. */
+static uint32_t keeper_of(const rt_hparams *hp, uint32_t layer, const rt_layout *out) {
+    uint32_t i = hp->layers[layer].kv_layer;
+    while (i < layer && (hp->layers[i].kv_layer != hp->layers[layer].kv_layer ||
+                         out->layers[i].place != out->layers[layer].place))
+        i++;
+    return i;
+}
+
 /* A layer's rows in the pages of its class. */
 static gguf_code place_rows(const rt_hparams *hp, uint32_t layer, uint32_t type, rt_layout *out,
                             gguf_error *err) {
@@ -68,6 +77,13 @@ static gguf_code place_rows(const rt_hparams *hp, uint32_t layer, uint32_t type,
     /* With latent attention a value is the first part of its key. */
     bool own_v = of->mixer != RT_MIXER_LATENT;
     uint32_t n_k = of->n_head_kv * of->head_dim_k, n_v = of->n_head_kv * of->head_dim_v;
+    uint32_t keeper = keeper_of(hp, layer, out);
+    if (keeper != layer) {
+        *l = out->layers[keeper];
+        l->keeps_rows = false;
+        return GGUF_OK;
+    }
+    l->keeps_rows = true;
     l->row_bytes_k = quant_row_bytes(type, n_k);
     l->row_bytes_v = own_v ? quant_row_bytes(type, n_v) : 0;
     if (l->row_bytes_k == 0 || (own_v && l->row_bytes_v == 0))
@@ -185,7 +201,7 @@ static void layout_attention(const rt_hparams *hp, rt_layout *out, uint64_t *end
     out->v = reserve(end, n, w.v);
     out->heads = reserve_input(out, end, n, w.heads);
     out->q_gated = reserve(end, hp->gated_queries ? n : 0, 2 * w.q);
-    out->gates = reserve_input(out, end, hp->gated_queries ? n : 0, w.heads);
+    out->gates = reserve_input(out, end, hp->gated_queries || hp->gated_heads ? n : 0, w.heads);
     if (hp->kv_lora_rank == 0) return;
     uint64_t plain = max_u64(hp->qk_nope_head_dim, hp->v_head_dim);
     out->q_heads = reserve(end, n, (uint64_t)hp->n_head * (hp->qk_nope_head_dim + hp->n_rot));
@@ -213,6 +229,7 @@ static void layout_ffn(const rt_hparams *hp, rt_layout *out, uint64_t *end) {
     out->gate = reserve_input(out, end, n, n_ff);
     out->up = reserve(end, n, n_ff);
     if (hp->n_expert == 0) return;
+    out->beside = reserve(end, hp->n_ff ? n : 0, hp->n_embd);
     out->router = reserve(end, n, hp->n_expert);
     out->experts = reserve(end, n_rows, 1);
     out->weights = reserve(end, n_rows, 1);
@@ -225,21 +242,58 @@ static void layout_ffn(const rt_hparams *hp, rt_layout *out, uint64_t *end) {
     if (hp->n_expert_in != hp->n_embd) out->latent = reserve_input(out, end, n, hp->n_expert_in);
 }
 
+/* A part of what goes from layer to layer. */
+static rt_off reserve_stream(rt_layout *out, uint64_t *end, uint64_t n_cols) {
+    rt_off off = reserve(end, out->n_batch, n_cols);
+    if (n_cols) out->stream_parts[out->n_stream_parts++] = (rt_stream_part){off, n_cols};
+    return off;
+}
+
+/* The stream, the keys and values that later layers share, and what all layers get of a token. */
+static void layout_stream(const rt_hparams *hp, rt_layout *out, uint64_t *end) {
+    uint64_t k[RT_N_KV_CLASSES] = {0}, v[RT_N_KV_CLASSES] = {0};
+    for (uint32_t i = 0; i < hp->n_layer; i++) {
+        const rt_layer_hparams *l = &hp->layers[i];
+        int kv_class = rt_layers_has(&hp->windowed, i) ? RT_KV_WINDOW : RT_KV_FULL;
+        if (!l->kv_shared) continue;
+        k[kv_class] = (uint64_t)l->n_head_kv * l->head_dim_k;
+        v[kv_class] = (uint64_t)l->n_head_kv * l->head_dim_v;
+    }
+    out->x = reserve_stream(out, end, hp->n_embd);
+    for (int c = 0; c < RT_N_KV_CLASSES; c++) {
+        out->shared_k[c] = reserve_stream(out, end, k[c]);
+        out->shared_v[c] = reserve_stream(out, end, v[c]);
+    }
+    out->n_carried = out->n_stream_parts;
+    out->layer_embd = reserve_stream(out, end, (uint64_t)hp->n_layer * hp->n_embd_layer);
+}
+
+/* What is made of every token for all layers, and what a layer makes of that. */
+static void layout_layer_embd(const rt_hparams *hp, rt_layout *out, uint64_t *end) {
+    uint32_t n = out->n_batch;
+    if (hp->n_embd_layer == 0) return;
+    out->looked_up = reserve(end, n, (uint64_t)hp->n_layer * hp->n_embd_layer);
+    out->embd_gate = reserve_input(out, end, n, hp->n_embd_layer);
+    out->embd_slice = reserve(end, n, hp->n_embd_layer);
+}
+
 static void layout_arena(const rt_hparams *hp, rt_layout *out) {
     uint64_t end = 0;
     uint32_t n = out->n_batch;
-    out->x = reserve(&end, n, hp->n_embd);
+    layout_stream(hp, out, &end);
     out->h = reserve_input(out, &end, n, hp->n_embd);
     out->out = reserve(&end, n, hp->n_embd);
-    uint64_t attention = end, recurrent = end, ffn = end;
+    uint64_t attention = end, recurrent = end, ffn = end, layer_embd = end;
     layout_attention(hp, out, &attention);
     layout_recurrent(hp, out, &recurrent);
     layout_ffn(hp, out, &ffn);
+    layout_layer_embd(hp, out, &layer_embd);
     out->logits = end;
     uint64_t logits = end + (uint64_t)out->n_out * hp->n_out * sizeof(float);
     end = max_u64(max_u64(attention, recurrent), max_u64(ffn, (logits + 63) / 64 * 64));
+    end = max_u64(end, layer_embd);
     out->rope[0] = reserve(&end, n, hp->n_rot);
-    out->rope[1] = reserve(&end, n, hp->n_rot);
+    out->rope[1] = reserve(&end, n, hp->n_rot_window);
     out->arena_bytes = end;
 }
 
@@ -271,8 +325,11 @@ static void layout_host(const rt_hparams *hp, rt_layout *out) {
     out->runs = keep(&end, s->n_slots ? out->n_runs : 0, sizeof(rt_run));
     out->ids = reserve(&end, out->n_batch, 1);
     out->out_rows = reserve(&end, out->n_batch, 1);
-    out->angles = reserve(&end, out->n_batch, hp->n_rot);
-    out->stream = reserve(&end, out->n_places > 1 ? out->n_batch : 0, hp->n_embd);
+    out->angles = reserve(&end, out->n_batch, max_u64(hp->n_rot, hp->n_rot_window));
+    uint64_t widest = 0;
+    for (size_t i = 0; i < out->n_stream_parts; i++)
+        widest = max_u64(widest, out->stream_parts[i].n_cols);
+    out->stream = reserve(&end, out->n_places > 1 ? out->n_batch : 0, widest);
     out->host_bytes = end;
 }
 

@@ -11,9 +11,18 @@
 /* Rows of logits that are computed at once, at most. */
 #define RT_OUT_ROWS 64
 
+/* What goes from layer to layer, in the arena. */
+typedef struct rt_stream_part {
+    rt_off off;
+    uint64_t n_cols; /* of each token */
+} rt_stream_part;
+#define RT_MAX_STREAM_PARTS 8
+
 /* Where a layer's part of the cache lies: within a page of its class, or within a slot. */
 typedef struct rt_layer_layout {
     uint32_t place;
+    bool keeps_rows; /* k_off and v_off are the layer's own; otherwise those of the layer of its
+                        place whose keys and values it shares */
     uint64_t k_off, v_off;
     uint64_t row_bytes_k, row_bytes_v; /* of one token; 0: the layer keeps no such row */
     uint64_t state_off, state_bytes;   /* state_bytes 0: the layer has no state */
@@ -52,13 +61,18 @@ typedef struct rt_layout {
 
     /* In the arena, the same in every place; [n_batch] rows each. The blocks of a layer share their
      * place. */
-    rt_off x;       /* [n_embd] the residual stream */
+    rt_off x;                                                    /* [n_embd] the residual stream */
+    rt_off shared_k[RT_N_KV_CLASSES], shared_v[RT_N_KV_CLASSES]; /* of a layer, for later ones */
+    rt_off layer_embd; /* [n_layer][n_embd_layer] what every layer gets of each token */
+    /* These in order. The first n_carried are what a layer makes, the others what it is given. */
+    rt_stream_part stream_parts[RT_MAX_STREAM_PARTS];
+    size_t n_stream_parts, n_carried;
     rt_off h;       /* [n_embd] a normed input */
     rt_off out;     /* [n_embd] what a block adds to the stream */
     rt_off q, k, v; /* all heads side by side */
     rt_off heads;   /* [n_head * head_dim_v] attention's result */
     rt_off q_gated; /* [n_head][2 * head_dim_k] queries with their gates, */
-    rt_off gates;   /* [n_head * head_dim_k] and those alone */
+    rt_off gates;   /* [n_head * head_dim_k] and those alone, or what attn_gate makes */
 
     /* Latent attention. */
     rt_off q_heads; /* [n_head][qk_nope_head_dim + n_rot] queries before they are absorbed */
@@ -73,6 +87,10 @@ typedef struct rt_layout {
     rt_off ssm_ba; /* [2 * ssm_dt_rank] of the gated delta rule: see rt_gated_delta */
 
     rt_off gate, up; /* [n_ff or n_ff_shared] */
+    rt_off beside;   /* [n_embd] what a dense block makes beside experts */
+
+    rt_off looked_up;             /* [n_layer][n_embd_layer] rows of the table */
+    rt_off embd_gate, embd_slice; /* [n_embd_layer] */
 
     /* Experts; what they make has a row for each expert of each token. */
     rt_off router;      /* [n_expert] */
@@ -83,7 +101,7 @@ typedef struct rt_layout {
     rt_off shared_gate; /* [1] */
     rt_off latent;      /* [n_expert_in], where that is not n_embd */
 
-    rt_off rope[2];       /* [n_rot / 2][2] of usual layers and of those with a window */
+    rt_off rope[2];       /* [n_rot / 2][2] of usual layers, [n_rot_window / 2][2] of the others */
     rt_off logits;        /* [n_out][n_vocab] */
     uint64_t arena_bytes; /* of each place */
     uint64_t work_bytes[RT_MAX_PLACES]; /* that the backends take beside it */

@@ -99,9 +99,10 @@ rt_off rt_op_norm(rt_session *session, const rt_norm_weights *norm, rt_off x, si
 void rt_op_rope(rt_session *session, uint32_t layer, rt_off x, uint32_t n_head, uint32_t head_dim) {
     const rt_hparams *hp = &session->model->hparams;
     rt_rope kind = rt_arch_compute_of(session->model->arch)->rope;
-    rt_off table = session->layout.rope[rt_layers_has(&hp->windowed, layer)];
+    bool windowed = rt_layers_has(&hp->windowed, layer);
     if (!rt_layers_has(&hp->rotated, layer)) return;
-    session->backend->ops->rope(session->backend, kind, table, hp->n_rot, x, session->batch.n,
+    session->backend->ops->rope(session->backend, kind, session->layout.rope[windowed],
+                                windowed ? hp->n_rot_window : hp->n_rot, x, session->batch.n,
                                 n_head, head_dim);
 }
 
@@ -115,7 +116,7 @@ void rt_op_scale_softcap(rt_session *session, rt_off x, float factor, float cap,
 static void grow_tile(rt_session *session, const rt_tile *tile, rt_off x, uint32_t n_cols) {
     const rt_hparams *hp = &session->model->hparams;
     for (uint32_t t = 0, n; t < tile->n; t += n) {
-        uint32_t pos = tile->pos + t, steps = pos / hp->query_period;
+        uint32_t pos = tile->pos + t + hp->query_offset, steps = pos / hp->query_period;
         n = hp->query_period - pos % hp->query_period;
         if (n > tile->n - t) n = tile->n - t;
         float factor = 1 + hp->query_growth * logf(1 + (float)steps);
@@ -124,17 +125,32 @@ static void grow_tile(rt_session *session, const rt_tile *tile, rt_off x, uint32
     }
 }
 
-void rt_op_grow_queries(rt_session *session, rt_off x, uint32_t n_cols) {
-    if (session->model->hparams.query_growth == 0) return;
+void rt_op_grow_queries(rt_session *session, uint32_t layer, rt_off x, uint32_t n_cols) {
+    const rt_hparams *hp = &session->model->hparams;
+    if (hp->query_growth == 0 || (hp->grow_unrotated && rt_layers_has(&hp->rotated, layer))) return;
     for (size_t i = 0; i < session->batch.n_tiles; i++)
         grow_tile(session, &session->batch.tiles[i], x, n_cols);
 }
 
+/* The gate has an upper limit, before its activation or after it. Returns the activation that is
+ * still to be made. */
+static rt_activation limit_gate(rt_session *session, rt_off gate, rt_off up, float limit, size_t n,
+                                size_t n_cols) {
+    const rt_arch_compute *compute = rt_arch_compute_of(session->model->arch);
+    const rt_backend_ops *ops = session->backend->ops;
+    ops->clamp(session->backend, up, -limit, limit, n, n_cols);
+    if (!compute->clamps_before)
+        ops->activate(session->backend, compute->activation, gate, RT_NO_OFF, n, n_cols);
+    ops->clamp(session->backend, gate, -INFINITY, limit, n, n_cols);
+    return compute->clamps_before ? compute->activation : RT_ACT_IDENTITY;
+}
+
 rt_off rt_op_activate(rt_session *session, const rt_weight *gate_weight, rt_off gate, rt_off up,
-                      size_t n, size_t n_cols) {
+                      float limit, size_t n, size_t n_cols) {
     rt_activation activation = rt_arch_compute_of(session->model->arch)->activation;
     bool gated = gate_weight->data != NULL;
     rt_off x = gated ? gate : up;
+    if (gated && limit != 0) activation = limit_gate(session, gate, up, limit, n, n_cols);
     session->backend->ops->activate(session->backend, activation, x, gated ? up : RT_NO_OFF, n,
                                     n_cols);
     return x;

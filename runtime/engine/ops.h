@@ -25,13 +25,13 @@ rt_off rt_op_norm(rt_session *session, const rt_norm_weights *norm, rt_off x, si
 /* Rotate heads at x, head_dim apart, as the layer does. */
 void rt_op_rope(rt_session *session, uint32_t layer, rt_off x, uint32_t n_head, uint32_t head_dim);
 /* Queries x [batch.n, n_cols] by what the model multiplies them with at their positions. */
-void rt_op_grow_queries(rt_session *session, rt_off x, uint32_t n_cols);
+void rt_op_grow_queries(rt_session *session, uint32_t layer, rt_off x, uint32_t n_cols);
 void rt_op_scale_softcap(rt_session *session, rt_off x, float factor, float cap, float limit,
                          size_t n, size_t n_cols);
-/* activation(gate) * up of n rows. Returns where the result lies: in gate, or in up where the
- * weights have no gate. */
+/* activation(gate) * up of n rows, both limited if `limit` is not 0. Returns where the result lies:
+ * in gate, or in up where the weights have no gate. */
 rt_off rt_op_activate(rt_session *session, const rt_weight *gate_weight, rt_off gate, rt_off up,
-                      size_t n, size_t n_cols);
+                      float limit, size_t n, size_t n_cols);
 /* Columns of every row of the batch. */
 void rt_op_copy(rt_session *session, rt_off x, size_t x_stride, size_t n, size_t n_cols, rt_off out,
                 size_t out_stride);

@@ -81,7 +81,8 @@ void rt_route(const rt_route_rule *rule, float *logits, uint32_t *experts, float
     if (rule->gating == RT_GATING_SOFTMAX_SELECTED) softmax(weights, n);
     for (uint32_t i = 0; i < n; i++) sum += weights[i];
     float factor = rule->norm ? rule->scale / fmaxf(sum, 6.1e-5f) : rule->scale;
-    for (uint32_t i = 0; i < n; i++) weights[i] *= factor;
+    for (uint32_t i = 0; i < n; i++)
+        weights[i] *= rule->scales ? factor * rule->scales[experts[i]] : factor;
 }
 
 void rt_groups_sort(const uint32_t *mats, size_t n, uint32_t n_mats, uint32_t *first,

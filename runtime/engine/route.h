@@ -8,9 +8,10 @@ typedef struct rt_route_rule {
     uint32_t n_expert, n_used;
     uint32_t n_group, n_group_used; /* only experts of the best groups may be chosen */
     rt_gating gating;
-    const float *bias; /* [n_expert] added for the selection, not for the weight; or NULL */
-    bool norm;         /* the weights' sum becomes 1 */
-    float scale;       /* of the weights */
+    const float *bias;   /* [n_expert] added for the selection, not for the weight; or NULL */
+    bool norm;           /* the weights' sum becomes 1 */
+    float scale;         /* of the weights */
+    const float *scales; /* [n_expert] of each one's weight, or NULL */
 } rt_route_rule;
 
 /* Choose the experts of one token, in falling order of their selection scores (ties: the lower

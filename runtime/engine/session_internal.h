@@ -20,7 +20,8 @@ struct rt_session {
     int32_t *ids;       /* [n_batch] tokens, or positions */
     uint32_t *out_rows; /* [n_batch] rows whose logits are wanted */
     float *angles;      /* [n_batch][n_rot / 2][2] on their way to the arena */
-    float *stream;      /* [n_batch][n_embd] on its way to another place */
+    float *stream;      /* [n_batch][of the widest part] on its way to another place */
+    bool alone;         /* layers are computed one by one, so none finds what another one kept */
     gguf_pool *pool;
     rt_backend *places[RT_MAX_PLACES];
     rt_backend *backend; /* of the layer that is being computed */
@@ -67,6 +68,7 @@ void rt_block_mamba(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_mamba2(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_ffn(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_experts(rt_session *session, uint32_t layer, rt_off in);
+void rt_block_layer_embd(rt_session *session, uint32_t layer);
 /* Attention of the batch over the layer's cache, into layout.heads. */
 void rt_block_attend(rt_session *session, uint32_t layer, const rt_kv_layer *kv, rt_off q);
 

@@ -31,7 +31,7 @@ static void rotate_layer(rt_session *session, uint32_t layer, uint32_t seq, uint
     const rt_layer_hparams *of = &hp->layers[layer];
     const rt_layout *at = &session->layout;
     rt_rope kind = rt_arch_compute_of(session->model->arch)->rope;
-    rt_off table = at->rope[rt_layers_has(&hp->windowed, layer)];
+    bool windowed = rt_layers_has(&hp->windowed, layer);
     rt_kv_layer kv = rt_op_kv(session, layer);
     uint32_t n_past = session->kv.seqs[seq].n_past;
     rt_tile tile = {.pages[RT_KV_FULL] = rt_kv_table(&session->kv, RT_KV_FULL, seq),
@@ -43,8 +43,9 @@ static void rotate_layer(rt_session *session, uint32_t layer, uint32_t seq, uint
         tile.pos = pos;
         batch.n = tile.n = n_past - pos < n_rows ? n_past - pos : n_rows;
         backend->ops->kv_load(backend, &kv, &batch, at->k);
-        backend->ops->rope(backend, kind, table, hp->n_rot, rt_op_at(at->k, hp->kv_lora_rank),
-                           tile.n, of->n_head_kv, of->head_dim_k);
+        backend->ops->rope(
+            backend, kind, at->rope[windowed], windowed ? hp->n_rot_window : hp->n_rot,
+            rt_op_at(at->k, hp->kv_lora_rank), tile.n, of->n_head_kv, of->head_dim_k);
         backend->ops->kv_store(backend, &kv, &batch, at->k, RT_NO_OFF);
     }
 }
@@ -56,7 +57,7 @@ static void write_angles(rt_session *session, rt_rope_kind kind, rt_off table, u
     for (uint32_t p = 0; p < session->layout.n_places; p++)
         session->places[p]->ops->write(
             session->places[p], session->angles,
-            (uint64_t)n_rows * session->model->hparams.n_rot * sizeof(float), table);
+            (uint64_t)n_rows * rt_rope_dims(&session->model->hparams, kind) * sizeof(float), table);
 }
 
 gguf_code rt_seq_shift(rt_session *session, uint32_t seq, uint32_t first, uint32_t n,
@@ -74,7 +75,7 @@ gguf_code rt_seq_shift(rt_session *session, uint32_t seq, uint32_t first, uint32
         bool windowed = rt_layers_has(&hp->windowed, layer);
         uint32_t held = session->kv.seqs[seq].first[windowed ? RT_KV_WINDOW : RT_KV_FULL];
         uint32_t from = held * RT_PAGE_TOKENS > first ? held * RT_PAGE_TOKENS : first;
-        if (rt_layers_has(&hp->rotated, layer) && hp->layers[layer].n_head)
+        if (rt_layers_has(&hp->rotated, layer) && at->layers[layer].keeps_rows)
             rotate_layer(session, layer, seq, from, n_rows);
     }
     return rt_session_sync(session, err);

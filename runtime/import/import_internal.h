@@ -47,7 +47,7 @@ void rt_import_add_warning_once(rt_import *import, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 
 /* The value at a dotted path of config.json or, behind it, of the class's defaults; NULL if absent
- * or null. */
+ * or null. `{KIND}` in a path stands for the number of the first layer of that kind. */
 const json_t *rt_config_get(const rt_import *import, const char *path);
 
 /* Warn if a fact that config.json holds twice has another value at the place that does not count.

@@ -118,15 +118,66 @@ static gguf_code set_per_layer(const setting *s, uint32_t number, gguf_error *er
     return GGUF_OK;
 }
 
-static gguf_code set_u32(const setting *s, uint64_t number, gguf_error *err) {
+/* Numbers of the layers; one for all of them where they are equal. */
+static gguf_code set_numbers(const setting *s, const uint64_t *numbers, uint64_t n,
+                             gguf_error *err) {
+    int32_t values[MAX_LAYERS];
+    bool same = true;
+    for (uint64_t i = 0; i < n; i++) {
+        if (numbers[i] > INT32_MAX)
+            return fail_config(s->import, s->source, "is over 31 bits", err);
+        values[i] = (int32_t)numbers[i];
+        same = same && values[i] == values[0];
+    }
+    if (same)
+        gguf_meta_set_u32(s->import->plan.meta, s->full, (uint32_t)values[0]);
+    else
+        gguf_meta_set_array(s->import->plan.meta, s->full, GGUF_VALUE_I32, n, values);
+    return GGUF_OK;
+}
+
+/* Give the layers that an exception speaks of its number, if the config says one. */
+static gguf_code apply_part(setting *s, const rt_key_part *part, uint64_t *numbers, uint64_t n,
+                            gguf_error *err) {
+    rt_import *import = s->import;
+    uint64_t number = 0, first = 0, end = n;
+    gguf_code code = GGUF_OK;
+    if (part->when && !config_says(import, part->when)) return GGUF_OK;
+    const json_t *value = find_source(import, part->from, &s->source);
+    if (!value && !part->otherwise.text) return GGUF_OK;
+    if (!value) code = rt_import_eval(import, &part->otherwise, 0, &number, err);
+    if (value && !gguf_json_u64(value, &number))
+        return fail_number(import, s->source, value, "is not a count", err);
+    if (!code && part->layers.n)
+        code = rt_import_eval(import, &part->layers.list[0], 0, &first, err);
+    if (!code && part->layers.n) code = rt_import_eval(import, &part->layers.list[1], 0, &end, err);
+    for (uint64_t i = first; i < end && i < n && !code; i++)
+        if (rt_import_layer_is(import, i, part->kinds)) numbers[i] = number;
+    return code;
+}
+
+static gguf_code set_parts(setting *s, uint64_t number, gguf_error *err) {
+    uint64_t numbers[MAX_LAYERS], n_layers = 0;
+    gguf_code code = GGUF_OK;
+    if (!rt_import_key_u64(s->import, "block_count", &n_layers) || n_layers == 0 ||
+        n_layers > MAX_LAYERS)
+        return fail_config(s->import, s->source, "stands before the number of layers", err);
+    for (uint64_t i = 0; i < n_layers; i++) numbers[i] = number;
+    for (size_t i = 0; i < s->key->n_parts && !code; i++)
+        code = apply_part(s, &s->key->parts[i], numbers, n_layers, err);
+    return code ? code : set_numbers(s, numbers, n_layers, err);
+}
+
+static gguf_code set_u32(setting *s, uint64_t number, gguf_error *err) {
     if (number > UINT32_MAX) return fail_config(s->import, s->source, "is over 32 bits", err);
     if (s->key->entry.kinds) return set_per_layer(s, (uint32_t)number, err);
+    if (s->key->n_parts) return set_parts(s, number, err);
     gguf_meta_set_u32(s->import->plan.meta, s->full, (uint32_t)number);
     return GGUF_OK;
 }
 
 /* `map` gives a number for each text that the config may hold; of a flag, whether it is not 0. */
-static gguf_code set_mapped(const setting *s, const json_t *value, gguf_error *err) {
+static gguf_code set_mapped(setting *s, const json_t *value, gguf_error *err) {
     const char *text = json_string_value(value);
     for (size_t i = 0; i < s->key->map.n && text; i++) {
         const rt_scalar *entry = &s->key->map.list[i];
@@ -147,7 +198,7 @@ static bool layer_flag(const json_t *element, const char *is) {
 
 /* One flag per layer: an element that is true, not zero, or the text of `is`. A single number is
  * kept as it is: a period. */
-static gguf_code set_layers(const setting *s, const json_t *value, gguf_error *err) {
+static gguf_code set_layers(setting *s, const json_t *value, gguf_error *err) {
     bool flags[MAX_LAYERS];
     uint64_t n_layers = 0, period;
     if (gguf_json_u64(value, &period)) return set_u32(s, period, err);
@@ -160,12 +211,13 @@ static gguf_code set_layers(const setting *s, const json_t *value, gguf_error *e
     return GGUF_OK;
 }
 
-/* A list of counts, with zeros behind them up to the key's size. */
+/* A list of counts, with zeros behind them up to the key's size: a few, or one for each layer. */
 static gguf_code set_counts(const setting *s, const json_t *value, gguf_error *err) {
-    int32_t counts[MAX_COUNTS] = {0};
+    int32_t counts[MAX_LAYERS] = {0};
     size_t n = json_array_size(value), size = n > s->key->size ? n : s->key->size;
-    uint64_t number = 0;
-    bool fits = n > 0 && size <= MAX_COUNTS;
+    uint64_t number = 0, n_layers = 0;
+    rt_import_key_u64(s->import, "block_count", &n_layers);
+    bool fits = n > 0 && (size <= MAX_COUNTS || (n == n_layers && size <= MAX_LAYERS));
     for (size_t i = 0; i < n && fits; i++) {
         fits = gguf_json_u64(json_array_get(value, i), &number) && number <= INT32_MAX;
         counts[i] = (int32_t)number;
@@ -175,17 +227,53 @@ static gguf_code set_counts(const setting *s, const json_t *value, gguf_error *e
     return GGUF_OK;
 }
 
-/* How many elements a list has, or how many that are the text of `is`; letters of a text count as
+/* A list of numbers. */
+static gguf_code set_numbers_f32(const setting *s, const json_t *value, gguf_error *err) {
+    float numbers[MAX_LAYERS];
+    size_t n = json_array_size(value);
+    if (n == 0 || n > MAX_LAYERS)
+        return fail_config(s->import, s->source, "is not a list of numbers", err);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *element = json_array_get(value, i);
+        bool absent = json_is_null(element);
+        if (!absent && !json_is_number(element))
+            return fail_number(s->import, s->source, element, "is not a list of numbers", err);
+        numbers[i] = absent ? 0 : (float)json_number_value(element);
+    }
+    gguf_meta_set_array(s->import->plan.meta, s->full, GGUF_VALUE_F32, n, numbers);
+    return GGUF_OK;
+}
+
+/* The first number of a list, or of a text such as "3,4,5". */
+static gguf_code set_first(setting *s, const json_t *value, gguf_error *err) {
+    uint64_t number;
+    const char *text = json_string_value(value);
+    char *end = NULL;
+    if (gguf_json_u64(json_is_array(value) ? json_array_get(value, 0) : value, &number))
+        return set_u32(s, number, err);
+    if (text && *text >= '0' && *text <= '9') number = strtoull(text, &end, 10);
+    if (!end) return fail_config(s->import, s->source, "does not begin with a count", err);
+    return set_u32(s, number, err);
+}
+
+/* Whether an element is the word, or the number that the word spells. */
+static bool is_word(const json_t *element, const char *word) {
+    char digits[24] = "";
+    const char *text = json_string_value(element);
+    uint64_t number;
+    if (gguf_json_u64(element, &number)) snprintf(digits, sizeof digits, "%" PRIu64, number);
+    return strcmp(text ? text : digits, word) == 0;
+}
+
+/* How many elements a list has, or how many that are the word of `is`; letters of a text count as
  * elements, and a number as itself. */
-static gguf_code set_length(const setting *s, const json_t *value, gguf_error *err) {
+static gguf_code set_length(setting *s, const json_t *value, gguf_error *err) {
     const char *is = s->key->is;
     uint64_t n = json_is_string(value) ? json_string_length(value) : json_array_size(value);
     uint64_t length = *is ? 0 : n;
     if (gguf_json_u64(value, &length)) return set_u32(s, length, err);
     if (n == 0) return fail_config(s->import, s->source, "is neither a list nor a count", err);
-    for (size_t i = 0; i < n && *is; i++)
-        length +=
-            json_is_string(json_array_get(value, i)) && layer_flag(json_array_get(value, i), is);
+    for (size_t i = 0; i < n && *is; i++) length += is_word(json_array_get(value, i), is);
     return set_u32(s, length, err);
 }
 
@@ -225,7 +313,7 @@ static bool one_count(const json_t *value, uint64_t *out) {
 }
 
 /* The number that was found, or what `then` makes of it. */
-static gguf_code set_number(const setting *s, uint64_t number, gguf_error *err) {
+static gguf_code set_number(setting *s, uint64_t number, gguf_error *err) {
     const rt_scalar *then = &s->key->then;
     char text[256];
     if (!then->text) return set_u32(s, number, err);
@@ -236,7 +324,24 @@ static gguf_code set_number(const setting *s, uint64_t number, gguf_error *err) 
     return code ? code : set_u32(s, number, err);
 }
 
-static gguf_code set_value(const setting *s, const json_t *value, gguf_error *err) {
+/* A list with a count for each layer. */
+static bool is_per_layer(const setting *s, const json_t *value) {
+    uint64_t n_layers = 0, number;
+    size_t n = json_array_size(value);
+    rt_import_key_u64(s->import, "block_count", &n_layers);
+    bool fits = n > 0 && n == n_layers && n <= MAX_LAYERS && !s->key->entry.kinds;
+    for (size_t i = 0; i < n && fits; i++) fits = gguf_json_u64(json_array_get(value, i), &number);
+    return fits;
+}
+
+static gguf_code set_list(const setting *s, const json_t *value, gguf_error *err) {
+    uint64_t numbers[MAX_LAYERS];
+    size_t n = json_array_size(value);
+    for (size_t i = 0; i < n; i++) gguf_json_u64(json_array_get(value, i), &numbers[i]);
+    return set_numbers(s, numbers, n, err);
+}
+
+static gguf_code set_value(setting *s, const json_t *value, gguf_error *err) {
     gguf_meta *meta = s->import->plan.meta;
     uint64_t number = 0;
     if (s->key->map.n) return set_mapped(s, value, err);
@@ -253,10 +358,15 @@ static gguf_code set_value(const setting *s, const json_t *value, gguf_error *er
         return set_counts(s, value, err);
     case RT_KEY_LABELS:
         return set_labels(s, value, err);
+    case RT_KEY_NUMBERS:
+        return set_numbers_f32(s, value, err);
+    case RT_KEY_FIRST:
+        return set_first(s, value, err);
     case RT_KEY_LENGTH:
         return set_length(s, value, err);
     case RT_KEY_U32:
         if (one_count(value, &number)) return set_number(s, number, err);
+        if (is_per_layer(s, value)) return set_list(s, value, err);
         return fail_number(s->import, s->source, value, "is not a 32-bit number", err);
     case RT_KEY_BOOL:
     default:
@@ -280,7 +390,7 @@ static gguf_code set_default_count(setting *s, gguf_error *err) {
 static gguf_code set_default(setting *s, gguf_error *err) {
     const rt_scalar *value = &s->key->otherwise;
     gguf_meta *meta = s->import->plan.meta;
-    if (s->key->type == RT_KEY_U32 || s->key->type == RT_KEY_LENGTH)
+    if (s->key->type == RT_KEY_U32 || s->key->type == RT_KEY_LENGTH || s->key->type == RT_KEY_FIRST)
         return set_default_count(s, err);
     if (s->key->type == RT_KEY_F32 && value->kind == RT_SCALAR_NUMBER)
         gguf_meta_set_f32(meta, s->full, (float)value->number);

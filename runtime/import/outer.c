@@ -21,7 +21,7 @@ static bool is_found(rt_import *import, const rt_arch_tensor *entry, uint64_t la
 static gguf_code count_unmet(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
                              gguf_error *err) {
     (void)err;
-    bool needed = !entry->entry.optional && !entry->tied_to;
+    bool needed = !entry->entry.optional && !entry->tied_to && !entry->fill;
     if (import->n_unmet || !needed || is_found(import, entry, layer)) return GGUF_OK;
     for (const rt_arch_tensor *other = rt_arch_first_tensor(import->arch); other;
          other = rt_arch_next_tensor(other))

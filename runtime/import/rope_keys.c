@@ -245,6 +245,25 @@ static gguf_code import_llama3(rt_import *import, const json_t *object, gguf_err
     return rt_import_add_vector(import, "rope_freqs.weight", factors, n_rot / 2, err);
 }
 
+/* Gemma 4's: the first pairs turn as they do in a head that turns as a whole, the others stand
+ * still. */
+static gguf_code import_proportional(rt_import *import, const json_t *object, gguf_error *err) {
+    const float still = 1e30f;
+    double share, factor;
+    uint64_t n_rot = 0;
+    float factors[MAX_ROTARY / 2];
+    gguf_code code = rope_number(import, object, "partial_rotary_factor", 1, &share, err);
+    if (!code) code = rope_number(import, object, "factor", 1, &factor, err);
+    if (code) return code;
+    if (!rt_import_key_u64(import, "rope.dimension_count", &n_rot) || n_rot > MAX_ROTARY ||
+        share < 0 || share > 1 || factor <= 0)
+        return gguf_fail(err, GGUF_E_FORMAT, import->config_path, GGUF_NO_OFFSET,
+                         "RoPE scaling 'proportional' has impossible numbers");
+    uint64_t n_turning = (uint64_t)(share * (double)n_rot / 2);
+    for (uint64_t i = 0; i < n_rot / 2; i++) factors[i] = i < n_turning ? (float)factor : still;
+    return rt_import_add_vector(import, "rope_freqs.weight", factors, n_rot / 2, err);
+}
+
 /* Hunyuan's form of dynamic NTK: a fixed alpha, which raises the base once and for all. The keys
  * are what llama.cpp writes. */
 static gguf_code import_alpha(rt_import *import, const json_t *object, gguf_error *err) {
@@ -280,5 +299,6 @@ gguf_code rt_import_rope(rt_import *import, gguf_error *err) {
         return import_longrope(import, object, err);
     if (strcmp(type, "dynamic") == 0) return import_alpha(import, object, err);
     if (strcmp(type, "llama3") == 0) return import_llama3(import, object, err);
+    if (strcmp(type, "proportional") == 0) return import_proportional(import, object, err);
     return GGUF_OK;
 }

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #define MAX_NAME 512
+#define MAX_FILL (1 << 20)
 
 gguf_code rt_import_add(rt_import *import, quant_plan_tensor *t, uint32_t natural_type,
                         gguf_error *err) {
@@ -421,6 +422,32 @@ static bool has_alternative(const rt_import *import, const rt_arch_tensor *entry
     return false;
 }
 
+/* A vector of one number. */
+static gguf_code plan_fill(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
+                           const char *gguf_name, gguf_error *err) {
+    uint64_t n = 0;
+    char *end;
+    double value = strtod(entry->fill, &end);
+    const json_t *stated = *end ? rt_config_get(import, entry->fill) : NULL;
+    if (entry->shape.n != 1 || entry->n_transforms)
+        return rt_place_fail(&entry->entry.at, err, "what is filled has one dimension");
+    gguf_code code = rt_import_eval(import, entry->shape.list, layer, &n, err);
+    if (code) return code;
+    if (*end && !json_is_number(stated))
+        return gguf_fail(err, GGUF_E_MISSING, import->config_path, GGUF_NO_OFFSET,
+                         "there is no number '%s'", entry->fill);
+    if (*end) value = json_number_value(stated);
+    if (n == 0 || n > MAX_FILL)
+        return gguf_fail(err, GGUF_E_LIMIT, import->config_path, GGUF_NO_OFFSET,
+                         "tensor '%s' cannot have %" PRIu64 " elements", gguf_name, n);
+    float *values = malloc(n * sizeof *values);
+    if (!values) return gguf_fail_memory(err);
+    for (uint64_t i = 0; i < n; i++) values[i] = (float)value;
+    code = rt_import_add_vector(import, gguf_name, values, n, err);
+    free(values);
+    return code;
+}
+
 static gguf_code import_tensor(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
                                gguf_error *err) {
     char hf[MAX_NAME], gguf[MAX_NAME];
@@ -428,6 +455,7 @@ static gguf_code import_tensor(rt_import *import, const rt_arch_tensor *entry, u
     rt_expand_name(entry->hf, layer, 0, hf, sizeof hf);
     rt_expand_name(entry->entry.name, layer, 0, gguf, sizeof gguf);
     if (is_planned(import, gguf)) return GGUF_OK;
+    if (entry->fill) return plan_fill(import, entry, layer, gguf, err);
     const gguf_checkpoint_tensor *src = import->ckpt ? find_source(import, hf) : NULL;
     bool tied = false;
     gguf_code code = rt_import_is_tied(import, entry, src, &tied, err);
@@ -444,31 +472,52 @@ static gguf_code import_tensor(rt_import *import, const rt_arch_tensor *entry, u
     return fail_missing(import, hf, err);
 }
 
-/* The layers that an entry speaks of: all, or `layers: [first, end]`; one if it has no {layer}. */
+/* Layers first, first + step, ... below end. */
+typedef struct layer_range {
+    uint64_t first, end, step;
+} layer_range;
+
+static gguf_code read_range(const rt_import *import, const rt_arch_tensor *entry,
+                            const rt_scalars *range, layer_range *out, gguf_error *err) {
+    gguf_code code = rt_import_eval(import, &range->list[0], 0, &out->first, err);
+    if (!code) code = rt_import_eval(import, &range->list[1], 0, &out->end, err);
+    out->step = 1;
+    if (!code && range->n == 3) code = rt_import_eval(import, &range->list[2], 0, &out->step, err);
+    if (!code && out->step == 0)
+        code = rt_place_fail(&entry->entry.at, err, "a step of layers is 0");
+    return code;
+}
+
+static bool is_in(const layer_range *range, uint64_t layer) {
+    return layer >= range->first && layer < range->end && (layer - range->first) % range->step == 0;
+}
+
+/* The layers that an entry speaks of, of all n; the first one if it has no {layer}. */
 static gguf_code layers_of(const rt_import *import, const rt_arch_tensor *entry, uint64_t n_layers,
-                           uint64_t *first, uint64_t *end, gguf_error *err) {
-    *first = 0;
-    *end = strstr(entry->hf, "{layer}") ? n_layers : 1;
-    if (!rt_import_applies(import, &entry->entry)) *end = 0;
-    if (entry->layers.n != 2) return GGUF_OK;
-    gguf_code code = rt_import_eval(import, &entry->layers.list[0], 0, first, err);
-    uint64_t limit = *end;
-    if (!code) code = rt_import_eval(import, &entry->layers.list[1], 0, &limit, err);
-    *end = limit < *end ? limit : *end;
+                           layer_range *layers, layer_range *except, gguf_error *err) {
+    uint64_t n = strstr(entry->hf, "{layer}") ? n_layers : 1;
+    *layers = (layer_range){0, rt_import_applies(import, &entry->entry) ? n : 0, 1};
+    *except = (layer_range){0, 0, 1};
+    gguf_code code = GGUF_OK;
+    if (entry->layers.n && layers->end)
+        code = read_range(import, entry, &entry->layers, layers, err);
+    if (!code && entry->except.n) code = read_range(import, entry, &entry->except, except, err);
+    if (layers->end > n) layers->end = n;
     return code;
 }
 
 gguf_code rt_import_each(rt_import *import, rt_import_visit visit, gguf_error *err) {
-    uint64_t n_layers = 0, first, end;
+    uint64_t n_layers = 0;
+    layer_range layers, except;
     if (!rt_import_key_u64(import, "block_count", &n_layers) || n_layers > RT_IMPORT_MAX_LAYERS)
         return gguf_fail(err, GGUF_E_LIMIT, import->config_path, GGUF_NO_OFFSET,
                          "the number of layers is missing or over %d", RT_IMPORT_MAX_LAYERS);
     gguf_code code = GGUF_OK;
     for (const rt_arch_tensor *entry = rt_arch_first_tensor(import->arch); entry && !code;
          entry = rt_arch_next_tensor(entry)) {
-        code = layers_of(import, entry, n_layers, &first, &end, err);
-        for (uint64_t layer = first; layer < end && !code; layer++)
-            if (rt_import_layer_is(import, layer, entry->entry.kinds))
+        code = layers_of(import, entry, n_layers, &layers, &except, err);
+        for (uint64_t layer = layers.first; layer < layers.end && !code; layer += layers.step)
+            if (!is_in(&except, layer) && rt_import_layer_is(import, layer, entry->entry.kinds))
                 code = visit(import, entry, layer, err);
     }
     return code;

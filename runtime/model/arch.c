@@ -35,6 +35,17 @@ const rt_arch_class *rt_arch_class_of(const rt_arch *arch, const char *hf_class,
     return NULL;
 }
 
+/* Why a class that is known by name only is not computed yet. */
+static const char *reason_of(const gguf_yaml_doc *doc, const char *hf_class,
+                             const char *model_type) {
+    const gguf_yaml *list = gguf_yaml_get(gguf_yaml_root(doc), "huggingface");
+    const char *field = hf_class ? "class" : "model_type", *text = hf_class ? hf_class : model_type;
+    for (const gguf_yaml *hf = list ? list->first : NULL; hf; hf = hf->next)
+        if (strcmp(gguf_yaml_text(hf, field, ""), text) == 0)
+            return gguf_yaml_text(hf, "reason", "nobody has described it");
+    return "";
+}
+
 /* The first built-in description that answers; *doc may be NULL. */
 static gguf_code find_hf(const char *hf_class, const char *model_type, gguf_yaml_doc **doc,
                          gguf_error *err) {
@@ -83,10 +94,11 @@ gguf_code rt_arch_open_hf(const char *hf_class, const char *model_type, const ch
                          : model_type ? model_type
                                       : "");
     if (is_planned(doc)) {
+        code = gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
+                         "the architecture '%s' is not supported yet: %s",
+                         hf_class ? hf_class : model_type, reason_of(doc, hf_class, model_type));
         gguf_yaml_free(doc);
-        return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
-                         "the architecture '%s' is not supported yet",
-                         hf_class ? hf_class : model_type);
+        return code;
     }
     return rt_arch_read(doc, rt_builtin_archs, out, err);
 }

@@ -17,6 +17,8 @@ typedef enum rt_activation {
     RT_ACT_GELU_ERF,
     RT_ACT_RELU_SQUARED,
     RT_ACT_SIGMOID,       /* of gates, not between projections */
+    RT_ACT_SOFTPLUS,      /* as this: ln(1 + e^g) */
+    RT_ACT_IDENTITY,      /* the gate as it is */
     RT_ACT_SWIGLU_CLAMPED /* min(g, 7) sigmoid(1.702 g) (clamp(up, 7) + 1); needs a gate */
 } rt_activation;
 
@@ -42,11 +44,15 @@ typedef enum rt_gating {
 /* The shape of the computation, in flags: what neither keys nor tensors of a file say.
  * docs/runtime.md explains them. */
 typedef struct rt_arch_compute {
-    rt_mixer recurrent; /* of layers without attention heads; RT_MIXER_NONE: there are none */
-    bool recurrent_all; /* layers with attention have it too, beside that */
-    bool gated_queries; /* attn_q has a gate behind each head's query; attention's result is
-                           multiplied with its sigmoid */
-    bool single_mixer;  /* a layer is attention, or recurrent, or a feed-forward block */
+    rt_mixer recurrent;      /* of layers without attention heads; RT_MIXER_NONE: there are none */
+    bool recurrent_all;      /* layers with attention have it too, beside that */
+    bool gated_queries;      /* attn_q has a gate behind each head's query; attention's result is
+                                multiplied with its sigmoid */
+    rt_activation head_gate; /* of what attn_gate makes; attention's result is multiplied with it */
+    bool gated_heads;        /* there is such a gate */
+    bool clamps_before;      /* swiglu_clamp_* limits the gate before its activation */
+    bool full_first;         /* of a period the first layer sees all, not the last */
+    bool single_mixer;       /* a layer is attention, or recurrent, or a feed-forward block */
     rt_norm norm;
     bool plain_norms; /* norms in front of blocks and output have no tensors */
     rt_rope rope;
@@ -59,11 +65,24 @@ typedef struct rt_arch_compute {
     bool rope_if_finetuned;    /* nothing rotates where rope.scaling.finetuned is false */
     bool rope_windowed;        /* where some layers have a window, only those rotate */
     bool norm_rotated_heads;   /* norms of Q and K come behind RoPE */
+    bool chunked;              /* windows are chunks: a token sees those of its own */
+    bool grow_unrotated;       /* queries grow with their position where nothing rotates */
+    bool weight_expert_inputs; /* an expert's weight multiplies what it reads */
+    bool norm_embeddings;      /* embeddings are normed, without factors */
+    bool norm_values;          /* every head of V is normed, without factors */
+    bool keys_as_values;       /* where there is no V projection, values are K's */
+    bool plain_scores;         /* scores are not scaled */
     bool average_shared;       /* experts chosen and shared: half of their sum */
     bool norm_experts;         /* weights of experts sum to 1 unless the file says otherwise */
     rt_gating gating;          /* unless the file says otherwise */
     uint32_t window_period;    /* every such layer sees all; 0 = all have the window */
     uint32_t rope_period;      /* every such layer does not rotate; 0 = all do */
+    uint32_t window_usual;     /* the window of files that do not say it */
+    uint32_t n_shared_usual;   /* shared experts of files that do not say it */
+    uint32_t plain_qk_experts; /* heads of Q and K that rotate are normed without factors, unless
+                                  there are so many experts; 0 = never */
+    uint32_t full_rope_share;  /* rope.dimension_count is that of layers with a window, of which
+                                  the others rotate this part: 2 = half; 0 = it is theirs */
     uint32_t window_rope_base; /* of layers with a window; 0 = that of the others */
     uint32_t scores_by_width_layers; /* with so many layers, scores are divided by
                                         sqrt(n_embd / n_head) */
@@ -127,6 +146,7 @@ typedef struct rt_layer_kinds {
     rt_texts from;
     rt_scalars words;      /* a word or letter, and the kind that it means */
     rt_scalars every;      /* period, which layer of it has the kind, that kind, that of others */
+    rt_scalars also_every; /* the same for a second fact; kinds are pairs such as "mamba dense" */
     rt_scalars listed;     /* path of the layers, counted from 1, their kind, that of others */
     const char *names[32]; /* of the kinds; bit i of a set stands for names[i] */
     size_t n;
@@ -148,14 +168,26 @@ typedef enum rt_key_type {
     RT_KEY_F32,
     RT_KEY_BOOL,
     RT_KEY_STR,
-    RT_KEY_LAYERS, /* one flag per layer */
-    RT_KEY_COUNTS, /* an array of i32 */
-    RT_KEY_LABELS, /* an array of texts */
-    RT_KEY_LENGTH  /* how many elements a list has */
+    RT_KEY_LAYERS,  /* one flag per layer */
+    RT_KEY_COUNTS,  /* an array of i32 */
+    RT_KEY_NUMBERS, /* an array of f32 */
+    RT_KEY_LABELS,  /* an array of texts */
+    RT_KEY_FIRST,   /* the first number of a list or of a text */
+    RT_KEY_LENGTH   /* how many elements a list has */
 } rt_key_type;
 
 /* The words of a description for these; ends with NULL. */
 extern const char *const rt_key_type_names[];
+
+/* Layers in which a u32 key has another number. */
+typedef struct rt_key_part {
+    rt_scalars kind_names;
+    uint32_t kinds;    /* set of kinds of layers; 0: any */
+    rt_scalars layers; /* first and end, or none */
+    const char *when;
+    rt_texts from;
+    rt_scalar otherwise; /* `default` */
+} rt_key_part;
 
 typedef struct rt_arch_key {
     rt_arch_entry entry;
@@ -165,8 +197,10 @@ typedef struct rt_arch_key {
     rt_scalars map;
     double power;
     const char *is;
-    rt_scalar then; /* how an expression goes on behind the number that was found */
-    uint32_t size;  /* of counts: zeros follow up to so many */
+    rt_scalar then;     /* how an expression goes on behind the number that was found */
+    uint32_t size;      /* of counts: zeros follow up to so many */
+    rt_key_part *parts; /* `except`; a later one counts before an earlier one */
+    size_t n_parts;
 } rt_arch_key;
 
 /* What an entry makes of a stored tensor; runtime/model/transforms.h has the table. */
@@ -179,10 +213,12 @@ typedef struct rt_transform {
 
 typedef struct rt_arch_tensor {
     rt_arch_entry entry;
-    const char *hf;
+    const char *hf;   /* with `fill` a name of no tensor */
+    const char *fill; /* all values are this number, or what a path of the config says */
     rt_scalar count;
     rt_scalars shape;  /* rows first */
-    rt_scalars layers; /* first and end, or none */
+    rt_scalars layers; /* first, end and, if not 1, step; or none */
+    rt_scalars except; /* of these, as layers */
     const char *tied_to;
     rt_transform transforms[RT_MAX_TRANSFORMS]; /* in the order in which they are made */
     size_t n_transforms;

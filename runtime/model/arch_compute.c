@@ -24,6 +24,15 @@ static const flag_name recurrents[] = {
 static const flag_name recurrent_layers[] = {
     {"without_attention", false}, {"all", true}, {NULL, 0}};
 static const flag_name query_gates[] = {{"none", false}, {"per_head", true}, {NULL, 0}};
+static const flag_name head_gates[] = {{"none", RT_ACT_IDENTITY},
+                                       {"sigmoid", RT_ACT_SIGMOID},
+                                       {"softplus", RT_ACT_SOFTPLUS},
+                                       {NULL, 0}};
+static const flag_name clamp_places[] = {{"after", false}, {"before", true}, {NULL, 0}};
+static const flag_name windows[] = {{"sliding", false}, {"chunked", true}, {NULL, 0}};
+static const flag_name growths[] = {{"all", false}, {"unrotated", true}, {NULL, 0}};
+static const flag_name weight_places[] = {{"output", false}, {"input", true}, {NULL, 0}};
+static const flag_name full_places[] = {{"last", false}, {"first", true}, {NULL, 0}};
 static const flag_name mixers[] = {{"with_ffn", false}, {"single", true}, {NULL, 0}};
 static const flag_name residuals[] = {{"sequential", false}, {"parallel", true}, {NULL, 0}};
 static const flag_name outputs[] = {{"logits", false}, {"hidden", true}, {NULL, 0}};
@@ -36,6 +45,9 @@ static const flag_name gatings[] = {{"softmax", RT_GATING_SOFTMAX},
                                     {"softmax_selected", RT_GATING_SOFTMAX_SELECTED},
                                     {NULL, 0}};
 static const flag_name qk_norms[] = {{"before_rope", false}, {"after_rope", true}, {NULL, 0}};
+static const flag_name plain_norms[] = {{"none", false}, {"plain", true}, {NULL, 0}};
+static const flag_name missing_values[] = {{"error", false}, {"keys", true}, {NULL, 0}};
+static const flag_name score_scales[] = {{"head_dim", false}, {"none", true}, {NULL, 0}};
 static const flag_name shared_experts[] = {{"sum", false}, {"average", true}, {NULL, 0}};
 static const flag_name switches[] = {{"false", false}, {"true", true}, {NULL, 0}};
 
@@ -83,6 +95,10 @@ static void read_flags(flag_reader *r, rt_arch_compute *c) {
     c->recurrent_all = read_flag(r, "recurrent_layers", recurrent_layers, c->recurrent_all, false);
     c->single_mixer = read_flag(r, "layers", mixers, c->single_mixer, false);
     c->gated_queries = read_flag(r, "query_gate", query_gates, c->gated_queries, false);
+    c->head_gate = (rt_activation)read_flag(r, "attention_gate", head_gates, c->head_gate, false);
+    c->gated_heads = c->head_gate != RT_ACT_IDENTITY;
+    c->clamps_before = read_flag(r, "swiglu_clamp", clamp_places, c->clamps_before, false);
+    c->full_first = read_flag(r, "window_period_full", full_places, c->full_first, false);
     c->parallel = read_flag(r, "residual", residuals, c->parallel, false);
     c->hidden_output = read_flag(r, "output", outputs, c->hidden_output, false);
     c->embeddings_by_width =
@@ -92,6 +108,14 @@ static void read_flags(flag_reader *r, rt_arch_compute *c) {
     c->rope_windowed = read_flag(r, "rope_layers", rope_layers, c->rope_windowed, false);
     c->rope_if_finetuned = read_flag(r, "rope_if_finetuned", switches, c->rope_if_finetuned, false);
     c->norm_rotated_heads = read_flag(r, "qk_norm", qk_norms, c->norm_rotated_heads, false);
+    c->chunked = read_flag(r, "windows", windows, c->chunked, false);
+    c->grow_unrotated = read_flag(r, "query_growth", growths, c->grow_unrotated, false);
+    c->weight_expert_inputs =
+        read_flag(r, "expert_weights", weight_places, c->weight_expert_inputs, false);
+    c->norm_embeddings = read_flag(r, "embedding_norm", plain_norms, c->norm_embeddings, false);
+    c->norm_values = read_flag(r, "value_norm", plain_norms, c->norm_values, false);
+    c->keys_as_values = read_flag(r, "missing_values", missing_values, c->keys_as_values, false);
+    c->plain_scores = read_flag(r, "score_scale", score_scales, c->plain_scores, false);
     c->average_shared = read_flag(r, "shared_experts", shared_experts, c->average_shared, false);
     c->norm_experts = read_flag(r, "expert_weights_norm", switches, c->norm_experts, false);
     c->gating = (rt_gating)read_flag(r, "expert_gating", gatings, c->gating, false);
@@ -99,6 +123,10 @@ static void read_flags(flag_reader *r, rt_arch_compute *c) {
 
 static void read_numbers(flag_reader *r, rt_arch_compute *c) {
     c->window_period = read_number(r, "window_period", c->window_period);
+    c->window_usual = read_number(r, "window_usual", c->window_usual);
+    c->n_shared_usual = read_number(r, "shared_experts_usual", c->n_shared_usual);
+    c->plain_qk_experts = read_number(r, "plain_qk_norm_but_experts", c->plain_qk_experts);
+    c->full_rope_share = read_number(r, "full_rope_share", c->full_rope_share);
     c->rope_period = read_number(r, "rope_period", c->rope_period);
     c->window_rope_base = read_number(r, "window_rope_base", c->window_rope_base);
     c->scores_by_width_layers = read_number(r, "scores_by_width_layers", c->scores_by_width_layers);
@@ -119,8 +147,10 @@ gguf_code rt_arch_read_compute(rt_arch *arch, const gguf_yaml_doc *doc, gguf_err
     flag_reader r = {
         .doc = doc, .compute = compute, .is_first = !gguf_yaml_get(root, "like"), .err = err};
     if (r.is_first)
-        *c = (rt_arch_compute){
-            .gating = RT_GATING_SOFTMAX, .ffn_norm = "ffn_norm", .output_norm = "output_norm"};
+        *c = (rt_arch_compute){.gating = RT_GATING_SOFTMAX,
+                               .head_gate = RT_ACT_IDENTITY,
+                               .ffn_norm = "ffn_norm",
+                               .output_norm = "output_norm"};
     read_flags(&r, c);
     read_numbers(&r, c);
     c->ffn_norm = gguf_yaml_text(compute, "ffn_norm", c->ffn_norm);

@@ -3,10 +3,10 @@
 #include "runtime/model/arch_read.h"
 #include "runtime/model/transforms.h"
 
-const char *const rt_key_type_names[] = {"u32",    "f32",    "bool",   "str", "layers",
-                                         "counts", "labels", "length", NULL};
-static const char *const rope_kinds[] = {"default", "linear", "llama3",  "yarn", "longrope",
-                                         "su",      "mrope",  "dynamic", NULL};
+const char *const rt_key_type_names[] = {"u32",     "f32",    "bool",  "str",    "layers", "counts",
+                                         "numbers", "labels", "first", "length", NULL};
+static const char *const rope_kinds[] = {"default", "linear", "llama3",  "yarn",         "longrope",
+                                         "su",      "mrope",  "dynamic", "proportional", NULL};
 
 static const gguf_yaml_field class_fields[] = {
     {"class", .form = GGUF_YAML_TEXT, .needed = true},
@@ -14,6 +14,7 @@ static const gguf_yaml_field class_fields[] = {
     {"config", .form = GGUF_YAML_TEXT},
     {"defaults", .form = GGUF_YAML_VALUES},
     {"variants", .form = GGUF_YAML_VALUES},
+    {"reason", .form = GGUF_YAML_TEXT},
     {0}};
 
 static const gguf_yaml_field name_fields[] = {{"prefix", .form = GGUF_YAML_TEXT},
@@ -24,6 +25,14 @@ static const gguf_yaml_field name_fields[] = {{"prefix", .form = GGUF_YAML_TEXT}
 static const gguf_yaml_field part_fields[] = {{"prefix", .form = GGUF_YAML_TEXT, .needed = true},
                                               {"part", GGUF_YAML_TEXT, .needed = true},
                                               {0}};
+
+static const gguf_yaml_field key_part_fields[] = {
+    {"kinds", .form = GGUF_YAML_ANY_TEXTS},
+    {"layers", .form = GGUF_YAML_TEXTS, .least = 2, .most = 2},
+    {"when", .form = GGUF_YAML_TEXT},
+    {"from", .form = GGUF_YAML_ANY_TEXTS},
+    {"default", .form = GGUF_YAML_TEXT},
+    {0}};
 
 static const gguf_yaml_field key_fields[] = {
     {"key", .form = GGUF_YAML_TEXT, .needed = true},
@@ -37,20 +46,23 @@ static const gguf_yaml_field key_fields[] = {
     {"power", .form = GGUF_YAML_NUMBER},
     {"is", .form = GGUF_YAML_TEXT},
     {"size", .form = GGUF_YAML_COUNT},
+    {"except", .form = GGUF_YAML_RECORDS, .fields = key_part_fields, .what = "an exception"},
     {"kinds", .form = GGUF_YAML_ANY_TEXTS},
     {"when", .form = GGUF_YAML_TEXT},
     {"unless", .form = GGUF_YAML_TEXT},
     {0}};
 
 static const gguf_yaml_field tensor_fields[] = {
-    {"hf", .form = GGUF_YAML_TEXT, .needed = true},
+    {"hf", .form = GGUF_YAML_TEXT},
+    {"fill", .form = GGUF_YAML_TEXT},
     {"gguf", .form = GGUF_YAML_TEXT, .needed = true},
     {"count", .form = GGUF_YAML_TEXT},
     {"shape", .form = GGUF_YAML_TEXTS, .least = 1, .most = 4},
     {"optional", .form = GGUF_YAML_FLAG},
     {"when", .form = GGUF_YAML_TEXT},
     {"unless", .form = GGUF_YAML_TEXT},
-    {"layers", .form = GGUF_YAML_TEXTS, .least = 2, .most = 2},
+    {"layers", .form = GGUF_YAML_TEXTS, .least = 2, .most = 3},
+    {"except_layers", .form = GGUF_YAML_TEXTS, .least = 2, .most = 3},
     {"kinds", .form = GGUF_YAML_ANY_TEXTS},
     {"tied_to", .form = GGUF_YAML_TEXT},
 #define TRANSFORM_FIELD(name, form, least, most) \
@@ -63,6 +75,7 @@ static const gguf_yaml_field kind_fields[] = {
     {"from", .form = GGUF_YAML_ANY_TEXTS},
     {"words", .form = GGUF_YAML_VALUES},
     {"every", .form = GGUF_YAML_TEXTS, .least = 4, .most = 4},
+    {"also_every", .form = GGUF_YAML_TEXTS, .least = 4, .most = 4},
     {"listed", .form = GGUF_YAML_TEXTS, .least = 3, .most = 3},
     {0}};
 
@@ -75,6 +88,16 @@ static const gguf_yaml_field compute_fields[] = {
     {"recurrent_layers", .form = GGUF_YAML_TEXT},
     {"layers", .form = GGUF_YAML_TEXT},
     {"query_gate", .form = GGUF_YAML_TEXT},
+    {"windows", .form = GGUF_YAML_TEXT},
+    {"query_growth", .form = GGUF_YAML_TEXT},
+    {"expert_weights", .form = GGUF_YAML_TEXT},
+    {"window_usual", .form = GGUF_YAML_COUNT},
+    {"shared_experts_usual", .form = GGUF_YAML_COUNT},
+    {"plain_qk_norm_but_experts", .form = GGUF_YAML_COUNT},
+    {"attention_gate", .form = GGUF_YAML_TEXT},
+    {"swiglu_clamp", .form = GGUF_YAML_TEXT},
+    {"window_period_full", .form = GGUF_YAML_TEXT},
+    {"full_rope_share", .form = GGUF_YAML_COUNT},
     {"residual", .form = GGUF_YAML_TEXT},
     {"output", .form = GGUF_YAML_TEXT},
     {"embedding_scale", .form = GGUF_YAML_TEXT},
@@ -83,6 +106,10 @@ static const gguf_yaml_field compute_fields[] = {
     {"rope_layers", .form = GGUF_YAML_TEXT},
     {"rope_if_finetuned", .form = GGUF_YAML_FLAG},
     {"qk_norm", .form = GGUF_YAML_TEXT},
+    {"embedding_norm", .form = GGUF_YAML_TEXT},
+    {"value_norm", .form = GGUF_YAML_TEXT},
+    {"missing_values", .form = GGUF_YAML_TEXT},
+    {"score_scale", .form = GGUF_YAML_TEXT},
     {"shared_experts", .form = GGUF_YAML_TEXT},
     {"expert_weights_norm", .form = GGUF_YAML_FLAG},
     {"expert_gating", .form = GGUF_YAML_TEXT},

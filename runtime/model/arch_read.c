@@ -157,6 +157,18 @@ static uint32_t read_size(const gguf_yaml *node) {
     return gguf_yaml_i64(gguf_yaml_get(node, "size"), &size) ? (uint32_t)size : 0;
 }
 
+static void read_key_parts(reader *r, const gguf_yaml *nodes, rt_arch_key *key) {
+    key->parts = nodes ? take(r, nodes->n_children * sizeof *key->parts) : NULL;
+    if (!key->parts) return;
+    for (const gguf_yaml *node = nodes->first; node; node = node->next)
+        key->parts[key->n_parts++] =
+            (rt_key_part){.kind_names = read_scalars(r, node, "kinds"),
+                          .layers = read_scalars(r, node, "layers"),
+                          .when = gguf_yaml_text(node, "when", NULL),
+                          .from = read_texts(r, node, "from"),
+                          .otherwise = scalar_of(r->doc, gguf_yaml_get(node, "default"))};
+}
+
 static rt_arch_entry *read_key(reader *r, const gguf_yaml *node) {
     rt_arch_key *key = take(r, sizeof *key);
     if (!key) return NULL;
@@ -171,6 +183,7 @@ static rt_arch_entry *read_key(reader *r, const gguf_yaml *node) {
     key->is = gguf_yaml_text(node, "is", "");
     key->then = scalar_of(r->doc, gguf_yaml_get(node, "then"));
     key->size = read_size(node);
+    read_key_parts(r, gguf_yaml_get(node, "except"), key);
     return &key->entry;
 }
 
@@ -184,10 +197,12 @@ static rt_arch_entry *read_tensor(reader *r, const gguf_yaml *node) {
     rt_arch_tensor *t = take(r, sizeof *t);
     if (!t) return NULL;
     read_entry(r, node, "gguf", &t->entry);
-    t->hf = gguf_yaml_text(node, "hf", "");
+    t->fill = gguf_yaml_text(node, "fill", NULL);
+    t->hf = gguf_yaml_text(node, "hf", t->fill ? t->entry.name : "");
     t->count = scalar_of(r->doc, gguf_yaml_get(node, "count"));
     t->shape = read_scalars(r, node, "shape");
     t->layers = read_scalars(r, node, "layers");
+    t->except = read_scalars(r, node, "except_layers");
     t->tied_to = gguf_yaml_text(node, "tied_to", NULL);
     for (int kind = 0; kind < RT_N_TRANSFORMS; kind++) {
         const char *name = rt_transform_name((rt_transform_kind)kind);
@@ -277,17 +292,33 @@ static gguf_code name_kinds(rt_layer_kinds *kinds, const rt_scalars *list, size_
     return GGUF_OK;
 }
 
+/* Every kind of the one fact with every kind of the other. */
+static gguf_code name_pairs(reader *r, rt_layer_kinds *kinds, gguf_error *err) {
+    for (size_t i = 0; i < 4; i++) {
+        const char *one = kinds->every.list[2 + i / 2].text;
+        const char *other = kinds->also_every.list[2 + i % 2].text;
+        size_t n = strlen(one) + strlen(other) + 2;
+        char *pair = take(r, n);
+        if (!pair) return gguf_fail_memory(err);
+        snprintf(pair, n, "%s %s", one, other);
+        kinds->names[kinds->n++] = pair;
+    }
+    return GGUF_OK;
+}
+
 static gguf_code read_kinds(reader *r, const gguf_yaml *node, gguf_error *err) {
     rt_layer_kinds *kinds = &r->arch->kinds;
     *kinds = (rt_layer_kinds){.at = rt_place_of(r->doc, node),
                               .from = read_texts(r, node, "from"),
                               .words = read_scalars(r, node, "words"),
                               .every = read_scalars(r, node, "every"),
+                              .also_every = read_scalars(r, node, "also_every"),
                               .listed = read_scalars(r, node, "listed")};
     if ((kinds->from != NULL) + (kinds->every.n > 0) + (kinds->listed.n > 0) != 1 ||
-        !kinds->from != !kinds->words.n)
+        !kinds->from != !kinds->words.n || (kinds->also_every.n && !kinds->every.n))
         return rt_place_fail(&kinds->at, err,
                              "'layer_kinds' takes 'from' with 'words', 'every', or 'listed'");
+    if (kinds->also_every.n) return name_pairs(r, kinds, err);
     gguf_code code = name_kinds(kinds, &kinds->words, 0, err);
     if (!code) code = name_kinds(kinds, &kinds->every, 2, err);
     return code ? code : name_kinds(kinds, &kinds->listed, 1, err);
@@ -305,19 +336,48 @@ static gguf_code drop_entries(const reader *r, const gguf_yaml *without, gguf_er
     return GGUF_OK;
 }
 
+/* Whether a kind is called so, or is a pair with one that is. */
+static bool is_kind(const char *kind, const char *name) {
+    size_t n = strlen(name);
+    const char *second = strchr(kind, ' ');
+    return strcmp(kind, name) == 0 || (second && strcmp(second + 1, name) == 0) ||
+           (second && (size_t)(second - kind) == n && strncmp(kind, name, n) == 0);
+}
+
+static uint32_t kinds_named(const rt_layer_kinds *kinds, const char *name) {
+    uint32_t set = 0;
+    for (size_t i = 0; i < kinds->n; i++)
+        if (is_kind(kinds->names[i], name)) set |= 1U << i;
+    return set;
+}
+
 /* Names of kinds become sets, once all kinds are known. */
-static gguf_code resolve_kinds(const rt_arch *arch, rt_arch_entry *list, gguf_error *err) {
-    for (rt_arch_entry *e = list; e; e = e->next) {
-        e->kinds = 0;
-        for (size_t i = 0; i < e->kind_names.n; i++) {
-            const rt_scalar *name = &e->kind_names.list[i];
-            size_t kind = kind_named(&arch->kinds, name->text);
-            if (kind == arch->kinds.n)
-                return rt_place_fail(&name->at, err, "'layer_kinds' has no kind '%s'", name->text);
-            e->kinds |= 1U << kind;
-        }
+static gguf_code resolve(const rt_arch *arch, const rt_scalars *names, uint32_t *kinds,
+                         gguf_error *err) {
+    *kinds = 0;
+    for (size_t i = 0; i < names->n; i++) {
+        const rt_scalar *name = &names->list[i];
+        uint32_t set = kinds_named(&arch->kinds, name->text);
+        if (!set)
+            return rt_place_fail(&name->at, err, "'layer_kinds' has no kind '%s'", name->text);
+        *kinds |= set;
     }
     return GGUF_OK;
+}
+
+static gguf_code resolve_kinds(const rt_arch *arch, rt_arch_entry *list, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    for (rt_arch_entry *e = list; e && !code; e = e->next)
+        code = resolve(arch, &e->kind_names, &e->kinds, err);
+    return code;
+}
+
+static gguf_code resolve_parts(const rt_arch *arch, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    for (const rt_arch_key *k = rt_arch_first_key(arch); k; k = rt_arch_next_key(k))
+        for (size_t i = 0; i < k->n_parts && !code; i++)
+            code = resolve(arch, &k->parts[i].kind_names, &k->parts[i].kinds, err);
+    return code;
 }
 
 /* Kinds and sizes that would have no effect. */
@@ -326,11 +386,17 @@ static gguf_code check_kinds(const rt_arch *arch, gguf_error *err) {
         if (k->entry.kinds && k->type != RT_KEY_U32)
             return rt_place_fail(&k->entry.at, err, "the key '%s' has 'kinds', but is not a u32",
                                  k->entry.name);
+        else if (k->n_parts && (k->entry.kinds || k->type != RT_KEY_U32))
+            return rt_place_fail(&k->entry.at, err,
+                                 "the key '%s' has 'except', but is no plain u32", k->entry.name);
         else if (k->size && k->type != RT_KEY_COUNTS)
             return rt_place_fail(&k->entry.at, err, "the key '%s' has a 'size', but is no counts",
                                  k->entry.name);
     for (const rt_arch_tensor *t = rt_arch_first_tensor(arch); t; t = rt_arch_next_tensor(t))
-        if (t->entry.kinds && !strstr(t->hf, "{layer}"))
+        if (!*t->hf || (t->fill && strcmp(t->hf, t->entry.name) != 0))
+            return rt_place_fail(&t->entry.at, err, "the tensor '%s' needs either 'hf' or 'fill'",
+                                 t->entry.name);
+        else if (t->entry.kinds && !strstr(t->hf, "{layer}"))
             return rt_place_fail(&t->entry.at, err,
                                  "the tensor '%s' has 'kinds', but is in no {layer}",
                                  t->entry.name);
@@ -401,6 +467,7 @@ static gguf_code read_all(rt_arch *arch, const gguf_embedded *library, gguf_erro
         code = read_own(arch, arch->memory->docs[i - 1], err);
     if (!code) code = resolve_kinds(arch, arch->keys, err);
     if (!code) code = resolve_kinds(arch, arch->tensors, err);
+    if (!code) code = resolve_parts(arch, err);
     return code ? code : check_kinds(arch, err);
 }
 

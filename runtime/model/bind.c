@@ -220,15 +220,38 @@ static unsigned parts_of_mixer(const rt_hparams *hp, rt_mixer mixer) {
     }
 }
 
+/* Keys and values of the layer itself. */
+static unsigned parts_of_keys(const binder *b, uint32_t layer, const char *prefix) {
+    const rt_layer_hparams *of = &b->model->hparams.layers[layer];
+    if (!rt_mixer_has_values(of->mixer) || of->kv_layer != layer) return 0;
+    bool same =
+        rt_arch_compute_of(b->model->arch)->keys_as_values && !has_tensor(b, prefix, "attn_v");
+    return 1u << RT_PART_KEYS | (same ? 0 : 1u << RT_PART_VALUES);
+}
+
+/* Gates of heads are as many as the tensor has rows. */
+static unsigned parts_of_gates(const binder *b, uint32_t layer, const char *prefix) {
+    char full[GGUF_MAX_TENSOR_NAME + 32];
+    const rt_layer_hparams *of = &b->model->hparams.layers[layer];
+    if (!b->model->hparams.gated_heads || !rt_mixer_has_values(of->mixer)) return 0;
+    snprintf(full, sizeof full, "%sattn_gate.weight", prefix);
+    const gguf_tensor *t = gguf_file_find_tensor(b->model->file, full);
+    return 1u << (t && t->dims[1] == of->n_head ? RT_PART_HEAD_GATES : RT_PART_VALUE_GATES);
+}
+
+static unsigned parts_of_ffn(const binder *b, uint32_t layer, const char *prefix) {
+    const rt_hparams *hp = &b->model->hparams;
+    unsigned dense = hp->layers[layer].n_ff ? 1u << RT_PART_DENSE : 0;
+    if (!hp->n_expert || !has_tensor(b, prefix, "ffn_gate_inp")) return dense;
+    unsigned parts = 1u << RT_PART_EXPERTS | (hp->n_ff_shared ? 1u << RT_PART_SHARED : 0);
+    return has_tensor(b, prefix, "ffn_up") ? parts | dense | 1u << RT_PART_BESIDE : parts;
+}
+
 static unsigned parts_of(const binder *b, uint32_t layer, const char *prefix) {
     const rt_hparams *hp = &b->model->hparams;
-    unsigned parts = 1u << RT_PART_ALL | parts_of_mixer(hp, hp->layers[layer].mixer);
-    bool experts = hp->n_expert && has_tensor(b, prefix, "ffn_gate_inp");
-    if (experts)
-        parts |= 1u << RT_PART_EXPERTS | (hp->n_ff_shared ? 1u << RT_PART_SHARED : 0);
-    else if (hp->layers[layer].n_ff)
-        parts |= 1u << RT_PART_DENSE;
-    return parts;
+    return 1u << RT_PART_ALL | parts_of_mixer(hp, hp->layers[layer].mixer) |
+           (hp->n_embd_layer ? 1u << RT_PART_EMBEDDED : 0) | parts_of_keys(b, layer, prefix) |
+           parts_of_gates(b, layer, prefix) | parts_of_ffn(b, layer, prefix);
 }
 
 /* The name under which the file has a norm: two of them may go by that of another one. */
@@ -298,14 +321,16 @@ static gguf_code bind_layer_fused(binder *b, const record *at, rt_layer *layer) 
 
 /* Where there are two norms in front of a layer, the second is attention's and the first the
  * feed-forward block's, which is computed beside it. */
-static void settle_norms(rt_layer *layer) {
+static void settle_norms(const rt_hparams *hp, rt_layer *layer) {
+    layer->router_norm = (rt_norm_weights){
+        .weight = layer->router_scale, .n_rows = 1, .n_cols = layer->router_scale ? hp->n_embd : 0};
     if (!layer->attn_norm_2.n_cols) return;
     layer->ffn_norm = layer->attn_norm;
     layer->attn_norm = layer->attn_norm_2;
 }
 
 /* A norm of n columns without factors, which are 1. */
-static void bind_plain_norm(binder *b, uint32_t n, rt_norm_weights *norm) {
+static void bind_plain_norm(binder *b, rt_norm_weights *norm, uint32_t n) {
     b->n_vector_elems += n;
     *norm = (rt_norm_weights){.weight = b->next_vector, .n_rows = 1, .n_cols = n};
     if (!b->next_vector) return;
@@ -316,30 +341,55 @@ static void bind_plain_norm(binder *b, uint32_t n, rt_norm_weights *norm) {
 static void bind_plain_norms(binder *b) {
     rt_model *model = b->model;
     const rt_hparams *hp = &model->hparams;
-    bool plain = rt_arch_compute_of(model->arch)->plain_norms;
-    if (plain) bind_plain_norm(b, hp->n_embd, &model->output_norm);
+    const rt_arch_compute *compute = rt_arch_compute_of(model->arch);
+    for (uint32_t i = 0; i < hp->n_layer && compute->norm_values; i++)
+        if (hp->layers[i].head_dim_v)
+            bind_plain_norm(b, &model->layers[i].v_norm, hp->layers[i].head_dim_v);
+    for (uint32_t i = 0; i < hp->n_layer && hp->plain_qk_norm; i++) {
+        if (!rt_layers_has(&hp->rotated, i) || hp->layers[i].mixer != RT_MIXER_ATTENTION) continue;
+        bind_plain_norm(b, &model->layers[i].q_norm, hp->layers[i].head_dim_k);
+        bind_plain_norm(b, &model->layers[i].k_norm, hp->layers[i].head_dim_k);
+    }
+    for (uint32_t i = 0; i < hp->n_layer && hp->ssm_plain_norms; i++) {
+        if (hp->layers[i].mixer != RT_MIXER_MAMBA) continue;
+        bind_plain_norm(b, &model->layers[i].ssm_dt_norm, hp->ssm_dt_rank);
+        bind_plain_norm(b, &model->layers[i].ssm_b_norm, hp->ssm_d_state);
+        bind_plain_norm(b, &model->layers[i].ssm_c_norm, hp->ssm_d_state);
+    }
+    if (compute->norm_embeddings) bind_plain_norm(b, &model->token_embd_norm, hp->n_embd);
+    if (!compute->plain_norms) return;
+    bind_plain_norm(b, &model->output_norm, hp->n_embd);
     for (uint32_t i = 0; i < hp->n_layer; i++) {
-        rt_layer *l = &model->layers[i];
-        if (plain) bind_plain_norm(b, hp->n_embd, &l->attn_norm);
-        if (plain) bind_plain_norm(b, hp->n_embd, &l->ffn_norm);
-        if (!hp->ssm_plain_norms || hp->layers[i].mixer != RT_MIXER_MAMBA) continue;
-        bind_plain_norm(b, hp->ssm_dt_rank, &l->ssm_dt_norm);
-        bind_plain_norm(b, hp->ssm_d_state, &l->ssm_b_norm);
-        bind_plain_norm(b, hp->ssm_d_state, &l->ssm_c_norm);
+        bind_plain_norm(b, &model->layers[i].attn_norm, hp->n_embd);
+        bind_plain_norm(b, &model->layers[i].ffn_norm, hp->n_embd);
+    }
+}
+
+/* Checkpoints may hold projections that a layer with another one's keys does not use. */
+static void pass_over_keys(const binder *b, uint32_t layer, const char *prefix) {
+    static const char *const names[] = {"attn_k", "attn_v", "attn_k_norm"};
+    char full[GGUF_MAX_TENSOR_NAME + 32];
+    if (b->model->hparams.layers[layer].kv_layer == layer) return;
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++) {
+        snprintf(full, sizeof full, "%s%s.weight", prefix, names[i]);
+        const gguf_tensor *t = gguf_file_find_tensor(b->model->file, full);
+        if (t) b->used[t - gguf_file_tensor(b->model->file, 0)] = true;
     }
 }
 
 static gguf_code bind_all(binder *b) {
     rt_model *model = b->model;
     char prefix[32];
-    const record whole = {"", 0, 1u << RT_PART_ALL};
+    const record whole = {
+        "", 0, 1u << RT_PART_ALL | (model->hparams.n_embd_layer ? 1u << RT_PART_EMBEDDED : 0)};
     gguf_code code = bind_slots(b, &whole, model, &rt_model_slots);
     for (uint32_t i = 0; i < model->hparams.n_layer && !code; i++) {
         snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);
         const record at = {prefix, i, parts_of(b, i, prefix)};
         code = bind_layer_fused(b, &at, &model->layers[i]);
         if (!code) code = bind_slots(b, &at, &model->layers[i], &rt_layer_slots);
-        settle_norms(&model->layers[i]);
+        settle_norms(&model->hparams, &model->layers[i]);
+        pass_over_keys(b, i, prefix);
     }
     if (!code) bind_plain_norms(b);
     return code;

@@ -33,11 +33,14 @@ static bool fits_type(const gguf_kv *kv, rt_key_type type) {
     switch (type) {
     case RT_KEY_U32:
     case RT_KEY_LENGTH:
+    case RT_KEY_FIRST:
         return is_count(kv);
     case RT_KEY_LABELS:
         return kv->type == GGUF_VALUE_ARRAY && kv->elem_type == GGUF_VALUE_STRING;
     case RT_KEY_COUNTS:
         return kv->type == GGUF_VALUE_ARRAY && is_count(kv);
+    case RT_KEY_NUMBERS:
+        return kv->type == GGUF_VALUE_ARRAY && kv->elem_type == GGUF_VALUE_F32;
     case RT_KEY_F32:
         return kv->elem_type == GGUF_VALUE_F32;
     case RT_KEY_BOOL:

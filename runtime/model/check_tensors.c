@@ -95,14 +95,26 @@ static truth applies(const checker *k, const rt_arch_entry *entry) {
     return is == YES && is_not == NO ? YES : UNKNOWN;
 }
 
-/* The kinds that a layer may have, told by keys with a number in layers of some kinds only. */
+/* The kind whose layers a key flags, told by the word that it looks for; 0: none. */
+static uint32_t flagged_kind(const checker *k, const rt_arch_key *key) {
+    const rt_layer_kinds *kinds = &k->arch->kinds;
+    if (key->type != RT_KEY_LAYERS) return 0;
+    for (size_t w = 0; w < kinds->words.n; w++)
+        for (size_t i = 0; i < kinds->n && strcmp(kinds->words.list[w].name, key->is) == 0; i++)
+            if (strcmp(kinds->names[i], kinds->words.list[w].text) == 0) return 1U << i;
+    return 0;
+}
+
+/* The kinds that a layer may have, told by keys with a number or a flag in layers of some kinds
+ * only. */
 static uint32_t possible_kinds(const checker *k, uint64_t layer) {
     uint32_t kinds = UINT32_MAX;
     for (const rt_arch_key *key = rt_arch_first_key(k->arch); key; key = rt_arch_next_key(key)) {
         uint64_t value;
-        const gguf_kv *kv = key->entry.kinds ? find_key(k, key->entry.name) : NULL;
+        uint32_t of = key->entry.kinds ? key->entry.kinds : flagged_kind(k, key);
+        const gguf_kv *kv = of ? find_key(k, key->entry.name) : NULL;
         if (!kv || kv->type != GGUF_VALUE_ARRAY || !rt_kv_number(kv, layer, &value)) continue;
-        kinds &= value ? key->entry.kinds : ~key->entry.kinds;
+        kinds &= value ? of : ~of;
     }
     return kinds;
 }
@@ -166,26 +178,36 @@ static void report_shape(const place *at, const uint64_t wanted[GGUF_MAX_DIMS]) 
 
 /* ---- one tensor -------------------------------------------------------------------------- */
 
-/* Layers that an entry speaks of; none if a key does not say. */
-static void layers_of(const checker *k, const rt_arch_tensor *entry, uint64_t n_layers,
-                      uint64_t *first, uint64_t *end) {
-    const rt_scalars *range = &entry->layers;
-    uint64_t limit;
-    *first = 0;
-    *end = strstr(entry->entry.name, "{layer}") ? n_layers : 1;
-    if (range->n != 2) return;
-    bool known = eval(k, range->list[0].text, 0, first) && eval(k, range->list[1].text, 0, &limit);
-    if (!known || *first > *end)
-        *end = *first = 0;
-    else if (limit < *end)
-        *end = limit;
+/* Layers first, first + step, ... below end. */
+typedef struct layer_range {
+    uint64_t first, end, step;
+} layer_range;
+
+/* False: a key does not say. */
+static bool read_range(const checker *k, const rt_scalars *range, layer_range *out) {
+    out->step = 1;
+    return eval(k, range->list[0].text, 0, &out->first) &&
+           eval(k, range->list[1].text, 0, &out->end) &&
+           (range->n < 3 || eval(k, range->list[2].text, 0, &out->step)) && out->step;
+}
+
+static bool is_in(const layer_range *range, uint64_t layer) {
+    return layer >= range->first && layer < range->end && (layer - range->first) % range->step == 0;
+}
+
+/* Whether an entry speaks of a layer, of all n; never if a key does not say. */
+static bool speaks_of(const checker *k, const rt_arch_tensor *entry, uint64_t layer,
+                      uint64_t n_layers) {
+    layer_range layers = {0, strstr(entry->entry.name, "{layer}") ? n_layers : 1, 1},
+                except = {0, 0, 1};
+    if (entry->layers.n && !read_range(k, &entry->layers, &layers)) return false;
+    if (entry->except.n && !read_range(k, &entry->except, &except)) return false;
+    return is_in(&layers, layer) && !is_in(&except, layer);
 }
 
 static bool covers(const checker *k, const rt_arch_tensor *entry, uint64_t layer,
                    uint64_t n_layers) {
-    uint64_t first, end;
-    layers_of(k, entry, n_layers, &first, &end);
-    return layer >= first && layer < end && applies(k, &entry->entry) != NO &&
+    return speaks_of(k, entry, layer, n_layers) && applies(k, &entry->entry) != NO &&
            is_of_kind(k, &entry->entry, layer) != NO;
 }
 
@@ -229,9 +251,8 @@ static bool spoken_of(const checker *k, const rt_arch_tensor *entry, uint64_t la
 static void check_all(const checker *k, uint64_t n_layers) {
     for (const rt_arch_tensor *entry = rt_arch_first_tensor(k->arch); entry;
          entry = rt_arch_next_tensor(entry)) {
-        uint64_t first, end;
-        layers_of(k, entry, n_layers, &first, &end);
-        for (uint64_t layer = first; layer < end; layer++)
+        uint64_t n = strstr(entry->entry.name, "{layer}") ? n_layers : 1;
+        for (uint64_t layer = 0; layer < n; layer++)
             if (covers(k, entry, layer, n_layers) && !spoken_of(k, entry, layer, n_layers))
                 check_tensor(k, entry, layer, n_layers);
     }

@@ -116,12 +116,16 @@ static void add_layer(rt_layers *set, uint32_t layer) {
     set->words[layer / 64] |= UINT64_C(1) << layer % 64;
 }
 
-/* All layers but every period-th; 0 = all. */
-static rt_layers all_but_every(uint32_t n_layer, uint32_t period) {
+/* All layers but every period-th, the last of a period or the first; 0 = all. */
+static rt_layers all_but(uint32_t n_layer, uint32_t period, bool first) {
     rt_layers set = {{0}};
     for (uint32_t i = 0; i < n_layer; i++)
-        if (period == 0 || (i + 1) % period != 0) add_layer(&set, i);
+        if (period == 0 || (i + !first) % period != 0) add_layer(&set, i);
     return set;
+}
+
+static rt_layers all_but_every(uint32_t n_layer, uint32_t period) {
+    return all_but(n_layer, period, false);
 }
 
 /* One flag per layer, or a period. */
@@ -188,6 +192,7 @@ static void read_sizes(key_reader *r, rt_hparams *hp) {
                                             !find_key(r, "attention.layer_norm_epsilon"));
     const char *eps = rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
     hp->norm_eps = read_number(r, eps, NAN, 0, 1);
+    hp->post_norm_eps = read_number(r, "ggufkit.post_norm_epsilon", hp->norm_eps, 0, 1);
     hp->causal = read_flag(r, "attention.causal", true);
     hp->parallel = read_flag(r, "use_parallel_residual", r->compute->parallel);
 }
@@ -244,15 +249,46 @@ static rt_layers flagged_recurrent(key_reader *r, const rt_hparams *hp) {
                        all_but_every(hp->n_layer, interval));
 }
 
+/* Heads of layers with a window may have sizes of their own. */
 static void fill_layers(key_reader *r, rt_hparams *hp) {
     rt_layers flagged = flagged_recurrent(r, hp);
+    uint32_t window_k =
+        read_count(r, "attention.key_length_swa", hp->head_dim_k, 1, 2 * RT_MAX_HEAD_DIM);
+    uint32_t window_v =
+        read_count(r, "attention.value_length_swa", hp->head_dim_v, 1, RT_MAX_HEAD_DIM);
     for (uint32_t i = 0; i < hp->n_layer; i++) {
         rt_layer_hparams *l = &hp->layers[i];
+        bool windowed = rt_layers_has(&hp->windowed, i);
         if (rt_layers_has(&flagged, i)) l->n_head = l->n_head_kv = 0;
-        l->head_dim_k = l->n_head ? hp->head_dim_k : 0;
-        l->head_dim_v = l->n_head ? hp->head_dim_v : 0;
+        l->head_dim_k = !l->n_head ? 0 : windowed ? window_k : hp->head_dim_k;
+        l->head_dim_v = !l->n_head ? 0 : windowed ? window_v : hp->head_dim_v;
         l->mixer = mixer_of(r, hp, l);
         hp->n_recurrent += rt_mixer_has_state(l->mixer);
+    }
+    if (window_k > hp->head_dim_k) hp->head_dim_k = window_k;
+    if (window_v > hp->head_dim_v) hp->head_dim_v = window_v;
+}
+
+/* The layer before `end` of the same kind as layer i; i if there is none. */
+static uint32_t last_alike(const rt_hparams *hp, uint32_t i, uint32_t end) {
+    bool windowed = rt_layers_has(&hp->windowed, i);
+    while (end > 0 && rt_layers_has(&hp->windowed, end - 1) != windowed) end--;
+    return end ? end - 1 : i;
+}
+
+/* The last layers attend to what the last one of their kind before them keeps. */
+static void share_keys(key_reader *r, rt_hparams *hp) {
+    uint32_t n_shared = read_count(r, "attention.shared_kv_layers", 0, 0, hp->n_layer - 1);
+    uint32_t n_own = hp->n_layer - n_shared;
+    for (uint32_t i = 0; i < hp->n_layer; i++) hp->layers[i].kv_layer = i;
+    for (uint32_t i = n_own; i < hp->n_layer && !r->code; i++) {
+        uint32_t from = last_alike(hp, i, n_own);
+        rt_layer_hparams *l = &hp->layers[i], *source = &hp->layers[from];
+        if (from == i || l->mixer != RT_MIXER_ATTENTION || source->mixer != l->mixer ||
+            l->n_head_kv != source->n_head_kv)
+            fail_key(r, GGUF_E_LIMIT, NULL, "names layers that have no layer to share keys with");
+        l->kv_layer = from;
+        l->kv_shared = source->kv_shared = true;
     }
 }
 
@@ -263,17 +299,21 @@ static void read_attention(key_reader *r, rt_hparams *hp) {
     hp->head_dim_v = read_count(r, "attention.value_length", usual, 1, RT_MAX_HEAD_DIM);
     read_latent(r, hp);
     fill_layers(r, hp);
+    share_keys(r, hp);
     uint32_t width = hp->kv_lora_rank ? hp->qk_nope_head_dim + hp->n_rot : hp->head_dim_k;
     if (r->compute->scores_by_width_layers == hp->n_layer) width = usual;
-    hp->score_scale = read_number(r, "attention.scale", 1 / sqrt(width), -1e6, 1e6);
-    if (hp->score_scale == 0) hp->score_scale = (float)(1 / sqrt(width));
+    double scale = r->compute->plain_scores ? 1 : 1 / sqrt(width);
+    hp->score_scale = read_number(r, "attention.scale", scale, -1e6, 1e6);
+    if (hp->score_scale == 0) hp->score_scale = (float)scale;
     hp->score_cap = read_number(r, "attn_logit_softcapping", 0, 0, 1e6);
+    hp->value_scale = read_number(r, "attention.value_scale", 1, -1e6, 1e6);
     hp->qkv_clamp = read_number(r, "attention.clamp_kqv", 0, 0, 1e30);
     hp->qkv_clamp = read_number(r, "ggufkit.clamp_qkv", hp->qkv_clamp, 0, 1e30);
 }
 
 static void read_recurrent(key_reader *r, rt_hparams *hp) {
     hp->gated_queries = r->compute->gated_queries;
+    hp->gated_heads = r->compute->gated_heads;
     if (hp->n_recurrent == 0) return;
     hp->recurrent = r->compute->recurrent;
     if (hp->recurrent == RT_MIXER_SHORT_CONV) {
@@ -303,8 +343,10 @@ static void read_recurrent(key_reader *r, rt_hparams *hp) {
 }
 
 static void read_windows(key_reader *r, rt_hparams *hp) {
-    hp->n_window = read_count(r, "attention.sliding_window", 0, 0, UINT32_MAX - 1);
-    rt_layers usual = all_but_every(hp->n_layer, r->compute->window_period);
+    hp->n_window =
+        read_count(r, "attention.sliding_window", r->compute->window_usual, 0, UINT32_MAX - 1);
+    hp->chunked = r->compute->chunked;
+    rt_layers usual = all_but(hp->n_layer, r->compute->window_period, r->compute->full_first);
     if (hp->n_window == 0) return;
     if (!hp->causal) fail_key(r, GGUF_E_UNSUPPORTED, NULL, "asks for windows in both directions");
     hp->windowed = read_layers(r, "attention.sliding_window_pattern", hp->n_layer, usual);
@@ -318,6 +360,7 @@ static void read_scales(key_reader *r, rt_hparams *hp) {
     if (hp->logit_factor == 0) hp->logit_factor = 1;
     if (!r->compute->multiply_logits) hp->logit_factor = 1 / hp->logit_factor;
     hp->logit_cap = read_number(r, "final_logit_softcapping", 0, 0, 1e6);
+    hp->n_embd_layer = read_count(r, "embedding_length_per_layer_input", 0, 0, RT_MAX_HEAD_DIM);
 }
 
 static void read_yarn(key_reader *r, rt_hparams *hp) {
@@ -352,12 +395,37 @@ static void read_scaling(key_reader *r, rt_hparams *hp) {
     }
 }
 
+/* No layer rotates more than its heads have. */
+static void check_rotated(key_reader *r, const rt_hparams *hp) {
+    for (uint32_t i = 0; i < hp->n_layer && !hp->kv_lora_rank; i++) {
+        bool windowed = rt_layers_has(&hp->windowed, i);
+        uint32_t n_rot = windowed ? hp->n_rot_window : hp->n_rot;
+        find_key(r, windowed ? "rope.dimension_count_swa" : "rope.dimension_count");
+        if (hp->layers[i].n_head && n_rot > hp->layers[i].head_dim_k)
+            fail_key(r, GGUF_E_LIMIT, NULL, "is larger than a head");
+    }
+}
+
+/* Llama 4's numbers are built in where other programs read its files. */
+static void read_growth(key_reader *r, rt_hparams *hp) {
+    bool unrotated = r->compute->grow_unrotated;
+    hp->grow_unrotated = unrotated;
+    hp->query_offset = unrotated;
+    hp->query_growth = read_number(r, "attention.temperature_scale", unrotated ? 0.1 : 0, 0, 1e3);
+    hp->query_period = read_count(r, "attention.temperature_length",
+                                  unrotated ? 8192 : hp->n_ctx_orig, 1, RT_MAX_CONTEXT);
+}
+
 static void read_rope(key_reader *r, rt_hparams *hp) {
     bool windowed_only = r->compute->rope_windowed && rt_layers_count(&hp->windowed, hp->n_layer);
     if (r->compute->rope == RT_ROPE_NONE) return;
     uint32_t max = hp->kv_lora_rank ? hp->n_rot : hp->head_dim_k;
-    hp->n_rot = read_count(r, "rope.dimension_count", max, 0, max);
+    uint32_t n_rot = read_count(r, "rope.dimension_count", max, 0, max);
+    hp->n_rot = r->compute->full_rope_share ? n_rot / r->compute->full_rope_share : n_rot;
     if (hp->n_rot % 2 != 0) fail_key(r, GGUF_E_LIMIT, NULL, "is odd");
+    hp->n_rot_window = read_count(r, "rope.dimension_count_swa", n_rot, 0, max);
+    if (hp->n_rot_window % 2 != 0) fail_key(r, GGUF_E_LIMIT, NULL, "is odd");
+    check_rotated(r, hp);
     hp->rope_base = read_number(r, "rope.freq_base", 10000, 1e-6, 1e12);
     double window_base =
         r->compute->window_rope_base ? r->compute->window_rope_base : hp->rope_base;
@@ -370,9 +438,7 @@ static void read_rope(key_reader *r, rt_hparams *hp) {
     hp->rotated = read_layers(r, "ggufkit.rope_layers", hp->n_layer, usual);
     hp->rope_plain_window = r->compute->plain_window_rope;
     read_scaling(r, hp);
-    hp->query_growth = read_number(r, "attention.temperature_scale", 0, 0, 1e3);
-    hp->query_period =
-        read_count(r, "attention.temperature_length", hp->n_ctx_orig, 1, RT_MAX_CONTEXT);
+    read_growth(r, hp);
 }
 
 /* ---- experts ------------------------------------------------------------------------------------
@@ -391,18 +457,38 @@ static void read_groups(key_reader *r, rt_hparams *hp) {
         fail_key(r, GGUF_E_LIMIT, NULL, "leaves too few experts to choose from");
 }
 
+/* A number for every layer, 0 where there is no such key.
+ *   of_layer  a field of the first layer's numbers */
+static void read_numbers(key_reader *r, rt_hparams *hp, const char *name, float *of_layer) {
+    const gguf_kv *kv = find_key(r, name);
+    gguf_kv_iter it = {.kv = kv};
+    size_t stride = sizeof *hp->layers / sizeof *of_layer;
+    for (uint32_t i = 0; i < hp->n_layer && kv && !r->code; i++) {
+        double value = 0;
+        if (kv->type != GGUF_VALUE_ARRAY || !gguf_kv_next_f64(&it, &value))
+            fail_key(r, GGUF_E_TYPE, kv, "has no number for every layer");
+        else if (!(value >= 0 && value <= 1e6))
+            fail_key(r, GGUF_E_LIMIT, kv, "has a number that is out of its range");
+        of_layer[i * stride] = (float)value;
+    }
+}
+
 static void read_experts(key_reader *r, rt_hparams *hp) {
+    read_numbers(r, hp, "swiglu_clamp_exp", &hp->layers[0].clamp_experts);
+    read_numbers(r, hp, "swiglu_clamp_shexp", &hp->layers[0].clamp_dense);
     hp->n_expert = read_count(r, "expert_count", 0, 0, RT_MAX_EXPERTS);
     if (hp->n_expert == 0) return;
     hp->n_expert_used = read_count(r, "expert_used_count", NEEDED, 1, hp->n_expert);
     hp->n_ff_expert = read_count(r, "expert_feed_forward_length", hp->n_ff, 1, RT_MAX_WIDTH);
     hp->n_expert_in = read_count(r, "moe_latent_size", hp->n_embd, 1, hp->n_embd);
-    uint32_t n_shared = read_count(r, "expert_shared_count", 0, 0, RT_MAX_EXPERTS);
+    uint32_t n_shared =
+        read_count(r, "expert_shared_count", r->compute->n_shared_usual, 0, RT_MAX_EXPERTS);
     uint64_t usual = (uint64_t)n_shared * hp->n_ff_expert;
     hp->n_ff_shared = read_count(r, "expert_shared_feed_forward_length", usual, 0, RT_MAX_WIDTH);
     hp->gating = (rt_gating)read_count(r, "expert_gating_func", r->compute->gating,
                                        RT_GATING_SOFTMAX, RT_GATING_SOFTMAX_SELECTED);
     hp->norm_experts = read_flag(r, "expert_weights_norm", r->compute->norm_experts);
+    hp->router_cap = read_number(r, "router_logit_softcapping", 0, 0, 1e6);
     hp->expert_scale = read_number(r, "expert_weights_scale", 1, 0, 1e6);
     if (hp->expert_scale == 0) hp->expert_scale = 1;
     read_groups(r, hp);
@@ -414,6 +500,8 @@ static void read_experts(key_reader *r, rt_hparams *hp) {
 /* The rows of the embedding; the key, where there is one, must agree. */
 static void read_ends(key_reader *r, rt_hparams *hp) {
     hp->n_vocab = read_count(r, "vocab_size", r->facts->n_embeddings, 1, RT_MAX_VOCAB);
+    uint64_t n_embedded = r->facts->n_layer_embedded;
+    hp->n_layer_embedded = (uint32_t)(n_embedded < hp->n_vocab ? n_embedded : hp->n_vocab);
     uint64_t n_types = r->facts->n_token_types, n_classes = r->facts->n_classes;
     hp->n_token_types = (uint32_t)(n_types < RT_MAX_TOKEN_TYPES ? n_types : RT_MAX_TOKEN_TYPES);
     hp->n_classes = (uint32_t)(n_classes < RT_MAX_WIDTH ? n_classes : RT_MAX_WIDTH);
@@ -431,6 +519,7 @@ void rt_hparams_same_layers(rt_hparams *hp) {
                                .n_head_kv = hp->n_head_kv,
                                .head_dim_k = hp->head_dim_k,
                                .head_dim_v = hp->head_dim_v,
+                               .kv_layer = i,
                                .n_ff = hp->n_ff};
 }
 
@@ -442,13 +531,15 @@ gguf_code rt_hparams_read(const rt_model_facts *facts, const rt_arch *arch, rt_h
                     .err = err};
     *hp = (rt_hparams){.rope_factor = 1, .rope_attn_factor = 1};
     read_sizes(&r, hp);
+    read_windows(&r, hp);
     read_attention(&r, hp);
     read_recurrent(&r, hp);
-    read_windows(&r, hp);
     read_scales(&r, hp);
     read_rope(&r, hp);
     read_experts(&r, hp);
     read_ends(&r, hp);
+    uint32_t plain = r.compute->plain_qk_experts;
+    hp->plain_qk_norm = read_flag(&r, "ggufkit.plain_qk_norm", plain && plain != hp->n_expert);
     return r.code;
 }
 
@@ -458,6 +549,7 @@ gguf_code rt_hparams_read(const rt_model_facts *facts, const rt_arch *arch, rt_h
 static void see_tensor(rt_model_facts *facts, const gguf_tensor *t) {
     if (gguf_str_eq(t->name, "token_embd.weight")) facts->n_embeddings = t->dims[1];
     if (gguf_str_eq(t->name, "token_types.weight")) facts->n_token_types = t->dims[1];
+    if (gguf_str_eq(t->name, "per_layer_token_embd.weight")) facts->n_layer_embedded = t->dims[1];
     bool is_output = gguf_str_eq(t->name, "cls.output.weight");
     if (is_output || (gguf_str_eq(t->name, "cls.weight") && !facts->has_cls_output))
         facts->n_classes = t->dims[1];
@@ -465,7 +557,7 @@ static void see_tensor(rt_model_facts *facts, const gguf_tensor *t) {
 }
 
 rt_model_facts rt_facts_of_file(const gguf_file *file) {
-    rt_model_facts facts = {gguf_file_meta(file), gguf_file_path(file), 1, 1, 1, false};
+    rt_model_facts facts = {gguf_file_meta(file), gguf_file_path(file), 1, 1, 1, 1, false};
     for (size_t i = 0; i < gguf_file_n_tensors(file); i++)
         see_tensor(&facts, gguf_file_tensor(file, i));
     return facts;
@@ -473,7 +565,7 @@ rt_model_facts rt_facts_of_file(const gguf_file *file) {
 
 gguf_code rt_hparams_of_plan(const quant_plan *plan, const char *architecture, const char *path,
                              rt_hparams *hp, gguf_error *err) {
-    rt_model_facts facts = {plan->meta, path, 1, 1, 1, false};
+    rt_model_facts facts = {plan->meta, path, 1, 1, 1, 1, false};
     rt_arch *arch = NULL;
     for (size_t i = 0; i < plan->n_tensors; i++) see_tensor(&facts, &plan->tensors[i].out);
     gguf_code code = rt_arch_open(gguf_str_of(architecture), NULL, &arch, err);

@@ -26,7 +26,9 @@ typedef struct rt_layer {
     rt_norm_weights ffn_norm, ffn_post_norm, layer_output_norm;
     rt_norm_weights q_norm, k_norm; /* of each head, or of all heads side by side */
     rt_weight attn_q, attn_k, attn_v, attn_output;
-    const float *sinks; /* [n_head], or NULL */
+    rt_weight head_gate;    /* a row for each head, or for each of its values */
+    const float *sinks;     /* [n_head], or NULL */
+    rt_norm_weights v_norm; /* of each head; its factors are 1 */
 
     /* Latent attention. */
     rt_weight q_a, q_b, kv_a;
@@ -46,9 +48,18 @@ typedef struct rt_layer {
 
     rt_weight ffn_gate, ffn_up, ffn_down; /* no gate: the activation stands alone */
 
-    /* Experts, in place of a dense block where there is a router. */
+    /* What the layer gets of each token, besides the stream. */
+    rt_weight embd_gate, embd_proj; /* to that width and back */
+    rt_norm_weights embd_post_norm;
+    const float *output_scale; /* [1] of the stream behind the layer, or NULL */
+
+    /* Experts, in place of a dense block where there is a router, or beside it. */
     rt_weight router, gate_exps, up_exps, down_exps;
-    const float *selection_bias;      /* [n_expert], or NULL */
+    const float *selection_bias; /* [n_expert], or NULL */
+    const float *expert_scales;  /* [n_expert] of their weights, or NULL */
+    const float *router_scale; /* [n_embd], or NULL: the router reads the stream's RMS norm with */
+    rt_norm_weights router_norm; /* these factors, and its logits are divided by sqrt(n_embd) */
+    rt_norm_weights experts_norm, experts_post_norm, dense_post_norm; /* beside a dense block */
     rt_weight latent_down, latent_up; /* to the width of experts and back, or none */
     rt_weight gate_shared, up_shared, down_shared, shared_gate;
 } rt_layer;
@@ -67,6 +78,9 @@ struct rt_model {
     rt_hparams hparams;
     rt_weight token_embd, position_embd, token_types;
     rt_weight output; /* token_embd where the file has no own one; none in an embedding model */
+    rt_weight layer_embd, layer_embd_proj; /* for all layers side by side: of tokens; of their
+                                              embeddings */
+    rt_norm_weights layer_embd_norm;
     rt_weight cls, cls_output;
     rt_norm_weights token_embd_norm, output_norm;
     const float *rope_factors; /* [n_rot / 2], or NULL: the angle's divisors */
@@ -85,7 +99,7 @@ struct rt_model {
 typedef struct rt_model_facts {
     const gguf_meta *meta;
     const char *path; /* for errors */
-    uint64_t n_embeddings, n_token_types, n_classes;
+    uint64_t n_embeddings, n_token_types, n_classes, n_layer_embedded;
     bool has_cls_output; /* n_classes are its rows, not those of cls.weight */
 } rt_model_facts;
 
@@ -97,10 +111,12 @@ bool rt_tensor_is_draft(const rt_hparams *hp, gguf_str name);
 static inline bool rt_mixer_has_state(rt_mixer mixer) {
     return mixer >= RT_MIXER_SHORT_CONV;
 }
-/* Keys and values of its own for every token, or with latent attention keys alone. */
+/* Keys and values for every token; with latent attention keys alone. */
+static inline bool rt_mixer_has_values(rt_mixer mixer) {
+    return mixer == RT_MIXER_ATTENTION || mixer == RT_MIXER_ATTENTION_MAMBA2;
+}
 static inline bool rt_mixer_has_rows(rt_mixer mixer) {
-    return mixer == RT_MIXER_ATTENTION || mixer == RT_MIXER_LATENT ||
-           mixer == RT_MIXER_ATTENTION_MAMBA2;
+    return mixer == RT_MIXER_LATENT || rt_mixer_has_values(mixer);
 }
 /* Give all layers the same numbers: those of the whole model. */
 void rt_hparams_same_layers(rt_hparams *hp);

@@ -5,6 +5,10 @@
 #include <math.h>
 #include <stdlib.h>
 
+uint32_t rt_rope_dims(const rt_hparams *hp, rt_rope_kind turn) {
+    return turn == RT_ROPE_WINDOW ? hp->n_rot_window : hp->n_rot;
+}
+
 /* The pair of dimensions that makes `turns` full turns within the original context (YaRN, arXiv
  * 2309.00071). */
 static double yarn_pair(const rt_hparams *hp, double turns) {
@@ -39,7 +43,7 @@ static float pair_frequency(const rt_model *model, rt_rope_kind turn, uint32_t p
     const rt_hparams *hp = &model->hparams;
     const float *factors = factors_of(model, turn);
     float base = turn == RT_ROPE_WINDOW ? hp->rope_base_window : hp->rope_base;
-    float freq = 1.0f / powf(base, (float)(2 * pair) / (float)hp->n_rot);
+    float freq = 1.0f / powf(base, (float)(2 * pair) / (float)rt_rope_dims(hp, turn));
     if (factors) freq /= factors[pair];
     if (!is_scaled(model, turn)) return freq;
     float slow = freq / hp->rope_factor;
@@ -62,9 +66,14 @@ static float magnitude_of(const rt_model *model, rt_rope_kind turn) {
     return usual / all * hp->rope_attn_factor;
 }
 
+static uint32_t most_dims(const rt_hparams *hp) {
+    return hp->n_rot > hp->n_rot_window ? hp->n_rot : hp->n_rot_window;
+}
+
 static gguf_code fill_turn(rt_model *model, rt_rope_kind turn, gguf_error *err) {
-    uint32_t n_pairs = model->hparams.n_rot / 2;
-    float *freqs = model->rope_freqs[0] + (size_t)turn * n_pairs;
+    const rt_hparams *hp = &model->hparams;
+    uint32_t n_pairs = rt_rope_dims(hp, turn) / 2;
+    float *freqs = model->rope_freqs[0] + (size_t)turn * (most_dims(hp) / 2);
     model->rope_freqs[turn] = freqs;
     model->rope_magnitude[turn] = magnitude_of(model, turn);
     for (uint32_t pair = 0; pair < n_pairs; pair++) {
@@ -77,7 +86,8 @@ static gguf_code fill_turn(rt_model *model, rt_rope_kind turn, gguf_error *err) 
 }
 
 gguf_code rt_model_rope(rt_model *model, gguf_error *err) {
-    model->rope_freqs[0] = calloc(RT_N_ROPE_KINDS * (model->hparams.n_rot / 2) + 1, sizeof(float));
+    model->rope_freqs[0] =
+        calloc(RT_N_ROPE_KINDS * (most_dims(&model->hparams) / 2) + 1, sizeof(float));
     if (!model->rope_freqs[0]) return gguf_fail_memory(err);
     gguf_code code = fill_turn(model, RT_ROPE_USUAL, err);
     if (!code) code = fill_turn(model, RT_ROPE_WINDOW, err);
@@ -89,7 +99,7 @@ void rt_rope_table(const rt_model *model, rt_rope_kind turn, uint32_t pos, size_
     const float *freqs = model->rope_freqs[turn];
     float magnitude = model->rope_magnitude[turn];
     for (size_t t = 0; t < n; t++) {
-        for (uint32_t pair = 0; pair < model->hparams.n_rot / 2; pair++) {
+        for (uint32_t pair = 0; pair < rt_rope_dims(&model->hparams, turn) / 2; pair++) {
             float angle = (float)(pos + t) * freqs[pair];
             *table++ = (float)cos((double)angle) * magnitude;
             *table++ = (float)sin((double)angle) * magnitude;
@@ -100,7 +110,7 @@ void rt_rope_table(const rt_model *model, rt_rope_kind turn, uint32_t pos, size_
 void rt_rope_back(const rt_model *model, rt_rope_kind turn, uint32_t n, size_t n_rows,
                   float *table) {
     for (size_t t = 0; t < n_rows; t++) {
-        for (uint32_t pair = 0; pair < model->hparams.n_rot / 2; pair++) {
+        for (uint32_t pair = 0; pair < rt_rope_dims(&model->hparams, turn) / 2; pair++) {
             float angle = (float)n * model->rope_freqs[turn][pair];
             *table++ = (float)cos((double)angle);
             *table++ = (float)-sin((double)angle);

@@ -4,6 +4,9 @@
 
 #include "runtime/model/model_internal.h"
 
+/* Dimensions of a head that rotate. */
+uint32_t rt_rope_dims(const rt_hparams *hp, rt_rope_kind turn);
+
 /* Cosine and sine of every pair at positions pos .. pos + n.
  *   table  [n][n_rot / 2][2] */
 void rt_rope_table(const rt_model *model, rt_rope_kind turn, uint32_t pos, size_t n, float *table);

@@ -23,6 +23,9 @@ typedef enum rt_dim {
     RT_DIM_V_HEAD,
     RT_DIM_CTX,
     RT_DIM_TYPES,
+    RT_DIM_EMBD_LAYER,
+    RT_DIM_EMBD_LAYERS,
+    RT_DIM_LAYER_EMBEDDED,
     RT_DIM_CLASSES,
     RT_DIM_EXPERTS,
     RT_DIM_FF_EXPERT,
@@ -43,9 +46,13 @@ typedef enum rt_dim {
 /* What a layer, or the model, must be for a tensor to be looked for. */
 typedef enum rt_part {
     RT_PART_ALL,
-    RT_PART_ATTENTION, /* of any kind */
-    RT_PART_PLAIN,     /* attention with keys and values of their own */
-    RT_PART_LATENT,    /* latent attention */
+    RT_PART_ATTENTION,   /* of any kind */
+    RT_PART_PLAIN,       /* attention with heads of keys and values */
+    RT_PART_KEYS,        /* which are the layer's own, */
+    RT_PART_VALUES,      /* with values that are not its keys */
+    RT_PART_HEAD_GATES,  /* with a gate of each head, */
+    RT_PART_VALUE_GATES, /* or of each value of a head */
+    RT_PART_LATENT,      /* latent attention */
     RT_PART_LATENT_Q,
     RT_PART_DIRECT_Q,
     RT_PART_RECURRENT, /* of any kind */
@@ -53,9 +60,11 @@ typedef enum rt_part {
     RT_PART_MAMBA,
     RT_PART_MAMBA2,
     RT_PART_DELTA,
+    RT_PART_EMBEDDED, /* every layer gets something of each token */
     RT_PART_DENSE,
     RT_PART_EXPERTS,
-    RT_PART_SHARED
+    RT_PART_SHARED,
+    RT_PART_BESIDE /* a dense block beside experts */
 } rt_part;
 
 typedef enum rt_presence { RT_NEEDED, RT_OPTIONAL } rt_presence;

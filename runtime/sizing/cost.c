@@ -67,7 +67,9 @@ static rt_cache_kind cache_of(const rt_hparams *hp, uint32_t layer) {
 rt_layer_memory rt_layer_memory_of(const rt_hparams *hp, uint32_t layer) {
     const rt_layer_hparams *l = &hp->layers[layer];
     bool own_v = l->mixer != RT_MIXER_LATENT;
-    rt_layer_memory memory = {.cache = cache_of(hp, layer),
+    /* What is read but kept by another layer takes no room. */
+    bool kept = l->kv_layer == layer;
+    rt_layer_memory memory = {.cache = kept ? cache_of(hp, layer) : RT_CACHE_NONE,
                               .k_cols = l->n_head_kv * l->head_dim_k,
                               .v_cols = own_v ? l->n_head_kv * l->head_dim_v : 0};
     if (rt_mixer_has_state(l->mixer))
@@ -88,13 +90,14 @@ static double seen_by(const rt_hparams *hp, const rt_layer_memory *layer, double
 
 rt_memory_cost rt_memory_cost_of(const rt_hparams *hp, const rt_layer_memory *layers,
                                  uint32_t kv_type, double n_tokens) {
-    double head_dims = (double)hp->head_dim_k + hp->head_dim_v;
     rt_memory_cost cost = {0};
     for (uint32_t i = 0; i < hp->n_layer; i++) {
-        double seen = seen_by(hp, &layers[i], n_tokens);
-        cost.n_bytes += seen * (double)rt_layer_row_bytes(&layers[i], kv_type);
+        const rt_layer_hparams *l = &hp->layers[i];
+        const rt_layer_memory *read = &layers[l->kv_layer];
+        double seen = seen_by(hp, read, n_tokens);
+        cost.n_bytes += seen * (double)rt_layer_row_bytes(read, kv_type);
         cost.n_bytes += (double)layers[i].state_bytes;
-        cost.n_ops += 2 * hp->n_head * head_dims * seen;
+        cost.n_ops += 2 * l->n_head * ((double)l->head_dim_k + l->head_dim_v) * seen;
     }
     return cost;
 }

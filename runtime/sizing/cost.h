@@ -51,7 +51,7 @@ const char *rt_cache_kind_name(rt_cache_kind kind);
 
 typedef struct rt_layer_memory {
     rt_cache_kind cache;
-    uint32_t k_cols, v_cols; /* numbers per token */
+    uint32_t k_cols, v_cols; /* numbers per token; of RT_CACHE_NONE what they would be */
     uint64_t state_bytes;    /* per sequence, of recurrent layers; F32 */
 } rt_layer_memory;
 

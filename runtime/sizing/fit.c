@@ -13,7 +13,9 @@
  */
 
 static bool is_table(const quant_plan_tensor *t) {
-    return t->tags.role && strcmp(t->tags.role, "token_embd") == 0 && !t->tags.is_output;
+    const char *role = t->tags.role ? t->tags.role : "";
+    return (strcmp(role, "token_embd") == 0 && !t->tags.is_output) ||
+           strcmp(role, "per_layer_token_embd") == 0;
 }
 
 gguf_code rt_fit_weigh(const quant_plan *plan, uint32_t n_layer, rt_fit_weights *out,
@@ -31,7 +33,7 @@ gguf_code rt_fit_weigh(const quant_plan *plan, uint32_t n_layer, rt_fit_weights 
         if (code) break;
         out->n_elems += gguf_tensor_n_elems(&t->out);
         rt_cost_add_weight(&out->cost, &t->out, n_bytes, t->tags.is_output);
-        if (is_table(t)) out->table_bytes = n_bytes;
+        if (is_table(t)) out->table_bytes += n_bytes;
         if (t->tags.layer >= 0 && (uint32_t)t->tags.layer < n_layer)
             out->layer_bytes[t->tags.layer] += n_bytes;
     }

@@ -8,6 +8,7 @@
 
 #include <inttypes.h>
 #include <math.h>
+#include <string.h>
 
 /* Measured on x86-64 Linux: a process that has run a small model needs 4 MiB of code, libraries and
  * small copies; the tokenizer of a vocabulary of 128,000 tokens needs 4.8 times the bytes of its
@@ -51,27 +52,31 @@ uint64_t rt_footprint_looked_up(uint64_t table_bytes, uint64_t around_bytes, uin
     return (uint64_t)(share * (double)table_bytes);
 }
 
-/* What a lookup makes resident; what finding it out did is released again. */
-static uint64_t look_around(const rt_model *model, uint64_t table_bytes) {
-    const gguf_tensor *t = gguf_file_find_tensor(model->file, "token_embd.weight");
-    uint64_t around = rt_mapped_around(model->token_embd.data, table_bytes);
-    if (t) gguf_file_release(model->file, t, 0, t->n_bytes);
-    return around;
+/* Bytes of a table of which n rows are looked up that stay outside. Finding out what a lookup makes
+ * resident is undone. */
+static uint64_t not_looked_up(const rt_model *model, const rt_weight *table, uint32_t n) {
+    gguf_str name = table->name;
+    uint64_t table_bytes = table->n_rows * table->row_bytes;
+    if (!table->data) return 0;
+    uint64_t around = rt_mapped_around(table->data, table_bytes);
+    for (size_t i = 0; i < gguf_file_n_tensors(model->file); i++) {
+        const gguf_tensor *t = gguf_file_tensor(model->file, i);
+        bool same = t->name.len == name.len && memcmp(t->name.ptr, name.ptr, name.len) == 0;
+        if (same) gguf_file_release(model->file, t, 0, t->n_bytes);
+    }
+    return table_bytes - rt_footprint_looked_up(table_bytes, around, n);
 }
 
 gguf_code rt_footprint_of_model(const rt_model *model, const rt_session_opts *opts, bool tokenizer,
                                 rt_footprint *out, gguf_error *err) {
-    const rt_weight *embd = &model->token_embd;
     uint64_t n_meta_bytes = gguf_file_data_off(model->file, 0);
     uint32_t n_ctx = opts && opts->n_ctx ? opts->n_ctx : model->hparams.n_ctx_train;
     gguf_code code = rt_footprint_of(&model->hparams, opts, rt_model_weights_bytes(model),
                                      tokenizer ? n_meta_bytes : 0, out, err);
     if (code) return code;
-    if (embd->data != model->output.data) {
-        uint64_t table_bytes = embd->n_rows * embd->row_bytes;
-        uint64_t around = look_around(model, table_bytes);
-        out->resident_bytes -= table_bytes - rt_footprint_looked_up(table_bytes, around, n_ctx);
-    }
+    if (model->token_embd.data != model->output.data)
+        out->resident_bytes -= not_looked_up(model, &model->token_embd, n_ctx);
+    out->resident_bytes -= not_looked_up(model, &model->layer_embd, n_ctx);
     if (!tokenizer) out->overhead_bytes += n_meta_bytes; /* checked when the file was opened */
     return sum_up(out, err);
 }

@@ -101,6 +101,7 @@ void rt_template_free(rt_template *tpl); /* accepts NULL */
 
 /* The first statement, or NULL. Valid until rt_template_free. */
 const rt_tpl_node *rt_template_root(const rt_template *tpl);
+gguf_str rt_template_source(const rt_template *tpl); /* valid as long as the template */
 
 /* Line and column, from 1; columns count bytes. */
 void rt_template_position(gguf_str source, size_t off, unsigned *line, unsigned *column);

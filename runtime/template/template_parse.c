@@ -277,3 +277,7 @@ void rt_template_free(rt_template *tpl) {
 const rt_tpl_node *rt_template_root(const rt_template *tpl) {
     return tpl->root;
 }
+
+gguf_str rt_template_source(const rt_template *tpl) {
+    return (gguf_str){tpl->source, tpl->len};
+}

@@ -242,3 +242,17 @@ gguf_code rt_tokenize(const rt_tokenizer *tok, const char *text, size_t len, uns
     work_clear(&work);
     return code;
 }
+
+gguf_code rt_tokenize_pair(const rt_tokenizer *tok, const char *first, size_t n_first,
+                           const char *second, size_t n_second, rt_ids *out, gguf_error *err) {
+    int32_t begin = rt_tokenizer_special(tok, RT_SPECIAL_BOS);
+    gguf_code code = rt_tokenize(tok, first, n_first, RT_TOKENIZE_ADD_SPECIAL, out, err);
+    size_t at = out->n;
+    if (!code) code = rt_tokenize(tok, second, n_second, RT_TOKENIZE_ADD_SPECIAL, out, err);
+    if (code || at == 0 || at == out->n || out->data[at] != begin) return code;
+    if (tok->kind == RT_MODEL_WORDPIECE)
+        memmove(out->data + at, out->data + at + 1, (--out->n - at) * sizeof *out->data);
+    else
+        out->data[at] = out->data[at - 1];
+    return GGUF_OK;
+}

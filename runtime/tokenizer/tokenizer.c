@@ -36,17 +36,18 @@ int32_t rt_find_piece(const rt_tokenizer *tok, const char *text, size_t len) {
 /* ---- the vocabulary ---------------------------------------------------------------------- */
 
 static gguf_code read_kind(rt_tokenizer *tok, const gguf_meta *meta, gguf_error *err) {
-    static const char *const names[] = {"gpt2", "llama", "t5", "bert"};
+    static const char *const names[] = {"gpt2", "llama", "t5", "bert", "gemma4"};
     static const rt_model_kind kinds[] = {RT_MODEL_BPE, RT_MODEL_SPM, RT_MODEL_UNIGRAM,
-                                          RT_MODEL_WORDPIECE};
+                                          RT_MODEL_WORDPIECE, RT_MODEL_BPE};
     gguf_str model;
     if (!gguf_kv_str(gguf_meta_find(meta, KEY("model")), &model))
         return gguf_fail(err, GGUF_E_MISSING, NULL, GGUF_NO_OFFSET,
                          "'" KEY("model") "' is missing or not a string");
-    for (size_t i = 0; i < 4; i++) {
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (!gguf_str_eq(model, names[i])) continue;
         tok->kind = kinds[i];
         tok->byte_level = i == 0;
+        tok->by_lines = i == 4;
         if (i == 1 && gguf_meta_find(meta, OURS("merges"))) tok->kind = RT_MODEL_BPE;
         return GGUF_OK;
     }
@@ -78,14 +79,16 @@ static gguf_code read_pieces(rt_tokenizer *tok, const gguf_kv *kv, gguf_error *e
     return GGUF_OK;
 }
 
+/* Gemma 4's vocabulary has some pieces twice; the last one counts. */
 static gguf_code index_pieces(rt_tokenizer *tok, gguf_error *err) {
     uint32_t old;
-    for (uint32_t id = 0; id < tok->n_tokens; id++) {
+    for (uint32_t n = (uint32_t)tok->n_tokens, i = 0; i < n; i++) {
+        uint32_t id = tok->by_lines ? n - 1 - i : i;
         gguf_str piece = tok->tokens[id].piece;
         if (!piece.len) continue;
         gguf_index_put_result put = gguf_index_put(&tok->by_piece, piece, id, &old);
         if (put == GGUF_INDEX_NOMEM) return gguf_fail_memory(err);
-        if (put == GGUF_INDEX_PRESENT)
+        if (put == GGUF_INDEX_PRESENT && !tok->by_lines)
             return gguf_fail(err, GGUF_E_DUPLICATE, NULL, GGUF_NO_OFFSET,
                              "tokens %u and %u are both '%.*s'", old, id,
                              (int)(piece.len < 100 ? piece.len : 100), piece.ptr);
@@ -250,7 +253,7 @@ static gguf_code read_frame(rt_tokenizer *tok, const gguf_meta *meta, const rt_k
     const gguf_kv *prefix = get_ints(meta, OURS("prefix_ids")),
                   *suffix = get_ints(meta, OURS("suffix_ids"));
     bool wpm = tok->kind == RT_MODEL_WORDPIECE;
-    bool bos = tok->kind == RT_MODEL_SPM || wpm || (known && known->add_bos);
+    bool bos = tok->kind == RT_MODEL_SPM || wpm || tok->by_lines || (known && known->add_bos);
     bool eos = tok->kind == RT_MODEL_UNIGRAM || wpm, ok = true;
     int32_t end = tok->special[wpm ? RT_SPECIAL_SEPARATOR : RT_SPECIAL_EOS];
     if (!wpm) bos = get_bool(meta, KEY("add_bos_token"), bos);
@@ -275,7 +278,7 @@ static gguf_code read_ends(rt_tokenizer *tok, const gguf_meta *meta, gguf_error 
     static const char *const texts[] = {
         "<|eot_id|>", "<|eom_id|>",    "<|im_end|>",    "<|end|>",         "<|return|>",
         "<|call|>",   "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<end_of_utterance>",
-        "</s>",       "<EOT>",         "_<EOT>"};
+        "</s>",       "<EOT>",         "_<EOT>",        "<turn|>"};
     gguf_kv_iter it = {get_ints(meta, OURS("end_ids")), 0, 0};
     int64_t id;
     bool harmony =
@@ -380,6 +383,9 @@ static gguf_code read_normalizer(rt_tokenizer *tok, const gguf_meta *meta, gguf_
     json_t *spec = NULL;
     gguf_code code = parse_key(meta, OURS("normalizer"), &spec, err);
     if (!code && !spec && tok->kind == RT_MODEL_WORDPIECE) spec = bert_normalizer(meta);
+    if (!code && !spec && tok->by_lines)
+        spec = json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", " ",
+                         "content", RT_META_SPACE);
     if (!code) code = rt_normalizer_new(spec, &tok->normalizer, err);
     json_decref(spec);
     return code;
@@ -409,6 +415,9 @@ static gguf_code read_pre(rt_tokenizer *tok, const gguf_meta *meta, const rt_kno
     if (!code && !spec && known) spec = rt_known_pre_spec(known);
     if (!code && !spec && tok->kind == RT_MODEL_WORDPIECE)
         spec = json_pack("{s:s}", "type", "BertPreTokenizer");
+    if (!code && !spec && tok->by_lines)
+        spec = json_pack("{s:s, s:{s:s}, s:s}", "type", "Split", "pattern", "Regex", "[^\\n]+|\\n+",
+                         "behavior", "Isolated");
     if (!code) code = rt_pretokenizer_new(spec, &tok->pre, err);
     json_decref(spec);
     return code;
@@ -438,7 +447,7 @@ static bool can_cut_at_spaces(const rt_tokenizer *tok) {
 
 static gguf_code prepare_sentencepiece(rt_tokenizer *tok, const gguf_meta *meta, gguf_error *err) {
     const gguf_kv *map = get_ints(meta, KEY("precompiled_charsmap"));
-    tok->space_prefix = get_bool(meta, KEY("add_space_prefix"), true);
+    tok->space_prefix = get_bool(meta, KEY("add_space_prefix"), !tok->by_lines);
     tok->space_after_special = get_bool(meta, OURS("space_after_special"), true);
     tok->remove_extra_spaces = get_bool(meta, KEY("remove_extra_whitespaces"), false);
     rt_bytes_prepare(tok);

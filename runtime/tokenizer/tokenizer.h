@@ -84,6 +84,12 @@ typedef enum rt_tokenize_flags {
  * Errors: GGUF_E_LIMIT (too long, an expression that backtracks too much), GGUF_E_NOMEM. */
 gguf_code rt_tokenize(const rt_tokenizer *tok, const char *text, size_t len, unsigned flags,
                       rt_ids *out, gguf_error *err);
+/* Append the ids of two texts that a model reads together, such as a question and a document: what
+ * the tokenizer puts around a text, around each, except that the second has no bos: in its place
+ * RoBERTa's kind repeats what ends the first (<s> a </s></s> b </s>), BERT's has nothing ([CLS] a
+ * [SEP] b [SEP]). Errors: those of rt_tokenize. */
+gguf_code rt_tokenize_pair(const rt_tokenizer *tok, const char *first, size_t n_first,
+                           const char *second, size_t n_second, rt_ids *out, gguf_error *err);
 
 /* ---- back to text -------------------------------------------------------------------------------
  */

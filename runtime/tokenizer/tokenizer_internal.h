@@ -108,6 +108,7 @@ struct rt_tokenizer {
 
     /* BPE */
     bool byte_level, ignore_merges, byte_fallback, fuse_unknown;
+    bool by_lines;      /* "gemma4": over characters, spaces as U+2581, line by line */
     int32_t bytes[256]; /* the token of each byte, or -1 */
     rt_merges merges;
 

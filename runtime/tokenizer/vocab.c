@@ -189,10 +189,10 @@ bool rt_vocab_looks_special(gguf_str text) {
 
 void rt_vocab_write_tokens(rt_vocab *im, const char *model, const char *pre) {
     snprintf(im->report->model, sizeof im->report->model, "%s", model);
-    snprintf(im->report->pre, sizeof im->report->pre, "%s", pre);
+    snprintf(im->report->pre, sizeof im->report->pre, "%s", pre ? pre : "");
     im->report->n_tokens = im->n;
     gguf_meta_set_str(im->meta, "tokenizer.ggml.model", gguf_str_of(model));
-    gguf_meta_set_str(im->meta, "tokenizer.ggml.pre", gguf_str_of(pre));
+    if (pre) gguf_meta_set_str(im->meta, "tokenizer.ggml.pre", gguf_str_of(pre));
     gguf_meta_set_str_array(im->meta, "tokenizer.ggml.tokens", im->n, im->texts);
     if (im->has_scores)
         gguf_meta_set_array(im->meta, "tokenizer.ggml.scores", GGUF_VALUE_F32, im->n, im->scores);

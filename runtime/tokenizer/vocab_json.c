@@ -2,6 +2,7 @@
 #include "runtime/tokenizer/json_spec.h"
 #include "runtime/tokenizer/vocab_internal.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -332,11 +333,46 @@ static gguf_code write_byte_level(rt_vocab *im, const json_t *model, const merge
     return GGUF_OK;
 }
 
+/* Spaces become U+2581, and a split at spaces then finds none. */
+static bool only_marks_spaces(const json_t *normalizer, const json_t *pre) {
+    const char *type = rt_spec_text(normalizer, "type", "");
+    const json_t *pattern = json_object_get(normalizer, "pattern");
+    bool replaces = strcmp(type, "Replace") == 0 &&
+                    strcmp(rt_spec_text(pattern, "String", ""), " ") == 0 &&
+                    strcmp(rt_spec_text(normalizer, "content", ""), "\u2581") == 0;
+    bool splits = strcmp(rt_spec_text(pre, "type", ""), "Split") == 0 &&
+                  strcmp(rt_spec_text(json_object_get(pre, "pattern"), "String", ""), " ") == 0;
+    return replaces && (splits || !pre || json_is_null(pre));
+}
+
+/* Whether no token goes from one line into the next, and every byte is a token. */
+static bool is_by_lines(const rt_vocab *im) {
+    for (uint32_t id = 0; id < im->n; id++) {
+        gguf_str text = im->texts[id];
+        size_t n_ends = 0;
+        for (size_t i = 0; i < text.len; i++) n_ends += text.ptr[i] == '\n';
+        if (im->types[id] == RT_TOKEN_NORMAL && n_ends && n_ends < text.len) return false;
+    }
+    for (unsigned byte = 0; byte < 256; byte++) {
+        char name[8];
+        snprintf(name, sizeof name, "<0x%02X>", byte);
+        if (rt_vocab_find(im, gguf_str_of(name)) < 0) return false;
+    }
+    return true;
+}
+
 static gguf_code write_char_level(rt_vocab *im, const json_t *model, const merge_list *merges,
                                   size_t n, const json_t *normalizer, const json_t *pre) {
     im->has_scores = true;
     im->add_dummy_prefix = has_space_prefix(normalizer, pre);
     type_bytes_and_unknown(im, model);
+    if (rt_spec_bool(model, "byte_fallback", false) &&
+        !rt_spec_bool(model, "ignore_merges", false) && only_marks_spaces(normalizer, pre) &&
+        is_by_lines(im)) {
+        rt_vocab_write_tokens(im, "gemma4", NULL);
+        gguf_meta_set_str_array(im->meta, "tokenizer.ggml.merges", n, merges->texts);
+        return GGUF_OK;
+    }
     rt_vocab_write_tokens(im, "llama", "default");
     gguf_meta_set_array(im->meta, "tokenizer.ggufkit.merges", GGUF_VALUE_U32, 2 * n, merges->pairs);
     gguf_meta_set_bool(im->meta, "tokenizer.ggufkit.fuse_unknown",

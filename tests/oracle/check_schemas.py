@@ -81,3 +81,8 @@ with tempfile.TemporaryDirectory() as temporary:
     check(folder, "bench-fit", 0, "fit", "b.gguf", tool="gguf-bench")
     check(folder, "bench-fit", 1, "fit", "b.gguf", "--vram", "100M", tool="gguf-bench")
     check(folder, "bench-fit", 0, "fit", str(DATA / "models" / "deepseek_v3"), "--device", "9950X", tool="gguf-bench")
+    subprocess.run([BUILD / "gguf-convert", DATA / "models" / "bert_sentence", "-o", folder / "e.gguf", "-q"], check=True)
+    (folder / "texts.txt").write_text("one\ntwo\n")
+    check(folder, "run-embed", 0, "e.gguf", "--embed", "-f", "texts.txt", tool="gguf-run")
+    check(folder, "run-logits", 0, "e.gguf", "--embed", "-f", "texts.txt", "-o", "v.safetensors", tool="gguf-run")
+    check(folder, "bench-serve", 0, "serve", "a.gguf", "--users", "1,2", "--requests", "3", "--tokens", "4", "--prompt-tokens", "4", tool="gguf-bench")

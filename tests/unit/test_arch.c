@@ -119,6 +119,13 @@ static const struct {
     {"architecture: t\nlike: base\nlayer_kinds: {from: a, words: {d: dense}}\n"
      "tensors: [{hf: a, gguf: b, kinds: dense}]\n",
      "line 4, column 11: the tensor 'b' has 'kinds', but is in no {layer}"},
+    {"architecture: t\nlike: base\nkeys: [{key: one, type: f32, except: [{default: 4}]}]\n",
+     "line 3, column 8: the key 'one' has 'except', but is no plain u32"},
+    {"architecture: t\nlike: base\nkeys: [{key: one, type: u32, except: [{kinds: dense}]}]\n",
+     "line 3, column 40: 'layer_kinds' has no kind 'dense'"},
+    {"architecture: t\nlike: base\ntensors: [{hf: a, gguf: b, fill: 1}]\n",
+     "line 3, column 11: the tensor 'b' needs either 'hf' or 'fill'"},
+    {"architecture: t\nlike: base\ntensors: [{gguf: b}]\n", "needs either 'hf' or 'fill'"},
     {"architecture: t\nlike: base\nkeys: [{key: one, type: u32, size: 4}]\n",
      "line 3, column 8: the key 'one' has a 'size', but is no counts"},
     {"architecture: t\ncompute: {norm: rms, rope: none}\n", "compute.activation is ''"},
@@ -584,13 +591,16 @@ END_TEST
     "  - {hf: \"{layer}.w\", gguf: \"blk.{layer}.w.weight\", shape: [width, 2], kinds: wide}\n" \
     "  - {hf: \"{layer}.m\", gguf: \"blk.{layer}.m.weight\", shape: [3], kinds: mixer}\n" COMPUTE
 static const char every[] = OTHER_KINDS("every: [period, offset, mixer, wide]");
+static const char twice[] =
+    OTHER_KINDS("every: [3, 1, mixer, wide], also_every: [2, 0, even, odd]");
 static const char listed[] = OTHER_KINDS("listed: [some.wide, wide, mixer]");
 
 START_TEST(kinds_by_period_and_by_list) {
     static const char *const configs[][2] = {
         {every, "\"num_hidden_layers\":3,\"period\":2,\"offset\":1"},
+        {twice, "\"num_hidden_layers\":3"},
         {listed, "\"num_hidden_layers\":3,\"some\":{\"wide\":[1,3]}"}};
-    for (size_t i = 0; i < 2; i++) {
+    for (size_t i = 0; i < 3; i++) {
         gguf_error err;
         rt_import *import;
         unit_ok(open_with(configs[i][0], configs[i][1], &import, &err), err);
@@ -643,7 +653,7 @@ static const struct {
     {"\"num_hidden_layers\":3,\"pattern\":\"*MX\"", GGUF_E_UNSUPPORTED,
      "'pattern': layer 2 is 'X', which is not a known kind of layer"},
     {"\"num_hidden_layers\":3,\"kinds\":[\"wide\",5,\"wide\"]", GGUF_E_UNSUPPORTED,
-     "'kinds': layer 1 is ''"},
+     "'kinds': layer 1 is '5'"},
     {"\"num_hidden_layers\":3,\"kinds\":true", GGUF_E_TYPE, "not a list with a kind per layer"},
 };
 
@@ -652,6 +662,86 @@ START_TEST(bad_kinds_are_refused) {
     rt_import *import;
     unit_fails(open_kinds(bad_kinds[_i].config, &import, &err), bad_kinds[_i].code,
                bad_kinds[_i].message, err);
+}
+END_TEST
+
+/* ---- layers that differ ------------------------------------------------------------------ */
+
+static const char differing[] =
+    "architecture: test\n"
+    "huggingface: [{class: T, model_type: t}]\n"
+    "layer_kinds: {from: kinds, words: {0: wide, 1: mixer}}\n"
+    "keys:\n"
+    "  - {key: block_count, type: u32, default: 3}\n"
+    "  - key: heads\n"
+    "    type: u32\n"
+    "    from: heads\n"
+    "    except:\n"
+    "      - {kinds: wide, from: 'by_layer.{wide}.heads'}\n"
+    "      - {layers: [block_count - 1, block_count], when: twice, default: heads * 2}\n"
+    "  - {key: rest, type: first, from: rest, default: 9}\n"
+    "  - {key: limits, type: numbers, from: limits, optional: true}\n"
+    "tensors:\n"
+    "  - {hf: a, gguf: a.weight, shape: [2]}\n"
+    "  - {fill: factor, gguf: 'blk.{layer}.f.weight', shape: [3], kinds: mixer}\n" COMPUTE;
+
+static const struct {
+    const char *config;
+    uint64_t heads[3], rest;
+} good_layers[] = {
+    {"\"kinds\":[0,1,0],\"heads\":2,\"factor\":5", {2, 2, 2}, 9},
+    {"\"kinds\":[1,1,0],\"heads\":2,\"factor\":5,\"by_layer\":{\"2\":{\"heads\":7}},"
+     "\"rest\":\"3,4\"",
+     {2, 2, 7},
+     3},
+    {"\"kinds\":[0,1,0],\"heads\":2,\"factor\":5,\"by_layer\":[{\"heads\":7}],\"twice\":true,"
+     "\"rest\":[4,5],\"limits\":[0.5,null,7]",
+     {7, 2, 4},
+     4},
+    {"\"kinds\":[0,1,0],\"heads\":[3,4,5],\"factor\":5,\"rest\":6", {3, 4, 5}, 6},
+};
+
+static uint64_t number_of(const gguf_meta *meta, const char *key, uint64_t i) {
+    uint64_t value = 0;
+    const gguf_kv *kv = gguf_meta_find(meta, key);
+    ck_assert(!kv || rt_kv_number(kv, i, &value));
+    return value;
+}
+
+START_TEST(layers_differ) {
+    gguf_error err;
+    rt_import *import;
+    unit_ok(open_with(differing, good_layers[_i].config, &import, &err), err);
+    const quant_plan *plan = rt_import_plan(import);
+    for (uint64_t i = 0; i < 3; i++)
+        ck_assert_uint_eq(number_of(plan->meta, "test.heads", i), good_layers[_i].heads[i]);
+    ck_assert_uint_eq(number_of(plan->meta, "test.rest", 0), good_layers[_i].rest);
+    const gguf_kv *limits = gguf_meta_find(plan->meta, "test.limits");
+    ck_assert(!limits || (limits->elem_type == GGUF_VALUE_F32 && limits->count == 3));
+    const quant_plan_tensor *filled = &plan->tensors[plan->n_tensors - 1];
+    ck_assert_str_eq(filled->out.name.ptr, "blk.1.f.weight");
+    ck_assert_uint_eq(filled->out.dims[0], 3);
+    ck_assert_float_eq(((const float *)filled->source.memory)[2], 5);
+    rt_import_close(import);
+}
+END_TEST
+
+static const struct {
+    const char *config, *message;
+} bad_layers[] = {
+    {"\"kinds\":[0,1,0],\"heads\":2", "there is no number 'factor'"},
+    {"\"kinds\":[0,1,0],\"heads\":2,\"factor\":5,\"rest\":\"x\"", "'rest' does not begin with a"},
+    {"\"kinds\":[0,1,0],\"heads\":2,\"factor\":5,\"limits\":[true]", "'limits' is not a list of n"},
+    {"\"kinds\":[0,1,0],\"heads\":2,\"factor\":5,\"by_layer\":{\"0\":{\"heads\":-1}}",
+     "'by_layer.{wide}.heads' is not a count"},
+};
+
+START_TEST(bad_layers_are_refused) {
+    gguf_error err;
+    rt_import *import;
+    gguf_code code = open_with(differing, bad_layers[_i].config, &import, &err);
+    unit_fails(code, code, bad_layers[_i].message, err);
+    ck_assert_int_ne(code, GGUF_OK);
 }
 END_TEST
 
@@ -690,13 +780,6 @@ static const struct {
      6,
      false},
 };
-
-static uint64_t number_of(const gguf_meta *meta, const char *key, uint64_t i) {
-    uint64_t value = 0;
-    const gguf_kv *kv = gguf_meta_find(meta, key);
-    ck_assert(!kv || rt_kv_number(kv, i, &value));
-    return value;
-}
 
 START_TEST(lists_become_keys) {
     gguf_error err;
@@ -776,6 +859,9 @@ int main(void) {
                         (int)(sizeof bad_kinds / sizeof bad_kinds[0]));
     tcase_add_loop_test(tc, lists_become_keys, 0, (int)(sizeof good_lists / sizeof good_lists[0]));
     tcase_add_test(tc, labels_come_in_order);
+    tcase_add_loop_test(tc, layers_differ, 0, (int)(sizeof good_layers / sizeof good_layers[0]));
+    tcase_add_loop_test(tc, bad_layers_are_refused, 0,
+                        (int)(sizeof bad_layers / sizeof bad_layers[0]));
     tcase_add_loop_test(tc, bad_lists_are_refused, 0,
                         (int)(sizeof bad_lists / sizeof bad_lists[0]));
     suite_add_tcase(suite, tc);

@@ -86,6 +86,10 @@ static double activation_of(rt_activation kind, double x) {
         return x > 0 ? x * x : 0;
     case RT_ACT_SIGMOID:
         return 1 / (1 + exp(-x));
+    case RT_ACT_SOFTPLUS:
+        return x > 40 ? x : log1p(exp(x));
+    case RT_ACT_IDENTITY:
+        return x;
     default:
         return fmin(x, 7) / (1 + exp(-1.702 * fmin(x, 7)));
     }
@@ -98,11 +102,11 @@ START_TEST(activations) {
     double expected[MAX_N];
     static const float scales[] = {1e-6f, 1, 4, 30, 1e4f};
     for (size_t round = 0; round < 300; round++) {
-        rt_activation kind = (rt_activation)(round % 5);
+        rt_activation kind = (rt_activation)(round % (RT_ACT_SWIGLU_CLAMPED + 1));
         size_t n = 1 + round % MAX_N;
         bool gated = round % 2 == 0;
         fill(up, n, 10);
-        fill(x, n, scales[round / 5 % 5]);
+        fill(x, n, scales[round / 8 % 5]);
         for (size_t i = 0; i < n; i++) {
             double u = (double)up[i];
             if (kind == RT_ACT_SWIGLU_CLAMPED) u = fmax(fmin(u, 7), -7) + 1;
@@ -116,6 +120,25 @@ START_TEST(activations) {
             check_close(out[v], expected, n, 4e-6);
         }
         ck_assert_mem_eq(out[0], out[1], n * sizeof(float));
+    }
+}
+END_TEST
+
+START_TEST(clamped_and_scaled) {
+    const rt_cpu_kernels *variants[] = {&rt_cpu_kernels_generic, rt_cpu_kernels_get()};
+    float x[MAX_N + 1], out[2][MAX_N + 1];
+    for (size_t n = 1; n <= MAX_N; n++) {
+        fill(x, n, 10);
+        float low = n % 3 ? -4 : -INFINITY, high = n % 2 ? 3 : INFINITY;
+        for (int v = 0; v < 2; v++) {
+            memcpy(out[v], x, n * sizeof *x);
+            out[v][n] = 77;
+            variants[v]->clamp(out[v], low, high, n);
+            variants[v]->scale(out[v], 1.5f, n);
+            ck_assert(out[v][n] == 77);
+            for (size_t i = 0; i < n; i++)
+                ck_assert(out[v][i] == fminf(fmaxf(x[i], low), high) * 1.5f);
+        }
     }
 }
 END_TEST
@@ -166,6 +189,31 @@ START_TEST(all_finite_halves) {
         variants[v]->load_f16(halves, n - 3, got);
         ck_assert_mem_eq(got, expected, (n - 3) * sizeof *got);
         ck_assert(got[n - 3] == 0);
+    }
+}
+END_TEST
+
+/* Weights of logits, some of them not finite. */
+START_TEST(logits) {
+    const rt_cpu_kernels *variants[] = {&rt_cpu_kernels_generic, rt_cpu_kernels_get()};
+    float x[MAX_N], out[2][MAX_N + 1];
+    double expected[MAX_N];
+    for (size_t n = 1; n <= MAX_N; n++) {
+        float max = -INFINITY, scale = 0.5f + (float)(n % 3);
+        fill(x, n, 20);
+        x[n / 2] = n % 3 == 0 ? NAN : n % 3 == 1 ? INFINITY : -INFINITY;
+        for (size_t i = 0; i < n; i++) max = isfinite(x[i]) && x[i] > max ? x[i] : max;
+        for (int v = 0; v < 2; v++) ck_assert(variants[v]->max_finite(x, n) == max);
+        if (max == -INFINITY) continue;
+        for (size_t i = 0; i < n; i++)
+            expected[i] = isfinite(x[i]) ? exp(((double)x[i] - (double)max) * (double)scale) : 0;
+        for (int v = 0; v < 2; v++) {
+            out[v][n] = 77;
+            variants[v]->weights_of(x, max, scale, n, out[v]);
+            ck_assert(out[v][n] == 77);
+            check_close(out[v], expected, n, 4e-6);
+        }
+        ck_assert_mem_eq(out[0], out[1], n * sizeof(float));
     }
 }
 END_TEST
@@ -283,7 +331,9 @@ int main(void) {
     tcase_add_test(tc, norm_and_sums);
     tcase_add_test(tc, silu);
     tcase_add_test(tc, activations);
+    tcase_add_test(tc, clamped_and_scaled);
     tcase_add_test(tc, layer_norm_and_soft_cap);
+    tcase_add_test(tc, logits);
     tcase_add_test(tc, all_finite_halves);
     tcase_add_test(tc, attention);
     suite_add_tcase(suite, tc);

@@ -13,8 +13,9 @@ static const char *const families[] = {
     "models/qwen3_moe",  "models/gpt_oss",        "models/bert",
     "models/mamba2",     "models/nemotron_h",     "models/qwen3_next",
     "models/qwen3_5",    "models/granite_hybrid", "models/nemotron_h_latent",
-    "models/ministral3", "models/hunyuan_dense",  "models/lfm2",
-    "models/jamba",      "models/falcon_h1",
+    "models/ministral3", "models/hunyuan_dense",  "models/gemma4",
+    "models/gemma4_moe", "models/step3p5",        "models/llama4",
+    "models/lfm2",       "models/jamba",          "models/falcon_h1",
 };
 
 static rt_session_opts split_opts(const rt_model *model, uint32_t n_device_layers) {

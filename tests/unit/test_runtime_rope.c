@@ -7,6 +7,7 @@ enum { N_ROT = 64, N_PAIRS = N_ROT / 2 };
 static rt_model model_with(rt_rope_scaling scaling, float factor) {
     gguf_error err = {0};
     rt_model model = {.hparams = {.n_rot = N_ROT,
+                                  .n_rot_window = N_ROT,
                                   .rope_base = 10000,
                                   .rope_base_window = 10000,
                                   .rope_scaling = scaling,
@@ -59,8 +60,11 @@ START_TEST(factors_divide) {
     rt_model model = {0};
     float factors[N_PAIRS];
     for (int pair = 0; pair < N_PAIRS; pair++) factors[pair] = 1 + (float)pair;
-    model.hparams = (rt_hparams){
-        .n_rot = N_ROT, .rope_base = 10000, .rope_base_window = 10000, .rope_factor = 1};
+    model.hparams = (rt_hparams){.n_rot = N_ROT,
+                                 .n_rot_window = N_ROT,
+                                 .rope_base = 10000,
+                                 .rope_base_window = 10000,
+                                 .rope_factor = 1};
     model.rope_factors = factors;
     gguf_error err = {0};
     unit_ok(rt_model_rope(&model, &err), err);
@@ -129,6 +133,7 @@ START_TEST(long_and_short_factors) {
         shorter[pair] = 2;
     }
     model.hparams = (rt_hparams){.n_rot = N_ROT,
+                                 .n_rot_window = N_ROT,
                                  .rope_base = 10000,
                                  .rope_base_window = 10000,
                                  .rope_factor = 1,

@@ -506,6 +506,105 @@ START_TEST(test_wild_charsmap) {
 }
 END_TEST
 
+/* ---- Gemma 4's: BPE over characters with spaces as U+2581 ---------------------------------- */
+
+/* Bytes are tokens 0 to 255. */
+static json_t *spaced_bpe(void) {
+    static const char *const texts[] = {"\u2581", "a",  "b",       "\n",
+                                        "\n\n",   "ab", "\u2581a", "\u2581ab"};
+    json_t *vocab = json_object();
+    char name[8];
+    for (int byte = 0; byte < 256; byte++) {
+        snprintf(name, sizeof name, "<0x%02X>", (unsigned)byte);
+        json_object_set_new(vocab, name, json_integer(byte));
+    }
+    for (int i = 0; i < 8; i++) json_object_set_new(vocab, texts[i], json_integer(256 + i));
+    json_t *merges = json_pack("[[s,s],[s,s],[s,s]]", "a", "b", "\n", "\n", "\u2581", "a");
+    json_t *model = json_pack("{s:s,s:b,s:b,s:o,s:o}", "type", "BPE", "byte_fallback", 1,
+                              "fuse_unk", 1, "vocab", vocab, "merges", merges);
+    json_t *normalizer = json_pack("{s:s,s:{s:s},s:s}", "type", "Replace", "pattern", "String", " ",
+                                   "content", "\u2581");
+    json_t *pre = json_pack("{s:s,s:{s:s},s:s,s:b}", "type", "Split", "pattern", "String", " ",
+                            "behavior", "MergedWithPrevious", "invert", 0);
+    return json_pack("{s:o,s:o,s:o}", "model", model, "normalizer", normalizer, "pre_tokenizer",
+                     pre);
+}
+
+static void check_spaced(void) {
+    static const int32_t expected[] = {261, 256, 261, 260, 262, 0xC3, 0xA9, 258};
+    const char *text = "ab ab\n\n a\xC3\xA9"
+                       "b";
+    rt_tokenizer *tok;
+    rt_ids ids = {0};
+    char *back;
+    size_t len;
+    unit_ok(rt_tokenizer_new(meta, &tok, &err), err);
+    unit_ok(rt_tokenize(tok, text, strlen(text), 0, &ids, &err), err);
+    ck_assert_uint_eq(ids.n, sizeof expected / sizeof *expected);
+    ck_assert_mem_eq(ids.data, expected, sizeof expected);
+    unit_ok(rt_detokenize(tok, ids.data, ids.n, false, &back, &len, &err), err);
+    ck_assert_uint_eq(len, strlen(text));
+    ck_assert_mem_eq(back, text, len);
+    free(back);
+    rt_ids_clear(&ids);
+    rt_tokenizer_free(tok);
+}
+
+static bool model_is(const char *name) {
+    gguf_str model;
+    return gguf_kv_str(gguf_meta_find(meta, "tokenizer.ggml.model"), &model) &&
+           gguf_str_eq(model, name);
+}
+
+/* The same ids under the name that other programs know and, where a token goes from one line into
+ * the next, under keys of our own. */
+START_TEST(test_spaced_bpe) {
+    json_t *root = spaced_bpe();
+    put_json("tokenizer.json", root);
+    unit_ok(import(), err);
+    ck_assert(model_is("gemma4"));
+    ck_assert_ptr_nonnull(gguf_meta_find(meta, "tokenizer.ggml.merges"));
+    ck_assert_ptr_null(gguf_meta_find(meta, "tokenizer.ggufkit.merges"));
+    check_spaced();
+    json_object_set_new(json_object_get(json_object_get(root, "model"), "vocab"), "\nb",
+                        json_integer(264));
+    put_json("tokenizer.json", root);
+    unit_ok(import(), err);
+    ck_assert(model_is("llama"));
+    check_spaced();
+    json_decref(root);
+}
+END_TEST
+
+/* Of pieces that are there twice the last one counts. */
+START_TEST(test_spaced_bpe_with_doubles) {
+    json_t *root = spaced_bpe();
+    gguf_str texts[265];
+    char bytes[256][8];
+    static const char *const more[] = {"\u2581", "a",       "b",        "\n", "\n\n",
+                                       "ab",     "\u2581a", "\u2581ab", "b"};
+    const int32_t expected[] = {261, 264};
+    rt_tokenizer *tok;
+    rt_ids ids = {0};
+    put_json("tokenizer.json", root);
+    unit_ok(import(), err);
+    for (int i = 0; i < 265; i++) {
+        if (i < 256) snprintf(bytes[i], sizeof bytes[i], "<0x%02X>", (unsigned)i);
+        texts[i] = gguf_str_of(i < 256 ? bytes[i] : more[i - 256]);
+    }
+    gguf_meta_set_str_array(meta, "tokenizer.ggml.tokens", 265, texts);
+    gguf_meta_unset(meta, "tokenizer.ggml.scores");
+    gguf_meta_unset(meta, "tokenizer.ggml.token_type");
+    unit_ok(rt_tokenizer_new(meta, &tok, &err), err);
+    unit_ok(rt_tokenize(tok, "abb", 3, 0, &ids, &err), err);
+    ck_assert_uint_eq(ids.n, 2);
+    ck_assert_mem_eq(ids.data, expected, sizeof expected);
+    rt_ids_clear(&ids);
+    rt_tokenizer_free(tok);
+    json_decref(root);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("tokenizer import");
     TCase *tc = tcase_create("all");
@@ -527,6 +626,8 @@ int main(void) {
     tcase_add_test(tc, test_broken_metadata);
     tcase_add_test(tc, test_broken_sentencepiece_metadata);
     tcase_add_test(tc, test_wild_charsmap);
+    tcase_add_test(tc, test_spaced_bpe);
+    tcase_add_test(tc, test_spaced_bpe_with_doubles);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }

@@ -66,6 +66,12 @@ UNIT_SHADOW_OP(scale_softcap,
                (rt_backend * backend, rt_off x, float factor, float cap, float limit, size_t n,
                 size_t n_cols),
                (cpu, x, factor, cap, limit, n, n_cols))
+UNIT_SHADOW_OP(clamp,
+               (rt_backend * backend, rt_off x, float low, float high, size_t n, size_t n_cols),
+               (cpu, x, low, high, n, n_cols))
+UNIT_SHADOW_OP(scale_rows,
+               (rt_backend * backend, rt_off x, rt_off factors, size_t n, size_t n_cols),
+               (cpu, x, factors, n, n_cols))
 UNIT_SHADOW_OP(set_input, (rt_backend * backend, rt_off x, size_t n, size_t n_cols),
                (cpu, x, n, n_cols))
 UNIT_SHADOW_OP(matmul, (rt_backend * backend, const rt_weight *weight, rt_off out),
@@ -176,6 +182,8 @@ static gguf_code unit_shadow_open(const rt_backend_setup *setup, rt_backend **ou
         .add = unit_shadow_add,
         .combine = unit_shadow_combine,
         .scale_softcap = unit_shadow_scale_softcap,
+        .clamp = unit_shadow_clamp,
+        .scale_rows = unit_shadow_scale_rows,
         .set_input = unit_shadow_set_input,
         .matmul = unit_shadow_matmul,
         .matmul_heads = unit_shadow_matmul_heads,

@@ -1,6 +1,7 @@
 /* gguf-bench: how fast a model runs, what memory it takes, how good it is. */
 #include "libgguf/near.h"
 #include "tools/bench/bench.h"
+#include "tools/bench/run_serve.h"
 #include "tools/common/precision.h"
 
 #include <stdio.h>
@@ -171,7 +172,7 @@ static const struct {
      "max-rss plot report"},
 };
 
-static const char *const verb_names[] = {"compare", "fit", "quality", NULL};
+static const char *const verb_names[] = {"compare", "fit", "quality", "serve", NULL};
 
 /* A first word that is neither a file nor a verb, but nearly one. */
 static gguf_code check_word(const char *word, gguf_error *err) {
@@ -185,9 +186,9 @@ static gguf_code check_word(const char *word, gguf_error *err) {
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     const char *word = t->n_args > 0 ? t->args[0] : "";
     size_t i = 0, last = sizeof verbs / sizeof verbs[0] - 1;
-    if (strcmp(word, "fit") == 0)
+    if (strcmp(word, "fit") == 0 || strcmp(word, "serve") == 0)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "fit comes first: gguf-bench fit MODEL [options]");
+                         "%s comes first: gguf-bench %s MODEL [options]", word, word);
     while (i < last && strcmp(word, verbs[i].name) != 0) i++;
     gguf_code code = i == last ? check_word(word, err) : GGUF_OK;
     if (!code) code = tool_takes_only(t, verbs[i].name, verbs[i].takes, err);
@@ -196,6 +197,8 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
 
 int main(int argc, char **argv) {
     if (argc > 1 && strcmp(argv[1], "fit") == 0) return bench_fit_main(argc - 1, argv + 1);
+    if (argc > 1 && strcmp(argv[1], "serve") == 0) return bench_serve_main(argc - 1, argv + 1);
+    const tool_spec *const subs[] = {bench_fit_spec(), bench_serve_spec(), NULL};
     bench_opts o = {.repetitions = 5,
                     .n_batch = 512,
                     .kv_type = GGUF_TYPE_F16,
@@ -205,15 +208,16 @@ int main(int argc, char **argv) {
     const tool_spec spec = {
         .name = "gguf-bench",
         .usage =
-            "MODEL... [options]\ncompare A.json B.json [options]\nfit MODEL [options] (see fit --help)\nquality MODEL -f TEXT [--base REF] [--choices F.jsonl] [options]",
-        .summary = "Measure speed and memory of models, or how well one predicts a text.",
+            "MODEL... [options]\ncompare A.json B.json [options]\nfit MODEL [options] (see fit --help)\nquality MODEL -f TEXT [--base REF] [--choices F.jsonl] [options]\nserve URL|MODEL [options] (see serve --help)",
+        .summary =
+            "Measure speed and memory of models, how well one predicts a text, or a server under load.",
         .options = options,
         .set = set_option,
         .run = run,
         .ctx = &o,
         .reads = "file base choices",
         .verbs = verb_names,
-        .sub = bench_fit_spec()};
+        .subs = subs};
     int status = tool_main(&spec, argc, argv);
     free(o.prompts);
     free(o.gens);

@@ -44,7 +44,7 @@ static void print_bash_options(const tool_spec *spec, const tool_option *common,
 
 /* Names of files are lines, so that blanks in them do not make two of one. */
 static void print_bash(const tool_spec *spec, const tool_option *common) {
-    const tool_spec *sub = spec->sub;
+    bool alone = !spec->subs || !spec->subs[0];
     char function[64];
     snprintf(function, sizeof function, "_%s", spec->name);
     for (char *p = function; *p; p++)
@@ -52,13 +52,14 @@ static void print_bash(const tool_spec *spec, const tool_option *common) {
     printf("# bash completion of %s\n%s() {\n    local cur=${COMP_WORDS[COMP_CWORD]}\n", spec->name,
            function);
     printf("    if [[ $cur == -* ]]; then\n");
-    if (sub) {
-        printf("        if [[ ${COMP_WORDS[1]} == %s ]]; then\n", sub->verb);
-        print_bash_options(sub, common, "            ");
-        printf("        else\n");
+    for (size_t i = 0; !alone && spec->subs[i]; i++) {
+        printf("        %s [[ ${COMP_WORDS[1]} == %s ]]; then\n", i ? "elif" : "if",
+               spec->subs[i]->verb);
+        print_bash_options(spec->subs[i], common, "            ");
     }
-    print_bash_options(spec, common, sub ? "            " : "        ");
-    if (sub) printf("        fi\n");
+    if (!alone) printf("        else\n");
+    print_bash_options(spec, common, alone ? "        " : "            ");
+    if (!alone) printf("        fi\n");
     printf("    elif ((COMP_CWORD == 1)); then\n        mapfile -t COMPREPLY < <(compgen -W \"");
     print_verbs(spec);
     printf("\" -- \"$cur\"; compgen -f -- \"$cur\")\n");
@@ -91,12 +92,11 @@ static void print_zsh_arguments(const tool_spec *spec, const tool_option *common
 }
 
 static void print_zsh(const tool_spec *spec, const tool_option *common) {
-    const tool_spec *sub = spec->sub;
     printf("#compdef %s\n", spec->name);
-    if (sub) {
-        printf("if [[ ${words[2]} == %s ]]; then\n", sub->verb);
-        print_zsh_arguments(sub, common);
-        printf("    '1:verb:(%s)' '*:file:_files'\nreturn\nfi\n", sub->verb);
+    for (size_t i = 0; spec->subs && spec->subs[i]; i++) {
+        printf("if [[ ${words[2]} == %s ]]; then\n", spec->subs[i]->verb);
+        print_zsh_arguments(spec->subs[i], common);
+        printf("    '1:verb:(%s)' '*:file:_files'\nreturn\nfi\n", spec->subs[i]->verb);
     }
     print_zsh_arguments(spec, common);
     if (spec->verbs) {
@@ -111,10 +111,10 @@ static void print_zsh(const tool_spec *spec, const tool_option *common) {
 
 static void print_fish_option(const tool_spec *spec, const tool_option *o) {
     printf("complete -c %s", spec->name);
-    if (spec->verb)
-        printf(" -n '__fish_seen_subcommand_from %s'", spec->verb);
-    else if (spec->sub)
-        printf(" -n 'not __fish_seen_subcommand_from %s'", spec->sub->verb);
+    if (spec->verb) printf(" -n '__fish_seen_subcommand_from %s'", spec->verb);
+    if (spec->subs) printf(" -n 'not __fish_seen_subcommand_from");
+    for (size_t i = 0; spec->subs && spec->subs[i]; i++) printf(" %s", spec->subs[i]->verb);
+    if (spec->subs) printf("'");
     if (o->id < TOOL_LONG_ONLY) printf(" -s %c", o->id);
     printf(" -l %s%s -d '", o->name, o->arg ? " -r" : "");
     print_quoted(o->help, "");
@@ -123,7 +123,8 @@ static void print_fish_option(const tool_spec *spec, const tool_option *o) {
 
 static void print_fish(const tool_spec *spec, const tool_option *common) {
     each_option(spec, common, print_fish_option);
-    if (spec->sub) each_option(spec->sub, common, print_fish_option);
+    for (size_t i = 0; spec->subs && spec->subs[i]; i++)
+        each_option(spec->subs[i], common, print_fish_option);
     if (!spec->verbs) return;
     printf("complete -c %s -n __fish_use_subcommand -a '", spec->name);
     print_verbs(spec);

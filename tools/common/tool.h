@@ -37,12 +37,12 @@ typedef struct tool_spec {
     const tool_option *options; /* ends with {0} */
     tool_set_fn set;
     tool_run_fn run;
-    void *ctx;                   /* of set and run */
-    const char *reads;           /* long names of the options that name an input, spaces between */
-    int output_arg;              /* which plain argument, from 1, is an output; 0 = none */
-    const char *const *verbs;    /* first words, for completion; ends with NULL; may be NULL */
-    const char *verb;            /* of a command within a command ("fit"); otherwise NULL */
-    const struct tool_spec *sub; /* such a command, for completion; or NULL */
+    void *ctx;                /* of set and run */
+    const char *reads;        /* long names of the options that name an input, spaces between */
+    int output_arg;           /* which plain argument, from 1, is an output; 0 = none */
+    const char *const *verbs; /* first words, for completion; ends with NULL; may be NULL */
+    const char *verb;         /* of a command within a command ("fit"); otherwise NULL */
+    const struct tool_spec *const *subs; /* such commands; ends with NULL; may be NULL */
 } tool_spec;
 
 /* What the common options say, and the plain arguments. */

@@ -1,6 +1,8 @@
 /* Opening, saving, loading conversations. */
 #include "tools/run/conversation_files.h"
 
+#include "tools/common/chat_template.h"
+
 #include "libgguf/inputs.h"
 #include "libgguf/json.h"
 #include "libgguf/map.h"
@@ -47,7 +49,7 @@ static gguf_code open_template(const run_opts *o, const gguf_meta *meta, rt_temp
     gguf_str own;
     if (!o->template_file && !gguf_kv_str(gguf_meta_find(meta, "tokenizer.chat_template"), &own))
         return GGUF_OK;
-    return prompt_template(o->template_file, meta, NULL, out, err);
+    return chat_template_read(o->template_file, meta, NULL, out, err);
 }
 
 static gguf_code open_variables(const run_opts *o, json_t **out, gguf_error *err) {

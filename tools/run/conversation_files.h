@@ -3,7 +3,7 @@
 #define TOOLS_RUN_CONVERSATION_FILES_H
 
 #include "runtime/chat/conversation.h"
-#include "tools/run/prompt.h"
+#include "tools/run/run.h"
 
 /* A note that there is no template. */
 void conversation_note_plain(tool *t);

@@ -1,4 +1,4 @@
-/* gguf-run: chat, complete a text, show token ids, write logits. */
+/* gguf-run: chat, complete a text, show token ids, write logits, embed and rank texts. */
 #include "tools/common/model_open.h"
 #include "tools/common/output_files.h"
 #include "tools/common/precision.h"
@@ -22,6 +22,8 @@ enum {
     OPT_NO_PARSE_SPECIAL,
     OPT_TOKENS,
     OPT_LOGITS,
+    OPT_EMBED,
+    OPT_RANK,
     OPT_EXACT,
     OPT_PRECISION,
     OPT_NO_REPACK,
@@ -61,6 +63,9 @@ static const tool_option options[] = {
     {OPT_TOKENS, "tokens", "ID,ID,...", "run the model on these tokens"},
     {OPT_LOGITS, "logits", "F.safetensors",
      "write their logits, or an embedding model's hidden states"},
+    {OPT_EMBED, "embed", NULL, "print the vector of a text, or of each line of a file"},
+    {'o', "output", "F.safetensors", "write the vectors of --embed there"},
+    {OPT_RANK, "rank", "QUERY", "print the lines of a file in the order in which they answer it"},
     {OPT_RENDER, "render", "F.json", "print the prompt that the chat template makes of it"},
     {OPT_PRECISION, "precision", "FORM", PRECISION_HELP},
     {OPT_NO_REPACK, "no-repack", NULL, NO_REPACK_HELP},
@@ -113,6 +118,9 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         {OPT_NO_PARSE_SPECIAL, &o->no_parse_special, NULL},
         {OPT_TOKENS, NULL, &o->tokens},
         {OPT_LOGITS, NULL, &o->logits},
+        {OPT_EMBED, &o->embed, NULL},
+        {OPT_RANK, NULL, &o->rank},
+        {'o', NULL, &o->output},
         {OPT_RENDER, NULL, &o->render},
         {OPT_EXACT, &o->exact, NULL},
         {OPT_NO_REPACK, &o->no_repack, NULL},
@@ -132,7 +140,8 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
 
 /* A chat, that is: messages come from standard input. */
 static bool is_chat(const run_opts *o) {
-    return !o->prompt && !o->file && !o->tokens && !o->render && !o->tokenize;
+    return !o->prompt && !o->file && !o->tokens && !o->render && !o->tokenize && !o->embed &&
+           !o->rank;
 }
 
 #define SESSION  " ctx kv-type precision exact"
@@ -150,6 +159,8 @@ static gguf_code check_options(const tool *t, const run_opts *o, gguf_error *err
         return tool_takes_only(t, "--tokenize", "tokenize prompt file no-special no-parse-special",
                                err);
     if (o->tokens || o->logits) return tool_takes_only(t, "--tokens", "tokens logits" SESSION, err);
+    if (o->embed) return tool_takes_only(t, "--embed", "embed prompt file output" SESSION, err);
+    if (o->rank) return tool_takes_only(t, "--rank", "rank prompt file" SESSION, err);
     bool talks = is_chat(o) || o->chat;
     gguf_code code =
         talks ? tool_refuse(t, "no-special no-parse-special",
@@ -185,6 +196,8 @@ static gguf_code check_usage(const tool *t, const run_opts *o, gguf_error *err) 
         what = "expected one of -p TEXT and -f FILE (see --help)";
     else if (o->tokenize && !o->prompt && !o->file)
         what = "--tokenize needs -p TEXT or -f FILE";
+    else if ((o->embed || o->rank) && !o->prompt && !o->file)
+        what = o->embed ? "--embed needs -p TEXT or -f FILE" : "--rank needs -f FILE or -p TEXT";
     else if (is_chat(o) && t->json)
         what = "--json needs -p TEXT or -f FILE: a chat has no single result";
     else if (o->system && o->system_file)
@@ -213,7 +226,8 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     if (o->tokenize) return run_file(t, o, err);
     rt_model *model;
     rt_spread_memory(t->n_threads);
-    if (o->logits) code = tool_check_output(t, o->logits, TOOL_OUTPUT_STREAM, err);
+    const char *output = o->logits ? o->logits : o->output;
+    if (output) code = tool_check_output(t, output, TOOL_OUTPUT_STREAM, err);
     if (!code) code = model_open(t, t->args[0], &model, err);
     if (code) return code;
     if (atomic_load(&tool_cancelled))
@@ -222,6 +236,10 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
         code = kv_type_check(t, rt_model_hparams(model), err);
     if (!code && o->tokens)
         code = run_logits(t, o, model, err);
+    else if (!code && o->embed)
+        code = run_embed(t, o, model, err);
+    else if (!code && o->rank)
+        code = run_rank(t, o, model, err);
     else if (!code)
         code = is_chat(o) ? run_chat(t, o, model, err) : run_complete(t, o, model, err);
     rt_model_close(model);
@@ -235,9 +253,11 @@ int main(int argc, char **argv) {
         .usage = "MODEL [--system TEXT] [options]\nMODEL -p TEXT [-n N] [--chat] [options]\n"
                  "MODEL --tokenize -f FILE [--json]\n"
                  "MODEL --tokens ID,ID,... --logits F.safetensors\n"
+                 "MODEL --embed -f TEXTS [-o F.safetensors] [--json]\n"
+                 "MODEL --rank QUERY -f TEXTS [--json]\n"
                  "MODEL --render F.json\n--template F.jinja --render F.json",
         .summary =
-            "Run a GGUF model on the processor: chat, complete a text, show token ids, write logits.",
+            "Run a GGUF model on the processor: chat, complete a text, show token ids, write logits, make vectors of texts, rank them.",
         .options = options,
         .set = set_option,
         .run = run,

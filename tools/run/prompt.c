@@ -1,10 +1,9 @@
-/* Chat templates of models and files, and --render. */
-#include "tools/run/prompt.h"
+/* --render. */
+#include "tools/run/run.h"
 
 #include "libgguf/json.h"
-#include "libgguf/map.h"
-#include "libgguf/placeholder.h"
 #include "runtime/chat/chat_prompt.h"
+#include "tools/common/chat_template.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -12,29 +11,6 @@
 
 static void name_file(gguf_error *err, const char *file) {
     if (err && !err->file[0]) snprintf(err->file, sizeof err->file, "%s", file);
-}
-
-static gguf_code template_of_file(const char *file, rt_template **out, gguf_error *err) {
-    char *text;
-    size_t n;
-    gguf_code code = gguf_read_text(file, &text, &n, &tool_cancelled, err);
-    if (code) return code;
-    code = gguf_placeholder_check(text, n, GGUF_EXPECTED_BINARY, file, err);
-    if (!code) code = rt_template_parse((gguf_str){text, n}, out, err);
-    free(text);
-    if (code) name_file(err, file);
-    return code;
-}
-
-gguf_code prompt_template(const char *file, const gguf_meta *meta, const char *model,
-                          rt_template **out, gguf_error *err) {
-    gguf_str source;
-    if (file) return template_of_file(file, out, err);
-    if (!gguf_kv_str(gguf_meta_find(meta, "tokenizer.chat_template"), &source))
-        return gguf_fail(err, GGUF_E_MISSING, model, GGUF_NO_OFFSET,
-                         "the model has no chat template (tokenizer.chat_template); --template "
-                         "F.jinja gives one");
-    return rt_template_parse(source, out, err);
 }
 
 static gguf_code add_tokens_of_model(json_t *variables, const gguf_meta *meta, gguf_error *err) {
@@ -73,7 +49,7 @@ gguf_code run_render(tool *t, const run_opts *o, gguf_error *err) {
     if (!code && model) code = gguf_file_open(model, GGUF_OPEN_ANY_TYPE, &file, err);
     const gguf_meta *meta = file ? gguf_file_meta(file) : NULL;
     if (!code && meta) code = add_tokens_of_model(variables, meta, err);
-    if (!code) code = prompt_template(o->template_file, meta, model, &tpl, err);
+    if (!code) code = chat_template_read(o->template_file, meta, model, &tpl, err);
     if (!code) {
         code = print_prompt(t, tpl, variables, err);
         if (code && o->template_file) name_file(err, o->template_file);

@@ -4,8 +4,8 @@
 
 #include "runtime/chat/answer.h"
 #include "runtime/runtime.h"
+#include "tools/common/settings.h"
 #include "tools/common/tool.h"
-#include "tools/run/settings.h"
 
 #define RUN_MAX_STOPS 16
 
@@ -20,6 +20,8 @@ typedef struct run_opts {
     bool show_special, shift, no_history;
     bool tokenize, no_special, no_parse_special, exact, no_repack;
     const char *tokens, *logits;
+    bool embed;
+    const char *rank, *output; /* the question; where vectors go */
     const char *render, *template_file, *template_vars;
     const char *system, *system_file;
 } run_opts;
@@ -32,6 +34,11 @@ gguf_code run_complete(tool *t, const run_opts *o, rt_model *model, gguf_error *
 gguf_code run_tokenize(tool *t, const run_opts *o, const gguf_meta *meta, gguf_error *err);
 /* Write the logits of given tokens. */
 gguf_code run_logits(tool *t, const run_opts *o, const rt_model *model, gguf_error *err);
+
+/* Print or write the vectors of texts. */
+gguf_code run_embed(tool *t, const run_opts *o, rt_model *model, gguf_error *err);
+/* Print documents in the order in which they answer a question. */
+gguf_code run_rank(tool *t, const run_opts *o, rt_model *model, gguf_error *err);
 
 /* Print the prompt that the chat template makes of a conversation in a JSON file. */
 gguf_code run_render(tool *t, const run_opts *o, gguf_error *err);

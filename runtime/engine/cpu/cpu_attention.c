@@ -190,6 +190,7 @@ static void place_values(const attention_job *job, const attention_scratch *s, u
 /* First position that `pos` sees, and the end of those. */
 static uint32_t first_visible(const attention_job *job, uint32_t pos) {
     uint32_t window = job->shape->n_window;
+    if (job->shape->chunked && window) return pos / window * window;
     return window == 0 || pos < window ? 0 : pos - window + 1;
 }
 

@@ -88,6 +88,8 @@ void rt_cpu_combine(rt_backend *backend, rt_off x, rt_off weights, uint32_t k, s
                     size_t n_cols, rt_off out);
 void rt_cpu_scale_softcap(rt_backend *backend, rt_off x, float factor, float cap, float limit,
                           size_t n, size_t n_cols);
+void rt_cpu_clamp(rt_backend *backend, rt_off x, float low, float high, size_t n, size_t n_cols);
+void rt_cpu_scale_rows(rt_backend *backend, rt_off x, rt_off factors, size_t n, size_t n_cols);
 void rt_cpu_copy(rt_backend *backend, rt_off x, size_t x_stride, size_t n, size_t n_cols,
                  rt_off out, size_t out_stride);
 void rt_cpu_route(rt_backend *backend, const rt_route_rule *rule, rt_off logits, size_t n,

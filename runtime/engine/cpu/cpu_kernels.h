@@ -78,6 +78,10 @@ typedef struct rt_cpu_kernels {
     void (*add)(float *x, const float *y, float factor, size_t n);
     /* gate = activation(gate) * up; up NULL: activation(gate) */
     void (*activate)(rt_activation activation, float *gate, const float *up, size_t n);
+    /* x = x to [low, high] */
+    void (*clamp)(float *x, float low, float high, size_t n);
+    /* x *= factor */
+    void (*scale)(float *x, float factor, size_t n);
     /* x = cap * tanh(x / cap) */
     void (*soft_cap)(float *x, float cap, size_t n);
     /* Channels first .. first + n of a causal convolution, in place.
@@ -105,6 +109,10 @@ typedef struct rt_cpu_kernels {
     void (*transpose)(const float *rows, uint32_t n, float *out);
     /* Online softmax: bring state and acc of the queries forward by one page. */
     void (*attend)(const rt_kv_page *page, const rt_queries *queries);
+    /* The largest finite number; -INFINITY without one. */
+    float (*max_finite)(const float *x, size_t n);
+    /* out = exp((x - max) * scale), 0 where x is not finite; max the largest of x, scale > 0 */
+    void (*weights_of)(const float *x, float max, float scale, size_t n, float *out);
 } rt_cpu_kernels;
 
 extern const rt_cpu_kernels rt_cpu_kernels_generic;

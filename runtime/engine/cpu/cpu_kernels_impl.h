@@ -3,6 +3,7 @@
  * variants agree bit for bit. */
 #include "runtime/engine/cpu/cpu_kernels.h"
 
+#include <float.h>
 #include <math.h>
 #include <string.h>
 #ifdef __F16C__
@@ -126,6 +127,21 @@ static inline v8f sigmoid8(v8f x) {
     return SPLAT(1.0f) / (SPLAT(1.0f) + exp8(-x));
 }
 
+/* ln(1 + e^x) = max(x, 0) + ln(1 + y) with y = e^-|x|, and ln(1 + y) = 2 artanh(y / (2 + y)). */
+static inline v8f softplus8(v8f x) {
+    v8f size = max8(x, -x), y = exp8(-size);
+    v8f s = y / (SPLAT(2.0f) + y), square = s * s;
+    v8f sum = SPLAT(1.0f / 15);
+    sum = sum * square + SPLAT(1.0f / 13);
+    sum = sum * square + SPLAT(1.0f / 11);
+    sum = sum * square + SPLAT(1.0f / 9);
+    sum = sum * square + SPLAT(1.0f / 7);
+    sum = sum * square + SPLAT(1.0f / 5);
+    sum = sum * square + SPLAT(1.0f / 3);
+    sum = sum * square + SPLAT(1.0f);
+    return max8(x, SPLAT(0.0f)) + SPLAT(2.0f) * s * sum;
+}
+
 static inline v8f silu8(v8f x) {
     return x / (SPLAT(1.0f) + exp8(-x));
 }
@@ -183,6 +199,8 @@ static inline v8f same8(v8f up) {
 
 ACTIVATE(activate_silu, silu8, same8)
 ACTIVATE(activate_sigmoid, sigmoid8, same8)
+ACTIVATE(activate_softplus, softplus8, same8)
+ACTIVATE(activate_identity, same8, same8)
 ACTIVATE(activate_gelu_tanh, gelu_tanh8, same8)
 ACTIVATE(activate_gelu_erf, gelu_erf8, same8)
 ACTIVATE(activate_relu_squared, relu_squared8, same8)
@@ -192,12 +210,30 @@ static void activate(rt_activation activation, float *gate, const float *up, siz
     static void (*const kinds[])(float *, const float *, size_t) = {
         [RT_ACT_SILU] = activate_silu,
         [RT_ACT_SIGMOID] = activate_sigmoid,
+        [RT_ACT_SOFTPLUS] = activate_softplus,
+        [RT_ACT_IDENTITY] = activate_identity,
         [RT_ACT_GELU_TANH] = activate_gelu_tanh,
         [RT_ACT_GELU_ERF] = activate_gelu_erf,
         [RT_ACT_RELU_SQUARED] = activate_relu_squared,
         [RT_ACT_SWIGLU_CLAMPED] = activate_swiglu_clamped,
     };
     kinds[activation](gate, up, n);
+}
+
+static inline v8f clamp8(v8f x, v8f low, v8f high) {
+    x = select8(x < low, low, x);
+    return select8(x > high, high, x);
+}
+
+static void clamp(float *x, float low, float high, size_t n) {
+    size_t i;
+    for (i = 0; i + RT_LANES <= n; i += RT_LANES)
+        store8(x + i, clamp8(load8(x + i), SPLAT(low), SPLAT(high)));
+    store_part(x + i, clamp8(load_part(x + i, n - i), SPLAT(low), SPLAT(high)), n - i);
+}
+
+static void scale(float *x, float factor, size_t n) {
+    for (size_t i = 0; i < n; i++) x[i] *= factor;
 }
 
 static void soft_cap(float *x, float cap, size_t n) {
@@ -261,21 +297,6 @@ static void scan_row(const rt_scan *s, float *state, const float *u, float *y) {
         }
         y[t * s->y_stride] = sum_lanes(sum) + s->d * u[t * s->x_stride];
     }
-}
-
-/* ln(1 + e^x) = max(x, 0) + ln(1 + y) with y = e^-|x|, and ln(1 + y) = 2 artanh(y / (2 + y)). */
-static inline v8f softplus8(v8f x) {
-    v8f size = max8(x, -x), y = exp8(-size);
-    v8f s = y / (SPLAT(2.0f) + y), square = s * s;
-    v8f sum = SPLAT(1.0f / 15);
-    sum = sum * square + SPLAT(1.0f / 13);
-    sum = sum * square + SPLAT(1.0f / 11);
-    sum = sum * square + SPLAT(1.0f / 9);
-    sum = sum * square + SPLAT(1.0f / 7);
-    sum = sum * square + SPLAT(1.0f / 5);
-    sum = sum * square + SPLAT(1.0f / 3);
-    sum = sum * square + SPLAT(1.0f);
-    return max8(x, SPLAT(0.0f)) + SPLAT(2.0f) * s * sum;
 }
 
 /* One channel of one token. */
@@ -594,11 +615,40 @@ static void attend(const rt_kv_page *page, const rt_queries *qs) {
     accumulate(page, qs, scores, first, end, keep);
 }
 
+/* ---- sampling -----------------------------------------------------------------------------------
+ */
+
+static inline v8f finite8(v8f x) {
+    return select8(x <= SPLAT(FLT_MAX), x, SPLAT(-INFINITY));
+}
+
+static float max_finite(const float *x, size_t n) {
+    v8f a = SPLAT(-INFINITY), b = a;
+    size_t i = 0;
+    for (; i + 2 * RT_LANES <= n; i += 2 * RT_LANES) {
+        a = max8(finite8(load8(x + i)), a);
+        b = max8(finite8(load8(x + i + RT_LANES)), b);
+    }
+    float max = max_lanes(max8(a, b));
+    for (; i < n; i++) max = x[i] <= FLT_MAX && x[i] > max ? x[i] : max;
+    return max;
+}
+
+static void weights_of(const float *x, float max, float scale, size_t n, float *out) {
+    size_t i = 0;
+    for (; i + RT_LANES <= n; i += RT_LANES)
+        store8(out + i, exp_upto88((finite8(load8(x + i)) - SPLAT(max)) * SPLAT(scale)));
+    v8f rest = exp_upto88((finite8(load_part(x + i, n - i)) - SPLAT(max)) * SPLAT(scale));
+    store_part(out + i, rest, n - i);
+}
+
 const rt_cpu_kernels RT_KERNELS = {
     .norm_rms = norm_rms,
     .norm_layer = norm_layer,
     .add = add,
     .activate = activate,
+    .clamp = clamp,
+    .scale = scale,
     .soft_cap = soft_cap,
     .conv = conv_channels,
     .scan = scan,
@@ -608,4 +658,6 @@ const rt_cpu_kernels RT_KERNELS = {
     .load_f16 = load_f16,
     .transpose = transpose,
     .attend = attend,
+    .max_finite = max_finite,
+    .weights_of = weights_of,
 };

@@ -180,6 +180,27 @@ void rt_cpu_scale_softcap(rt_backend *backend, rt_off x, float factor, float cap
     run_rows(backend, &job, n_cols);
 }
 
+static void clamp_row(const row_job *job, size_t row) {
+    job->cpu->kernels->clamp(job->out + row * job->n_cols, job->factor, job->limit, job->n_cols);
+}
+
+void rt_cpu_clamp(rt_backend *backend, rt_off x, float low, float high, size_t n, size_t n_cols) {
+    row_job job = {.fn = clamp_row, .factor = low, .limit = high, .n_rows = n, .n_cols = n_cols};
+    job.out = rt_cpu_at(backend, x);
+    run_rows(backend, &job, n_cols);
+}
+
+static void scale_row(const row_job *job, size_t row) {
+    job->cpu->kernels->scale(job->out + row * job->n_cols, job->y[row], job->n_cols);
+}
+
+void rt_cpu_scale_rows(rt_backend *backend, rt_off x, rt_off factors, size_t n, size_t n_cols) {
+    row_job job = {.fn = scale_row, .n_rows = n, .n_cols = n_cols};
+    job.y = rt_cpu_at(backend, factors);
+    job.out = rt_cpu_at(backend, x);
+    run_rows(backend, &job, n_cols);
+}
+
 static void copy_row(const row_job *job, size_t row) {
     memcpy(job->out + row * job->out_stride, job->x + row * job->x_stride,
            job->n_cols * sizeof *job->out);

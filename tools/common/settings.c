@@ -1,5 +1,5 @@
 /* The table of settings. */
-#include "tools/run/settings.h"
+#include "tools/common/settings.h"
 #include "libgguf/near.h"
 #include "runtime/chat/answer.h"
 

@@ -1,7 +1,7 @@
 /* The numbers that shape an answer: options of the command line, /set in a chat, the model's own
  * recommendation. */
-#ifndef TOOLS_RUN_SETTINGS_H
-#define TOOLS_RUN_SETTINGS_H
+#ifndef TOOLS_COMMON_SETTINGS_H
+#define TOOLS_COMMON_SETTINGS_H
 
 #include "libgguf/gguf.h"
 #include "runtime/engine/sample.h"

@@ -1,0 +1,196 @@
+/* Dividing an answer at its markers. */
+#include "runtime/chat/answer_text.h"
+
+#include <string.h>
+
+static const rt_reasoning_markers known[] = {
+    {"<think>", "</think>"},
+    {"[THINK]", "[/THINK]"},
+    {"<seed:think>", "</seed:think>"},
+    {"<|START_THINKING|>", "<|END_THINKING|>"},
+};
+
+rt_reasoning_markers rt_reasoning_markers_of(gguf_str source) {
+    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
+        if (memmem(source.ptr, source.len, known[i].close, strlen(known[i].close))) return known[i];
+    return (rt_reasoning_markers){0};
+}
+
+static bool is_space(char c) {
+    return c == ' ' || c == '\n' || c == '\r' || c == '\t';
+}
+
+bool rt_reasoning_is_open(const rt_reasoning_markers *markers, gguf_str prompt) {
+    size_t len = markers->open ? strlen(markers->open) : 0, n = prompt.len;
+    while (n && is_space(prompt.ptr[n - 1])) n--;
+    return len && n >= len && memcmp(prompt.ptr + n - len, markers->open, len) == 0;
+}
+
+void rt_answer_text_init(rt_answer_text *t, const rt_answer_text_opts *opts) {
+    *t = (rt_answer_text){.opts = *opts};
+    rt_text_stream_init(&t->said, opts->stops, opts->n_stops);
+    rt_text_stream_init(&t->thought, NULL, 0);
+    rt_text_stream_init(&t->whole, NULL, 0);
+    gguf_dynbuf_init(&t->undecided, SIZE_MAX / 4);
+    if (!opts->markers.close || !opts->split || opts->show_special)
+        t->state = RT_ANSWER_SPEAKS;
+    else if (opts->inside)
+        t->state = RT_ANSWER_THINKS;
+}
+
+void rt_answer_text_clear(rt_answer_text *t) {
+    rt_text_stream_clear(&t->said);
+    rt_text_stream_clear(&t->thought);
+    rt_text_stream_clear(&t->whole);
+    gguf_dynbuf_clear(&t->undecided);
+}
+
+/* ---- division ---------------------------------------------------------------------------- */
+
+static void consume(rt_answer_text *t, size_t n) {
+    gguf_dynbuf *u = &t->undecided;
+    memmove(u->data, u->data + n, u->len - n);
+    u->len -= n;
+}
+
+static size_t n_spaces(const gguf_dynbuf *u) {
+    size_t n = 0;
+    while (n < u->len && is_space((char)u->data[n])) n++;
+    return n;
+}
+
+static void say(rt_answer_text *t, size_t n) {
+    size_t skip = 0;
+    bool starts = t->said.text.len == 0 && t->said.n_pending == 0;
+    while (t->opts.trim && starts && skip < n && t->undecided.data[skip] == ' ') skip++;
+    rt_text_stream_add(&t->said, (char *)t->undecided.data + skip, n - skip);
+    consume(t, n);
+}
+
+static void think(rt_answer_text *t, size_t n) {
+    size_t skip = 0;
+    while (t->thought.text.len == 0 && skip < n && is_space((char)t->undecided.data[skip])) skip++;
+    rt_text_stream_add(&t->thought, (char *)t->undecided.data + skip, n - skip);
+    consume(t, n);
+}
+
+/* Whether the text begins with a marker; *waits: it may yet. */
+static bool begins_with(const gguf_dynbuf *u, size_t at, const char *marker, bool *waits) {
+    size_t len = strlen(marker), have = u->len - at;
+    size_t n = have < len ? have : len;
+    bool same = memcmp(u->data + at, marker, n) == 0;
+    *waits = same && n < len;
+    return same && n == len;
+}
+
+/* Each returns whether there is more to decide. */
+static bool decide_begin(rt_answer_text *t, bool ended) {
+    size_t at = n_spaces(&t->undecided);
+    bool waits;
+    if (begins_with(&t->undecided, at, t->opts.markers.open, &waits)) {
+        consume(t, at + strlen(t->opts.markers.open));
+        t->state = RT_ANSWER_THINKS;
+        return true;
+    }
+    if (waits && !ended) return false;
+    t->state = RT_ANSWER_SPEAKS;
+    return true;
+}
+
+static bool decide_thought(rt_answer_text *t, bool ended) {
+    const gguf_dynbuf *u = &t->undecided;
+    const char *close = t->opts.markers.close;
+    size_t len = strlen(close);
+    const uint8_t *found = memmem(u->data, u->len, close, len);
+    size_t n = found ? (size_t)(found - u->data) : u->len, keep = 0;
+    /* Spaces before the marker are not part of the thought. */
+    for (size_t part = len - 1; !found && !ended && part > 0 && !keep; part--)
+        if (part <= n && memcmp(u->data + n - part, close, part) == 0) keep = part;
+    size_t end = n - keep;
+    while (end && is_space((char)u->data[end - 1])) end--;
+    think(t, end);
+    if (found) {
+        consume(t, n - end + len);
+        t->state = RT_ANSWER_THOUGHT;
+    }
+    return found != NULL;
+}
+
+static bool decide_thought_over(rt_answer_text *t) {
+    consume(t, n_spaces(&t->undecided));
+    if (t->undecided.len) t->state = RT_ANSWER_SPEAKS;
+    return t->undecided.len > 0;
+}
+
+static void decide(rt_answer_text *t, bool ended) {
+    bool more = true;
+    while (more && t->undecided.len) {
+        if (t->state == RT_ANSWER_BEGINS)
+            more = decide_begin(t, ended);
+        else if (t->state == RT_ANSWER_THINKS)
+            more = decide_thought(t, ended);
+        else if (t->state == RT_ANSWER_THOUGHT)
+            more = decide_thought_over(t);
+        else
+            say(t, t->undecided.len);
+    }
+}
+
+/* ---- in and out -------------------------------------------------------------------------- */
+
+static bool is_marker(const rt_answer_text *t, gguf_str text) {
+    const rt_reasoning_markers *m = &t->opts.markers;
+    return m->close && (gguf_str_eq(text, m->open) || gguf_str_eq(text, m->close));
+}
+
+void rt_answer_text_put(rt_answer_text *t, gguf_str text) {
+    rt_text_stream_add(&t->whole, text.ptr, text.len);
+    gguf_str taken = rt_text_stream_take(&t->whole, false);
+    gguf_dynbuf_put(&t->undecided, taken.ptr, taken.len);
+    decide(t, false);
+}
+
+void rt_answer_text_add(rt_answer_text *t, const rt_tokenizer *tok, int32_t id) {
+    gguf_str text = rt_token_text(tok, id);
+    bool special = rt_token_is_special(tok, id);
+    rt_channel part = rt_channels_next(&t->channels, text, special);
+    if (special && (t->opts.show_special || is_marker(t, text))) part = RT_CHANNEL_ANSWER;
+    if (part == RT_CHANNEL_REASONING && !t->opts.show_special && t->opts.split) {
+        rt_text_stream_add(&t->thought, text.ptr, text.len);
+        return;
+    }
+    if (part == RT_CHANNEL_MARKUP && !t->opts.show_special) return;
+    rt_answer_text_put(t, text);
+}
+
+void rt_answer_text_end(rt_answer_text *t) {
+    rt_text_stream_end(&t->whole);
+    gguf_str taken = rt_text_stream_take(&t->whole, true);
+    gguf_dynbuf_put(&t->undecided, taken.ptr, taken.len);
+    decide(t, true);
+    rt_text_stream_end(&t->said);
+    rt_text_stream_end(&t->thought);
+    t->ended = true;
+}
+
+gguf_str rt_answer_text_take_thought(rt_answer_text *t) {
+    return rt_text_stream_take(&t->thought, true);
+}
+
+gguf_str rt_answer_text_take_said(rt_answer_text *t) {
+    return rt_text_stream_take(&t->said, t->ended);
+}
+
+bool rt_answer_text_thinks(const rt_answer_text *t) {
+    return t->state == RT_ANSWER_THINKS || t->channels.part == RT_CHANNEL_REASONING;
+}
+
+bool rt_answer_text_stopped(const rt_answer_text *t) {
+    return t->said.stopped;
+}
+
+gguf_code rt_answer_text_code(const rt_answer_text *t) {
+    return t->said.text.code || t->thought.text.code || t->whole.text.code || t->undecided.code
+               ? GGUF_E_NOMEM
+               : GGUF_OK;
+}

@@ -1,0 +1,44 @@
+/* Counting the pages of the cache. */
+#include "runtime/engine/pages.h"
+
+#include "runtime/engine/session_internal.h"
+
+#include <string.h>
+
+gguf_pool *rt_session_pool(const rt_session *session) {
+    return session->pool;
+}
+
+rt_pages rt_session_pages(const rt_session *session) {
+    const rt_kv_pool *pool = &session->kv.pools[RT_KV_FULL];
+    return (rt_pages){pool->n_pages, pool->n_free};
+}
+
+uint32_t rt_session_held(const rt_session *session, const uint32_t *seqs, size_t n,
+                         uint64_t *scratch) {
+    const rt_kv *kv = &session->kv;
+    uint32_t n_held = 0;
+    memset(scratch, 0, (kv->pools[RT_KV_FULL].n_pages + (size_t)63) / 64 * sizeof *scratch);
+    for (size_t i = 0; i < n; i++) {
+        const rt_seq *seq = &kv->seqs[seqs[i]];
+        const uint32_t *table = rt_kv_table(kv, RT_KV_FULL, seqs[i]);
+        for (uint32_t p = seq->first[RT_KV_FULL]; p < seq->end[RT_KV_FULL]; p++) {
+            uint64_t *word = &scratch[table[p] / 64], bit = UINT64_C(1) << table[p] % 64;
+            n_held += !(*word & bit);
+            *word |= bit;
+        }
+    }
+    return n_held;
+}
+
+uint32_t rt_seq_pages_needed(const rt_session *session, uint32_t seq, uint32_t n) {
+    const rt_kv_pool *pool = &session->kv.pools[RT_KV_FULL];
+    const rt_seq *s = &session->kv.seqs[seq];
+    if (pool->n_layers == 0 || n == 0) return 0;
+    uint32_t current = s->n_past / RT_KV_PAGE_TOKENS;
+    uint32_t end = (s->n_past + n + RT_KV_PAGE_TOKENS - 1) / RT_KV_PAGE_TOKENS;
+    uint32_t n_new = end > s->end[RT_KV_FULL] ? end - s->end[RT_KV_FULL] : 0;
+    if (current >= s->end[RT_KV_FULL]) return n_new;
+    uint32_t page = rt_kv_table(&session->kv, RT_KV_FULL, seq)[current];
+    return n_new + (pool->refs[page] > 1);
+}

@@ -1,0 +1,29 @@
+/* Who holds the pages of a session's cache: for a caller that shares them out among sequences. A
+ * page has RT_PAGE_TOKENS tokens of all layers that see the whole context. Layers with a window
+ * have pages of their own, which always suffice. */
+#ifndef RUNTIME_ENGINE_PAGES_H
+#define RUNTIME_ENGINE_PAGES_H
+
+#include "libgguf/pool.h"
+#include "runtime/runtime.h"
+
+typedef struct rt_pages {
+    uint32_t n_total; /* 0: no layer sees the whole context */
+    uint32_t n_free;
+} rt_pages;
+
+/* The session's threads, for work between evaluations. */
+gguf_pool *rt_session_pool(const rt_session *session);
+
+rt_pages rt_session_pages(const rt_session *session);
+
+/* Different pages that these sequences hold.
+ *   seqs     [n]
+ *   scratch  [(n_total + 63) / 64] */
+uint32_t rt_session_held(const rt_session *session, const uint32_t *seqs, size_t n,
+                         uint64_t *scratch);
+
+/* Free pages that appending n tokens to a sequence takes; a page that it shares is copied. */
+uint32_t rt_seq_pages_needed(const rt_session *session, uint32_t seq, uint32_t n);
+
+#endif

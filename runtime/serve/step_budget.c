@@ -1,0 +1,48 @@
+/* Averages of what steps took. */
+#include "runtime/serve/step_budget.h"
+
+/* The weight of the newest step. */
+#define NEWEST 0.2
+/* A step may take so many times as long as one without prompts. */
+#define MAX_SLOWDOWN 3.0
+/* While nothing is known. */
+#define FIRST_CHUNK 64
+
+static void average(double *mean, double value) {
+    *mean = *mean > 0 ? *mean + NEWEST * (value - *mean) : value;
+}
+
+static size_t clamp_index(size_t n) {
+    return n < RT_BUDGET_MAX_DECODING ? n : RT_BUDGET_MAX_DECODING;
+}
+
+double rt_budget_decode_s(const rt_step_budget *b, size_t n_decoding) {
+    size_t n = clamp_index(n_decoding), below = n, above = n;
+    if (n == 0) return 0;
+    while (below > 0 && b->decode_s[below] <= 0) below--;
+    while (above <= RT_BUDGET_MAX_DECODING && b->decode_s[above] <= 0) above++;
+    if (below == 0) return above <= RT_BUDGET_MAX_DECODING ? b->decode_s[above] : 0;
+    return b->decode_s[below]; /* more answers take a little longer, not less */
+}
+
+size_t rt_budget_chunk(const rt_step_budget *b, double step_s, size_t n_decoding, size_t most) {
+    double alone = rt_budget_decode_s(b, n_decoding), limit = MAX_SLOWDOWN * alone;
+    if (n_decoding == 0) return most;
+    if (alone <= 0 || b->token_s <= 0) return FIRST_CHUNK < most ? FIRST_CHUNK : most;
+    double left = (step_s < limit ? step_s : limit) - alone, n = left / b->token_s;
+    if (n < RT_BUDGET_MIN_CHUNK) n = RT_BUDGET_MIN_CHUNK;
+    if (n > RT_BUDGET_MAX_CHUNK) n = RT_BUDGET_MAX_CHUNK;
+    return n < (double)most ? (size_t)n : most;
+}
+
+void rt_budget_learn(rt_step_budget *b, size_t n_decoding, size_t n_prompt, double seconds) {
+    if (n_prompt == 0) {
+        if (n_decoding) average(&b->decode_s[clamp_index(n_decoding)], seconds);
+        return;
+    }
+    double alone = rt_budget_decode_s(b, n_decoding), extra = seconds - alone;
+    if (n_decoding && alone <= 0) return;
+    /* Steps vary: a prompt never costs nothing. */
+    if (extra < 0.1 * seconds) extra = 0.1 * seconds;
+    average(&b->token_s, extra / (double)n_prompt);
+}

@@ -1,0 +1,801 @@
+#!/usr/bin/env python3
+"""gguf-serve as its clients see it: the packages openai, anthropic and ollama, and raw HTTP.
+usage: check_serve.py BUILD DATA [NAME...]     NAME: only the checks whose name begins so"""
+import base64
+import contextlib
+import json
+import math
+import os
+import pathlib
+import re
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+import urllib.error
+import urllib.request
+
+import anthropic
+import ollama
+import openai
+
+BUILD, DATA = (pathlib.Path(p).resolve() for p in sys.argv[1:3])
+ONLY = sys.argv[3:]
+THINKING = ("{% for m in messages %}<{{ m.role }}>{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>"
+            "{% endif %}{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% if enable_thinking is "
+            "defined and enable_thinking %}<think>\n{% endif %}{% endif %}")
+PLAIN = ("{% for m in messages %}{% if m.role == 'system' and not loop.first %}{{ raise_exception('system comes first') }}"
+         "{% endif %}<{{ m.role }}>{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}")
+checks = []
+
+
+def check(function):
+    checks.append(function)
+    return function
+
+
+def same(got, wanted, what=""):
+    assert got == wanted, f"{what}: got {got!r}, wanted {wanted!r}"
+
+
+class Server:
+    """A running gguf-serve; its address is in .url."""
+
+    def __init__(self, model, *options, environment=None):
+        self.log = tempfile.TemporaryFile()
+        self.process = subprocess.Popen([BUILD / "gguf-serve", model, "--port", "0", "-t", "2", *options],
+                                        stdout=subprocess.PIPE, stderr=self.log, text=True,
+                                        env={**os.environ, **(environment or {})})
+        line = self.process.stdout.readline()
+        assert line.startswith("listening on "), self.output()
+        self.url = line.split()[-1]
+        self.port = int(self.url.rsplit(":", 1)[1]) if "http" in self.url else None
+        for _ in range(400):
+            with contextlib.suppress(Exception):
+                if self.get("/health")[0] == 200:
+                    break
+            time.sleep(0.05)
+
+    def output(self):
+        self.log.seek(0)
+        return self.log.read().decode(errors="replace")
+
+    def stop(self):
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        status = self.process.wait(60)
+        assert status == 0, f"exit status {status}: {self.output()[-2000:]}"
+
+    def request(self, method, path, body=None, headers=None, raw=None):
+        data = raw if raw is not None else None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.url + path, data=data, method=method, headers=headers or {})
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                return answer.status, answer.read(), answer.headers
+        except urllib.error.HTTPError as error:
+            return error.code, error.read(), error.headers
+
+    def get(self, path, headers=None):
+        status, text, _ = self.request("GET", path, headers=headers)
+        return status, text
+
+    def post(self, path, body, headers=None, raw=None):
+        status, text, _ = self.request("POST", path, body, headers, raw)
+        return status, json.loads(text) if text else None
+
+    def stream(self, path, body):
+        """The lines of an answer, as they come."""
+        request = urllib.request.Request(self.url + path, data=json.dumps(body).encode())
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            for line in answer:
+                yield line.decode().rstrip("\n")
+
+    def metric(self, name):
+        text = self.get("/metrics")[1].decode()
+        return float(re.search(rf"^ggufkit_{name} (.*)$", text, re.M).group(1))
+
+    def socket(self):
+        return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+
+def user(text, **more):
+    return {"messages": [{"role": "user", "content": text}], "temperature": 0, "max_tokens": 12, **more}
+
+
+# ---- chats ----------------------------------------------------------------------------------
+
+
+@check
+def chat_shape(s):
+    status, a = s.post("/v1/chat/completions", user("Who art thou?"))
+    same(status, 200)
+    same(a["object"], "chat.completion")
+    assert a["id"].startswith("chatcmpl-") and a["system_fingerprint"].startswith("ggufkit-")
+    choice = a["choices"][0]
+    same(choice["message"]["role"], "assistant")
+    same(choice["finish_reason"], "length")
+    same(choice["message"]["refusal"], None)
+    same(a["usage"]["completion_tokens"], 12)
+    same(a["usage"]["total_tokens"], a["usage"]["prompt_tokens"] + 12)
+    assert choice["message"]["content"]
+
+
+@check
+def chat_same_streamed(s):
+    body = user("Speak of the king", max_tokens=30)
+    whole = s.post("/v1/chat/completions", body)[1]["choices"][0]["message"]["content"]
+    events = [line[6:] for line in
+              s.stream("/v1/chat/completions", {**body, "stream": True, "stream_options": {"include_usage": True}})
+              if line.startswith("data: ")]
+    same(events[-1], "[DONE]")
+    chunks = [json.loads(e) for e in events[:-1]]
+    same(chunks[0]["choices"][0]["delta"], {"role": "assistant", "content": None})
+    same("".join(c["choices"][0]["delta"].get("content") or "" for c in chunks[:-1]), whole)
+    same(chunks[-2]["choices"][0]["delta"], {})
+    same(chunks[-2]["choices"][0]["finish_reason"], "length")
+    assert all(c["choices"][0]["finish_reason"] is None for c in chunks[:-2])
+    same(chunks[-1]["choices"], [])
+    same(chunks[-1]["usage"]["completion_tokens"], 30)
+
+
+@check
+def chat_seed_and_crowd(s):
+    body = user("Tell me of love", temperature=1, seed=7, max_tokens=20)
+    alone = s.post("/v1/chat/completions", body)[1]["choices"][0]["message"]["content"]
+    answers = [None] * 24
+
+    def ask(i):
+        answers[i] = s.post("/v1/chat/completions", body if i % 3 == 0 else user(f"Question {i}", max_tokens=30, seed=i))
+
+    threads = [threading.Thread(target=ask, args=(i,)) for i in range(24)]
+    [t.start() for t in threads]
+    [t.join() for t in threads]
+    assert all(a[0] == 200 for a in answers)
+    for i in range(0, 24, 3):
+        same(answers[i][1]["choices"][0]["message"]["content"], alone, f"answer {i}")
+
+
+@check
+def chat_choices(s):
+    body = user("Tell me of war", temperature=1, seed=3, n=3, max_tokens=10)
+    three = s.post("/v1/chat/completions", body)[1]["choices"]
+    same([c["index"] for c in three], [0, 1, 2])
+    for i in range(3):
+        one = s.post("/v1/chat/completions", {**body, "n": 1, "seed": 3 + i})[1]["choices"][0]
+        same(one["message"]["content"], three[i]["message"]["content"])
+
+
+@check
+def chat_logprobs(s):
+    a = s.post("/v1/chat/completions", user("Speak", logprobs=True, top_logprobs=3))[1]["choices"][0]
+    entries = a["logprobs"]["content"]
+    same(len(entries), 12)
+    for e in entries:
+        same(len(e["top_logprobs"]), 3)
+        same(e["logprob"], e["top_logprobs"][0]["logprob"])  # greedy
+        assert all(x["logprob"] >= y["logprob"] for x, y in zip(e["top_logprobs"], e["top_logprobs"][1:]))
+        assert -50 < e["logprob"] <= 0
+    same(b"".join(bytes(e["bytes"]) for e in entries).decode(errors="replace").lstrip(" "), a["message"]["content"])
+
+
+@check
+def chat_bias_and_penalties(s):
+    first = s.post("/v1/chat/completions", user("Speak", logprobs=True, max_tokens=4))[1]["choices"][0]
+    token = first["logprobs"]["content"][0]["id"]
+    other = s.post("/v1/chat/completions",
+                   user("Speak", logprobs=True, max_tokens=4, logit_bias={str(token): -100}))[1]["choices"][0]
+    assert all(e["id"] != token for e in other["logprobs"]["content"])
+    calm = s.post("/v1/chat/completions", user("Speak", logprobs=True, max_tokens=40, presence_penalty=2,
+                                               frequency_penalty=2))[1]["choices"][0]["logprobs"]["content"]
+    plain = s.post("/v1/chat/completions", user("Speak", logprobs=True, max_tokens=40))[1]["choices"][0]["logprobs"]["content"]
+    assert len({e["id"] for e in calm}) >= len({e["id"] for e in plain})
+
+
+@check
+def chat_stop(s):
+    text = s.post("/v1/chat/completions", user("Speak", max_tokens=30))[1]["choices"][0]["message"]["content"]
+    stop = text[8:11]
+    a = s.post("/v1/chat/completions", user("Speak", max_tokens=30, stop=["@@never@@", stop]))[1]["choices"][0]
+    same(a["message"]["content"], text[:text.index(stop)])
+    same(a["finish_reason"], "stop")
+
+
+@check
+def chat_continues(s):
+    messages = [{"role": "user", "content": "Speak"}, {"role": "assistant", "content": "The king is"}]
+    prompt = s.post("/apply-template", {"messages": messages})[1]["prompt"]
+    assert prompt.endswith("The king is"), prompt
+    same(s.post("/v1/chat/completions", {"messages": messages, "max_tokens": 3})[0], 200)
+    prompt = s.post("/apply-template", {"messages": messages, "add_generation_prompt": True})[1]["prompt"]
+    assert prompt.endswith("<assistant>"), prompt
+
+
+@check
+def chat_cache(s):
+    long = {"role": "user", "content": "word " * 150}
+    first = s.post("/v1/chat/completions", {"messages": [long], "max_tokens": 4, "temperature": 0})[1]
+    again = s.post("/v1/chat/completions", {"messages": [long], "max_tokens": 4, "temperature": 0})[1]
+    same(again["usage"]["prompt_tokens_details"]["cached_tokens"], first["usage"]["prompt_tokens"] - 1)
+    same(again["choices"][0]["message"]["content"], first["choices"][0]["message"]["content"])
+
+
+@check
+def chat_progress(s):
+    body = user("word " * 700 + "2", max_tokens=3, stream=True, return_progress=True, timings_per_token=True)
+    events = [json.loads(l[6:]) for l in s.stream("/v1/chat/completions", body) if l.startswith("data: {")]
+    progress = [e["prompt_progress"] for e in events if "prompt_progress" in e]
+    assert progress and progress[0]["total"] > 700 and progress[0]["processed"] < progress[0]["total"]
+    same(events[0]["choices"][0]["delta"]["role"], "assistant")
+    assert all(e["timings"]["predicted_n"] > 0 for e in events if e["choices"] and e["choices"][0]["delta"].get("content"))
+
+
+@check
+def chat_ignores_and_says_so(s):
+    status, _, headers = s.request("POST", "/v1/chat/completions", user("Hi", user="me", store=True, nonsense=1))
+    same(status, 200)
+    same(sorted(headers["x-ggufkit-ignored"].split(", ")), ["nonsense", "store", "user"])
+
+
+MISTAKES = [
+    ("messages", {"messages": []}), ("messages", {}), ("messages", {"messages": [{"role": "king", "content": "x"}]}),
+    ("temperature", user("x", temperature=-1)), ("top_p", user("x", top_p=2)), ("stop", user("x", stop=5)),
+    ("stop", user("x", stop=[""])), ("top_k", user("x", top_k=-2)), ("n", user("x", n=0)), ("n", user("x", n=65)),
+    ("top_logprobs", user("x", logprobs=True, top_logprobs=21)), ("top_logprobs", user("x", top_logprobs=2)),
+    ("logit_bias", user("x", logit_bias=3)), ("logit_bias", user("x", logit_bias={"99999999": 1})),
+    ("max_tokens", user("x", max_tokens=0)), ("max_tokens", user("x", max_tokens="many")),
+    ("stream", user("x", stream="yes")), ("presence_penalty", user("x", presence_penalty=3)),
+    ("tools", user("x", tools=[{"type": "function", "function": {"name": "f"}}])),
+    ("response_format", user("x", response_format={"type": "json_object"})), ("grammar", user("x", grammar="root ::= \"a\"")),
+    ("reasoning_effort", user("x", reasoning_effort="lots")), ("modalities", user("x", modalities=["audio"])),
+    ("messages[0].content", {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}),
+    ("continue_final_message", user("x", continue_final_message=True, add_generation_prompt=True)),
+    ("messages", {"messages": [{"role": "assistant", "tool_calls": [{"function": {"name": "f", "arguments": "{"}}]}]}),
+]
+
+
+@check
+def chat_mistakes(s):
+    for param, body in MISTAKES:
+        status, a = s.post("/v1/chat/completions", body)
+        same(status, 400, f"{body}: {a}")
+        same(sorted(a["error"]), ["code", "message", "param", "type"])
+        same(a["error"]["param"], param, str(body))
+        same(a["error"]["type"], "invalid_request_error")
+
+
+@check
+def chat_template_raises(s):
+    body = {"messages": [{"role": "user", "content": "x"}, {"role": "system", "content": "y"}]}
+    status, a = s.post("/v1/chat/completions", body)
+    same(status, 400)
+    same(a["error"]["code"], "template_error")
+    assert "system comes first" in a["error"]["message"]
+
+
+@check
+def chat_too_long(s):
+    status, a = s.post("/v1/chat/completions", user("word " * 3000))
+    same(status, 400)
+    same((a["error"]["type"], a["error"]["code"]), ("exceed_context_size_error", "context_length_exceeded"))
+    n, ctx = a["error"]["n_prompt_tokens"], a["error"]["n_ctx"]
+    assert f"the prompt has {n} tokens and exceeds the available context size: this model's maximum context length is " \
+           f"{ctx} tokens" == a["error"]["message"]
+    status, a = s.post("/v1/messages", user("word " * 3000))
+    same(a["error"]["message"], f"prompt is too long: {n} tokens > {ctx} maximum")
+
+
+# ---- completions, tokens ----------------------------------------------------------------------
+
+
+@check
+def completions(s):
+    ids = s.post("/tokenize", {"content": "The king", "add_special": True})[1]["tokens"]
+    same(s.post("/detokenize", {"tokens": ids[-2:]})[1]["content"].strip(), "The king"[-len("The king"):].strip())
+    body = {"prompt": ["The king", ids, "Of love"], "max_tokens": 6, "temperature": 0, "n": 2, "seed": 1}
+    status, a = s.post("/v1/completions", body)
+    same(status, 200)
+    same([c["index"] for c in a["choices"]], list(range(6)))
+    texts = [c["text"] for c in a["choices"]]
+    assert texts[0] == texts[1] == texts[2] == texts[3] != texts[4]
+    a = s.post("/v1/completions", {"prompt": "The king", "max_tokens": 5, "temperature": 0, "logprobs": 2})[1]["choices"][0]
+    lp = a["logprobs"]
+    same(sorted(lp), ["text_offset", "token_logprobs", "tokens", "top_logprobs"])
+    same("".join(lp["tokens"]), a["text"])
+    assert all(len(t) == 2 for t in lp["top_logprobs"])
+    same(lp["text_offset"][0], 0)
+    for param, more in (("echo", {"echo": True}), ("suffix", {"suffix": "x"}), ("best_of", {"best_of": 3}),
+                        ("prompt", {"prompt": []}), ("prompt", {"prompt": [10**9]}), ("prompt", {"prompt": {}})):
+        status, a = s.post("/v1/completions", {"prompt": "x", **more})
+        same((status, a["error"]["param"]), (400, param))
+
+
+@check
+def ignore_eos(s):
+    a = s.post("/v1/completions", {"prompt": "x", "ignore_eos": True, "max_tokens": 200, "temperature": 0})[1]
+    same(a["usage"]["completion_tokens"], 200)
+
+
+@check
+def tokenizer(s):
+    text = "Thou art — \U0001F600 naïve"
+    a = s.post("/tokenize", {"content": text, "with_pieces": True})[1]["tokens"]
+    raw = b"".join(bytes(t["piece"]) if isinstance(t["piece"], list) else t["piece"].encode() for t in a)
+    same(raw.decode().strip(), text)
+    same(s.post("/tokenize", {"content": 5})[0], 400)
+    same(s.post("/detokenize", {"tokens": [-1]})[0], 400)
+
+
+# ---- HTTP -------------------------------------------------------------------------------------
+
+
+@check
+def http_errors(s):
+    same(s.post("/v1/chat/completions", None, raw=b"{")[0], 400)
+    same(s.post("/v1/chat/completions", None, raw=b"{")[1]["error"]["code"], "invalid_json")
+    for raw in (b"", b"[]", b'{"a":1,"a":2}', b'{"a":NaN}', b'{"a":"\xff"}', b'{"a":"\\ud800"}', b"[" * 600 + b"]" * 600,
+                b'{"a":' * 600 + b"1" + b"}" * 600):
+        same(s.post("/v1/chat/completions", None, raw=raw)[0], 400, repr(raw[:40]))
+    same(s.get("/nothing")[0], 404)
+    status, _, headers = s.request("GET", "/v1/chat/completions")
+    same((status, headers["Allow"]), (405, "POST"))
+    status, a = s.post("/v1/chat/completions", user("x", model="other"))
+    same((status, a["error"]["code"]), (404, "model_not_found"))
+    same(s.post("/v1/chat/completions", user("x", model="demo:latest", max_tokens=1))[0], 200)
+    status, a = s.post("/api/chat", {"model": "other", "messages": []})
+    same((status, a), (404, {"error": "model 'other' not found"}))
+    status, a = s.post("/v1/messages", {"messages": [{"role": "user", "content": "x"}]})
+    same((status, a["type"], a["error"]["type"]), (400, "error", "invalid_request_error"))
+    assert "max_tokens" in a["error"]["message"] and a["request_id"]
+
+
+@check
+def http_headers(s):
+    _, _, headers = s.request("GET", "/health", headers={"x-request-id": "mine-1"})
+    same(headers["x-request-id"], "mine-1")
+    status, _, headers = s.request("HEAD", "/")
+    same(status, 200)
+    status, page, headers = s.request("GET", "/", headers={"Accept": "text/html"})
+    assert status == 200 and b"<html" in page and "script-src 'sha256-" in headers["Content-Security-Policy"]
+    same(s.request("GET", "/", headers={"Accept": "text/html", "If-None-Match": headers["ETag"]})[0], 304)
+    same(s.get("/")[1], b"gguf-serve is running\n")
+
+
+@check
+def http_origins(s):
+    for origin, wanted in (("http://localhost:3000", 200), ("http://127.0.0.1", 200), ("http://evil.example", 403),
+                           ("null", 403), ("http://localhost.evil.example", 403)):
+        status, _, headers = s.request("GET", "/v1/models", headers={"Origin": origin})
+        same(status, wanted, origin)
+        same(headers["Access-Control-Allow-Origin"], origin if wanted == 200 else None)
+    for host, wanted in (("localhost:1", 200), ("[::1]:80", 200), ("evil.example", 403), ("127.0.0.1.evil.example", 403)):
+        same(s.request("GET", "/health", headers={"Host": host})[0], wanted, host)
+    status, _, headers = s.request("OPTIONS", "/v1/chat/completions", headers={
+        "Origin": "http://localhost:5", "Access-Control-Request-Method": "POST",
+        "Access-Control-Request-Headers": "x-own", "Access-Control-Request-Private-Network": "true"})
+    same(status, 204)
+    assert "authorization" in headers["Access-Control-Allow-Headers"] and "x-own" in headers["Access-Control-Allow-Headers"]
+    same(headers["Access-Control-Allow-Private-Network"], "true")
+
+
+def read_answers(sock, n):
+    """n answers with Content-Length from a socket: [(status, body)]."""
+    data, answers = b"", []
+    while len(answers) < n:
+        end = data.find(b"\r\n\r\n")
+        length = int(re.search(rb"content-length: (\d+)", data[:end], re.I).group(1)) if end >= 0 else 0
+        if end < 0 or len(data) < end + 4 + length:
+            more = sock.recv(65536)
+            assert more, f"closed after {len(answers)} answers: {data[:200]}"
+            data += more
+            continue
+        answers.append((int(data.split()[1]), data[end + 4:end + 4 + length]))
+        data = data[end + 4 + length:]
+    return answers
+
+
+def raw_post(path, body, *headers):
+    lines = [f"POST {path} HTTP/1.1", "Host: localhost", *headers]
+    return "\r\n".join(lines).encode() + f"\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+@check
+def http_pipelining_and_chunks(s):
+    body = json.dumps({"content": "a b"}).encode()
+    with s.socket() as sock:
+        sock.sendall(raw_post("/tokenize", body) + b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n" +
+                     raw_post("/tokenize", b"{"))
+        same([a[0] for a in read_answers(sock, 3)], [200, 200, 400])
+        sock.sendall(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n" +
+                     b"".join(b"%x\r\n%s\r\n" % (len(p), p) for p in (body[:5], body[5:])) + b"0\r\n\r\n")
+        same(read_answers(sock, 1)[0][0], 200)
+        sock.sendall(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nContent-Length: %d\r\n\r\n"
+                     % len(body))
+        assert sock.recv(1000).startswith(b"HTTP/1.1 100")
+        sock.sendall(body)
+        same(read_answers(sock, 1)[0][0], 200)
+
+
+@check
+def http_too_large(s):
+    with s.socket() as sock:
+        sock.sendall(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99999999999\r\n\r\n")
+        same(read_answers(sock, 1)[0][0], 413)
+    with s.socket() as sock:  # a header without end
+        sock.sendall(b"GET / HTTP/1.1\r\nHost: localhost\r\n")
+        with contextlib.suppress(OSError):
+            sock.sendall(b"x: y\r\n" * 40000)
+        with contextlib.suppress(ConnectionResetError):
+            assert b" 431 " in sock.recv(100)
+    for lines in (b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", b"Content-Length: 5\r\nContent-Length: 6\r\n"):
+        with s.socket() as sock:
+            sock.sendall(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\n" + lines + b"\r\n0\r\n\r\n")
+            answer = sock.recv(1000)
+            assert answer == b"" or answer.split()[1] == b"400", answer
+    for garbage in (b"\x00\x01\x02\r\n\r\n", b"GET\r\n\r\n", b"\r\n" * 100, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"):
+        with s.socket() as sock:
+            sock.sendall(garbage)
+            sock.settimeout(0.3)
+            with contextlib.suppress(OSError):
+                sock.recv(1000)
+    same(s.get("/health")[0], 200)
+
+
+def wait_until(condition, what, seconds=20):
+    end = time.time() + seconds
+    while time.time() < end:
+        if condition():
+            return
+        time.sleep(0.05)
+    raise AssertionError(f"not within {seconds} s: {what}")
+
+
+@check
+def http_disconnects(s):
+    """A client that goes away frees its place, whether it reads a stream or waits."""
+    for stream in (True, False):
+        before = s.metric("cancelled_total")
+        body = json.dumps(user("Speak", max_tokens=900, ignore_eos=True, stream=stream)).encode()
+        sock = s.socket()
+        sock.sendall(raw_post("/v1/chat/completions", body))
+        wait_until(lambda: s.metric("requests_running") == 1, "it runs")
+        sock.close()
+        wait_until(lambda: s.metric("cancelled_total") == before + 1, "it is cancelled")
+        wait_until(lambda: s.metric("requests_running") == 0, "nothing runs")
+
+
+@check
+def http_kept_alive_after_streams(s):
+    body = json.dumps(user("Speak", max_tokens=2, stream=True)).encode()
+    with s.socket() as sock:
+        for _ in range(20):
+            sock.sendall(raw_post("/v1/chat/completions", body))
+            data = b""
+            while not data.endswith(b"0\r\n\r\n"):
+                more = sock.recv(65536)
+                assert more, "closed after a stream"
+                data += more
+            assert b"[DONE]" in data
+
+
+@check
+def http_slow_reader(s):
+    """Somebody who does not read holds up nobody."""
+    body = json.dumps(user("Speak", max_tokens=900, ignore_eos=True, stream=True, logprobs=True, top_logprobs=20,
+                           n=8)).encode()
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        sock.connect(("127.0.0.1", s.port))
+        sock.sendall(raw_post("/v1/chat/completions", body))
+        wait_until(lambda: s.metric("requests_running") == 8, "it runs")
+        for _ in range(5):
+            same(s.post("/v1/chat/completions", user("Hi", max_tokens=2))[0], 200)
+    wait_until(lambda: s.metric("requests_running") == 0, "it is cancelled")
+
+
+@check
+def http_metrics(s):
+    text = s.get("/metrics")[1].decode()
+    for name in ("requests_running", "requests_waiting", "kv_pages_used", "kv_pages_total", "kv_bytes",
+                 "prefix_cache_pages", "prompt_tokens_total", "prompt_tokens_cached_total", "generation_tokens_total",
+                 "preemptions_total", "cancelled_total", "steps_total", "step_seconds_total",
+                 "time_to_first_token_seconds_count", "inter_token_seconds_sum", "queue_seconds_count",
+                 "request_seconds_count", "step_tokens_count"):
+        assert re.search(rf"^ggufkit_{name} [0-9.e+-]+$", text, re.M), name
+    for line in text.splitlines():
+        assert line.startswith("#") or re.fullmatch(r'[a-z_]+(\{[^}]*\})? [-+0-9.e]+', line), line
+    same(json.loads(s.get("/slots")[1]), [])
+    props = json.loads(s.get("/props")[1])
+    same(props["default_generation_settings"]["n_ctx"], 1024)
+    assert props["chat_template"]
+
+
+# ---- packages ---------------------------------------------------------------------------------
+
+
+@check
+def package_openai(s):
+    client = openai.OpenAI(base_url=s.url + "/v1", api_key="none", max_retries=0)
+    same([m.id for m in client.models.list()], ["demo"])
+    same(client.models.retrieve("demo").id, "demo")
+    messages = [{"role": "user", "content": "Who art thou?"}]
+    whole = client.chat.completions.create(model="demo", messages=messages, max_tokens=10, temperature=0)
+    text = whole.choices[0].message.content
+    parts = client.chat.completions.create(model="demo", messages=messages, max_tokens=10, temperature=0, stream=True)
+    same("".join(c.choices[0].delta.content or "" for c in parts), text)
+    with client.chat.completions.stream(model="demo", messages=messages, max_tokens=10, temperature=0,
+                                        stop=text[6:9]) as stream:
+        for _ in stream:
+            pass
+        same(stream.get_final_completion().choices[0].message.content, text[:text.index(text[6:9])])
+    same(client.completions.create(model="demo", prompt="The king", max_tokens=3).object, "text_completion")
+    for status, body in ((openai.BadRequestError, {"messages": []}), (openai.NotFoundError, {"model": "x", "messages": messages})):
+        try:
+            client.chat.completions.create(**{"model": "demo", **body})
+            raise AssertionError("no error")
+        except status:
+            pass
+    r = client.responses.create(model="demo", input="Who art thou?", instructions="Be brief", max_output_tokens=10,
+                                temperature=0)
+    same((r.status, r.incomplete_details.reason), ("incomplete", "max_output_tokens"))
+    types = []
+    with client.responses.stream(model="demo", input=[{"role": "user", "content": [{"type": "input_text", "text":
+                                 "Who art thou?"}]}], instructions="Be brief", max_output_tokens=10, temperature=0) as stream:
+        events = list(stream)
+    same([e.sequence_number for e in events if hasattr(e, "sequence_number")], sorted(
+        e.sequence_number for e in events if hasattr(e, "sequence_number")))
+    types = [e.type for e in events]
+    same(types[:2], ["response.created", "response.in_progress"])
+    same(types[-1], "response.incomplete")
+    same(events[-1].response.output_text, r.output_text)
+
+
+@check
+def responses(s):
+    lines = [l for l in s.stream("/v1/responses", {"input": "Hi", "max_output_tokens": 4, "stream": True})]
+    events = [json.loads(l[6:]) for l in lines if l.startswith("data: ")]
+    names = [l[7:] for l in lines if l.startswith("event: ")]
+    same(names, [e["type"] for e in events])
+    same([e["sequence_number"] for e in events], list(range(len(events))))
+    same(names[2:4], ["response.output_item.added", "response.content_part.added"])
+    same(names[-4:], ["response.output_text.done", "response.content_part.done", "response.output_item.done",
+                      "response.incomplete"])
+    for param, more in (("previous_response_id", {"previous_response_id": "x"}), ("background", {"background": True}),
+                        ("text.format", {"text": {"format": {"type": "json_object"}}}), ("input", {"input": []})):
+        status, a = s.post("/v1/responses", {"input": "x", **more})
+        same((status, a["error"]["param"]), (400, param))
+    same(s.get("/v1/responses/resp_1")[0], 404)
+
+
+@check
+def package_anthropic(s):
+    client = anthropic.Anthropic(base_url=s.url, api_key="none", max_retries=0)
+    ask = {"model": "demo", "max_tokens": 10, "system": "Be brief", "messages": [{"role": "user", "content": "Who art thou?"}],
+           "extra_body": {"temperature": 0}}
+    m = client.messages.create(**ask)
+    same((m.type, m.role, m.stop_reason, m.usage.output_tokens), ("message", "assistant", "max_tokens", 10))
+    with client.messages.stream(**ask) as stream:
+        text = "".join(stream.text_stream)
+        final = stream.get_final_message()
+    same(text, m.content[0].text)
+    same((final.stop_reason, final.usage.output_tokens), ("max_tokens", 10))
+    n = client.messages.count_tokens(**{k: v for k, v in ask.items() if k not in ("max_tokens", "extra_body")}).input_tokens
+    same(final.usage.input_tokens + final.usage.cache_read_input_tokens, n)
+    stop = text[4:7]
+    m = client.messages.create(**{**ask, "stop_sequences": [stop]})
+    same((m.stop_reason, m.stop_sequence), ("stop_sequence", stop))
+    blocks = [{"role": "user", "content": [{"type": "text", "text": "a"}]},
+              {"role": "assistant", "content": [{"type": "tool_use", "id": "t1", "name": "f", "input": {}}]},
+              {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "t1", "content": "b"}]}]
+    client.messages.create(**{**ask, "messages": blocks})
+    try:
+        client.messages.create(**{**ask, "messages": [{"role": "user", "content": [{"type": "image"}]}]})
+        raise AssertionError("no error")
+    except anthropic.BadRequestError:
+        pass
+
+
+@check
+def messages_billing_header(s):
+    """What changes with every request of some clients does not empty the cache."""
+    def ask(mark):
+        system = [{"type": "text", "text": f"x-anthropic-billing-header: cc_version=1; cch={mark};"},
+                  {"type": "text", "text": "long " * 100}]
+        return s.post("/v1/messages", {"max_tokens": 1, "system": system, "messages": [{"role": "user", "content": "x"}]})[1]
+    first, again = ask("abc12"), ask("zzz99")
+    same(again["usage"]["cache_read_input_tokens"],
+         first["usage"]["input_tokens"] + first["usage"]["cache_read_input_tokens"] - 1)
+
+
+@check
+def package_ollama(s):
+    client = ollama.Client(host=s.url)
+    same([m.model for m in client.list().models], ["demo:latest"])
+    shown = client.show("demo")
+    assert "completion" in shown.capabilities and any(k.endswith(".context_length") for k in shown.modelinfo)
+    same(client.ps().models[0].context_length, 1024)
+    options = {"temperature": 0, "num_predict": 8}
+    messages = [{"role": "user", "content": "Who art thou?"}]
+    whole = client.chat("demo", messages, options=options)
+    same((whole.done, whole.done_reason, whole.eval_count), (True, "length", 8))
+    same("".join(p.message.content for p in client.chat("demo", messages, options=options, stream=True)),
+         whole.message.content)
+    g = client.generate("demo", "Who art thou?", options=options)
+    same(g.response, whole.message.content)
+    assert len(g.context) >= g.prompt_eval_count + 7
+    raw = client.generate("demo", "The king", raw=True, options=options)
+    same(raw.response, s.post("/v1/completions", {"prompt": "The king", "max_tokens": 8, "temperature": 0})[1]["choices"][0]["text"])
+    same(client.generate("demo", "").done_reason, "load")
+    same(s.post("/api/chat", {"messages": [], "keep_alive": 0})[1]["done_reason"], "unload")
+    status, a = s.post("/api/chat", {"messages": messages, "options": {"temperature": "hot"}})
+    same((status, a["error"]), (400, 'option "temperature" must be of type float32'))
+    same(s.post("/api/chat", {"messages": messages, "options": {"num_ctx": 99999}})[0], 400)
+    turns = [{"role": "user", "content": "word " * 300}] * 5
+    same(s.post("/api/chat", {"messages": turns, "options": options})[0], 400)
+    a = s.post("/api/chat", {"messages": turns, "options": options, "truncate": True, "stream": False})[1]
+    assert a["truncated_messages"] > 0
+
+
+# ---- servers of their own -----------------------------------------------------------------------
+
+
+def own_reasoning(models):
+    template = models / "thinking.jinja"
+    template.write_text(THINKING)
+    s = Server(models / "demo.gguf", "--template", template)
+    try:
+        ask = user("Speak", chat_template_kwargs={"enable_thinking": True}, max_tokens=16)
+        a = s.post("/v1/chat/completions", ask)[1]
+        same(a["choices"][0]["message"]["content"], None)
+        assert a["choices"][0]["message"]["reasoning_content"]
+        same(a["usage"]["completion_tokens_details"]["reasoning_tokens"], 16)
+        m = s.post("/v1/messages", {**user("Speak"), "thinking": {"type": "enabled", "budget_tokens": 1024}})[1]
+        same(m["content"][0]["type"], "thinking")
+        kinds = [json.loads(l[6:])["type"] for l in s.stream("/v1/messages", {**user("Speak"), "stream": True,
+                 "thinking": {"type": "enabled", "budget_tokens": 1024}}) if l.startswith("data: ")]
+        same([kinds[0], kinds[1], kinds[-3], kinds[-2], kinds[-1]],
+             ["message_start", "content_block_start", "content_block_stop", "message_delta", "message_stop"])
+        r = s.post("/v1/responses", {"input": "x", "max_output_tokens": 5, "reasoning": {"effort": "none"}})[1]
+        same([i["type"] for i in r["output"]], ["message"])
+        o = s.post("/api/chat", {"messages": [{"role": "user", "content": "x"}], "think": True, "stream": False,
+                                 "options": {"num_predict": 5}})[1]
+        assert o["message"]["thinking"]
+        assert "content" in s.post("/v1/chat/completions", user("Speak"))[1]["choices"][0]["message"]
+    finally:
+        s.stop()
+
+
+def own_keys(models):
+    s = Server(models / "demo.gguf", "--api-key", "secret", environment={"GGUFKIT_SERVE_ALIAS": "bard"})
+    try:
+        same(s.get("/health")[0], 200)
+        same(s.get("/v1/models")[0], 401)
+        same(s.get("/v1/models", {"Authorization": "Bearer wrong"})[0], 401)
+        for headers in ({"Authorization": "Bearer secret"}, {"x-api-key": "secret"}):
+            status, text = s.get("/v1/models", headers)
+            same((status, json.loads(text)["data"][0]["id"]), (200, "bard"))
+        status, a = s.post("/v1/messages", {}, {"x-api-key": "no"})
+        same((status, a["error"]["type"]), (401, "authentication_error"))
+    finally:
+        s.stop()
+
+
+def own_limits(models):
+    """A full queue is refused with 503, and everything accepted is answered."""
+    s = Server(models / "demo.gguf", "--parallel", "2", "--queue", "2", "--ctx", "512", "--kv-tokens", "1024")
+    try:
+        statuses = []
+
+        def ask(i):
+            statuses.append(s.post("/v1/chat/completions", user(f"Speak {i}", max_tokens=300, ignore_eos=True))[0])
+
+        threads = [threading.Thread(target=ask, args=(i,)) for i in range(12)]
+        [t.start() for t in threads]
+        [t.join() for t in threads]
+        assert set(statuses) == {200, 503} and statuses.count(200) >= 4, statuses
+        status, a = s.post("/v1/messages", user("x", max_tokens=1))
+        same(status, 200)
+    finally:
+        s.stop()
+
+
+def own_drain(models):
+    """SIGTERM: what runs is finished, the exit status is 0."""
+    s = Server(models / "demo.gguf")
+    got = {}
+
+    def ask():
+        got["a"] = s.post("/v1/chat/completions", user("Speak", max_tokens=400, ignore_eos=True))
+
+    thread = threading.Thread(target=ask)
+    thread.start()
+    wait_until(lambda: s.metric("requests_running") == 1, "it runs")
+    s.stop()
+    thread.join()
+    same((got["a"][0], got["a"][1]["usage"]["completion_tokens"]), (200, 400))
+    s = Server(models / "demo.gguf", "--drain", "0")
+    lines = []
+
+    def read():
+        with contextlib.suppress(Exception):
+            lines.extend(s.stream("/v1/chat/completions", user("Speak", max_tokens=900, ignore_eos=True, stream=True)))
+
+    thread = threading.Thread(target=read)
+    thread.start()
+    wait_until(lambda: s.metric("requests_running") == 1, "it runs")
+    s.stop()
+    thread.join()
+    assert lines and "[DONE]" not in lines[-1]
+
+
+def own_embeddings(models):
+    s = Server(models / "bert.gguf", "--ctx", "64")
+    try:
+        client = openai.OpenAI(base_url=s.url + "/v1", api_key="none", max_retries=0)
+        texts = ["a b c", "d", "e f g h i j"]
+        listed = client.embeddings.create(model="bert", input=texts, encoding_format="float").data
+        coded = client.embeddings.create(model="bert", input=texts).data  # base64 on the wire
+        for i, text in enumerate(texts):
+            alone = s.post("/v1/embeddings", {"input": text})[1]["data"][0]["embedding"]
+            as_floats = [struct.unpack("f", struct.pack("f", x))[0] for x in listed[i].embedding]
+            same(as_floats, [struct.unpack("f", struct.pack("f", x))[0] for x in alone])
+            same(as_floats, list(coded[i].embedding))
+            assert abs(math.sqrt(sum(x * x for x in alone)) - 1) < 1e-5
+        raw = s.post("/v1/embeddings", {"input": "d", "encoding_format": "base64"})[1]["data"][0]["embedding"]
+        same(len(base64.b64decode(raw)), 4 * len(listed[0].embedding))
+        short = s.post("/v1/embeddings", {"input": "d", "dimensions": 4})[1]["data"][0]["embedding"]
+        same(len(short), 4)
+        assert abs(math.sqrt(sum(x * x for x in short)) - 1) < 1e-5
+        same(s.post("/v1/embeddings", {"input": ""})[0], 200)
+        for body in ({"input": []}, {"input": "x", "dimensions": 10**6}, {"input": [[10**7]]}, {"input": "word " * 200}, {}):
+            same(s.post("/v1/embeddings", body)[0], 400, str(body)[:60])
+        same(s.post("/v1/chat/completions", user("x"))[0], 400)
+        vectors = ollama.Client(host=s.url).embed("bert", texts).embeddings
+        assert all(abs(a - b) < 1e-6 for a, b in zip(vectors[0], listed[0].embedding))
+        a = s.post("/api/embed", {"input": ["x", "word " * 200]})[1]
+        same(a["truncated"], [1])
+        same(s.post("/v1/rerank", {"query": "x", "documents": ["y"]})[0], 400)
+    finally:
+        s.stop()
+
+
+def run(name, function, *arguments):
+    if ONLY and not any(name.startswith(o) for o in ONLY):
+        return True
+    start = time.time()
+    try:
+        function(*arguments)
+    except Exception as error:  # every check is run
+        import traceback
+        print(f"FAILED {name}: {error}")
+        if not isinstance(error, AssertionError):
+            traceback.print_exc()
+        return False
+    print(f"ok {name} ({time.time() - start:.1f} s)")
+    return True
+
+
+def main():
+    good = True
+    with tempfile.TemporaryDirectory() as folder:
+        models = pathlib.Path(folder)
+        for source, name, kind in ((DATA / "demo-model", "demo", "q8_0"), (DATA / "models/bert_sentence", "bert", "f32")):
+            subprocess.run([BUILD / "gguf-convert", source, "-o", models / f"{name}.gguf", "--outtype", kind], check=True,
+                           stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        (models / "plain.jinja").write_text(PLAIN)
+        if not ONLY or any(f.__name__.startswith(o) for f in checks for o in ONLY):
+            server = Server(models / "demo.gguf", "--template", models / "plain.jinja")
+            for function in checks:
+                good &= run(function.__name__, function, server)
+            good &= run("stop", server.stop)
+        for function in (own_reasoning, own_keys, own_limits, own_drain, own_embeddings):
+            good &= run(function.__name__, function, models)
+    print("gguf-serve: all checks passed" if good else "gguf-serve: checks failed")
+    return 0 if good else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

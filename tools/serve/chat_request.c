@@ -1,0 +1,303 @@
+/* Messages, template, tokens. */
+#include "tools/serve/chat_request.h"
+
+#include "libgguf/json.h"
+#include "runtime/chat/chat_prompt.h"
+#include "runtime/chat/conversation.h"
+
+#include <ctype.h>
+#include <stdlib.h>
+#include <string.h>
+
+void chat_request_clear(chat_request *c) {
+    json_decref(c->messages);
+    json_decref(c->variables);
+    rt_ids_clear(&c->ids);
+}
+
+/* ---- contents ---------------------------------------------------------------------------- */
+
+static bool add_part(gguf_dynbuf *out, const json_t *part, const char *param, api_error *error) {
+    const char *type = json_string_value(json_object_get(part, "type"));
+    const json_t *text = json_object_get(part, "text");
+    bool is_text = type && (strcmp(type, "text") == 0 || strcmp(type, "input_text") == 0 ||
+                            strcmp(type, "output_text") == 0);
+    if (type && strcmp(type, "refusal") == 0) {
+        text = json_object_get(part, "refusal");
+        is_text = true;
+    }
+    if (!type) return api_fail(error, param, NULL, "'%s': a part must have a type", param);
+    if (!is_text)
+        return api_fail(error, param, "unsupported_content",
+                        "'%s': the model reads texts, not '%.60s'", param, type);
+    if (!json_is_string(text))
+        return api_fail(error, param, NULL, "'%s': a part has no text", param);
+    gguf_dynbuf_put(out, json_string_value(text), json_string_length(text));
+    return true;
+}
+
+json_t *chat_read_content(const json_t *content, const char *param, api_error *error) {
+    size_t i;
+    const json_t *part;
+    if (json_is_string(content)) return json_incref((json_t *)content);
+    if (!json_is_array(content)) {
+        api_fail(error, param, NULL, "'%s' must be a text or a list of parts", param);
+        return NULL;
+    }
+    gguf_dynbuf text;
+    gguf_dynbuf_init(&text, SIZE_MAX / 4);
+    bool good = true;
+    json_array_foreach(content, i, part) good = good && add_part(&text, part, param, error);
+    json_t *joined =
+        good ? gguf_json_bytes(text.len ? (const char *)text.data : "", text.len) : NULL;
+    gguf_dynbuf_clear(&text);
+    return joined;
+}
+
+/* ---- messages ---------------------------------------------------------------------------- */
+
+static bool read_call(const json_t *call, size_t i, json_t *out, api_error *error) {
+    const json_t *function = json_object_get(call, "function");
+    const char *name = json_string_value(json_object_get(function, "name"));
+    const json_t *arguments = json_object_get(function, "arguments"),
+                 *id = json_object_get(call, "id");
+    json_t *parsed = NULL;
+    if (!name)
+        return api_fail(error, "messages", NULL, "messages[%zu]: a tool call has no function.name",
+                        i);
+    if (json_is_string(arguments) && json_string_length(arguments))
+        parsed = json_loads(json_string_value(arguments), JSON_DECODE_ANY, NULL);
+    else if (!arguments || json_is_null(arguments) || json_is_string(arguments))
+        parsed = json_object();
+    else
+        parsed = json_incref((json_t *)arguments);
+    if (!parsed)
+        return api_fail(error, "messages", NULL,
+                        "messages[%zu]: the arguments of the tool call '%.60s' are no JSON", i,
+                        name);
+    json_t *copy = json_pack("{s:s, s:{s:s, s:o}}", "type", "function", "function", "name", name,
+                             "arguments", parsed);
+    if (json_is_string(id)) json_object_set(copy, "id", (json_t *)id);
+    json_array_append_new(out, copy);
+    return true;
+}
+
+static bool read_calls(const json_t *calls, size_t i, json_t *message, api_error *error) {
+    size_t j;
+    const json_t *call;
+    if (!calls || json_is_null(calls)) return true;
+    if (!json_is_array(calls))
+        return api_fail(error, "messages", NULL, "messages[%zu].tool_calls must be a list", i);
+    if (json_array_size(calls) == 0) return true;
+    json_t *list = json_array();
+    json_object_set_new(message, "tool_calls", list);
+    json_array_foreach(calls, j, call) if (!read_call(call, i, list, error)) return false;
+    return true;
+}
+
+static bool is_role(const char *role) {
+    static const char *const roles[] = {"system", "developer", "user", "assistant", "tool"};
+    for (size_t i = 0; role && i < sizeof roles / sizeof roles[0]; i++)
+        if (strcmp(role, roles[i]) == 0) return true;
+    return false;
+}
+
+static void copy_reasoning(const json_t *from, json_t *to) {
+    static const char *const names[] = {"reasoning_content", "reasoning", "thinking"};
+    for (size_t i = 0; i < 3; i++) {
+        json_t *text = json_object_get(from, names[i]);
+        if (!json_is_string(text) || json_string_length(text) == 0) continue;
+        json_object_set(to, "reasoning_content", text);
+        json_object_set(to, "thinking", text);
+        return;
+    }
+}
+
+static bool read_message(const json_t *from, size_t i, json_t *out, api_error *error) {
+    const char *role = json_string_value(json_object_get(from, "role"));
+    char param[48];
+    snprintf(param, sizeof param, "messages[%zu].content", i);
+    if (!json_is_object(from))
+        return api_fail(error, "messages", NULL, "messages[%zu] must be an object", i);
+    if (!is_role(role))
+        return api_fail(error, "messages", NULL,
+                        "messages[%zu].role must be system, developer, user, assistant or tool", i);
+    json_t *message = json_pack("{s:s}", "role", role);
+    json_array_append_new(out, message);
+    if (strcmp(role, "assistant") == 0 &&
+        !read_calls(json_object_get(from, "tool_calls"), i, message, error))
+        return false;
+    json_t *content = json_object_get(from, "content");
+    bool may_lack = json_object_get(message, "tool_calls") || json_object_get(from, "refusal");
+    if (may_lack && (!content || json_is_null(content)))
+        json_object_set_new(message, "content", json_string(""));
+    else
+        json_object_set_new(message, "content", chat_read_content(content, param, error));
+    if (error->status) return false;
+    if (strcmp(role, "assistant") == 0) copy_reasoning(from, message);
+    static const char *const passed[] = {"name", "tool_call_id", "tool_name"};
+    for (size_t j = 0; j < 3; j++)
+        if (json_is_string(json_object_get(from, passed[j])))
+            json_object_set(message, passed[j], json_object_get(from, passed[j]));
+    return true;
+}
+
+bool chat_read_messages(const json_t *list, json_t **out, api_error *error) {
+    size_t i;
+    const json_t *message;
+    if (error->status) return false;
+    if (!json_is_array(list) || json_array_size(list) == 0)
+        return api_fail(error, "messages", NULL,
+                        "'messages' must be a list with at least one message");
+    *out = json_array();
+    json_array_foreach(list, i, message) if (!read_message(message, i, *out, error)) return false;
+    return true;
+}
+
+/* ---- what is not there ------------------------------------------------------------------- */
+
+void chat_refuse_tools(fields *f) {
+    json_t *tools = NULL, *choice = NULL;
+    fields_any(f, "tools", &tools);
+    fields_any(f, "tool_choice", &choice);
+    fields_any(f, "parallel_tool_calls", &(json_t *){NULL});
+    const char *word = json_string_value(choice);
+    bool none = word && strcmp(word, "none") == 0;
+    if (tools && !json_is_array(tools))
+        api_fail(f->error, "tools", NULL, "'tools' must be a list");
+    else if (json_array_size(tools) && !none)
+        api_fail(f->error, "tools", NULL, "tools are not supported by this server");
+    else if (choice && !none && !(word && strcmp(word, "auto") == 0))
+        api_fail(f->error, "tool_choice", NULL, "'tool_choice' asks for a tool, but there is none");
+}
+
+void chat_refuse_format(fields *f, const char *name) {
+    json_t *format;
+    if (!fields_any(f, name, &format)) return;
+    const char *type = json_string_value(json_object_get(format, "type"));
+    if (!type) {
+        api_fail(f->error, name, NULL, "'%s' must be an object with a type", name);
+        return;
+    }
+    if (strcmp(type, "text") != 0)
+        api_fail(f->error, name, "unsupported_schema",
+                 "'%s': constrained decoding ('%.40s') is not supported", name, type);
+}
+
+/* ---- variables --------------------------------------------------------------------------- */
+
+void chat_read_variables(fields *f, chat_request *c) {
+    static const char *const efforts[] = {"none", "minimal", "low", "medium",
+                                          "high", "xhigh",   "max"};
+    json_t *kwargs;
+    const char *effort;
+    size_t i = 0;
+    if (fields_object(f, "chat_template_kwargs", &kwargs)) {
+        json_t *thinking = json_object_get(kwargs, "enable_thinking");
+        json_object_update(c->variables, kwargs);
+        if (json_is_boolean(thinking)) c->think = json_is_true(thinking);
+    }
+    if (!fields_text(f, "reasoning_effort", &effort)) return;
+    while (i < 7 && strcmp(effort, efforts[i]) != 0) i++;
+    if (i == 7)
+        api_fail(f->error, "reasoning_effort", NULL,
+                 "'reasoning_effort' must be none, minimal, low, medium, high, xhigh or max");
+    json_object_set_new(c->variables, "reasoning_effort", json_string(effort));
+    if (i == 0) c->think = 0;
+}
+
+/* ---- the template ------------------------------------------------------------------------ */
+
+static const json_t *last_message(const chat_request *c) {
+    return json_array_get(c->messages, json_array_size(c->messages) - 1);
+}
+
+static bool goes_on(const chat_request *c) {
+    const char *role = json_string_value(json_object_get(last_message(c), "role"));
+    return role && strcmp(role, "assistant") == 0 &&
+           !json_object_get(last_message(c), "tool_calls");
+}
+
+static json_t *variables_of(const server *s, const chat_request *c, bool begins) {
+    json_t *v = json_object();
+    bool knows_developer = memmem(s->template_source.ptr, s->template_source.len, "developer", 9);
+    int think = c->think >= 0 ? c->think : s->settings->think;
+    size_t i;
+    json_t *message;
+    json_object_update(v, s->template_vars);
+    json_object_update(v, c->variables);
+    rt_chat_add_tokens(v, s->tok);
+    json_array_foreach(c->messages, i, message) {
+        const char *role = json_string_value(json_object_get(message, "role"));
+        if (!knows_developer && strcmp(role, "developer") == 0)
+            json_object_set_new(message, "role", json_string("system"));
+    }
+    json_object_set(v, "messages", c->messages);
+    json_object_set_new(v, "add_generation_prompt", json_boolean(begins));
+    if (think >= 0) {
+        json_object_set_new(v, "enable_thinking", json_boolean(think));
+        json_object_set_new(v, "thinking", json_boolean(think));
+    }
+    return v;
+}
+
+static bool fail_render(api_error *error, gguf_code code, const gguf_error *err) {
+    if (code == GGUF_E_NOMEM) return api_fail_status(error, 500, NULL, "out of memory");
+    return api_fail(error, "messages", "template_error", "the chat template: %s", err->message);
+}
+
+/* The prompt of an answer that goes on ends where its text ends. */
+static bool cut_behind(char *text, size_t *len, const json_t *content, api_error *error) {
+    const char *bytes = json_string_value(content);
+    size_t n = json_string_length(content);
+    while (n && isspace((unsigned char)bytes[n - 1])) n--; /* templates strip */
+    while (n && isspace((unsigned char)*bytes)) bytes++, n--;
+    for (size_t at = n && n <= *len ? *len - n + 1 : 0; at-- > 0;) {
+        if (memcmp(text + at, bytes, n) != 0) continue;
+        text[ *len = at + n] = '\0';
+        return true;
+    }
+    return api_fail(error, "messages", "template_error",
+                    "the chat template leaves no trace of the last message, which cannot be "
+                    "continued");
+}
+
+bool chat_render(const server *s, chat_request *c, char **text, size_t *len, api_error *error) {
+    gguf_error err = {0};
+    bool on = goes_on(c) && !(c->begins_given && c->begins);
+    *text = NULL;
+    json_t *content = json_incref(json_object_get(last_message(c), "content"));
+    if (on && json_string_length(content) == 0) { /* nothing to go on from */
+        json_array_remove(c->messages, json_array_size(c->messages) - 1);
+        on = false;
+    }
+    bool begins = !on && (!c->begins_given || c->begins);
+    json_t *variables = variables_of(s, c, begins);
+    gguf_code code = rt_chat_render(s->tpl, variables, text, len, &err);
+    bool good = code ? fail_render(error, code, &err) : true;
+    if (good && on) good = cut_behind(*text, len, content, error);
+    json_decref(variables);
+    json_decref(content);
+    if (good) return true;
+    free(*text);
+    *text = NULL;
+    return false;
+}
+
+bool chat_prompt(const server *s, chat_request *c, params *p, api_error *error) {
+    char *text;
+    size_t len;
+    gguf_error err = {0};
+    if (error->status || !chat_render(s, c, &text, &len, error)) return false;
+    c->text =
+        (rt_answer_text_opts){.markers = s->markers,
+                              .split = !s->settings->keep_reasoning,
+                              .inside = rt_reasoning_is_open(&s->markers, (gguf_str){text, len}),
+                              .trim = true};
+    gguf_code code = rt_chat_text_ids(s->tok, text, len, &c->ids, &err);
+    free(text);
+    if (code == GGUF_E_NOMEM) return api_fail_status(error, 500, NULL, "out of memory");
+    if (code) return api_fail(error, "messages", NULL, "%s", err.message);
+    if (s->plain && p) p->stops[p->n_stops++] = RT_CONVERSATION_PLAIN_STOP;
+    return true;
+}

@@ -1,0 +1,40 @@
+/* From messages to a prompt. Interfaces bring their messages into the form of OpenAI's chat; what
+ * templates get is made here. */
+#ifndef TOOLS_SERVE_CHAT_REQUEST_H
+#define TOOLS_SERVE_CHAT_REQUEST_H
+
+#include "tools/serve/generation.h"
+#include "tools/serve/json_fields.h"
+
+/* Start as {0}, with messages. Clear frees. */
+typedef struct chat_request {
+    json_t *messages;  /* [{"role", "content", ...}], checked by chat_read_messages */
+    json_t *variables; /* of the template, an object; or NULL */
+    /* Begin an answer; otherwise the last message, of the assistant, goes on. By default that is so
+     * where there is such a message. */
+    bool begins_given, begins;
+    int think; /* -1: as the template does */
+    /* What chat_prompt makes. */
+    rt_ids ids;
+    rt_answer_text_opts text;
+} chat_request;
+
+void chat_request_clear(chat_request *c);
+
+/* Take messages as OpenAI's chat has them, contents joined to texts. */
+bool chat_read_messages(const json_t *list, json_t **out, api_error *error);
+/* A content: a text, or parts that are texts. Returns a new text or NULL. */
+json_t *chat_read_content(const json_t *content, const char *param, api_error *error);
+/* tools and tool_choice: only what means none. */
+void chat_refuse_tools(fields *f);
+/* response_format: only text. */
+void chat_refuse_format(fields *f, const char *name);
+/* reasoning_effort, chat_template_kwargs. */
+void chat_read_variables(fields *f, chat_request *c);
+
+/* The text that the template makes; malloc'ed. */
+bool chat_render(const server *s, chat_request *c, char **text, size_t *len, api_error *error);
+/* The tokens, and how the answer is to be divided; adds the stop text of a transcript. */
+bool chat_prompt(const server *s, chat_request *c, params *p, api_error *error);
+
+#endif

@@ -1,0 +1,253 @@
+/* The HTTP server, on libmicrohttpd: one thread per address that waits for sockets; what takes time
+ * is done elsewhere while the connection is suspended. */
+#include "tools/serve/http.h"
+
+#include "tools/serve/http_checks.h"
+#include "tools/serve/listen.h"
+#include "tools/serve/metrics.h"
+#include "tools/serve/watcher.h"
+#include "tools/serve/workers.h"
+
+#include <microhttpd.h>
+#include <stdlib.h>
+#include <string.h>
+
+#define MAX_CONNECTIONS 2048
+#define HEADER_BYTES    (64u << 10)
+#define CHUNK_BYTES     (16u << 10)
+/* Seconds: for the header of a new connection, between parts of a body, between requests, and for a
+ * reader that takes nothing. */
+#define HEADER_TIMEOUT 30u
+#define BODY_TIMEOUT   60u
+#define IDLE_TIMEOUT   120u
+#define READER_TIMEOUT 600u
+
+struct http {
+    server *s;
+    listener listeners[SERVER_MAX_NAMES];
+    size_t n_listeners;
+    struct MHD_Daemon *daemons[SERVER_MAX_NAMES];
+};
+
+void http_suspend(exchange *x) {
+    MHD_suspend_connection(x->connection);
+}
+
+void http_resume(exchange *x) {
+    MHD_resume_connection(x->connection);
+}
+
+static void set_timeout(struct MHD_Connection *connection, unsigned seconds) {
+    MHD_set_connection_option(connection, MHD_CONNECTION_OPTION_TIMEOUT, seconds);
+}
+
+/* ---- answers ----------------------------------------------------------------------------- */
+
+static ssize_t read_stream(void *ctx, uint64_t pos, char *out, size_t room) {
+    (void)pos;
+    ssize_t n = exchange_read(ctx, out, room);
+    return n < 0 ? MHD_CONTENT_READER_END_OF_STREAM : n;
+}
+
+static void free_stream(void *ctx) {
+    exchange_unref(ctx);
+}
+
+static void add_cors(const exchange *x, struct MHD_Response *r) {
+    if (!x->origin[0]) return;
+    MHD_add_response_header(r, "Access-Control-Allow-Origin", x->origin);
+    MHD_add_response_header(r, "Access-Control-Expose-Headers",
+                            "x-request-id, request-id, retry-after, x-ggufkit-ignored");
+    MHD_add_response_header(r, "Vary", "Origin");
+}
+
+static void add_headers(const exchange *x, struct MHD_Response *r) {
+    if (x->content_type) MHD_add_response_header(r, "Content-Type", x->content_type);
+    MHD_add_response_header(r, "x-request-id", x->request_id);
+    if (x->route && x->route->dialect == DIALECT_ANTHROPIC)
+        MHD_add_response_header(r, "request-id", x->request_id);
+    if (x->stream) {
+        MHD_add_response_header(r, "Cache-Control", "no-cache");
+        MHD_add_response_header(r, "X-Accel-Buffering", "no");
+    }
+    if (x->ignored[0]) MHD_add_response_header(r, "x-ggufkit-ignored", x->ignored);
+    if (x->status == 429 || x->status == 503 || x->status == 529)
+        MHD_add_response_header(r, "Retry-After", "1");
+    if (x->status == 401) MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
+    if (x->status == 405 && x->route) MHD_add_response_header(r, "Allow", x->route->methods);
+    http_add_page_headers(x, r);
+    add_cors(x, r);
+}
+
+static enum MHD_Result send_answer(exchange *x) {
+    struct MHD_Response *r;
+    pthread_mutex_lock(&x->lock);
+    x->phase = EXCHANGE_ANSWERING;
+    if (x->stream) {
+        exchange_ref(x);
+        r = MHD_create_response_from_callback(MHD_SIZE_UNKNOWN, CHUNK_BYTES, read_stream, x,
+                                              free_stream);
+    } else {
+        r = MHD_create_response_from_buffer(x->out.len, x->out.data ? x->out.data : (void *)"",
+                                            MHD_RESPMEM_MUST_COPY);
+    }
+    pthread_mutex_unlock(&x->lock);
+    if (!r) {
+        if (x->stream) exchange_unref(x);
+        return MHD_NO;
+    }
+    add_headers(x, r);
+    if (strcmp(x->method, "OPTIONS") == 0) http_add_preflight(x->connection, r);
+    set_timeout(x->connection, READER_TIMEOUT);
+    enum MHD_Result queued = MHD_queue_response(x->connection, (unsigned)x->status, r);
+    MHD_destroy_response(r);
+    return queued;
+}
+
+static enum MHD_Result send_error(exchange *x, const api_error *error) {
+    exchange_fail(x, error);
+    return send_answer(x);
+}
+
+/* ---- requests ---------------------------------------------------------------------------- */
+
+static exchange *new_exchange(http *h, struct MHD_Connection *connection, const char *path,
+                              const char *method) {
+    exchange *x = calloc(1, sizeof *x);
+    if (!x) return NULL;
+    *x = (exchange){.s = h->s, .connection = connection, .watch = SIZE_MAX};
+    x->started_s = tool_now_s();
+    atomic_init(&x->n_refs, 1);
+    pthread_mutex_init(&x->lock, NULL);
+    gguf_dynbuf_init(&x->body, h->s->settings->max_body);
+    gguf_dynbuf_init(&x->out, SIZE_MAX / 4);
+    snprintf(x->method, sizeof x->method, "%s", method);
+    snprintf(x->path, sizeof x->path, "%s", path);
+    http_read_headers(x, connection);
+    atomic_fetch_add(&h->s->n_open, 1);
+    return x;
+}
+
+/* The header was read: everything that needs no body. */
+static enum MHD_Result begin(exchange *x) {
+    api_error error = {0};
+    set_timeout(x->connection, BODY_TIMEOUT);
+    if (!http_check(x, &error)) return send_error(x, &error);
+    if (strcmp(x->method, "OPTIONS") == 0) {
+        exchange_reply_bytes(x, 204, NULL, "", 0);
+        return send_answer(x);
+    }
+    return MHD_YES;
+}
+
+static enum MHD_Result take_body(exchange *x, const char *data, size_t *size) {
+    if (!x->too_large) gguf_dynbuf_put(&x->body, data, *size);
+    if (x->body.code) x->too_large = true;
+    *size = 0;
+    return MHD_YES;
+}
+
+/* The body is complete. */
+static enum MHD_Result work(exchange *x) {
+    api_error error = {0};
+    if (x->too_large) {
+        http_fail_size(x, &error);
+        return send_error(x, &error);
+    }
+    if (x->route->at_once) {
+        x->route->handle(x);
+        return send_answer(x);
+    }
+    x->phase = EXCHANGE_WORKING;
+    x->suspended = true;
+    MHD_suspend_connection(x->connection);
+    watcher_add(x->s->watcher, x);
+    exchange_ref(x);
+    workers_put(x->s->workers, x);
+    return MHD_YES;
+}
+
+static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, const char *url,
+                                  const char *method, const char *version, const char *data,
+                                  size_t *size, void **own) {
+    exchange *x = *own;
+    (void)version;
+    if (!x) {
+        x = new_exchange(ctx, connection, url, method);
+        if (!x) return MHD_NO;
+        *own = x;
+        return begin(x);
+    }
+    if (*size) return take_body(x, data, size);
+    if (x->phase == EXCHANGE_READING) return work(x);
+    return x->phase == EXCHANGE_WORKING ? send_answer(x) : MHD_YES;
+}
+
+static void on_completed(void *ctx, struct MHD_Connection *connection, void **own,
+                         enum MHD_RequestTerminationCode how) {
+    exchange *x = *own;
+    (void)ctx;
+    if (!x) return;
+    *own = NULL;
+    if (how == MHD_REQUEST_TERMINATED_COMPLETED_OK) set_timeout(connection, IDLE_TIMEOUT);
+    watcher_remove(x->s->watcher, x);
+    pthread_mutex_lock(&x->lock);
+    x->closed = true;
+    rt_request *request = x->ended ? NULL : x->request;
+    pthread_mutex_unlock(&x->lock);
+    if (request) rt_request_cancel(request);
+    metrics_count(x->s->metrics, x);
+    atomic_fetch_sub(&x->s->n_open, 1);
+    exchange_unref(x);
+}
+
+/* ---- start and end ----------------------------------------------------------------------- */
+
+static void be_silent(void *ctx, const char *format, va_list args) {
+    (void)ctx, (void)format, (void)args;
+}
+
+static struct MHD_Daemon *start_daemon(http *h, int fd) {
+    return MHD_start_daemon(
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
+        on_request, h, MHD_OPTION_EXTERNAL_LOGGER, be_silent, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_CONNECTION_TIMEOUT, HEADER_TIMEOUT,
+        MHD_OPTION_CONNECTION_LIMIT, MAX_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        (size_t)HEADER_BYTES + CHUNK_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+}
+
+gguf_code http_start(server *s, gguf_error *err) {
+    http *h = calloc(1, sizeof *h);
+    if (!h) return gguf_fail_memory(err);
+    s->http = h;
+    h->s = s;
+    gguf_code code = listen_all(s->settings, h->listeners, &h->n_listeners, err);
+    for (size_t i = 0; i < h->n_listeners && !code; i++) {
+        h->daemons[i] = start_daemon(h, h->listeners[i].fd);
+        if (!h->daemons[i])
+            code = gguf_fail(err, GGUF_E_IO, NULL, GGUF_NO_OFFSET, "%s: cannot start to listen",
+                             h->listeners[i].address);
+    }
+    return code;
+}
+
+const char *http_address(const http *h, size_t i) {
+    return i < h->n_listeners ? h->listeners[i].address : NULL;
+}
+
+void http_quiesce(http *h) {
+    for (size_t i = 0; i < h->n_listeners; i++) {
+        if (!h->daemons[i] || h->listeners[i].fd < 0) continue;
+        MHD_quiesce_daemon(h->daemons[i]);
+        listen_close(&h->listeners[i]);
+    }
+}
+
+void http_stop(http *h) {
+    if (!h) return;
+    http_quiesce(h);
+    for (size_t i = 0; i < h->n_listeners; i++)
+        if (h->daemons[i]) MHD_stop_daemon(h->daemons[i]);
+    for (size_t i = 0; i < h->n_listeners; i++) listen_close(&h->listeners[i]);
+    free(h);
+}

@@ -1,0 +1,218 @@
+/* Metrics in the text format of Prometheus, version 0.0.4. */
+#include "tools/serve/metrics.h"
+
+#include "tools/serve/http.h"
+
+#include <inttypes.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#define MAX_ROUTES 64
+
+static const int statuses[] = {200, 204, 400, 401, 403, 404, 405, 413, 429, 500, 503, 529};
+#define N_STATUSES (sizeof statuses / sizeof statuses[0])
+
+struct metrics {
+    server *s;
+    atomic_ullong counts[MAX_ROUTES + 1][N_STATUSES + 1]; /* the last ones: any other */
+};
+
+gguf_code metrics_new(server *s, metrics **out, gguf_error *err) {
+    *out = calloc(1, sizeof **out);
+    if (!*out) return gguf_fail_memory(err);
+    (*out)->s = s;
+    return GGUF_OK;
+}
+
+void metrics_free(metrics *m) {
+    free(m);
+}
+
+/* ---- requests ---------------------------------------------------------------------------- */
+
+static size_t status_index(int status) {
+    size_t i = 0;
+    while (i < N_STATUSES && statuses[i] != status) i++;
+    return i;
+}
+
+static void log_exchange(const server *s, const exchange *x) {
+    char when[40];
+    double seconds = tool_now_s() - x->started_s;
+    if (s->t->quiet) return;
+    server_time_text(time(NULL), 0, when, sizeof when);
+    if (s->settings->log_json) {
+        json_t *line = json_pack("{s:s, s:s, s:s, s:s, s:i, s:f, s:s}", "time", when, "request",
+                                 x->request_id, "method", x->method, "path", x->path, "status",
+                                 x->status, "seconds", seconds, "peer", x->peer);
+        char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
+        if (text) fprintf(stderr, "%s\n", text);
+        free(text);
+        json_decref(line);
+        return;
+    }
+    char path[3 * sizeof x->path];
+    fprintf(stderr, "%s %s %s %d %.3f s %s\n", when, x->method,
+            tool_escape(x->path, strlen(x->path), path, sizeof path), x->status, seconds,
+            x->request_id);
+}
+
+void metrics_count(metrics *m, const exchange *x) {
+    size_t which = x->route ? (size_t)(x->route - serve_routes) : MAX_ROUTES;
+    if (which > MAX_ROUTES) which = MAX_ROUTES;
+    atomic_fetch_add(&m->counts[which][status_index(x->status)], 1);
+    log_exchange(m->s, x);
+}
+
+/* ---- the text ---------------------------------------------------------------------------- */
+
+static void line(gguf_dynbuf *out, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static void line(gguf_dynbuf *out, const char *format, ...) {
+    char text[512];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    gguf_dynbuf_put_text(out, text);
+    gguf_dynbuf_put_text(out, "\n");
+}
+
+static void head(gguf_dynbuf *out, const char *name, const char *type, const char *help) {
+    line(out, "# HELP ggufkit_%s %s", name, help);
+    line(out, "# TYPE ggufkit_%s %s", name, type);
+}
+
+static void number(gguf_dynbuf *out, const char *name, const char *type, const char *help,
+                   double value) {
+    head(out, name, type, help);
+    line(out, "ggufkit_%s %.17g", name, value);
+}
+
+static void histogram(gguf_dynbuf *out, const char *name, const char *help, const double *bounds,
+                      const rt_serve_histogram *h) {
+    uint64_t n = 0;
+    head(out, name, "histogram", help);
+    for (size_t i = 0; i < RT_SERVE_N_BUCKETS; i++) {
+        n += h->counts[i];
+        line(out, "ggufkit_%s_bucket{le=\"%g\"} %" PRIu64, name, bounds[i], n);
+    }
+    line(out, "ggufkit_%s_bucket{le=\"+Inf\"} %" PRIu64, name, h->n);
+    line(out, "ggufkit_%s_sum %.9g", name, h->sum);
+    line(out, "ggufkit_%s_count %" PRIu64, name, h->n);
+}
+
+static void put_requests(const metrics *m, gguf_dynbuf *out) {
+    head(out, "requests_total", "counter", "Requests that were answered, by path and status.");
+    for (size_t r = 0; r <= MAX_ROUTES; r++)
+        for (size_t i = 0; i <= N_STATUSES; i++) {
+            unsigned long long n = atomic_load(&m->counts[r][i]);
+            char status[16] = "other";
+            if (n == 0) continue;
+            if (i < N_STATUSES) snprintf(status, sizeof status, "%d", statuses[i]);
+            line(out, "ggufkit_requests_total{path=\"%s\",status=\"%s\"} %llu",
+                 r < MAX_ROUTES ? serve_routes[r].path : "other", status, n);
+        }
+    head(out, "rejected_total", "counter", "Requests that were refused, by reason.");
+    static const struct {
+        const char *reason;
+        int status;
+    } reasons[] = {{"invalid", 400},    {"key", 401},       {"origin_or_host", 403},
+                   {"too_large", 413},  {"key_queue", 429}, {"unavailable", 503},
+                   {"unavailable", 529}};
+    unsigned long long n = 0;
+    for (size_t i = 0; i < sizeof reasons / sizeof reasons[0]; i++) {
+        for (size_t r = 0; r <= MAX_ROUTES; r++)
+            n += atomic_load(&m->counts[r][status_index(reasons[i].status)]);
+        if (reasons[i].status == 503) continue; /* counted with the next one */
+        line(out, "ggufkit_rejected_total{reason=\"%s\"} %llu", reasons[i].reason, n);
+        n = 0;
+    }
+}
+
+static void put_counters(gguf_dynbuf *out, const rt_serve_stats *s) {
+    const struct {
+        const char *name, *help;
+        double value;
+    } counters[] = {
+        {"prompt_tokens_total", "Tokens of prompts.", (double)s->n_prompt_tokens},
+        {"prompt_tokens_cached_total", "Tokens of prompts that were in the cache.",
+         (double)s->n_cached_tokens},
+        {"generation_tokens_total", "Tokens that were generated.", (double)s->n_generated_tokens},
+        {"preemptions_total", "Requests that gave way and came back.", (double)s->n_preempted},
+        {"cancelled_total", "Requests whose client went away.", (double)s->n_cancelled},
+        {"steps_total", "Steps of the engine.", (double)s->n_steps},
+        {"step_seconds_total", "Time of these steps.", s->step_seconds},
+    };
+    for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++)
+        number(out, counters[i].name, "counter", counters[i].help, counters[i].value);
+}
+
+static double resident_bytes(void) {
+    unsigned long long size = 0, resident = 0;
+    FILE *f = fopen("/proc/self/statm", "r");
+    if (!f) return 0;
+    if (fscanf(f, "%llu %llu", &size, &resident) != 2) resident = 0;
+    fclose(f);
+    return (double)resident * (double)sysconf(_SC_PAGESIZE);
+}
+
+static void put_gauges(const server *of, gguf_dynbuf *out, const rt_serve_stats *s) {
+    const struct {
+        const char *name, *help;
+        double value;
+    } gauges[] = {
+        {"requests_running", "Answers that are being computed.", s->n_running},
+        {"requests_waiting", "Answers that wait.", s->n_waiting},
+        {"kv_pages_used", "Pages of the cache that hold something.", s->n_pages_used},
+        {"kv_pages_total", "Pages of the cache.", s->n_pages},
+        {"kv_bytes", "Size of the cache.", (double)of->kv_bytes},
+        {"prefix_cache_pages", "Pages that only ended requests hold.", s->n_pages_parked},
+    };
+    for (size_t i = 0; i < sizeof gauges / sizeof gauges[0]; i++)
+        number(out, gauges[i].name, "gauge", gauges[i].help, gauges[i].value);
+    gguf_dynbuf_put_text(out, "# HELP process_resident_memory_bytes Resident memory.\n"
+                              "# TYPE process_resident_memory_bytes gauge\n");
+    line(out, "process_resident_memory_bytes %.0f", resident_bytes());
+    gguf_dynbuf_put_text(out, "# HELP process_start_time_seconds Start, in seconds since 1970.\n"
+                              "# TYPE process_start_time_seconds gauge\n");
+    line(out, "process_start_time_seconds %lld", (long long)of->started);
+}
+
+void handle_metrics(exchange *x) {
+    rt_serve_stats s;
+    gguf_dynbuf out;
+    gguf_dynbuf_init(&out, 1u << 20);
+    rt_serve_stats_get(x->s->engine, &s);
+    put_requests(x->s->metrics, &out);
+    put_counters(&out, &s);
+    put_gauges(x->s, &out, &s);
+    histogram(&out, "time_to_first_token_seconds", "From a request to its first token.",
+              rt_serve_time_bounds, &s.first_token);
+    histogram(&out, "inter_token_seconds", "Between two tokens of an answer.", rt_serve_time_bounds,
+              &s.inter_token);
+    histogram(&out, "queue_seconds", "Time in the queue.", rt_serve_time_bounds, &s.queue);
+    histogram(&out, "request_seconds", "From a request to the end of an answer.",
+              rt_serve_time_bounds, &s.request);
+    histogram(&out, "step_tokens", "Tokens of a step.", rt_serve_count_bounds, &s.step_tokens);
+    exchange_reply_bytes(x, 200, "text/plain; version=0.0.4; charset=utf-8", out.data, out.len);
+    gguf_dynbuf_clear(&out);
+}
+
+void handle_slots(exchange *x) {
+    rt_serve_slot slots[1100];
+    json_t *list = json_array();
+    size_t n = rt_serve_slots(x->s->engine, slots, sizeof slots / sizeof slots[0]);
+    for (size_t i = 0; i < n; i++)
+        json_array_append_new(
+            list, json_pack("{s:I, s:i, s:s, s:b, s:i, s:i, s:i, s:i, s:f}", "id",
+                            (json_int_t)slots[i].id, "index", (int)slots[i].index, "state",
+                            slots[i].running ? "running" : "waiting", "is_processing",
+                            slots[i].running, "n_prompt", (int)slots[i].n_prompt, "n_cached",
+                            (int)slots[i].n_cached, "n_decoded", (int)slots[i].n_decoded, "n_ctx",
+                            (int)slots[i].n_ctx, "seconds", slots[i].seconds));
+    exchange_reply(x, 200, list);
+}

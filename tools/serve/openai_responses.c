@@ -1,0 +1,353 @@
+/* POST /v1/responses, without anything being kept. */
+#include "tools/serve/chat_request.h"
+#include "tools/serve/dialects.h"
+
+#include "libgguf/json.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* ---- input ------------------------------------------------------------------------------- */
+
+static bool read_call(const json_t *item, size_t i, json_t *out, api_error *error) {
+    const char *name = json_string_value(json_object_get(item, "name"));
+    const char *id = json_string_value(json_object_get(item, "call_id"));
+    const char *arguments = json_string_value(json_object_get(item, "arguments"));
+    if (!name || !id || !arguments)
+        return api_fail(error, "input", NULL,
+                        "input[%zu]: a function_call needs call_id, name and arguments", i);
+    json_array_append_new(out,
+                          json_pack("{s:s, s:n, s:[{s:s, s:s, s:{s:s, s:s}}]}", "role", "assistant",
+                                    "content", "tool_calls", "id", id, "type", "function",
+                                    "function", "name", name, "arguments", arguments));
+    return true;
+}
+
+static bool read_output(const json_t *item, size_t i, json_t *out, api_error *error) {
+    const char *id = json_string_value(json_object_get(item, "call_id"));
+    json_t *content = chat_read_content(json_object_get(item, "output"), "input", error);
+    if (!content) return false;
+    if (!id) {
+        json_decref(content);
+        return api_fail(error, "input", NULL, "input[%zu]: a function_call_output needs call_id",
+                        i);
+    }
+    json_array_append_new(
+        out, json_pack("{s:s, s:s, s:o}", "role", "tool", "tool_call_id", id, "content", content));
+    return true;
+}
+
+static bool read_item(const json_t *item, size_t i, json_t *out, api_error *error) {
+    const char *type = json_string_value(json_object_get(item, "type"));
+    if (!json_is_object(item))
+        return api_fail(error, "input", NULL, "input[%zu] must be an object", i);
+    if (!type || strcmp(type, "message") == 0) {
+        json_t *message = json_object();
+        json_object_set(message, "role", json_object_get(item, "role"));
+        json_object_set(message, "content", json_object_get(item, "content"));
+        json_array_append_new(out, message);
+        return true;
+    }
+    if (strcmp(type, "function_call") == 0) return read_call(item, i, out, error);
+    if (strcmp(type, "function_call_output") == 0) return read_output(item, i, out, error);
+    if (strcmp(type, "reasoning") == 0) return true; /* templates leave out old thoughts */
+    return api_fail(error, "input", "unsupported_content", "input[%zu]: '%.60s' is not supported",
+                    i, type);
+}
+
+static bool read_input(fields *f, chat_request *c) {
+    json_t *input = NULL, *list = json_array(), *item;
+    const char *instructions = NULL;
+    size_t i;
+    fields_any(f, "input", &input);
+    fields_text(f, "instructions", &instructions);
+    if (instructions && *instructions)
+        json_array_append_new(list,
+                              json_pack("{s:s, s:s}", "role", "system", "content", instructions));
+    if (json_is_string(input))
+        json_array_append_new(list, json_pack("{s:s, s:O}", "role", "user", "content", input));
+    else if (!json_is_array(input) || json_array_size(input) == 0)
+        api_fail(f->error, "input", NULL, "'input' must be a text or a list of items");
+    json_array_foreach(input, i, item) if (!read_item(item, i, list, f->error)) break;
+    bool good = chat_read_messages(list, &c->messages, f->error);
+    json_decref(list);
+    return good;
+}
+
+/* ---- the request ------------------------------------------------------------------------- */
+
+static void refuse_kept(fields *f) {
+    static const char *const kept[] = {"previous_response_id", "conversation"};
+    json_t *value;
+    bool background = false;
+    for (size_t i = 0; i < 2; i++)
+        if (fields_any(f, kept[i], &value))
+            api_fail(f->error, kept[i], NULL, "'%s': this server keeps no responses", kept[i]);
+    if (fields_bool(f, "background", &background) && background)
+        api_fail(f->error, "background", NULL, "'background': this server keeps no responses");
+}
+
+/* Hosted tools are left out, functions are not supported. */
+static void read_tools(exchange *x, fields *f) {
+    json_t *tools = NULL, *choice = NULL, *item;
+    size_t i, n_functions = 0;
+    fields_array(f, "tools", &tools);
+    fields_any(f, "tool_choice", &choice);
+    fields_any(f, "parallel_tool_calls", &(json_t *){NULL});
+    json_array_foreach(tools, i, item) {
+        const char *type = json_string_value(json_object_get(item, "type"));
+        size_t len = strlen(x->ignored);
+        if (!type) api_fail(f->error, "tools", NULL, "tools[%zu] has no type", i);
+        if (type && strcmp(type, "function") == 0)
+            n_functions++;
+        else if (type && strlen(type) < 60 && len + 70 < sizeof x->ignored)
+            snprintf(x->ignored + len, sizeof x->ignored - len, "%stools.%s", len ? ", " : "",
+                     type);
+    }
+    const char *word = json_string_value(choice);
+    if (n_functions && !(word && strcmp(word, "none") == 0))
+        api_fail(f->error, "tools", NULL, "tools are not supported by this server");
+    else if (choice && !(word && (strcmp(word, "none") == 0 || strcmp(word, "auto") == 0)))
+        api_fail(f->error, "tool_choice", NULL, "'tool_choice' asks for a tool, but there is none");
+}
+
+static void read_text(fields *f) {
+    json_t *text;
+    if (!fields_object(f, "text", &text)) return;
+    const char *type = json_string_value(json_object_get(json_object_get(text, "format"), "type"));
+    if (type && strcmp(type, "text") != 0)
+        api_fail(f->error, "text.format", "unsupported_schema",
+                 "'text.format': constrained decoding ('%.40s') is not supported", type);
+}
+
+static void read_reasoning(fields *f, chat_request *c) {
+    json_t *reasoning;
+    if (!fields_object(f, "reasoning", &reasoning)) return;
+    json_t *effort = json_object_get(reasoning, "effort");
+    if (!effort || json_is_null(effort)) return;
+    if (!json_is_string(effort))
+        api_fail(f->error, "reasoning.effort", NULL, "'reasoning.effort' must be a text");
+    json_object_set(c->variables, "reasoning_effort", effort);
+    if (json_is_string(effort) && strcmp(json_string_value(effort), "none") == 0) c->think = 0;
+}
+
+static void read_request(exchange *x, fields *f, params *p, chat_request *c) {
+    params_read_model(f, x);
+    read_input(f, c);
+    fields_u32(f, "max_output_tokens", 1, UINT32_MAX, &p->max_tokens);
+    params_read_sampling(f, p);
+    fields_bool(f, "stream", &p->stream);
+    params_refuse(f);
+    refuse_kept(f);
+    read_tools(x, f);
+    read_text(f);
+    read_reasoning(f, c);
+}
+
+/* ---- shapes ------------------------------------------------------------------------------ */
+
+enum { ITEM_NONE, ITEM_REASONING, ITEM_MESSAGE };
+
+static json_t *usage_of(const generation *g) {
+    json_int_t n_prompt = (json_int_t)g->n_prompt, n = (json_int_t)generation_n_generated(g);
+    return json_pack("{s:I, s:{s:I}, s:I, s:{s:I}, s:I}", "input_tokens", n_prompt,
+                     "input_tokens_details", "cached_tokens", (json_int_t)g->n_cached,
+                     "output_tokens", n, "output_tokens_details", "reasoning_tokens",
+                     (json_int_t)generation_n_reasoning(g), "total_tokens", n_prompt + n);
+}
+
+/* The output so far is g->echo. */
+static json_t *response_of(const generation *g, const char *status, bool done) {
+    const answer *a = done ? &g->answers[0] : NULL;
+    bool cut = a && (a->finish == RT_SERVE_LENGTH || a->finish == RT_SERVE_FULL);
+    json_t *details = cut ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null();
+    return json_pack(
+        "{s:s, s:s, s:I, s:s, s:n, s:o, s:n, s:n, s:s, s:O, s:b, s:b, s:s, s:[], s:{s:{s:s}}, s:f, "
+        "s:f, s:s, s:{}, s:o}",
+        "id", g->id, "object", "response", "created_at", (json_int_t)g->created, "status", status,
+        "error", "incomplete_details", details, "instructions", "previous_response_id", "model",
+        g->s->name, "output", g->echo, "store", 0, "parallel_tool_calls", 1, "tool_choice", "auto",
+        "tools", "text", "format", "type", "text", "temperature", (double)g->params.sampler.temp,
+        "top_p", (double)g->params.sampler.top_p, "truncation", "disabled", "metadata", "usage",
+        done ? usage_of(g) : json_null());
+}
+
+static json_t *text_part(const char *bytes, size_t n) {
+    return json_pack("{s:s, s:o, s:[], s:[]}", "type", "output_text", "text",
+                     gguf_json_bytes(bytes, n), "annotations", "logprobs");
+}
+
+static json_t *item_of(const char *id, int kind, const char *status, const gguf_dynbuf *text) {
+    const char *bytes = text && text->len ? (const char *)text->data : "";
+    size_t n = text ? text->len : 0;
+    if (kind == ITEM_MESSAGE)
+        return json_pack("{s:s, s:s, s:s, s:s, s:o}", "id", id, "type", "message", "status", status,
+                         "role", "assistant", "content",
+                         text ? json_pack("[o]", text_part(bytes, n)) : json_array());
+    json_t *content = text ? json_pack("[{s:s, s:o}]", "type", "reasoning_text", "text",
+                                       gguf_json_bytes(bytes, n))
+                           : json_array();
+    return json_pack("{s:s, s:s, s:s, s:[], s:o}", "id", id, "type", "reasoning", "status", status,
+                     "summary", "content", content);
+}
+
+static const char *item_status(const answer *a) {
+    return a->finish == RT_SERVE_LENGTH || a->finish == RT_SERVE_FULL ? "incomplete" : "completed";
+}
+
+static void new_item_id(generation *g, int kind) {
+    server_random_id(kind == ITEM_MESSAGE ? "msg_" : "rs_", 24, g->item_id, sizeof g->item_id);
+}
+
+static json_t *whole(generation *g) {
+    answer *a = &g->answers[0];
+    const struct {
+        int kind;
+        const gguf_dynbuf *text;
+    } items[] = {{ITEM_REASONING, &a->thought}, {ITEM_MESSAGE, &a->text}};
+    g->echo = json_array();
+    for (size_t i = 0; i < 2; i++) {
+        if (items[i].text->len == 0 && (i == 0 || a->thought.len)) continue;
+        new_item_id(g, items[i].kind);
+        json_array_append_new(g->echo,
+                              item_of(g->item_id, items[i].kind, item_status(a), items[i].text));
+    }
+    return response_of(g, item_status(a), true);
+}
+
+/* ---- streams ----------------------------------------------------------------------------- */
+
+static void send_event(generation *g, const char *type, json_t *event) {
+    json_object_set_new(event, "type", json_string(type));
+    json_object_set_new(event, "sequence_number", json_integer((json_int_t)g->sequence++));
+    exchange_event(g->x, type, event);
+}
+
+/* {"item_id", "output_index", "content_index"} */
+static json_t *place_of(const generation *g) {
+    return json_pack("{s:s, s:i, s:i}", "item_id", g->item_id, "output_index", g->item,
+                     "content_index", 0);
+}
+
+static void begin(generation *g) {
+    g->echo = json_array();
+    send_event(g, "response.created",
+               json_pack("{s:o}", "response", response_of(g, "in_progress", false)));
+    send_event(g, "response.in_progress",
+               json_pack("{s:o}", "response", response_of(g, "in_progress", false)));
+}
+
+static void close_message(generation *g) {
+    const char *bytes = g->text.len ? (const char *)g->text.data : "";
+    json_t *event = place_of(g);
+    json_object_set_new(event, "text", gguf_json_bytes(bytes, g->text.len));
+    json_object_set_new(event, "logprobs", json_array());
+    send_event(g, "response.output_text.done", event);
+    event = place_of(g);
+    json_object_set_new(event, "part", text_part(bytes, g->text.len));
+    send_event(g, "response.content_part.done", event);
+}
+
+static void close_reasoning(generation *g) {
+    json_t *event = place_of(g);
+    json_object_set_new(event, "text", gguf_json_bytes((const char *)g->text.data, g->text.len));
+    send_event(g, "response.reasoning_text.done", event);
+}
+
+static void close_item(generation *g, const char *status) {
+    if (g->state == ITEM_NONE) return;
+    if (g->state == ITEM_MESSAGE)
+        close_message(g);
+    else
+        close_reasoning(g);
+    json_t *item = item_of(g->item_id, g->state, status, &g->text);
+    json_array_append(g->echo, item);
+    send_event(g, "response.output_item.done",
+               json_pack("{s:i, s:o}", "output_index", g->item, "item", item));
+    g->text.len = 0;
+    g->item++;
+    g->state = ITEM_NONE;
+}
+
+static void open_item(generation *g, int kind) {
+    if (g->state == kind) return;
+    close_item(g, "completed");
+    g->state = kind;
+    new_item_id(g, kind);
+    send_event(g, "response.output_item.added",
+               json_pack("{s:i, s:o}", "output_index", g->item, "item",
+                         item_of(g->item_id, kind, "in_progress", NULL)));
+    if (kind != ITEM_MESSAGE) return;
+    json_t *event = place_of(g);
+    json_object_set_new(event, "part", text_part("", 0));
+    send_event(g, "response.content_part.added", event);
+}
+
+static void part(generation *g, answer *a, gguf_str text, bool thought) {
+    (void)a;
+    open_item(g, thought ? ITEM_REASONING : ITEM_MESSAGE);
+    gguf_dynbuf_put(&g->text, text.ptr, text.len);
+    json_t *event = place_of(g);
+    json_object_set_new(event, "delta", json_stringn(text.ptr, text.len));
+    if (!thought) json_object_set_new(event, "logprobs", json_array());
+    send_event(g, thought ? "response.reasoning_text.delta" : "response.output_text.delta", event);
+}
+
+static void finish(generation *g, answer *a) {
+    if (g->item == 0 && g->state == ITEM_NONE) open_item(g, ITEM_MESSAGE);
+    close_item(g, item_status(a));
+}
+
+static void end(generation *g) {
+    const char *status = item_status(&g->answers[0]);
+    char type[32];
+    snprintf(type, sizeof type, "response.%s", status);
+    send_event(g, type, json_pack("{s:o}", "response", response_of(g, status, true)));
+}
+
+static void fail(generation *g, const api_error *error) {
+    if (!g->echo) g->echo = json_array();
+    json_t *response = response_of(g, "failed", false);
+    json_object_set_new(response, "error",
+                        json_pack("{s:s, s:s}", "code", error->code ? error->code : error->type,
+                                  "message", error->message));
+    send_event(g, "response.failed", json_pack("{s:o}", "response", response));
+}
+
+static const dialect_format responses_format = {.stream_type = "text/event-stream",
+                                                .begin = begin,
+                                                .part = part,
+                                                .finish = finish,
+                                                .end = end,
+                                                .fail = fail,
+                                                .whole = whole};
+
+/* ---- paths ------------------------------------------------------------------------------- */
+
+void handle_responses(exchange *x) {
+    api_error error = {0};
+    fields f;
+    params p = params_defaults(x->s);
+    chat_request c = {.variables = json_object(), .think = -1};
+    fields_open(&f, x->json, &error);
+    read_request(x, &f, &p, &c);
+    bool good = !error.status && chat_prompt(x->s, &c, &p, &error);
+    fields_ignored(&f, x->ignored, sizeof x->ignored);
+    generation *g = good ? generation_new(x, &responses_format, &p, "resp_") : NULL;
+    if (g) {
+        generation_start(g, &c.ids, 1, &c.text);
+    } else {
+        api_fail_status(&error, 500, NULL, "out of memory");
+        exchange_fail(x, &error);
+    }
+    chat_request_clear(&c);
+    fields_close(&f);
+}
+
+void handle_no_responses(exchange *x) {
+    api_error error = {0};
+    api_fail_status(&error, 404, NULL, "this server keeps no responses: there is nothing at %.150s",
+                    x->path);
+    exchange_fail(x, &error);
+}

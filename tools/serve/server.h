@@ -1,0 +1,94 @@
+/* What all parts of gguf-serve share: the model, the engine, the settings. */
+#ifndef TOOLS_SERVE_SERVER_H
+#define TOOLS_SERVE_SERVER_H
+
+#include "runtime/serve/serve.h"
+#include "runtime/template/template.h"
+#include "tools/common/tool.h"
+
+#include <time.h>
+
+#define SERVER_MAX_NAMES 64
+
+typedef struct serve_settings {
+    const char *hosts[SERVER_MAX_NAMES];
+    size_t n_hosts;
+    uint32_t port;
+    const char *aliases[SERVER_MAX_NAMES];
+    size_t n_aliases;
+    bool any_model;
+    uint32_t n_ctx, n_kv_tokens, n_parallel, n_queue;
+    uint64_t kv_memory;
+    uint32_t kv_type;
+    rt_precision precision;
+    bool no_repack;
+    const char *template_file, *template_vars;
+    const char *keys[SERVER_MAX_NAMES];
+    size_t n_keys;
+    const char *key_file;
+    bool no_key;
+    const char *origins[SERVER_MAX_NAMES];
+    size_t n_origins;
+    const char *allowed_hosts[SERVER_MAX_NAMES];
+    size_t n_allowed_hosts;
+    uint64_t max_body;
+    bool no_metrics, no_slots, no_props, no_ui;
+    uint32_t step_ms, drain_s;
+    bool keep_reasoning; /* --reasoning-format none: it stays in the text */
+    int think;           /* --think: -1 auto, 0 off, 1 on */
+    bool log_json;
+    rt_sampler_opts sampler;
+    unsigned sampler_given; /* a bit for each of --temp ... that was given */
+    uint32_t max_tokens;
+} serve_settings;
+
+typedef struct workers workers;
+typedef struct watcher watcher;
+typedef struct http http;
+typedef struct metrics metrics;
+
+typedef struct server {
+    tool *t;
+    const serve_settings *settings;
+    rt_model *model;
+    const gguf_meta *meta;
+    const rt_hparams *hp;
+    rt_tokenizer *tok;
+    rt_template *tpl;
+    gguf_str template_source;
+    bool plain;            /* no template of the model's: a transcript */
+    json_t *template_vars; /* of --template-vars */
+    rt_reasoning_markers markers;
+    rt_serve *engine;
+    rt_sampler_opts sampler; /* for requests that name none */
+    uint32_t n_ctx;
+    const char *name; /* the model's, as answers give it */
+    char stem[256], digest[65], fingerprint[96];
+    uint64_t file_bytes;
+    time_t modified, started;
+    uint64_t n_params, kv_bytes;
+    char keys[SERVER_MAX_NAMES][256];
+    size_t n_keys;
+    workers *workers;
+    watcher *watcher;
+    http *http;
+    metrics *metrics;
+    atomic_bool draining;
+    atomic_size_t n_open; /* exchanges that are not completed */
+} server;
+
+/* Whether a request's model is the one there is: absent, a name of it, with :latest or without. */
+bool server_has_model(const server *s, const char *name);
+/* Requests are being answered. */
+bool server_is_busy(const server *s);
+/* The name of its type: "Q4_1". */
+const char *server_quantisation(const server *s);
+/* "135M" */
+char *server_size_name(const server *s, char *out, size_t room);
+/* Seconds since the epoch as RFC 3339. */
+char *server_time_text(time_t when, long ns, char *out, size_t room);
+/* A random identifier: prefix and n letters and digits. */
+void server_random_id(const char *prefix, size_t n, char *out, size_t room);
+uint64_t server_random(void);
+
+#endif

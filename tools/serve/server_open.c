@@ -1,0 +1,196 @@
+/* Opening a model for a server, and fitting the cache into memory. */
+#include "tools/serve/server_open.h"
+
+#include "libgguf/hash.h"
+#include "libgguf/json.h"
+#include "quant/quant.h"
+#include "runtime/chat/conversation.h"
+#include "runtime/engine/memory.h"
+#include "runtime/sizing/footprint.h"
+#include "tools/common/chat_template.h"
+#include "tools/common/settings.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#define USUAL_CTX 8192u
+
+/* ---- memory ------------------------------------------------------------------------------ */
+
+typedef struct memory_plan {
+    rt_footprint footprint;
+    uint64_t available, budget; /* of all; for the cache */
+} memory_plan;
+
+static gguf_code measure(const server *s, const rt_serve_opts *o, rt_footprint *out,
+                         gguf_error *err) {
+    rt_session_opts session = rt_serve_session_opts(s->hp, o);
+    return rt_footprint_of_model(s->model, &session, true, out, err);
+}
+
+static gguf_code fail_memory(const server *s, const rt_footprint *f, uint64_t available,
+                             gguf_error *err) {
+    char weights[32], cache[32], compute[32], room[32];
+    return gguf_fail(
+        err, GGUF_E_NOMEM, s->t->args[0], GGUF_NO_OFFSET,
+        "does not fit: weights %s, cache %s at least, buffers %s, but %s are available "
+        "(gguf-bench fit says what would; --ctx, --parallel and --kv-type change it)",
+        tool_size_text(f->resident_bytes, weights, sizeof weights),
+        tool_size_text(f->kv_bytes, cache, sizeof cache),
+        tool_size_text(f->compute_bytes + f->overhead_bytes, compute, sizeof compute),
+        tool_size_text(available, room, sizeof room));
+}
+
+/* What the cache may take: --kv-memory, or half of what is left beside the weights. */
+static uint64_t cache_budget(const server *s, const rt_footprint *f, uint64_t available) {
+    uint64_t others = f->resident_bytes + f->compute_bytes + f->overhead_bytes;
+    if (s->settings->kv_memory) return s->settings->kv_memory;
+    return available > others ? (available - others) / 2 : 0;
+}
+
+/* The tokens of the cache: as many as the budget holds, at least one context. Layers with a window
+ * or a state take memory for each sequence: then fewer are kept. */
+static gguf_code plan_cache(const server *s, rt_serve_opts *o, rt_footprint *f, gguf_error *err) {
+    uint64_t available = rt_available_bytes("");
+    gguf_code code;
+    o->n_kv_tokens = o->n_ctx;
+    for (;;) {
+        code = measure(s, o, f, err);
+        if (code || f->kv_bytes <= cache_budget(s, f, available)) break;
+        if (o->n_parked > 4)
+            o->n_parked /= 2;
+        else
+            return fail_memory(s, f, available, err);
+    }
+    if (code) return code;
+    uint64_t most = (uint64_t)o->n_ctx * (o->n_parallel + o->n_parked), least = f->kv_bytes;
+    uint64_t budget = cache_budget(s, f, available);
+    rt_footprint twice;
+    o->n_kv_tokens = 2 * o->n_ctx;
+    code = measure(s, o, &twice, err);
+    if (code) return code;
+    uint64_t step = twice.kv_bytes - least, n = o->n_ctx;
+    if (step) n += (budget - least) / step * o->n_ctx;
+    if (s->settings->n_kv_tokens) n = s->settings->n_kv_tokens;
+    if (n > most) n = most;
+    if (n > 1u << 30) n = 1u << 30;
+    o->n_kv_tokens = (uint32_t)(n < o->n_ctx ? o->n_ctx : n);
+    code = measure(s, o, f, err);
+    if (!code && f->total_bytes > available) return fail_memory(s, f, available, err);
+    return code;
+}
+
+/* ---- the model --------------------------------------------------------------------------- */
+
+static void read_facts(server *s) {
+    const gguf_file *file = rt_model_file(s->model);
+    const char *path = s->t->args[0], *base = strrchr(path, '/');
+    struct stat st = {0};
+    gguf_hasher *hasher;
+    s->meta = gguf_file_meta(file);
+    s->hp = rt_model_hparams(s->model);
+    s->file_bytes = gguf_file_bytes(file);
+    for (size_t i = 0; i < gguf_file_n_tensors(file); i++)
+        s->n_params += gguf_tensor_n_elems(gguf_file_tensor(file, i));
+    if (stat(path, &st) == 0) s->modified = st.st_mtime;
+    s->started = time(NULL);
+    snprintf(s->stem, sizeof s->stem, "%s", base ? base + 1 : path);
+    size_t n = strlen(s->stem);
+    if (n > 5 && strcmp(s->stem + n - 5, ".gguf") == 0) s->stem[n - 5] = '\0';
+    s->name = s->settings->n_aliases ? s->settings->aliases[0] : s->stem;
+    /* The header names every tensor and every key: that is what the model is known by. */
+    if (gguf_hasher_new(GGUF_HASH_SHA256, &hasher, NULL) == GGUF_OK) {
+        gguf_hasher_add(hasher, gguf_file_header(file), gguf_file_data_off(file, 0));
+        snprintf(s->digest, sizeof s->digest, "%s", gguf_hasher_end(hasher).hex);
+    }
+    snprintf(s->fingerprint, sizeof s->fingerprint, "ggufkit-%s-%s-%.8s", GGUFKIT_VERSION,
+             quant_isa_name(), s->digest);
+}
+
+static gguf_code read_template(server *s, gguf_error *err) {
+    const char *path = s->t->args[0];
+    gguf_code code = GGUF_OK;
+    gguf_str source;
+    if (s->settings->template_vars)
+        code = gguf_json_parse(s->settings->template_vars, strlen(s->settings->template_vars),
+                               GGUF_JSON_EXACT_INTS, NULL, GGUF_NO_OFFSET, &s->template_vars, err);
+    else
+        s->template_vars = json_object();
+    if (!code && !json_is_object(s->template_vars))
+        code = gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "--template-vars must be a JSON object");
+    if (code) return code;
+    bool has = gguf_kv_str(gguf_meta_find(s->meta, "tokenizer.chat_template"), &source);
+    s->plain = !has && !s->settings->template_file;
+    if (s->plain)
+        code = rt_template_parse(gguf_str_of(rt_conversation_plain_template), &s->tpl, err);
+    else
+        code = chat_template_read(s->settings->template_file, s->meta, path, &s->tpl, err);
+    if (code) return code;
+    s->template_source = rt_template_source(s->tpl);
+    s->markers = rt_reasoning_markers_of(s->template_source);
+    if (s->plain && !rt_model_is_embedder(s->model))
+        tool_warn(s->t, "the model has no chat template: chats get a plain transcript of User and "
+                        "Assistant (--template F.jinja gives one)");
+    return GGUF_OK;
+}
+
+/* The model's recommendations, then the command line. */
+static void read_sampling(server *s) {
+    settings of_model = {.sampler = s->settings->sampler, .given = s->settings->sampler_given};
+    settings_of_model(&of_model, s->meta);
+    s->sampler = of_model.sampler;
+}
+
+static rt_serve_opts engine_opts(const server *s) {
+    const serve_settings *set = s->settings;
+    rt_serve_opts o = rt_serve_defaults();
+    uint32_t trained = s->hp->n_ctx_train;
+    o.n_ctx = set->n_ctx ? set->n_ctx : trained && trained < USUAL_CTX ? trained : USUAL_CTX;
+    o.n_parallel = set->n_parallel;
+    o.n_queue = set->n_queue;
+    o.n_parked = rt_model_is_embedder(s->model) ? 0 : o.n_parked;
+    o.kv_type = set->kv_type;
+    o.n_threads = s->t->n_threads;
+    o.precision = set->precision;
+    o.repack = !set->no_repack;
+    o.step_s = set->step_ms / 1e3;
+    return o;
+}
+
+gguf_code server_open(server *s, gguf_error *err) {
+    rt_footprint footprint;
+    rt_spread_memory(s->t->n_threads);
+    gguf_code code = rt_model_open(s->t->args[0], &s->model, err);
+    if (code) return code;
+    read_facts(s);
+    code = rt_tokenizer_new(s->meta, &s->tok, err);
+    if (!code) code = read_template(s, err);
+    if (code) return code;
+    read_sampling(s);
+    rt_serve_opts opts = engine_opts(s);
+    if (s->hp->n_ctx_train && opts.n_ctx > s->hp->n_ctx_train)
+        tool_warn(s->t, "a context of %" PRIu32 " tokens: the model was trained with %" PRIu32,
+                  opts.n_ctx, s->hp->n_ctx_train);
+    code = plan_cache(s, &opts, &footprint, err);
+    if (!code) code = rt_serve_new(s->model, s->tok, &opts, &s->engine, err);
+    if (code) return code;
+    s->n_ctx = rt_serve_n_ctx(s->engine);
+    s->kv_bytes = footprint.kv_bytes;
+    char cache[32];
+    tool_note(s->t, "%s: %s, context of %" PRIu32 " tokens, cache of %" PRIu32 " tokens (%s)",
+              s->name, server_quantisation(s), s->n_ctx, opts.n_kv_tokens,
+              tool_size_text(s->kv_bytes, cache, sizeof cache));
+    return GGUF_OK;
+}
+
+void server_close(server *s) {
+    rt_serve_free(s->engine);
+    rt_template_free(s->tpl);
+    json_decref(s->template_vars);
+    rt_tokenizer_free(s->tok);
+    rt_model_close(s->model);
+}
