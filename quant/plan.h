@@ -129,6 +129,8 @@ typedef enum quant_step_op {
     QUANT_STEP_ADD,
     /* -exp of every number, in f32. */
     QUANT_STEP_NEG_EXP,
+    /* exp of every number, in f32. */
+    QUANT_STEP_EXP,
     /* Multiply every number, in f32, with the one whose bits `arg` has. */
     QUANT_STEP_SCALE
 } quant_step_op;

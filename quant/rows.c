@@ -80,6 +80,8 @@ static void change_values(const quant_plan_tensor *t, const quant_piece *piece, 
         /* Through double, so that every C library gives the same bits. */
         if (t->steps[i].op == QUANT_STEP_NEG_EXP)
             for (size_t k = 0; k < n; k++) values[k] = -(float)exp((double)values[k]);
+        if (t->steps[i].op == QUANT_STEP_EXP)
+            for (size_t k = 0; k < n; k++) values[k] = (float)exp((double)values[k]);
         if (t->steps[i].op == QUANT_STEP_SCALE) scale_values(values, n, factor_of(&t->steps[i]));
     }
     for (uint64_t r = 0; t->row_factors && r < piece->n_rows; r++)

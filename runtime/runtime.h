@@ -82,8 +82,10 @@ typedef struct rt_hparams {
     uint32_t ssm_d_inner;                           /* n_head * head_dim of the state */
     uint32_t ssm_d_state, ssm_dt_rank, ssm_n_group; /* dt_rank is the number of heads, of Mamba the
                                                        width that dt is made of */
-    bool ssm_plain_norms; /* Mamba: dt, B and C are normed without factors */
-    float ssm_norm_eps;   /* of these norms */
+    uint32_t kda_gate_rank; /* of the products that make decays and gates; d_inner: they are one */
+    float kda_bound;        /* decays are exp(bound sigmoid(.)); 0: exp(a softplus(.)) */
+    bool ssm_plain_norms;   /* Mamba: dt, B and C are normed without factors */
+    float ssm_norm_eps;     /* of these norms */
 
     bool gated_queries; /* attn_q makes a gate behind each head's query */
     bool gated_heads;   /* attn_gate makes a gate of each head, or of each of its values */

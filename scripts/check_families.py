@@ -24,7 +24,7 @@ from safetensors.numpy import load_file
 # Keys that we write and the other converter does not: what follows from other keys, and facts that it loses.
 OWN_KEYS = {"vocab_size", "attention.key_length", "attention.value_length", "rope.dimension_count", "rope.freq_base",
             "attention.sliding_window", "attention.sliding_window_pattern", "attention.scale", "expert_weights_norm",
-            "expert_weights_scale", "ggufkit.dt_b_c_epsilon", "pooling_type", "ggufkit.rope_layers", "ggufkit.yarn_truncate",
+            "expert_weights_scale", "expert_group_count", "ggufkit.dt_b_c_epsilon", "pooling_type", "ggufkit.rope_layers", "ggufkit.yarn_truncate",
             "ggufkit.post_norm_epsilon", "ggufkit.plain_qk_norm", "leading_dense_block_count",
             "attention.temperature_scale", "attention.temperature_length"}
 # Provenance and what the tool that chooses types says, not facts of the model.

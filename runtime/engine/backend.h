@@ -122,6 +122,14 @@ typedef struct rt_gated_delta {
     const float *a, *dt_bias; /* [n_head] */
 } rt_gated_delta;
 
+/* The same with a decay of each key channel: row i of S is scaled by exp(g[i]), where
+ * g = a softplus(f + dt_bias), or with a bound bound * sigmoid(a (f + dt_bias)). */
+typedef struct rt_kda {
+    uint32_t n_head, n_state;
+    float bound;              /* 0: none */
+    const float *a, *dt_bias; /* [n_head], [n_head][n_state] */
+} rt_kda;
+
 typedef struct rt_backend rt_backend;
 
 typedef struct rt_backend_ops {
@@ -235,6 +243,10 @@ typedef struct rt_backend_ops {
     void (*gated_delta)(rt_backend *backend, const rt_gated_delta *delta,
                         const rt_state_layer *state, const rt_batch *batch, rt_off x,
                         size_t x_stride, rt_off ba, rt_off y);
+    /* q, k, v, f and y  [n][n_head][n_state]; beta [n][n_head], before its sigmoid */
+    void (*kda)(rt_backend *backend, const rt_kda *kda, const rt_state_layer *state,
+                const rt_batch *batch, rt_off q, rt_off k, rt_off v, rt_off f, rt_off beta,
+                rt_off y);
 } rt_backend_ops;
 
 struct rt_backend {

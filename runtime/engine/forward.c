@@ -83,6 +83,9 @@ static void mix(rt_session *session, uint32_t layer, rt_off in) {
     case RT_MIXER_MAMBA:
         rt_block_mamba(session, layer, in);
         break;
+    case RT_MIXER_KDA:
+        rt_block_kda(session, layer, in);
+        break;
     case RT_MIXER_MAMBA2:
         rt_block_mamba2(session, layer, in);
         break;

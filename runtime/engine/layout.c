@@ -220,6 +220,10 @@ static void layout_recurrent(const rt_hparams *hp, rt_layout *out, uint64_t *end
         out->ssm_low = reserve_input(out, end, n, hp->ssm_dt_rank);
         out->ssm_dt = reserve(end, n, hp->ssm_d_inner);
     }
+    if (hp->recurrent == RT_MIXER_KDA) {
+        out->ssm_low = reserve_input(out, end, n, hp->kda_gate_rank);
+        out->kda_f = reserve(end, n, hp->ssm_d_inner);
+    }
     out->ssm_ba = reserve(end, n, UINT64_C(2) * hp->ssm_dt_rank);
 }
 

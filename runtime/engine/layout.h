@@ -84,6 +84,7 @@ typedef struct rt_layout {
     rt_off ssm_z;                  /* [ssm_d_inner] the gate */
     rt_off ssm_out;                /* [ssm_d_inner] what the scan makes */
     rt_off ssm_x, ssm_low, ssm_dt; /* Mamba: [dt_rank + 2 * d_state], its [dt_rank], [d_inner] */
+    rt_off kda_f;                  /* [d_inner] decays of channels; ssm_low has kda_gate_rank */
     rt_off ssm_ba; /* [2 * ssm_dt_rank] of the gated delta rule: see rt_gated_delta */
 
     rt_off gate, up; /* [n_ff or n_ff_shared] */

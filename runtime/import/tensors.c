@@ -277,7 +277,7 @@ static gguf_code plan_layout(rt_import *import, const rt_tensor_layout *l, quant
                              gguf_error *err) {
     t->n_cols = l->cols;
     t->n_rows = l->rows * l->mats;
-    t->out.n_dims = l->n_dims;
+    t->out.n_dims = l->n_dims + l->n_outer;
     rt_tensor_layout_dims(l, t->out.dims);
     t->row_order = l->row_order;
     t->col_order = l->col_order;

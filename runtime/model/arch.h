@@ -31,6 +31,7 @@ typedef enum rt_mixer {
     RT_MIXER_MAMBA,           /* a recurrent state, Mamba's */
     RT_MIXER_MAMBA2,          /* that of Mamba 2 */
     RT_MIXER_GATED_DELTA,     /* a recurrent state, that of the gated delta rule */
+    RT_MIXER_KDA,             /* the same with a decay of each key's channel */
     RT_MIXER_ATTENTION_MAMBA2 /* both on the same input; what they make is added */
 } rt_mixer;
 

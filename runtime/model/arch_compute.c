@@ -18,9 +18,13 @@ static const flag_name activations[] = {{"silu", RT_ACT_SILU},
                                         {"relu_squared", RT_ACT_RELU_SQUARED},
                                         {"swiglu_clamped", RT_ACT_SWIGLU_CLAMPED},
                                         {NULL, 0}};
-static const flag_name recurrents[] = {
-    {"none", RT_MIXER_NONE},     {"short_conv", RT_MIXER_SHORT_CONV},   {"mamba", RT_MIXER_MAMBA},
-    {"mamba2", RT_MIXER_MAMBA2}, {"gated_delta", RT_MIXER_GATED_DELTA}, {NULL, 0}};
+static const flag_name recurrents[] = {{"none", RT_MIXER_NONE},
+                                       {"short_conv", RT_MIXER_SHORT_CONV},
+                                       {"mamba", RT_MIXER_MAMBA},
+                                       {"mamba2", RT_MIXER_MAMBA2},
+                                       {"gated_delta", RT_MIXER_GATED_DELTA},
+                                       {"kda", RT_MIXER_KDA},
+                                       {NULL, 0}};
 static const flag_name recurrent_layers[] = {
     {"without_attention", false}, {"all", true}, {NULL, 0}};
 static const flag_name query_gates[] = {{"none", false}, {"per_head", true}, {NULL, 0}};

@@ -53,13 +53,6 @@ static gguf_code find_tensor(binder *b, const char *name, rt_presence need,
     return GGUF_OK;
 }
 
-static gguf_code find_shaped(binder *b, const char *name, rt_presence need, uint32_t n_rows,
-                             uint32_t n_cols, const gguf_tensor **out) {
-    gguf_code code = find_tensor(b, name, need, out);
-    if (code || !*out || has_shape(*out, 1, n_rows, n_cols)) return code;
-    return fail_shape(b, *out, 1, n_rows, n_cols);
-}
-
 static gguf_code fail_number(binder *b, const gguf_tensor *t, size_t elem) {
     return gguf_fail(b->err, GGUF_E_NONFINITE, gguf_file_shard_path(b->model->file, t->shard),
                      (int64_t)t->file_off, "tensor '%.*s': element %zu is not finite",
@@ -68,23 +61,32 @@ static gguf_code fail_number(binder *b, const gguf_tensor *t, size_t elem) {
 
 /* Copy a tensor to f32, or on the first walk make room for it. */
 static gguf_code copy_vector(binder *b, const gguf_tensor *t, const float **field) {
-    size_t n = t->dims[0] * t->dims[1];
+    size_t n_rows = t->dims[1] * t->dims[2], n = t->dims[0] * n_rows;
     b->n_vector_elems += n;
     if (!b->next_vector) return GGUF_OK;
     *field = b->next_vector;
     b->next_vector += n;
     size_t bad =
-        quant_find_nonfinite(t->type, gguf_file_data(b->model->file, t), t->dims[1], t->dims[0]);
+        quant_find_nonfinite(t->type, gguf_file_data(b->model->file, t), n_rows, t->dims[0]);
     if (bad < n) return fail_number(b, t, bad);
-    return quant_decode(t->type, gguf_file_data(b->model->file, t), t->dims[1], t->dims[0],
+    return quant_decode(t->type, gguf_file_data(b->model->file, t), n_rows, t->dims[0],
                         b->next_vector - n, b->err);
+}
+
+/* As rows, or, where n_mats is not 1, also as so many matrices. */
+static gguf_code bind_vectors(binder *b, const char *name, rt_presence need, uint32_t n_mats,
+                              uint32_t n_rows, uint32_t n_cols, const float **field) {
+    const gguf_tensor *t;
+    gguf_code code = find_tensor(b, name, need, &t);
+    if (code || !t) return code;
+    if (!has_shape(t, n_mats, n_rows, n_cols) && !has_shape(t, 1, n_mats * n_rows, n_cols))
+        return fail_shape(b, t, n_mats, n_rows, n_cols);
+    return copy_vector(b, t, field);
 }
 
 static gguf_code bind_vector(binder *b, const char *name, rt_presence need, uint32_t n_rows,
                              uint32_t n_cols, const float **field) {
-    const gguf_tensor *t;
-    gguf_code code = find_shaped(b, name, need, n_rows, n_cols, &t);
-    return code || !t ? code : copy_vector(b, t, field);
+    return bind_vectors(b, name, need, 1, n_rows, n_cols, field);
 }
 
 /* The model, or a layer, and its parts as a bit set. */
@@ -211,6 +213,8 @@ static unsigned parts_of_mixer(const rt_hparams *hp, rt_mixer mixer) {
         return 1u << RT_PART_RECURRENT | 1u << RT_PART_MAMBA;
     case RT_MIXER_MAMBA2:
         return 1u << RT_PART_RECURRENT | 1u << RT_PART_MAMBA2;
+    case RT_MIXER_KDA:
+        return 1u << RT_PART_KDA;
     case RT_MIXER_ATTENTION_MAMBA2:
         return parts_of_mixer(hp, RT_MIXER_ATTENTION) | parts_of_mixer(hp, RT_MIXER_MAMBA2);
     case RT_MIXER_GATED_DELTA:
@@ -233,7 +237,7 @@ static unsigned parts_of_keys(const binder *b, uint32_t layer, const char *prefi
 static unsigned parts_of_gates(const binder *b, uint32_t layer, const char *prefix) {
     char full[GGUF_MAX_TENSOR_NAME + 32];
     const rt_layer_hparams *of = &b->model->hparams.layers[layer];
-    if (!b->model->hparams.gated_heads || !rt_mixer_has_values(of->mixer)) return 0;
+    if (!b->model->hparams.gated_heads || !rt_mixer_has_rows(of->mixer)) return 0;
     snprintf(full, sizeof full, "%sattn_gate.weight", prefix);
     const gguf_tensor *t = gguf_file_find_tensor(b->model->file, full);
     return 1u << (t && t->dims[1] == of->n_head ? RT_PART_HEAD_GATES : RT_PART_VALUE_GATES);
@@ -284,8 +288,9 @@ static gguf_code bind_slots(binder *b, const record *at, void *fields, const rt_
         const float **vector = (const float **)(void *)((char *)fields + v->field);
         snprintf(name, sizeof name, "%s%s", at->prefix, v->name);
         if (at->parts & 1u << v->part)
-            code = bind_vector(b, name, v->need, rt_dim_size(hp, at->layer, v->n_rows),
-                               rt_dim_size(hp, at->layer, v->n_cols), vector);
+            code = bind_vectors(b, name, v->need, rt_dim_size(hp, at->layer, v->n_mats),
+                                rt_dim_size(hp, at->layer, v->n_rows),
+                                rt_dim_size(hp, at->layer, v->n_cols), vector);
     }
     return code;
 }

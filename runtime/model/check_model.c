@@ -68,7 +68,7 @@ static void check_key(checker *k, const char *arch, const char *key, rt_key_type
     if (type != RT_KEY_F32 || !gguf_kv_f64(kv, &number)) return;
     if (!isfinite(number))
         ADD(k, kv->off, "the key '%s' is not a finite number", full);
-    else if (number < 0)
+    else if (number < 0 && strcmp(key, "kda.gate_lower_bound") != 0)
         ADD(k, kv->off, "the key '%s' is below zero", full);
 }
 

@@ -1,5 +1,6 @@
 /* The numbers of a model, read from its keys. Files are untrusted: everything is range-checked, so
  * that later code may divide and multiply. */
+#include "libgguf/ends.h"
 #include "runtime/model/model_internal.h"
 
 #include <inttypes.h>
@@ -152,12 +153,14 @@ static rt_layers read_layers(key_reader *r, const char *name, uint32_t n_layer, 
 uint32_t rt_ssm_conv_dim(const rt_hparams *hp) {
     if (hp->recurrent == RT_MIXER_SHORT_CONV) return hp->n_embd;
     if (hp->recurrent == RT_MIXER_MAMBA) return hp->ssm_d_inner;
+    if (hp->recurrent == RT_MIXER_KDA) return 3 * hp->ssm_d_inner;
     return hp->ssm_d_inner + 2 * hp->ssm_n_group * hp->ssm_d_state;
 }
 
 uint32_t rt_ssm_in_dim(const rt_hparams *hp) {
     if (hp->recurrent == RT_MIXER_SHORT_CONV) return 3 * hp->n_embd;
     if (hp->recurrent == RT_MIXER_MAMBA) return 2 * hp->ssm_d_inner;
+    if (hp->recurrent == RT_MIXER_KDA) return 3 * hp->ssm_d_inner;
     return hp->ssm_d_inner + rt_ssm_conv_dim(hp) + hp->ssm_dt_rank;
 }
 
@@ -206,8 +209,8 @@ static void read_latent(key_reader *r, rt_hparams *hp) {
                                       hp->n_rot + UINT64_C(1), RT_MAX_HEAD_DIM) -
                            hp->n_rot;
     hp->v_head_dim = read_count(r, "attention.value_length_mla", NEEDED, 1, RT_MAX_HEAD_DIM);
-    if (hp->n_head_kv != 1 || hp->head_dim_k != hp->kv_lora_rank + hp->n_rot ||
-        hp->head_dim_v != hp->kv_lora_rank) {
+    hp->head_dim_v = hp->kv_lora_rank; /* whatever the key says that is of no use here */
+    if (hp->n_head_kv != 1 || hp->head_dim_k != hp->kv_lora_rank + hp->n_rot) {
         find_key(r, "attention.key_length");
         fail_key(r, GGUF_E_LIMIT, NULL, "does not agree with the latent rank");
     }
@@ -311,11 +314,30 @@ static void read_attention(key_reader *r, rt_hparams *hp) {
     hp->qkv_clamp = read_number(r, "ggufkit.clamp_qkv", hp->qkv_clamp, 0, 1e30);
 }
 
+/* Kimi's delta attention: as many heads as attention has, each with keys of a state's width. */
+static void read_kda(key_reader *r, rt_hparams *hp) {
+    hp->ssm_d_conv = read_count(r, "ssm.conv_kernel", NEEDED, 2, RT_MAX_KERNEL);
+    hp->ssm_dt_rank = hp->n_head;
+    hp->ssm_n_group = hp->n_head;
+    hp->ssm_d_state = read_count(r, "kda.head_dim", NEEDED, 1, RT_MAX_HEAD_DIM);
+    if ((uint64_t)hp->n_head * hp->ssm_d_state > RT_MAX_WIDTH)
+        fail_key(r, GGUF_E_LIMIT, NULL, "is too much for so many heads");
+    hp->ssm_d_inner = hp->n_head * hp->ssm_d_state;
+    bool bound = read_flag(r, "kda.safe_gate", false);
+    if (bound) hp->kda_bound = read_number(r, "kda.gate_lower_bound", NAN, -1e6, -1e-6);
+    uint64_t rank = r->facts->n_gate_rank;
+    hp->kda_gate_rank = rank && rank < hp->ssm_d_inner ? (uint32_t)rank : hp->ssm_d_inner;
+}
+
 static void read_recurrent(key_reader *r, rt_hparams *hp) {
     hp->gated_queries = r->compute->gated_queries;
     hp->gated_heads = r->compute->gated_heads;
     if (hp->n_recurrent == 0) return;
     hp->recurrent = r->compute->recurrent;
+    if (hp->recurrent == RT_MIXER_KDA) {
+        read_kda(r, hp);
+        return;
+    }
     if (hp->recurrent == RT_MIXER_SHORT_CONV) {
         hp->ssm_d_conv = read_count(r, "shortconv.l_cache", NEEDED, 2, RT_MAX_KERNEL);
         hp->ssm_d_inner = hp->n_embd;
@@ -554,10 +576,20 @@ static void see_tensor(rt_model_facts *facts, const gguf_tensor *t) {
     if (is_output || (gguf_str_eq(t->name, "cls.weight") && !facts->has_cls_output))
         facts->n_classes = t->dims[1];
     facts->has_cls_output |= is_output;
+    if (gguf_str_ends(t->name, ".ssm_f_a.weight")) facts->n_gate_rank = t->dims[1];
+}
+
+static rt_model_facts facts_without_tables(const gguf_meta *meta, const char *path) {
+    return (rt_model_facts){.meta = meta,
+                            .path = path,
+                            .n_embeddings = 1,
+                            .n_token_types = 1,
+                            .n_classes = 1,
+                            .n_layer_embedded = 1};
 }
 
 rt_model_facts rt_facts_of_file(const gguf_file *file) {
-    rt_model_facts facts = {gguf_file_meta(file), gguf_file_path(file), 1, 1, 1, 1, false};
+    rt_model_facts facts = facts_without_tables(gguf_file_meta(file), gguf_file_path(file));
     for (size_t i = 0; i < gguf_file_n_tensors(file); i++)
         see_tensor(&facts, gguf_file_tensor(file, i));
     return facts;
@@ -565,7 +597,7 @@ rt_model_facts rt_facts_of_file(const gguf_file *file) {
 
 gguf_code rt_hparams_of_plan(const quant_plan *plan, const char *architecture, const char *path,
                              rt_hparams *hp, gguf_error *err) {
-    rt_model_facts facts = {plan->meta, path, 1, 1, 1, 1, false};
+    rt_model_facts facts = facts_without_tables(plan->meta, path);
     rt_arch *arch = NULL;
     for (size_t i = 0; i < plan->n_tensors; i++) see_tensor(&facts, &plan->tensors[i].out);
     gguf_code code = rt_arch_open(gguf_str_of(architecture), NULL, &arch, err);

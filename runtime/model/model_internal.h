@@ -39,6 +39,9 @@ typedef struct rt_layer {
     /* Recurrent layers. */
     rt_weight ssm_in, ssm_out; /* also of a short convolution */
     rt_weight ssm_x, ssm_dt;   /* of Mamba: to [dt | B | C], and from that dt to all channels */
+    rt_weight kda_f_a, kda_f_b, kda_g_a, kda_g_b; /* Kimi's delta attention: decays, gates; b may be
+                                                     none */
+    const float *kda_conv[3];                     /* of q, k and v: [d_inner][d_conv] */
     rt_norm_weights ssm_dt_norm, ssm_b_norm, ssm_c_norm;
     rt_weight ssm_qkv, ssm_gate, ssm_ba, ssm_beta, ssm_alpha; /* of the gated delta rule */
     const float *ssm_conv1d, *ssm_conv1d_bias; /* [conv_dim][d_conv]; [conv_dim], or NULL */
@@ -100,7 +103,8 @@ typedef struct rt_model_facts {
     const gguf_meta *meta;
     const char *path; /* for errors */
     uint64_t n_embeddings, n_token_types, n_classes, n_layer_embedded;
-    bool has_cls_output; /* n_classes are its rows, not those of cls.weight */
+    uint64_t n_gate_rank; /* rows of the first product of Kimi's decays; 0: there is none */
+    bool has_cls_output;  /* n_classes are its rows, not those of cls.weight */
 } rt_model_facts;
 
 rt_model_facts rt_facts_of_file(const gguf_file *file);

@@ -40,7 +40,8 @@ typedef enum rt_dim {
     RT_DIM_SSM_GROUP_WIDTH,
     RT_DIM_SSM_STATE,
     RT_DIM_SSM_BA,
-    RT_DIM_SSM_X
+    RT_DIM_SSM_X,
+    RT_DIM_KDA_RANK
 } rt_dim;
 
 /* What a layer, or the model, must be for a tensor to be looked for. */
@@ -59,6 +60,7 @@ typedef enum rt_part {
     RT_PART_SHORT_CONV,
     RT_PART_MAMBA,
     RT_PART_MAMBA2,
+    RT_PART_KDA,
     RT_PART_DELTA,
     RT_PART_EMBEDDED, /* every layer gets something of each token */
     RT_PART_DENSE,

@@ -118,7 +118,11 @@ static gguf_code apply_reshape(const change *c) {
         fits = fits && !__builtin_mul_overflow(n, c->args[i], &n);
     if (!fits || n != has)
         return fail(c, "%" PRIu64 " elements do not fit a shape of %" PRIu64, has, n);
-    rt_tensor_layout shaped = rt_tensor_layout_of(c->args, (uint32_t)c->n_args);
+    uint32_t n_outer = c->n_args > 3;
+    if (n_outer && c->args[0] != 1)
+        return fail(c, "the first of four dimensions is %" PRIu64 ", not 1", c->args[0]);
+    rt_tensor_layout shaped = rt_tensor_layout_of(c->args + n_outer, (uint32_t)c->n_args - n_outer);
+    shaped.n_outer = n_outer;
     shaped.name = l->name;
     shaped.file = l->file;
     shaped.off = l->off;
@@ -218,6 +222,10 @@ static gguf_code apply_pad_rows(const change *c) {
 
 static gguf_code apply_neg_exp(const change *c) {
     return add_step(c, QUANT_STEP_NEG_EXP, 0);
+}
+
+static gguf_code apply_exp(const change *c) {
+    return add_step(c, QUANT_STEP_EXP, 0);
 }
 
 static gguf_code apply_add(const change *c) {

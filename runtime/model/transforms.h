@@ -14,12 +14,13 @@
     X(rows, GGUF_YAML_TEXTS, 2, 3)            \
     X(columns, GGUF_YAML_TEXTS, 2, 3)         \
     X(transpose, GGUF_YAML_FLAG, 0, 0)        \
-    X(reshape, GGUF_YAML_TEXTS, 1, 3)         \
+    X(reshape, GGUF_YAML_TEXTS, 1, 4)         \
     X(permute_heads, GGUF_YAML_TEXT, 0, 0)    \
     X(reorder, GGUF_YAML_TEXTS, 2, 3)         \
     X(reorder_columns, GGUF_YAML_TEXTS, 2, 2) \
     X(pad_rows, GGUF_YAML_TEXT, 0, 0)         \
     X(neg_exp, GGUF_YAML_FLAG, 0, 0)          \
+    X(exp, GGUF_YAML_FLAG, 0, 0)              \
     X(add, GGUF_YAML_TEXT, 0, 0)              \
     X(scale, GGUF_YAML_TEXTS, 1, 2)           \
     X(scale_rows, GGUF_YAML_TEXTS, 4, 10)
@@ -43,7 +44,8 @@ typedef struct rt_tensor_layout {
     const char *name, *file; /* for errors; the file may be NULL */
     int64_t off;
 
-    uint32_t n_dims; /* of the output */
+    uint32_t n_dims;  /* of the output */
+    uint32_t n_outer; /* dimensions of 1 around these */
     uint64_t mats, rows, cols;
 
     uint64_t stored_rows, stored_cols; /* of one stored matrix */

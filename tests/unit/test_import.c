@@ -22,7 +22,7 @@ static const char *const fixtures[] = {
     /* families that differ from those above in some kind of arithmetic, or in how config says it */
     "gemma", "granite_hybrid", "qwen3_vl", "hunyuan_dense", "falcon_new", "nemotron_h_latent",
     "cohere2_moe", "ministral3", "roberta", "olmo", "gemma4", "gemma4_moe", "step3p5", "llama4",
-    "lfm2", "jamba", "falcon_h1"};
+    "lfm2", "jamba", "falcon_h1", "kimi_linear"};
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 
 /* Keys of ours, behind the architecture's name, that the other converter does not write. */
@@ -32,8 +32,9 @@ static const char *const own_keys[] = {
     "rope.freq_base",
     /* facts that it loses */
     "attention.sliding_window", "attention.sliding_window_pattern", "attention.scale",
-    "expert_weights_norm", "pooling_type", "ggufkit.rope_layers", "ggufkit.yarn_truncate",
-    "ggufkit.plain_qk_norm", "attention.temperature_scale", "attention.temperature_length"};
+    "expert_group_count", "expert_weights_norm", "pooling_type", "ggufkit.rope_layers",
+    "ggufkit.yarn_truncate", "ggufkit.plain_qk_norm", "attention.temperature_scale",
+    "attention.temperature_length"};
 
 static json_t *expected_of(const char *fixture) {
     gguf_error err = {0};

@@ -85,6 +85,7 @@ static const struct {
     {"models/lfm2", true},
     {"models/jamba", true},
     {"models/falcon_h1", false},
+    {"models/kimi_linear", true},
 };
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 

@@ -122,6 +122,12 @@ UNIT_SHADOW_OP(gated_delta,
                 const rt_batch *batch, rt_off x, size_t x_stride, rt_off ba, rt_off y),
                (cpu, delta, state, batch, x, x_stride, ba, y))
 
+UNIT_SHADOW_OP(kda,
+               (rt_backend * backend, const rt_kda *kda, const rt_state_layer *state,
+                const rt_batch *batch, rt_off q, rt_off k, rt_off v, rt_off f, rt_off beta,
+                rt_off y),
+               (cpu, kda, state, batch, q, k, v, f, beta, y))
+
 static void unit_shadow_write(rt_backend *backend, const void *src, uint64_t n_bytes, rt_off dst) {
     rt_backend *cpu = unit_shadow_cpu(backend);
     unit_shadow_seen.n_writes++;
@@ -198,6 +204,7 @@ static gguf_code unit_shadow_open(const rt_backend_setup *setup, rt_backend **ou
         .mamba = unit_shadow_mamba,
         .mamba2 = unit_shadow_mamba2,
         .gated_delta = unit_shadow_gated_delta,
+        .kda = unit_shadow_kda,
     };
     unit_shadow *shadow = calloc(1, sizeof *shadow);
     ck_assert_ptr_nonnull(shadow);

@@ -93,6 +93,7 @@ static const rt_backend_ops cpu_ops = {
     .mamba = rt_cpu_mamba,
     .mamba2 = rt_cpu_mamba2,
     .gated_delta = rt_cpu_gated_delta,
+    .kda = rt_cpu_kda,
 };
 
 /* ---- memory ------------------------------------------------------------------------------------

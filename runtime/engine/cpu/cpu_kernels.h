@@ -64,7 +64,7 @@ typedef struct rt_channel_scan {
 /* The same for the gated delta rule. */
 typedef struct rt_delta_scan {
     const float *q, *k;        /* [n_tokens][n_state], normed */
-    const float *decay, *beta; /* [n_tokens] */
+    const float *decay, *beta; /* [n_tokens]; with a decay of each channel [n_tokens][n_state] */
     size_t n_tokens, v_stride, y_stride;
     uint32_t n_state;
 } rt_delta_scan;
@@ -101,6 +101,12 @@ typedef struct rt_cpu_kernels {
      *   v      [n_tokens][n_rows], v_stride apart; y the same, y_stride apart */
     void (*delta)(const rt_delta_scan *scan, float *state, const float *v, uint32_t n_rows,
                   float *y);
+    /* The same with a decay of each channel. */
+    void (*channel_delta)(const rt_delta_scan *scan, float *state, const float *v, uint32_t n_rows,
+                          float *y);
+    /* out = exp(a softplus(f + bias)), or with a bound exp(bound sigmoid(a (f + bias))) */
+    void (*channel_decay)(const float *f, const float *bias, float a, float bound, size_t n,
+                          float *out);
     /* out = x / sqrt(sum of x^2 + 1e-6) * factor */
     void (*norm_l2)(const float *x, float factor, size_t n, float *out);
     /* out = half-precision values, all finite */

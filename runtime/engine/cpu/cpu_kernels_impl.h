@@ -376,6 +376,63 @@ static void delta(const rt_delta_scan *s, float *state, const float *v, uint32_t
         delta_row(s, state + (size_t)r * s->n_state, v + r, y + r);
 }
 
+/* The product of a decayed row and k. */
+static inline float dot_decayed(const float *row, const float *decay, const float *k, size_t n) {
+    v8f sum = {0};
+    size_t i;
+    for (i = 0; i + RT_LANES <= n; i += RT_LANES)
+        sum += load8(row + i) * load8(decay + i) * load8(k + i);
+    if (i < n)
+        sum += load_part(row + i, n - i) * load_part(decay + i, n - i) * load_part(k + i, n - i);
+    return sum_lanes(sum);
+}
+
+/* row = decay row + step k; returns its product with q. */
+static inline float move_decayed(float *row, const float *decay, float step, const float *k,
+                                 const float *q, size_t n) {
+    v8f sum = {0};
+    size_t i;
+    for (i = 0; i + RT_LANES <= n; i += RT_LANES) {
+        v8f h = load8(row + i) * load8(decay + i) + SPLAT(step) * load8(k + i);
+        store8(row + i, h);
+        sum += h * load8(q + i);
+    }
+    if (i < n) {
+        v8f h = load_part(row + i, n - i) * load_part(decay + i, n - i) +
+                SPLAT(step) * load_part(k + i, n - i);
+        store_part(row + i, h, n - i);
+        sum += h * load_part(q + i, n - i);
+    }
+    return sum_lanes(sum);
+}
+
+static void channel_delta(const rt_delta_scan *s, float *state, const float *v, uint32_t n_rows,
+                          float *y) {
+    size_t dim = s->n_state;
+    for (uint32_t r = 0; r < n_rows; r++)
+        for (size_t t = 0; t < s->n_tokens; t++) {
+            const float *k = s->k + t * dim, *decay = s->decay + t * dim;
+            float held = dot_decayed(state + r * dim, decay, k, dim);
+            float step = s->beta[t] * (v[t * s->v_stride + r] - held);
+            y[t * s->y_stride + r] =
+                move_decayed(state + r * dim, decay, step, k, s->q + t * dim, dim);
+        }
+}
+
+static inline v8f channel_decay8(v8f x, float a, float bound) {
+    if (bound == 0) return exp8(SPLAT(a) * softplus8(x));
+    return exp8(SPLAT(bound) * sigmoid8(SPLAT(a) * x));
+}
+
+static void channel_decay(const float *f, const float *bias, float a, float bound, size_t n,
+                          float *out) {
+    for (size_t i = 0; i < n; i += RT_LANES) {
+        size_t left = n - i < RT_LANES ? n - i : RT_LANES;
+        v8f x = load_part(f + i, left) + load_part(bias + i, left);
+        store_part(out + i, channel_decay8(x, a, bound), left);
+    }
+}
+
 /* out = x / sqrt(sum x^2 + 1e-6) * factor */
 static void norm_l2(const float *x, float factor, size_t n, float *out) {
     float scale = factor / sqrtf(dot_row(x, x, n) + 1e-6f);
@@ -654,6 +711,8 @@ const rt_cpu_kernels RT_KERNELS = {
     .scan = scan,
     .scan_channels = scan_channels,
     .delta = delta,
+    .channel_delta = channel_delta,
+    .channel_decay = channel_decay,
     .norm_l2 = norm_l2,
     .load_f16 = load_f16,
     .transpose = transpose,
