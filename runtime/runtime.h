@@ -96,7 +96,8 @@ typedef struct rt_hparams {
     bool plain_qk_norm; /* heads of Q and K that rotate are normed without factors */
     rt_layers windowed, rotated;
     float score_scale, score_cap, logit_cap; /* caps: 0 = none */
-    float qkv_clamp;                         /* 0 = none */
+    float alibi_bias; /* what the slopes of heads are made of (ALiBi); 0 = none */
+    float qkv_clamp;  /* 0 = none */
     float embedding_scale, residual_scale, logit_factor;
     uint32_t n_embd_layer;     /* width of what every layer gets of each token; 0 = nothing */
     uint32_t n_layer_embedded; /* tokens of which there is such an embedding */

@@ -73,11 +73,12 @@ typedef struct rt_state_layer {
 /* The query heads share KV heads in groups of n_head / n_head_kv neighbours. */
 typedef struct rt_attention {
     uint32_t n_head, n_head_kv, head_dim_k, head_dim_v;
-    uint32_t n_window;  /* 0 = all */
-    bool chunked;       /* a token sees those before it in its own stretch of n_window */
-    bool causal;        /* otherwise a token sees all n_seen positions */
-    float scale, cap;   /* of the scores; cap * tanh(score / cap), 0 = none */
-    const float *sinks; /* [n_head] scores of a key without a value, or NULL */
+    uint32_t n_window;   /* 0 = all */
+    bool chunked;        /* a token sees those before it in its own stretch of n_window */
+    bool causal;         /* otherwise a token sees all n_seen positions */
+    float scale, cap;    /* of the scores; cap * tanh(score / cap), 0 = none */
+    const float *sinks;  /* [n_head] scores of a key without a value, or NULL */
+    const float *slopes; /* [n_head] by which scores fall with the distance to a key, or NULL */
 } rt_attention;
 
 /* A causal convolution of every channel with weights of its own, then silu unless it is plain. A

@@ -15,6 +15,7 @@ void rt_block_attend(rt_session *session, uint32_t layer, const rt_kv_layer *kv,
         .scale = hp->score_scale,
         .cap = hp->score_cap,
         .sinks = session->model->layers[layer].sinks,
+        .slopes = session->model->slopes,
     };
     session->backend->ops->attention(session->backend, &shape, kv, &session->batch, q,
                                      session->layout.heads);

@@ -2,7 +2,6 @@
 #include "runtime/import/import_internal.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -73,38 +72,18 @@ static gguf_code make_counted(rt_import *import, gguf_error *err) {
 }
 
 /* Layer `offset` of every period is of one kind. */
-typedef struct period {
-    const rt_scalar *every;
-    uint64_t length, offset;
-} period;
-
-static gguf_code read_period(const rt_import *import, const rt_scalar *every, period *out,
-                             gguf_error *err) {
-    *out = (period){.every = every};
-    gguf_code code = rt_import_eval(import, &every[0], 0, &out->length, err);
-    if (!code) code = rt_import_eval(import, &every[1], 0, &out->offset, err);
-    if (code || (out->length && out->offset < out->length)) return code;
-    return gguf_fail(err, GGUF_E_SHAPE, import->config_path, GGUF_NO_OFFSET,
-                     "'%s' is %" PRIu64 ", and '%s' %" PRIu64 ": no layer of the period",
-                     every[0].text, out->length, every[1].text, out->offset);
-}
-
-static const char *kind_in(const period *p, uint64_t layer) {
-    return p->every[layer % p->length == p->offset ? 2 : 3].text;
-}
-
-/* Kinds by one period, or pairs of kinds by two. */
-static gguf_code read_periods(rt_import *import, const rt_layer_kinds *kinds, gguf_error *err) {
-    period one, other = {0};
-    char pair[128];
+static gguf_code read_period(rt_import *import, const rt_scalar *every, gguf_error *err) {
+    uint64_t period = 0, offset = 0;
     gguf_code code = make_counted(import, err);
-    if (!code) code = read_period(import, kinds->every.list, &one, err);
-    if (!code && kinds->also_every.n)
-        code = read_period(import, kinds->also_every.list, &other, err);
+    if (!code) code = rt_import_eval(import, &every[0], 0, &period, err);
+    if (!code) code = rt_import_eval(import, &every[1], 0, &offset, err);
+    if (!code && (period == 0 || offset >= period))
+        code = gguf_fail(err, GGUF_E_SHAPE, import->config_path, GGUF_NO_OFFSET,
+                         "'%s' is %" PRIu64 ", and '%s' %" PRIu64 ": no layer of the period",
+                         every[0].text, period, every[1].text, offset);
     for (uint64_t i = 0; i < import->n_layer_kinds && !code; i++) {
-        snprintf(pair, sizeof pair, other.every ? "%s %s" : "%s", kind_in(&one, i),
-                 other.every ? kind_in(&other, i) : "");
-        code = set_kind(import, one.every[0].text, i, pair, strlen(pair), err);
+        const char *kind = every[i % period == offset ? 2 : 3].text;
+        code = set_kind(import, every[0].text, i, kind, strlen(kind), err);
     }
     return code;
 }
@@ -134,7 +113,7 @@ static gguf_code read_listed(rt_import *import, const rt_scalar *listed, gguf_er
 gguf_code rt_import_layer_kinds(rt_import *import, gguf_error *err) {
     const rt_layer_kinds *kinds = &import->arch->kinds;
     if (!kinds->n) return GGUF_OK;
-    if (kinds->every.n) return read_periods(import, kinds, err);
+    if (kinds->every.n) return read_period(import, kinds->every.list, err);
     if (kinds->listed.n) return read_listed(import, kinds->listed.list, err);
     for (rt_texts path = kinds->from; *path; path++) {
         const json_t *value = rt_config_get(import, *path);

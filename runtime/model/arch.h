@@ -46,6 +46,7 @@ typedef enum rt_gating {
  * docs/runtime.md explains them. */
 typedef struct rt_arch_compute {
     rt_mixer recurrent;      /* of layers without attention heads; RT_MIXER_NONE: there are none */
+    bool alibi;              /* scores fall with the distance, unless the file says otherwise */
     bool recurrent_all;      /* layers with attention have it too, beside that */
     bool gated_queries;      /* attn_q has a gate behind each head's query; attention's result is
                                 multiplied with its sigmoid */
@@ -147,7 +148,6 @@ typedef struct rt_layer_kinds {
     rt_texts from;
     rt_scalars words;      /* a word or letter, and the kind that it means */
     rt_scalars every;      /* period, which layer of it has the kind, that kind, that of others */
-    rt_scalars also_every; /* the same for a second fact; kinds are pairs such as "mamba dense" */
     rt_scalars listed;     /* path of the layers, counted from 1, their kind, that of others */
     const char *names[32]; /* of the kinds; bit i of a set stands for names[i] */
     size_t n;

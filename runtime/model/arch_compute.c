@@ -96,6 +96,7 @@ static void read_flags(flag_reader *r, rt_arch_compute *c) {
     c->rope = (rt_rope)read_flag(r, "rope", ropes, c->rope, true);
     c->activation = (rt_activation)read_flag(r, "activation", activations, c->activation, true);
     c->recurrent = (rt_mixer)read_flag(r, "recurrent", recurrents, c->recurrent, false);
+    c->alibi = read_flag(r, "alibi", switches, c->alibi, false);
     c->recurrent_all = read_flag(r, "recurrent_layers", recurrent_layers, c->recurrent_all, false);
     c->single_mixer = read_flag(r, "layers", mixers, c->single_mixer, false);
     c->gated_queries = read_flag(r, "query_gate", query_gates, c->gated_queries, false);

@@ -75,7 +75,6 @@ static const gguf_yaml_field kind_fields[] = {
     {"from", .form = GGUF_YAML_ANY_TEXTS},
     {"words", .form = GGUF_YAML_VALUES},
     {"every", .form = GGUF_YAML_TEXTS, .least = 4, .most = 4},
-    {"also_every", .form = GGUF_YAML_TEXTS, .least = 4, .most = 4},
     {"listed", .form = GGUF_YAML_TEXTS, .least = 3, .most = 3},
     {0}};
 
@@ -86,6 +85,7 @@ static const gguf_yaml_field compute_fields[] = {
     {"activation", .form = GGUF_YAML_TEXT},
     {"recurrent", .form = GGUF_YAML_TEXT},
     {"recurrent_layers", .form = GGUF_YAML_TEXT},
+    {"alibi", .form = GGUF_YAML_FLAG},
     {"layers", .form = GGUF_YAML_TEXT},
     {"query_gate", .form = GGUF_YAML_TEXT},
     {"windows", .form = GGUF_YAML_TEXT},

@@ -3,8 +3,8 @@
 #include "runtime/model/transforms.h"
 
 #include <stdarg.h>
-#include <stdio.h>
 #include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 
 #define MAX_LIKE 8 /* descriptions that are like one another */
@@ -292,33 +292,17 @@ static gguf_code name_kinds(rt_layer_kinds *kinds, const rt_scalars *list, size_
     return GGUF_OK;
 }
 
-/* Every kind of the one fact with every kind of the other. */
-static gguf_code name_pairs(reader *r, rt_layer_kinds *kinds, gguf_error *err) {
-    for (size_t i = 0; i < 4; i++) {
-        const char *one = kinds->every.list[2 + i / 2].text;
-        const char *other = kinds->also_every.list[2 + i % 2].text;
-        size_t n = strlen(one) + strlen(other) + 2;
-        char *pair = take(r, n);
-        if (!pair) return gguf_fail_memory(err);
-        snprintf(pair, n, "%s %s", one, other);
-        kinds->names[kinds->n++] = pair;
-    }
-    return GGUF_OK;
-}
-
 static gguf_code read_kinds(reader *r, const gguf_yaml *node, gguf_error *err) {
     rt_layer_kinds *kinds = &r->arch->kinds;
     *kinds = (rt_layer_kinds){.at = rt_place_of(r->doc, node),
                               .from = read_texts(r, node, "from"),
                               .words = read_scalars(r, node, "words"),
                               .every = read_scalars(r, node, "every"),
-                              .also_every = read_scalars(r, node, "also_every"),
                               .listed = read_scalars(r, node, "listed")};
     if ((kinds->from != NULL) + (kinds->every.n > 0) + (kinds->listed.n > 0) != 1 ||
-        !kinds->from != !kinds->words.n || (kinds->also_every.n && !kinds->every.n))
+        !kinds->from != !kinds->words.n)
         return rt_place_fail(&kinds->at, err,
                              "'layer_kinds' takes 'from' with 'words', 'every', or 'listed'");
-    if (kinds->also_every.n) return name_pairs(r, kinds, err);
     gguf_code code = name_kinds(kinds, &kinds->words, 0, err);
     if (!code) code = name_kinds(kinds, &kinds->every, 2, err);
     return code ? code : name_kinds(kinds, &kinds->listed, 1, err);
@@ -336,31 +320,16 @@ static gguf_code drop_entries(const reader *r, const gguf_yaml *without, gguf_er
     return GGUF_OK;
 }
 
-/* Whether a kind is called so, or is a pair with one that is. */
-static bool is_kind(const char *kind, const char *name) {
-    size_t n = strlen(name);
-    const char *second = strchr(kind, ' ');
-    return strcmp(kind, name) == 0 || (second && strcmp(second + 1, name) == 0) ||
-           (second && (size_t)(second - kind) == n && strncmp(kind, name, n) == 0);
-}
-
-static uint32_t kinds_named(const rt_layer_kinds *kinds, const char *name) {
-    uint32_t set = 0;
-    for (size_t i = 0; i < kinds->n; i++)
-        if (is_kind(kinds->names[i], name)) set |= 1U << i;
-    return set;
-}
-
 /* Names of kinds become sets, once all kinds are known. */
 static gguf_code resolve(const rt_arch *arch, const rt_scalars *names, uint32_t *kinds,
                          gguf_error *err) {
     *kinds = 0;
     for (size_t i = 0; i < names->n; i++) {
         const rt_scalar *name = &names->list[i];
-        uint32_t set = kinds_named(&arch->kinds, name->text);
-        if (!set)
+        size_t kind = kind_named(&arch->kinds, name->text);
+        if (kind == arch->kinds.n)
             return rt_place_fail(&name->at, err, "'layer_kinds' has no kind '%s'", name->text);
-        *kinds |= set;
+        *kinds |= 1U << kind;
     }
     return GGUF_OK;
 }

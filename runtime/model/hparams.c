@@ -310,6 +310,7 @@ static void read_attention(key_reader *r, rt_hparams *hp) {
     if (hp->score_scale == 0) hp->score_scale = (float)scale;
     hp->score_cap = read_number(r, "attn_logit_softcapping", 0, 0, 1e6);
     hp->value_scale = read_number(r, "attention.value_scale", 1, -1e6, 1e6);
+    hp->alibi_bias = read_number(r, "attention.max_alibi_bias", r->compute->alibi ? 8 : 0, 0, 1e3);
     hp->qkv_clamp = read_number(r, "attention.clamp_kqv", 0, 0, 1e30);
     hp->qkv_clamp = read_number(r, "ggufkit.clamp_qkv", hp->qkv_clamp, 0, 1e30);
 }

@@ -86,6 +86,7 @@ struct rt_model {
     rt_norm_weights layer_embd_norm;
     rt_weight cls, cls_output;
     rt_norm_weights token_embd_norm, output_norm;
+    float *slopes;             /* [n_head] of ALiBi, or NULL; owned */
     const float *rope_factors; /* [n_rot / 2], or NULL: the angle's divisors */
     const float *rope_factors_long, *rope_factors_short;
     float *rope_freqs[RT_N_ROPE_KINDS];    /* [n_rot / 2] radians per position; one allocation */

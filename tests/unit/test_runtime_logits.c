@@ -86,6 +86,7 @@ static const struct {
     {"models/jamba", true},
     {"models/falcon_h1", false},
     {"models/kimi_linear", true},
+    {"models/bloom", true},
 };
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 

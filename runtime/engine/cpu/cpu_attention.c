@@ -252,6 +252,9 @@ static void attend_page(const attention_job *job, const attention_scratch *s, co
             uint32_t t = (i + k) / u->n_heads;
             visible rows =
                 visible_rows(start, first_visible(job, tile->pos + t), end_visible(job, tile, t));
+            qs.slope[k] =
+                job->shape->slopes ? job->shape->slopes[u->head + (i + k) % u->n_heads] : 0;
+            qs.before[k] = (float)((int64_t)start - (int64_t)(tile->pos + t));
             qs.first[k] = rows.first;
             qs.end[k] = rows.end;
         }

@@ -31,6 +31,8 @@ typedef struct rt_queries {
     float *acc;        /* [n][n_v] */
     uint32_t n;        /* at most RT_QUERIES */
     uint32_t first[RT_QUERIES], end[RT_QUERIES];
+    float slope[RT_QUERIES];  /* added per position; 0 = none */
+    float before[RT_QUERIES]; /* position of the page's row 0 less the query's */
 } rt_queries;
 
 #define RT_MAX_TAPS 64 /* of a convolution */

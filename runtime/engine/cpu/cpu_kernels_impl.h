@@ -613,6 +613,10 @@ static inline v8f hide(v8f scores, uint32_t key, uint32_t first, uint32_t end) {
     return select8(visible, scores, SPLAT(-INFINITY));
 }
 
+static inline v8f lanes8(void) {
+    return (v8f){0, 1, 2, 3, 4, 5, 6, 7};
+}
+
 /* Products of query i with keys from .. to become scores. Returns the largest so far. */
 static float finish_scores(const rt_kv_page *page, const rt_queries *qs, uint32_t i, uint32_t from,
                            uint32_t to, float *scores) {
@@ -621,6 +625,8 @@ static float finish_scores(const rt_kv_page *page, const rt_queries *qs, uint32_
     for (uint32_t key = from; key < to; key += RT_LANES) {
         v8f s = load8(scores + key) * SPLAT(page->scale);
         if (page->cap != 0) s = tanh8(s / SPLAT(page->cap)) * SPLAT(page->cap);
+        if (qs->slope[i] != 0)
+            s += SPLAT(qs->slope[i]) * (lanes8() + SPLAT(qs->before[i] + (float)key));
         if (key < first || key + RT_LANES > end) s = hide(s, key, first, end);
         max = max8(s, max);
         store8(scores + key, s);
