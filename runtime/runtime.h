@@ -52,8 +52,9 @@ typedef struct rt_layer_hparams {
                                         heads share: kv_lora_rank + n_rot and kv_lora_rank */
     uint32_t kv_layer; /* whose keys and values the layer attends to: an earlier one's or its own */
     bool kv_shared;    /* they belong to several layers */
-    float clamp_experts, clamp_dense; /* of gate and up projection; 0 = none */
-    uint32_t n_ff;                    /* of a dense feed-forward block; 0: the layer has none */
+    float xielu_p, xielu_n, xielu_beta, xielu_eps; /* of RT_ACT_XIELU, as the file has them */
+    float clamp_experts, clamp_dense;              /* of gate and up projection; 0 = none */
+    uint32_t n_ff; /* of a dense feed-forward block; 0: the layer has none */
 } rt_layer_hparams;
 
 /* The numbers of a model, checked: no count that a size is made of is zero where the part exists,

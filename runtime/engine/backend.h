@@ -131,6 +131,11 @@ typedef struct rt_kda {
     const float *a, *dt_bias; /* [n_head], [n_head][n_state] */
 } rt_kda;
 
+/* xIELU (arXiv 2411.13010): p x^2 + beta x for x > 0, else n (e^min(x, eps) - 1 - x) + beta x. */
+typedef struct rt_xielu {
+    float p, n, beta, eps;
+} rt_xielu;
+
 typedef struct rt_backend rt_backend;
 
 typedef struct rt_backend_ops {
@@ -172,6 +177,7 @@ typedef struct rt_backend_ops {
     /* gate = activation(gate) * up; up RT_NO_OFF: activation(gate) */
     void (*activate)(rt_backend *backend, rt_activation activation, rt_off gate, rt_off up,
                      size_t n, size_t n_cols);
+    void (*xielu)(rt_backend *backend, const rt_xielu *xielu, rt_off x, size_t n, size_t n_cols);
     /* x[t] += factor * y[t], or with gates x[t] += factor / (1 + exp(-gates[t])) * y[t] */
     void (*add)(rt_backend *backend, rt_off x, rt_off y, float factor, rt_off gates, size_t n,
                 size_t n_cols);

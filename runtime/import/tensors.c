@@ -527,6 +527,7 @@ gguf_code rt_import_tensors(rt_import *import, gguf_error *err) {
     uint64_t n_layers = 0;
     gguf_code code = import->ckpt ? rt_import_index_names(import, err) : GGUF_OK;
     if (!code) code = rt_quantised_check(import, err);
+    if (!code && import->ckpt) code = rt_import_tensor_keys(import, err);
     if (!code) code = rt_import_each(import, import_tensor, err);
     if (!code && import->ckpt) code = rt_foreign_check_unread(import, err);
     if (!code && import->ckpt && rt_import_key_u64(import, "block_count", &n_layers))

@@ -165,6 +165,7 @@ static const struct {
     {"gelu_pytorch_tanh", RT_ACT_GELU_TANH},
     {"relu2", RT_ACT_RELU_SQUARED},
     {"relu_squared", RT_ACT_RELU_SQUARED},
+    {"xielu", RT_ACT_XIELU},
 };
 
 static bool is_gelu(int activation) {

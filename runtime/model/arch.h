@@ -16,10 +16,11 @@ typedef enum rt_activation {
     RT_ACT_GELU_TANH,
     RT_ACT_GELU_ERF,
     RT_ACT_RELU_SQUARED,
-    RT_ACT_SIGMOID,       /* of gates, not between projections */
-    RT_ACT_SOFTPLUS,      /* as this: ln(1 + e^g) */
-    RT_ACT_IDENTITY,      /* the gate as it is */
-    RT_ACT_SWIGLU_CLAMPED /* min(g, 7) sigmoid(1.702 g) (clamp(up, 7) + 1); needs a gate */
+    RT_ACT_SIGMOID,        /* of gates, not between projections */
+    RT_ACT_SOFTPLUS,       /* as this: ln(1 + e^g) */
+    RT_ACT_IDENTITY,       /* the gate as it is */
+    RT_ACT_SWIGLU_CLAMPED, /* min(g, 7) sigmoid(1.702 g) (clamp(up, 7) + 1); needs a gate */
+    RT_ACT_XIELU           /* with numbers of each layer, see rt_xielu; no gate */
 } rt_activation;
 
 /* How a layer brings other tokens in. */
@@ -198,6 +199,7 @@ typedef struct rt_arch_key {
     rt_scalars map;
     double power;
     const char *is;
+    const char *tensor; /* of `numbers`: the checkpoint's tensor of each layer that holds one */
     rt_scalar then;     /* how an expression goes on behind the number that was found */
     uint32_t size;      /* of counts: zeros follow up to so many */
     rt_key_part *parts; /* `except`; a later one counts before an earlier one */

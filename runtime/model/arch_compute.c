@@ -17,6 +17,7 @@ static const flag_name activations[] = {{"silu", RT_ACT_SILU},
                                         {"gelu_erf", RT_ACT_GELU_ERF},
                                         {"relu_squared", RT_ACT_RELU_SQUARED},
                                         {"swiglu_clamped", RT_ACT_SWIGLU_CLAMPED},
+                                        {"xielu", RT_ACT_XIELU},
                                         {NULL, 0}};
 static const flag_name recurrents[] = {{"none", RT_MIXER_NONE},
                                        {"short_conv", RT_MIXER_SHORT_CONV},

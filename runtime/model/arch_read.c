@@ -3,8 +3,8 @@
 #include "runtime/model/transforms.h"
 
 #include <stdarg.h>
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MAX_LIKE 8 /* descriptions that are like one another */
@@ -181,6 +181,7 @@ static rt_arch_entry *read_key(reader *r, const gguf_yaml *node) {
     key->power = 1;
     gguf_yaml_f64(gguf_yaml_get(node, "power"), &key->power);
     key->is = gguf_yaml_text(node, "is", "");
+    key->tensor = gguf_yaml_text(node, "tensor", NULL);
     key->then = scalar_of(r->doc, gguf_yaml_get(node, "then"));
     key->size = read_size(node);
     read_key_parts(r, gguf_yaml_get(node, "except"), key);

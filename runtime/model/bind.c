@@ -459,6 +459,12 @@ static gguf_code check_delta(const binder *b, const char *prefix, const rt_layer
     return l->ssm_alpha.data ? GGUF_OK : fail_missing(b, prefix, "ssm_alpha");
 }
 
+/* Its numbers are keys, and it stands between two projections. */
+static gguf_code fail_xielu(const binder *b) {
+    return gguf_fail(b->err, GGUF_E_UNSUPPORTED, gguf_file_path(b->model->file), GGUF_NO_OFFSET,
+                     "xIELU needs the keys 'xielu.*' and a feed-forward block without a gate");
+}
+
 static gguf_code check_gates(const binder *b) {
     const rt_model *model = b->model;
     bool gated = rt_arch_compute_of(model->arch)->activation == RT_ACT_SWIGLU_CLAMPED;
@@ -468,6 +474,9 @@ static gguf_code check_gates(const binder *b) {
         snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);
         gguf_code code = check_delta(b, prefix, l);
         if (code) return code;
+        bool plain = rt_arch_compute_of(model->arch)->activation == RT_ACT_XIELU;
+        if (plain && (l->ffn_gate.data || model->hparams.layers[i].xielu_beta == 0))
+            return fail_xielu(b);
         if (!gated) continue;
         if (l->router.data ? !l->gate_exps.data : l->ffn_up.data && !l->ffn_gate.data)
             return fail_missing(b, prefix, l->router.data ? "ffn_gate_exps" : "ffn_gate");

@@ -33,7 +33,7 @@ typedef struct checker {
 
 static const gguf_kv *find_key(const checker *k, const char *name) {
     char full[256];
-    snprintf(full, sizeof full, "%s.%s", rt_arch_name(k->arch), name);
+    rt_full_key(rt_arch_name(k->arch), name, full, sizeof full);
     return gguf_meta_find(k->meta, full);
 }
 

@@ -1,6 +1,7 @@
 /* The numbers of a model, read from its keys. Files are untrusted: everything is range-checked, so
  * that later code may divide and multiply. */
 #include "libgguf/ends.h"
+#include "runtime/model/expression.h"
 #include "runtime/model/model_internal.h"
 
 #include <inttypes.h>
@@ -21,7 +22,7 @@ typedef struct key_reader {
 } key_reader;
 
 static const gguf_kv *find_key(key_reader *r, const char *name) {
-    snprintf(r->key, sizeof r->key, "%s.%s", r->architecture, name);
+    rt_full_key(r->architecture, name, r->key, sizeof r->key);
     return r->code ? NULL : gguf_meta_find(r->facts->meta, r->key);
 }
 
@@ -482,7 +483,8 @@ static void read_groups(key_reader *r, rt_hparams *hp) {
 
 /* A number for every layer, 0 where there is no such key.
  *   of_layer  a field of the first layer's numbers */
-static void read_numbers(key_reader *r, rt_hparams *hp, const char *name, float *of_layer) {
+static void read_numbers(key_reader *r, rt_hparams *hp, const char *name, double min,
+                         float *of_layer) {
     const gguf_kv *kv = find_key(r, name);
     gguf_kv_iter it = {.kv = kv};
     size_t stride = sizeof *hp->layers / sizeof *of_layer;
@@ -490,15 +492,23 @@ static void read_numbers(key_reader *r, rt_hparams *hp, const char *name, float 
         double value = 0;
         if (kv->type != GGUF_VALUE_ARRAY || !gguf_kv_next_f64(&it, &value))
             fail_key(r, GGUF_E_TYPE, kv, "has no number for every layer");
-        else if (!(value >= 0 && value <= 1e6))
+        else if (!(value >= min && value <= 1e6))
             fail_key(r, GGUF_E_LIMIT, kv, "has a number that is out of its range");
         of_layer[i * stride] = (float)value;
     }
 }
 
+static void read_xielu(key_reader *r, rt_hparams *hp) {
+    if (r->compute->activation != RT_ACT_XIELU) return;
+    read_numbers(r, hp, ".xielu.alpha_p", -1e6, &hp->layers[0].xielu_p);
+    read_numbers(r, hp, ".xielu.alpha_n", -1e6, &hp->layers[0].xielu_n);
+    read_numbers(r, hp, ".xielu.beta", -1e6, &hp->layers[0].xielu_beta);
+    read_numbers(r, hp, ".xielu.eps", -1e6, &hp->layers[0].xielu_eps);
+}
+
 static void read_experts(key_reader *r, rt_hparams *hp) {
-    read_numbers(r, hp, "swiglu_clamp_exp", &hp->layers[0].clamp_experts);
-    read_numbers(r, hp, "swiglu_clamp_shexp", &hp->layers[0].clamp_dense);
+    read_numbers(r, hp, "swiglu_clamp_exp", 0, &hp->layers[0].clamp_experts);
+    read_numbers(r, hp, "swiglu_clamp_shexp", 0, &hp->layers[0].clamp_dense);
     hp->n_expert = read_count(r, "expert_count", 0, 0, RT_MAX_EXPERTS);
     if (hp->n_expert == 0) return;
     hp->n_expert_used = read_count(r, "expert_used_count", NEEDED, 1, hp->n_expert);
@@ -559,6 +569,7 @@ gguf_code rt_hparams_read(const rt_model_facts *facts, const rt_arch *arch, rt_h
     read_recurrent(&r, hp);
     read_scales(&r, hp);
     read_rope(&r, hp);
+    read_xielu(&r, hp);
     read_experts(&r, hp);
     read_ends(&r, hp);
     uint32_t plain = r.compute->plain_qk_experts;

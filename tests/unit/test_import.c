@@ -22,7 +22,7 @@ static const char *const fixtures[] = {
     /* families that differ from those above in some kind of arithmetic, or in how config says it */
     "gemma", "granite_hybrid", "qwen3_vl", "hunyuan_dense", "falcon_new", "nemotron_h_latent",
     "cohere2_moe", "ministral3", "roberta", "olmo", "gemma4", "gemma4_moe", "step3p5", "llama4",
-    "lfm2", "jamba", "falcon_h1", "kimi_linear", "bloom"};
+    "lfm2", "jamba", "falcon_h1", "kimi_linear", "bloom", "apertus"};
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 
 /* Keys of ours, behind the architecture's name, that the other converter does not write. */

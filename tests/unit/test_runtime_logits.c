@@ -87,6 +87,7 @@ static const struct {
     {"models/falcon_h1", false},
     {"models/kimi_linear", true},
     {"models/bloom", true},
+    {"models/apertus", true},
 };
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 

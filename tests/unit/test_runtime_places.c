@@ -16,7 +16,7 @@ static const char *const families[] = {
     "models/ministral3",  "models/hunyuan_dense",  "models/gemma4",
     "models/gemma4_moe",  "models/step3p5",        "models/llama4",
     "models/lfm2",        "models/jamba",          "models/falcon_h1",
-    "models/kimi_linear", "models/bloom",
+    "models/kimi_linear", "models/bloom",          "models/apertus",
 };
 
 static rt_session_opts split_opts(const rt_model *model, uint32_t n_device_layers) {

@@ -122,6 +122,9 @@ UNIT_SHADOW_OP(gated_delta,
                 const rt_batch *batch, rt_off x, size_t x_stride, rt_off ba, rt_off y),
                (cpu, delta, state, batch, x, x_stride, ba, y))
 
+UNIT_SHADOW_OP(xielu,
+               (rt_backend * backend, const rt_xielu *xielu, rt_off x, size_t n, size_t n_cols),
+               (cpu, xielu, x, n, n_cols))
 UNIT_SHADOW_OP(kda,
                (rt_backend * backend, const rt_kda *kda, const rt_state_layer *state,
                 const rt_batch *batch, rt_off q, rt_off k, rt_off v, rt_off f, rt_off beta,
@@ -205,6 +208,7 @@ static gguf_code unit_shadow_open(const rt_backend_setup *setup, rt_backend **ou
         .mamba2 = unit_shadow_mamba2,
         .gated_delta = unit_shadow_gated_delta,
         .kda = unit_shadow_kda,
+        .xielu = unit_shadow_xielu,
     };
     unit_shadow *shadow = calloc(1, sizeof *shadow);
     ck_assert_ptr_nonnull(shadow);

@@ -94,6 +94,7 @@ static const rt_backend_ops cpu_ops = {
     .mamba2 = rt_cpu_mamba2,
     .gated_delta = rt_cpu_gated_delta,
     .kda = rt_cpu_kda,
+    .xielu = rt_cpu_xielu,
 };
 
 /* ---- memory ------------------------------------------------------------------------------------

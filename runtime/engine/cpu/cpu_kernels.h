@@ -84,6 +84,7 @@ typedef struct rt_cpu_kernels {
     void (*clamp)(float *x, float low, float high, size_t n);
     /* x *= factor */
     void (*scale)(float *x, float factor, size_t n);
+    void (*xielu)(const rt_xielu *xielu, float *x, size_t n);
     /* x = cap * tanh(x / cap) */
     void (*soft_cap)(float *x, float cap, size_t n);
     /* Channels first .. first + n of a causal convolution, in place.

@@ -220,6 +220,31 @@ static void activate(rt_activation activation, float *gate, const float *up, siz
     kinds[activation](gate, up, n);
 }
 
+/* e^x - 1 - x for x <= 0: near zero by its series, where the difference would be lost. */
+static inline v8f exp_beyond8(v8f x) {
+    v8f sum = SPLAT(1.0f / 362880);
+    sum = sum * x + SPLAT(1.0f / 40320);
+    sum = sum * x + SPLAT(1.0f / 5040);
+    sum = sum * x + SPLAT(1.0f / 720);
+    sum = sum * x + SPLAT(1.0f / 120);
+    sum = sum * x + SPLAT(1.0f / 24);
+    sum = sum * x + SPLAT(1.0f / 6);
+    sum = sum * x + SPLAT(0.5f);
+    return select8(x > SPLAT(-0.5f), sum * x * x, exp8(x) - SPLAT(1.0f) - x);
+}
+
+static inline v8f xielu8(const rt_xielu *p, v8f x) {
+    v8f low = select8(x < SPLAT(p->eps), x, SPLAT(p->eps));
+    v8f below = SPLAT(p->n) * (exp_beyond8(low) + (low - x));
+    return select8(x > SPLAT(0.0f), SPLAT(p->p) * x * x, below) + SPLAT(p->beta) * x;
+}
+
+static void xielu(const rt_xielu *p, float *x, size_t n) {
+    size_t i;
+    for (i = 0; i + RT_LANES <= n; i += RT_LANES) store8(x + i, xielu8(p, load8(x + i)));
+    store_part(x + i, xielu8(p, load_part(x + i, n - i)), n - i);
+}
+
 static inline v8f clamp8(v8f x, v8f low, v8f high) {
     x = select8(x < low, low, x);
     return select8(x > high, high, x);
@@ -717,6 +742,7 @@ const rt_cpu_kernels RT_KERNELS = {
     .scan = scan,
     .scan_channels = scan_channels,
     .delta = delta,
+    .xielu = xielu,
     .channel_delta = channel_delta,
     .channel_decay = channel_decay,
     .norm_l2 = norm_l2,
