@@ -76,6 +76,7 @@ END_TEST
 
 /* Through zero, eps and the place where the series ends. */
 START_TEST(xielu) {
+    const rt_cpu_kernels *variants[] = {&rt_cpu_kernels_generic, rt_cpu_kernels_get()};
     static const rt_xielu p = {0.9f, 1.3f, 0.5f, -1e-6f};
     float x[2][77];
     double expected[77];
