@@ -161,5 +161,9 @@ gguf_code rt_arch_read_compute(rt_arch *arch, const gguf_yaml_doc *doc, gguf_err
     read_numbers(&r, c);
     c->ffn_norm = gguf_yaml_text(compute, "ffn_norm", c->ffn_norm);
     c->output_norm = gguf_yaml_text(compute, "output_norm", c->output_norm);
-    return r.code ? r.code : read_needs(arch, compute, err);
+    if (r.code) return r.code;
+    rt_place at = rt_place_of(doc, compute ? compute : root);
+    if (c->recurrent_all && c->recurrent != RT_MIXER_MAMBA2)
+        return rt_place_fail(&at, err, "compute.recurrent_layers: all needs recurrent: mamba2");
+    return read_needs(arch, compute, err);
 }

@@ -319,6 +319,11 @@ static void read_attention(key_reader *r, rt_hparams *hp) {
 /* Kimi's delta attention: as many heads as attention has, each with keys of a state's width. */
 static void read_kda(key_reader *r, rt_hparams *hp) {
     hp->ssm_d_conv = read_count(r, "ssm.conv_kernel", NEEDED, 2, RT_MAX_KERNEL);
+    if (hp->n_head == 0) {
+        find_key(r, "attention.head_count");
+        fail_key(r, GGUF_E_LIMIT, NULL, "leaves recurrent layers without heads");
+        return;
+    }
     hp->ssm_dt_rank = hp->n_head;
     hp->ssm_n_group = hp->n_head;
     hp->ssm_d_state = read_count(r, "kda.head_dim", NEEDED, 1, RT_MAX_HEAD_DIM);

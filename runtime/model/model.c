@@ -32,7 +32,7 @@ static gguf_code check_compute(const rt_model *model, gguf_error *err) {
 static gguf_code make_slopes(rt_model *model, gguf_error *err) {
     const rt_hparams *hp = &model->hparams;
     uint32_t n = 1;
-    if (hp->alibi_bias == 0) return GGUF_OK;
+    if (hp->alibi_bias == 0 || hp->n_head == 0) return GGUF_OK;
     model->slopes = malloc(hp->n_head * sizeof *model->slopes);
     if (!model->slopes) return gguf_fail_memory(err);
     while (n <= hp->n_head / 2) n *= 2;

@@ -8,7 +8,7 @@
 
 enum {
     TASK_CHANNELS = 256, /* whole vectors */
-    TASK_ROWS = 32,
+    TASK_ROWS = RT_SCAN_CHANNELS,
     SCAN_TOKENS = 64,
     DELTA_TOKENS = 16
 };
