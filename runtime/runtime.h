@@ -53,8 +53,10 @@ typedef struct rt_layer_hparams {
     uint32_t kv_layer; /* whose keys and values the layer attends to: an earlier one's or its own */
     bool kv_shared;    /* they belong to several layers */
     float xielu_p, xielu_n, xielu_beta, xielu_eps; /* of RT_ACT_XIELU, as the file has them */
-    float clamp_experts, clamp_dense;              /* of gate and up projection; 0 = none */
-    uint32_t n_ff; /* of a dense feed-forward block; 0: the layer has none */
+    float
+        sparsity; /* of the gate only what is so many deviations above its mean counts; -inf: all */
+    float clamp_experts, clamp_dense; /* of gate and up projection; 0 = none */
+    uint32_t n_ff;                    /* of a dense feed-forward block; 0: the layer has none */
 } rt_layer_hparams;
 
 /* The numbers of a model, checked: no count that a size is made of is zero where the part exists,
@@ -100,6 +102,8 @@ typedef struct rt_hparams {
     float alibi_bias; /* what the slopes of heads are made of (ALiBi); 0 = none */
     float qkv_clamp;  /* 0 = none */
     float embedding_scale, residual_scale, logit_factor;
+    uint32_t n_stream;         /* residual streams, 1 or more */
+    uint32_t n_laurel;         /* rank of the short cut beside attention */
     uint32_t n_embd_layer;     /* width of what every layer gets of each token; 0 = nothing */
     uint32_t n_layer_embedded; /* tokens of which there is such an embedding */
 

@@ -6,7 +6,7 @@ packages=(gcc cmake make pkg-config zlib1g-dev libssl-dev libxxhash-dev libyaml-
           librsvg2-bin jq)
 if [ "${1:-}" = --tests ]; then
     packages+=(check libsubunit-dev clang libclang-rt-dev clang-format python3 python3-venv
-               gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user)
+               gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user chromium)
 fi
 missing=()
 for package in "${packages[@]}"; do

@@ -550,6 +550,47 @@ def template_seeds(_rng):
     yield "numbers", b"{{ 99999999999999999999 }}{{ 1_000 }}{{ .5 }}{{ 1e999 }}"
 
 
+# ---- requests to gguf-serve ------------------------------------------------------------------------
+def request_seeds(_rng):
+    """The first byte is the number of the path among those that read a body."""
+    ask = [{"role": "user", "content": "hi"}]
+    chat = {"messages": ask, "max_tokens": 2, "temperature": 0}
+    bodies = [
+        (0, "chat", chat), (0, "chat_stream", {**chat, "stream": True, "stream_options": {"include_usage": True}, "n": 2}),
+        (0, "chat_many", {**chat, "seed": 1, "top_p": 0.9, "top_k": -1, "min_p": 0, "stop": ["a", "bc"], "logprobs": True,
+                          "top_logprobs": 2, "logit_bias": {"3": -100}, "presence_penalty": 1, "frequency_penalty": -1,
+                          "repeat_penalty": 1.1, "ignore_eos": True, "min_tokens": 1, "cache_prompt": False, "user": "x"}),
+        (0, "chat_history", {**chat, "messages": [
+            {"role": "system", "content": [{"type": "text", "text": "s"}]}, *ask,
+            {"role": "assistant", "content": None, "tool_calls": [{"id": "1", "function": {"name": "f", "arguments": "{}"}}]},
+            {"role": "tool", "tool_call_id": "1", "content": "r"}, {"role": "assistant", "content": "go"}]}),
+        (2, "completion", {"prompt": ["a", [1, 2, 3]], "max_tokens": 2, "n": 2, "logprobs": 1}),
+        (2, "completion_stream", {"prompt": "a", "stream": True, "logit_bias": [["a", False], [4, 1.5]]}),
+        (4, "embedding", {"input": ["a", "b"], "encoding_format": "base64", "dimensions": 3}),
+        (6, "response", {"input": [{"role": "user", "content": [{"type": "input_text", "text": "a"}]}, {"type": "reasoning"},
+                                   {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"},
+                                   {"type": "function_call_output", "call_id": "c", "output": "o"}], "instructions": "i",
+                         "max_output_tokens": 2, "reasoning": {"effort": "low"}, "tools": [{"type": "web_search"}]}),
+        (6, "response_stream", {"input": "a", "stream": True, "max_output_tokens": 2}),
+        (7, "rerank", {"query": "a", "documents": ["b", {"text": "c"}], "top_n": 1}),
+        (10, "messages", {"max_tokens": 2, "system": [{"type": "text", "text": "x-anthropic-billing-header: cch=1;"}], "messages": [
+            *ask, {"role": "assistant", "content": [{"type": "thinking", "thinking": "t"}, {"type": "tool_use", "id": "1",
+                   "name": "f", "input": {}}]}, {"role": "user", "content": [{"type": "tool_result", "tool_use_id": "1",
+                   "content": "r"}, {"type": "text", "text": "b"}]}], "thinking": {"type": "enabled", "budget_tokens": 9}}),
+        (10, "messages_stream", {"max_tokens": 2, "messages": ask, "stream": True, "stop_sequences": ["a"]}),
+        (11, "count", {"messages": ask}), (12, "show", {"model": "x", "verbose": True}),
+        (13, "ollama_chat", {"messages": ask, "options": {"num_predict": 2, "temperature": 0, "stop": "a", "num_ctx": 32},
+                             "think": False, "truncate": True, "stream": False}),
+        (14, "ollama_generate", {"prompt": "a", "raw": True, "context": [1, 2], "options": {"num_predict": 2}}),
+        (15, "ollama_embed", {"input": "a", "truncate": True}), (16, "tokenize", {"content": "a b", "with_pieces": True}),
+        (17, "detokenize", {"tokens": [3, 4]}), (18, "apply_template", {"messages": ask, "continue_final_message": False}),
+    ]
+    for path, name, body in bodies:
+        yield name, bytes([path]) + json.dumps(body, separators=(",", ":")).encode()
+    yield "deep", b"\x00" + b'{"a":' * 600
+    yield "surrogate", b'\x00{"messages":[{"role":"user","content":"\\ud800"}]}'
+
+
 # ---- dictionaries ---------------------------------------------------------------------------------
 def le(fmt, *values):
     return struct.pack("<" + fmt, *values)
@@ -593,6 +634,11 @@ DICTIONARIES = {
                  b"else", b"endif", b"set ", b"endset", b"macro ", b"endmacro", b"call", b"endcall", b"filter ", b"endfilter",
                  b"raw", b"endraw", b"generation", b"endgeneration", b"break", b"continue", b"recursive", b" is not ", b"not ",
                  b"and ", b"or ", b"none", b"true", b"namespace(", b"**", b"//", b"~", b"|", b"loop.", b"__class__", b"\\u", b"\\x"],
+    "request": [b'"messages"', b'"role"', b'"content"', b'"user"', b'"assistant"', b'"system"', b'"tool"', b'"type"', b'"text"',
+                b'"tool_calls"', b'"max_tokens"', b'"temperature"', b'"stop"', b'"stream"', b'"n"', b'"logprobs"', b'"logit_bias"',
+                b'"prompt"', b'"input"', b'"options"', b'"tools"', b'"tool_choice"', b'"response_format"', b'"thinking"',
+                b'"system"', b'"context"', b'"images"', b'"model"', b"null", b"true", b"-1", b"1e308", b"18446744073709551615",
+                b"\\u0000", b"\\ud83d\\ude00", b"[]", b"{}", b'""'],
     "import": [b'"architectures"', b'"LlamaForCausalLM"', b'"MistralForCausalLM"', b'"hidden_size"', b'"num_hidden_layers"',
                b'"num_attention_heads"', b'"num_key_value_heads"', b'"head_dim"', b'"rope_scaling"', b'"rope_parameters"',
                b'"rope_type"', b'"llama3"', b'"yarn"', b'"linear"', b'"factor"', b'"original_max_position_embeddings"',
@@ -609,7 +655,8 @@ SEEDS = {"gguf": gguf_seeds, "verify": verify_seeds, "swap": swap_seeds, "edit":
          "torch": torch_seeds, "imatrix_dat": imatrix_dat_seeds, "quality_base": quality_base_seeds,
          "template": template_seeds, "imatrix": imatrix_seeds, "tokenizer_gguf": tokenizer_gguf_seeds,
          "safetensors": safetensors_seeds, "tokenizer_json": tokenizer_json_seeds,
-         "tokenizer_model": tokenizer_model_seeds, "yaml": yaml_seeds, "import": import_seeds}
+         "tokenizer_model": tokenizer_model_seeds, "yaml": yaml_seeds, "import": import_seeds,
+         "request": request_seeds}
 
 
 def main():

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Install what is missing, build everything and run every test. Ends with a summary; exit 0 if all passed. A step that
 # cannot run here counts as skipped, which is a failure where it was asked for by name.
-# usage: scripts/test.sh [STEP...]   steps: style release cross sanitize threads oracle (default: these), fuzz
+# usage: scripts/test.sh [STEP...]   steps: style release cross sanitize threads oracle serve (default: these), fuzz
 set -euo pipefail
 cd "$(dirname "$0")/.."
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(style release cross sanitize threads oracle)
+[ ${#steps[@]} -gt 0 ] || steps=(style release cross sanitize threads oracle serve)
 for step in "${steps[@]}"; do
-    [[ " style release cross sanitize threads oracle fuzz " == *" $step "* ]] || { sed -n '2,4s/^# //p' "$0"; exit 2; }
+    [[ " style release cross sanitize threads oracle serve fuzz " == *" $step "* ]] || { sed -n '2,4s/^# //p' "$0"; exit 2; }
 done
 scripts/install_deps.sh --tests
 jobs=$(nproc)
@@ -64,14 +64,24 @@ fuzz() {
         echo "$name: $(sed -n 's/.*number_of_executed_units: //p' "build-fuzz/$name.log") executions"
     done
 }
-# Independent readers: the Python packages gguf, safetensors and numpy; clients of gguf-serve.
+# Independent readers: the Python packages gguf, safetensors and numpy.
 oracle() {
-    [ -x build/gguf-convert ] || build build -DCMAKE_C_COMPILER=gcc
-    python3 -m venv build/oracle-venv
-    build/oracle-venv/bin/pip install -q gguf safetensors numpy jsonschema openai anthropic ollama
-    build/oracle-venv/bin/python tests/oracle/check_files.py build tests/data
-    build/oracle-venv/bin/python tests/oracle/check_schemas.py build tests/data
-    build/oracle-venv/bin/python tests/oracle/check_serve.py build tests/data
+    venv gguf safetensors numpy jsonschema
+    build/venv/bin/python tests/oracle/check_files.py build tests/data
+    build/venv/bin/python tests/oracle/check_schemas.py build tests/data
+}
+# The official clients of gguf-serve, what people build on them, and its page in a browser.
+serve() {
+    venv openai anthropic ollama litellm langchain-openai instructor llm llm-ollama playwright
+    build/venv/bin/python tests/oracle/check_serve.py build tests/data
+    build/venv/bin/python tests/oracle/check_clients.py build tests/data
+    build/venv/bin/python tests/oracle/check_page.py build tests/data
+}
+# venv PACKAGES...
+venv() {
+    [ -x build/gguf-serve ] || build build -DCMAKE_C_COMPILER=gcc
+    python3 -m venv build/venv
+    build/venv/bin/pip install -q "$@"
 }
 
 passed=0
@@ -79,7 +89,7 @@ failed=()
 skipped=()
 for step in "${steps[@]}"; do
     echo "== $step"
-    bash -e -o pipefail -c "$(declare -f build run_ctest "$step"); scratch=$scratch jobs=$jobs; $step" && status=0 || status=$?
+    bash -e -o pipefail -c "$(declare -f build run_ctest venv "$step"); scratch=$scratch jobs=$jobs; $step" && status=0 || status=$?
     case $status in
     0) passed=$((passed + 1)) ;;
     77) skipped+=("$step") ;;

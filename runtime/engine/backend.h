@@ -191,6 +191,16 @@ typedef struct rt_backend_ops {
 
     /* x to [low, high], which may be infinite */
     void (*clamp)(rt_backend *backend, rt_off x, float low, float high, size_t n, size_t n_cols);
+    /* out[i][t] = sum over j < n_in of weights[t][i][j] * x[j][t]; streams x_stride and out_stride
+     * elements apart.
+     *   weights  [n][n_out][n_in] */
+    void (*mix)(rt_backend *backend, rt_off x, uint64_t x_stride, uint32_t n_in, rt_off weights,
+                uint32_t n_out, size_t n, size_t n_cols, rt_off out, uint64_t out_stride);
+    /* Scale x[t] to the root mean square of y[t]; the mean square of x[t] counts as 1e-5 at least.
+     */
+    void (*match_rows)(rt_backend *backend, rt_off x, rt_off y, size_t n, size_t n_cols);
+    /* x[t] = max(x[t] - mean(x[t]) - factor * deviation(x[t]), 0) */
+    void (*cut_rows)(rt_backend *backend, rt_off x, float factor, size_t n, size_t n_cols);
     /* x[t] *= factors[t] */
     void (*scale_rows)(rt_backend *backend, rt_off x, rt_off factors, size_t n, size_t n_cols);
 

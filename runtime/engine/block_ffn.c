@@ -24,13 +24,15 @@ static void feed_xielu(rt_session *session, uint32_t layer, rt_off in) {
 
 /* down(activation(gate(in)) * up(in)) of one set of weights. */
 static void feed_forward(rt_session *session, const rt_weight *gate, const rt_weight *up,
-                         const rt_weight *down, float limit, rt_off in, rt_off out) {
+                         const rt_weight *down, const rt_layer_hparams *of, rt_off in, rt_off out) {
     const rt_layout *at = &session->layout;
     size_t n = session->batch.n;
     rt_op_input(session, in, n, up->n_cols);
     if (gate->data) rt_op_multiply(session, gate, at->gate);
     rt_op_multiply(session, up, at->up);
-    rt_off x = rt_op_activate(session, gate, at->gate, at->up, limit, n, up->n_rows);
+    if (gate->data && of->sparsity > -INFINITY)
+        session->backend->ops->cut_rows(session->backend, at->gate, of->sparsity, n, up->n_rows);
+    rt_off x = rt_op_activate(session, gate, at->gate, at->up, of->clamp_dense, n, up->n_rows);
     rt_op_input(session, x, n, up->n_rows);
     rt_op_multiply(session, down, out);
 }
@@ -42,7 +44,7 @@ void rt_block_ffn(rt_session *session, uint32_t layer, rt_off in) {
         return;
     }
     feed_forward(session, &l->ffn_gate, &l->ffn_up, &l->ffn_down,
-                 session->model->hparams.layers[layer].clamp_dense, in, session->layout.out);
+                 &session->model->hparams.layers[layer], in, session->layout.out);
 }
 
 /* ---- experts -----------------------------------------------------------------------------------
@@ -83,8 +85,8 @@ static void add_shared(rt_session *session, uint32_t layer, rt_off in) {
     const rt_layout *at = &session->layout;
     rt_off gates = RT_NO_OFF;
     if (!l->up_shared.data) return;
-    feed_forward(session, &l->gate_shared, &l->up_shared, &l->down_shared,
-                 hp->layers[layer].clamp_dense, in, at->expert_out);
+    feed_forward(session, &l->gate_shared, &l->up_shared, &l->down_shared, &hp->layers[layer], in,
+                 at->expert_out);
     if (l->shared_gate.data) {
         rt_op_input(session, in, session->batch.n, hp->n_embd);
         rt_op_multiply(session, &l->shared_gate, at->shared_gate);

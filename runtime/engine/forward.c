@@ -123,6 +123,29 @@ static void feed_forward(rt_session *session, uint32_t layer, rt_off in) {
     add_residual(session, &l->ffn_post_norm, &l->layer_output_norm);
 }
 
+/* The stream becomes the mean of both, times sqrt(2). */
+static void add_laurel(rt_session *session) {
+    const rt_hparams *hp = &session->model->hparams;
+    const rt_layout *at = &session->layout;
+    size_t n = session->batch.n;
+    session->backend->ops->add(session->backend, at->x, at->laurel, 1, RT_NO_OFF, n, hp->n_embd);
+    rt_op_scale_softcap(session, at->x, sqrtf(0.5f), 0, 0, n, hp->n_embd);
+}
+
+/* What the layer gets of each token; of several streams the others do. */
+static void add_layer_embd(rt_session *session, uint32_t layer) {
+    const rt_layer *l = &session->model->layers[layer];
+    const rt_layout *at = &session->layout;
+    bool streams = session->model->hparams.n_stream > 1;
+    rt_block_layer_embd(session, layer, streams ? rt_altup_scaled(session, layer) : at->x);
+    if (!streams) {
+        add_residual(session, &l->embd_post_norm, &(rt_norm_weights){0});
+        return;
+    }
+    rt_op_norm(session, &l->embd_post_norm, at->out, session->batch.n, at->out);
+    rt_altup_add(session);
+}
+
 void rt_forward_layer(rt_session *session, uint32_t layer) {
     const rt_layer *l = &session->model->layers[layer];
     const rt_hparams *hp = &session->model->hparams;
@@ -131,18 +154,19 @@ void rt_forward_layer(rt_session *session, uint32_t layer) {
     bool feeds = l->router.data || l->ffn_up.data;
     size_t n = session->batch.n;
     rt_session_move(session, at->layers[layer].place);
+    if (hp->n_stream > 1) rt_altup_predict(session, layer);
     rt_off in = rt_op_norm(session, &l->attn_norm, at->x, n, at->h);
+    if (l->laurel_l.data) rt_altup_laurel(session, layer, in);
     mix(session, layer, in);
     /* In parallel, the second block reads what the first one read, or its own norm of that. */
     if (hp->parallel && l->ffn_norm.n_cols) in = rt_op_norm(session, &l->ffn_norm, at->x, n, at->h);
     if (mixes) add_residual(session, &l->attn_post_norm, &l->attn_output_norm);
+    if (l->laurel_l.data) add_laurel(session);
     /* A layer that only feeds forward has one norm. */
     if (!hp->parallel && mixes) in = rt_op_norm(session, &l->ffn_norm, at->x, n, at->h);
     if (feeds) feed_forward(session, layer, in);
-    if (hp->n_embd_layer) {
-        rt_block_layer_embd(session, layer);
-        add_residual(session, &l->embd_post_norm, &(rt_norm_weights){0});
-    }
+    if (hp->n_stream > 1) rt_altup_correct(session, layer);
+    if (hp->n_embd_layer) add_layer_embd(session, layer);
     if (l->output_scale) rt_op_scale_softcap(session, at->x, *l->output_scale, 0, 0, n, hp->n_embd);
 }
 
@@ -205,6 +229,7 @@ void rt_forward_input(rt_session *session) {
     embed_layers(session);
     add_positions(session);
     rt_op_norm(session, &model->token_embd_norm, at->x, n, at->x);
+    if (hp->n_stream > 1) rt_altup_start(session);
 }
 
 /* ---- positions ---------------------------------------------------------------------------------
@@ -248,7 +273,10 @@ void rt_forward_output(rt_session *session, size_t n_out, float *logits) {
     const rt_layout *at = &session->layout;
     rt_backend *backend = session->backend;
     if (n_out == 0) return;
-    backend->ops->gather(backend, at->x, session->out_rows, n_out, hp->n_embd, at->out);
+    if (hp->n_stream > 1)
+        rt_altup_end(session, n_out);
+    else
+        backend->ops->gather(backend, at->x, session->out_rows, n_out, hp->n_embd, at->out);
     rt_off in = rt_op_norm(session, &model->output_norm, at->out, n_out, at->h);
     if (rt_model_is_embedder(model)) {
         backend->ops->read(backend, in, n_out * hp->n_embd * sizeof *logits, logits);

@@ -264,6 +264,10 @@ static void layout_stream(const rt_hparams *hp, rt_layout *out, uint64_t *end) {
         v[kv_class] = (uint64_t)l->n_head_kv * l->head_dim_v;
     }
     out->x = reserve_stream(out, end, hp->n_embd);
+    for (uint32_t i = 1; i < hp->n_stream; i++) {
+        rt_off next = reserve_stream(out, end, hp->n_embd);
+        if (i == 1) out->stream_stride = (next - out->x) / sizeof(float);
+    }
     for (int c = 0; c < RT_N_KV_CLASSES; c++) {
         out->shared_k[c] = reserve_stream(out, end, k[c]);
         out->shared_v[c] = reserve_stream(out, end, v[c]);
@@ -281,13 +285,29 @@ static void layout_layer_embd(const rt_hparams *hp, rt_layout *out, uint64_t *en
     out->embd_slice = reserve(end, n, hp->n_embd_layer);
 }
 
+/* What lives through a layer, and what only between its blocks. */
+static void layout_streams(const rt_hparams *hp, rt_layout *out, uint64_t *end, uint64_t *between) {
+    uint32_t n = out->n_batch;
+    uint64_t wide = (uint64_t)hp->n_stream * hp->n_embd;
+    if (hp->n_stream < 2) return;
+    out->predicted = reserve(end, n, hp->n_embd);
+    out->laurel = reserve(end, n, hp->n_embd);
+    *between = *end;
+    out->laurel_low = reserve_input(out, between, n, hp->n_laurel);
+    out->modes = reserve_input(out, between, n, hp->n_stream);
+    out->coefs = reserve(between, n, (uint64_t)hp->n_stream * hp->n_stream);
+    out->mixed = reserve(between, n, wide);
+    out->side_by_side = reserve_input(out, between, n, wide);
+}
+
 static void layout_arena(const rt_hparams *hp, rt_layout *out) {
-    uint64_t end = 0;
+    uint64_t end = 0, between = 0;
     uint32_t n = out->n_batch;
     layout_stream(hp, out, &end);
     out->h = reserve_input(out, &end, n, hp->n_embd);
     out->out = reserve(&end, n, hp->n_embd);
-    uint64_t attention = end, recurrent = end, ffn = end, layer_embd = end;
+    layout_streams(hp, out, &end, &between);
+    uint64_t attention = end, recurrent = end, ffn = end, layer_embd = max_u64(end, between);
     layout_attention(hp, out, &attention);
     layout_recurrent(hp, out, &recurrent);
     layout_ffn(hp, out, &ffn);

@@ -16,7 +16,7 @@ typedef struct rt_stream_part {
     rt_off off;
     uint64_t n_cols; /* of each token */
 } rt_stream_part;
-#define RT_MAX_STREAM_PARTS 8
+#define RT_MAX_STREAM_PARTS 24
 
 /* Where a layer's part of the cache lies: within a page of its class, or within a slot. */
 typedef struct rt_layer_layout {
@@ -61,7 +61,8 @@ typedef struct rt_layout {
 
     /* In the arena, the same in every place; [n_batch] rows each. The blocks of a layer share their
      * place. */
-    rt_off x;                                                    /* [n_embd] the residual stream */
+    rt_off x; /* [n_embd] the residual stream; of several the first, the others after it, */
+    uint64_t stream_stride;                                      /* so many numbers apart */
     rt_off shared_k[RT_N_KV_CLASSES], shared_v[RT_N_KV_CLASSES]; /* of a layer, for later ones */
     rt_off layer_embd; /* [n_layer][n_embd_layer] what every layer gets of each token */
     /* These in order. The first n_carried are what a layer makes, the others what it is given. */
@@ -89,6 +90,13 @@ typedef struct rt_layout {
 
     rt_off gate, up; /* [n_ff or n_ff_shared] */
     rt_off beside;   /* [n_embd] what a dense block makes beside experts */
+
+    /* Several streams. */
+    rt_off predicted; /* [n_embd] the first one before its layer */
+    rt_off laurel;    /* [n_embd] */
+    rt_off laurel_low;
+    rt_off modes, coefs;        /* [n_stream], [n_stream][n_stream] */
+    rt_off mixed, side_by_side; /* [n_stream][n_embd] */
 
     rt_off looked_up;             /* [n_layer][n_embd_layer] rows of the table */
     rt_off embd_gate, embd_slice; /* [n_embd_layer] */

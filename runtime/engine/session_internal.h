@@ -69,7 +69,18 @@ void rt_block_kda(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_mamba2(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_ffn(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_experts(rt_session *session, uint32_t layer, rt_off in);
-void rt_block_layer_embd(rt_session *session, uint32_t layer);
+/* From the stream at x. */
+void rt_block_layer_embd(rt_session *session, uint32_t layer, rt_off x);
+
+/* ---- block_altup.c: models with several streams, of which layout.x is the first ---- */
+
+void rt_altup_start(rt_session *session);
+void rt_altup_predict(rt_session *session, uint32_t layer);
+void rt_altup_laurel(rt_session *session, uint32_t layer, rt_off in);
+void rt_altup_correct(rt_session *session, uint32_t layer);
+rt_off rt_altup_scaled(rt_session *session, uint32_t layer);
+void rt_altup_add(rt_session *session);
+void rt_altup_end(rt_session *session, size_t n_out);
 /* Attention of the batch over the layer's cache, into layout.heads. */
 void rt_block_attend(rt_session *session, uint32_t layer, const rt_kv_layer *kv, rt_off q);
 

@@ -203,12 +203,21 @@ static bool layer_flag(const json_t *element, const char *is) {
 static gguf_code set_layers(setting *s, const json_t *value, gguf_error *err) {
     bool flags[MAX_LAYERS];
     uint64_t n_layers = 0, period;
+    double other = 0;
     if (gguf_json_u64(value, &period)) return set_u32(s, period, err);
     rt_import_key_u64(s->import, "block_count", &n_layers);
     size_t n = json_array_size(value);
     if (n == 0 || n != n_layers || n > MAX_LAYERS)
         return fail_config(s->import, s->source, "is not an array with one element per layer", err);
-    for (size_t i = 0; i < n; i++) flags[i] = layer_flag(json_array_get(value, i), s->key->is);
+    for (size_t i = 0; i < n; i++) {
+        const json_t *element = json_array_get(value, i);
+        double number = json_number_value(element);
+        flags[i] = layer_flag(element, s->key->is);
+        /* Such as bases of rotations: where all that counts is which are 0. */
+        if (number != 0 && other != 0 && number != other)
+            return fail_config(s->import, s->source, "has numbers that differ between layers", err);
+        if (number != 0) other = number;
+    }
     gguf_meta_set_array(s->import->plan.meta, s->full, GGUF_VALUE_BOOL, n, flags);
     return GGUF_OK;
 }
@@ -229,6 +238,21 @@ static gguf_code set_counts(const setting *s, const json_t *value, gguf_error *e
     return GGUF_OK;
 }
 
+/* The number that a normal variable stays below with probability p, by halving. */
+static double normal_quantile(double p) {
+    double low = -40, high = 40;
+    if (p <= 0) return -INFINITY;
+    if (p >= 1) return INFINITY;
+    for (int i = 0; i < 100; i++) {
+        double middle = (low + high) / 2;
+        if (0.5 * erfc(-middle / sqrt(2)) < p)
+            low = middle;
+        else
+            high = middle;
+    }
+    return low;
+}
+
 /* A list of numbers. */
 static gguf_code set_numbers_f32(const setting *s, const json_t *value, gguf_error *err) {
     float numbers[MAX_LAYERS];
@@ -240,7 +264,8 @@ static gguf_code set_numbers_f32(const setting *s, const json_t *value, gguf_err
         bool absent = json_is_null(element);
         if (!absent && !json_is_number(element))
             return fail_number(s->import, s->source, element, "is not a list of numbers", err);
-        numbers[i] = absent ? 0 : (float)json_number_value(element);
+        double number = absent ? 0 : json_number_value(element);
+        numbers[i] = (float)(s->key->normal_quantile ? normal_quantile(number) : number);
     }
     gguf_meta_set_array(s->import->plan.meta, s->full, GGUF_VALUE_F32, n, numbers);
     return GGUF_OK;
@@ -314,6 +339,23 @@ static bool one_count(const json_t *value, uint64_t *out) {
     return true;
 }
 
+/* A list with a count for each layer. */
+static bool is_per_layer(const setting *s, const json_t *value) {
+    uint64_t n_layers = 0, number;
+    size_t n = json_array_size(value);
+    rt_import_key_u64(s->import, "block_count", &n_layers);
+    bool fits = n > 0 && n == n_layers && n <= MAX_LAYERS;
+    for (size_t i = 0; i < n && fits; i++) fits = gguf_json_u64(json_array_get(value, i), &number);
+    return fits;
+}
+
+static gguf_code set_list(const setting *s, const json_t *value, gguf_error *err) {
+    uint64_t numbers[MAX_LAYERS];
+    size_t n = json_array_size(value);
+    for (size_t i = 0; i < n; i++) gguf_json_u64(json_array_get(value, i), &numbers[i]);
+    return set_numbers(s, numbers, n, err);
+}
+
 /* The number that was found, or what `then` makes of it. */
 static gguf_code set_number(setting *s, uint64_t number, gguf_error *err) {
     const rt_scalar *then = &s->key->then;
@@ -324,23 +366,6 @@ static gguf_code set_number(setting *s, uint64_t number, gguf_error *err) {
     whole.text = text;
     gguf_code code = rt_import_eval(s->import, &whole, 0, &number, err);
     return code ? code : set_u32(s, number, err);
-}
-
-/* A list with a count for each layer. */
-static bool is_per_layer(const setting *s, const json_t *value) {
-    uint64_t n_layers = 0, number;
-    size_t n = json_array_size(value);
-    rt_import_key_u64(s->import, "block_count", &n_layers);
-    bool fits = n > 0 && n == n_layers && n <= MAX_LAYERS && !s->key->entry.kinds;
-    for (size_t i = 0; i < n && fits; i++) fits = gguf_json_u64(json_array_get(value, i), &number);
-    return fits;
-}
-
-static gguf_code set_list(const setting *s, const json_t *value, gguf_error *err) {
-    uint64_t numbers[MAX_LAYERS];
-    size_t n = json_array_size(value);
-    for (size_t i = 0; i < n; i++) gguf_json_u64(json_array_get(value, i), &numbers[i]);
-    return set_numbers(s, numbers, n, err);
 }
 
 static gguf_code set_value(setting *s, const json_t *value, gguf_error *err) {

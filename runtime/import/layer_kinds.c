@@ -110,15 +110,48 @@ static gguf_code read_listed(rt_import *import, const rt_scalar *listed, gguf_er
     return code;
 }
 
+/* The first number that the config has under one of the paths, or that stands in their place. */
+static bool first_number(const rt_import *import, rt_texts paths, uint64_t *out) {
+    char *end;
+    for (; *paths; paths++) {
+        if (gguf_json_u64(rt_config_get(import, *paths), out)) return true;
+        *out = strtoull(*paths, &end, 10);
+        if (!*end) return true;
+    }
+    return false;
+}
+
+/* Kinds by a period. */
+static gguf_code repeat_kinds(rt_import *import, gguf_error *err) {
+    const rt_layer_kinds *kinds = &import->arch->kinds;
+    uint64_t n = 0, every = 0;
+    if (!first_number(import, kinds->count, &n) || !first_number(import, kinds->every, &every) ||
+        n == 0 || n > RT_IMPORT_MAX_LAYERS || every == 0)
+        return gguf_fail(err, GGUF_E_MISSING, import->config_path, GGUF_NO_OFFSET,
+                         "'%s' is missing, and '%s' and '%s' say no period", kinds->from[0],
+                         kinds->count[0], kinds->every[0]);
+    import->layer_kinds = calloc(n, sizeof *import->layer_kinds);
+    if (!import->layer_kinds) return gguf_fail_memory(err);
+    import->n_layer_kinds = n;
+    import->layer_kinds_path = kinds->count[0];
+    gguf_code code = GGUF_OK;
+    for (uint64_t i = 0; i < n && !code; i++) {
+        const char *kind = (i + 1) % every ? kinds->others : kinds->is;
+        code = set_kind(import, kinds->every[0], i, kind, strlen(kind), err);
+    }
+    return code;
+}
+
 gguf_code rt_import_layer_kinds(rt_import *import, gguf_error *err) {
     const rt_layer_kinds *kinds = &import->arch->kinds;
     if (!kinds->n) return GGUF_OK;
-    if (kinds->every.n) return read_period(import, kinds->every.list, err);
+    if (kinds->periodic.n) return read_period(import, kinds->periodic.list, err);
     if (kinds->listed.n) return read_listed(import, kinds->listed.list, err);
     for (rt_texts path = kinds->from; *path; path++) {
         const json_t *value = rt_config_get(import, *path);
         if (value) return read_kinds(import, *path, value, err);
     }
+    if (kinds->is) return repeat_kinds(import, err);
     return gguf_fail(err, GGUF_E_MISSING, import->config_path, GGUF_NO_OFFSET, "'%s' is missing",
                      kinds->from[0]);
 }

@@ -13,10 +13,21 @@ static uint32_t effective_dims(const gguf_tensor *t) {
 }
 
 static bool stays(const gguf_tensor *t, const char *name) {
-    static const char *const kept[] = {
-        "_norm.weight",          "ffn_gate_inp.weight",        "ffn_gate_inp_shexp.weight",
-        "position_embd.weight",  "token_types.weight",         "ssm_conv1d.weight",
-        "shortconv.conv.weight", "per_layer_model_proj.weight"};
+    static const char *const kept[] = {"_norm.weight",
+                                       "ffn_gate_inp.weight",
+                                       "ffn_gate_inp_shexp.weight",
+                                       "position_embd.weight",
+                                       "token_types.weight",
+                                       "ssm_conv1d.weight",
+                                       "shortconv.conv.weight",
+                                       "per_layer_model_proj.weight",
+                                       "altup_proj.weight",
+                                       "altup_unembd_proj.weight",
+                                       "altup_router.weight",
+                                       "altup_predict_coef.weight",
+                                       "altup_correct_coef.weight",
+                                       "laurel_l.weight",
+                                       "laurel_r.weight"};
     if (effective_dims(t) < 2 || !gguf_text_ends(name, "weight")) return true;
     for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
         if (gguf_text_ends(name, kept[i])) return true;

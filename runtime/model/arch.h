@@ -148,9 +148,12 @@ typedef struct rt_layer_kinds {
     rt_place at;
     rt_texts from;
     rt_scalars words;      /* a word or letter, and the kind that it means */
-    rt_scalars every;      /* period, which layer of it has the kind, that kind, that of others */
+    rt_scalars periodic;   /* period, which layer of it has the kind, that kind, that of others */
     rt_scalars listed;     /* path of the layers, counted from 1, their kind, that of others */
-    const char *names[32]; /* of the kinds; bit i of a set stands for names[i] */
+    rt_texts count, every; /* where config.json says nothing: paths of the number of layers and of a
+                              period, or the period itself, whose last layer is of kind `is`, */
+    const char *is, *others; /* all others of this one; NULL: it has to say */
+    const char *names[32];   /* of the kinds; bit i of a set stands for names[i] */
     size_t n;
 } rt_layer_kinds;
 
@@ -198,6 +201,7 @@ typedef struct rt_arch_key {
     rt_scalar otherwise; /* `default` */
     rt_scalars map;
     double power;
+    bool normal_quantile; /* of numbers: p becomes the p-quantile of the normal distribution */
     const char *is;
     const char *tensor; /* of `numbers`: the checkpoint's tensor of each layer that holds one */
     rt_scalar then;     /* how an expression goes on behind the number that was found */

@@ -45,6 +45,7 @@ static const gguf_yaml_field key_fields[] = {
     {"optional", .form = GGUF_YAML_FLAG},
     {"map", .form = GGUF_YAML_VALUES},
     {"power", .form = GGUF_YAML_NUMBER},
+    {"normal_quantile", .form = GGUF_YAML_FLAG},
     {"is", .form = GGUF_YAML_TEXT},
     {"size", .form = GGUF_YAML_COUNT},
     {"except", .form = GGUF_YAML_RECORDS, .fields = key_part_fields, .what = "an exception"},
@@ -72,11 +73,19 @@ static const gguf_yaml_field tensor_fields[] = {
 #undef TRANSFORM_FIELD
         {0}};
 
+static const gguf_yaml_field period_fields[] = {
+    {"count", .form = GGUF_YAML_ANY_TEXTS, .needed = true},
+    {"every", .form = GGUF_YAML_ANY_TEXTS, .needed = true},
+    {"is", .form = GGUF_YAML_TEXT, .needed = true},
+    {"others", .form = GGUF_YAML_TEXT, .needed = true},
+    {0}};
+
 static const gguf_yaml_field kind_fields[] = {
     {"from", .form = GGUF_YAML_ANY_TEXTS},
     {"words", .form = GGUF_YAML_VALUES},
     {"every", .form = GGUF_YAML_TEXTS, .least = 4, .most = 4},
     {"listed", .form = GGUF_YAML_TEXTS, .least = 3, .most = 3},
+    {"otherwise", .form = GGUF_YAML_RECORD, .fields = period_fields, .what = "'otherwise'"},
     {0}};
 
 static const gguf_yaml_field compute_fields[] = {

@@ -180,6 +180,7 @@ static rt_arch_entry *read_key(reader *r, const gguf_yaml *node) {
     key->map = read_scalars(r, node, "map");
     key->power = 1;
     gguf_yaml_f64(gguf_yaml_get(node, "power"), &key->power);
+    key->normal_quantile = read_switch(node, "normal_quantile");
     key->is = gguf_yaml_text(node, "is", "");
     key->tensor = gguf_yaml_text(node, "tensor", NULL);
     key->then = scalar_of(r->doc, gguf_yaml_get(node, "then"));
@@ -298,14 +299,19 @@ static gguf_code read_kinds(reader *r, const gguf_yaml *node, gguf_error *err) {
     *kinds = (rt_layer_kinds){.at = rt_place_of(r->doc, node),
                               .from = read_texts(r, node, "from"),
                               .words = read_scalars(r, node, "words"),
-                              .every = read_scalars(r, node, "every"),
+                              .periodic = read_scalars(r, node, "every"),
                               .listed = read_scalars(r, node, "listed")};
-    if ((kinds->from != NULL) + (kinds->every.n > 0) + (kinds->listed.n > 0) != 1 ||
+    const gguf_yaml *period = gguf_yaml_get(node, "otherwise");
+    kinds->count = read_texts(r, period, "count");
+    kinds->every = read_texts(r, period, "every");
+    kinds->is = gguf_yaml_text(period, "is", NULL);
+    kinds->others = gguf_yaml_text(period, "others", NULL);
+    if ((kinds->from != NULL) + (kinds->periodic.n > 0) + (kinds->listed.n > 0) != 1 ||
         !kinds->from != !kinds->words.n)
         return rt_place_fail(&kinds->at, err,
                              "'layer_kinds' takes 'from' with 'words', 'every', or 'listed'");
     gguf_code code = name_kinds(kinds, &kinds->words, 0, err);
-    if (!code) code = name_kinds(kinds, &kinds->every, 2, err);
+    if (!code) code = name_kinds(kinds, &kinds->periodic, 2, err);
     return code ? code : name_kinds(kinds, &kinds->listed, 1, err);
 }
 
@@ -359,6 +365,10 @@ static gguf_code check_kinds(const rt_arch *arch, gguf_error *err) {
         else if (k->n_parts && (k->entry.kinds || k->type != RT_KEY_U32))
             return rt_place_fail(&k->entry.at, err,
                                  "the key '%s' has 'except', but is no plain u32", k->entry.name);
+        else if (k->normal_quantile && k->type != RT_KEY_NUMBERS)
+            return rt_place_fail(&k->entry.at, err,
+                                 "the key '%s' has 'normal_quantile', but is no numbers",
+                                 k->entry.name);
         else if (k->size && k->type != RT_KEY_COUNTS)
             return rt_place_fail(&k->entry.at, err, "the key '%s' has a 'size', but is no counts",
                                  k->entry.name);

@@ -251,11 +251,16 @@ static unsigned parts_of_ffn(const binder *b, uint32_t layer, const char *prefix
     return has_tensor(b, prefix, "ffn_up") ? parts | dense | 1u << RT_PART_BESIDE : parts;
 }
 
+static unsigned parts_of_model(const rt_hparams *hp) {
+    return (hp->n_embd_layer ? 1u << RT_PART_EMBEDDED : 0) |
+           (hp->n_stream > 1 ? 1u << RT_PART_STREAMS : 0);
+}
+
 static unsigned parts_of(const binder *b, uint32_t layer, const char *prefix) {
     const rt_hparams *hp = &b->model->hparams;
-    return 1u << RT_PART_ALL | parts_of_mixer(hp, hp->layers[layer].mixer) |
-           (hp->n_embd_layer ? 1u << RT_PART_EMBEDDED : 0) | parts_of_keys(b, layer, prefix) |
-           parts_of_gates(b, layer, prefix) | parts_of_ffn(b, layer, prefix);
+    return 1u << RT_PART_ALL | parts_of_mixer(hp, hp->layers[layer].mixer) | parts_of_model(hp) |
+           parts_of_keys(b, layer, prefix) | parts_of_gates(b, layer, prefix) |
+           parts_of_ffn(b, layer, prefix);
 }
 
 /* The name under which the file has a norm: two of them may go by that of another one. */
@@ -382,11 +387,18 @@ static void pass_over_keys(const binder *b, uint32_t layer, const char *prefix) 
     }
 }
 
+/* Streams are corrected by 1 and what the coefficients say. */
+static void correct_wholly(binder *b, rt_layer *layer) {
+    rt_norm_weights ones;
+    if (!layer->altup_correct.data) return;
+    bind_plain_norm(b, &ones, b->model->hparams.n_stream);
+    layer->altup_correct.bias = ones.weight;
+}
+
 static gguf_code bind_all(binder *b) {
     rt_model *model = b->model;
     char prefix[32];
-    const record whole = {
-        "", 0, 1u << RT_PART_ALL | (model->hparams.n_embd_layer ? 1u << RT_PART_EMBEDDED : 0)};
+    const record whole = {"", 0, 1u << RT_PART_ALL | parts_of_model(&model->hparams)};
     gguf_code code = bind_slots(b, &whole, model, &rt_model_slots);
     for (uint32_t i = 0; i < model->hparams.n_layer && !code; i++) {
         snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);
@@ -395,6 +407,7 @@ static gguf_code bind_all(binder *b) {
         if (!code) code = bind_slots(b, &at, &model->layers[i], &rt_layer_slots);
         settle_norms(&model->hparams, &model->layers[i]);
         pass_over_keys(b, i, prefix);
+        correct_wholly(b, &model->layers[i]);
     }
     if (!code) bind_plain_norms(b);
     return code;

@@ -381,6 +381,28 @@ static void read_windows(key_reader *r, rt_hparams *hp) {
     hp->windowed = read_layers(r, "attention.sliding_window_pattern", hp->n_layer, usual);
 }
 
+/* A number of deviations for every layer, -infinity where the gate counts as a whole. */
+static void read_sparsity(key_reader *r, rt_hparams *hp) {
+    const gguf_kv *kv = find_key(r, "activation_sparsity_scale");
+    gguf_kv_iter it = {.kv = kv};
+    for (uint32_t i = 0; i < hp->n_layer && !r->code; i++) {
+        double value = -INFINITY;
+        if (kv && (kv->type != GGUF_VALUE_ARRAY || !gguf_kv_next_f64(&it, &value)))
+            fail_key(r, GGUF_E_TYPE, kv, "has no number for every layer");
+        else if (!(value <= 1e6))
+            fail_key(r, GGUF_E_LIMIT, kv, "has a number that is out of its range");
+        hp->layers[i].sparsity = (float)value;
+    }
+}
+
+static void read_streams(key_reader *r, rt_hparams *hp) {
+    hp->n_stream = read_count(r, "altup.num_inputs", 1, 1, RT_MAX_STREAMS);
+    uint64_t n_laurel = r->facts->n_laurel;
+    hp->n_laurel = (uint32_t)(n_laurel < RT_MAX_WIDTH ? n_laurel : RT_MAX_WIDTH);
+    read_count(r, "altup.active_idx", 0, 0, 0); /* the first one is what layers compute on */
+    read_sparsity(r, hp);
+}
+
 static void read_scales(key_reader *r, rt_hparams *hp) {
     double usual = r->compute->embeddings_by_width ? sqrt(hp->n_embd) : 1;
     hp->embedding_scale = read_number(r, "embedding_scale", usual, -1e6, 1e6);
@@ -389,6 +411,7 @@ static void read_scales(key_reader *r, rt_hparams *hp) {
     if (hp->logit_factor == 0) hp->logit_factor = 1;
     if (!r->compute->multiply_logits) hp->logit_factor = 1 / hp->logit_factor;
     hp->logit_cap = read_number(r, "final_logit_softcapping", 0, 0, 1e6);
+    read_streams(r, hp);
     hp->n_embd_layer = read_count(r, "embedding_length_per_layer_input", 0, 0, RT_MAX_HEAD_DIM);
 }
 
@@ -589,6 +612,7 @@ static void see_tensor(rt_model_facts *facts, const gguf_tensor *t) {
     if (gguf_str_eq(t->name, "token_embd.weight")) facts->n_embeddings = t->dims[1];
     if (gguf_str_eq(t->name, "token_types.weight")) facts->n_token_types = t->dims[1];
     if (gguf_str_eq(t->name, "per_layer_token_embd.weight")) facts->n_layer_embedded = t->dims[1];
+    if (gguf_str_eq(t->name, "blk.0.laurel_l.weight")) facts->n_laurel = t->dims[1];
     bool is_output = gguf_str_eq(t->name, "cls.output.weight");
     if (is_output || (gguf_str_eq(t->name, "cls.weight") && !facts->has_cls_output))
         facts->n_classes = t->dims[1];
@@ -602,7 +626,8 @@ static rt_model_facts facts_without_tables(const gguf_meta *meta, const char *pa
                             .n_embeddings = 1,
                             .n_token_types = 1,
                             .n_classes = 1,
-                            .n_layer_embedded = 1};
+                            .n_layer_embedded = 1,
+                            .n_laurel = 1};
 }
 
 rt_model_facts rt_facts_of_file(const gguf_file *file) {

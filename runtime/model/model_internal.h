@@ -16,6 +16,7 @@ enum {
     RT_MAX_EXPERTS = 1 << 12,
     RT_MAX_VOCAB = 1 << 24,
     RT_MAX_TOKEN_TYPES = 1 << 16,
+    RT_MAX_STREAMS = 16,
     RT_MAX_KERNEL = 1 << 6, /* of convolutions */
     RT_MAX_STATE = 1 << 16  /* columns of a recurrent layer's matrix */
 };
@@ -56,6 +57,10 @@ typedef struct rt_layer {
     rt_norm_weights embd_post_norm;
     const float *output_scale; /* [1] of the stream behind the layer, or NULL */
 
+    /* Several streams: see block_altup.c. */
+    rt_weight altup_router, altup_predict, altup_correct, altup_scale, laurel_l, laurel_r;
+    rt_norm_weights altup_router_norm, laurel_post_norm;
+
     /* Experts, in place of a dense block where there is a router, or beside it. */
     rt_weight router, gate_exps, up_exps, down_exps;
     const float *selection_bias; /* [n_expert], or NULL */
@@ -84,6 +89,7 @@ struct rt_model {
     rt_weight layer_embd, layer_embd_proj; /* for all layers side by side: of tokens; of their
                                               embeddings */
     rt_norm_weights layer_embd_norm;
+    rt_weight altup_proj, altup_unembd; /* a matrix for each stream but the first */
     rt_weight cls, cls_output;
     rt_norm_weights token_embd_norm, output_norm;
     float *slopes;             /* [n_head] of ALiBi, or NULL; owned */
@@ -103,7 +109,7 @@ struct rt_model {
 typedef struct rt_model_facts {
     const gguf_meta *meta;
     const char *path; /* for errors */
-    uint64_t n_embeddings, n_token_types, n_classes, n_layer_embedded;
+    uint64_t n_embeddings, n_token_types, n_classes, n_layer_embedded, n_laurel;
     uint64_t n_gate_rank; /* rows of the first product of Kimi's decays; 0: there is none */
     bool has_cls_output;  /* n_classes are its rows, not those of cls.weight */
 } rt_model_facts;

@@ -23,6 +23,10 @@ typedef enum rt_dim {
     RT_DIM_V_HEAD,
     RT_DIM_CTX,
     RT_DIM_TYPES,
+    RT_DIM_STREAMS,
+    RT_DIM_STREAM_PAIRS,
+    RT_DIM_OTHER_STREAMS,
+    RT_DIM_LAUREL,
     RT_DIM_EMBD_LAYER,
     RT_DIM_EMBD_LAYERS,
     RT_DIM_LAYER_EMBEDDED,
@@ -62,6 +66,7 @@ typedef enum rt_part {
     RT_PART_MAMBA2,
     RT_PART_KDA,
     RT_PART_DELTA,
+    RT_PART_STREAMS,  /* several streams */
     RT_PART_EMBEDDED, /* every layer gets something of each token */
     RT_PART_DENSE,
     RT_PART_EXPERTS,

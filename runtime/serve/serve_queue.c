@@ -41,11 +41,12 @@ static rt_serve_key *place_for(rt_serve_queue *q, uint64_t key) {
     for (size_t i = 0; !k && q->n_keys >= 1024 && i < q->n_keys; i++)
         if (!q->keys[i].first) k = &q->keys[i];
     if (k && k->key == key) return k;
+    double spent = least_spent(q);
     if (!k) {
         if (q->n_keys == q->room && grow(q)) return NULL;
         k = &q->keys[q->n_keys++];
     }
-    *k = (rt_serve_key){.key = key, .spent = least_spent(q)};
+    *k = (rt_serve_key){.key = key, .spent = spent};
     k->tail = &k->first;
     return k;
 }

@@ -683,6 +683,26 @@ def own_keys(models):
         s.stop()
 
 
+def own_shares(models):
+    """Of several keys, one alone cannot fill the queue: 429, while another key is served."""
+    s = Server(models / "demo.gguf", "--parallel", "1", "--queue", "4", "--api-key", "one", "--api-key", "two")
+    try:
+        statuses = []
+
+        def ask():
+            statuses.append(s.post("/v1/chat/completions", user("Speak", max_tokens=400, ignore_eos=True),
+                                   {"x-api-key": "one"})[0])
+
+        threads = [threading.Thread(target=ask) for _ in range(8)]
+        [t.start() for t in threads]
+        wait_until(lambda: 429 in statuses, "429")
+        same(s.post("/v1/chat/completions", user("Hi", max_tokens=1), {"x-api-key": "two"})[0], 200)
+        [t.join() for t in threads]
+        assert set(statuses) == {200, 429}, statuses
+    finally:
+        s.stop()
+
+
 def own_limits(models):
     """A full queue is refused with 503, and everything accepted is answered."""
     s = Server(models / "demo.gguf", "--parallel", "2", "--queue", "2", "--ctx", "512", "--kv-tokens", "1024")
@@ -791,7 +811,7 @@ def main():
             for function in checks:
                 good &= run(function.__name__, function, server)
             good &= run("stop", server.stop)
-        for function in (own_reasoning, own_keys, own_limits, own_drain, own_embeddings):
+        for function in (own_reasoning, own_keys, own_shares, own_limits, own_drain, own_embeddings):
             good &= run(function.__name__, function, models)
     print("gguf-serve: all checks passed" if good else "gguf-serve: checks failed")
     return 0 if good else 1

@@ -65,6 +65,33 @@ START_TEST(test_known_names) {
 }
 END_TEST
 
+/* What names of pre-tokenizers stand for cuts as the tokenizers of their models do. */
+START_TEST(test_known_pieces) {
+    json_t *names, *cases, *item;
+    const char *name;
+    size_t k;
+    unit_ok(gguf_json_load(TEST_DATA "/tokenizers/known_pieces.json", GGUF_JSON_EXACT_INTS, &names,
+                           &err),
+            err);
+    ck_assert_uint_gt(json_object_size(names), 25);
+    json_object_foreach(names, name, cases) {
+        const rt_known_pre *known = rt_known_pre_find(name);
+        rt_pretokenizer *pre;
+        rt_normalizer *nm;
+        ck_assert_msg(known != NULL, "'%s' is not known", name);
+        json_t *spec = rt_known_pre_spec(known);
+        unit_ok(rt_normalizer_new(NULL, &nm, &err), err);
+        unit_ok(rt_pretokenizer_new(spec, &pre, &err), err);
+        json_array_foreach(cases, k, item)
+            check_case(nm, pre, json_array_get(item, 0), json_array_get(item, 1));
+        rt_pretokenizer_free(pre);
+        rt_normalizer_free(nm);
+        json_decref(spec);
+    }
+    json_decref(names);
+}
+END_TEST
+
 static size_t n_matches(const char *pattern, const char *text) {
     rt_regex *regex;
     rt_regex_scratch scratch = {0};
@@ -137,6 +164,7 @@ int main(void) {
     tcase_set_timeout(tc, 60);
     tcase_add_test(tc, test_pieces);
     tcase_add_test(tc, test_known_names);
+    tcase_add_test(tc, test_known_pieces);
     tcase_add_test(tc, test_expressions);
     tcase_add_test(tc, test_too_many_steps);
     tcase_add_test(tc, test_sets);

@@ -166,6 +166,40 @@ START_TEST(clamped_and_scaled) {
 }
 END_TEST
 
+START_TEST(streams) {
+    const rt_cpu_kernels *variants[] = {&rt_cpu_kernels_generic, rt_cpu_kernels_get()};
+    float x[4 * MAX_N], weights[4], out[2][MAX_N + 1], cut[2][MAX_N + 1];
+    double mixed[MAX_N], above[MAX_N];
+    for (size_t n = 1; n <= MAX_N; n++) {
+        uint32_t n_in = 1 + n % 4;
+        fill(x, 4 * n, 5);
+        fill(weights, 4, 2);
+        double mean = 0, squares = 0, around = 0;
+        for (size_t i = 0; i < n; i++) mean += (double)x[i] / (double)n;
+        for (size_t i = 0; i < n; i++) {
+            squares += (double)x[i] * x[i] / (double)n;
+            around += (x[i] - mean) * (x[i] - mean) / (double)n;
+            mixed[i] = 0;
+            for (uint32_t j = 0; j < n_in; j++) mixed[i] += (double)weights[j] * x[j * n + i];
+        }
+        for (size_t i = 0; i < n; i++) above[i] = fmax(x[i] - mean - 0.7 * sqrt(around), 0);
+        for (int v = 0; v < 2; v++) {
+            float square = variants[v]->mean_square(x, n);
+            ck_assert(fabs(square - squares) <= 1e-6 * (1 + squares));
+            out[v][n] = cut[v][n] = 77;
+            variants[v]->mix(x, n, weights, n_in, n, out[v]);
+            memcpy(cut[v], x, n * sizeof *x);
+            variants[v]->cut(cut[v], 0.7f, n);
+            ck_assert(out[v][n] == 77 && cut[v][n] == 77);
+            check_close(out[v], mixed, n, 4e-6);
+            check_close(cut[v], above, n, 3e-6);
+        }
+        ck_assert_mem_eq(out[0], out[1], n * sizeof(float));
+        ck_assert_mem_eq(cut[0], cut[1], n * sizeof(float));
+    }
+}
+END_TEST
+
 START_TEST(layer_norm_and_soft_cap) {
     const rt_cpu_kernels *variants[] = {&rt_cpu_kernels_generic, rt_cpu_kernels_get()};
     float x[MAX_N], w[MAX_N], out[2][MAX_N + 1];
@@ -356,6 +390,7 @@ int main(void) {
     tcase_add_test(tc, xielu);
     tcase_add_test(tc, activations);
     tcase_add_test(tc, clamped_and_scaled);
+    tcase_add_test(tc, streams);
     tcase_add_test(tc, layer_norm_and_soft_cap);
     tcase_add_test(tc, logits);
     tcase_add_test(tc, all_finite_halves);

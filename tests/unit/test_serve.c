@@ -214,6 +214,32 @@ START_TEST(prefixes_are_computed_once) {
 }
 END_TEST
 
+/* The next turn of a conversation goes on where its prompt ended, also where layers have windows or
+ * states, and gives what a cold start gives. */
+START_TEST(conversations_go_on) {
+    fixture f;
+    int32_t ids[220];
+    rt_serve_opts opts = small_opts();
+    open_fixture(&f, models[_i].folder, &opts);
+    make_prompt(ids, 220, 0, 7);
+    rt_ids prompt = {ids, 100, 0};
+    rt_request_opts r = request_opts(&prompt, 0, 0, NULL);
+    free(answer(&f, &r));
+    prompt.n = 160;
+    outcome *next = answer(&f, &r);
+    ck_assert_uint_eq(next->n_cached, 100);
+    prompt.n = 220;
+    outcome *third = answer(&f, &r);
+    ck_assert_uint_eq(third->n_cached, 160);
+    r.no_cache = true;
+    outcome *cold = answer(&f, &r);
+    ck_assert_uint_eq(cold->n_cached, 0);
+    same_ids(third, cold);
+    free(next), free(third), free(cold);
+    close_fixture(&f);
+}
+END_TEST
+
 START_TEST(choices_share_their_prompt) {
     fixture f;
     int32_t ids[130];
@@ -599,6 +625,7 @@ int main(void) {
     tcase_set_timeout(answers, 0);
     tcase_add_loop_test(answers, alone_and_in_a_crowd, 0, sizeof models / sizeof models[0]);
     tcase_add_test(answers, prefixes_are_computed_once);
+    tcase_add_loop_test(answers, conversations_go_on, 0, sizeof models / sizeof models[0]);
     tcase_add_test(answers, choices_share_their_prompt);
     tcase_add_test(answers, little_memory);
     tcase_add_test(answers, preemption);

@@ -72,6 +72,14 @@ UNIT_SHADOW_OP(clamp,
 UNIT_SHADOW_OP(scale_rows,
                (rt_backend * backend, rt_off x, rt_off factors, size_t n, size_t n_cols),
                (cpu, x, factors, n, n_cols))
+UNIT_SHADOW_OP(mix,
+               (rt_backend * backend, rt_off x, uint64_t x_stride, uint32_t n_in, rt_off weights,
+                uint32_t n_out, size_t n, size_t n_cols, rt_off out, uint64_t out_stride),
+               (cpu, x, x_stride, n_in, weights, n_out, n, n_cols, out, out_stride))
+UNIT_SHADOW_OP(match_rows, (rt_backend * backend, rt_off x, rt_off y, size_t n, size_t n_cols),
+               (cpu, x, y, n, n_cols))
+UNIT_SHADOW_OP(cut_rows, (rt_backend * backend, rt_off x, float factor, size_t n, size_t n_cols),
+               (cpu, x, factor, n, n_cols))
 UNIT_SHADOW_OP(set_input, (rt_backend * backend, rt_off x, size_t n, size_t n_cols),
                (cpu, x, n, n_cols))
 UNIT_SHADOW_OP(matmul, (rt_backend * backend, const rt_weight *weight, rt_off out),
@@ -193,6 +201,9 @@ static gguf_code unit_shadow_open(const rt_backend_setup *setup, rt_backend **ou
         .scale_softcap = unit_shadow_scale_softcap,
         .clamp = unit_shadow_clamp,
         .scale_rows = unit_shadow_scale_rows,
+        .mix = unit_shadow_mix,
+        .match_rows = unit_shadow_match_rows,
+        .cut_rows = unit_shadow_cut_rows,
         .set_input = unit_shadow_set_input,
         .matmul = unit_shadow_matmul,
         .matmul_heads = unit_shadow_matmul_heads,

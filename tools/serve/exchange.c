@@ -11,6 +11,19 @@
 #define RESUME_UNREAD (64u << 10)
 #define PING_AFTER_S  15.0
 
+exchange *exchange_new(server *s, const char *method, const char *path) {
+    exchange *x = calloc(1, sizeof *x);
+    if (!x) return NULL;
+    *x = (exchange){.s = s, .watch = SIZE_MAX, .started_s = tool_now_s()};
+    atomic_init(&x->n_refs, 1);
+    pthread_mutex_init(&x->lock, NULL);
+    gguf_dynbuf_init(&x->body, s->settings->max_body);
+    gguf_dynbuf_init(&x->out, SIZE_MAX / 4);
+    snprintf(x->method, sizeof x->method, "%s", method);
+    snprintf(x->path, sizeof x->path, "%s", path);
+    return x;
+}
+
 void exchange_ref(exchange *x) {
     atomic_fetch_add(&x->n_refs, 1);
 }

@@ -39,6 +39,7 @@ struct exchange {
     char if_none_match[64], etag[32];
     bool anthropic; /* anthropic-version was sent */
     uint64_t key;   /* who asks */
+    bool counted;   /* in the server's n_of_key */
     exchange_phase phase;
     gguf_dynbuf body;
     bool too_large;
@@ -60,6 +61,8 @@ struct exchange {
     rt_request *request; /* that is being answered */
 };
 
+/* An exchange that nobody is connected to yet; NULL when out of memory. */
+exchange *exchange_new(server *s, const char *method, const char *path);
 void exchange_ref(exchange *x);
 void exchange_unref(exchange *x);
 

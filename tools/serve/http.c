@@ -111,18 +111,11 @@ static enum MHD_Result send_error(exchange *x, const api_error *error) {
 
 /* ---- requests ---------------------------------------------------------------------------- */
 
-static exchange *new_exchange(http *h, struct MHD_Connection *connection, const char *path,
-                              const char *method) {
-    exchange *x = calloc(1, sizeof *x);
+static exchange *open_exchange(http *h, struct MHD_Connection *connection, const char *path,
+                               const char *method) {
+    exchange *x = exchange_new(h->s, method, path);
     if (!x) return NULL;
-    *x = (exchange){.s = h->s, .connection = connection, .watch = SIZE_MAX};
-    x->started_s = tool_now_s();
-    atomic_init(&x->n_refs, 1);
-    pthread_mutex_init(&x->lock, NULL);
-    gguf_dynbuf_init(&x->body, h->s->settings->max_body);
-    gguf_dynbuf_init(&x->out, SIZE_MAX / 4);
-    snprintf(x->method, sizeof x->method, "%s", method);
-    snprintf(x->path, sizeof x->path, "%s", path);
+    x->connection = connection;
     http_read_headers(x, connection);
     atomic_fetch_add(&h->s->n_open, 1);
     return x;
@@ -173,7 +166,7 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
     exchange *x = *own;
     (void)version;
     if (!x) {
-        x = new_exchange(ctx, connection, url, method);
+        x = open_exchange(ctx, connection, url, method);
         if (!x) return MHD_NO;
         *own = x;
         return begin(x);
@@ -197,6 +190,7 @@ static void on_completed(void *ctx, struct MHD_Connection *connection, void **ow
     pthread_mutex_unlock(&x->lock);
     if (request) rt_request_cancel(request);
     metrics_count(x->s->metrics, x);
+    if (x->counted) atomic_fetch_sub(&x->s->n_of_key[x->key], 1);
     atomic_fetch_sub(&x->s->n_open, 1);
     exchange_unref(x);
 }

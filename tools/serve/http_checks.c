@@ -129,6 +129,18 @@ static bool check_key(exchange *x, struct MHD_Connection *connection, api_error 
                                  : "this server wants an API key: Authorization: Bearer KEY");
 }
 
+/* Of several keys, none may fill the queue alone. */
+static bool check_share(exchange *x, api_error *error) {
+    server *s = x->s;
+    uint32_t most = s->settings->n_parallel + s->settings->n_queue / 2;
+    if (s->n_keys < 2 || !x->route || x->route->at_once || x->key >= s->n_keys) return true;
+    x->counted = true;
+    if (atomic_fetch_add(&s->n_of_key[x->key], 1) < most) return true;
+    return api_fail_status(error, 429, "queue_full",
+                           "%u requests with this key are worked on or wait already",
+                           (unsigned)most);
+}
+
 /* ---- paths ------------------------------------------------------------------------------- */
 
 static bool matches(const char *pattern, const char *path) {
@@ -222,6 +234,7 @@ bool http_check(exchange *x, api_error *error) {
         return false;
     if (!preflight && !check_key(x, c, error)) return false;
     if (!check_method(x, error) || !check_size(x, header(c, "Content-Length"), error)) return false;
+    if (!preflight && !check_share(x, error)) return false;
     if (atomic_load(&x->s->draining) && !x->route->at_once)
         return api_fail_status(error, 503, "draining", "the server is shutting down");
     return true;

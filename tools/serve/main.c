@@ -118,14 +118,16 @@ static gguf_code add(const char **list, size_t *n, const char *option, const cha
     return GGUF_OK;
 }
 
-static gguf_code set_word(const char *option, const char *value, const char *const words[],
+static gguf_code set_word(const char *option, const char *value, const char *const words[3],
                           int *out, gguf_error *err) {
-    for (int i = 0; words[i]; i++) {
+    for (int i = 0; i < 3 && words[i]; i++) {
         if (strcmp(words[i], value) != 0) continue;
         *out = i;
         return GGUF_OK;
     }
-    return tool_fail_word(option, value, words, err);
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s takes %s%s%s or %s, not '%s'",
+                     option, words[2] ? words[2] : "", words[2] ? ", " : "", words[0], words[1],
+                     value);
 }
 
 static gguf_code set_sampling(serve_settings *o, int id, const char *arg, gguf_error *err) {
@@ -189,9 +191,8 @@ static bool set_plain(serve_settings *o, int id, const char *arg) {
 }
 
 static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err) {
-    static const char *const formats[] = {"auto", "none", NULL}, *const logs[] = {"text", "json",
-                                                                                  NULL};
-    static const char *const thinks[] = {"off", "on", "auto", NULL};
+    static const char *const formats[3] = {"auto", "none"}, *const logs[] = {"text", "json", NULL};
+    static const char *const thinks[3] = {"on", "off", "auto"};
     serve_settings *o = ctx;
     int word = 0;
     bool known = set_plain(o, id, arg);
@@ -226,7 +227,7 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         return code;
     case OPT_THINK:
         code = set_word("--think", arg, thinks, &word, err);
-        o->think = word == 2 ? -1 : word;
+        o->think = word == 2 ? -1 : word == 0;
         return code;
     default:
         return set_sampling(o, id, arg, err);

@@ -69,6 +69,7 @@ typedef struct server {
     uint64_t n_params, kv_bytes;
     char keys[SERVER_MAX_NAMES][256];
     size_t n_keys;
+    atomic_uint n_of_key[SERVER_MAX_NAMES]; /* requests of each that are worked on */
     workers *workers;
     watcher *watcher;
     http *http;

@@ -44,6 +44,18 @@ static gguf_code fail_memory(const server *s, const rt_footprint *f, uint64_t av
         tool_size_text(available, room, sizeof room));
 }
 
+/* Not even one context. */
+static gguf_code fail_cache(const server *s, const rt_footprint *f, uint64_t available,
+                            gguf_error *err) {
+    char cache[32], limit[32];
+    if (!s->settings->kv_memory) return fail_memory(s, f, available, err);
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     "--kv-memory %s: the cache takes %s at least (--ctx, --parallel and --kv-type "
+                     "change it)",
+                     tool_size_text(s->settings->kv_memory, limit, sizeof limit),
+                     tool_size_text(f->kv_bytes, cache, sizeof cache));
+}
+
 /* What the cache may take: --kv-memory, or half of what is left beside the weights. */
 static uint64_t cache_budget(const server *s, const rt_footprint *f, uint64_t available) {
     uint64_t others = f->resident_bytes + f->compute_bytes + f->overhead_bytes;
@@ -60,10 +72,8 @@ static gguf_code plan_cache(const server *s, rt_serve_opts *o, rt_footprint *f, 
     for (;;) {
         code = measure(s, o, f, err);
         if (code || f->kv_bytes <= cache_budget(s, f, available)) break;
-        if (o->n_parked > 4)
-            o->n_parked /= 2;
-        else
-            return fail_memory(s, f, available, err);
+        if (o->n_parked <= 4) return fail_cache(s, f, available, err);
+        o->n_parked /= 2;
     }
     if (code) return code;
     uint64_t most = (uint64_t)o->n_ctx * (o->n_parallel + o->n_parked), least = f->kv_bytes;

@@ -94,6 +94,10 @@ void rt_cpu_scale_softcap(rt_backend *backend, rt_off x, float factor, float cap
                           size_t n, size_t n_cols);
 void rt_cpu_clamp(rt_backend *backend, rt_off x, float low, float high, size_t n, size_t n_cols);
 void rt_cpu_scale_rows(rt_backend *backend, rt_off x, rt_off factors, size_t n, size_t n_cols);
+void rt_cpu_mix(rt_backend *backend, rt_off x, uint64_t x_stride, uint32_t n_in, rt_off weights,
+                uint32_t n_out, size_t n, size_t n_cols, rt_off out, uint64_t out_stride);
+void rt_cpu_match_rows(rt_backend *backend, rt_off x, rt_off y, size_t n, size_t n_cols);
+void rt_cpu_cut_rows(rt_backend *backend, rt_off x, float factor, size_t n, size_t n_cols);
 void rt_cpu_copy(rt_backend *backend, rt_off x, size_t x_stride, size_t n, size_t n_cols,
                  rt_off out, size_t out_stride);
 void rt_cpu_route(rt_backend *backend, const rt_route_rule *rule, rt_off logits, size_t n,

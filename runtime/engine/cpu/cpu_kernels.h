@@ -82,6 +82,13 @@ typedef struct rt_cpu_kernels {
     void (*activate)(rt_activation activation, float *gate, const float *up, size_t n);
     /* x = x to [low, high] */
     void (*clamp)(float *x, float low, float high, size_t n);
+    /* out = sum over j < n_in of weights[j] * x[j]; x are x_stride apart */
+    void (*mix)(const float *x, size_t x_stride, const float *weights, uint32_t n_in, size_t n,
+                float *out);
+    /* mean(x^2) */
+    float (*mean_square)(const float *x, size_t n);
+    /* x = max(x - mean(x) - factor * deviation(x), 0) */
+    void (*cut)(float *x, float factor, size_t n);
     /* x *= factor */
     void (*scale)(float *x, float factor, size_t n);
     void (*xielu)(const rt_xielu *xielu, float *x, size_t n);

@@ -95,20 +95,54 @@ static void norm_rms(const float *x, const float *weight, float eps, size_t n, f
     for (i = 0; i < n; i++) out[i] = x[i] * scale * weight[i];
 }
 
-static void norm_layer(const float *x, const float *weight, float eps, size_t n, float *out) {
-    v8f sum = {0}, squares = {0};
+static float mean_square(const float *x, size_t n) {
+    v8f sum = {0};
     size_t i;
-    for (i = 0; i + RT_LANES <= n; i += RT_LANES) sum += load8(x + i);
-    float mean = sum_lanes(sum + load_part(x + i, n - i)) / (float)n;
+    for (i = 0; i + RT_LANES <= n; i += RT_LANES) sum += load8(x + i) * load8(x + i);
+    v8f rest = load_part(x + i, n - i);
+    return sum_lanes(sum + rest * rest) / (float)n;
+}
+
+/* Sum of the squares of x - mean. */
+static inline float squares_around(const float *x, float mean, size_t n) {
+    v8f squares = {0};
+    size_t i;
     for (i = 0; i + RT_LANES <= n; i += RT_LANES) {
         v8f d = load8(x + i) - SPLAT(mean);
         squares += d * d;
     }
     v8f rest = {0};
     for (size_t j = 0; i + j < n; j++) rest[j] = x[i + j] - mean;
-    squares += rest * rest;
-    float scale = 1.0f / sqrtf(sum_lanes(squares) / (float)n + eps);
-    for (i = 0; i < n; i++) out[i] = (x[i] - mean) * scale * weight[i];
+    return sum_lanes(squares + rest * rest);
+}
+
+static inline float mean_of(const float *x, size_t n) {
+    v8f sum = {0};
+    size_t i;
+    for (i = 0; i + RT_LANES <= n; i += RT_LANES) sum += load8(x + i);
+    return sum_lanes(sum + load_part(x + i, n - i)) / (float)n;
+}
+
+static void cut(float *x, float factor, size_t n) {
+    float mean = mean_of(x, n);
+    float floor = mean + factor * sqrtf(squares_around(x, mean, n) / (float)n);
+    size_t i;
+    for (i = 0; i + RT_LANES <= n; i += RT_LANES)
+        store8(x + i, max8(load8(x + i) - SPLAT(floor), SPLAT(0.0f)));
+    store_part(x + i, max8(load_part(x + i, n - i) - SPLAT(floor), SPLAT(0.0f)), n - i);
+}
+
+static void mix(const float *x, size_t x_stride, const float *weights, uint32_t n_in, size_t n,
+                float *out) {
+    for (size_t i = 0; i < n; i++) out[i] = weights[0] * x[i];
+    for (uint32_t j = 1; j < n_in; j++)
+        for (size_t i = 0; i < n; i++) out[i] += weights[j] * x[j * x_stride + i];
+}
+
+static void norm_layer(const float *x, const float *weight, float eps, size_t n, float *out) {
+    float mean = mean_of(x, n);
+    float scale = 1.0f / sqrtf(squares_around(x, mean, n) / (float)n + eps);
+    for (size_t i = 0; i < n; i++) out[i] = (x[i] - mean) * scale * weight[i];
 }
 
 static void add(float *x, const float *y, float factor, size_t n) {
@@ -737,6 +771,9 @@ const rt_cpu_kernels RT_KERNELS = {
     .activate = activate,
     .clamp = clamp,
     .scale = scale,
+    .mix = mix,
+    .mean_square = mean_square,
+    .cut = cut,
     .soft_cap = soft_cap,
     .conv = conv_channels,
     .scan = scan,

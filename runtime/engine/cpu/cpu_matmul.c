@@ -31,10 +31,13 @@ uint64_t rt_cpu_acts_bytes(const rt_hparams *hp, uint32_t n_batch) {
         max_u64(max_u64(hp->n_embd, hp->n_ff), max_u64(hp->n_ff_shared, hp->q_lora_rank));
     uint32_t v_head_dim = hp->kv_lora_rank ? hp->v_head_dim : hp->head_dim_v;
     cols = max_u64(cols, hp->ssm_d_inner);
+    cols = max_u64(cols, max_u64(hp->n_laurel, max_u64(hp->n_embd_layer, hp->n_stream)));
     uint64_t n_bytes = encoded_bytes(n_batch, max_u64(cols, (uint64_t)hp->n_head * v_head_dim));
     uint64_t experts = encoded_bytes((uint64_t)n_batch * hp->n_expert_used, hp->n_ff_expert);
     uint64_t heads = encoded_bytes((uint64_t)n_batch * hp->n_head,
                                    max_u64(hp->qk_nope_head_dim, hp->kv_lora_rank));
+    uint64_t streams = encoded_bytes((uint64_t)n_batch * hp->n_stream, hp->n_embd);
+    n_bytes = max_u64(n_bytes, hp->n_stream > 1 ? streams : 0);
     return max_u64(n_bytes, max_u64(experts, hp->kv_lora_rank ? heads : 0));
 }
 
@@ -43,6 +46,7 @@ uint64_t rt_cpu_acts_bytes(const rt_hparams *hp, uint32_t n_batch) {
 uint64_t rt_cpu_matmul_scratch(const rt_hparams *hp) {
     uint64_t cols = hp->n_expert ? max_u64(hp->n_embd, hp->n_ff_expert) : 0;
     if (hp->kv_lora_rank) cols = max_u64(cols, max_u64(hp->qk_nope_head_dim, hp->kv_lora_rank));
+    if (hp->n_stream > 1) cols = max_u64(cols, hp->n_embd);
     uint64_t gathered = cols ? max_u64(cols * sizeof(float), encoded_bytes(1, cols)) : 0;
     return QUANT_MATMUL_SCRATCH_BYTES + GATHER_TOKENS * (GATHER_ROWS * sizeof(float) + gathered);
 }

@@ -212,6 +212,51 @@ void rt_cpu_scale_rows(rt_backend *backend, rt_off x, rt_off factors, size_t n, 
     run_rows(backend, &job, n_cols);
 }
 
+/* Column by column of a row, all streams. */
+static void mix_row(const row_job *job, size_t row) {
+    const float *weights = job->y + row * job->n_head * job->k;
+    for (uint32_t i = 0; i < job->n_head; i++)
+        job->cpu->kernels->mix(job->x + row * job->n_cols, job->x_stride, weights + i * job->k,
+                               job->k, job->n_cols,
+                               job->out + i * job->out_stride + row * job->n_cols);
+}
+
+void rt_cpu_mix(rt_backend *backend, rt_off x, uint64_t x_stride, uint32_t n_in, rt_off weights,
+                uint32_t n_out, size_t n, size_t n_cols, rt_off out, uint64_t out_stride) {
+    row_job job = {.fn = mix_row, .n_rows = n, .n_cols = n_cols, .k = n_in, .n_head = n_out};
+    job.x = rt_cpu_at(backend, x);
+    job.y = rt_cpu_at(backend, weights);
+    job.out = rt_cpu_at(backend, out);
+    job.x_stride = x_stride;
+    job.out_stride = out_stride;
+    run_rows(backend, &job, n_cols * n_out * n_in);
+}
+
+static void match_row(const row_job *job, size_t row) {
+    const rt_cpu_kernels *kernels = job->cpu->kernels;
+    size_t n = job->n_cols;
+    float *x = job->out + row * n;
+    float wanted = kernels->mean_square(job->y + row * n, n), has = kernels->mean_square(x, n);
+    kernels->scale(x, sqrtf(wanted) / sqrtf(has > 1e-5f ? has : 1e-5f), n);
+}
+
+void rt_cpu_match_rows(rt_backend *backend, rt_off x, rt_off y, size_t n, size_t n_cols) {
+    row_job job = {.fn = match_row, .n_rows = n, .n_cols = n_cols};
+    job.y = rt_cpu_at(backend, y);
+    job.out = rt_cpu_at(backend, x);
+    run_rows(backend, &job, n_cols);
+}
+
+static void cut_row(const row_job *job, size_t row) {
+    job->cpu->kernels->cut(job->out + row * job->n_cols, job->factor, job->n_cols);
+}
+
+void rt_cpu_cut_rows(rt_backend *backend, rt_off x, float factor, size_t n, size_t n_cols) {
+    row_job job = {.fn = cut_row, .factor = factor, .n_rows = n, .n_cols = n_cols};
+    job.out = rt_cpu_at(backend, x);
+    run_rows(backend, &job, n_cols);
+}
+
 static void copy_row(const row_job *job, size_t row) {
     memcpy(job->out + row * job->out_stride, job->x + row * job->x_stride,
            job->n_cols * sizeof *job->out);
