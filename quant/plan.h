@@ -128,7 +128,11 @@ typedef enum quant_step_op {
     /* Add `arg` to every number, in f32. */
     QUANT_STEP_ADD,
     /* -exp of every number, in f32. */
-    QUANT_STEP_NEG_EXP
+    QUANT_STEP_NEG_EXP,
+    /* exp of every number, in f32. */
+    QUANT_STEP_EXP,
+    /* Multiply every number, in f32, with the one whose bits `arg` has. */
+    QUANT_STEP_SCALE
 } quant_step_op;
 
 typedef struct quant_step {
@@ -164,6 +168,7 @@ typedef struct quant_plan_tensor {
     uint64_t n_rows, n_cols; /* of all matrices together, e.g. 4096 x 1 for a permuted bias */
     quant_step steps[QUANT_MAX_STEPS];
     uint32_t n_steps;
+    const float *row_factors;    /* [n_rows], behind the steps; not owned; NULL: all are 1 */
     const quant_low_rank *added; /* after the steps; not owned; or NULL */
     quant_effort effort;         /* of the encoder */
     const float *imp;            /* [n_mats][n_cols] column importance, or NULL; not owned */

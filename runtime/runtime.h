@@ -53,6 +53,7 @@ typedef struct rt_layer_hparams {
     uint32_t kv_layer; /* whose keys and values the layer attends to: an earlier one's or its own */
     bool kv_shared;    /* they belong to several layers */
     bool indexes, selects; /* an indexer chooses keys; attention counts those chosen alone */
+    float xielu_p, xielu_n, xielu_beta, xielu_eps; /* of RT_ACT_XIELU, as the file has them */
     float
         sparsity; /* of the gate only what is so many deviations above its mean counts; -inf: all */
     float clamp_experts, clamp_dense; /* of gate and up projection; 0 = none */
@@ -83,7 +84,12 @@ typedef struct rt_hparams {
     rt_mixer recurrent;                             /* all of one kind */
     uint32_t ssm_d_conv;                            /* taps of the causal convolution */
     uint32_t ssm_d_inner;                           /* n_head * head_dim of the state */
-    uint32_t ssm_d_state, ssm_dt_rank, ssm_n_group; /* Mamba 2: dt_rank is the number of heads */
+    uint32_t ssm_d_state, ssm_dt_rank, ssm_n_group; /* dt_rank is the number of heads, of Mamba the
+                                                       width that dt is made of */
+    uint32_t kda_gate_rank; /* of the products that make decays and gates; d_inner: they are one */
+    float kda_bound;        /* decays are exp(bound sigmoid(.)); 0: exp(a softplus(.)) */
+    bool ssm_plain_norms;   /* Mamba: dt, B and C are normed without factors */
+    float ssm_norm_eps;     /* of these norms */
 
     /* Indexers of sparse attention; index_n_head 0 = none. Of blocks of index_block keys the best
      * index_top_k are attended to, the last index_local in any case. */
@@ -102,7 +108,8 @@ typedef struct rt_hparams {
     bool plain_qk_norm; /* heads of Q and K that rotate are normed without factors */
     rt_layers windowed, rotated;
     float score_scale, score_cap, logit_cap; /* caps: 0 = none */
-    float qkv_clamp;                         /* 0 = none */
+    float alibi_bias; /* what the slopes of heads are made of (ALiBi); 0 = none */
+    float qkv_clamp;  /* 0 = none */
     float embedding_scale, residual_scale, logit_factor;
     uint32_t n_lora_rank, n_lora_rows; /* the widest of the adapters' factors; 0 without adapters */
     bool adapted_head;

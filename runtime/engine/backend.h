@@ -80,6 +80,7 @@ typedef struct rt_attention {
     const float *sinks; /* [n_head] scores of a key without a value, or NULL */
     rt_off selection;   /* [n][n_choices][n_words] u64: the keys that count, or RT_NO_OFF */
     uint32_t n_choices, n_words; /* one for all KV heads, or one for each */
+    const float *slopes; /* [n_head] by which scores fall with the distance to a key, or NULL */
 } rt_attention;
 
 /* An indexer scores the keys of a token's past, and the best blocks of them are attended to. With
@@ -102,6 +103,13 @@ typedef struct rt_conv {
     const float *weight; /* [n_channels][n_kernel], the oldest input's first */
     const float *bias;   /* [n_channels], or NULL */
 } rt_conv;
+
+/* The scan of Mamba (arXiv 2312.00752): with dt = softplus(dt) a channel's state h [n_state]
+ * becomes exp(dt a) h + dt u B, and y = h C + d u. */
+typedef struct rt_mamba {
+    uint32_t n_channels, n_state;
+    const float *a, *d; /* [n_channels][n_state], [n_channels] */
+} rt_mamba;
 
 /* The scan of Mamba 2 (arXiv 2405.21060): with dt = softplus(dt + dt_bias) a head's state
  * S [head_dim][n_state] becomes exp(dt a) S + dt u B, and y = S C + d u. Neighbouring heads share
@@ -128,6 +136,19 @@ typedef struct rt_gated_delta {
                    alphas; otherwise j / (n_head / n_head_k), and those of each key head */
     const float *a, *dt_bias; /* [n_head] */
 } rt_gated_delta;
+
+/* The same with a decay of each key channel: row i of S is scaled by exp(g[i]), where
+ * g = a softplus(f + dt_bias), or with a bound bound * sigmoid(a (f + dt_bias)). */
+typedef struct rt_kda {
+    uint32_t n_head, n_state;
+    float bound;              /* 0: none */
+    const float *a, *dt_bias; /* [n_head], [n_head][n_state] */
+} rt_kda;
+
+/* xIELU (arXiv 2411.13010): p x^2 + beta x for x > 0, else n (e^min(x, eps) - 1 - x) + beta x. */
+typedef struct rt_xielu {
+    float p, n, beta, eps;
+} rt_xielu;
 
 typedef struct rt_backend rt_backend;
 
@@ -170,6 +191,7 @@ typedef struct rt_backend_ops {
     /* gate = activation(gate) * up; up RT_NO_OFF: activation(gate) */
     void (*activate)(rt_backend *backend, rt_activation activation, rt_off gate, rt_off up,
                      size_t n, size_t n_cols);
+    void (*xielu)(rt_backend *backend, const rt_xielu *xielu, rt_off x, size_t n, size_t n_cols);
     /* x[t] += factor * y[t], or with gates x[t] += factor / (1 + exp(-gates[t])) * y[t] */
     void (*add)(rt_backend *backend, rt_off x, rt_off y, float factor, rt_off gates, size_t n,
                 size_t n_cols);
@@ -241,6 +263,11 @@ typedef struct rt_backend_ops {
      *                  or RT_NO_OFF */
     void (*conv)(rt_backend *backend, const rt_conv *conv, const rt_state_layer *state,
                  const rt_batch *batch, rt_off x, size_t x_stride, rt_off before, rt_off after);
+    /* Scan: u [n_channels] in rows of x, B and C [n_state] side by side in rows of bc.
+     *   dt, y  [n][n_channels] */
+    void (*mamba)(rt_backend *backend, const rt_mamba *mamba, const rt_state_layer *state,
+                  const rt_batch *batch, rt_off x, size_t x_stride, rt_off bc, size_t bc_stride,
+                  rt_off dt, rt_off y);
     /* Scan: u [n_head][head_dim], B and C [n_group][n_state] side by side in a row of x, the heads'
      * dt in a row of dt.
      *   y  [n][n_head * head_dim] */
@@ -253,6 +280,10 @@ typedef struct rt_backend_ops {
     void (*gated_delta)(rt_backend *backend, const rt_gated_delta *delta,
                         const rt_state_layer *state, const rt_batch *batch, rt_off x,
                         size_t x_stride, rt_off ba, rt_off y);
+    /* q, k, v, f and y  [n][n_head][n_state]; beta [n][n_head], before its sigmoid */
+    void (*kda)(rt_backend *backend, const rt_kda *kda, const rt_state_layer *state,
+                const rt_batch *batch, rt_off q, rt_off k, rt_off v, rt_off f, rt_off beta,
+                rt_off y);
 } rt_backend_ops;
 
 struct rt_backend {

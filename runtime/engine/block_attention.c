@@ -18,6 +18,7 @@ void rt_block_attend(rt_session *session, uint32_t layer, const rt_kv_layer *kv,
         .selection = of->selects ? session->layout.selection : RT_NO_OFF,
         .n_choices = hp->index_choices,
         .n_words = session->layout.selection_words,
+        .slopes = session->model->slopes,
     };
     session->backend->ops->attention(session->backend, &shape, kv, &session->batch, q,
                                      session->layout.heads);

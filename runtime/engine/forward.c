@@ -58,6 +58,14 @@ static void add_residual(rt_session *session, const rt_norm_weights *before,
     rt_op_norm(session, after, at->x, n, at->x);
 }
 
+/* The second block reads what the first one read, so that one is added at once. */
+static void mix_both(rt_session *session, uint32_t layer, rt_off in) {
+    const rt_norm_weights none = {0};
+    rt_block_attention(session, layer, in);
+    add_residual(session, &none, &none);
+    rt_block_mamba2(session, layer, in);
+}
+
 static void mix(rt_session *session, uint32_t layer, rt_off in) {
     switch (session->model->hparams.layers[layer].mixer) {
     case RT_MIXER_ATTENTION:
@@ -72,8 +80,17 @@ static void mix(rt_session *session, uint32_t layer, rt_off in) {
     case RT_MIXER_SHORT_CONV:
         rt_block_shortconv(session, layer, in);
         break;
+    case RT_MIXER_MAMBA:
+        rt_block_mamba(session, layer, in);
+        break;
+    case RT_MIXER_KDA:
+        rt_block_kda(session, layer, in);
+        break;
     case RT_MIXER_MAMBA2:
         rt_block_mamba2(session, layer, in);
+        break;
+    case RT_MIXER_ATTENTION_MAMBA2:
+        mix_both(session, layer, in);
         break;
     case RT_MIXER_NONE:
         break;

@@ -117,10 +117,8 @@ static gguf_code place_layers(const rt_hparams *hp, const rt_session_opts *opts,
     for (uint32_t i = 0; i < hp->n_layer && !code; i++) {
         rt_mixer mixer = hp->layers[i].mixer;
         out->layers[i].place = i >= n_first;
-        if (mixer == RT_MIXER_ATTENTION || mixer == RT_MIXER_LATENT)
-            code = place_rows(hp, i, opts->kv_type, out, err);
-        else if (rt_mixer_has_state(mixer))
-            place_state(hp, i, out);
+        if (rt_mixer_has_rows(mixer)) code = place_rows(hp, i, opts->kv_type, out, err);
+        if (rt_mixer_has_state(mixer)) place_state(hp, i, out);
     }
     return code;
 }
@@ -228,6 +226,15 @@ static void layout_recurrent(const rt_hparams *hp, rt_layout *out, uint64_t *end
     out->ssm_in = reserve(end, n, rt_ssm_in_dim(hp));
     out->ssm_z = reserve_input(out, end, n, hp->ssm_d_inner);
     out->ssm_out = reserve(end, n, hp->ssm_d_inner);
+    if (hp->recurrent == RT_MIXER_MAMBA) {
+        out->ssm_x = reserve(end, n, hp->ssm_dt_rank + UINT64_C(2) * hp->ssm_d_state);
+        out->ssm_low = reserve_input(out, end, n, hp->ssm_dt_rank);
+        out->ssm_dt = reserve(end, n, hp->ssm_d_inner);
+    }
+    if (hp->recurrent == RT_MIXER_KDA) {
+        out->ssm_low = reserve_input(out, end, n, hp->kda_gate_rank);
+        out->kda_f = reserve(end, n, hp->ssm_d_inner);
+    }
     out->ssm_ba = reserve(end, n, UINT64_C(2) * hp->ssm_dt_rank);
 }
 

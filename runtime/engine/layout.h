@@ -82,10 +82,12 @@ typedef struct rt_layout {
     rt_off plain;   /* [n_head][qk_nope_head_dim], then [n_head][v_head_dim] */
 
     /* Recurrent layers. */
-    rt_off ssm_in;  /* [ssm_in_dim] what the input projection makes */
-    rt_off ssm_z;   /* [ssm_d_inner] the gate */
-    rt_off ssm_out; /* [ssm_d_inner] what the scan makes */
-    rt_off ssm_ba;  /* [2 * ssm_dt_rank] of the gated delta rule: see rt_gated_delta */
+    rt_off ssm_in;                 /* [ssm_in_dim] what the input projection makes */
+    rt_off ssm_z;                  /* [ssm_d_inner] the gate */
+    rt_off ssm_out;                /* [ssm_d_inner] what the scan makes */
+    rt_off ssm_x, ssm_low, ssm_dt; /* Mamba: [dt_rank + 2 * d_state], its [dt_rank], [d_inner] */
+    rt_off kda_f;                  /* [d_inner] decays of channels; ssm_low has kda_gate_rank */
+    rt_off ssm_ba; /* [2 * ssm_dt_rank] of the gated delta rule: see rt_gated_delta */
 
     rt_off gate, up; /* [n_ff or n_ff_shared] */
     rt_off beside;   /* [n_embd] what a dense block makes beside experts */

@@ -64,6 +64,8 @@ void rt_block_attention(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_latent(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_delta(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_shortconv(rt_session *session, uint32_t layer, rt_off in);
+void rt_block_mamba(rt_session *session, uint32_t layer, rt_off in);
+void rt_block_kda(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_mamba2(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_ffn(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_experts(rt_session *session, uint32_t layer, rt_off in);

@@ -19,12 +19,17 @@ static const flag_name activations[] = {{"silu", RT_ACT_SILU},
                                         {"gelu_erf", RT_ACT_GELU_ERF},
                                         {"relu_squared", RT_ACT_RELU_SQUARED},
                                         {"swiglu_clamped", RT_ACT_SWIGLU_CLAMPED},
+                                        {"xielu", RT_ACT_XIELU},
                                         {NULL, 0}};
 static const flag_name recurrents[] = {{"none", RT_MIXER_NONE},
                                        {"short_conv", RT_MIXER_SHORT_CONV},
+                                       {"mamba", RT_MIXER_MAMBA},
                                        {"mamba2", RT_MIXER_MAMBA2},
                                        {"gated_delta", RT_MIXER_GATED_DELTA},
+                                       {"kda", RT_MIXER_KDA},
                                        {NULL, 0}};
+static const flag_name recurrent_layers[] = {
+    {"without_attention", false}, {"all", true}, {NULL, 0}};
 static const flag_name query_gates[] = {{"none", false}, {"per_head", true}, {NULL, 0}};
 static const flag_name head_gates[] = {{"none", RT_ACT_IDENTITY},
                                        {"sigmoid", RT_ACT_SIGMOID},
@@ -96,6 +101,8 @@ static void read_flags(flag_reader *r, rt_arch_compute *c) {
     c->index_rope = (rt_rope)read_flag(r, "index_rope", index_ropes, c->index_rope, false);
     c->activation = (rt_activation)read_flag(r, "activation", activations, c->activation, true);
     c->recurrent = (rt_mixer)read_flag(r, "recurrent", recurrents, c->recurrent, false);
+    c->alibi = read_flag(r, "alibi", switches, c->alibi, false);
+    c->recurrent_all = read_flag(r, "recurrent_layers", recurrent_layers, c->recurrent_all, false);
     c->single_mixer = read_flag(r, "layers", mixers, c->single_mixer, false);
     c->gated_queries = read_flag(r, "query_gate", query_gates, c->gated_queries, false);
     c->head_gate = (rt_activation)read_flag(r, "attention_gate", head_gates, c->head_gate, false);
@@ -159,5 +166,9 @@ gguf_code rt_arch_read_compute(rt_arch *arch, const gguf_yaml_doc *doc, gguf_err
     read_numbers(&r, c);
     c->ffn_norm = gguf_yaml_text(compute, "ffn_norm", c->ffn_norm);
     c->output_norm = gguf_yaml_text(compute, "output_norm", c->output_norm);
-    return r.code ? r.code : read_needs(arch, compute, err);
+    if (r.code) return r.code;
+    rt_place at = rt_place_of(doc, compute ? compute : root);
+    if (c->recurrent_all && c->recurrent != RT_MIXER_MAMBA2)
+        return rt_place_fail(&at, err, "compute.recurrent_layers: all needs recurrent: mamba2");
+    return read_needs(arch, compute, err);
 }

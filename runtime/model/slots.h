@@ -46,7 +46,9 @@ typedef enum rt_dim {
     RT_DIM_SSM_GROUPS,
     RT_DIM_SSM_GROUP_WIDTH,
     RT_DIM_SSM_STATE,
-    RT_DIM_SSM_BA
+    RT_DIM_SSM_BA,
+    RT_DIM_SSM_X,
+    RT_DIM_KDA_RANK
 } rt_dim;
 
 /* What a layer, or the model, must be for a tensor to be looked for. */
@@ -63,7 +65,9 @@ typedef enum rt_part {
     RT_PART_DIRECT_Q,
     RT_PART_RECURRENT, /* of any kind */
     RT_PART_SHORT_CONV,
+    RT_PART_MAMBA,
     RT_PART_MAMBA2,
+    RT_PART_KDA,
     RT_PART_DELTA,
     RT_PART_INDEX_LATENT, /* an indexer beside latent attention, */
     RT_PART_INDEX_HEADS,  /* or one that chooses for each KV head */

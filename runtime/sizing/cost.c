@@ -55,6 +55,7 @@ const char *rt_cache_kind_name(rt_cache_kind kind) {
 static rt_cache_kind cache_of(const rt_hparams *hp, uint32_t layer) {
     switch (hp->layers[layer].mixer) {
     case RT_MIXER_ATTENTION:
+    case RT_MIXER_ATTENTION_MAMBA2:
         return rt_layers_has(&hp->windowed, layer) ? RT_CACHE_WINDOW : RT_CACHE_FULL;
     case RT_MIXER_LATENT:
         return RT_CACHE_LATENT;
@@ -65,7 +66,7 @@ static rt_cache_kind cache_of(const rt_hparams *hp, uint32_t layer) {
 
 rt_layer_memory rt_layer_memory_of(const rt_hparams *hp, uint32_t layer) {
     const rt_layer_hparams *l = &hp->layers[layer];
-    bool own_v = l->mixer == RT_MIXER_ATTENTION;
+    bool own_v = l->mixer != RT_MIXER_LATENT;
     /* What is read but kept by another layer takes no room. */
     bool kept = l->kv_layer == layer;
     rt_layer_memory memory = {.cache = kept ? cache_of(hp, layer) : RT_CACHE_NONE,

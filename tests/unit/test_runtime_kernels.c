@@ -74,6 +74,29 @@ START_TEST(silu) {
 }
 END_TEST
 
+/* Through zero, eps and the place where the series ends. */
+START_TEST(xielu) {
+    const rt_cpu_kernels *variants[] = {&rt_cpu_kernels_generic, rt_cpu_kernels_get()};
+    static const rt_xielu p = {0.9f, 1.3f, 0.5f, -1e-6f};
+    float x[2][77];
+    double expected[77];
+    for (int round = 0; round < 3; round++) {
+        fill(x[0], 77, round == 0 ? 1e-3f : round == 1 ? 1 : 20);
+        memcpy(x[1], x[0], sizeof x[0]);
+        for (size_t i = 0; i < 77; i++) {
+            double v = x[0][i], low = fmin(v, (double)p.eps);
+            expected[i] = v > 0 ? (double)p.p * v * v + (double)p.beta * v
+                                : (double)p.n * (expm1(low) - v) + (double)p.beta * v;
+        }
+        for (int v = 0; v < 2; v++) {
+            variants[v]->xielu(&p, x[v], 77);
+            check_close(x[v], expected, 77, 5e-7);
+        }
+        ck_assert_mem_eq(x[0], x[1], sizeof x[0]);
+    }
+}
+END_TEST
+
 static double activation_of(rt_activation kind, double x) {
     switch (kind) {
     case RT_ACT_SILU:
@@ -412,6 +435,7 @@ int main(void) {
     tcase_set_timeout(tc, 120);
     tcase_add_test(tc, norm_and_sums);
     tcase_add_test(tc, silu);
+    tcase_add_test(tc, xielu);
     tcase_add_test(tc, activations);
     tcase_add_test(tc, clamped_and_scaled);
     tcase_add_test(tc, streams);

@@ -276,6 +276,9 @@ static void attend_page(const attention_job *job, const attention_scratch *s, co
                 visible_rows(start, first_visible(job, tile->pos + t), end_visible(job, tile, t));
             qs.seen[k] = seen_of(job, u, t, start);
             if (qs.seen[k] == 0) rows.end = 0;
+            qs.slope[k] =
+                job->shape->slopes ? job->shape->slopes[u->head + (i + k) % u->n_heads] : 0;
+            qs.before[k] = (float)((int64_t)start - (int64_t)(tile->pos + t));
             qs.first[k] = rows.first;
             qs.end[k] = rows.end;
         }

@@ -94,8 +94,11 @@ static const rt_backend_ops cpu_ops = {
     .attention = rt_cpu_attention,
     .select = rt_cpu_select,
     .conv = rt_cpu_conv,
+    .mamba = rt_cpu_mamba,
     .mamba2 = rt_cpu_mamba2,
     .gated_delta = rt_cpu_gated_delta,
+    .kda = rt_cpu_kda,
+    .xielu = rt_cpu_xielu,
 };
 
 /* ---- memory ------------------------------------------------------------------------------------
