@@ -28,6 +28,9 @@ ONLY = sys.argv[3:]
 THINKING = ("{% for m in messages %}<{{ m.role }}>{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>"
             "{% endif %}{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% if enable_thinking is "
             "defined and enable_thinking %}<think>\n{% endif %}{% endif %}")
+CALLS = ("{% for m in messages %}{% for c in m.tool_calls or [] %}[{{ c.id }} {{ c.function.name }} "
+         "{{ c.function.arguments | tojson }}]{% endfor %}{% if m.role == 'tool' %}({{ m.tool_call_id }}){% endif %}"
+         "{{ m.content }}{% endfor %}")
 PLAIN = ("{% for m in messages %}{% if m.role == 'system' and not loop.first %}{{ raise_exception('system comes first') }}"
          "{% endif %}<{{ m.role }}>{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}")
 checks = []
@@ -675,6 +678,23 @@ def own_reasoning(models):
         s.stop()
 
 
+def own_calls(models):
+    """Ids of tool calls in a history reach the template as 9 letters and digits, the same for call and result."""
+    template = models / "calls.jinja"
+    template.write_text(CALLS)
+    s = Server(models / "demo.gguf", "--template", template)
+    try:
+        for call, kept in (("call_abcdefghijklmnop", False), ("abcDEF123", True)):
+            messages = [{"role": "user", "content": "u"},
+                        {"role": "assistant", "tool_calls": [{"id": call, "function": {"name": "f", "arguments": '{"a": 1}'}}]},
+                        {"role": "tool", "tool_call_id": call, "content": "r"}]
+            prompt = s.post("/apply-template", {"messages": messages})[1]["prompt"]
+            found = re.fullmatch(r'u\[([A-Za-z0-9]{9}) f \{"a": 1\}\]\(([A-Za-z0-9]{9})\)r', prompt)
+            assert found and found[1] == found[2] and (found[1] == call) == kept, prompt
+    finally:
+        s.stop()
+
+
 def own_keys(models):
     s = Server(models / "demo.gguf", "--api-key", "secret", environment={"GGUFKIT_SERVE_ALIAS": "bard"})
     try:
@@ -818,7 +838,7 @@ def main():
             for function in checks:
                 good &= run(function.__name__, function, server)
             good &= run("stop", server.stop)
-        for function in (own_reasoning, own_keys, own_shares, own_limits, own_drain, own_embeddings):
+        for function in (own_reasoning, own_calls, own_keys, own_shares, own_limits, own_drain, own_embeddings):
             good &= run(function.__name__, function, models)
     print("gguf-serve: all checks passed" if good else "gguf-serve: checks failed")
     return 0 if good else 1
