@@ -278,6 +278,18 @@ def chat_mistakes(s):
 
 
 @check
+def chat_seeds(s):
+    for seed in (-2**63, 2**63 - 1, 2**63, 2**64 - 1):
+        same(s.post("/v1/chat/completions", user("x", seed=seed))[0], 200, str(seed))
+    for seed in (1.5, "1", 2**65, 10**40):
+        status, a = s.post("/v1/chat/completions", user("x", seed=seed))
+        same((status, a["error"]["param"]), (400, "seed"), str(seed))
+    same(s.post("/v1/chat/completions", user("x", max_tokens=10**25))[1]["error"]["param"], "max_tokens")
+    same(s.post("/v1/chat/completions", user("x", stop=[str(i) for i in range(16)]))[0], 200)
+    same(s.post("/v1/chat/completions", user("x", stop=[str(i) for i in range(17)]))[0], 400)
+
+
+@check
 def chat_template_raises(s):
     body = {"messages": [{"role": "user", "content": "x"}, {"role": "system", "content": "y"}]}
     status, a = s.post("/v1/chat/completions", body)
@@ -350,6 +362,8 @@ def http_errors(s):
                 b'{"a":' * 600 + b"1" + b"}" * 600):
         same(s.post("/v1/chat/completions", None, raw=raw)[0], 400, repr(raw[:40]))
     same(s.get("/nothing")[0], 404)
+    same(s.request("DELETE", "/health")[2]["Allow"], "GET, HEAD")
+    same(s.request("OPTIONS", "/nothing")[0], 204)
     status, _, headers = s.request("GET", "/v1/chat/completions")
     same((status, headers["Allow"]), (405, "POST"))
     status, a = s.post("/v1/chat/completions", user("x", model="other"))
