@@ -108,6 +108,7 @@ static uint64_t mix_tensor(uint64_t h, const quant_plan_tensor *t) {
     h = mix(mix(mix(h, t->scaling.block_cols), t->scaling.type), t->source_type);
     for (uint32_t i = 0; i < t->n_steps; i++)
         h = mix(mix(h, (uint64_t)t->steps[i].op), t->steps[i].arg);
+    if (t->row_factors) h = gguf_xxh3(t->row_factors, t->n_rows * sizeof *t->row_factors, h);
     if (t->imp) h = gguf_xxh3(t->imp, n_mats * t->n_cols * sizeof *t->imp, h);
     if (!t->stack) return mix_source(h, &t->source);
     for (uint64_t i = 0; i < n_mats; i++) h = mix_source(h, &t->stack[i]);

@@ -128,7 +128,11 @@ typedef enum quant_step_op {
     /* Add `arg` to every number, in f32. */
     QUANT_STEP_ADD,
     /* -exp of every number, in f32. */
-    QUANT_STEP_NEG_EXP
+    QUANT_STEP_NEG_EXP,
+    /* exp of every number, in f32. */
+    QUANT_STEP_EXP,
+    /* Multiply every number, in f32, with the one whose bits `arg` has. */
+    QUANT_STEP_SCALE
 } quant_step_op;
 
 typedef struct quant_step {
@@ -137,6 +141,16 @@ typedef struct quant_step {
 } quant_step;
 
 #define QUANT_MAX_STEPS 4
+
+/* Added to the numbers that are read, in f32: scale * rows * cols. Source: LoRA, see
+ * rt_import_merge_lora. */
+typedef struct quant_low_rank {
+    const float *rows; /* [n_rows of the tensor][rank] */
+    const float *cols; /* [rank][n_cols] */
+    uint32_t rank;
+    float scale;
+    const struct quant_low_rank *next;
+} quant_low_rank;
 
 typedef struct quant_plan_tensor {
     gguf_tensor out; /* name, type, dims; data_off and n_bytes by quant_plan_finish */
@@ -154,11 +168,13 @@ typedef struct quant_plan_tensor {
     uint64_t n_rows, n_cols; /* of all matrices together, e.g. 4096 x 1 for a permuted bias */
     quant_step steps[QUANT_MAX_STEPS];
     uint32_t n_steps;
-    quant_effort effort; /* of the encoder */
-    const float *imp;    /* [n_mats][n_cols] column importance, or NULL; not owned */
-    uint32_t stage;      /* tensors are executed in this order */
-    bool calibrated;     /* gets Hessians before its stage begins */
-    bool compensate;     /* rounded with feedback where its Hessian has factors */
+    const float *row_factors;    /* [n_rows], behind the steps; not owned; NULL: all are 1 */
+    const quant_low_rank *added; /* after the steps; not owned; or NULL */
+    quant_effort effort;         /* of the encoder */
+    const float *imp;            /* [n_mats][n_cols] column importance, or NULL; not owned */
+    uint32_t stage;              /* tensors are executed in this order */
+    bool calibrated;             /* gets Hessians before its stage begins */
+    bool compensate;             /* rounded with feedback where its Hessian has factors */
     const quant_hessian *const *hessians; /* [n_mats], any may be NULL; not owned */
 } quant_plan_tensor;
 

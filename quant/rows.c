@@ -58,17 +58,48 @@ static const uint8_t *move_rows(const quant_plan_tensor *t, uint64_t n_rows, uin
 static bool has_arithmetic(const quant_plan_tensor *t) {
     for (uint32_t i = 0; i < t->n_steps; i++)
         if (t->steps[i].op != QUANT_STEP_PERMUTE_HEADS) return true;
-    return false;
+    return t->added || t->row_factors;
 }
 
-static void change_values(const quant_plan_tensor *t, float *values, size_t n) {
+static void scale_values(float *values, size_t n, float factor) {
+    for (size_t k = 0; k < n; k++) values[k] *= factor;
+}
+
+static float factor_of(const quant_step *step) {
+    uint32_t bits = (uint32_t)step->arg;
+    float factor;
+    memcpy(&factor, &bits, sizeof factor);
+    return factor;
+}
+
+static void change_values(const quant_plan_tensor *t, const quant_piece *piece, float *values) {
+    size_t n = piece->n_rows * t->n_cols;
     for (uint32_t i = 0; i < t->n_steps; i++) {
         if (t->steps[i].op == QUANT_STEP_ADD)
             for (size_t k = 0; k < n; k++) values[k] += (float)t->steps[i].arg;
         /* Through double, so that every C library gives the same bits. */
         if (t->steps[i].op == QUANT_STEP_NEG_EXP)
             for (size_t k = 0; k < n; k++) values[k] = -(float)exp((double)values[k]);
+        if (t->steps[i].op == QUANT_STEP_EXP)
+            for (size_t k = 0; k < n; k++) values[k] = (float)exp((double)values[k]);
+        if (t->steps[i].op == QUANT_STEP_SCALE) scale_values(values, n, factor_of(&t->steps[i]));
     }
+    for (uint64_t r = 0; t->row_factors && r < piece->n_rows; r++)
+        scale_values(values + r * t->n_cols, t->n_cols, t->row_factors[piece->row + r]);
+}
+
+/* Through double, so that the order of the sum does not show. */
+static void add_low_rank(const quant_plan_tensor *t, const quant_piece *piece, float *values) {
+    for (const quant_low_rank *l = t->added; l; l = l->next)
+        for (uint64_t r = 0; r < piece->n_rows; r++)
+            for (uint64_t c = 0; c < t->n_cols; c++) {
+                const float *row = l->rows + (piece->row + r) * l->rank;
+                double sum = 0;
+                for (uint32_t k = 0; k < l->rank; k++)
+                    sum += (double)row[k] * (double)l->cols[k * t->n_cols + c];
+                values[r * t->n_cols + c] =
+                    (float)((double)values[r * t->n_cols + c] + (double)l->scale * sum);
+            }
 }
 
 static void measure_loss(const float *values, const float *decoded, const float *imp,
@@ -124,7 +155,8 @@ gguf_code quant_rows_decode(const quant_plan_tensor *t, const quant_piece *piece
     gguf_error why = {0};
     gguf_code code = quant_decode(t->source_type, rows, piece->n_rows, t->n_cols, values, &why);
     if (code) return fail_tensor(t, piece, &why, err);
-    change_values(t, values, piece->n_rows * t->n_cols);
+    change_values(t, piece, values);
+    add_low_rank(t, piece, values);
     return GGUF_OK;
 }
 

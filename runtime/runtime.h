@@ -52,6 +52,8 @@ typedef struct rt_layer_hparams {
                                         heads share: kv_lora_rank + n_rot and kv_lora_rank */
     uint32_t kv_layer; /* whose keys and values the layer attends to: an earlier one's or its own */
     bool kv_shared;    /* they belong to several layers */
+    bool indexes, selects; /* an indexer chooses keys; attention counts those chosen alone */
+    float xielu_p, xielu_n, xielu_beta, xielu_eps; /* of RT_ACT_XIELU, as the file has them */
     float
         sparsity; /* of the gate only what is so many deviations above its mean counts; -inf: all */
     float clamp_experts, clamp_dense; /* of gate and up projection; 0 = none */
@@ -82,19 +84,35 @@ typedef struct rt_hparams {
     rt_mixer recurrent;                             /* all of one kind */
     uint32_t ssm_d_conv;                            /* taps of the causal convolution */
     uint32_t ssm_d_inner;                           /* n_head * head_dim of the state */
-    uint32_t ssm_d_state, ssm_dt_rank, ssm_n_group; /* Mamba 2: dt_rank is the number of heads */
+    uint32_t ssm_d_state, ssm_dt_rank, ssm_n_group; /* dt_rank is the number of heads, of Mamba the
+                                                       width that dt is made of */
+    uint32_t kda_gate_rank; /* of the products that make decays and gates; d_inner: they are one */
+    float kda_bound;        /* decays are exp(bound sigmoid(.)); 0: exp(a softplus(.)) */
+    bool ssm_plain_norms;   /* Mamba: dt, B and C are normed without factors */
+    float ssm_norm_eps;     /* of these norms */
+
+    /* Indexers of sparse attention; index_n_head 0 = none. Of blocks of index_block keys the best
+     * index_top_k are attended to, the last index_local in any case. */
+    uint32_t index_n_head, index_head_dim, index_top_k, index_block, index_local;
+    uint32_t index_choices; /* 1, or one for each KV head */
+    bool index_shared;      /* some layers attend to what an earlier one chose */
 
     bool gated_queries; /* attn_q makes a gate behind each head's query */
     bool gated_heads;   /* attn_gate makes a gate of each head, or of each of its values */
     float value_scale;  /* of what attn_v makes */
     float router_cap;   /* of the router's logits; 0 = none */
-    uint32_t n_window;  /* key p is visible at t iff t - p < n_window; 0 = all */
+    /* Key p is visible at t iff t - p < n_window or, if not causal, |t - p| <= n_window / 2; 0 =
+     * all */
+    uint32_t n_window;
     bool chunked;       /* key p is visible at t iff t / n_window = p / n_window */
     bool plain_qk_norm; /* heads of Q and K that rotate are normed without factors */
     rt_layers windowed, rotated;
     float score_scale, score_cap, logit_cap; /* caps: 0 = none */
-    float qkv_clamp;                         /* 0 = none */
+    float alibi_bias; /* what the slopes of heads are made of (ALiBi); 0 = none */
+    float qkv_clamp;  /* 0 = none */
     float embedding_scale, residual_scale, logit_factor;
+    uint32_t n_lora_rank, n_lora_rows; /* the widest of the adapters' factors; 0 without adapters */
+    bool adapted_head;
     uint32_t n_stream;         /* residual streams, 1 or more */
     uint32_t n_laurel;         /* rank of the short cut beside attention */
     uint32_t n_embd_layer;     /* width of what every layer gets of each token; 0 = nothing */
@@ -149,6 +167,16 @@ typedef struct rt_model rt_model;
  * tensor that the architecture does not use), GGUF_E_NOMEM.
  * Threads: an open model may serve several sessions in several threads. */
 gguf_code rt_model_open(const char *path, rt_model **out, gguf_error *err);
+/* Let an adapter take part in what the model computes; several add up. Before any session of the
+ * model is made. After a failure the model is only fit to be closed.
+ *   path   a GGUF file of the kind `adapter`, as gguf-convert makes it of a PEFT folder
+ *   scale  of what it adds, beside alpha / rank
+ * Errors: those of gguf_file_open; GGUF_E_UNSUPPORTED no LoRA adapter, for another architecture, or
+ * of stacks of matrices; GGUF_E_SHAPE, GGUF_E_MISSING its factors do not fit the model;
+ * GGUF_E_NONFINITE. */
+gguf_code rt_model_add_lora(rt_model *model, const char *path, float scale, gguf_error *err);
+/* The adapters in the order in which they came; NULL behind the last. */
+const gguf_file *rt_model_lora(const rt_model *model, size_t i, float *scale);
 void rt_model_close(rt_model *model); /* accepts NULL; sessions must be freed before */
 
 /* Copy the weights that this processor multiplies faster when rows lie side by side (see

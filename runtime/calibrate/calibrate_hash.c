@@ -39,5 +39,9 @@ uint64_t rt_calibrate_hash(const rt_model *model, const int32_t *tokens, size_t 
     h = mix(mix(h, opts->n_ctx), opts->n_chunks);
     h = mix(mix(h, (uint64_t)opts->bos), (uint64_t)opts->precision);
     h = mix_model(h, rt_model_file(model));
+    const gguf_file *adapter;
+    float scale = 0;
+    for (size_t i = 0; (adapter = rt_model_lora(model, i, &scale)); i++)
+        h = gguf_xxh3(&scale, sizeof scale, mix_model(h, adapter));
     return h ? h : 1; /* 0 stands for "not known" */
 }

@@ -73,12 +73,27 @@ typedef struct rt_state_layer {
 /* The query heads share KV heads in groups of n_head / n_head_kv neighbours. */
 typedef struct rt_attention {
     uint32_t n_head, n_head_kv, head_dim_k, head_dim_v;
-    uint32_t n_window;  /* 0 = all */
+    uint32_t n_window;  /* 0 = all; half of it on each side where attention is not causal */
     bool chunked;       /* a token sees those before it in its own stretch of n_window */
-    bool causal;        /* otherwise a token sees all n_seen positions */
+    bool causal;        /* otherwise a token sees all n_seen positions, or its window */
     float scale, cap;   /* of the scores; cap * tanh(score / cap), 0 = none */
     const float *sinks; /* [n_head] scores of a key without a value, or NULL */
+    rt_off selection;   /* [n][n_choices][n_words] u64: the keys that count, or RT_NO_OFF */
+    uint32_t n_choices, n_words; /* one for all KV heads, or one for each */
+    const float *slopes; /* [n_head] by which scores fall with the distance to a key, or NULL */
 } rt_attention;
+
+/* An indexer scores the keys of a token's past, and the best blocks of them are attended to. With
+ * weights all heads choose together, by sum over heads of weight * max(q k, 0); otherwise each for
+ * itself, by q k. A block's score is its best key's. */
+typedef struct rt_indexer {
+    uint32_t n_head, head_dim;
+    uint32_t n_best, n_block; /* blocks that are chosen; keys of a block */
+    uint32_t n_local;         /* of these the last ones in any case, at most n_best */
+    uint32_t n_words;         /* of a choice: a bit for each position, in u64 */
+    rt_off scores;            /* room for 2 * n_scores numbers for each thread */
+    uint32_t n_scores;
+} rt_indexer;
 
 /* A causal convolution of every channel with weights of its own, then silu unless it is plain. A
  * state holds the last n_kernel - 1 inputs of every channel, the oldest first. */
@@ -88,6 +103,13 @@ typedef struct rt_conv {
     const float *weight; /* [n_channels][n_kernel], the oldest input's first */
     const float *bias;   /* [n_channels], or NULL */
 } rt_conv;
+
+/* The scan of Mamba (arXiv 2312.00752): with dt = softplus(dt) a channel's state h [n_state]
+ * becomes exp(dt a) h + dt u B, and y = h C + d u. */
+typedef struct rt_mamba {
+    uint32_t n_channels, n_state;
+    const float *a, *d; /* [n_channels][n_state], [n_channels] */
+} rt_mamba;
 
 /* The scan of Mamba 2 (arXiv 2405.21060): with dt = softplus(dt + dt_bias) a head's state
  * S [head_dim][n_state] becomes exp(dt a) S + dt u B, and y = S C + d u. Neighbouring heads share
@@ -114,6 +136,19 @@ typedef struct rt_gated_delta {
                    alphas; otherwise j / (n_head / n_head_k), and those of each key head */
     const float *a, *dt_bias; /* [n_head] */
 } rt_gated_delta;
+
+/* The same with a decay of each key channel: row i of S is scaled by exp(g[i]), where
+ * g = a softplus(f + dt_bias), or with a bound bound * sigmoid(a (f + dt_bias)). */
+typedef struct rt_kda {
+    uint32_t n_head, n_state;
+    float bound;              /* 0: none */
+    const float *a, *dt_bias; /* [n_head], [n_head][n_state] */
+} rt_kda;
+
+/* xIELU (arXiv 2411.13010): p x^2 + beta x for x > 0, else n (e^min(x, eps) - 1 - x) + beta x. */
+typedef struct rt_xielu {
+    float p, n, beta, eps;
+} rt_xielu;
 
 typedef struct rt_backend rt_backend;
 
@@ -156,6 +191,7 @@ typedef struct rt_backend_ops {
     /* gate = activation(gate) * up; up RT_NO_OFF: activation(gate) */
     void (*activate)(rt_backend *backend, rt_activation activation, rt_off gate, rt_off up,
                      size_t n, size_t n_cols);
+    void (*xielu)(rt_backend *backend, const rt_xielu *xielu, rt_off x, size_t n, size_t n_cols);
     /* x[t] += factor * y[t], or with gates x[t] += factor / (1 + exp(-gates[t])) * y[t] */
     void (*add)(rt_backend *backend, rt_off x, rt_off y, float factor, rt_off gates, size_t n,
                 size_t n_cols);
@@ -215,12 +251,23 @@ typedef struct rt_backend_ops {
     /* out[t] = softmax(scale * q[t] K) V over the positions that token t sees. */
     void (*attention)(rt_backend *backend, const rt_attention *attention, const rt_kv_layer *kv,
                       const rt_batch *batch, rt_off q, rt_off out);
+    /* Choose keys for every token of the batch: a bit for each position.
+     *   q          [n][n_head][head_dim]
+     *   weights    [n][n_head], or RT_NO_OFF
+     *   selection  [n][1, or n_head without weights][n_words] u64 */
+    void (*select)(rt_backend *backend, const rt_indexer *indexer, const rt_kv_layer *kv,
+                   const rt_batch *batch, rt_off q, rt_off weights, rt_off selection);
     /* Convolve channels in place: row t of x is x_stride elements after row t - 1. The layer's
      * states move as the batch's runs say.
      *   before, after  gates that an input and a result are multiplied with, in rows as those of x,
      *                  or RT_NO_OFF */
     void (*conv)(rt_backend *backend, const rt_conv *conv, const rt_state_layer *state,
                  const rt_batch *batch, rt_off x, size_t x_stride, rt_off before, rt_off after);
+    /* Scan: u [n_channels] in rows of x, B and C [n_state] side by side in rows of bc.
+     *   dt, y  [n][n_channels] */
+    void (*mamba)(rt_backend *backend, const rt_mamba *mamba, const rt_state_layer *state,
+                  const rt_batch *batch, rt_off x, size_t x_stride, rt_off bc, size_t bc_stride,
+                  rt_off dt, rt_off y);
     /* Scan: u [n_head][head_dim], B and C [n_group][n_state] side by side in a row of x, the heads'
      * dt in a row of dt.
      *   y  [n][n_head * head_dim] */
@@ -233,6 +280,10 @@ typedef struct rt_backend_ops {
     void (*gated_delta)(rt_backend *backend, const rt_gated_delta *delta,
                         const rt_state_layer *state, const rt_batch *batch, rt_off x,
                         size_t x_stride, rt_off ba, rt_off y);
+    /* q, k, v, f and y  [n][n_head][n_state]; beta [n][n_head], before its sigmoid */
+    void (*kda)(rt_backend *backend, const rt_kda *kda, const rt_state_layer *state,
+                const rt_batch *batch, rt_off q, rt_off k, rt_off v, rt_off f, rt_off beta,
+                rt_off y);
 } rt_backend_ops;
 
 struct rt_backend {

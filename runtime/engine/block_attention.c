@@ -15,6 +15,10 @@ void rt_block_attend(rt_session *session, uint32_t layer, const rt_kv_layer *kv,
         .scale = hp->score_scale,
         .cap = hp->score_cap,
         .sinks = session->model->layers[layer].sinks,
+        .selection = of->selects ? session->layout.selection : RT_NO_OFF,
+        .n_choices = hp->index_choices,
+        .n_words = session->layout.selection_words,
+        .slopes = session->model->slopes,
     };
     session->backend->ops->attention(session->backend, &shape, kv, &session->batch, q,
                                      session->layout.heads);
@@ -119,6 +123,7 @@ void rt_block_attention(rt_session *session, uint32_t layer, rt_off in) {
     const rt_layout *at = &session->layout;
     rt_kv_layer kv = rt_op_kv(session, layer);
     bool rotated_first = rt_arch_compute_of(session->model->arch)->norm_rotated_heads;
+    rt_block_index_heads(session, layer, in);
     project(session, layer, in);
     if (!rotated_first) norm_both(session, layer);
     rt_op_rope(session, layer, at->q, of->n_head, of->head_dim_k);

@@ -3,6 +3,25 @@
 
 #include <math.h>
 
+static float softplus(float x) {
+    return x > 20 ? x : log1pf(expf(x));
+}
+
+/* down(xielu(up(in))), whose numbers the layer has. */
+static void feed_xielu(rt_session *session, uint32_t layer, rt_off in) {
+    const rt_layer *l = &session->model->layers[layer];
+    const rt_layer_hparams *of = &session->model->hparams.layers[layer];
+    const rt_layout *at = &session->layout;
+    const rt_xielu xielu = {softplus(of->xielu_p), of->xielu_beta + softplus(of->xielu_n),
+                            of->xielu_beta, of->xielu_eps};
+    size_t n = session->batch.n;
+    rt_op_input(session, in, n, l->ffn_up.n_cols);
+    rt_op_multiply(session, &l->ffn_up, at->up);
+    session->backend->ops->xielu(session->backend, &xielu, at->up, n, l->ffn_up.n_rows);
+    rt_op_input(session, at->up, n, l->ffn_up.n_rows);
+    rt_op_multiply(session, &l->ffn_down, at->out);
+}
+
 /* down(activation(gate(in)) * up(in)) of one set of weights. */
 static void feed_forward(rt_session *session, const rt_weight *gate, const rt_weight *up,
                          const rt_weight *down, const rt_layer_hparams *of, rt_off in, rt_off out) {
@@ -20,6 +39,10 @@ static void feed_forward(rt_session *session, const rt_weight *gate, const rt_we
 
 void rt_block_ffn(rt_session *session, uint32_t layer, rt_off in) {
     const rt_layer *l = &session->model->layers[layer];
+    if (rt_arch_compute_of(session->model->arch)->activation == RT_ACT_XIELU) {
+        feed_xielu(session, layer, in);
+        return;
+    }
     feed_forward(session, &l->ffn_gate, &l->ffn_up, &l->ffn_down,
                  &session->model->hparams.layers[layer], in, session->layout.out);
 }

@@ -51,6 +51,22 @@ static void store_latent(rt_session *session, uint32_t layer, const rt_kv_layer 
     ops->kv_store(session->backend, kv, &session->batch, at->k, RT_NO_OFF);
 }
 
+/* What each head gives times its gate, if there are gates. */
+static void gate_heads(rt_session *session, uint32_t layer, rt_off in) {
+    const rt_weight *gate = &session->model->layers[layer].head_gate;
+    const rt_hparams *hp = &session->model->hparams;
+    const rt_layout *at = &session->layout;
+    const rt_backend_ops *ops = session->backend->ops;
+    uint32_t n_head = hp->layers[layer].n_head;
+    size_t n = session->batch.n;
+    if (!gate->data) return;
+    rt_op_input(session, in, n, hp->n_embd);
+    rt_op_multiply(session, gate, at->gates);
+    ops->activate(session->backend, rt_arch_compute_of(session->model->arch)->head_gate, at->gates,
+                  RT_NO_OFF, n, n_head);
+    ops->scale_rows(session->backend, at->plain, at->gates, n * n_head, hp->v_head_dim);
+}
+
 void rt_block_latent(rt_session *session, uint32_t layer, rt_off in) {
     const rt_layer *l = &session->model->layers[layer];
     const rt_hparams *hp = &session->model->hparams;
@@ -60,10 +76,12 @@ void rt_block_latent(rt_session *session, uint32_t layer, rt_off in) {
     rt_kv_layer kv = rt_op_kv(session, layer);
     store_latent(session, layer, &kv, in);
     project_queries(session, l, in);
+    rt_block_index_latent(session, layer, in);
     absorb_queries(session, layer);
     rt_block_attend(session, layer, &kv, at->q);
     rt_op_input(session, at->heads, n * n_head, hp->kv_lora_rank);
     rt_op_multiply_heads(session, &l->v_b, at->plain, hp->v_head_dim);
+    gate_heads(session, layer, in);
     rt_op_input(session, at->plain, n, (size_t)n_head * hp->v_head_dim);
     rt_op_multiply(session, &l->attn_output, at->out);
 }

@@ -58,6 +58,14 @@ static void add_residual(rt_session *session, const rt_norm_weights *before,
     rt_op_norm(session, after, at->x, n, at->x);
 }
 
+/* The second block reads what the first one read, so that one is added at once. */
+static void mix_both(rt_session *session, uint32_t layer, rt_off in) {
+    const rt_norm_weights none = {0};
+    rt_block_attention(session, layer, in);
+    add_residual(session, &none, &none);
+    rt_block_mamba2(session, layer, in);
+}
+
 static void mix(rt_session *session, uint32_t layer, rt_off in) {
     switch (session->model->hparams.layers[layer].mixer) {
     case RT_MIXER_ATTENTION:
@@ -72,8 +80,17 @@ static void mix(rt_session *session, uint32_t layer, rt_off in) {
     case RT_MIXER_SHORT_CONV:
         rt_block_shortconv(session, layer, in);
         break;
+    case RT_MIXER_MAMBA:
+        rt_block_mamba(session, layer, in);
+        break;
+    case RT_MIXER_KDA:
+        rt_block_kda(session, layer, in);
+        break;
     case RT_MIXER_MAMBA2:
         rt_block_mamba2(session, layer, in);
+        break;
+    case RT_MIXER_ATTENTION_MAMBA2:
+        mix_both(session, layer, in);
         break;
     case RT_MIXER_NONE:
         break;
@@ -207,7 +224,7 @@ void rt_forward_input(rt_session *session) {
     const rt_layout *at = &session->layout;
     size_t n = session->batch.n;
     rt_session_enter(session, 0);
-    session->backend->ops->embed(session->backend, &model->token_embd, session->ids, n, at->x);
+    rt_op_embed(session, &model->token_embd, session->ids, n, at->x);
     rt_op_scale_softcap(session, at->x, hp->embedding_scale, 0, 0, n, hp->n_embd);
     embed_layers(session);
     add_positions(session);
@@ -246,6 +263,7 @@ static void output_logits(rt_session *session, rt_off in, size_t n, float *logit
     rt_off out = session->layout.logits;
     backend->ops->set_input(backend, in, n, hp->n_embd);
     backend->ops->matmul(backend, &session->model->output, out);
+    rt_op_adapt(session, &session->model->output, in, n, out, session->layout.lora_logits);
     rt_op_scale_softcap(session, out, hp->logit_factor, hp->logit_cap, 0, n, hp->n_vocab);
     backend->ops->read(backend, out, n * hp->n_vocab * sizeof *logits, logits);
 }

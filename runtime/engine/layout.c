@@ -92,6 +92,11 @@ static gguf_code place_rows(const rt_hparams *hp, uint32_t layer, uint32_t type,
     l->k_off = *end;
     l->v_off = own_v ? *end + RT_KV_PAGE_TOKENS * l->row_bytes_k : *end;
     *end += RT_KV_PAGE_TOKENS * (l->row_bytes_k + l->row_bytes_v);
+    l->index_off = *end;
+    l->row_bytes_index = of->indexes ? quant_row_bytes(type, hp->index_head_dim) : 0;
+    if (of->indexes && l->row_bytes_index == 0)
+        return fail_blocks(type, hp->index_head_dim, hp->index_head_dim, err);
+    *end += RT_KV_PAGE_TOKENS * l->row_bytes_index;
     pool->n_layers++;
     return GGUF_OK;
 }
@@ -112,10 +117,8 @@ static gguf_code place_layers(const rt_hparams *hp, const rt_session_opts *opts,
     for (uint32_t i = 0; i < hp->n_layer && !code; i++) {
         rt_mixer mixer = hp->layers[i].mixer;
         out->layers[i].place = i >= n_first;
-        if (mixer == RT_MIXER_ATTENTION || mixer == RT_MIXER_LATENT)
-            code = place_rows(hp, i, opts->kv_type, out, err);
-        else if (rt_mixer_has_state(mixer))
-            place_state(hp, i, out);
+        if (rt_mixer_has_rows(mixer)) code = place_rows(hp, i, opts->kv_type, out, err);
+        if (rt_mixer_has_state(mixer)) place_state(hp, i, out);
     }
     return code;
 }
@@ -204,6 +207,12 @@ static void layout_attention(const rt_hparams *hp, rt_layout *out, uint64_t *end
     out->heads = reserve_input(out, end, n, w.heads);
     out->q_gated = reserve(end, hp->gated_queries ? n : 0, 2 * w.q);
     out->gates = reserve_input(out, end, hp->gated_queries || hp->gated_heads ? n : 0, w.heads);
+    if (hp->index_n_head) {
+        out->index_q = reserve(end, n, (uint64_t)hp->index_n_head * hp->index_head_dim);
+        out->index_k = reserve(end, n, hp->index_head_dim);
+        out->index_w = reserve(end, n, hp->index_n_head);
+        out->index_scores = reserve(end, UINT64_C(2) * out->n_threads, out->n_ctx);
+    }
     if (hp->kv_lora_rank == 0) return;
     uint64_t plain = max_u64(hp->qk_nope_head_dim, hp->v_head_dim);
     out->q_heads = reserve(end, n, (uint64_t)hp->n_head * (hp->qk_nope_head_dim + hp->n_rot));
@@ -217,6 +226,15 @@ static void layout_recurrent(const rt_hparams *hp, rt_layout *out, uint64_t *end
     out->ssm_in = reserve(end, n, rt_ssm_in_dim(hp));
     out->ssm_z = reserve_input(out, end, n, hp->ssm_d_inner);
     out->ssm_out = reserve(end, n, hp->ssm_d_inner);
+    if (hp->recurrent == RT_MIXER_MAMBA) {
+        out->ssm_x = reserve(end, n, hp->ssm_dt_rank + UINT64_C(2) * hp->ssm_d_state);
+        out->ssm_low = reserve_input(out, end, n, hp->ssm_dt_rank);
+        out->ssm_dt = reserve(end, n, hp->ssm_d_inner);
+    }
+    if (hp->recurrent == RT_MIXER_KDA) {
+        out->ssm_low = reserve_input(out, end, n, hp->kda_gate_rank);
+        out->kda_f = reserve(end, n, hp->ssm_d_inner);
+    }
     out->ssm_ba = reserve(end, n, UINT64_C(2) * hp->ssm_dt_rank);
 }
 
@@ -265,6 +283,13 @@ static void layout_stream(const rt_hparams *hp, rt_layout *out, uint64_t *end) {
         out->shared_k[c] = reserve_stream(out, end, k[c]);
         out->shared_v[c] = reserve_stream(out, end, v[c]);
     }
+    /* A choice of keys is bits, two numbers to a word. */
+    out->selection_words = hp->index_n_head ? out->n_table : 0;
+    uint64_t chosen = UINT64_C(2) * out->selection_words * hp->index_choices;
+    if (hp->index_shared)
+        out->selection = reserve_stream(out, end, chosen);
+    else
+        out->selection = reserve(end, out->n_batch, chosen);
     out->n_carried = out->n_stream_parts;
     out->layer_embd = reserve_stream(out, end, (uint64_t)hp->n_layer * hp->n_embd_layer);
 }
@@ -309,6 +334,9 @@ static void layout_arena(const rt_hparams *hp, rt_layout *out) {
     uint64_t logits = end + (uint64_t)out->n_out * hp->n_out * sizeof(float);
     end = max_u64(max_u64(attention, recurrent), max_u64(ffn, (logits + 63) / 64 * 64));
     end = max_u64(end, layer_embd);
+    out->lora_low = reserve(&end, n, hp->n_lora_rank);
+    out->lora_rows = reserve(&end, n, hp->n_lora_rows);
+    out->lora_logits = reserve(&end, hp->adapted_head ? out->n_out : 0, hp->n_out);
     out->rope[0] = reserve(&end, n, hp->n_rot);
     out->rope[1] = reserve(&end, n, hp->n_rot_window);
     out->arena_bytes = end;

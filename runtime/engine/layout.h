@@ -24,8 +24,9 @@ typedef struct rt_layer_layout {
     bool keeps_rows; /* k_off and v_off are the layer's own; otherwise those of the layer of its
                         place whose keys and values it shares */
     uint64_t k_off, v_off;
-    uint64_t row_bytes_k, row_bytes_v; /* of one token; 0: the layer keeps no such row */
-    uint64_t state_off, state_bytes;   /* state_bytes 0: the layer has no state */
+    uint64_t index_off, row_bytes_index; /* keys of an indexer */
+    uint64_t row_bytes_k, row_bytes_v;   /* of one token; 0: the layer keeps no such row */
+    uint64_t state_off, state_bytes;     /* state_bytes 0: the layer has no state */
 } rt_layer_layout;
 
 /* Layers of one class. All places have the same pages; a page holds the rows of a place's layers.
@@ -81,13 +82,21 @@ typedef struct rt_layout {
     rt_off plain;   /* [n_head][qk_nope_head_dim], then [n_head][v_head_dim] */
 
     /* Recurrent layers. */
-    rt_off ssm_in;  /* [ssm_in_dim] what the input projection makes */
-    rt_off ssm_z;   /* [ssm_d_inner] the gate */
-    rt_off ssm_out; /* [ssm_d_inner] what the scan makes */
-    rt_off ssm_ba;  /* [2 * ssm_dt_rank] of the gated delta rule: see rt_gated_delta */
+    rt_off ssm_in;                 /* [ssm_in_dim] what the input projection makes */
+    rt_off ssm_z;                  /* [ssm_d_inner] the gate */
+    rt_off ssm_out;                /* [ssm_d_inner] what the scan makes */
+    rt_off ssm_x, ssm_low, ssm_dt; /* Mamba: [dt_rank + 2 * d_state], its [dt_rank], [d_inner] */
+    rt_off kda_f;                  /* [d_inner] decays of channels; ssm_low has kda_gate_rank */
+    rt_off ssm_ba; /* [2 * ssm_dt_rank] of the gated delta rule: see rt_gated_delta */
 
     rt_off gate, up; /* [n_ff or n_ff_shared] */
     rt_off beside;   /* [n_embd] what a dense block makes beside experts */
+
+    /* Indexers. */
+    rt_off selection; /* [index_choices][selection_words] u64 */
+    uint32_t selection_words;
+    rt_off index_q, index_k, index_w; /* [n_head][head_dim], [head_dim], [n_head] */
+    rt_off index_scores;              /* [n_threads][2][n_ctx] */
 
     /* Several streams. */
     rt_off predicted; /* [n_embd] the first one before its layer */
@@ -110,6 +119,9 @@ typedef struct rt_layout {
 
     rt_off rope[2];       /* [n_rot / 2][2] of usual layers, [n_rot_window / 2][2] of the others */
     rt_off logits;        /* [n_out][n_vocab] */
+    rt_off lora_low;      /* [n_batch][n_lora_rank], of adapters, and what they add: */
+    rt_off lora_rows;     /* [n_batch][n_lora_rows], */
+    rt_off lora_logits;   /* [n_out][n_vocab] */
     uint64_t arena_bytes; /* of each place */
     uint64_t work_bytes[RT_MAX_PLACES]; /* that the backends take beside it */
 

@@ -68,9 +68,38 @@ void rt_op_input(rt_session *session, rt_off x, size_t n, size_t n_cols) {
     session->backend->ops->set_input(session->backend, x, n, n_cols);
 }
 
+void rt_op_adapt(rt_session *session, const rt_weight *weight, rt_off in, size_t n, rt_off out,
+                 rt_off room) {
+    rt_backend *backend = session->backend;
+    for (const rt_lora *lora = weight->lora; lora; lora = lora->next) {
+        backend->ops->set_input(backend, in, n, lora->a.n_cols);
+        backend->ops->matmul(backend, &lora->a, session->layout.lora_low);
+        backend->ops->set_input(backend, session->layout.lora_low, n, lora->b.n_cols);
+        backend->ops->matmul(backend, &lora->b, room);
+        backend->ops->add(backend, out, room, lora->scale, RT_NO_OFF, n, lora->b.n_rows);
+    }
+}
+
 void rt_op_multiply(rt_session *session, const rt_weight *weight, rt_off out) {
+    rt_backend *backend = session->backend;
     rt_op_show(session, weight);
-    session->backend->ops->matmul(session->backend, weight, out);
+    backend->ops->matmul(backend, weight, out);
+    if (!weight->lora) return;
+    rt_op_adapt(session, weight, session->input, session->n_inputs, out, session->layout.lora_rows);
+    backend->ops->set_input(backend, session->input, session->n_inputs, session->n_input_cols);
+}
+
+void rt_op_embed(rt_session *session, const rt_weight *table, const int32_t *ids, size_t n,
+                 rt_off out) {
+    rt_backend *backend = session->backend;
+    const rt_layout *at = &session->layout;
+    backend->ops->embed(backend, table, ids, n, out);
+    for (const rt_lora *lora = table->lora; lora; lora = lora->next) {
+        backend->ops->embed(backend, &lora->a, ids, n, at->lora_low);
+        backend->ops->set_input(backend, at->lora_low, n, lora->b.n_cols);
+        backend->ops->matmul(backend, &lora->b, at->lora_rows);
+        backend->ops->add(backend, out, at->lora_rows, lora->scale, RT_NO_OFF, n, lora->b.n_rows);
+    }
 }
 
 void rt_op_multiply_experts(rt_session *session, const rt_weight *weight,

@@ -14,8 +14,17 @@ static inline rt_off rt_op_at(rt_off x, uint64_t i) {
 void rt_op_input(rt_session *session, rt_off x, size_t n, size_t n_cols);
 /* Let the hook see a product of the input, which then is carried out in slices. */
 void rt_op_show(rt_session *session, const rt_weight *weight);
-/* Multiply; the hook is called first. */
+/* Multiply, with what adapters add; the hook is called first. */
 void rt_op_multiply(rt_session *session, const rt_weight *weight, rt_off out);
+/* Add to n rows of products what the weight's adapters make of its input. Changes the input of
+ * later products.
+ *   room  [n][n_rows of the weight] */
+void rt_op_adapt(rt_session *session, const rt_weight *weight, rt_off in, size_t n, rt_off out,
+                 rt_off room);
+/* Rows of a table, with what adapters add.
+ *   ids  [n] in host memory */
+void rt_op_embed(rt_session *session, const rt_weight *table, const int32_t *ids, size_t n,
+                 rt_off out);
 void rt_op_multiply_experts(rt_session *session, const rt_weight *weight,
                             const rt_grouping *grouping, rt_off out);
 void rt_op_multiply_heads(rt_session *session, const rt_weight *weight, rt_off out, size_t stride);

@@ -64,6 +64,8 @@ void rt_block_attention(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_latent(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_delta(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_shortconv(rt_session *session, uint32_t layer, rt_off in);
+void rt_block_mamba(rt_session *session, uint32_t layer, rt_off in);
+void rt_block_kda(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_mamba2(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_ffn(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_experts(rt_session *session, uint32_t layer, rt_off in);
@@ -79,6 +81,9 @@ void rt_altup_correct(rt_session *session, uint32_t layer);
 rt_off rt_altup_scaled(rt_session *session, uint32_t layer);
 void rt_altup_add(rt_session *session);
 void rt_altup_end(rt_session *session, size_t n_out);
+/* Choose the keys that attention counts, if the layer has an indexer: before attention. */
+void rt_block_index_latent(rt_session *session, uint32_t layer, rt_off in);
+void rt_block_index_heads(rt_session *session, uint32_t layer, rt_off in);
 /* Attention of the batch over the layer's cache, into layout.heads. */
 void rt_block_attend(rt_session *session, uint32_t layer, const rt_kv_layer *kv, rt_off q);
 

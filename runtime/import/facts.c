@@ -3,6 +3,7 @@
 
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #define MAX_VALUE 64
@@ -11,6 +12,7 @@
 static const json_t *step(const rt_import *import, const json_t *value, const char *name,
                           size_t len) {
     char number[24];
+    if (*name != '{' && json_is_array(value)) return json_array_get(value, strtoul(name, NULL, 10));
     if (*name != '{') return json_object_getn(value, name, len);
     for (uint64_t i = 0; i < import->n_layer_kinds; i++) {
         const char *kind = import->arch->kinds.names[import->layer_kinds[i]];

@@ -33,6 +33,13 @@ void rt_import_close(rt_import *import); /* accepts NULL */
 quant_plan *rt_import_plan(rt_import *import);
 const char *rt_import_architecture(const rt_import *import);
 bool rt_import_is_gguf(const rt_import *import);
+/* Let the plan's tensors read what a LoRA adapter makes of them.
+ *   adapter  may be closed afterwards
+ *   scale    of what it adds, beside alpha / rank
+ * Errors: GGUF_E_UNSUPPORTED no LoRA adapter, or for another architecture; GGUF_E_SHAPE,
+ * GGUF_E_MISSING its factors do not fit the model; GGUF_E_NONFINITE, GGUF_E_NOMEM. */
+gguf_code rt_import_merge_lora(rt_import *import, const gguf_file *adapter, float scale,
+                               gguf_error *err);
 /* The weights are not there: shapes are those that config.json implies. */
 bool rt_import_is_shapes(const rt_import *import);
 /* The files that weights are read from; none for a GGUF file or a model in memory. */

@@ -67,6 +67,8 @@ void rt_import_describe(rt_import *import);
 
 /* Set the metadata keys of the description from config.json. */
 gguf_code rt_import_keys(rt_import *import, gguf_error *err);
+/* And those that the checkpoint holds as tensors of one number, once names are known. */
+gguf_code rt_import_tensor_keys(rt_import *import, gguf_error *err);
 /* A number that is a key of the description's, e.g. "attention.head_count". */
 bool rt_import_key_u64(const rt_import *import, const char *key, uint64_t *out);
 /* The value of an expression (runtime/model/expression.h), whose names are keys of the

@@ -1,4 +1,6 @@
 /* Metadata keys from config.json, as the description lists them. */
+#include "libgguf/map.h"
+#include "quant/quant.h"
 #include "runtime/import/import_internal.h"
 
 #include <inttypes.h>
@@ -26,7 +28,7 @@ bool rt_import_applies(const rt_import *import, const rt_arch_entry *entry) {
 }
 
 static void full_key(const rt_import *import, const char *key, char *out) {
-    snprintf(out, MAX_KEY, "%s.%s", import->architecture, key);
+    rt_full_key(import->architecture, key, out, MAX_KEY);
 }
 
 bool rt_import_key_u64(const rt_import *import, const char *key, uint64_t *out) {
@@ -431,7 +433,7 @@ static gguf_code set_default(setting *s, gguf_error *err) {
 
 static gguf_code import_key(rt_import *import, const rt_arch_key *key, gguf_error *err) {
     setting s = {.import = import, .key = key, .source = key->entry.name};
-    if (!rt_import_applies(import, &key->entry)) return GGUF_OK;
+    if (key->tensor || !rt_import_applies(import, &key->entry)) return GGUF_OK;
     full_key(import, key->entry.name, s.full);
     const json_t *value = find_source(import, key->from, &s.source);
     if (value) return set_value(&s, value, err);
@@ -449,4 +451,49 @@ gguf_code rt_import_keys(rt_import *import, gguf_error *err) {
         if (!code) code = gguf_meta_status(import->plan.meta, err);
     }
     return code ? code : rt_import_check_layer_kinds(import, err);
+}
+
+/* ---- numbers that a checkpoint holds as tensors ---------------------------------------------- */
+
+static gguf_code read_number(rt_import *import, const char *name, float *out, gguf_error *err) {
+    char raw[sizeof(double)];
+    const gguf_checkpoint_tensor *t = rt_import_find(import, name);
+    if (!t)
+        return gguf_fail(err, GGUF_E_MISSING, import->folder, GGUF_NO_OFFSET,
+                         "tensor '%s' is missing from the checkpoint", name);
+    quant_source s = rt_import_source(import, t);
+    size_t n_bytes = t->dtype->n_bits / 8;
+    if (t->dtype->gguf_type < 0 || t->n_bytes != n_bytes || n_bytes > sizeof raw)
+        return gguf_fail(err, GGUF_E_SHAPE, s.path, (int64_t)s.off, "tensor '%s' is not one number",
+                         name);
+    gguf_code code = GGUF_OK;
+    if (s.memory)
+        memcpy(raw, s.memory, n_bytes);
+    else
+        code = gguf_read_at(s.fd, s.path, raw, n_bytes, s.off, err);
+    return code ? code : quant_decode((uint32_t)t->dtype->gguf_type, raw, 1, 1, out, err);
+}
+
+static gguf_code import_tensor_key(rt_import *import, const rt_arch_key *key, gguf_error *err) {
+    char full[MAX_KEY], name[512];
+    float numbers[MAX_LAYERS];
+    uint64_t n_layers = 0;
+    gguf_code code = GGUF_OK;
+    if (!key->tensor || !rt_import_applies(import, &key->entry)) return GGUF_OK;
+    rt_import_key_u64(import, "block_count", &n_layers);
+    for (uint64_t i = 0; i < n_layers && i < MAX_LAYERS && !code; i++) {
+        rt_expand_name(key->tensor, i, 0, name, sizeof name);
+        code = read_number(import, name, &numbers[i], err);
+    }
+    full_key(import, key->entry.name, full);
+    if (!code) gguf_meta_set_array(import->plan.meta, full, GGUF_VALUE_F32, n_layers, numbers);
+    return code;
+}
+
+gguf_code rt_import_tensor_keys(rt_import *import, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    for (const rt_arch_key *key = rt_arch_first_key(import->arch); key && !code;
+         key = rt_arch_next_key(key))
+        code = import_tensor_key(import, key, err);
+    return code ? code : gguf_meta_status(import->plan.meta, err);
 }

@@ -2,7 +2,6 @@
 #include "runtime/import/import_internal.h"
 
 #include <inttypes.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -28,12 +27,7 @@ static gguf_code set_kind(rt_import *import, const char *path, uint64_t layer, c
     return GGUF_OK;
 }
 
-/* A list of words, or a text with one letter per layer. */
-static gguf_code read_kinds(rt_import *import, const char *path, const json_t *value,
-                            gguf_error *err) {
-    const char *letters = json_string_value(value);
-    size_t n = letters ? strlen(letters) : json_array_size(value);
-    gguf_code code = GGUF_OK;
+static gguf_code make_room(rt_import *import, const char *path, uint64_t n, gguf_error *err) {
     if (n == 0 || n > RT_IMPORT_MAX_LAYERS)
         return gguf_fail(err, GGUF_E_TYPE, import->config_path, GGUF_NO_OFFSET,
                          "'%s' is not a list with a kind per layer, for up to %d layers", path,
@@ -42,6 +36,15 @@ static gguf_code read_kinds(rt_import *import, const char *path, const json_t *v
     if (!import->layer_kinds) return gguf_fail_memory(err);
     import->n_layer_kinds = n;
     import->layer_kinds_path = path;
+    return GGUF_OK;
+}
+
+/* A list of words, or a text with one letter per layer. */
+static gguf_code read_kinds(rt_import *import, const char *path, const json_t *value,
+                            gguf_error *err) {
+    const char *letters = json_string_value(value);
+    size_t n = letters ? strlen(letters) : json_array_size(value);
+    gguf_code code = make_room(import, path, n, err);
     for (size_t i = 0; i < n && !code; i++) {
         char digits[24] = "";
         uint64_t number;
@@ -55,6 +58,53 @@ static gguf_code read_kinds(rt_import *import, const char *path, const json_t *v
                         letters ? 1
                         : word  ? strlen(word)
                                 : 0,
+                        err);
+    }
+    return code;
+}
+
+/* Room for the layers that the config counts. */
+static gguf_code make_counted(rt_import *import, gguf_error *err) {
+    static const char path[] = "num_hidden_layers";
+    uint64_t n_layers = 0;
+    gguf_json_u64(rt_config_get(import, path), &n_layers);
+    return make_room(import, path, n_layers, err);
+}
+
+/* Layer `offset` of every period is of one kind. */
+static gguf_code read_period(rt_import *import, const rt_scalar *every, gguf_error *err) {
+    uint64_t period = 0, offset = 0;
+    gguf_code code = make_counted(import, err);
+    if (!code) code = rt_import_eval(import, &every[0], 0, &period, err);
+    if (!code) code = rt_import_eval(import, &every[1], 0, &offset, err);
+    if (!code && (period == 0 || offset >= period))
+        code = gguf_fail(err, GGUF_E_SHAPE, import->config_path, GGUF_NO_OFFSET,
+                         "'%s' is %" PRIu64 ", and '%s' %" PRIu64 ": no layer of the period",
+                         every[0].text, period, every[1].text, offset);
+    for (uint64_t i = 0; i < import->n_layer_kinds && !code; i++) {
+        const char *kind = every[i % period == offset ? 2 : 3].text;
+        code = set_kind(import, every[0].text, i, kind, strlen(kind), err);
+    }
+    return code;
+}
+
+/* The layers of one kind, counted from 1. */
+static gguf_code read_listed(rt_import *import, const rt_scalar *listed, gguf_error *err) {
+    const json_t *list = rt_config_get(import, listed[0].text);
+    gguf_code code = make_counted(import, err);
+    if (!code && !json_is_array(list))
+        code = gguf_fail(err, GGUF_E_MISSING, import->config_path, GGUF_NO_OFFSET,
+                         "'%s' is no list of layers", listed[0].text);
+    for (uint64_t i = 0; i < import->n_layer_kinds && !code; i++)
+        code = set_kind(import, listed[0].text, i, listed[2].text, strlen(listed[2].text), err);
+    for (size_t i = 0; i < json_array_size(list) && !code; i++) {
+        uint64_t layer = 0;
+        if (!gguf_json_u64(json_array_get(list, i), &layer) || layer == 0 ||
+            layer > import->n_layer_kinds)
+            return gguf_fail(err, GGUF_E_SHAPE, import->config_path, GGUF_NO_OFFSET,
+                             "'%s' has what is no layer from 1 to %" PRIu64, listed[0].text,
+                             import->n_layer_kinds);
+        code = set_kind(import, listed[0].text, layer - 1, listed[1].text, strlen(listed[1].text),
                         err);
     }
     return code;
@@ -95,6 +145,8 @@ static gguf_code repeat_kinds(rt_import *import, gguf_error *err) {
 gguf_code rt_import_layer_kinds(rt_import *import, gguf_error *err) {
     const rt_layer_kinds *kinds = &import->arch->kinds;
     if (!kinds->n) return GGUF_OK;
+    if (kinds->periodic.n) return read_period(import, kinds->periodic.list, err);
+    if (kinds->listed.n) return read_listed(import, kinds->listed.list, err);
     for (rt_texts path = kinds->from; *path; path++) {
         const json_t *value = rt_config_get(import, *path);
         if (value) return read_kinds(import, *path, value, err);

@@ -40,6 +40,24 @@ static const char *pooling_folder(const json_t *modules) {
     return NULL;
 }
 
+/* What follows the pooling and is not converted: nothing but a scaling to length 1 goes without
+ * saying. */
+static void warn_of_modules(rt_import *import, const json_t *modules) {
+    size_t i;
+    json_t *module;
+    json_array_foreach(modules, i, module) {
+        const char *type = json_string_value(json_object_get(module, "type"));
+        const char *path = json_string_value(json_object_get(module, "path"));
+        size_t n = type ? strlen(type) : 0;
+        if (n >= 5 && strcmp(type + n - 5, "Dense") == 0)
+            rt_import_add_warning(
+                import,
+                "modules.json: the dense layer in '%s' is left out: embeddings are "
+                "those in front of it",
+                path ? path : "");
+    }
+}
+
 static gguf_code set_type(rt_import *import, const json_t *config, gguf_error *err) {
     const char *mode = json_string_value(json_object_get(config, "pooling_mode"));
     char key[160];
@@ -65,6 +83,7 @@ gguf_code rt_import_pooling(rt_import *import, const char *hf_class, gguf_error 
     if (!code && config) {
         import->is_embedding = true;
         code = set_type(import, config, err);
+        warn_of_modules(import, modules);
     }
     json_decref(config);
     json_decref(modules);

@@ -60,7 +60,7 @@ static gguf_code stored_layout(const rt_import *import, const rt_arch_tensor *en
     const rt_scalars *shape = &entry->shape;
     uint64_t dims[GGUF_MAX_DIMS] = {0};
     gguf_code code = GGUF_OK;
-    if (shape->n == 0 || shape->n > 3)
+    if (shape->n == 0 || shape->n > GGUF_MAX_DIMS)
         return rt_place_fail(&entry->entry.at, err,
                              "without the weights the shape of this tensor is unknown");
     for (size_t i = 0; i < shape->n && !code; i++)
@@ -84,7 +84,7 @@ gguf_code rt_import_shape(rt_import *import, const rt_arch_tensor *entry, uint64
     if (code) return code;
     if (n_stacked) rt_tensor_layout_stack(&l, n_stacked);
     uint32_t type = mxfp4 ? (uint32_t)GGUF_TYPE_MXFP4 : type_of(import);
-    quant_plan_tensor t = {.out = {.name = gguf_str_of(gguf_name), .n_dims = l.n_dims},
+    quant_plan_tensor t = {.out = {.name = gguf_str_of(gguf_name), .n_dims = l.n_dims + l.n_outer},
                            .source_type = type,
                            .n_rows = l.rows * l.mats,
                            .n_cols = l.cols};

@@ -27,7 +27,8 @@ static bool stays(const gguf_tensor *t, const char *name) {
                                        "altup_predict_coef.weight",
                                        "altup_correct_coef.weight",
                                        "laurel_l.weight",
-                                       "laurel_r.weight"};
+                                       "laurel_r.weight",
+                                       "indexer.proj.weight"};
     if (effective_dims(t) < 2 || !gguf_text_ends(name, "weight")) return true;
     for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
         if (gguf_text_ends(name, kept[i])) return true;

@@ -207,10 +207,21 @@ static gguf_code evaluate(void *ctx, const rt_scalar *expression, uint64_t *out,
     return rt_import_eval(e->import, expression, e->layer, out, err);
 }
 
+static gguf_code find_number(void *ctx, const rt_scalar *path, double *out, gguf_error *err) {
+    const rt_import *import = ((const evaluation *)ctx)->import;
+    const json_t *value = rt_config_get(import, path->text);
+    if (!json_is_number(value))
+        return gguf_fail(err, value ? GGUF_E_TYPE : GGUF_E_MISSING, import->config_path,
+                         GGUF_NO_OFFSET, "'%s' is %s", path->text, value ? "no number" : "missing");
+    *out = json_number_value(value);
+    return GGUF_OK;
+}
+
 gguf_code rt_import_transform(const rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
                               rt_tensor_layout *layout, gguf_error *err) {
     evaluation e = {import, layer};
-    return rt_tensor_layout_transform(layout, entry, evaluate, &e, err);
+    const rt_transform_values values = {evaluate, find_number, &e};
+    return rt_tensor_layout_transform(layout, entry, &values, err);
 }
 
 gguf_code rt_import_n_stacked(const rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
@@ -250,18 +261,31 @@ static gguf_code plan_stack(rt_import *import, const rt_tensor_layout *l, quant_
     return GGUF_OK;
 }
 
+/* One factor for each row. */
+static gguf_code plan_factors(rt_import *import, const rt_tensor_layout *l, quant_plan_tensor *t,
+                              gguf_error *err) {
+    if (!l->n_row_scales) return GGUF_OK;
+    float *factors = quant_plan_alloc(&import->plan, t->n_rows * sizeof *factors);
+    if (!factors) return gguf_fail_memory(err);
+    t->row_factors = factors;
+    for (uint32_t i = 0; i < l->n_row_scales; i++)
+        for (uint64_t r = 0; r < l->row_scales[i].n_rows; r++) *factors++ = l->row_scales[i].factor;
+    return GGUF_OK;
+}
+
 static gguf_code plan_layout(rt_import *import, const rt_tensor_layout *l, quant_plan_tensor *t,
                              gguf_error *err) {
     t->n_cols = l->cols;
     t->n_rows = l->rows * l->mats;
-    t->out.n_dims = l->n_dims;
+    t->out.n_dims = l->n_dims + l->n_outer;
     rt_tensor_layout_dims(l, t->out.dims);
     t->row_order = l->row_order;
     t->col_order = l->col_order;
     t->n_stored_rows = l->n_stored_rows;
     memcpy(t->steps, l->steps, sizeof t->steps);
     t->n_steps = l->n_steps;
-    if (!l->is_part) return GGUF_OK;
+    gguf_code code = plan_factors(import, l, t, err);
+    if (code || !l->is_part) return code;
     t->view = l->view;
     t->source.first = l->first;
     return l->n_dims > 2 ? plan_stack(import, l, t, err) : GGUF_OK;
@@ -370,7 +394,7 @@ static gguf_code plan_experts(rt_import *import, const rt_arch_tensor *entry, ui
         if (code) break;
         if (e == 0) t = one;
         if (one.source_type != t.source_type || one.coding != t.coding || one.stack ||
-            one.n_stored_rows || one.out.n_dims < 1 || one.out.n_dims > 2 ||
+            one.n_stored_rows || one.row_factors || one.out.n_dims < 1 || one.out.n_dims > 2 ||
             one.out.n_dims != t.out.n_dims || one.n_rows != t.n_rows || one.n_cols != t.n_cols ||
             memcmp(&one.scaling, &t.scaling, sizeof t.scaling) != 0)
             code = gguf_fail(err, GGUF_E_SHAPE, one.source.path, (int64_t)one.source.off,
@@ -503,6 +527,7 @@ gguf_code rt_import_tensors(rt_import *import, gguf_error *err) {
     uint64_t n_layers = 0;
     gguf_code code = import->ckpt ? rt_import_index_names(import, err) : GGUF_OK;
     if (!code) code = rt_quantised_check(import, err);
+    if (!code && import->ckpt) code = rt_import_tensor_keys(import, err);
     if (!code) code = rt_import_each(import, import_tensor, err);
     if (!code && import->ckpt) code = rt_foreign_check_unread(import, err);
     if (!code && import->ckpt && rt_import_key_u64(import, "block_count", &n_layers))

@@ -29,12 +29,20 @@ static bool key_reads(const rt_arch_key *key, const char *path) {
            rt_texts_have(key->scale_by, path) || has_word(key->otherwise.text, path);
 }
 
+/* As a factor, say. */
+static bool tensor_reads(const rt_arch_tensor *tensor, const char *path) {
+    for (size_t i = 0; i < tensor->n_transforms; i++)
+        for (size_t k = 0; k < tensor->transforms[i].args.n; k++)
+            if (same_text(tensor->transforms[i].args.list[k].text, path)) return true;
+    return entry_reads(&tensor->entry, path);
+}
+
 static bool is_read(const rt_arch *arch, const char *path) {
     if (rt_texts_have(arch->kinds.from, path)) return true;
     for (const rt_arch_key *key = rt_arch_first_key(arch); key; key = rt_arch_next_key(key))
         if (key_reads(key, path)) return true;
     for (const rt_arch_tensor *t = rt_arch_first_tensor(arch); t; t = rt_arch_next_tensor(t))
-        if (entry_reads(&t->entry, path)) return true;
+        if (tensor_reads(t, path)) return true;
     return false;
 }
 
@@ -67,6 +75,7 @@ static const field fields[] = {
     {"routed_scaling_factor", 1},
     {"moe_routed_scaling_factor", 1},
     {"first_k_dense_replace", 0},
+    {"mamba_norm_before_gate", 0},
 };
 
 /* A value as a number; false if it is neither a number nor a flag. */
@@ -156,6 +165,7 @@ static const struct {
     {"gelu_pytorch_tanh", RT_ACT_GELU_TANH},
     {"relu2", RT_ACT_RELU_SQUARED},
     {"relu_squared", RT_ACT_RELU_SQUARED},
+    {"xielu", RT_ACT_XIELU},
 };
 
 static bool is_gelu(int activation) {

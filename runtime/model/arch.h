@@ -16,20 +16,24 @@ typedef enum rt_activation {
     RT_ACT_GELU_TANH,
     RT_ACT_GELU_ERF,
     RT_ACT_RELU_SQUARED,
-    RT_ACT_SIGMOID,       /* of gates, not between projections */
-    RT_ACT_SOFTPLUS,      /* as this: ln(1 + e^g) */
-    RT_ACT_IDENTITY,      /* the gate as it is */
-    RT_ACT_SWIGLU_CLAMPED /* min(g, 7) sigmoid(1.702 g) (clamp(up, 7) + 1); needs a gate */
+    RT_ACT_SIGMOID,        /* of gates, not between projections */
+    RT_ACT_SOFTPLUS,       /* as this: ln(1 + e^g) */
+    RT_ACT_IDENTITY,       /* the gate as it is */
+    RT_ACT_SWIGLU_CLAMPED, /* min(g, 7) sigmoid(1.702 g) (clamp(up, 7) + 1); needs a gate */
+    RT_ACT_XIELU           /* with numbers of each layer, see rt_xielu; no gate */
 } rt_activation;
 
 /* How a layer brings other tokens in. */
 typedef enum rt_mixer {
     RT_MIXER_NONE,
     RT_MIXER_ATTENTION,
-    RT_MIXER_LATENT,     /* attention over one latent row for all heads */
-    RT_MIXER_SHORT_CONV, /* a gated convolution, whose last inputs are the state */
-    RT_MIXER_MAMBA2,     /* a recurrent state, Mamba 2's */
-    RT_MIXER_GATED_DELTA /* a recurrent state, that of the gated delta rule */
+    RT_MIXER_LATENT,          /* attention over one latent row for all heads */
+    RT_MIXER_SHORT_CONV,      /* a gated convolution, whose last inputs are the state */
+    RT_MIXER_MAMBA,           /* a recurrent state, Mamba's */
+    RT_MIXER_MAMBA2,          /* that of Mamba 2 */
+    RT_MIXER_GATED_DELTA,     /* a recurrent state, that of the gated delta rule */
+    RT_MIXER_KDA,             /* the same with a decay of each key's channel */
+    RT_MIXER_ATTENTION_MAMBA2 /* both on the same input; what they make is added */
 } rt_mixer;
 
 /* How router logits become weights of experts. Values as in expert_gating_func. */
@@ -43,6 +47,8 @@ typedef enum rt_gating {
  * docs/runtime.md explains them. */
 typedef struct rt_arch_compute {
     rt_mixer recurrent;      /* of layers without attention heads; RT_MIXER_NONE: there are none */
+    bool alibi;              /* scores fall with the distance, unless the file says otherwise */
+    bool recurrent_all;      /* layers with attention have it too, beside that */
     bool gated_queries;      /* attn_q has a gate behind each head's query; attention's result is
                                 multiplied with its sigmoid */
     rt_activation head_gate; /* of what attn_gate makes; attention's result is multiplied with it */
@@ -53,6 +59,7 @@ typedef struct rt_arch_compute {
     rt_norm norm;
     bool plain_norms; /* norms in front of blocks and output have no tensors */
     rt_rope rope;
+    rt_rope index_rope; /* of indexers; RT_ROPE_NONE: as the others */
     rt_activation activation;
     bool parallel;             /* both blocks of a layer read its input */
     bool hidden_output;        /* no logits: rows of the last layer */
@@ -62,6 +69,7 @@ typedef struct rt_arch_compute {
     bool rope_if_finetuned;    /* nothing rotates where rope.scaling.finetuned is false */
     bool rope_windowed;        /* where some layers have a window, only those rotate */
     bool norm_rotated_heads;   /* norms of Q and K come behind RoPE */
+    bool both_directions;      /* a token sees those behind it unless the file says otherwise */
     bool chunked;              /* windows are chunks: a token sees those of its own */
     bool grow_unrotated;       /* queries grow with their position where nothing rotates */
     bool weight_expert_inputs; /* an expert's weight multiplies what it reads */
@@ -136,12 +144,14 @@ typedef struct rt_arch_rules {
     size_t n;
 } rt_arch_rules;
 
-/* Layers of different kinds: which kind each has is a list of words in config.json, or a text with
- * one letter per layer. */
+/* Layers of different kinds: which kind each has is a list of words in config.json, a text with one
+ * letter per layer, a period, or a list of the layers of one kind. */
 typedef struct rt_layer_kinds {
     rt_place at;
     rt_texts from;
     rt_scalars words;      /* a word or letter, and the kind that it means */
+    rt_scalars periodic;   /* period, which layer of it has the kind, that kind, that of others */
+    rt_scalars listed;     /* path of the layers, counted from 1, their kind, that of others */
     rt_texts count, every; /* where config.json says nothing: paths of the number of layers and of a
                               period, or the period itself, whose last layer is of kind `is`, */
     const char *is, *others; /* all others of this one; NULL: it has to say */
@@ -195,6 +205,7 @@ typedef struct rt_arch_key {
     double power;
     bool normal_quantile; /* of numbers: p becomes the p-quantile of the normal distribution */
     const char *is;
+    const char *tensor; /* of `numbers`: the checkpoint's tensor of each layer that holds one */
     rt_scalar then;     /* how an expression goes on behind the number that was found */
     uint32_t size;      /* of counts: zeros follow up to so many */
     rt_key_part *parts; /* `except`; a later one counts before an earlier one */

@@ -12,23 +12,31 @@ static const flag_name norms[] = {{"rms", RT_NORM_RMS}, {"layer", RT_NORM_LAYER}
 static const flag_name norm_factors[] = {{"tensors", false}, {"none", true}, {NULL, 0}};
 static const flag_name ropes[] = {
     {"none", RT_ROPE_NONE}, {"adjacent", RT_ROPE_ADJACENT}, {"halves", RT_ROPE_HALVES}, {NULL, 0}};
+static const flag_name index_ropes[] = {
+    {"same", RT_ROPE_NONE}, {"adjacent", RT_ROPE_ADJACENT}, {"halves", RT_ROPE_HALVES}, {NULL, 0}};
 static const flag_name activations[] = {{"silu", RT_ACT_SILU},
                                         {"gelu_tanh", RT_ACT_GELU_TANH},
                                         {"gelu_erf", RT_ACT_GELU_ERF},
                                         {"relu_squared", RT_ACT_RELU_SQUARED},
                                         {"swiglu_clamped", RT_ACT_SWIGLU_CLAMPED},
+                                        {"xielu", RT_ACT_XIELU},
                                         {NULL, 0}};
 static const flag_name recurrents[] = {{"none", RT_MIXER_NONE},
                                        {"short_conv", RT_MIXER_SHORT_CONV},
+                                       {"mamba", RT_MIXER_MAMBA},
                                        {"mamba2", RT_MIXER_MAMBA2},
                                        {"gated_delta", RT_MIXER_GATED_DELTA},
+                                       {"kda", RT_MIXER_KDA},
                                        {NULL, 0}};
+static const flag_name recurrent_layers[] = {
+    {"without_attention", false}, {"all", true}, {NULL, 0}};
 static const flag_name query_gates[] = {{"none", false}, {"per_head", true}, {NULL, 0}};
 static const flag_name head_gates[] = {{"none", RT_ACT_IDENTITY},
                                        {"sigmoid", RT_ACT_SIGMOID},
                                        {"softplus", RT_ACT_SOFTPLUS},
                                        {NULL, 0}};
 static const flag_name clamp_places[] = {{"after", false}, {"before", true}, {NULL, 0}};
+static const flag_name directions[] = {{"one", false}, {"both", true}, {NULL, 0}};
 static const flag_name windows[] = {{"sliding", false}, {"chunked", true}, {NULL, 0}};
 static const flag_name growths[] = {{"all", false}, {"unrotated", true}, {NULL, 0}};
 static const flag_name weight_places[] = {{"output", false}, {"input", true}, {NULL, 0}};
@@ -90,8 +98,11 @@ static void read_flags(flag_reader *r, rt_arch_compute *c) {
     c->norm = (rt_norm)read_flag(r, "norm", norms, c->norm, true);
     c->plain_norms = read_flag(r, "norm_factors", norm_factors, c->plain_norms, false);
     c->rope = (rt_rope)read_flag(r, "rope", ropes, c->rope, true);
+    c->index_rope = (rt_rope)read_flag(r, "index_rope", index_ropes, c->index_rope, false);
     c->activation = (rt_activation)read_flag(r, "activation", activations, c->activation, true);
     c->recurrent = (rt_mixer)read_flag(r, "recurrent", recurrents, c->recurrent, false);
+    c->alibi = read_flag(r, "alibi", switches, c->alibi, false);
+    c->recurrent_all = read_flag(r, "recurrent_layers", recurrent_layers, c->recurrent_all, false);
     c->single_mixer = read_flag(r, "layers", mixers, c->single_mixer, false);
     c->gated_queries = read_flag(r, "query_gate", query_gates, c->gated_queries, false);
     c->head_gate = (rt_activation)read_flag(r, "attention_gate", head_gates, c->head_gate, false);
@@ -107,6 +118,7 @@ static void read_flags(flag_reader *r, rt_arch_compute *c) {
     c->rope_windowed = read_flag(r, "rope_layers", rope_layers, c->rope_windowed, false);
     c->rope_if_finetuned = read_flag(r, "rope_if_finetuned", switches, c->rope_if_finetuned, false);
     c->norm_rotated_heads = read_flag(r, "qk_norm", qk_norms, c->norm_rotated_heads, false);
+    c->both_directions = read_flag(r, "directions", directions, c->both_directions, false);
     c->chunked = read_flag(r, "windows", windows, c->chunked, false);
     c->grow_unrotated = read_flag(r, "query_growth", growths, c->grow_unrotated, false);
     c->weight_expert_inputs =
@@ -154,5 +166,9 @@ gguf_code rt_arch_read_compute(rt_arch *arch, const gguf_yaml_doc *doc, gguf_err
     read_numbers(&r, c);
     c->ffn_norm = gguf_yaml_text(compute, "ffn_norm", c->ffn_norm);
     c->output_norm = gguf_yaml_text(compute, "output_norm", c->output_norm);
-    return r.code ? r.code : read_needs(arch, compute, err);
+    if (r.code) return r.code;
+    rt_place at = rt_place_of(doc, compute ? compute : root);
+    if (c->recurrent_all && c->recurrent != RT_MIXER_MAMBA2)
+        return rt_place_fail(&at, err, "compute.recurrent_layers: all needs recurrent: mamba2");
+    return read_needs(arch, compute, err);
 }

@@ -40,6 +40,7 @@ static const gguf_yaml_field key_fields[] = {
     {"from", .form = GGUF_YAML_ANY_TEXTS},
     {"default", .form = GGUF_YAML_TEXT},
     {"then", .form = GGUF_YAML_TEXT},
+    {"tensor", .form = GGUF_YAML_TEXT},
     {"scale_by", .form = GGUF_YAML_ANY_TEXTS},
     {"optional", .form = GGUF_YAML_FLAG},
     {"map", .form = GGUF_YAML_VALUES},
@@ -80,8 +81,10 @@ static const gguf_yaml_field period_fields[] = {
     {0}};
 
 static const gguf_yaml_field kind_fields[] = {
-    {"from", .form = GGUF_YAML_ANY_TEXTS, .needed = true},
-    {"words", .form = GGUF_YAML_VALUES, .needed = true},
+    {"from", .form = GGUF_YAML_ANY_TEXTS},
+    {"words", .form = GGUF_YAML_VALUES},
+    {"every", .form = GGUF_YAML_TEXTS, .least = 4, .most = 4},
+    {"listed", .form = GGUF_YAML_TEXTS, .least = 3, .most = 3},
     {"otherwise", .form = GGUF_YAML_RECORD, .fields = period_fields, .what = "'otherwise'"},
     {0}};
 
@@ -91,8 +94,12 @@ static const gguf_yaml_field compute_fields[] = {
     {"rope", .form = GGUF_YAML_TEXT},
     {"activation", .form = GGUF_YAML_TEXT},
     {"recurrent", .form = GGUF_YAML_TEXT},
+    {"recurrent_layers", .form = GGUF_YAML_TEXT},
+    {"alibi", .form = GGUF_YAML_FLAG},
     {"layers", .form = GGUF_YAML_TEXT},
     {"query_gate", .form = GGUF_YAML_TEXT},
+    {"index_rope", .form = GGUF_YAML_TEXT},
+    {"directions", .form = GGUF_YAML_TEXT},
     {"windows", .form = GGUF_YAML_TEXT},
     {"query_growth", .form = GGUF_YAML_TEXT},
     {"expert_weights", .form = GGUF_YAML_TEXT},

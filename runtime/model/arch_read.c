@@ -182,6 +182,7 @@ static rt_arch_entry *read_key(reader *r, const gguf_yaml *node) {
     gguf_yaml_f64(gguf_yaml_get(node, "power"), &key->power);
     key->normal_quantile = read_switch(node, "normal_quantile");
     key->is = gguf_yaml_text(node, "is", "");
+    key->tensor = gguf_yaml_text(node, "tensor", NULL);
     key->then = scalar_of(r->doc, gguf_yaml_get(node, "then"));
     key->size = read_size(node);
     read_key_parts(r, gguf_yaml_get(node, "except"), key);
@@ -280,24 +281,38 @@ static size_t kind_named(const rt_layer_kinds *kinds, const char *name) {
     return i;
 }
 
-static gguf_code read_kinds(reader *r, const gguf_yaml *node, gguf_error *err) {
-    rt_layer_kinds *kinds = &r->arch->kinds;
-    *kinds = (rt_layer_kinds){.at = rt_place_of(r->doc, node),
-                              .from = read_texts(r, node, "from"),
-                              .words = read_scalars(r, node, "words")};
-    const gguf_yaml *period = gguf_yaml_get(node, "otherwise");
-    kinds->count = read_texts(r, period, "count");
-    kinds->every = read_texts(r, period, "every");
-    kinds->is = gguf_yaml_text(period, "is", NULL);
-    kinds->others = gguf_yaml_text(period, "others", NULL);
-    for (size_t i = 0; i < kinds->words.n; i++) {
-        const rt_scalar *word = &kinds->words.list[i];
+/* The texts of a list from `first` on are kinds. */
+static gguf_code name_kinds(rt_layer_kinds *kinds, const rt_scalars *list, size_t first,
+                            gguf_error *err) {
+    for (size_t i = first; i < list->n; i++) {
+        const rt_scalar *word = &list->list[i];
         if (kind_named(kinds, word->text) < kinds->n) continue;
         if (kinds->n == sizeof kinds->names / sizeof kinds->names[0])
             return rt_place_fail(&word->at, err, "more than %zu kinds of layers", kinds->n);
         kinds->names[kinds->n++] = word->text;
     }
     return GGUF_OK;
+}
+
+static gguf_code read_kinds(reader *r, const gguf_yaml *node, gguf_error *err) {
+    rt_layer_kinds *kinds = &r->arch->kinds;
+    *kinds = (rt_layer_kinds){.at = rt_place_of(r->doc, node),
+                              .from = read_texts(r, node, "from"),
+                              .words = read_scalars(r, node, "words"),
+                              .periodic = read_scalars(r, node, "every"),
+                              .listed = read_scalars(r, node, "listed")};
+    const gguf_yaml *period = gguf_yaml_get(node, "otherwise");
+    kinds->count = read_texts(r, period, "count");
+    kinds->every = read_texts(r, period, "every");
+    kinds->is = gguf_yaml_text(period, "is", NULL);
+    kinds->others = gguf_yaml_text(period, "others", NULL);
+    if ((kinds->from != NULL) + (kinds->periodic.n > 0) + (kinds->listed.n > 0) != 1 ||
+        !kinds->from != !kinds->words.n)
+        return rt_place_fail(&kinds->at, err,
+                             "'layer_kinds' takes 'from' with 'words', 'every', or 'listed'");
+    gguf_code code = name_kinds(kinds, &kinds->words, 0, err);
+    if (!code) code = name_kinds(kinds, &kinds->periodic, 2, err);
+    return code ? code : name_kinds(kinds, &kinds->listed, 1, err);
 }
 
 static gguf_code drop_entries(const reader *r, const gguf_yaml *without, gguf_error *err) {

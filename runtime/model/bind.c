@@ -53,13 +53,6 @@ static gguf_code find_tensor(binder *b, const char *name, rt_presence need,
     return GGUF_OK;
 }
 
-static gguf_code find_shaped(binder *b, const char *name, rt_presence need, uint32_t n_rows,
-                             uint32_t n_cols, const gguf_tensor **out) {
-    gguf_code code = find_tensor(b, name, need, out);
-    if (code || !*out || has_shape(*out, 1, n_rows, n_cols)) return code;
-    return fail_shape(b, *out, 1, n_rows, n_cols);
-}
-
 static gguf_code fail_number(binder *b, const gguf_tensor *t, size_t elem) {
     return gguf_fail(b->err, GGUF_E_NONFINITE, gguf_file_shard_path(b->model->file, t->shard),
                      (int64_t)t->file_off, "tensor '%.*s': element %zu is not finite",
@@ -68,23 +61,32 @@ static gguf_code fail_number(binder *b, const gguf_tensor *t, size_t elem) {
 
 /* Copy a tensor to f32, or on the first walk make room for it. */
 static gguf_code copy_vector(binder *b, const gguf_tensor *t, const float **field) {
-    size_t n = t->dims[0] * t->dims[1];
+    size_t n_rows = t->dims[1] * t->dims[2], n = t->dims[0] * n_rows;
     b->n_vector_elems += n;
     if (!b->next_vector) return GGUF_OK;
     *field = b->next_vector;
     b->next_vector += n;
     size_t bad =
-        quant_find_nonfinite(t->type, gguf_file_data(b->model->file, t), t->dims[1], t->dims[0]);
+        quant_find_nonfinite(t->type, gguf_file_data(b->model->file, t), n_rows, t->dims[0]);
     if (bad < n) return fail_number(b, t, bad);
-    return quant_decode(t->type, gguf_file_data(b->model->file, t), t->dims[1], t->dims[0],
+    return quant_decode(t->type, gguf_file_data(b->model->file, t), n_rows, t->dims[0],
                         b->next_vector - n, b->err);
+}
+
+/* As rows, or, where n_mats is not 1, also as so many matrices. */
+static gguf_code bind_vectors(binder *b, const char *name, rt_presence need, uint32_t n_mats,
+                              uint32_t n_rows, uint32_t n_cols, const float **field) {
+    const gguf_tensor *t;
+    gguf_code code = find_tensor(b, name, need, &t);
+    if (code || !t) return code;
+    if (!has_shape(t, n_mats, n_rows, n_cols) && !has_shape(t, 1, n_mats * n_rows, n_cols))
+        return fail_shape(b, t, n_mats, n_rows, n_cols);
+    return copy_vector(b, t, field);
 }
 
 static gguf_code bind_vector(binder *b, const char *name, rt_presence need, uint32_t n_rows,
                              uint32_t n_cols, const float **field) {
-    const gguf_tensor *t;
-    gguf_code code = find_shaped(b, name, need, n_rows, n_cols, &t);
-    return code || !t ? code : copy_vector(b, t, field);
+    return bind_vectors(b, name, need, 1, n_rows, n_cols, field);
 }
 
 /* The model, or a layer, and its parts as a bit set. */
@@ -118,6 +120,10 @@ static gguf_code bind_norm(binder *b, const record *at, const char *name, const 
     rt_norm_weights shape;
     snprintf(full, sizeof full, "%s%s.weight", at->prefix, name);
     gguf_code code = find_tensor(b, full, s->need, &t);
+    if (!code && !t) { /* one family's files leave the ending away */
+        snprintf(full, sizeof full, "%s%s", at->prefix, name);
+        code = find_tensor(b, full, RT_OPTIONAL, &t);
+    }
     if (code || !t) return code;
     if (!norm_shape(t, n_heads, n_cols, &shape)) return fail_shape(b, t, 1, n_heads, n_cols);
     scale->n_rows = shape.n_rows;
@@ -203,8 +209,14 @@ static unsigned parts_of_mixer(const rt_hparams *hp, rt_mixer mixer) {
                1u << (hp->q_lora_rank ? RT_PART_LATENT_Q : RT_PART_DIRECT_Q);
     case RT_MIXER_SHORT_CONV:
         return 1u << RT_PART_SHORT_CONV;
+    case RT_MIXER_MAMBA:
+        return 1u << RT_PART_RECURRENT | 1u << RT_PART_MAMBA;
     case RT_MIXER_MAMBA2:
         return 1u << RT_PART_RECURRENT | 1u << RT_PART_MAMBA2;
+    case RT_MIXER_KDA:
+        return 1u << RT_PART_KDA;
+    case RT_MIXER_ATTENTION_MAMBA2:
+        return parts_of_mixer(hp, RT_MIXER_ATTENTION) | parts_of_mixer(hp, RT_MIXER_MAMBA2);
     case RT_MIXER_GATED_DELTA:
         return 1u << RT_PART_RECURRENT | 1u << RT_PART_DELTA;
     default:
@@ -215,7 +227,7 @@ static unsigned parts_of_mixer(const rt_hparams *hp, rt_mixer mixer) {
 /* Keys and values of the layer itself. */
 static unsigned parts_of_keys(const binder *b, uint32_t layer, const char *prefix) {
     const rt_layer_hparams *of = &b->model->hparams.layers[layer];
-    if (of->mixer != RT_MIXER_ATTENTION || of->kv_layer != layer) return 0;
+    if (!rt_mixer_has_values(of->mixer) || of->kv_layer != layer) return 0;
     bool same =
         rt_arch_compute_of(b->model->arch)->keys_as_values && !has_tensor(b, prefix, "attn_v");
     return 1u << RT_PART_KEYS | (same ? 0 : 1u << RT_PART_VALUES);
@@ -225,7 +237,7 @@ static unsigned parts_of_keys(const binder *b, uint32_t layer, const char *prefi
 static unsigned parts_of_gates(const binder *b, uint32_t layer, const char *prefix) {
     char full[GGUF_MAX_TENSOR_NAME + 32];
     const rt_layer_hparams *of = &b->model->hparams.layers[layer];
-    if (!b->model->hparams.gated_heads || of->mixer != RT_MIXER_ATTENTION) return 0;
+    if (!b->model->hparams.gated_heads || !rt_mixer_has_rows(of->mixer)) return 0;
     snprintf(full, sizeof full, "%sattn_gate.weight", prefix);
     const gguf_tensor *t = gguf_file_find_tensor(b->model->file, full);
     return 1u << (t && t->dims[1] == of->n_head ? RT_PART_HEAD_GATES : RT_PART_VALUE_GATES);
@@ -239,6 +251,11 @@ static unsigned parts_of_ffn(const binder *b, uint32_t layer, const char *prefix
     return has_tensor(b, prefix, "ffn_up") ? parts | dense | 1u << RT_PART_BESIDE : parts;
 }
 
+static unsigned parts_of_indexer(const rt_hparams *hp, uint32_t layer) {
+    if (!hp->layers[layer].indexes) return 0;
+    return 1u << (hp->kv_lora_rank ? RT_PART_INDEX_LATENT : RT_PART_INDEX_HEADS);
+}
+
 static unsigned parts_of_model(const rt_hparams *hp) {
     return (hp->n_embd_layer ? 1u << RT_PART_EMBEDDED : 0) |
            (hp->n_stream > 1 ? 1u << RT_PART_STREAMS : 0);
@@ -247,8 +264,8 @@ static unsigned parts_of_model(const rt_hparams *hp) {
 static unsigned parts_of(const binder *b, uint32_t layer, const char *prefix) {
     const rt_hparams *hp = &b->model->hparams;
     return 1u << RT_PART_ALL | parts_of_mixer(hp, hp->layers[layer].mixer) | parts_of_model(hp) |
-           parts_of_keys(b, layer, prefix) | parts_of_gates(b, layer, prefix) |
-           parts_of_ffn(b, layer, prefix);
+           parts_of_keys(b, layer, prefix) | parts_of_indexer(hp, layer) |
+           parts_of_gates(b, layer, prefix) | parts_of_ffn(b, layer, prefix);
 }
 
 /* The name under which the file has a norm: two of them may go by that of another one. */
@@ -281,8 +298,9 @@ static gguf_code bind_slots(binder *b, const record *at, void *fields, const rt_
         const float **vector = (const float **)(void *)((char *)fields + v->field);
         snprintf(name, sizeof name, "%s%s", at->prefix, v->name);
         if (at->parts & 1u << v->part)
-            code = bind_vector(b, name, v->need, rt_dim_size(hp, at->layer, v->n_rows),
-                               rt_dim_size(hp, at->layer, v->n_cols), vector);
+            code = bind_vectors(b, name, v->need, rt_dim_size(hp, at->layer, v->n_mats),
+                                rt_dim_size(hp, at->layer, v->n_rows),
+                                rt_dim_size(hp, at->layer, v->n_cols), vector);
     }
     return code;
 }
@@ -326,7 +344,7 @@ static void settle_norms(const rt_hparams *hp, rt_layer *layer) {
     layer->attn_norm = layer->attn_norm_2;
 }
 
-/* A norm without factors, which are 1. */
+/* A norm of n columns without factors, which are 1. */
 static void bind_plain_norm(binder *b, rt_norm_weights *norm, uint32_t n) {
     b->n_vector_elems += n;
     *norm = (rt_norm_weights){.weight = b->next_vector, .n_rows = 1, .n_cols = n};
@@ -346,6 +364,12 @@ static void bind_plain_norms(binder *b) {
         if (!rt_layers_has(&hp->rotated, i) || hp->layers[i].mixer != RT_MIXER_ATTENTION) continue;
         bind_plain_norm(b, &model->layers[i].q_norm, hp->layers[i].head_dim_k);
         bind_plain_norm(b, &model->layers[i].k_norm, hp->layers[i].head_dim_k);
+    }
+    for (uint32_t i = 0; i < hp->n_layer && hp->ssm_plain_norms; i++) {
+        if (hp->layers[i].mixer != RT_MIXER_MAMBA) continue;
+        bind_plain_norm(b, &model->layers[i].ssm_dt_norm, hp->ssm_dt_rank);
+        bind_plain_norm(b, &model->layers[i].ssm_b_norm, hp->ssm_d_state);
+        bind_plain_norm(b, &model->layers[i].ssm_c_norm, hp->ssm_d_state);
     }
     if (compute->norm_embeddings) bind_plain_norm(b, &model->token_embd_norm, hp->n_embd);
     if (!compute->plain_norms) return;
@@ -435,7 +459,9 @@ static gguf_code check_norms(const binder *b) {
     for (uint32_t i = 0; i < model->hparams.n_layer; i++) {
         const rt_layer *l = &model->layers[i];
         snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);
-        if (!l->attn_norm.n_cols && !l->attn_post_norm.n_cols && !l->attn_output_norm.n_cols)
+        bool normed = i == 0 && model->token_embd_norm.n_cols; /* embeddings are */
+        if (!normed && !l->attn_norm.n_cols && !l->attn_post_norm.n_cols &&
+            !l->attn_output_norm.n_cols)
             return fail_missing(b, prefix, "attn_norm");
         bool both =
             model->hparams.layers[i].mixer != RT_MIXER_NONE && (l->router.data || l->ffn_up.data);
@@ -453,6 +479,12 @@ static gguf_code check_delta(const binder *b, const char *prefix, const rt_layer
     return l->ssm_alpha.data ? GGUF_OK : fail_missing(b, prefix, "ssm_alpha");
 }
 
+/* Its numbers are keys, and it stands between two projections. */
+static gguf_code fail_xielu(const binder *b) {
+    return gguf_fail(b->err, GGUF_E_UNSUPPORTED, gguf_file_path(b->model->file), GGUF_NO_OFFSET,
+                     "xIELU needs the keys 'xielu.*' and a feed-forward block without a gate");
+}
+
 static gguf_code check_gates(const binder *b) {
     const rt_model *model = b->model;
     bool gated = rt_arch_compute_of(model->arch)->activation == RT_ACT_SWIGLU_CLAMPED;
@@ -462,6 +494,9 @@ static gguf_code check_gates(const binder *b) {
         snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);
         gguf_code code = check_delta(b, prefix, l);
         if (code) return code;
+        bool plain = rt_arch_compute_of(model->arch)->activation == RT_ACT_XIELU;
+        if (plain && (l->ffn_gate.data || model->hparams.layers[i].xielu_beta == 0))
+            return fail_xielu(b);
         if (!gated) continue;
         if (l->router.data ? !l->gate_exps.data : l->ffn_up.data && !l->ffn_gate.data)
             return fail_missing(b, prefix, l->router.data ? "ffn_gate_exps" : "ffn_gate");

@@ -4,6 +4,7 @@
 #include "runtime/model/arch.h"
 #include "runtime/model/check_internal.h"
 #include "runtime/model/check_model.h"
+#include "runtime/model/expression.h"
 #include "runtime/template/template_ast.h"
 
 #include <inttypes.h>
@@ -55,7 +56,7 @@ static bool fits_type(const gguf_kv *kv, rt_key_type type) {
 static void check_key(checker *k, const char *arch, const char *key, rt_key_type type,
                       bool required) {
     char full[256];
-    snprintf(full, sizeof full, "%s.%s", arch, key);
+    rt_full_key(arch, key, full, sizeof full);
     const gguf_kv *kv = gguf_meta_find(k->meta, full);
     if (!kv) {
         if (required && k->complete) ADD(k, GGUF_NO_OFFSET, "the key '%s' is missing", full);
@@ -68,7 +69,7 @@ static void check_key(checker *k, const char *arch, const char *key, rt_key_type
     if (type != RT_KEY_F32 || !gguf_kv_f64(kv, &number)) return;
     if (!isfinite(number))
         ADD(k, kv->off, "the key '%s' is not a finite number", full);
-    else if (number < 0)
+    else if (number < 0 && strcmp(key, "kda.gate_lower_bound") != 0)
         ADD(k, kv->off, "the key '%s' is below zero", full);
 }
 
@@ -96,7 +97,7 @@ static void check_common(checker *k, const char *arch) {
 static void check_zero(checker *k, const char *arch, const char *key) {
     char full[256];
     uint64_t value;
-    snprintf(full, sizeof full, "%s.%s", arch, key);
+    rt_full_key(arch, key, full, sizeof full);
     const gguf_kv *kv = gguf_meta_find(k->meta, full);
     if (gguf_kv_u64(kv, &value) && value == 0) ADD(k, kv->off, "the key '%s' is 0", full);
 }

@@ -33,7 +33,7 @@ typedef struct checker {
 
 static const gguf_kv *find_key(const checker *k, const char *name) {
     char full[256];
-    snprintf(full, sizeof full, "%s.%s", rt_arch_name(k->arch), name);
+    rt_full_key(rt_arch_name(k->arch), name, full, sizeof full);
     return gguf_meta_find(k->meta, full);
 }
 
@@ -146,7 +146,8 @@ static bool wanted_shape(const checker *k, const rt_arch_tensor *entry, uint64_t
         if (!eval(k, entry->shape.list[i].text, layer, &stored[i])) return false;
     rt_tensor_layout l = rt_tensor_layout_of(stored, (uint32_t)n);
     l.name = entry->hf;
-    if (rt_tensor_layout_transform(&l, entry, evaluate, &o, NULL)) return false;
+    const rt_transform_values values = {.count = evaluate, .ctx = &o};
+    if (rt_tensor_layout_transform(&l, entry, &values, NULL)) return false;
     if (strstr(entry->hf, "{expert}")) {
         const char *count = entry->count.text ? entry->count.text : "expert_count";
         if (!eval(k, count, layer, &n_stacked)) return false;

@@ -93,3 +93,10 @@ void rt_expand_name(const char *pattern, uint64_t layer, uint64_t expert, char *
     }
     out[len] = '\0';
 }
+
+void rt_full_key(const char *architecture, const char *key, char *out, size_t n) {
+    if (*key == '.')
+        snprintf(out, n, "%s", key + 1);
+    else
+        snprintf(out, n, "%s.%s", architecture, key);
+}

@@ -30,6 +30,9 @@ rt_expression_result rt_expression_eval(const char *text, rt_lookup lookup, void
 /* A number, or that of a layer where a key has one for each. False if there is none. */
 bool rt_kv_number(const gguf_kv *kv, uint64_t layer, uint64_t *out);
 
+/* A key of an architecture: behind its name, or, if it begins with a dot, without it. */
+void rt_full_key(const char *architecture, const char *key, char *out, size_t n);
+
 /* `pattern` with every {layer} and {expert} replaced; cut to n - 1 bytes. */
 void rt_expand_name(const char *pattern, uint64_t layer, uint64_t expert, char *out, size_t n);
 

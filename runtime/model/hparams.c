@@ -1,5 +1,7 @@
 /* The numbers of a model, read from its keys. Files are untrusted: everything is range-checked, so
  * that later code may divide and multiply. */
+#include "libgguf/ends.h"
+#include "runtime/model/expression.h"
 #include "runtime/model/model_internal.h"
 
 #include <inttypes.h>
@@ -20,7 +22,7 @@ typedef struct key_reader {
 } key_reader;
 
 static const gguf_kv *find_key(key_reader *r, const char *name) {
-    snprintf(r->key, sizeof r->key, "%s.%s", r->architecture, name);
+    rt_full_key(r->architecture, name, r->key, sizeof r->key);
     return r->code ? NULL : gguf_meta_find(r->facts->meta, r->key);
 }
 
@@ -128,13 +130,14 @@ static rt_layers all_but_every(uint32_t n_layer, uint32_t period) {
     return all_but(n_layer, period, false);
 }
 
-/* One flag per layer, or a period. */
-static rt_layers read_layers(key_reader *r, const char *name, uint32_t n_layer, rt_layers absent) {
+/* One flag per layer, or a period, of which the last layer or the first is left out. */
+static rt_layers read_layers_of(key_reader *r, const char *name, uint32_t n_layer, rt_layers absent,
+                                bool first) {
     const gguf_kv *kv = find_key(r, name);
     uint64_t period;
     if (!kv) return absent;
     if (gguf_kv_u64(kv, &period) && period <= UINT32_MAX)
-        return all_but_every(n_layer, (uint32_t)period);
+        return all_but(n_layer, (uint32_t)period, first);
     rt_layers set = {{0}};
     gguf_kv_iter it = {.kv = kv};
     int64_t flag;
@@ -146,16 +149,24 @@ static rt_layers read_layers(key_reader *r, const char *name, uint32_t n_layer, 
     return set;
 }
 
+static rt_layers read_layers(key_reader *r, const char *name, uint32_t n_layer, rt_layers absent) {
+    return read_layers_of(r, name, n_layer, absent, false);
+}
+
 /* ---- recurrent layers -----------------------------------------------------------------------
  */
 
 uint32_t rt_ssm_conv_dim(const rt_hparams *hp) {
     if (hp->recurrent == RT_MIXER_SHORT_CONV) return hp->n_embd;
+    if (hp->recurrent == RT_MIXER_MAMBA) return hp->ssm_d_inner;
+    if (hp->recurrent == RT_MIXER_KDA) return 3 * hp->ssm_d_inner;
     return hp->ssm_d_inner + 2 * hp->ssm_n_group * hp->ssm_d_state;
 }
 
 uint32_t rt_ssm_in_dim(const rt_hparams *hp) {
     if (hp->recurrent == RT_MIXER_SHORT_CONV) return 3 * hp->n_embd;
+    if (hp->recurrent == RT_MIXER_MAMBA) return 2 * hp->ssm_d_inner;
+    if (hp->recurrent == RT_MIXER_KDA) return 3 * hp->ssm_d_inner;
     return hp->ssm_d_inner + rt_ssm_conv_dim(hp) + hp->ssm_dt_rank;
 }
 
@@ -191,8 +202,15 @@ static void read_sizes(key_reader *r, rt_hparams *hp) {
     const char *eps = rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
     hp->norm_eps = read_number(r, eps, NAN, 0, 1);
     hp->post_norm_eps = read_number(r, "ggufkit.post_norm_epsilon", hp->norm_eps, 0, 1);
-    hp->causal = read_flag(r, "attention.causal", true);
+    hp->causal = read_flag(r, "attention.causal", !r->compute->both_directions);
     hp->parallel = read_flag(r, "use_parallel_residual", r->compute->parallel);
+}
+
+/* The numbers that are built into the clamped SwiGLU. */
+static void check_swiglu(key_reader *r) {
+    if (r->compute->activation != RT_ACT_SWIGLU_CLAMPED) return;
+    read_number(r, "ggufkit.swiglu_limit", 7, 7, 7);
+    read_number(r, "ggufkit.swiglu_alpha", 1.702, 1.70199, 1.70201);
 }
 
 static void read_latent(key_reader *r, rt_hparams *hp) {
@@ -204,8 +222,8 @@ static void read_latent(key_reader *r, rt_hparams *hp) {
                                       hp->n_rot + UINT64_C(1), RT_MAX_HEAD_DIM) -
                            hp->n_rot;
     hp->v_head_dim = read_count(r, "attention.value_length_mla", NEEDED, 1, RT_MAX_HEAD_DIM);
-    if (hp->n_head_kv != 1 || hp->head_dim_k != hp->kv_lora_rank + hp->n_rot ||
-        hp->head_dim_v != hp->kv_lora_rank) {
+    hp->head_dim_v = hp->kv_lora_rank; /* whatever the key says that is of no use here */
+    if (hp->n_head_kv != 1 || hp->head_dim_k != hp->kv_lora_rank + hp->n_rot) {
         find_key(r, "attention.key_length");
         fail_key(r, GGUF_E_LIMIT, NULL, "does not agree with the latent rank");
     }
@@ -233,6 +251,7 @@ static void read_heads(key_reader *r, rt_hparams *hp) {
 /* A layer without heads is recurrent; in families of single mixers one with a feed-forward block
  * has nothing else. */
 static rt_mixer mixer_of(const key_reader *r, const rt_hparams *hp, const rt_layer_hparams *l) {
+    if (l->n_head && r->compute->recurrent_all) return RT_MIXER_ATTENTION_MAMBA2;
     if (l->n_head) return hp->kv_lora_rank ? RT_MIXER_LATENT : RT_MIXER_ATTENTION;
     return r->compute->single_mixer && l->n_ff ? RT_MIXER_NONE : r->compute->recurrent;
 }
@@ -304,8 +323,60 @@ static void read_attention(key_reader *r, rt_hparams *hp) {
     if (hp->score_scale == 0) hp->score_scale = (float)scale;
     hp->score_cap = read_number(r, "attn_logit_softcapping", 0, 0, 1e6);
     hp->value_scale = read_number(r, "attention.value_scale", 1, -1e6, 1e6);
+    hp->alibi_bias = read_number(r, "attention.max_alibi_bias", r->compute->alibi ? 8 : 0, 0, 1e3);
     hp->qkv_clamp = read_number(r, "attention.clamp_kqv", 0, 0, 1e30);
     hp->qkv_clamp = read_number(r, "ggufkit.clamp_qkv", hp->qkv_clamp, 0, 1e30);
+}
+
+/* With latent attention every layer attends to what its indexer chose, or an earlier one; otherwise
+ * those behind the dense layers do. */
+static void read_indexer(key_reader *r, rt_hparams *hp) {
+    rt_layers all = all_but_every(hp->n_layer, 0);
+    hp->index_n_head = read_count(r, "attention.indexer.head_count", 0, 0, RT_MAX_HEADS);
+    if (hp->index_n_head == 0) return;
+    hp->index_head_dim = read_count(r, "attention.indexer.key_length", NEEDED, 1, RT_MAX_HEAD_DIM);
+    hp->index_block = read_count(r, "attention.indexer.block_size", 1, 1, RT_MAX_CONTEXT);
+    hp->index_local = read_count(r, "attention.indexer.local_blocks", 0, 0, RT_MAX_CONTEXT);
+    hp->index_top_k = read_count(r, "attention.indexer.top_k", NEEDED,
+                                 hp->index_local ? hp->index_local : 1, RT_MAX_CONTEXT);
+    hp->index_choices = hp->kv_lora_rank ? 1 : hp->index_n_head;
+    rt_layers own = read_layers(r, "attention.indexer.types", hp->n_layer, all);
+    uint32_t first =
+        hp->kv_lora_rank ? 0 : read_count(r, "leading_dense_block_count", 0, 0, hp->n_layer);
+    if (!hp->causal || (hp->kv_lora_rank && !hp->q_lora_rank) || !rt_layers_has(&own, first)) {
+        find_key(r, "attention.indexer.head_count");
+        fail_key(r, GGUF_E_UNSUPPORTED, NULL,
+                 "asks for an indexer where it has nothing to choose by");
+    }
+    for (uint32_t i = first; i < hp->n_layer && !r->code; i++) {
+        rt_layer_hparams *l = &hp->layers[i];
+        l->selects = true;
+        l->indexes = rt_layers_has(&own, i);
+        hp->index_shared |= !l->indexes;
+        if (!l->n_head || rt_layers_has(&hp->windowed, i) ||
+            (!hp->kv_lora_rank && l->n_head_kv != hp->index_n_head))
+            fail_key(r, GGUF_E_LIMIT, NULL, "does not fit the heads of all layers");
+    }
+}
+
+/* Kimi's delta attention: as many heads as attention has, each with keys of a state's width. */
+static void read_kda(key_reader *r, rt_hparams *hp) {
+    hp->ssm_d_conv = read_count(r, "ssm.conv_kernel", NEEDED, 2, RT_MAX_KERNEL);
+    if (hp->n_head == 0) {
+        find_key(r, "attention.head_count");
+        fail_key(r, GGUF_E_LIMIT, NULL, "leaves recurrent layers without heads");
+        return;
+    }
+    hp->ssm_dt_rank = hp->n_head;
+    hp->ssm_n_group = hp->n_head;
+    hp->ssm_d_state = read_count(r, "kda.head_dim", NEEDED, 1, RT_MAX_HEAD_DIM);
+    if ((uint64_t)hp->n_head * hp->ssm_d_state > RT_MAX_WIDTH)
+        fail_key(r, GGUF_E_LIMIT, NULL, "is too much for so many heads");
+    hp->ssm_d_inner = hp->n_head * hp->ssm_d_state;
+    bool bound = read_flag(r, "kda.safe_gate", false);
+    if (bound) hp->kda_bound = read_number(r, "kda.gate_lower_bound", NAN, -1e6, -1e-6);
+    uint64_t rank = r->facts->n_gate_rank;
+    hp->kda_gate_rank = rank && rank < hp->ssm_d_inner ? (uint32_t)rank : hp->ssm_d_inner;
 }
 
 static void read_recurrent(key_reader *r, rt_hparams *hp) {
@@ -313,6 +384,10 @@ static void read_recurrent(key_reader *r, rt_hparams *hp) {
     hp->gated_heads = r->compute->gated_heads;
     if (hp->n_recurrent == 0) return;
     hp->recurrent = r->compute->recurrent;
+    if (hp->recurrent == RT_MIXER_KDA) {
+        read_kda(r, hp);
+        return;
+    }
     if (hp->recurrent == RT_MIXER_SHORT_CONV) {
         hp->ssm_d_conv = read_count(r, "shortconv.l_cache", NEEDED, 2, RT_MAX_KERNEL);
         hp->ssm_d_inner = hp->n_embd;
@@ -322,6 +397,11 @@ static void read_recurrent(key_reader *r, rt_hparams *hp) {
     hp->ssm_d_inner = read_count(r, "ssm.inner_size", NEEDED, 1, RT_MAX_WIDTH);
     hp->ssm_d_state = read_count(r, "ssm.state_size", NEEDED, 1, RT_MAX_STATE);
     hp->ssm_dt_rank = read_count(r, "ssm.time_step_rank", NEEDED, 1, hp->ssm_d_inner);
+    if (hp->recurrent == RT_MIXER_MAMBA) {
+        hp->ssm_plain_norms = read_flag(r, "ssm.dt_b_c_rms", false);
+        hp->ssm_norm_eps = read_number(r, "ggufkit.dt_b_c_epsilon", hp->norm_eps, 0, 1);
+        return;
+    }
     if (hp->ssm_d_inner % hp->ssm_dt_rank != 0)
         fail_key(r, GGUF_E_LIMIT, NULL, "does not divide the inner size");
     hp->ssm_n_group = read_count(r, "ssm.group_count", 1, 1, hp->ssm_dt_rank);
@@ -340,8 +420,8 @@ static void read_windows(key_reader *r, rt_hparams *hp) {
     hp->chunked = r->compute->chunked;
     rt_layers usual = all_but(hp->n_layer, r->compute->window_period, r->compute->full_first);
     if (hp->n_window == 0) return;
-    if (!hp->causal) fail_key(r, GGUF_E_UNSUPPORTED, NULL, "asks for windows in both directions");
-    hp->windowed = read_layers(r, "attention.sliding_window_pattern", hp->n_layer, usual);
+    hp->windowed = read_layers_of(r, "attention.sliding_window_pattern", hp->n_layer, usual,
+                                  r->compute->full_first);
 }
 
 /* A number of deviations for every layer, -infinity where the gate counts as a whole. */
@@ -412,11 +492,17 @@ static void read_scaling(key_reader *r, rt_hparams *hp) {
 
 /* No layer rotates more than its heads have. */
 static void check_rotated(key_reader *r, const rt_hparams *hp) {
+    if (hp->index_n_head && hp->n_rot > hp->index_head_dim) {
+        find_key(r, "attention.indexer.key_length");
+        fail_key(r, GGUF_E_LIMIT, NULL, "is smaller than what rotates");
+    }
     for (uint32_t i = 0; i < hp->n_layer && !hp->kv_lora_rank; i++) {
         bool windowed = rt_layers_has(&hp->windowed, i);
         uint32_t n_rot = windowed ? hp->n_rot_window : hp->n_rot;
         find_key(r, windowed ? "rope.dimension_count_swa" : "rope.dimension_count");
-        if (hp->layers[i].n_head && n_rot > hp->layers[i].head_dim_k)
+        uint32_t head_dim = hp->layers[i].head_dim_k;
+        if (hp->layers[i].indexes && hp->index_head_dim < head_dim) head_dim = hp->index_head_dim;
+        if (hp->layers[i].n_head && n_rot > head_dim)
             fail_key(r, GGUF_E_LIMIT, NULL, "is larger than a head");
     }
 }
@@ -474,7 +560,8 @@ static void read_groups(key_reader *r, rt_hparams *hp) {
 
 /* A number for every layer, 0 where there is no such key.
  *   of_layer  a field of the first layer's numbers */
-static void read_numbers(key_reader *r, rt_hparams *hp, const char *name, float *of_layer) {
+static void read_numbers(key_reader *r, rt_hparams *hp, const char *name, double min,
+                         float *of_layer) {
     const gguf_kv *kv = find_key(r, name);
     gguf_kv_iter it = {.kv = kv};
     size_t stride = sizeof *hp->layers / sizeof *of_layer;
@@ -482,15 +569,23 @@ static void read_numbers(key_reader *r, rt_hparams *hp, const char *name, float 
         double value = 0;
         if (kv->type != GGUF_VALUE_ARRAY || !gguf_kv_next_f64(&it, &value))
             fail_key(r, GGUF_E_TYPE, kv, "has no number for every layer");
-        else if (!(value >= 0 && value <= 1e6))
+        else if (!(value >= min && value <= 1e6))
             fail_key(r, GGUF_E_LIMIT, kv, "has a number that is out of its range");
         of_layer[i * stride] = (float)value;
     }
 }
 
+static void read_xielu(key_reader *r, rt_hparams *hp) {
+    if (r->compute->activation != RT_ACT_XIELU) return;
+    read_numbers(r, hp, ".xielu.alpha_p", -1e6, &hp->layers[0].xielu_p);
+    read_numbers(r, hp, ".xielu.alpha_n", -1e6, &hp->layers[0].xielu_n);
+    read_numbers(r, hp, ".xielu.beta", -1e6, &hp->layers[0].xielu_beta);
+    read_numbers(r, hp, ".xielu.eps", -1e6, &hp->layers[0].xielu_eps);
+}
+
 static void read_experts(key_reader *r, rt_hparams *hp) {
-    read_numbers(r, hp, "swiglu_clamp_exp", &hp->layers[0].clamp_experts);
-    read_numbers(r, hp, "swiglu_clamp_shexp", &hp->layers[0].clamp_dense);
+    read_numbers(r, hp, "swiglu_clamp_exp", 0, &hp->layers[0].clamp_experts);
+    read_numbers(r, hp, "swiglu_clamp_shexp", 0, &hp->layers[0].clamp_dense);
     hp->n_expert = read_count(r, "expert_count", 0, 0, RT_MAX_EXPERTS);
     if (hp->n_expert == 0) return;
     hp->n_expert_used = read_count(r, "expert_used_count", NEEDED, 1, hp->n_expert);
@@ -548,10 +643,13 @@ gguf_code rt_hparams_read(const rt_model_facts *facts, const rt_arch *arch, rt_h
     read_sizes(&r, hp);
     read_windows(&r, hp);
     read_attention(&r, hp);
+    read_indexer(&r, hp);
     read_recurrent(&r, hp);
     read_scales(&r, hp);
     read_rope(&r, hp);
+    read_xielu(&r, hp);
     read_experts(&r, hp);
+    check_swiglu(&r);
     read_ends(&r, hp);
     uint32_t plain = r.compute->plain_qk_experts;
     hp->plain_qk_norm = read_flag(&r, "ggufkit.plain_qk_norm", plain && plain != hp->n_expert);
@@ -570,10 +668,21 @@ static void see_tensor(rt_model_facts *facts, const gguf_tensor *t) {
     if (is_output || (gguf_str_eq(t->name, "cls.weight") && !facts->has_cls_output))
         facts->n_classes = t->dims[1];
     facts->has_cls_output |= is_output;
+    if (gguf_str_ends(t->name, ".ssm_f_a.weight")) facts->n_gate_rank = t->dims[1];
+}
+
+static rt_model_facts facts_without_tables(const gguf_meta *meta, const char *path) {
+    return (rt_model_facts){.meta = meta,
+                            .path = path,
+                            .n_embeddings = 1,
+                            .n_token_types = 1,
+                            .n_classes = 1,
+                            .n_layer_embedded = 1,
+                            .n_laurel = 1};
 }
 
 rt_model_facts rt_facts_of_file(const gguf_file *file) {
-    rt_model_facts facts = {gguf_file_meta(file), gguf_file_path(file), 1, 1, 1, 1, 1, false};
+    rt_model_facts facts = facts_without_tables(gguf_file_meta(file), gguf_file_path(file));
     for (size_t i = 0; i < gguf_file_n_tensors(file); i++)
         see_tensor(&facts, gguf_file_tensor(file, i));
     return facts;
@@ -581,7 +690,7 @@ rt_model_facts rt_facts_of_file(const gguf_file *file) {
 
 gguf_code rt_hparams_of_plan(const quant_plan *plan, const char *architecture, const char *path,
                              rt_hparams *hp, gguf_error *err) {
-    rt_model_facts facts = {plan->meta, path, 1, 1, 1, 1, 1, false};
+    rt_model_facts facts = facts_without_tables(plan->meta, path);
     rt_arch *arch = NULL;
     for (size_t i = 0; i < plan->n_tensors; i++) see_tensor(&facts, &plan->tensors[i].out);
     gguf_code code = rt_arch_open(gguf_str_of(architecture), NULL, &arch, err);

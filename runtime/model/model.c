@@ -2,6 +2,7 @@
 #include "runtime/model/model_internal.h"
 #include "runtime/model/weights_check.h"
 
+#include <math.h>
 #include <stdlib.h>
 
 static gguf_code open_arch(rt_model *model, gguf_error *err) {
@@ -26,6 +27,22 @@ static gguf_code check_compute(const rt_model *model, gguf_error *err) {
     return GGUF_OK;
 }
 
+/* ALiBi (arXiv 2108.12409): powers of 2^(-bias / n) for the first n heads, the largest power of
+ * two, and odd powers of its root for the others. */
+static gguf_code make_slopes(rt_model *model, gguf_error *err) {
+    const rt_hparams *hp = &model->hparams;
+    uint32_t n = 1;
+    if (hp->alibi_bias == 0 || hp->n_head == 0) return GGUF_OK;
+    model->slopes = malloc(hp->n_head * sizeof *model->slopes);
+    if (!model->slopes) return gguf_fail_memory(err);
+    while (n <= hp->n_head / 2) n *= 2;
+    for (uint32_t h = 0; h < hp->n_head; h++) {
+        double power = h < n ? h + 1.0 : (h - n) + 0.5;
+        model->slopes[h] = (float)exp2(-(double)hp->alibi_bias * power / n);
+    }
+    return GGUF_OK;
+}
+
 gguf_code rt_model_open(const char *path, rt_model **out, gguf_error *err) {
     rt_model *model = calloc(1, sizeof *model);
     *out = NULL;
@@ -40,6 +57,7 @@ gguf_code rt_model_open(const char *path, rt_model **out, gguf_error *err) {
     if (!code) code = rt_model_bind(model, err);
     if (!code) code = rt_weights_prepare(model, err);
     if (!code) code = rt_model_rope(model, err);
+    if (!code) code = make_slopes(model, err);
     if (code)
         rt_model_close(model);
     else
@@ -52,7 +70,9 @@ void rt_model_close(rt_model *model) {
     free(model->rope_freqs[0]);
     free(model->repacked);
     free(model->vectors);
+    rt_adapters_free(model->adapters);
     free(model->passed);
+    free(model->slopes);
     free(model->layers);
     rt_arch_close(model->arch);
     gguf_file_close(model->file);

@@ -3,6 +3,7 @@
 #define RUNTIME_MODEL_MODEL_INTERNAL_H
 
 #include "quant/plan.h"
+#include "runtime/model/lora.h"
 #include "runtime/model/weights.h"
 #include "runtime/runtime.h"
 
@@ -38,11 +39,17 @@ typedef struct rt_layer {
         v_b; /* a matrix per head: [kv_lora_rank][qk_nope_head_dim], [v_head_dim][kv_lora_rank] */
 
     /* Recurrent layers. */
-    rt_weight ssm_in, ssm_out;                                /* also of a short convolution */
+    rt_weight ssm_in, ssm_out; /* also of a short convolution */
+    rt_weight ssm_x, ssm_dt;   /* of Mamba: to [dt | B | C], and from that dt to all channels */
+    rt_weight kda_f_a, kda_f_b, kda_g_a, kda_g_b; /* Kimi's delta attention: decays, gates; b may be
+                                                     none */
+    const float *kda_conv[3];                     /* of q, k and v: [d_inner][d_conv] */
+    rt_norm_weights ssm_dt_norm, ssm_b_norm, ssm_c_norm;
     rt_weight ssm_qkv, ssm_gate, ssm_ba, ssm_beta, ssm_alpha; /* of the gated delta rule */
     const float *ssm_conv1d, *ssm_conv1d_bias; /* [conv_dim][d_conv]; [conv_dim], or NULL */
-    const float *ssm_a, *ssm_d, *ssm_dt_bias;  /* [dt_rank] */
-    rt_norm_weights ssm_norm;                  /* of each group */
+    const float *ssm_a, *ssm_d,
+        *ssm_dt_bias;         /* [dt_rank], of Mamba [d_inner][d_state], [d_inner] */
+    rt_norm_weights ssm_norm; /* of each group */
 
     rt_weight ffn_gate, ffn_up, ffn_down; /* no gate: the activation stands alone */
 
@@ -50,6 +57,10 @@ typedef struct rt_layer {
     rt_weight embd_gate, embd_proj; /* to that width and back */
     rt_norm_weights embd_post_norm;
     const float *output_scale; /* [1] of the stream behind the layer, or NULL */
+
+    /* The indexer of sparse attention. */
+    rt_weight index_q, index_k, index_w;
+    rt_norm_weights index_q_norm, index_k_norm;
 
     /* Several streams: see block_altup.c. */
     rt_weight altup_router, altup_predict, altup_correct, altup_scale, laurel_l, laurel_r;
@@ -86,6 +97,7 @@ struct rt_model {
     rt_weight altup_proj, altup_unembd; /* a matrix for each stream but the first */
     rt_weight cls, cls_output;
     rt_norm_weights token_embd_norm, output_norm;
+    float *slopes;             /* [n_head] of ALiBi, or NULL; owned */
     const float *rope_factors; /* [n_rot / 2], or NULL: the angle's divisors */
     const float *rope_factors_long, *rope_factors_short;
     float *rope_freqs[RT_N_ROPE_KINDS];    /* [n_rot / 2] radians per position; one allocation */
@@ -95,6 +107,7 @@ struct rt_model {
     uint64_t repacked_bytes;
     atomic_uchar *passed; /* owns the weights' marks */
     float *vectors;       /* owns all norms, biases and factors */
+    rt_adapter *adapters; /* owns the weights' `lora` */
 };
 
 /* What the numbers of a model are read from. Rows of a table that is absent count as 1; its absence
@@ -103,7 +116,8 @@ typedef struct rt_model_facts {
     const gguf_meta *meta;
     const char *path; /* for errors */
     uint64_t n_embeddings, n_token_types, n_classes, n_layer_embedded, n_laurel;
-    bool has_cls_output; /* n_classes are its rows, not those of cls.weight */
+    uint64_t n_gate_rank; /* rows of the first product of Kimi's decays; 0: there is none */
+    bool has_cls_output;  /* n_classes are its rows, not those of cls.weight */
 } rt_model_facts;
 
 rt_model_facts rt_facts_of_file(const gguf_file *file);
@@ -114,11 +128,18 @@ bool rt_tensor_is_draft(const rt_hparams *hp, gguf_str name);
 static inline bool rt_mixer_has_state(rt_mixer mixer) {
     return mixer >= RT_MIXER_SHORT_CONV;
 }
+/* Keys and values for every token; with latent attention keys alone. */
+static inline bool rt_mixer_has_values(rt_mixer mixer) {
+    return mixer == RT_MIXER_ATTENTION || mixer == RT_MIXER_ATTENTION_MAMBA2;
+}
+static inline bool rt_mixer_has_rows(rt_mixer mixer) {
+    return mixer == RT_MIXER_LATENT || rt_mixer_has_values(mixer);
+}
 /* Give all layers the same numbers: those of the whole model. */
 void rt_hparams_same_layers(rt_hparams *hp);
 /* Width of the convolution, and of what the input projection makes: [z | u B C | dt] of Mamba 2,
- * [B | C | u] of a short convolution. Bytes of a layer's state in one sequence: the convolution's
- * last inputs, the heads' matrices. */
+ * [u | z] of Mamba, [B | C | u] of a short convolution. Bytes of a layer's state in one sequence:
+ * the convolution's last inputs, the heads' matrices. */
 uint32_t rt_ssm_conv_dim(const rt_hparams *hp);
 uint32_t rt_ssm_in_dim(const rt_hparams *hp);
 uint64_t rt_ssm_conv_bytes(const rt_hparams *hp);

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 uint32_t rt_rope_dims(const rt_hparams *hp, rt_rope_kind turn) {
+    if (hp->rope_base == 0) return 0; /* a family without rotation */
     return turn == RT_ROPE_WINDOW ? hp->n_rot_window : hp->n_rot;
 }
 

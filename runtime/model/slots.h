@@ -23,6 +23,9 @@ typedef enum rt_dim {
     RT_DIM_V_HEAD,
     RT_DIM_CTX,
     RT_DIM_TYPES,
+    RT_DIM_INDEX_Q,
+    RT_DIM_INDEX_HEAD,
+    RT_DIM_INDEX_HEADS,
     RT_DIM_STREAMS,
     RT_DIM_STREAM_PAIRS,
     RT_DIM_OTHER_STREAMS,
@@ -43,7 +46,9 @@ typedef enum rt_dim {
     RT_DIM_SSM_GROUPS,
     RT_DIM_SSM_GROUP_WIDTH,
     RT_DIM_SSM_STATE,
-    RT_DIM_SSM_BA
+    RT_DIM_SSM_BA,
+    RT_DIM_SSM_X,
+    RT_DIM_KDA_RANK
 } rt_dim;
 
 /* What a layer, or the model, must be for a tensor to be looked for. */
@@ -60,10 +65,14 @@ typedef enum rt_part {
     RT_PART_DIRECT_Q,
     RT_PART_RECURRENT, /* of any kind */
     RT_PART_SHORT_CONV,
+    RT_PART_MAMBA,
     RT_PART_MAMBA2,
+    RT_PART_KDA,
     RT_PART_DELTA,
-    RT_PART_STREAMS,  /* several streams */
-    RT_PART_EMBEDDED, /* every layer gets something of each token */
+    RT_PART_INDEX_LATENT, /* an indexer beside latent attention, */
+    RT_PART_INDEX_HEADS,  /* or one that chooses for each KV head */
+    RT_PART_STREAMS,      /* several streams */
+    RT_PART_EMBEDDED,     /* every layer gets something of each token */
     RT_PART_DENSE,
     RT_PART_EXPERTS,
     RT_PART_SHARED,
@@ -88,6 +97,11 @@ typedef struct rt_slots {
 } rt_slots;
 
 extern const rt_slots rt_model_slots, rt_layer_slots;
+
+/* Matrix i of the slots in a record. */
+static inline rt_weight *rt_slot_matrix(void *record, const rt_slots *slots, size_t i) {
+    return (rt_weight *)(void *)((char *)record + slots->matrices[i].field);
+}
 
 /* In a layer; for the model's own tensors any layer will do. */
 uint32_t rt_dim_size(const rt_hparams *hp, uint32_t layer, rt_dim which);

@@ -10,6 +10,7 @@
 typedef struct change {
     rt_tensor_layout *l;
     const uint64_t *args;
+    const double *numbers; /* of those arguments that are numbers of config.json */
     size_t n_args;
     gguf_error *err;
 } change;
@@ -117,7 +118,11 @@ static gguf_code apply_reshape(const change *c) {
         fits = fits && !__builtin_mul_overflow(n, c->args[i], &n);
     if (!fits || n != has)
         return fail(c, "%" PRIu64 " elements do not fit a shape of %" PRIu64, has, n);
-    rt_tensor_layout shaped = rt_tensor_layout_of(c->args, (uint32_t)c->n_args);
+    uint32_t n_outer = c->n_args > 3;
+    if (n_outer && c->args[0] != 1)
+        return fail(c, "the first of four dimensions is %" PRIu64 ", not 1", c->args[0]);
+    rt_tensor_layout shaped = rt_tensor_layout_of(c->args + n_outer, (uint32_t)c->n_args - n_outer);
+    shaped.n_outer = n_outer;
     shaped.name = l->name;
     shaped.file = l->file;
     shaped.off = l->off;
@@ -219,8 +224,38 @@ static gguf_code apply_neg_exp(const change *c) {
     return add_step(c, QUANT_STEP_NEG_EXP, 0);
 }
 
+static gguf_code apply_exp(const change *c) {
+    return add_step(c, QUANT_STEP_EXP, 0);
+}
+
 static gguf_code apply_add(const change *c) {
     return add_step(c, QUANT_STEP_ADD, c->args[0]);
+}
+
+static gguf_code apply_scale(const change *c) {
+    gguf_code code = GGUF_OK;
+    for (size_t i = 0; i < c->n_args && !code; i++) {
+        float factor = (float)c->numbers[i];
+        uint32_t bits;
+        memcpy(&bits, &factor, sizeof bits);
+        code = add_step(c, QUANT_STEP_SCALE, bits);
+    }
+    return code;
+}
+
+/* [n_rows, factor, n_rows, factor ...], for all rows of a matrix. */
+static gguf_code apply_scale_rows(const change *c) {
+    rt_tensor_layout *l = c->l;
+    uint64_t n_rows = 0;
+    for (size_t i = 0; i + 1 < c->n_args; i += 2) {
+        l->row_scales[i / 2].n_rows = c->args[i];
+        l->row_scales[i / 2].factor = (float)c->numbers[i + 1];
+        if (__builtin_add_overflow(n_rows, c->args[i], &n_rows)) n_rows = UINT64_MAX;
+    }
+    l->n_row_scales = (uint32_t)c->n_args / 2;
+    if (c->n_args % 2 || l->n_dims != 2 || n_rows != l->rows)
+        return fail(c, "%" PRIu64 " rows are not all that have a factor", l->rows);
+    return GGUF_OK;
 }
 
 /* ---- the table --------------------------------------------------------------------------- */
@@ -262,23 +297,35 @@ rt_tensor_layout rt_tensor_layout_of(const uint64_t *dims, uint32_t n_dims) {
     return l;
 }
 
-static gguf_code transform(rt_tensor_layout *layout, const rt_transform *t, rt_scalar_eval eval,
-                           void *ctx, gguf_error *err) {
-    uint64_t args[8] = {0};
+/* Whether argument i is a number of config.json and no expression. */
+static bool is_number(const rt_transform *t, size_t i) {
+    return t->kind == RT_TRANSFORM_scale || (t->kind == RT_TRANSFORM_scale_rows && i % 2);
+}
+
+static gguf_code transform(rt_tensor_layout *layout, const rt_transform *t,
+                           const rt_transform_values *values, gguf_error *err) {
+    enum { MAX_ARGS = 2 * RT_MAX_ROW_SCALES };
+    uint64_t args[MAX_ARGS] = {0};
+    double numbers[MAX_ARGS];
     gguf_code code = GGUF_OK;
-    size_t n = t->args.n < 8 ? t->args.n : 8;
-    for (size_t i = 0; i < n && !code; i++)
-        if (t->args.list[i].kind != RT_SCALAR_FLAG)
-            code = eval(ctx, &t->args.list[i], &args[i], err);
-    const change c = {layout, args, n, err};
+    size_t n = t->args.n < MAX_ARGS ? t->args.n : MAX_ARGS;
+    for (size_t i = 0; i < n && !code; i++) {
+        const rt_scalar *arg = &t->args.list[i];
+        numbers[i] = 1;
+        if (is_number(t, i))
+            code = values->number ? values->number(values->ctx, arg, &numbers[i], err) : GGUF_OK;
+        else if (arg->kind != RT_SCALAR_FLAG)
+            code = values->count(values->ctx, arg, &args[i], err);
+    }
+    const change c = {layout, args, numbers, n, err};
     return code ? code : transforms[t->kind].apply(&c);
 }
 
 gguf_code rt_tensor_layout_transform(rt_tensor_layout *layout, const rt_arch_tensor *tensor,
-                                     rt_scalar_eval eval, void *ctx, gguf_error *err) {
+                                     const rt_transform_values *values, gguf_error *err) {
     gguf_code code = GGUF_OK;
     for (size_t i = 0; i < tensor->n_transforms && !code; i++)
-        code = transform(layout, &tensor->transforms[i], eval, ctx, err);
+        code = transform(layout, &tensor->transforms[i], values, err);
     const change c = {.l = layout, .err = err};
     return !code && tensor->n_transforms && layout->n_dims > 3
                ? fail(&c, "%u dimensions are more than transforms know", layout->n_dims)

@@ -8,6 +8,8 @@
 
 /* A stack of matrices in the file's mapping, [n_mats][n_rows][n_cols] of `type`, and the bias of
  * their products. Most weights are one matrix. */
+typedef struct rt_lora rt_lora;
+
 typedef struct rt_weight {
     gguf_str name;         /* in the mapping; empty for a further part of a fused tensor */
     const void *data;      /* NULL: the model has no such matrix */
@@ -18,6 +20,7 @@ typedef struct rt_weight {
     uint32_t n_mats, n_rows, n_cols;
     uint64_t row_bytes, mat_bytes;
     uint32_t bias_stride;
+    const rt_lora *lora; /* what adapters add, see lora.h; NULL: nothing */
 } rt_weight;
 
 /* A norm's factors and, where it has one, its bias. Row r of the input takes row r % n_rows. */

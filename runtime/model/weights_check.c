@@ -9,15 +9,11 @@
 
 /* ---- marks ------------------------------------------------------------------------------- */
 
-static rt_weight *matrix_of(void *record, const rt_slots *slots, size_t i) {
-    return (rt_weight *)(void *)((char *)record + slots->matrices[i].field);
-}
-
 /* On the first walk `next` is NULL, and only the marks are counted. */
 static size_t mark_record(void *record, const rt_slots *slots, atomic_uchar *next) {
     size_t n = 0;
     for (size_t i = 0; i < slots->n_matrices; i++) {
-        rt_weight *w = matrix_of(record, slots, i);
+        rt_weight *w = rt_slot_matrix(record, slots, i);
         if (!w->data) continue;
         if (next) w->passed = next + n;
         n += w->n_mats;

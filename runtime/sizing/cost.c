@@ -55,6 +55,7 @@ const char *rt_cache_kind_name(rt_cache_kind kind) {
 static rt_cache_kind cache_of(const rt_hparams *hp, uint32_t layer) {
     switch (hp->layers[layer].mixer) {
     case RT_MIXER_ATTENTION:
+    case RT_MIXER_ATTENTION_MAMBA2:
         return rt_layers_has(&hp->windowed, layer) ? RT_CACHE_WINDOW : RT_CACHE_FULL;
     case RT_MIXER_LATENT:
         return RT_CACHE_LATENT;
@@ -65,10 +66,11 @@ static rt_cache_kind cache_of(const rt_hparams *hp, uint32_t layer) {
 
 rt_layer_memory rt_layer_memory_of(const rt_hparams *hp, uint32_t layer) {
     const rt_layer_hparams *l = &hp->layers[layer];
-    bool own_v = l->mixer == RT_MIXER_ATTENTION;
+    bool own_v = l->mixer != RT_MIXER_LATENT;
     /* What is read but kept by another layer takes no room. */
     bool kept = l->kv_layer == layer;
     rt_layer_memory memory = {.cache = kept ? cache_of(hp, layer) : RT_CACHE_NONE,
+                              .index_cols = l->indexes ? hp->index_head_dim : 0,
                               .k_cols = l->n_head_kv * l->head_dim_k,
                               .v_cols = own_v ? l->n_head_kv * l->head_dim_v : 0};
     if (rt_mixer_has_state(l->mixer))
@@ -78,6 +80,7 @@ rt_layer_memory rt_layer_memory_of(const rt_hparams *hp, uint32_t layer) {
 
 uint64_t rt_layer_row_bytes(const rt_layer_memory *layer, uint32_t kv_type) {
     uint64_t k = layer->k_cols ? quant_row_bytes(kv_type, layer->k_cols) : 0;
+    k += layer->index_cols ? quant_row_bytes(kv_type, layer->index_cols) : 0;
     return k + (layer->v_cols ? quant_row_bytes(kv_type, layer->v_cols) : 0);
 }
 

@@ -53,6 +53,7 @@ typedef struct rt_layer_memory {
     rt_cache_kind cache;
     uint32_t k_cols, v_cols; /* numbers per token; of RT_CACHE_NONE what they would be */
     uint64_t state_bytes;    /* per sequence, of recurrent layers; F32 */
+    uint32_t index_cols;     /* of an indexer's keys */
 } rt_layer_memory;
 
 /* Of a layer of an architecture that the runtime knows. */

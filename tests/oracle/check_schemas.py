@@ -86,3 +86,6 @@ with tempfile.TemporaryDirectory() as temporary:
     check(folder, "run-embed", 0, "e.gguf", "--embed", "-f", "texts.txt", tool="gguf-run")
     check(folder, "run-logits", 0, "e.gguf", "--embed", "-f", "texts.txt", "-o", "v.safetensors", tool="gguf-run")
     check(folder, "bench-serve", 0, "serve", "a.gguf", "--users", "1,2", "--requests", "3", "--tokens", "4", "--prompt-tokens", "4", tool="gguf-bench")
+    for name in ("llama_linear", "llama_lora"):
+        subprocess.run([BUILD / "gguf-convert", DATA / "models" / name, "-o", folder / f"{name}.gguf", "-q"], check=True)
+    check(folder, "edit-merge-lora", 0, "merge-lora", "llama_linear.gguf", "llama_lora.gguf:0.5", "-o", "m.gguf", tool="gguf-edit")

@@ -40,7 +40,8 @@ static void check_block(void *block, uint64_t n_bytes) {
 static const char *const families[] = {
     "models/mistral", "models/gemma3",     "models/deepseek_v3", "models/bert",
     "models/mamba2",  "models/nemotron_h", "models/qwen3_next",  "models/nemotron_h_latent",
-    "models/gemma4",  "models/gemma4_moe", "models/step3p5",     "models/lfm2"};
+    "models/gemma4",  "models/gemma4_moe", "models/step3p5",     "models/lfm2",
+    "models/jamba",   "models/falcon_h1"};
 
 static void check_allocation(const char *folder, const rt_session_opts *opts) {
     gguf_error err = {0};

@@ -74,6 +74,29 @@ START_TEST(silu) {
 }
 END_TEST
 
+/* Through zero, eps and the place where the series ends. */
+START_TEST(xielu) {
+    const rt_cpu_kernels *variants[] = {&rt_cpu_kernels_generic, rt_cpu_kernels_get()};
+    static const rt_xielu p = {0.9f, 1.3f, 0.5f, -1e-6f};
+    float x[2][77];
+    double expected[77];
+    for (int round = 0; round < 3; round++) {
+        fill(x[0], 77, round == 0 ? 1e-3f : round == 1 ? 1 : 20);
+        memcpy(x[1], x[0], sizeof x[0]);
+        for (size_t i = 0; i < 77; i++) {
+            double v = x[0][i], low = fmin(v, (double)p.eps);
+            expected[i] = v > 0 ? (double)p.p * v * v + (double)p.beta * v
+                                : (double)p.n * (expm1(low) - v) + (double)p.beta * v;
+        }
+        for (int v = 0; v < 2; v++) {
+            variants[v]->xielu(&p, x[v], 77);
+            check_close(x[v], expected, 77, 5e-7);
+        }
+        ck_assert_mem_eq(x[0], x[1], sizeof x[0]);
+    }
+}
+END_TEST
+
 static double activation_of(rt_activation kind, double x) {
     switch (kind) {
     case RT_ACT_SILU:
@@ -260,9 +283,14 @@ enum { N_PAGES = 3, N_KEYS = N_PAGES * RT_KV_PAGE_TOKENS, MAX_DIM = 80 };
 typedef struct attention_case {
     uint32_t n_k, n_v, n;                        /* n queries */
     uint32_t first[RT_QUERIES], end[RT_QUERIES]; /* visible keys of all pages */
+    uint64_t seen[RT_QUERIES][N_PAGES];          /* a bit for each of these that counts */
     float cap, sink;                             /* sink: -INFINITY = none */
     float k[N_KEYS * MAX_DIM], v[N_KEYS * MAX_DIM], q[RT_QUERIES * MAX_DIM];
 } attention_case;
+
+static bool counts(const attention_case *c, uint32_t i, uint32_t p) {
+    return c->seen[i][p / RT_KV_PAGE_TOKENS] >> p % RT_KV_PAGE_TOKENS & 1;
+}
 
 static void plain_attention(const attention_case *c, uint32_t i, float scale, double *out) {
     double weights[N_KEYS], max = -INFINITY, sum = 0;
@@ -271,6 +299,7 @@ static void plain_attention(const attention_case *c, uint32_t i, float scale, do
         for (uint32_t d = 0; d < c->n_k; d++)
             score += (double)c->q[i * c->n_k + d] * c->k[p * c->n_k + d];
         weights[p] = c->cap == 0 ? score * scale : c->cap * tanh(score * scale / c->cap);
+        if (!counts(c, i, p)) weights[p] = -INFINITY;
         max = fmax(max, weights[p]);
     }
     max = fmax(max, c->sink);
@@ -307,6 +336,7 @@ static void paged_attention(const rt_cpu_kernels *kernels, const attention_case 
         rt_kv_page page = page_of(kernels, c, start, scale);
         rt_queries qs = {.q = c->q, .state = states, .acc = out, .n = c->n};
         for (uint32_t i = 0; i < c->n; i++) {
+            qs.seen[i] = c->seen[i][start / RT_KV_PAGE_TOKENS];
             uint32_t end = c->end[i] > start ? c->end[i] - start : 0;
             qs.first[i] = c->first[i] > start ? c->first[i] - start : 0;
             qs.end[i] = end < RT_KV_PAGE_TOKENS ? end : RT_KV_PAGE_TOKENS;
@@ -331,11 +361,51 @@ static void check_attention(const attention_case *c, double tolerance) {
         alone.n = 1;
         alone.first[0] = c->first[i];
         alone.end[0] = c->end[i];
+        memcpy(alone.seen[0], c->seen[i], sizeof c->seen[i]);
         memcpy(alone.q, c->q + i * c->n_k, c->n_k * sizeof(float));
         paged_attention(rt_cpu_kernels_get(), &alone, 0.3f, again);
         ck_assert_mem_eq(out + i * c->n_v, again, c->n_v * sizeof(float));
     }
 }
+
+/* All keys, or every second one or so and the first that is visible. */
+static void draw_seen(attention_case *c, uint32_t i, bool all) {
+    for (uint32_t page = 0; page < N_PAGES; page++) {
+        float drawn = random_float();
+        uint64_t bits = (uint64_t)random_state << 32 | ~random_state >> 3;
+        c->seen[i][page] = all ? UINT64_MAX : drawn < 0 ? 0 : bits;
+    }
+    c->seen[i][c->first[i] / RT_KV_PAGE_TOKENS] |= UINT64_C(1) << c->first[i] % RT_KV_PAGE_TOKENS;
+}
+
+START_TEST(index_scores) {
+    const rt_cpu_kernels *variants[] = {&rt_cpu_kernels_generic, rt_cpu_kernels_get()};
+    float q[5 * 40], weights[5], keys[9 * 40], out[2][9];
+    double expected[9];
+    for (uint32_t round = 0; round < 60; round++) {
+        uint32_t dim = 1 + round % 40, n = 1 + round % 5;
+        bool weighted = round % 2 == 0;
+        if (!weighted) n = 1;
+        fill(q, n * dim, 2);
+        fill(weights, n, 2);
+        fill(keys, 9 * dim, 2);
+        for (uint32_t r = 0; r < 9; r++) {
+            expected[r] = 0;
+            for (uint32_t h = 0; h < n; h++) {
+                double score = 0;
+                for (uint32_t d = 0; d < dim; d++)
+                    score += (double)q[h * dim + d] * keys[r * dim + d];
+                expected[r] += weighted ? weights[h] * fmax(score, 0) : score;
+            }
+        }
+        for (int v = 0; v < 2; v++) {
+            variants[v]->index_scores(q, weighted ? weights : NULL, n, dim, keys, 9, out[v]);
+            check_close(out[v], expected, 9, 2e-5);
+        }
+        ck_assert_mem_eq(out[0], out[1], sizeof out[0]);
+    }
+}
+END_TEST
 
 START_TEST(attention) {
     static attention_case c;
@@ -347,6 +417,7 @@ START_TEST(attention) {
         for (uint32_t i = 0; i < c.n; i++) {
             c.end[i] = 1 + (round * 37 + i * (round % 6 ? 1 : 60)) % N_KEYS;
             c.first[i] = round % 3 == 0 ? 0 : (round * 11 + i) % c.end[i];
+            draw_seen(&c, i, round % 5 < 3);
         }
         c.cap = round % 4 == 1 ? 5 : 0;
         c.sink = round % 2 ? random_float() * 3 : -INFINITY;
@@ -364,12 +435,14 @@ int main(void) {
     tcase_set_timeout(tc, 120);
     tcase_add_test(tc, norm_and_sums);
     tcase_add_test(tc, silu);
+    tcase_add_test(tc, xielu);
     tcase_add_test(tc, activations);
     tcase_add_test(tc, clamped_and_scaled);
     tcase_add_test(tc, streams);
     tcase_add_test(tc, layer_norm_and_soft_cap);
     tcase_add_test(tc, logits);
     tcase_add_test(tc, all_finite_halves);
+    tcase_add_test(tc, index_scores);
     tcase_add_test(tc, attention);
     suite_add_tcase(suite, tc);
     return unit_run(suite);

@@ -83,6 +83,11 @@ static const struct {
     {"models/step3p5", true},
     {"models/llama4", true},
     {"models/lfm2", true},
+    {"models/jamba", true},
+    {"models/falcon_h1", false},
+    {"models/kimi_linear", true},
+    {"models/bloom", true},
+    {"models/apertus", true},
 };
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 

@@ -323,6 +323,7 @@ static const struct {
     {"  activation: silu\n  residual: both\n", "compute.residual is 'both'"},
     {"  activation: silu\n  paralel: true\n", "line 6, column 3: 'compute' has no field 'paralel'"},
     {"  activation: silu\n  window_period: -1\n", "'window_period' must be a whole number"},
+    {"  activation: silu\n  recurrent: kda\n  recurrent_layers: all\n", "needs recurrent: mamba2"},
 };
 
 START_TEST(bad_flags_are_refused) {

@@ -48,6 +48,31 @@ static const char *const configs[] = {
     "{\"architectures\":[\"AfmoeForCausalLM\"]," COMMON EXPERTS LAYERS(
         WINDOW, WINDOW, WINDOW,
         FULL) "\"head_dim\":32,\"num_dense_layers\":1,\"num_shared_experts\":1,\"mup_enabled\":true}",
+
+    "{\"architectures\":[\"Gemma3TextModel\"]," COMMON LAYERS(
+        WINDOW, WINDOW, FULL,
+        WINDOW) "\"head_dim\":32,\"intermediate_size\":96,\"use_bidirectional_attention\":true,"
+                "\"query_pre_attn_scalar\":32}",
+
+    "{\"architectures\":[\"ModernBertModel\"]," COMMON
+    "\"intermediate_size\":96,\"local_attention\":16,\"global_attn_every_n_layers\":3}",
+
+    "{\"architectures\":[\"DeepseekV32ForCausalLM\"]," COMMON
+    "\"q_lora_rank\":24,\"kv_lora_rank\":32,\"qk_nope_head_dim\":16,\"qk_rope_head_dim\":8,\"v_head_dim\":16,"
+    "\"intermediate_size\":96,\"n_routed_experts\":8,\"n_shared_experts\":1,\"num_experts_per_tok\":3,\"moe_intermediate_size\":32,"
+    "\"index_head_dim\":64,\"index_n_heads\":16,\"index_topk\":12,\"first_k_dense_replace\":1}",
+
+    "{\"architectures\":[\"GlmMoeDsaForCausalLM\"]," COMMON
+    "\"q_lora_rank\":24,\"kv_lora_rank\":32,\"qk_nope_head_dim\":16,\"qk_rope_head_dim\":8,\"v_head_dim\":16,"
+    "\"intermediate_size\":96,\"n_routed_experts\":8,\"n_shared_experts\":1,\"num_experts_per_tok\":3,\"moe_intermediate_size\":32,"
+    "\"index_head_dim\":64,\"index_n_heads\":16,\"index_topk\":12,\"first_k_dense_replace\":1,"
+    "\"indexer_types\":[\"full\",\"shared\",\"full\",\"shared\"]}",
+
+    "{\"architectures\":[\"MiniMaxM3SparseForConditionalGeneration\"]," COMMON
+    "\"head_dim\":32,\"dense_intermediate_size\":96,\"intermediate_size\":32,"
+    "\"num_local_experts\":8,\"num_experts_per_tok\":3,\"n_shared_experts\":1,"
+    "\"index_block_size\":4,\"index_head_dim\":16,\"index_local_blocks\":1,\"index_n_heads\":2,"
+    "\"index_topk_blocks\":3,\"moe_layer_freq\":[0,1,1,1],\"rotary_dim\":16}",
 };
 #define N_CONFIGS (int)(sizeof configs / sizeof configs[0])
 

@@ -3,11 +3,12 @@
 #include "runtime/engine/session_internal.h"
 #include "unit_model.h"
 
-enum { N_TOKENS = 200, N_FAMILIES = 6 };
+enum { N_TOKENS = 200, N_FAMILIES = 9 };
 
-static const char *const families[] = {"models/mamba2",         "models/nemotron_h",
-                                       "models/qwen3_next",     "models/qwen3_5",
-                                       "models/granite_hybrid", "models/lfm2"};
+static const char *const families[] = {
+    "models/mamba2",  "models/nemotron_h",     "models/qwen3_next",
+    "models/qwen3_5", "models/granite_hybrid", "models/lfm2",
+    "models/jamba",   "models/falcon_h1",      "models/kimi_linear"};
 
 typedef struct fixture {
     rt_model *model;

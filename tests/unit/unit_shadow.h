@@ -110,10 +110,19 @@ UNIT_SHADOW_OP(attention,
                (rt_backend * backend, const rt_attention *attention, const rt_kv_layer *kv,
                 const rt_batch *batch, rt_off q, rt_off out),
                (cpu, attention, kv, batch, q, out))
+UNIT_SHADOW_OP(select,
+               (rt_backend * backend, const rt_indexer *indexer, const rt_kv_layer *kv,
+                const rt_batch *batch, rt_off q, rt_off weights, rt_off selection),
+               (cpu, indexer, kv, batch, q, weights, selection))
 UNIT_SHADOW_OP(conv,
                (rt_backend * backend, const rt_conv *conv, const rt_state_layer *state,
                 const rt_batch *batch, rt_off x, size_t x_stride, rt_off before, rt_off after),
                (cpu, conv, state, batch, x, x_stride, before, after))
+UNIT_SHADOW_OP(mamba,
+               (rt_backend * backend, const rt_mamba *mamba, const rt_state_layer *state,
+                const rt_batch *batch, rt_off x, size_t x_stride, rt_off bc, size_t bc_stride,
+                rt_off dt, rt_off y),
+               (cpu, mamba, state, batch, x, x_stride, bc, bc_stride, dt, y))
 UNIT_SHADOW_OP(mamba2,
                (rt_backend * backend, const rt_mamba2 *mamba2, const rt_state_layer *state,
                 const rt_batch *batch, rt_off x, size_t x_stride, rt_off dt, size_t dt_stride,
@@ -124,6 +133,15 @@ UNIT_SHADOW_OP(gated_delta,
                (rt_backend * backend, const rt_gated_delta *delta, const rt_state_layer *state,
                 const rt_batch *batch, rt_off x, size_t x_stride, rt_off ba, rt_off y),
                (cpu, delta, state, batch, x, x_stride, ba, y))
+
+UNIT_SHADOW_OP(xielu,
+               (rt_backend * backend, const rt_xielu *xielu, rt_off x, size_t n, size_t n_cols),
+               (cpu, xielu, x, n, n_cols))
+UNIT_SHADOW_OP(kda,
+               (rt_backend * backend, const rt_kda *kda, const rt_state_layer *state,
+                const rt_batch *batch, rt_off q, rt_off k, rt_off v, rt_off f, rt_off beta,
+                rt_off y),
+               (cpu, kda, state, batch, q, k, v, f, beta, y))
 
 static void unit_shadow_write(rt_backend *backend, const void *src, uint64_t n_bytes, rt_off dst) {
     rt_backend *cpu = unit_shadow_cpu(backend);
@@ -200,9 +218,13 @@ static gguf_code unit_shadow_open(const rt_backend_setup *setup, rt_backend **ou
         .kv_store = unit_shadow_kv_store,
         .kv_load = unit_shadow_kv_load,
         .attention = unit_shadow_attention,
+        .select = unit_shadow_select,
         .conv = unit_shadow_conv,
+        .mamba = unit_shadow_mamba,
         .mamba2 = unit_shadow_mamba2,
         .gated_delta = unit_shadow_gated_delta,
+        .kda = unit_shadow_kda,
+        .xielu = unit_shadow_xielu,
     };
     unit_shadow *shadow = calloc(1, sizeof *shadow);
     ck_assert_ptr_nonnull(shadow);

@@ -4,6 +4,7 @@
 
 #include "runtime/runtime.h"
 #include "tools/bench/record.h"
+#include "tools/common/model_open.h"
 #include "tools/common/tool.h"
 
 #include <stdio.h>
@@ -16,6 +17,7 @@ typedef struct bench_opts {
     uint32_t repetitions, n_batch, kv_type;
     rt_precision precision; /* quality too */
     bool no_repack;
+    model_loras loras;     /* of every model, quality's base aside */
     const char *format;    /* table, md, json, jsonl, csv */
     double min_tg, min_pp; /* 0 = none */
     uint64_t max_rss_bytes;

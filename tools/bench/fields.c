@@ -42,6 +42,7 @@ const bench_field bench_fields[] = {
     FIELD(FIELD_TEXT, type_k),
     FIELD(FIELD_TEXT, type_v),
     FIELD(FIELD_TEXT, precision),
+    FIELD(FIELD_TEXT, lora),
     FIELD(FIELD_U64, repacked_bytes),
     FIELD(FIELD_U32, n_prompt),
     FIELD(FIELD_U32, n_gen),

@@ -25,7 +25,8 @@ enum {
     OPT_SAVE_BASE,
     OPT_CHOICES,
     OPT_CTX,
-    OPT_CHUNKS
+    OPT_CHUNKS,
+    OPT_LORA
 };
 
 static const tool_option options[] = {
@@ -38,6 +39,7 @@ static const tool_option options[] = {
     {OPT_KV_TYPE, "kv-type", "TYPE", "f32, f16, q8_0 or q4_0 (f16)"},
     {OPT_PRECISION, "precision", "FORM", PRECISION_HELP},
     {OPT_NO_REPACK, "no-repack", NULL, NO_REPACK_HELP},
+    {OPT_LORA, "lora", "F[:SCALE]", LORA_HELP},
     {'o', "output", "FORMAT", "table, md, json, jsonl or csv (table)"},
     {OPT_MIN_TG, "min-tg", "X", "exit 1 if a generation reaches fewer tokens per second"},
     {OPT_MIN_PP, "min-pp", "X", "exit 1 if a prompt reaches fewer tokens per second"},
@@ -136,6 +138,8 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         break;
     case OPT_CTX:
         return tool_parse_u32("--ctx", arg, 3, 1u << 20, &o->n_ctx, err);
+    case OPT_LORA:
+        return model_loras_add(&o->loras, arg, err);
     case OPT_CHUNKS:
         return tool_parse_u32("--chunks", arg, 1, UINT32_MAX, &o->n_chunks, err);
     default:
@@ -166,10 +170,10 @@ static const struct {
     const char *takes; /* options */
 } verbs[] = {
     {"compare", run_compare, "significance fail-on-regression"},
-    {"quality", run_quality, "file base save-base choices ctx chunks kv-type precision"},
+    {"quality", run_quality, "file base save-base choices ctx chunks kv-type precision lora"},
     {"MODEL alone", bench_speed,
      "n-prompt n-gen pg n-depth repetitions batch kv-type precision no-repack output min-tg min-pp "
-     "max-rss plot report"},
+     "max-rss plot report lora"},
 };
 
 static const char *const verb_names[] = {"compare", "fit", "quality", "serve", NULL};
@@ -215,7 +219,7 @@ int main(int argc, char **argv) {
         .set = set_option,
         .run = run,
         .ctx = &o,
-        .reads = "file base choices",
+        .reads = "file base choices lora",
         .verbs = verb_names,
         .subs = subs};
     int status = tool_main(&spec, argc, argv);
@@ -223,5 +227,6 @@ int main(int argc, char **argv) {
     free(o.gens);
     free(o.depths);
     free(o.pairs);
+    model_loras_clear(&o.loras);
     return status;
 }

@@ -194,6 +194,7 @@ static gguf_code prepare(run *r, const char *path) {
     double start = tool_now_s();
     rt_spread_memory(r->record->n_threads);
     gguf_code code = rt_model_open(path, &r->model, r->err);
+    if (!code) code = model_add_loras(r->model, &r->opts->loras, r->err);
     if (!code && !r->opts->no_repack && r->opts->precision != RT_PRECISION_F32)
         code = rt_model_repack(r->model, r->record->n_threads, &tool_cancelled, r->err);
     if (code) return code;
@@ -262,5 +263,6 @@ gguf_code bench_measure(const tool *t, const bench_opts *o, const bench_case *wh
     snprintf(record->type_k, sizeof record->type_k, "%s", gguf_type_name(o->kv_type));
     snprintf(record->type_v, sizeof record->type_v, "%s", gguf_type_name(o->kv_type));
     snprintf(record->precision, sizeof record->precision, "%s", precision_name(o->precision));
+    model_loras_text(&o->loras, record->lora, sizeof record->lora);
     return bench_in_child(measure_in_child, &job, record, sizeof *record, err);
 }

@@ -12,6 +12,7 @@ enum { BENCH_MAX_REPETITIONS = 1000 };
  * where they have no meaning or were not measured. */
 typedef struct bench_record {
     char model_filename[256], model_type[64], type_k[16], type_v[16], isa[16], test_time[32];
+    char lora[256];     /* adapters as --lora says them, commas between */
     char precision[16]; /* of activations, as --precision says it */
     bench_machine machine;
     uint64_t model_size, model_n_params; /* bytes of tensors, elements */

@@ -162,8 +162,11 @@ gguf_code bench_quality(tool *t, const bench_opts *o, const char *path, gguf_err
     json_t *json = json_object();
     json_object_set_new(json, "model", tool_json_bytes(path, strlen(path)));
     json_object_set_new(json, "precision", json_string(precision_name(o->precision)));
+    char loras[256];
+    json_object_set_new(json, "lora",
+                        json_string(model_loras_text(&o->loras, loras, sizeof loras)));
     rt_spread_memory(t->n_threads);
-    gguf_code code = model_open(t, path, &model, err);
+    gguf_code code = model_open(t, path, &o->loras, &model, err);
     if (!code) code = kv_type_check(t, rt_model_hparams(model), err);
     if (!code && !t->json && o->precision)
         printf("precision        %s\n", precision_name(o->precision));

@@ -8,7 +8,9 @@
 #include "runtime/model/check_model.h"
 #include "runtime/template/template_ast.h"
 #include "tools/common/keyvalue.h"
+#include "tools/common/model_open.h"
 #include "tools/common/output_files.h"
+#include "tools/common/write_model.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -17,18 +19,19 @@
 
 #define MAX_TEMPLATE_BYTES ((size_t)16 << 20)
 
-enum { OPT_DRY_RUN = TOOL_LONG_ONLY, OPT_MAX_SIZE, OPT_MAX_TENSORS };
+enum { OPT_DRY_RUN = TOOL_LONG_ONLY, OPT_MAX_SIZE, OPT_MAX_TENSORS, OPT_TYPE };
 
 static const tool_option options[] = {
     {'o', "output", "OUT.gguf", "write a copy; without it the file itself is changed"},
     {OPT_DRY_RUN, "dry-run", NULL, "say what would be done"},
     {OPT_MAX_SIZE, "max-size", "SIZE", "split: largest size of a shard's tensors"},
     {OPT_MAX_TENSORS, "max-tensors", "N", "split: most tensors in a shard"},
+    {OPT_TYPE, "type", "TYPE", "merge-lora: of the weights (those of the model)"},
     {0},
 };
 
 typedef struct edit_opts {
-    const char *output;
+    const char *output, *type;
     bool dry_run;
     gguf_split_opts split;
 } edit_opts;
@@ -44,6 +47,9 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         break;
     case OPT_MAX_SIZE:
         return tool_parse_size("--max-size", arg, &o->split.max_bytes, err);
+    case OPT_TYPE:
+        o->type = arg;
+        break;
     case OPT_MAX_TENSORS:
         return tool_parse_u32("--max-tensors", arg, 1, INT32_MAX, &o->split.max_tensors, err);
     default:
@@ -277,6 +283,48 @@ static gguf_code run_swap(tool *t, const edit_opts *o, gguf_error *err) {
     return rewrite(t, o, GGUF_OPEN_BIG_ENDIAN, gguf_file_swap, err);
 }
 
+/* ---- adapters ---------------------------------------------------------------------------- */
+
+static void print_merged(tool *t, const edit_opts *o, const quant_plan *plan, const char *type) {
+    char size[32];
+    uint64_t n_bytes = quant_plan_file_bytes(plan);
+    if (t->json)
+        tool_print_json(json_pack("{s:o, s:o, s:o, s:b, s:I, s:s, s:I}", "input",
+                                  tool_json_bytes(t->args[1], strlen(t->args[1])), "adapter",
+                                  tool_json_bytes(t->args[2], strlen(t->args[2])), "output",
+                                  tool_json_bytes(o->output, strlen(o->output)), "dry_run",
+                                  o->dry_run, "n_tensors", (json_int_t)plan->n_tensors, "type",
+                                  type, "size_bytes", (json_int_t)n_bytes));
+    else
+        tool_note(t, "%s: %zu tensor%s, %s, %s%s", o->output, plan->n_tensors,
+                  tool_s(plan->n_tensors), type, tool_size_text(n_bytes, size, sizeof size),
+                  o->dry_run ? " (not written)" : "");
+}
+
+static gguf_code run_merge_lora(tool *t, const edit_opts *o, gguf_error *err) {
+    rt_import *import = NULL;
+    gguf_file *adapter = NULL; /* open to the end: it is no output */
+    model_loras lora = {0};
+    write_opts opts = write_opts_defaults();
+    write_result result = {0};
+    if (!o->output)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "-o OUT.gguf is missing");
+    opts.type = o->type;
+    gguf_code code = model_loras_add(&lora, t->args[2], err);
+    if (!code) code = rt_import_open(t->args[1], NULL, &import, err);
+    if (!code) code = gguf_file_open(lora.paths[0], GGUF_OPEN_ANY_TYPE, &adapter, err);
+    if (!code) code = rt_import_merge_lora(import, adapter, lora.scales[0], err);
+    if (!code) code = write_prepare(t, import, t->args[1], o->output, &opts, &result, err);
+    if (!code && !o->dry_run) code = write_run(t, import, o->output, &opts, &result, err);
+    if (!code) print_merged(t, o, rt_import_plan(import), result.type_name);
+    write_result_clear(&result);
+    write_opts_clear(&opts);
+    model_loras_clear(&lora);
+    gguf_file_close(adapter);
+    rt_import_close(import);
+    return code;
+}
+
 static const struct {
     const char *verb, *args;
     int n_min, n_max; /* words with the verb */
@@ -290,11 +338,13 @@ static const struct {
     {"split", "FILE PREFIX --max-size SIZE or --max-tensors N", 3, 3, run_split,
      "max-size max-tensors dry-run"},
     {"merge", "FIRST-SHARD -o OUT.gguf", 2, 2, run_merge, "output dry-run"},
+    {"merge-lora", "MODEL ADAPTER[:SCALE] -o OUT.gguf", 3, 3, run_merge_lora,
+     "output type dry-run"},
     {"swap-endian", "FILE -o OUT.gguf", 2, 2, run_swap, "output dry-run"},
 };
 
-static const char *const verb_names[] = {"set",   "unset", "rename",      "set-template",
-                                         "split", "merge", "swap-endian", NULL};
+static const char *const verb_names[] = {
+    "set", "unset", "rename", "set-template", "split", "merge", "merge-lora", "swap-endian", NULL};
 
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     const edit_opts *o = ctx;
@@ -304,7 +354,8 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
         if (strcmp(verbs[i].verb, t->args[0]) != 0) continue;
         gguf_code code = tool_takes_only(t, verbs[i].verb, verbs[i].takes, err);
-        if (!code && o->output && !o->dry_run)
+        bool asked_later = verbs[i].fn == run_merge_lora; /* by what writes models */
+        if (!code && o->output && !o->dry_run && !asked_later)
             code = tool_check_output(t, o->output, TOOL_OUTPUT_STREAM, err);
         if (code) return code;
         if (t->n_args >= verbs[i].n_min && t->n_args <= verbs[i].n_max)
@@ -321,10 +372,11 @@ int main(int argc, char **argv) {
         .name = "gguf-edit",
         .usage = "set FILE KEY=TYPE:VALUE...\nunset FILE KEY...\nrename FILE OLD NEW\n"
                  "set-template FILE TEMPLATE.jinja\nsplit FILE PREFIX --max-size SIZE\n"
-                 "merge FIRST-SHARD -o OUT.gguf\nswap-endian FILE -o OUT.gguf",
-        .summary =
-            "Change a GGUF file: metadata in place where the header has room, split, merge, byte "
-            "order.",
+                 "merge FIRST-SHARD -o OUT.gguf\n"
+                 "merge-lora MODEL ADAPTER[:SCALE] -o OUT.gguf [--type TYPE]\n"
+                 "swap-endian FILE -o OUT.gguf",
+        .summary = "Change a GGUF file: metadata in place where the header has room, split, merge, "
+                   "adapters, byte order.",
         .options = options,
         .set = set_option,
         .run = run,

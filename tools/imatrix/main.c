@@ -21,7 +21,8 @@ enum {
     OPT_PLOT,
     OPT_SAVE_EVERY,
     OPT_RESUME,
-    OPT_PRECISION
+    OPT_PRECISION,
+    OPT_LORA
 };
 
 static const tool_option options[] = {
@@ -36,6 +37,7 @@ static const tool_option options[] = {
     {OPT_SAVE_EVERY, "save-every", "N", "write the output after every N chunks"},
     {OPT_RESUME, "resume", NULL, "continue after the chunks that the output already has"},
     {OPT_PRECISION, "precision", "FORM", PRECISION_HELP " (q8)"},
+    {OPT_LORA, "lora", "F[:SCALE]", LORA_HELP},
     {0},
 };
 
@@ -44,6 +46,7 @@ typedef struct imatrix_opts {
     uint32_t n_ctx, n_chunks, save_every;
     bool dat, merge, resume;
     rt_precision precision;
+    model_loras loras;
 } imatrix_opts;
 
 static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err) {
@@ -80,6 +83,8 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         break;
     case OPT_PRECISION:
         return precision_parse(arg, &o->precision, err);
+    case OPT_LORA:
+        return model_loras_add(&o->loras, arg, err);
     default:
         break;
     }
@@ -325,7 +330,7 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     rt_ids ids = {0};
     int32_t bos = -1;
     rt_spread_memory(t->n_threads);
-    code = model_open(t, t->args[0], &model, err);
+    code = model_open(t, t->args[0], &o->loras, &model, err);
     if (!code) code = text_tokens(model, o->text, &ids, &bos, err);
     if (!code) code = calibrate(t, o, model, &ids, bos, err);
     rt_ids_clear(&ids);
@@ -345,6 +350,8 @@ int main(int argc, char **argv) {
         .set = set_option,
         .run = run,
         .ctx = &o,
-        .reads = "file show"};
-    return tool_main(&spec, argc, argv);
+        .reads = "file show lora"};
+    int status = tool_main(&spec, argc, argv);
+    model_loras_clear(&o.loras);
+    return status;
 }

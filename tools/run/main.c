@@ -22,6 +22,7 @@ enum {
     OPT_NO_PARSE_SPECIAL,
     OPT_TOKENS,
     OPT_LOGITS,
+    OPT_LORA,
     OPT_EMBED,
     OPT_RANK,
     OPT_EXACT,
@@ -64,6 +65,7 @@ static const tool_option options[] = {
     {OPT_LOGITS, "logits", "F.safetensors",
      "write their logits, or an embedding model's hidden states"},
     {OPT_EMBED, "embed", NULL, "print the vector of a text, or of each line of a file"},
+    {OPT_LORA, "lora", "F[:SCALE]", LORA_HELP},
     {'o', "output", "F.safetensors", "write the vectors of --embed there"},
     {OPT_RANK, "rank", "QUERY", "print the lines of a file in the order in which they answer it"},
     {OPT_RENDER, "render", "F.json", "print the prompt that the chat template makes of it"},
@@ -135,6 +137,7 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     if (id == OPT_KV_TYPE) return tool_parse_kv_type(arg, &o->kv_type, err);
     if (id == OPT_PRECISION) return precision_parse(arg, &o->precision, err);
     if (id == OPT_STOP) return add_stop(o, arg, err);
+    if (id == OPT_LORA) return model_loras_add(&o->loras, arg, err);
     return set_setting(o, id, arg, err);
 }
 
@@ -144,7 +147,7 @@ static bool is_chat(const run_opts *o) {
            !o->rank;
 }
 
-#define SESSION  " ctx kv-type precision exact"
+#define SESSION  " ctx kv-type precision exact lora"
 #define SAMPLING " temp top-k top-p min-p repeat-penalty repeat-last-n seed"
 #define ANSWER   " n-predict stop shift show-special no-repack" SESSION SAMPLING
 #define TEMPLATE " template template-vars"
@@ -228,7 +231,7 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     rt_spread_memory(t->n_threads);
     const char *output = o->logits ? o->logits : o->output;
     if (output) code = tool_check_output(t, output, TOOL_OUTPUT_STREAM, err);
-    if (!code) code = model_open(t, t->args[0], &model, err);
+    if (!code) code = model_open(t, t->args[0], &o->loras, &model, err);
     if (code) return code;
     if (atomic_load(&tool_cancelled))
         code = gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
@@ -262,6 +265,8 @@ int main(int argc, char **argv) {
         .set = set_option,
         .run = run,
         .ctx = &o,
-        .reads = "file system-file template render"};
-    return tool_main(&spec, argc, argv);
+        .reads = "file system-file template render lora"};
+    int status = tool_main(&spec, argc, argv);
+    model_loras_clear(&o.loras);
+    return status;
 }

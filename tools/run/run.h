@@ -4,6 +4,7 @@
 
 #include "runtime/chat/answer.h"
 #include "runtime/runtime.h"
+#include "tools/common/model_open.h"
 #include "tools/common/settings.h"
 #include "tools/common/tool.h"
 
@@ -21,6 +22,7 @@ typedef struct run_opts {
     bool tokenize, no_special, no_parse_special, exact, no_repack;
     const char *tokens, *logits;
     bool embed;
+    model_loras loras;
     const char *rank, *output; /* the question; where vectors go */
     const char *render, *template_file, *template_vars;
     const char *system, *system_file;

@@ -89,11 +89,12 @@ typedef struct attention_job {
     const rt_batch *batch;
     const float *q;
     float *out;
-    uint32_t group;      /* query heads per KV head */
-    uint32_t unit_heads; /* query heads per unit */
-    uint32_t n_parts;    /* units per KV head */
-    uint32_t task_units; /* units of one tile that make a task */
-    uint32_t n_k, n_v;   /* head dimensions, padded to whole vectors */
+    const uint64_t *selection; /* or NULL */
+    uint32_t group;            /* query heads per KV head */
+    uint32_t unit_heads;       /* query heads per unit */
+    uint32_t n_parts;          /* units per KV head */
+    uint32_t task_units;       /* units of one tile that make a task */
+    uint32_t n_k, n_v;         /* head dimensions, padded to whole vectors */
 } attention_job;
 
 /* A worker's scratch, in this order. */
@@ -190,12 +191,15 @@ static void place_values(const attention_job *job, const attention_scratch *s, u
 /* First position that `pos` sees, and the end of those. */
 static uint32_t first_visible(const attention_job *job, uint32_t pos) {
     uint32_t window = job->shape->n_window;
+    if (!job->shape->causal) window = window ? window / 2 + 1 : 0;
     if (job->shape->chunked && window) return pos / window * window;
     return window == 0 || pos < window ? 0 : pos - window + 1;
 }
 
 static uint32_t end_visible(const attention_job *job, const rt_tile *tile, uint32_t t) {
-    return job->shape->causal ? tile->pos + t + 1 : tile->n_seen;
+    uint32_t end = tile->pos + t + 1, half = job->shape->n_window / 2;
+    if (job->shape->causal) return end;
+    return job->shape->n_window && half < tile->n_seen - end ? end + half : tile->n_seen;
 }
 
 /* The rows first .. end of the page at position `start` among the visible positions. */
@@ -237,12 +241,30 @@ static void load_page(const attention_job *job, const attention_scratch *s, cons
     }
 }
 
+/* The keys of the page at position `start` that token t counts, as bits. */
+static uint64_t seen_of(const attention_job *job, const unit *u, uint32_t t, uint32_t start) {
+    const rt_attention *shape = job->shape;
+    if (!job->selection) return UINT64_MAX;
+    size_t choice = (size_t)(u->tile->row + t) * shape->n_choices;
+    if (shape->n_choices > 1) choice += u->head_kv;
+    return job->selection[choice * shape->n_words + start / RT_KV_PAGE_TOKENS];
+}
+
+/* Whether any token of the tile counts a key of the page. */
+static bool is_seen(const attention_job *job, const unit *u, uint32_t start) {
+    uint64_t seen = 0;
+    for (uint32_t t = 0; t < u->tile->n; t++) seen |= seen_of(job, u, t, start);
+    return seen != 0;
+}
+
 /* Bring all queries of the unit forward by the page that starts at position `start`. */
 static void attend_page(const attention_job *job, const attention_scratch *s, const unit *u,
                         uint32_t start) {
     const rt_tile *tile = u->tile;
     const rt_kv_page page = {s->k, s->v, job->n_k, job->n_v, job->shape->scale, job->shape->cap};
-    load_page(job, s, u, start, visible_rows(start, first_visible(job, tile->pos), tile->n_seen));
+    load_page(
+        job, s, u, start,
+        visible_rows(start, first_visible(job, tile->pos), end_visible(job, tile, tile->n - 1)));
     uint32_t n_queries = tile->n * u->n_heads;
     for (uint32_t i = 0; i < n_queries; i += RT_QUERIES) {
         rt_queries qs = {.q = s->q + (size_t)i * job->n_k, .acc = s->acc + (size_t)i * job->n_v};
@@ -252,6 +274,11 @@ static void attend_page(const attention_job *job, const attention_scratch *s, co
             uint32_t t = (i + k) / u->n_heads;
             visible rows =
                 visible_rows(start, first_visible(job, tile->pos + t), end_visible(job, tile, t));
+            qs.seen[k] = seen_of(job, u, t, start);
+            if (qs.seen[k] == 0) rows.end = 0;
+            qs.slope[k] =
+                job->shape->slopes ? job->shape->slopes[u->head + (i + k) % u->n_heads] : 0;
+            qs.before[k] = (float)((int64_t)start - (int64_t)(tile->pos + t));
             qs.first[k] = rows.first;
             qs.end[k] = rows.end;
         }
@@ -290,7 +317,9 @@ static void finish_queries(const attention_job *job, const attention_scratch *s,
 static void attend_unit(const attention_job *job, const attention_scratch *s, const unit *u) {
     uint32_t start = first_visible(job, u->tile->pos) / RT_KV_PAGE_TOKENS * RT_KV_PAGE_TOKENS;
     start_queries(job, s, u);
-    for (; start < u->tile->n_seen; start += RT_KV_PAGE_TOKENS) attend_page(job, s, u, start);
+    uint32_t end = end_visible(job, u->tile, u->tile->n - 1);
+    for (; start < end; start += RT_KV_PAGE_TOKENS)
+        if (is_seen(job, u, start)) attend_page(job, s, u, start);
     finish_queries(job, s, u);
 }
 
@@ -329,6 +358,7 @@ void rt_cpu_attention(rt_backend *backend, const rt_attention *attention, const 
     attention_job job = {.cpu = rt_cpu_of(backend), .shape = attention, .kv = kv, .batch = batch};
     job.q = rt_cpu_at(backend, q);
     job.out = rt_cpu_at(backend, out);
+    job.selection = (const uint64_t *)(void *)rt_cpu_at(backend, attention->selection);
     job.group = attention->n_head / attention->n_head_kv;
     job.unit_heads = job.group < UNIT_HEADS ? job.group : UNIT_HEADS;
     job.n_parts = (job.group + job.unit_heads - 1) / job.unit_heads;

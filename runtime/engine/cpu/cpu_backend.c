@@ -92,9 +92,13 @@ static const rt_backend_ops cpu_ops = {
     .kv_store = rt_cpu_kv_store,
     .kv_load = rt_cpu_kv_load,
     .attention = rt_cpu_attention,
+    .select = rt_cpu_select,
     .conv = rt_cpu_conv,
+    .mamba = rt_cpu_mamba,
     .mamba2 = rt_cpu_mamba2,
     .gated_delta = rt_cpu_gated_delta,
+    .kda = rt_cpu_kda,
+    .xielu = rt_cpu_xielu,
 };
 
 /* ---- memory ------------------------------------------------------------------------------------
@@ -104,6 +108,7 @@ static const rt_backend_ops cpu_ops = {
 static uint64_t scratch_bytes(const rt_hparams *hp) {
     uint64_t matmul = rt_cpu_matmul_scratch(hp), attention = rt_cpu_attention_scratch(hp);
     uint64_t recurrent = rt_cpu_recurrent_scratch(hp), most = matmul;
+    if (rt_cpu_select_scratch(hp) > most) most = rt_cpu_select_scratch(hp);
     if (attention > most) most = attention;
     if (recurrent > most) most = recurrent;
     return rt_round_up(most, 64);

@@ -46,6 +46,7 @@ uint64_t rt_cpu_matmul_scratch(const rt_hparams *hp);
 uint64_t rt_cpu_acts_bytes(const rt_hparams *hp, uint32_t n_batch);
 uint64_t rt_cpu_attention_scratch(const rt_hparams *hp);
 uint64_t rt_cpu_recurrent_scratch(const rt_hparams *hp);
+uint64_t rt_cpu_select_scratch(const rt_hparams *hp);
 
 /* Look at rows of a weight, in the file's order, and keep a fault for take_fault. Threads: safe. */
 bool rt_cpu_check_rows(rt_cpu *cpu, const rt_weight *weight, const uint8_t *rows, size_t n_rows);
@@ -61,11 +62,20 @@ void rt_cpu_kv_store(rt_backend *backend, const rt_kv_layer *kv, const rt_batch 
 void rt_cpu_kv_load(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch, rt_off k);
 void rt_cpu_attention(rt_backend *backend, const rt_attention *attention, const rt_kv_layer *kv,
                       const rt_batch *batch, rt_off q, rt_off out);
+void rt_cpu_select(rt_backend *backend, const rt_indexer *indexer, const rt_kv_layer *kv,
+                   const rt_batch *batch, rt_off q, rt_off weights, rt_off selection);
 void rt_cpu_conv(rt_backend *backend, const rt_conv *conv, const rt_state_layer *state,
                  const rt_batch *batch, rt_off x, size_t x_stride, rt_off before, rt_off after);
+void rt_cpu_mamba(rt_backend *backend, const rt_mamba *mamba, const rt_state_layer *state,
+                  const rt_batch *batch, rt_off x, size_t x_stride, rt_off bc, size_t bc_stride,
+                  rt_off dt, rt_off y);
 void rt_cpu_mamba2(rt_backend *backend, const rt_mamba2 *mamba2, const rt_state_layer *state,
                    const rt_batch *batch, rt_off x, size_t x_stride, rt_off dt, size_t dt_stride,
                    rt_off y);
+void rt_cpu_xielu(rt_backend *backend, const rt_xielu *xielu, rt_off x, size_t n, size_t n_cols);
+void rt_cpu_kda(rt_backend *backend, const rt_kda *kda, const rt_state_layer *state,
+                const rt_batch *batch, rt_off q, rt_off k, rt_off v, rt_off f, rt_off beta,
+                rt_off y);
 void rt_cpu_gated_delta(rt_backend *backend, const rt_gated_delta *delta,
                         const rt_state_layer *state, const rt_batch *batch, rt_off x,
                         size_t x_stride, rt_off ba, rt_off y);

@@ -31,6 +31,9 @@ typedef struct rt_queries {
     float *acc;        /* [n][n_v] */
     uint32_t n;        /* at most RT_QUERIES */
     uint32_t first[RT_QUERIES], end[RT_QUERIES];
+    uint64_t seen[RT_QUERIES]; /* a bit for each row: whether the query sees it */
+    float slope[RT_QUERIES];   /* added per position; 0 = none */
+    float before[RT_QUERIES];  /* position of the page's row 0 less the query's */
 } rt_queries;
 
 #define RT_MAX_TAPS 64 /* of a convolution */
@@ -51,10 +54,20 @@ typedef struct rt_scan {
     uint32_t n_state;
 } rt_scan;
 
+/* Some channels of a Mamba layer, of which each has a state of its own. */
+typedef struct rt_channel_scan {
+    const float *a, *d;     /* [n_channels][n_state], [n_channels] */
+    const float *u, *b, *c; /* [n_tokens] rows, strides apart */
+    const float *dt;        /* before softplus; y has the same stride */
+    size_t u_stride, bc_stride, dt_stride, n_tokens;
+    uint32_t n_channels, n_state; /* n_channels at most RT_SCAN_CHANNELS */
+} rt_channel_scan;
+#define RT_SCAN_CHANNELS 32
+
 /* The same for the gated delta rule. */
 typedef struct rt_delta_scan {
     const float *q, *k;        /* [n_tokens][n_state], normed */
-    const float *decay, *beta; /* [n_tokens] */
+    const float *decay, *beta; /* [n_tokens]; with a decay of each channel [n_tokens][n_state] */
     size_t n_tokens, v_stride, y_stride;
     uint32_t n_state;
 } rt_delta_scan;
@@ -79,6 +92,7 @@ typedef struct rt_cpu_kernels {
     void (*cut)(float *x, float factor, size_t n);
     /* x *= factor */
     void (*scale)(float *x, float factor, size_t n);
+    void (*xielu)(const rt_xielu *xielu, float *x, size_t n);
     /* x = cap * tanh(x / cap) */
     void (*soft_cap)(float *x, float cap, size_t n);
     /* Channels first .. first + n of a causal convolution, in place.
@@ -89,16 +103,29 @@ typedef struct rt_cpu_kernels {
      *   state  [n_rows][n_state], moved on
      *   u      [n_tokens][n_rows], x_stride apart; y the same, y_stride apart */
     void (*scan)(const rt_scan *scan, float *state, const float *u, uint32_t n_rows, float *y);
+    /* state = exp(dt a) state + dt u B, y = state C + d u, of every channel with its own dt.
+     *   state  [n_channels][n_state], moved on */
+    void (*scan_channels)(const rt_channel_scan *scan, float *state, float *y);
     /* Rows of a head's state, one per value: state *= decay; state += beta (v - state k) k;
      * y = state q.
      *   state  [n_rows][n_state], moved on
      *   v      [n_tokens][n_rows], v_stride apart; y the same, y_stride apart */
     void (*delta)(const rt_delta_scan *scan, float *state, const float *v, uint32_t n_rows,
                   float *y);
+    /* The same with a decay of each channel. */
+    void (*channel_delta)(const rt_delta_scan *scan, float *state, const float *v, uint32_t n_rows,
+                          float *y);
+    /* out = exp(a softplus(f + bias)), or with a bound exp(bound sigmoid(a (f + bias))) */
+    void (*channel_decay)(const float *f, const float *bias, float a, float bound, size_t n,
+                          float *out);
     /* out = x / sqrt(sum of x^2 + 1e-6) * factor */
     void (*norm_l2)(const float *x, float factor, size_t n, float *out);
     /* out = half-precision values, all finite */
     void (*load_f16)(const void *src, size_t n, float *out);
+    /* out[r] = sum over n heads of weight * max(q key[r], 0); without weights q key[r] of one.
+     *   q  [n][dim]; weights  [n], or NULL; keys  [n_rows][dim] */
+    void (*index_scores)(const float *q, const float *weights, uint32_t n, uint32_t dim,
+                         const float *keys, uint32_t n_rows, float *out);
     /* out [n][RT_STRIP] = the transpose of rows [RT_STRIP][n], n a multiple of 8 */
     void (*transpose)(const float *rows, uint32_t n, float *out);
     /* Online softmax: bring state and acc of the queries forward by one page. */

@@ -161,10 +161,19 @@ static inline v8f sigmoid8(v8f x) {
     return SPLAT(1.0f) / (SPLAT(1.0f) + exp8(-x));
 }
 
-/* One by one: these are few. */
+/* ln(1 + e^x) = max(x, 0) + ln(1 + y) with y = e^-|x|, and ln(1 + y) = 2 artanh(y / (2 + y)). */
 static inline v8f softplus8(v8f x) {
-    for (int i = 0; i < RT_LANES; i++) x[i] = x[i] > 20 ? x[i] : log1pf(expf(x[i]));
-    return x;
+    v8f size = max8(x, -x), y = exp8(-size);
+    v8f s = y / (SPLAT(2.0f) + y), square = s * s;
+    v8f sum = SPLAT(1.0f / 15);
+    sum = sum * square + SPLAT(1.0f / 13);
+    sum = sum * square + SPLAT(1.0f / 11);
+    sum = sum * square + SPLAT(1.0f / 9);
+    sum = sum * square + SPLAT(1.0f / 7);
+    sum = sum * square + SPLAT(1.0f / 5);
+    sum = sum * square + SPLAT(1.0f / 3);
+    sum = sum * square + SPLAT(1.0f);
+    return max8(x, SPLAT(0.0f)) + SPLAT(2.0f) * s * sum;
 }
 
 static inline v8f silu8(v8f x) {
@@ -243,6 +252,31 @@ static void activate(rt_activation activation, float *gate, const float *up, siz
         [RT_ACT_SWIGLU_CLAMPED] = activate_swiglu_clamped,
     };
     kinds[activation](gate, up, n);
+}
+
+/* e^x - 1 - x for x <= 0: near zero by its series, where the difference would be lost. */
+static inline v8f exp_beyond8(v8f x) {
+    v8f sum = SPLAT(1.0f / 362880);
+    sum = sum * x + SPLAT(1.0f / 40320);
+    sum = sum * x + SPLAT(1.0f / 5040);
+    sum = sum * x + SPLAT(1.0f / 720);
+    sum = sum * x + SPLAT(1.0f / 120);
+    sum = sum * x + SPLAT(1.0f / 24);
+    sum = sum * x + SPLAT(1.0f / 6);
+    sum = sum * x + SPLAT(0.5f);
+    return select8(x > SPLAT(-0.5f), sum * x * x, exp8(x) - SPLAT(1.0f) - x);
+}
+
+static inline v8f xielu8(const rt_xielu *p, v8f x) {
+    v8f low = select8(x < SPLAT(p->eps), x, SPLAT(p->eps));
+    v8f below = SPLAT(p->n) * (exp_beyond8(low) + (low - x));
+    return select8(x > SPLAT(0.0f), SPLAT(p->p) * x * x, below) + SPLAT(p->beta) * x;
+}
+
+static void xielu(const rt_xielu *p, float *x, size_t n) {
+    size_t i;
+    for (i = 0; i + RT_LANES <= n; i += RT_LANES) store8(x + i, xielu8(p, load8(x + i)));
+    store_part(x + i, xielu8(p, load_part(x + i, n - i)), n - i);
 }
 
 static inline v8f clamp8(v8f x, v8f low, v8f high) {
@@ -324,6 +358,42 @@ static void scan_row(const rt_scan *s, float *state, const float *u, float *y) {
     }
 }
 
+/* One channel of one token. */
+static inline float scan_channel(const float *a, const float *b, const float *c, float dt, float u,
+                                 size_t n, float *state) {
+    v8f step = SPLAT(dt), in = SPLAT(dt * u), sum = {0};
+    size_t i;
+    for (i = 0; i + RT_LANES <= n; i += RT_LANES) {
+        v8f h = load8(state + i) * exp8(step * load8(a + i)) + in * load8(b + i);
+        store8(state + i, h);
+        sum += h * load8(c + i);
+    }
+    if (i < n) {
+        v8f h = load_part(state + i, n - i) * exp8(step * load_part(a + i, n - i)) +
+                in * load_part(b + i, n - i);
+        store_part(state + i, h, n - i);
+        sum += h * load_part(c + i, n - i);
+    }
+    return sum_lanes(sum);
+}
+
+static void scan_channels(const rt_channel_scan *s, float *state, float *y) {
+    float dt[RT_SCAN_CHANNELS];
+    size_t n = s->n_channels;
+    for (size_t t = 0; t < s->n_tokens; t++) {
+        const float *u = s->u + t * s->u_stride, *of = s->dt + t * s->dt_stride;
+        const float *b = s->b + t * s->bc_stride, *c = s->c + t * s->bc_stride;
+        for (size_t i = 0; i < n; i += RT_LANES) {
+            size_t left = n - i < RT_LANES ? n - i : RT_LANES;
+            store_part(dt + i, softplus8(load_part(of + i, left)), left);
+        }
+        for (size_t i = 0; i < n; i++)
+            y[t * s->dt_stride + i] = scan_channel(s->a + i * s->n_state, b, c, dt[i], u[i],
+                                                   s->n_state, state + i * s->n_state) +
+                                      s->d[i] * u[i];
+    }
+}
+
 static inline float dot_row(const float *a, const float *b, size_t n) {
     v8f sum = {0};
     size_t i;
@@ -363,6 +433,63 @@ static void delta_row(const rt_delta_scan *s, float *row, const float *v, float 
 static void delta(const rt_delta_scan *s, float *state, const float *v, uint32_t n_rows, float *y) {
     for (uint32_t r = 0; r < n_rows; r++)
         delta_row(s, state + (size_t)r * s->n_state, v + r, y + r);
+}
+
+/* The product of a decayed row and k. */
+static inline float dot_decayed(const float *row, const float *decay, const float *k, size_t n) {
+    v8f sum = {0};
+    size_t i;
+    for (i = 0; i + RT_LANES <= n; i += RT_LANES)
+        sum += load8(row + i) * load8(decay + i) * load8(k + i);
+    if (i < n)
+        sum += load_part(row + i, n - i) * load_part(decay + i, n - i) * load_part(k + i, n - i);
+    return sum_lanes(sum);
+}
+
+/* row = decay row + step k; returns its product with q. */
+static inline float move_decayed(float *row, const float *decay, float step, const float *k,
+                                 const float *q, size_t n) {
+    v8f sum = {0};
+    size_t i;
+    for (i = 0; i + RT_LANES <= n; i += RT_LANES) {
+        v8f h = load8(row + i) * load8(decay + i) + SPLAT(step) * load8(k + i);
+        store8(row + i, h);
+        sum += h * load8(q + i);
+    }
+    if (i < n) {
+        v8f h = load_part(row + i, n - i) * load_part(decay + i, n - i) +
+                SPLAT(step) * load_part(k + i, n - i);
+        store_part(row + i, h, n - i);
+        sum += h * load_part(q + i, n - i);
+    }
+    return sum_lanes(sum);
+}
+
+static void channel_delta(const rt_delta_scan *s, float *state, const float *v, uint32_t n_rows,
+                          float *y) {
+    size_t dim = s->n_state;
+    for (uint32_t r = 0; r < n_rows; r++)
+        for (size_t t = 0; t < s->n_tokens; t++) {
+            const float *k = s->k + t * dim, *decay = s->decay + t * dim;
+            float held = dot_decayed(state + r * dim, decay, k, dim);
+            float step = s->beta[t] * (v[t * s->v_stride + r] - held);
+            y[t * s->y_stride + r] =
+                move_decayed(state + r * dim, decay, step, k, s->q + t * dim, dim);
+        }
+}
+
+static inline v8f channel_decay8(v8f x, float a, float bound) {
+    if (bound == 0) return exp8(SPLAT(a) * softplus8(x));
+    return exp8(SPLAT(bound) * sigmoid8(SPLAT(a) * x));
+}
+
+static void channel_decay(const float *f, const float *bias, float a, float bound, size_t n,
+                          float *out) {
+    for (size_t i = 0; i < n; i += RT_LANES) {
+        size_t left = n - i < RT_LANES ? n - i : RT_LANES;
+        v8f x = load_part(f + i, left) + load_part(bias + i, left);
+        store_part(out + i, channel_decay8(x, a, bound), left);
+    }
 }
 
 /* out = x / sqrt(sum x^2 + 1e-6) * factor */
@@ -545,6 +672,29 @@ static inline v8f hide(v8f scores, uint32_t key, uint32_t first, uint32_t end) {
     return select8(visible, scores, SPLAT(-INFINITY));
 }
 
+/* -infinity where the bit of a row is not set. */
+static inline v8f hide_unseen(v8f scores, uint32_t key, uint64_t seen) {
+    const v8i bit = {1, 2, 4, 8, 16, 32, 64, 128};
+    v8i bits = ((v8i){0} + (int32_t)(seen >> key & 255)) & bit;
+    return select8(bits != 0, scores, SPLAT(-INFINITY));
+}
+
+static void index_scores(const float *q, const float *weights, uint32_t n, uint32_t dim,
+                         const float *keys, uint32_t n_rows, float *out) {
+    for (uint32_t r = 0; r < n_rows; r++) {
+        float sum = weights ? 0 : dot_row(q, keys + (size_t)r * dim, dim);
+        for (uint32_t h = 0; weights && h < n; h++) {
+            float score = dot_row(q + (size_t)h * dim, keys + (size_t)r * dim, dim);
+            if (score > 0) sum += weights[h] * score;
+        }
+        out[r] = sum;
+    }
+}
+
+static inline v8f lanes8(void) {
+    return (v8f){0, 1, 2, 3, 4, 5, 6, 7};
+}
+
 /* Products of query i with keys from .. to become scores. Returns the largest so far. */
 static float finish_scores(const rt_kv_page *page, const rt_queries *qs, uint32_t i, uint32_t from,
                            uint32_t to, float *scores) {
@@ -553,7 +703,10 @@ static float finish_scores(const rt_kv_page *page, const rt_queries *qs, uint32_
     for (uint32_t key = from; key < to; key += RT_LANES) {
         v8f s = load8(scores + key) * SPLAT(page->scale);
         if (page->cap != 0) s = tanh8(s / SPLAT(page->cap)) * SPLAT(page->cap);
+        if (qs->slope[i] != 0)
+            s += SPLAT(qs->slope[i]) * (lanes8() + SPLAT(qs->before[i] + (float)key));
         if (key < first || key + RT_LANES > end) s = hide(s, key, first, end);
+        if (qs->seen[i] != UINT64_MAX) s = hide_unseen(s, key, qs->seen[i]);
         max = max8(s, max);
         store8(scores + key, s);
     }
@@ -644,9 +797,14 @@ const rt_cpu_kernels RT_KERNELS = {
     .soft_cap = soft_cap,
     .conv = conv_channels,
     .scan = scan,
+    .scan_channels = scan_channels,
     .delta = delta,
+    .xielu = xielu,
+    .channel_delta = channel_delta,
+    .channel_decay = channel_decay,
     .norm_l2 = norm_l2,
     .load_f16 = load_f16,
+    .index_scores = index_scores,
     .transpose = transpose,
     .attend = attend,
     .max_finite = max_finite,

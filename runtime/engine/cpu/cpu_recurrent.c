@@ -8,7 +8,7 @@
 
 enum {
     TASK_CHANNELS = 256, /* whole vectors */
-    TASK_ROWS = 32,
+    TASK_ROWS = RT_SCAN_CHANNELS,
     SCAN_TOKENS = 64,
     DELTA_TOKENS = 16
 };
@@ -18,11 +18,14 @@ typedef struct recurrent_job {
     const rt_state_layer *state;
     const rt_batch *batch;
     const rt_conv *conv;
+    const rt_mamba *mamba;
     const rt_mamba2 *mamba2;
     const rt_gated_delta *delta;
+    const rt_kda *kda;
+    const float *q, *k, *f; /* of the last */
     float *x, *y;
-    const float *dt, *before, *after;
-    size_t x_stride, dt_stride;
+    const float *dt, *bc, *before, *after;
+    size_t x_stride, dt_stride, bc_stride;
     uint32_t head_tasks; /* of one head */
 } recurrent_job;
 
@@ -73,6 +76,48 @@ void rt_cpu_conv(rt_backend *backend, const rt_conv *conv, const rt_state_layer 
     job.x_stride = x_stride;
     gguf_pool_run(job.cpu->pool, (conv->n_channels + TASK_CHANNELS - 1) / TASK_CHANNELS, conv_task,
                   &job);
+}
+
+/* ---- Mamba -------------------------------------------------------------------------------------
+ */
+
+static void mamba_task(void *ctx, size_t task, unsigned worker) {
+    const recurrent_job *job = ctx;
+    const rt_mamba *m = job->mamba;
+    uint32_t first = (uint32_t)task * TASK_ROWS, n = m->n_channels - first;
+    (void)worker;
+    if (n > TASK_ROWS) n = TASK_ROWS;
+    for (size_t i = 0; i < job->batch->n_runs; i++) {
+        const rt_run *run = &job->batch->runs[i];
+        const size_t row = run->row;
+        float *held = begin_state(job, run, (size_t)first * m->n_state, (size_t)n * m->n_state);
+        const rt_channel_scan scan = {.a = m->a + (size_t)first * m->n_state,
+                                      .d = m->d + first,
+                                      .u = job->x + row * job->x_stride + first,
+                                      .b = job->bc + row * job->bc_stride,
+                                      .c = job->bc + row * job->bc_stride + m->n_state,
+                                      .dt = job->dt + row * m->n_channels + first,
+                                      .u_stride = job->x_stride,
+                                      .bc_stride = job->bc_stride,
+                                      .dt_stride = m->n_channels,
+                                      .n_tokens = run->n,
+                                      .n_channels = n,
+                                      .n_state = m->n_state};
+        job->cpu->kernels->scan_channels(&scan, held, job->y + row * m->n_channels + first);
+    }
+}
+
+void rt_cpu_mamba(rt_backend *backend, const rt_mamba *mamba, const rt_state_layer *state,
+                  const rt_batch *batch, rt_off x, size_t x_stride, rt_off bc, size_t bc_stride,
+                  rt_off dt, rt_off y) {
+    recurrent_job job = {.cpu = rt_cpu_of(backend), .state = state, .batch = batch, .mamba = mamba};
+    job.x = rt_cpu_at(backend, x);
+    job.x_stride = x_stride;
+    job.bc = rt_cpu_at(backend, bc);
+    job.bc_stride = bc_stride;
+    job.dt = rt_cpu_at(backend, dt);
+    job.y = rt_cpu_at(backend, y);
+    gguf_pool_run(job.cpu->pool, (mamba->n_channels + TASK_ROWS - 1) / TASK_ROWS, mamba_task, &job);
 }
 
 /* ---- Mamba 2 -----------------------------------------------------------------------------------
@@ -146,9 +191,9 @@ void rt_cpu_mamba2(rt_backend *backend, const rt_mamba2 *mamba2, const rt_state_
 /* ---- gated delta rule --------------------------------------------------------------------------
  */
 
-/* Queries and keys of some tokens, normed. */
+/* Queries and keys of some tokens, normed, and decays of channels. */
 uint64_t rt_cpu_recurrent_scratch(const rt_hparams *hp) {
-    return UINT64_C(2) * DELTA_TOKENS * hp->ssm_d_state * sizeof(float);
+    return UINT64_C(3) * DELTA_TOKENS * hp->ssm_d_state * sizeof(float);
 }
 
 static float sigmoid(float x) {
@@ -219,4 +264,66 @@ void rt_cpu_gated_delta(rt_backend *backend, const rt_gated_delta *delta,
     job.y = rt_cpu_at(backend, y);
     job.head_tasks = (delta->n_state + TASK_ROWS - 1) / TASK_ROWS;
     gguf_pool_run(job.cpu->pool, (size_t)delta->n_head * job.head_tasks, delta_task, &job);
+}
+
+/* ---- Kimi's delta attention --------------------------------------------------------------------
+ */
+
+/* At most DELTA_TOKENS tokens from row `first` of the batch on. */
+static void kda_tokens(const recurrent_job *job, const head_rows *h, size_t first, size_t n,
+                       float *scratch) {
+    const rt_kda *m = job->kda;
+    const rt_cpu_kernels *kernels = job->cpu->kernels;
+    size_t dim = m->n_state, inner = m->n_head * dim, head = h->head * dim;
+    float beta[DELTA_TOKENS], *q = scratch, *k = q + DELTA_TOKENS * dim;
+    float *decay = k + DELTA_TOKENS * dim;
+    for (size_t t = 0; t < n; t++) {
+        size_t at = (first + t) * inner + head;
+        kernels->norm_l2(job->q + at, 1 / sqrtf((float)dim), dim, q + t * dim);
+        kernels->norm_l2(job->k + at, 1, dim, k + t * dim);
+        kernels->channel_decay(job->f + at, m->dt_bias + head, m->a[h->head], m->bound, dim,
+                               decay + t * dim);
+        beta[t] = sigmoid(job->dt[(first + t) * m->n_head + h->head]);
+    }
+    const rt_delta_scan scan = {.q = q,
+                                .k = k,
+                                .decay = decay,
+                                .beta = beta,
+                                .n_tokens = n,
+                                .v_stride = inner,
+                                .y_stride = inner,
+                                .n_state = m->n_state};
+    size_t at = first * inner + head + h->row;
+    kernels->channel_delta(&scan, h->state, job->x + at, h->n_rows, job->y + at);
+}
+
+static void kda_task(void *ctx, size_t task, unsigned worker) {
+    const recurrent_job *job = ctx;
+    uint32_t dim = job->kda->n_state;
+    head_rows h = {.head = (uint32_t)(task / job->head_tasks),
+                   .row = (uint32_t)(task % job->head_tasks) * TASK_ROWS};
+    h.n_rows = dim - h.row < TASK_ROWS ? dim - h.row : TASK_ROWS;
+    for (size_t i = 0; i < job->batch->n_runs; i++) {
+        const rt_run *run = &job->batch->runs[i];
+        size_t off = ((size_t)h.head * dim + h.row) * dim;
+        h.state = begin_state(job, run, off, (size_t)h.n_rows * dim);
+        for (size_t t = 0, n; t < run->n; t += n) {
+            n = run->n - t < DELTA_TOKENS ? run->n - t : DELTA_TOKENS;
+            kda_tokens(job, &h, run->row + t, n, rt_cpu_scratch(job->cpu, worker));
+        }
+    }
+}
+
+void rt_cpu_kda(rt_backend *backend, const rt_kda *kda, const rt_state_layer *state,
+                const rt_batch *batch, rt_off q, rt_off k, rt_off v, rt_off f, rt_off beta,
+                rt_off y) {
+    recurrent_job job = {.cpu = rt_cpu_of(backend), .state = state, .batch = batch, .kda = kda};
+    job.q = rt_cpu_at(backend, q);
+    job.k = rt_cpu_at(backend, k);
+    job.x = rt_cpu_at(backend, v);
+    job.f = rt_cpu_at(backend, f);
+    job.dt = rt_cpu_at(backend, beta);
+    job.y = rt_cpu_at(backend, y);
+    job.head_tasks = (kda->n_state + TASK_ROWS - 1) / TASK_ROWS;
+    gguf_pool_run(job.cpu->pool, (size_t)kda->n_head * job.head_tasks, kda_task, &job);
 }

@@ -72,7 +72,7 @@ static gguf_code repack(rt_model *model, rt_weight *w, uint8_t **to, gguf_pool *
 }
 
 static rt_weight *matrix_of(rt_model *model, uint32_t layer, size_t i) {
-    return (rt_weight *)(void *)((char *)&model->layers[layer] + rt_layer_slots.matrices[i].field);
+    return rt_slot_matrix(&model->layers[layer], &rt_layer_slots, i);
 }
 
 static uint64_t total_bytes(rt_model *model) {

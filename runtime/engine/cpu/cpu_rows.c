@@ -22,6 +22,7 @@ typedef struct row_job {
     float *weights;
     int kind;
     uint32_t n_rot, n_head, k;
+    const rt_xielu *xielu;
 } row_job;
 
 static void row_task(void *ctx, size_t task, unsigned worker) {
@@ -186,6 +187,16 @@ static void clamp_row(const row_job *job, size_t row) {
 
 void rt_cpu_clamp(rt_backend *backend, rt_off x, float low, float high, size_t n, size_t n_cols) {
     row_job job = {.fn = clamp_row, .factor = low, .limit = high, .n_rows = n, .n_cols = n_cols};
+    job.out = rt_cpu_at(backend, x);
+    run_rows(backend, &job, n_cols);
+}
+
+static void xielu_row(const row_job *job, size_t row) {
+    job->cpu->kernels->xielu(job->xielu, job->out + row * job->n_cols, job->n_cols);
+}
+
+void rt_cpu_xielu(rt_backend *backend, const rt_xielu *xielu, rt_off x, size_t n, size_t n_cols) {
+    row_job job = {.fn = xielu_row, .xielu = xielu, .n_rows = n, .n_cols = n_cols};
     job.out = rt_cpu_at(backend, x);
     run_rows(backend, &job, n_cols);
 }

@@ -7,6 +7,9 @@ cp "$DATA/demo-model/test.txt" text.txt
 chmod -R u+w hf text.txt
 gguf-convert hf -o m.gguf -q
 gguf-quantize m.gguf q.gguf Q4_0 -q
+gguf-convert "$DATA/models/llama_linear" -o base.gguf -q
+gguf-convert "$DATA/models/llama_lora" -o lora.gguf -q
+gguf-convert "$DATA/models/bert_sentence" -o bert.gguf -q
 gguf-edit split m.gguf s --max-tensors 12 -q
 gguf-imatrix m.gguf -f text.txt -o im.gguf --chunks 1 -q
 cp im.gguf im2.gguf
@@ -127,7 +130,7 @@ writer() {
     check_inputs "$@"
     check_file
     rm -f "${OUT%.gguf}"-0*
-    ls | grep -v -x -E 'before|hf|n|m.gguf|q.gguf|s-0000[1-4]-of-0000[1-4].gguf|im.gguf|im2.gguf|text.txt|t.jinja|r.yaml|md.yaml|base.bin|ch.jsonl' |
+    ls | grep -v -x -E 'before|hf|n|m.gguf|q.gguf|s-0000[1-4]-of-0000[1-4].gguf|im.gguf|im2.gguf|text.txt|t.jinja|r.yaml|md.yaml|base.bin|ch.jsonl|base.gguf|lora.gguf|bert.gguf' |
         sed "s/^/BAD: $writer left /"
     echo "$writer: done"
 }
@@ -150,6 +153,7 @@ writer edit-set yes o o 'gguf-edit set q.gguf general.name=X -o $OUT' q.gguf
 writer edit-template yes o o 'gguf-edit set-template q.gguf t.jinja -o $OUT' q.gguf t.jinja
 writer edit-merge yes o o 'gguf-edit merge s-00001-of-00003.gguf -o $OUT' s-00001-of-00003.gguf s-00002-of-00003.gguf
 writer edit-swap yes o o 'gguf-edit swap-endian q.gguf -o $OUT' q.gguf
+writer edit-lora no o o 'gguf-edit merge-lora base.gguf lora.gguf -o $OUT' base.gguf lora.gguf
 writer edit-split no o-00002-of-00003.gguf o 'gguf-edit split m.gguf $OUT --max-tensors 12' m.gguf
 writer inspect-report yes o o 'gguf-inspect report q.gguf -o $OUT' q.gguf
 writer inspect-plot yes o o 'gguf-inspect stats q.gguf --plot $OUT' q.gguf
@@ -157,6 +161,8 @@ writer bench-plot yes o o 'gguf-bench m.gguf -p 4 -n 0 -r 1 -t 1 --plot $OUT' m.
 writer bench-report yes o o 'gguf-bench s-00001-of-00003.gguf -p 4 -n 0 -r 1 -t 1 --report $OUT' s-00003-of-00003.gguf
 writer save-base no o o 'gguf-bench quality m.gguf -f text.txt --chunks 1 --ctx 64 --save-base $OUT' m.gguf text.txt
 writer save-base-options no o o 'gguf-bench quality m.gguf -f text.txt --chunks 1 --ctx 64 --base base.bin --choices ch.jsonl --save-base $OUT' base.bin ch.jsonl
+writer embed yes o o 'gguf-run bert.gguf --embed -f t.jinja -o $OUT' bert.gguf t.jinja
+writer lora no o o 'gguf-imatrix base.gguf --lora lora.gguf -f text.txt --chunks 1 --ctx 64 --save-every 1 -o $OUT' lora.gguf
 writer logits yes o o 'gguf-run m.gguf --tokens 1,2,3 --logits $OUT' m.gguf
 writer chat-save yes o o 'f() { printf "/save %s%s\n" "${1:+-f }" "$OUT" | gguf-run m.gguf; }; f' m.gguf
 # Two outputs of one command under one name, and standard output that has something else already.
