@@ -28,6 +28,9 @@ ONLY = sys.argv[3:]
 THINKING = ("{% for m in messages %}<{{ m.role }}>{% if m.reasoning_content %}<think>{{ m.reasoning_content }}</think>"
             "{% endif %}{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% if enable_thinking is "
             "defined and enable_thinking %}<think>\n{% endif %}{% endif %}")
+CALLS = ("{% for m in messages %}{% for c in m.tool_calls or [] %}[{{ c.id }} {{ c.function.name }} "
+         "{{ c.function.arguments | tojson }}]{% endfor %}{% if m.role == 'tool' %}({{ m.tool_call_id }}){% endif %}"
+         "{{ m.content }}{% endfor %}")
 PLAIN = ("{% for m in messages %}{% if m.role == 'system' and not loop.first %}{{ raise_exception('system comes first') }}"
          "{% endif %}<{{ m.role }}>{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}")
 checks = []
@@ -275,6 +278,18 @@ def chat_mistakes(s):
 
 
 @check
+def chat_seeds(s):
+    for seed in (-2**63, 2**63 - 1, 2**63, 2**64 - 1):
+        same(s.post("/v1/chat/completions", user("x", seed=seed))[0], 200, str(seed))
+    for seed in (1.5, "1", 2**65, 10**40):
+        status, a = s.post("/v1/chat/completions", user("x", seed=seed))
+        same((status, a["error"]["param"]), (400, "seed"), str(seed))
+    same(s.post("/v1/chat/completions", user("x", max_tokens=10**25))[1]["error"]["param"], "max_tokens")
+    same(s.post("/v1/chat/completions", user("x", stop=[str(i) for i in range(16)]))[0], 200)
+    same(s.post("/v1/chat/completions", user("x", stop=[str(i) for i in range(17)]))[0], 400)
+
+
+@check
 def chat_template_raises(s):
     body = {"messages": [{"role": "user", "content": "x"}, {"role": "system", "content": "y"}]}
     status, a = s.post("/v1/chat/completions", body)
@@ -347,6 +362,8 @@ def http_errors(s):
                 b'{"a":' * 600 + b"1" + b"}" * 600):
         same(s.post("/v1/chat/completions", None, raw=raw)[0], 400, repr(raw[:40]))
     same(s.get("/nothing")[0], 404)
+    same(s.request("DELETE", "/health")[2]["Allow"], "GET, HEAD")
+    same(s.request("OPTIONS", "/nothing")[0], 204)
     status, _, headers = s.request("GET", "/v1/chat/completions")
     same((status, headers["Allow"]), (405, "POST"))
     status, a = s.post("/v1/chat/completions", user("x", model="other"))
@@ -675,6 +692,23 @@ def own_reasoning(models):
         s.stop()
 
 
+def own_calls(models):
+    """Ids of tool calls in a history reach the template as 9 letters and digits, the same for call and result."""
+    template = models / "calls.jinja"
+    template.write_text(CALLS)
+    s = Server(models / "demo.gguf", "--template", template)
+    try:
+        for call, kept in (("call_abcdefghijklmnop", False), ("abcDEF123", True)):
+            messages = [{"role": "user", "content": "u"},
+                        {"role": "assistant", "tool_calls": [{"id": call, "function": {"name": "f", "arguments": '{"a": 1}'}}]},
+                        {"role": "tool", "tool_call_id": call, "content": "r"}]
+            prompt = s.post("/apply-template", {"messages": messages})[1]["prompt"]
+            found = re.fullmatch(r'u\[([A-Za-z0-9]{9}) f \{"a": 1\}\]\(([A-Za-z0-9]{9})\)r', prompt)
+            assert found and found[1] == found[2] and (found[1] == call) == kept, prompt
+    finally:
+        s.stop()
+
+
 def own_keys(models):
     s = Server(models / "demo.gguf", "--api-key", "secret", environment={"GGUFKIT_SERVE_ALIAS": "bard"})
     try:
@@ -818,7 +852,7 @@ def main():
             for function in checks:
                 good &= run(function.__name__, function, server)
             good &= run("stop", server.stop)
-        for function in (own_reasoning, own_keys, own_shares, own_limits, own_drain, own_embeddings):
+        for function in (own_reasoning, own_calls, own_keys, own_shares, own_limits, own_drain, own_embeddings):
             good &= run(function.__name__, function, models)
     print("gguf-serve: all checks passed" if good else "gguf-serve: checks failed")
     return 0 if good else 1

@@ -106,10 +106,7 @@ static bool finish_message(reading *r, const char *role) {
     if (results_only) return true;
     if (!used && r->thought.len == 0 && join_last(r->out, role, &r->text)) return true;
     json_t *message = json_pack("{s:s, s:o}", "role", role, "content", taken(&r->text));
-    if (r->thought.len) {
-        json_object_set_new(message, "reasoning_content", taken(&r->thought));
-        json_object_set(message, "thinking", json_object_get(message, "reasoning_content"));
-    }
+    if (r->thought.len) json_object_set_new(message, "reasoning_content", taken(&r->thought));
     if (used) json_object_set(message, "tool_calls", r->calls);
     json_array_append_new(r->out, message);
     return true;
@@ -231,8 +228,9 @@ static void refuse_tools(fields *f) {
 /* What both paths read; false after a mistake. */
 static bool read_prompt(exchange *x, fields *f, params *p, chat_request *c) {
     params_read_model(f, x);
-    c->messages = json_array();
-    read_messages(f, c->messages);
+    json_t *list = json_array();
+    if (read_messages(f, list)) chat_read_messages(list, &c->messages, f->error);
+    json_decref(list);
     read_thinking(f, c);
     read_output(f, c);
     refuse_tools(f);

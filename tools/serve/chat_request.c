@@ -1,6 +1,7 @@
 /* Messages, template, tokens. */
 #include "tools/serve/chat_request.h"
 
+#include "libgguf/hash.h"
 #include "libgguf/json.h"
 #include "runtime/chat/chat_prompt.h"
 #include "runtime/chat/conversation.h"
@@ -54,6 +55,23 @@ json_t *chat_read_content(const json_t *content, const char *param, api_error *e
     return joined;
 }
 
+/* ---- ids of calls ------------------------------------------------------------------------ */
+
+/* Some templates want 9 letters and digits, and others take anything: every other id becomes such.
+ */
+#define ID_LENGTH 9
+
+static json_t *short_id(const char *id) {
+    static const char letters[] = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz";
+    size_t n = strlen(id), n_fit = 0;
+    char out[ID_LENGTH + 1] = {0};
+    while (n_fit < n && isalnum((unsigned char)id[n_fit])) n_fit++;
+    if (n == ID_LENGTH && n_fit == n) return json_string(id);
+    uint64_t hash = gguf_xxh3(id, n, 0);
+    for (size_t i = 0; i < ID_LENGTH; i++, hash /= 62) out[i] = letters[hash % 62];
+    return json_string(out);
+}
+
 /* ---- messages ---------------------------------------------------------------------------- */
 
 static bool read_call(const json_t *call, size_t i, json_t *out, api_error *error) {
@@ -77,7 +95,7 @@ static bool read_call(const json_t *call, size_t i, json_t *out, api_error *erro
                         name);
     json_t *copy = json_pack("{s:s, s:{s:s, s:o}}", "type", "function", "function", "name", name,
                              "arguments", parsed);
-    if (json_is_string(id)) json_object_set(copy, "id", (json_t *)id);
+    if (json_is_string(id)) json_object_set_new(copy, "id", short_id(json_string_value(id)));
     json_array_append_new(out, copy);
     return true;
 }
@@ -135,8 +153,10 @@ static bool read_message(const json_t *from, size_t i, json_t *out, api_error *e
         json_object_set_new(message, "content", chat_read_content(content, param, error));
     if (error->status) return false;
     if (strcmp(role, "assistant") == 0) copy_reasoning(from, message);
-    static const char *const passed[] = {"name", "tool_call_id", "tool_name"};
-    for (size_t j = 0; j < 3; j++)
+    const char *id = json_string_value(json_object_get(from, "tool_call_id"));
+    if (id) json_object_set_new(message, "tool_call_id", short_id(id));
+    static const char *const passed[] = {"name", "tool_name"};
+    for (size_t j = 0; j < 2; j++)
         if (json_is_string(json_object_get(from, passed[j])))
             json_object_set(message, passed[j], json_object_get(from, passed[j]));
     return true;

@@ -6,7 +6,7 @@
 #include "tools/serve/exchange.h"
 #include "tools/serve/json_fields.h"
 
-#define MAX_STOPS   16
+#define MAX_STOPS   17 /* one of them is that of a transcript */
 #define MAX_CHOICES 64
 #define MAX_BIAS    1024
 /* Answers to all prompts of a request. */

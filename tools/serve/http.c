@@ -61,6 +61,17 @@ static void add_cors(const exchange *x, struct MHD_Response *r) {
     MHD_add_response_header(r, "Vary", "Origin");
 }
 
+static void add_allow(const exchange *x, struct MHD_Response *r) {
+    char methods[64];
+    size_t n = 0;
+    for (const char *c = x->route->methods; *c && n + 3 < sizeof methods; c++) {
+        if (*c == ' ') methods[n++] = ',';
+        methods[n++] = *c;
+    }
+    methods[n] = '\0';
+    MHD_add_response_header(r, "Allow", methods);
+}
+
 static void add_headers(const exchange *x, struct MHD_Response *r) {
     if (x->content_type) MHD_add_response_header(r, "Content-Type", x->content_type);
     MHD_add_response_header(r, "x-request-id", x->request_id);
@@ -74,7 +85,7 @@ static void add_headers(const exchange *x, struct MHD_Response *r) {
     if (x->status == 429 || x->status == 503 || x->status == 529)
         MHD_add_response_header(r, "Retry-After", "1");
     if (x->status == 401) MHD_add_response_header(r, "WWW-Authenticate", "Bearer");
-    if (x->status == 405 && x->route) MHD_add_response_header(r, "Allow", x->route->methods);
+    if (x->status == 405 && x->route) add_allow(x, r);
     http_add_page_headers(x, r);
     add_cors(x, r);
 }

@@ -173,7 +173,7 @@ static bool is_off(const exchange *x) {
 static bool check_method(const exchange *x, api_error *error) {
     if (!x->route || is_off(x))
         return api_fail_status(error, 404, NULL, "there is nothing at %.200s", x->path);
-    if (strcmp(x->method, "OPTIONS") == 0 || has_word(x->route->methods, x->method)) return true;
+    if (has_word(x->route->methods, x->method)) return true;
     return api_fail_status(error, 405, NULL, "%s takes %s, not %s", x->route->path,
                            x->route->methods, x->method);
 }
@@ -232,9 +232,10 @@ bool http_check(exchange *x, api_error *error) {
     bool preflight = strcmp(x->method, "OPTIONS") == 0;
     if (!check_host(x, host, error) || !check_origin(x, header(c, "Origin"), host, error))
         return false;
-    if (!preflight && !check_key(x, c, error)) return false;
+    if (preflight) return true;
+    if (!check_key(x, c, error)) return false;
     if (!check_method(x, error) || !check_size(x, header(c, "Content-Length"), error)) return false;
-    if (!preflight && !check_share(x, error)) return false;
+    if (!check_share(x, error)) return false;
     if (atomic_load(&x->s->draining) && !x->route->at_once)
         return api_fail_status(error, 503, "draining", "the server is shutting down");
     return true;

@@ -61,6 +61,21 @@ bool fields_int(fields *f, const char *name, int64_t min, int64_t max, int64_t *
     return true;
 }
 
+/* Above 2^63 - 1 it is read as a real number (see workers_parse). */
+bool fields_seed(fields *f, const char *name, uint64_t *out) {
+    json_t *value = take(f, name);
+    double real = json_number_value(value);
+    bool large = json_is_real(value) && real >= 0x1p63 && real <= 0x1p64;
+    if (!value) return false;
+    if (!json_is_integer(value) && !large)
+        return fail(f, name, "integer", "a whole number from -2^63 to 2^64 - 1");
+    if (large)
+        *out = real < 0x1p64 ? (uint64_t)real : UINT64_MAX;
+    else
+        *out = (uint64_t)json_integer_value(value);
+    return large || json_integer_value(value) != -1;
+}
+
 bool fields_u32(fields *f, const char *name, uint32_t min, uint32_t max, uint32_t *out) {
     int64_t value = 0;
     if (!fields_int(f, name, min, max, &value)) return false;

@@ -21,6 +21,8 @@ void fields_close(fields *f); /* accepts a zeroed one */
 bool fields_bool(fields *f, const char *name, bool *out);
 bool fields_int(fields *f, const char *name, int64_t min, int64_t max, int64_t *out);
 bool fields_u32(fields *f, const char *name, uint32_t min, uint32_t max, uint32_t *out);
+/* From -2^63 to 2^64 - 1, where -1 stands for any. */
+bool fields_seed(fields *f, const char *name, uint64_t *out);
 bool fields_real(fields *f, const char *name, double min, double max, double *out);
 bool fields_float(fields *f, const char *name, double min, double max, float *out);
 bool fields_text(fields *f, const char *name, const char **out);

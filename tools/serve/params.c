@@ -22,10 +22,7 @@ void params_read_sampling(fields *f, params *p) {
     fields_u32(f, "repeat_last_n", 0, RT_MAX_REPEAT, &o->repeat_last_n);
     fields_float(f, "presence_penalty", -2, 2, &o->presence_penalty);
     fields_float(f, "frequency_penalty", -2, 2, &o->frequency_penalty);
-    if (fields_int(f, "seed", INT64_MIN, INT64_MAX, &value) && value != -1) {
-        o->seed = (uint64_t)value;
-        p->seed_given = true;
-    }
+    p->seed_given = fields_seed(f, "seed", &o->seed);
 }
 
 /* ---- biases ------------------------------------------------------------------------------ */
@@ -94,7 +91,7 @@ static bool add_stop(fields *f, const char *name, const json_t *stop, params *p)
                         "'%s' must be a text that is not empty, or a list of "
                         "such texts",
                         name);
-    if (p->n_stops == MAX_STOPS - 1) /* one place is left for that of a transcript */
+    if (p->n_stops == MAX_STOPS - 1)
         return api_fail(f->error, name, NULL, "'%s' can have %d texts", name, MAX_STOPS - 1);
     p->stops[p->n_stops++] = text;
     return true;

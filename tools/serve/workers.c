@@ -3,6 +3,7 @@
 
 #include "libgguf/json.h"
 
+#include <ctype.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -40,14 +41,48 @@ static bool too_deep(const uint8_t *text, size_t len) {
     return false;
 }
 
+/* Whole numbers beyond 64 bits become real ones of the same length, so that who reads them names
+ * the field: of 20 digits the last two become e2. */
+static void widen_integers(uint8_t *text, size_t len) {
+    bool in_string = false;
+    for (size_t i = 0; i < len; i++) {
+        if (text[i] == '"') in_string = !in_string;
+        if (in_string && text[i] == '\\') i++;
+        if (in_string || !isdigit(text[i])) continue;
+        size_t begin = i;
+        while (i + 1 < len && (isdigit(text[i + 1]) || strchr(".eE+-", text[i + 1]))) i++;
+        size_t n = i + 1 - begin;
+        if (n < 19 || n > 99 || strspn((const char *)text + begin, "0123456789") < n) continue;
+        memcpy(text + begin + n - 2, "e2", 2);
+    }
+}
+
+static gguf_code parse(const uint8_t *text, size_t len, json_t **out, gguf_error *err) {
+    gguf_error first = {0};
+    gguf_code code = gguf_json_parse((const char *)text, len, GGUF_JSON_EXACT_INTS, NULL,
+                                     GGUF_NO_OFFSET, out, &first);
+    if (code && strstr(first.message, "too big")) {
+        uint8_t *copy = malloc(len + 1);
+        if (!copy) return gguf_fail_memory(err);
+        memcpy(copy, text, len);
+        copy[len] = 0;
+        widen_integers(copy, len);
+        code = gguf_json_parse((const char *)copy, len, GGUF_JSON_EXACT_INTS, NULL, GGUF_NO_OFFSET,
+                               out, err);
+        free(copy);
+        return code;
+    }
+    if (code && err) *err = first;
+    return code;
+}
+
 bool workers_parse(const uint8_t *text, size_t len, json_t **out, api_error *error) {
     gguf_error err = {0};
     *out = NULL;
     if (too_deep(text, len))
         return api_fail(error, NULL, "invalid_json", "the body has more than %d levels",
                         WORKERS_MAX_JSON_DEPTH);
-    if (gguf_json_parse((const char *)text, len, GGUF_JSON_EXACT_INTS, NULL, GGUF_NO_OFFSET, out,
-                        &err))
+    if (parse(text, len, out, &err))
         return api_fail(error, NULL, "invalid_json", "the body is no valid JSON: %s", err.message);
     if (json_is_object(*out)) return true;
     json_decref(*out);
