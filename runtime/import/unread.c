@@ -225,10 +225,27 @@ static gguf_code check_alibi(const rt_import *import, gguf_error *err) {
                      "'alibi' is true, but '%s' has no positions by ALiBi", import->architecture);
 }
 
+/* What part of a head turns, layer by layer: told by the description, not read. */
+static gguf_code check_rope_shares(const rt_import *import, gguf_error *err) {
+    const json_t *shares = rt_config_get(import, "partial_rotary_factors");
+    uint32_t part = rt_arch_compute_of(import->arch)->full_rope_share;
+    for (size_t i = 0; i < json_array_size(shares) && i < import->n_layer_kinds; i++) {
+        const char *kind = import->arch->kinds.names[import->layer_kinds[i]];
+        double stated, computed = part && !same_text(kind, "window") ? 1.0 / part : 1;
+        if (number_of(json_array_get(shares, i), &stated) && stated == computed) continue;
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, import->config_path, GGUF_NO_OFFSET,
+                         "'partial_rotary_factors' has another number for layer %zu than the %g "
+                         "with which '%s' is computed",
+                         i, computed, import->architecture);
+    }
+    return GGUF_OK;
+}
+
 gguf_code rt_import_check_unread(rt_import *import, gguf_error *err) {
     check_fields(import);
     check_flags(import);
     check_biases(import);
     gguf_code code = check_alibi(import, err);
+    if (!code) code = check_rope_shares(import, err);
     return code ? code : check_activation(import, err);
 }

@@ -152,3 +152,5 @@ printf '[{"text": "a<s>b", "ids": [%s]}]' "$ids" >cases.json
 t cat cases.json
 t gguf-convert spm --check-tokenizer cases.json
 t ls -d x.gguf
+copy "$M/step3p5" shares && jq '.text_config.partial_rotary_factors[0] = 0.25' "$M/step3p5/config.json" >shares/config.json
+t gguf-convert shares -o x.gguf -q
