@@ -32,6 +32,9 @@ MAX_FILE_LINES = 900
 GENERATED = {"runtime/tokenizer/unicode_table.c"}
 
 
+DATA_BYTES = 60_000_000
+
+
 def strip_comments_and_strings(text):
     """Same number of lines, without comments and with empty string literals."""
     pattern = re.compile(r'//[^\n]*|/\*.*?\*/|"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'', re.S)
@@ -122,6 +125,17 @@ def check_file(path, report):
     check_functions(path, code, report)
 
 
+def check_data(report):
+    """What tests need comes with every clone."""
+    folder = ROOT / "tests" / "data"
+    n_bytes = sum(file.lstat().st_size for file in folder.rglob("*") if file.is_symlink() or file.is_file())
+    if n_bytes > DATA_BYTES:
+        report(folder.relative_to(ROOT), 1, f"{n_bytes} bytes, more than {DATA_BYTES}")
+    for file in folder.rglob("*"):
+        if file.is_symlink() and not file.exists():
+            report(file.relative_to(ROOT), 1, "a link to nothing")
+
+
 def main():
     findings = []
 
@@ -133,6 +147,7 @@ def main():
     for path in paths:
         check_file(path, report)
     check_names(paths, report)
+    check_data(report)
     print("\n".join(findings) if findings else "style: nothing found")
     return 1 if findings else 0
 
