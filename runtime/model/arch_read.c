@@ -306,6 +306,7 @@ static gguf_code read_kinds(reader *r, const gguf_yaml *node, gguf_error *err) {
     kinds->every = read_texts(r, period, "every");
     kinds->is = gguf_yaml_text(period, "is", NULL);
     kinds->others = gguf_yaml_text(period, "others", NULL);
+    if (r->out_of_memory) return GGUF_OK; /* which is said at the end */
     if ((kinds->from != NULL) + (kinds->periodic.n > 0) + (kinds->listed.n > 0) != 1 ||
         !kinds->from != !kinds->words.n)
         return rt_place_fail(&kinds->at, err,
