@@ -384,7 +384,7 @@ int main(void) {
     unit_alloc_hook_json();
     Suite *suite = suite_create("allocation failures");
     TCase *c = tcase_create("all");
-    tcase_set_timeout(c, 300);
+    tcase_set_timeout(c, 900);
     tcase_add_test(c, gguf);
     tcase_add_test(c, readers);
     tcase_add_test(c, importance_and_recipes);
