@@ -49,7 +49,6 @@ static const struct {
     {"models/gemma3", true},
     {"models/mixtral", true},
     {"models/qwen2_moe", true},
-    {"models/qwen3_moe", true},
     {"models/qwen3_moe_wide", true},
     {"models/gpt_oss", true},
     {"models/gpt_oss_mxfp4", true},
