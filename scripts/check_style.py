@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
 """Check what clang-format does not: layers, banned calls, lengths, opening comments. Exit 1 with findings."""
+import os
 import pathlib
 import re
+import subprocess
 import sys
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -31,8 +33,7 @@ MAX_FUNCTION_LINES = 90
 MAX_FILE_LINES = 900
 GENERATED = {"runtime/tokenizer/unicode_table.c"}
 
-
-DATA_BYTES = 60_000_000
+TRACKED_BYTES = 60 * 2**20
 
 
 def strip_comments_and_strings(text):
@@ -125,13 +126,14 @@ def check_file(path, report):
     check_functions(path, code, report)
 
 
-def check_data(report):
-    """What tests need comes with every clone."""
-    folder = ROOT / "tests" / "data"
-    n_bytes = sum(file.lstat().st_size for file in folder.rglob("*") if file.is_symlink() or file.is_file())
-    if n_bytes > DATA_BYTES:
-        report(folder.relative_to(ROOT), 1, f"{n_bytes} bytes, more than {DATA_BYTES}")
-    for file in folder.rglob("*"):
+def check_tracked(report):
+    """What comes with every clone: no more than was agreed, and no link to nothing."""
+    names = subprocess.run(["git", "-C", ROOT, "ls-files", "-z"], capture_output=True, check=True, text=True).stdout
+    files = [ROOT / name for name in names.split("\0") if name and os.path.lexists(ROOT / name)]
+    n_bytes = sum(file.lstat().st_size for file in files)
+    if n_bytes > TRACKED_BYTES:
+        report(".", 1, f"{n_bytes} bytes are tracked, more than {TRACKED_BYTES}")
+    for file in files:
         if file.is_symlink() and not file.exists():
             report(file.relative_to(ROOT), 1, "a link to nothing")
 
@@ -147,7 +149,7 @@ def main():
     for path in paths:
         check_file(path, report)
     check_names(paths, report)
-    check_data(report)
+    check_tracked(report)
     print("\n".join(findings) if findings else "style: nothing found")
     return 1 if findings else 0
 
