@@ -27,7 +27,7 @@ t() {
 }
 # A writable copy of a fixture model.
 copy_model() {
-    cp -r "$DATA/models/$1" "$2" && chmod -R u+w "$2"
+    cp -rL "$DATA/models/$1" "$2" && chmod -R u+w "$2"
 }
 
 (. "$case_file") | neutral >.transcript

@@ -145,7 +145,7 @@ copy "$R/tied-flag-different-head" tied && rm tied/model.safetensors
 t gguf-convert head --base tied -o x.gguf
 
 # ---- token ids as gguf-run gives them
-cp -r "$DATA/tokenizers/spm-llama" spm
+cp -rL "$DATA/tokenizers/spm-llama" spm
 gguf-convert spm --vocab-only -o spm.gguf -q
 ids=$(gguf-run spm.gguf -p 'a<s>b' --tokenize --no-special | tr -s ' ' ,)
 printf '[{"text": "a<s>b", "ids": [%s]}]' "$ids" >cases.json
