@@ -2,6 +2,7 @@
 #include "libgguf/checked.h"
 #include "quant/quant.h"
 #include "runtime/import/import.h"
+#include "runtime/model/lora.h"
 
 #include <math.h>
 #include <string.h>
@@ -75,11 +76,10 @@ static gguf_code add_low_rank(const merging *m, quant_plan_tensor *to, const ggu
     gguf_code code = read_factor(m, a, &of_a, err);
     if (!code) code = read_factor(m, b, &of_b, err);
     if (!code && table) code = transpose(m, to->n_cols, rank, &of_b, err);
-    float scale = m->alpha != 0 ? m->scale * m->alpha / (float)rank : m->scale;
     *added = (quant_low_rank){.rows = table ? of_a : of_b,
                               .cols = table ? of_b : of_a,
                               .rank = (uint32_t)rank,
-                              .scale = scale,
+                              .scale = rt_lora_scale(m->scale, m->alpha, rank),
                               .next = to->added};
     if (!code) to->added = added;
     return code;
@@ -97,31 +97,10 @@ static gguf_code merge_tensor(const merging *m, const gguf_tensor *t, gguf_error
     return b ? add_low_rank(m, to, t, b, err) : fail(m, GGUF_E_MISSING, t, "has no partner", err);
 }
 
-static bool says(const gguf_file *file, const char *key, const char *wanted) {
-    gguf_str found;
-    return gguf_kv_str(gguf_meta_find(gguf_file_meta(file), key), &found) &&
-           gguf_str_eq(found, wanted);
-}
-
 gguf_code rt_import_merge_lora(rt_import *import, const gguf_file *adapter, float scale,
                                gguf_error *err) {
-    const char *path = gguf_file_path(adapter);
-    double alpha = 0;
-    const gguf_kv *kv = gguf_meta_find(gguf_file_meta(adapter), "adapter.lora.alpha");
-    if (!says(adapter, "general.type", "adapter") || !says(adapter, "adapter.type", "lora"))
-        return gguf_fail(err, GGUF_E_UNSUPPORTED, path, GGUF_NO_OFFSET,
-                         "this file is no LoRA adapter ('general.type' and 'adapter.type' tell)");
-    if (!says(adapter, "general.architecture", rt_import_architecture(import)))
-        return gguf_fail(err, GGUF_E_UNSUPPORTED, path, GGUF_NO_OFFSET,
-                         "the adapter is for another architecture than the model's '%s'",
-                         rt_import_architecture(import));
-    if (kv && (!gguf_kv_f64(kv, &alpha) || !isfinite(alpha)))
-        return gguf_fail(err, GGUF_E_TYPE, path, GGUF_NO_OFFSET,
-                         "'adapter.lora.alpha' is no finite number");
-    if (gguf_file_n_tensors(adapter) == 0)
-        return gguf_fail(err, GGUF_E_MISSING, path, GGUF_NO_OFFSET, "the adapter has no tensors");
-    merging m = {rt_import_plan(import), adapter, scale, (float)alpha};
-    gguf_code code = GGUF_OK;
+    merging m = {.plan = rt_import_plan(import), .adapter = adapter, .scale = scale};
+    gguf_code code = rt_lora_check(adapter, rt_import_architecture(import), &m.alpha, err);
     for (size_t i = 0; i < gguf_file_n_tensors(adapter) && !code; i++)
         code = merge_tensor(&m, gguf_file_tensor(adapter, i), err);
     return code;

@@ -41,21 +41,28 @@ static bool same(gguf_str a, gguf_str b) {
     return a.len == b.len && memcmp(a.ptr, b.ptr, a.len) == 0;
 }
 
-static bool says(const gguf_meta *meta, const char *key, gguf_str wanted) {
+static bool says(const gguf_file *file, const char *key, const char *wanted) {
     gguf_str found;
-    return gguf_kv_str(gguf_meta_find(meta, key), &found) && same(found, wanted);
+    return gguf_kv_str(gguf_meta_find(gguf_file_meta(file), key), &found) &&
+           gguf_str_eq(found, wanted);
 }
 
-static gguf_code check_kind(const rt_adapter *a, const rt_model *model, gguf_error *err) {
-    const gguf_meta *meta = gguf_file_meta(a->file);
-    const char *path = gguf_file_path(a->file), *arch = rt_arch_name(model->arch);
-    if (!says(meta, "general.type", gguf_str_of("adapter")) ||
-        !says(meta, "adapter.type", gguf_str_of("lora")))
+gguf_code rt_lora_check(const gguf_file *adapter, const char *arch, float *alpha, gguf_error *err) {
+    const char *path = gguf_file_path(adapter);
+    const gguf_kv *kv = gguf_meta_find(gguf_file_meta(adapter), "adapter.lora.alpha");
+    double number = 0;
+    if (!says(adapter, "general.type", "adapter") || !says(adapter, "adapter.type", "lora"))
         return gguf_fail(err, GGUF_E_UNSUPPORTED, path, GGUF_NO_OFFSET,
                          "this file is no LoRA adapter ('general.type' and 'adapter.type' tell)");
-    if (!says(meta, "general.architecture", gguf_str_of(arch)))
+    if (!says(adapter, "general.architecture", arch))
         return gguf_fail(err, GGUF_E_UNSUPPORTED, path, GGUF_NO_OFFSET,
                          "the adapter is for another architecture than the model's '%s'", arch);
+    if (kv && (!gguf_kv_f64(kv, &number) || !isfinite(number)))
+        return gguf_fail(err, GGUF_E_TYPE, path, GGUF_NO_OFFSET,
+                         "'adapter.lora.alpha' is no finite number");
+    if (gguf_file_n_tensors(adapter) == 0)
+        return gguf_fail(err, GGUF_E_MISSING, path, GGUF_NO_OFFSET, "the adapter has no tensors");
+    *alpha = (float)number;
     return GGUF_OK;
 }
 
@@ -176,7 +183,7 @@ static gguf_code adapt(rt_adapter *a, rt_model *model, const gguf_tensor *t, ggu
     if (!code) code = factor_of(a, b, &x.b, err);
     if (code) return code;
     x.data = gguf_file_data(model->file, x.tensor);
-    x.scale = a->alpha != 0 ? a->scale * a->alpha / (float)x.b.n_cols : a->scale;
+    x.scale = rt_lora_scale(a->scale, a->alpha, x.b.n_cols);
     code = visit_record(&x, model, model, &rt_model_slots, err);
     for (uint32_t i = 0; i < model->hparams.n_layer && !code; i++)
         code = visit_record(&x, model, &model->layers[i], &rt_layer_slots, err);
@@ -194,20 +201,12 @@ gguf_code rt_model_add_lora(rt_model *model, const char *path, float scale, gguf
     while (*last) last = &(*last)->next;
     *last = a; /* it goes with the model, whatever happens here */
     gguf_code code = gguf_file_open(path, GGUF_OPEN_ANY_TYPE, &a->file, err);
-    if (!code) code = check_kind(a, model, err);
+    if (!code) code = rt_lora_check(a->file, rt_arch_name(model->arch), &a->alpha, err);
     if (code) return code;
-    double alpha = 0;
-    const gguf_kv *kv = gguf_meta_find(gguf_file_meta(a->file), "adapter.lora.alpha");
-    if (kv && (!gguf_kv_f64(kv, &alpha) || !isfinite(alpha)))
-        return gguf_fail(err, GGUF_E_TYPE, path, GGUF_NO_OFFSET,
-                         "'adapter.lora.alpha' is no finite number");
-    a->alpha = (float)alpha;
     size_t n = gguf_file_n_tensors(a->file);
     a->room = 2 * n; /* a fused tensor has up to three parts, of two factors each */
     a->loras = calloc(a->room + 1, sizeof *a->loras);
     if (!a->loras) return gguf_fail_memory(err);
-    if (n == 0)
-        return gguf_fail(err, GGUF_E_MISSING, path, GGUF_NO_OFFSET, "the adapter has no tensors");
     for (size_t i = 0; i < n && !code; i++)
         code = adapt(a, model, gguf_file_tensor(a->file, i), err);
     return code;

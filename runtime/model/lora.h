@@ -3,7 +3,17 @@
 #ifndef RUNTIME_MODEL_LORA_H
 #define RUNTIME_MODEL_LORA_H
 
+#include "libgguf/gguf.h"
 #include "runtime/model/weights.h"
+
+/* Whether the file is a LoRA adapter for models of an architecture.
+ *   alpha  what the file says, 0 if nothing: its scale is then 1, not alpha / rank
+ * Errors: GGUF_E_UNSUPPORTED it is not, GGUF_E_TYPE, GGUF_E_MISSING it has no tensors. */
+gguf_code rt_lora_check(const gguf_file *adapter, const char *arch, float *alpha, gguf_error *err);
+
+static inline float rt_lora_scale(float scale, float alpha, uint64_t rank) {
+    return alpha != 0 ? scale * alpha / (float)rank : scale;
+}
 
 /* What one adapter adds to one matrix. */
 struct rt_lora {

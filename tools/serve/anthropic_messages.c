@@ -370,14 +370,7 @@ void handle_messages(exchange *x) {
     bool good = read_prompt(x, &f, &p, &c);
     fields_ignored(&f, x->ignored, sizeof x->ignored);
     generation *g = good ? generation_new(x, &messages_format, &p, "msg_") : NULL;
-    if (g) {
-        generation_start(g, &c.ids, 1, &c.text);
-    } else {
-        api_fail_status(&error, 500, NULL, "out of memory");
-        exchange_fail(x, &error);
-    }
-    chat_request_clear(&c);
-    fields_close(&f);
+    chat_answer(x, g, &c, &f);
 }
 
 void handle_count_tokens(exchange *x) {

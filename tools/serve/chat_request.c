@@ -321,3 +321,14 @@ bool chat_prompt(const server *s, chat_request *c, params *p, api_error *error) 
     if (s->plain && p) p->stops[p->n_stops++] = RT_CONVERSATION_PLAIN_STOP;
     return true;
 }
+
+void chat_answer(exchange *x, generation *g, chat_request *c, fields *f) {
+    if (g) {
+        generation_start(g, &c->ids, 1, &c->text);
+    } else {
+        api_fail_status(f->error, 500, NULL, "out of memory");
+        exchange_fail(x, f->error);
+    }
+    chat_request_clear(c);
+    fields_close(f);
+}

@@ -36,5 +36,8 @@ void chat_read_variables(fields *f, chat_request *c);
 bool chat_render(const server *s, chat_request *c, char **text, size_t *len, api_error *error);
 /* The tokens, and how the answer is to be divided; adds the stop text of a transcript. */
 bool chat_prompt(const server *s, chat_request *c, params *p, api_error *error);
+/* Begin the answer to what was read, or say what is wrong with it; clears what it was read with.
+ *   g  NULL: after an error, or out of memory */
+void chat_answer(exchange *x, generation *g, chat_request *c, fields *f);
 
 #endif

@@ -232,15 +232,8 @@ void handle_chat_completions(exchange *x) {
     bool good = !error.status && chat_prompt(x->s, &c, &p, &error);
     fields_ignored(&f, x->ignored, sizeof x->ignored);
     generation *g = good ? generation_new(x, &chat_format, &p, "chatcmpl-") : NULL;
-    if (g) {
-        g->include_usage = include_usage;
-        generation_start(g, &c.ids, 1, &c.text);
-    } else {
-        api_fail_status(&error, 500, NULL, "out of memory");
-        exchange_fail(x, &error);
-    }
-    chat_request_clear(&c);
-    fields_close(&f);
+    if (g) g->include_usage = include_usage;
+    chat_answer(x, g, &c, &f);
 }
 
 /* POST /apply-template */

@@ -335,14 +335,7 @@ void handle_responses(exchange *x) {
     bool good = !error.status && chat_prompt(x->s, &c, &p, &error);
     fields_ignored(&f, x->ignored, sizeof x->ignored);
     generation *g = good ? generation_new(x, &responses_format, &p, "resp_") : NULL;
-    if (g) {
-        generation_start(g, &c.ids, 1, &c.text);
-    } else {
-        api_fail_status(&error, 500, NULL, "out of memory");
-        exchange_fail(x, &error);
-    }
-    chat_request_clear(&c);
-    fields_close(&f);
+    chat_answer(x, g, &c, &f);
 }
 
 void handle_no_responses(exchange *x) {

@@ -13,7 +13,10 @@ enum {
     DELTA_TOKENS = 16
 };
 
-typedef struct recurrent_job {
+typedef struct head_rows head_rows;
+typedef struct recurrent_job recurrent_job;
+
+struct recurrent_job {
     const rt_cpu *cpu;
     const rt_state_layer *state;
     const rt_batch *batch;
@@ -27,7 +30,11 @@ typedef struct recurrent_job {
     const float *dt, *bc, *before, *after;
     size_t x_stride, dt_stride, bc_stride;
     uint32_t head_tasks; /* of one head */
-} recurrent_job;
+    /* Of the delta rules: width of a state, and what some tokens make of rows of one. */
+    uint32_t n_state;
+    void (*tokens)(const recurrent_job *job, const head_rows *h, size_t first, size_t n,
+                   float *scratch);
+};
 
 static float *state_at(const recurrent_job *job, uint32_t slot) {
     uint64_t off = job->state->off + slot * job->state->slot_bytes;
@@ -129,10 +136,10 @@ static float softplus(float x) {
 }
 
 /* Some rows of one head's state. */
-typedef struct head_rows {
+struct head_rows {
     uint32_t head, row, n_rows;
     float *state;
-} head_rows;
+};
 
 /* At most SCAN_TOKENS tokens from row `first` of the batch on. */
 static void scan_tokens(const recurrent_job *job, const head_rows *h, size_t first, size_t n) {
@@ -239,7 +246,7 @@ static void delta_tokens(const recurrent_job *job, const head_rows *h, size_t fi
 
 static void delta_task(void *ctx, size_t task, unsigned worker) {
     const recurrent_job *job = ctx;
-    uint32_t dim = job->delta->n_state;
+    uint32_t dim = job->n_state;
     head_rows h = {.head = (uint32_t)(task / job->head_tasks),
                    .row = (uint32_t)(task % job->head_tasks) * TASK_ROWS};
     h.n_rows = dim - h.row < TASK_ROWS ? dim - h.row : TASK_ROWS;
@@ -249,21 +256,27 @@ static void delta_task(void *ctx, size_t task, unsigned worker) {
         h.state = begin_state(job, run, off, (size_t)h.n_rows * dim);
         for (size_t t = 0, n; t < run->n; t += n) {
             n = run->n - t < DELTA_TOKENS ? run->n - t : DELTA_TOKENS;
-            delta_tokens(job, &h, run->row + t, n, rt_cpu_scratch(job->cpu, worker));
+            job->tokens(job, &h, run->row + t, n, rt_cpu_scratch(job->cpu, worker));
         }
     }
+}
+
+static void run_delta(recurrent_job *job, uint32_t n_head) {
+    job->head_tasks = (job->n_state + TASK_ROWS - 1) / TASK_ROWS;
+    gguf_pool_run(job->cpu->pool, (size_t)n_head * job->head_tasks, delta_task, job);
 }
 
 void rt_cpu_gated_delta(rt_backend *backend, const rt_gated_delta *delta,
                         const rt_state_layer *state, const rt_batch *batch, rt_off x,
                         size_t x_stride, rt_off ba, rt_off y) {
     recurrent_job job = {.cpu = rt_cpu_of(backend), .state = state, .batch = batch, .delta = delta};
+    job.n_state = delta->n_state;
+    job.tokens = delta_tokens;
     job.x = rt_cpu_at(backend, x);
     job.x_stride = x_stride;
     job.dt = rt_cpu_at(backend, ba);
     job.y = rt_cpu_at(backend, y);
-    job.head_tasks = (delta->n_state + TASK_ROWS - 1) / TASK_ROWS;
-    gguf_pool_run(job.cpu->pool, (size_t)delta->n_head * job.head_tasks, delta_task, &job);
+    run_delta(&job, delta->n_head);
 }
 
 /* ---- Kimi's delta attention --------------------------------------------------------------------
@@ -297,33 +310,17 @@ static void kda_tokens(const recurrent_job *job, const head_rows *h, size_t firs
     kernels->channel_delta(&scan, h->state, job->x + at, h->n_rows, job->y + at);
 }
 
-static void kda_task(void *ctx, size_t task, unsigned worker) {
-    const recurrent_job *job = ctx;
-    uint32_t dim = job->kda->n_state;
-    head_rows h = {.head = (uint32_t)(task / job->head_tasks),
-                   .row = (uint32_t)(task % job->head_tasks) * TASK_ROWS};
-    h.n_rows = dim - h.row < TASK_ROWS ? dim - h.row : TASK_ROWS;
-    for (size_t i = 0; i < job->batch->n_runs; i++) {
-        const rt_run *run = &job->batch->runs[i];
-        size_t off = ((size_t)h.head * dim + h.row) * dim;
-        h.state = begin_state(job, run, off, (size_t)h.n_rows * dim);
-        for (size_t t = 0, n; t < run->n; t += n) {
-            n = run->n - t < DELTA_TOKENS ? run->n - t : DELTA_TOKENS;
-            kda_tokens(job, &h, run->row + t, n, rt_cpu_scratch(job->cpu, worker));
-        }
-    }
-}
-
 void rt_cpu_kda(rt_backend *backend, const rt_kda *kda, const rt_state_layer *state,
                 const rt_batch *batch, rt_off q, rt_off k, rt_off v, rt_off f, rt_off beta,
                 rt_off y) {
     recurrent_job job = {.cpu = rt_cpu_of(backend), .state = state, .batch = batch, .kda = kda};
+    job.n_state = kda->n_state;
+    job.tokens = kda_tokens;
     job.q = rt_cpu_at(backend, q);
     job.k = rt_cpu_at(backend, k);
     job.x = rt_cpu_at(backend, v);
     job.f = rt_cpu_at(backend, f);
     job.dt = rt_cpu_at(backend, beta);
     job.y = rt_cpu_at(backend, y);
-    job.head_tasks = (kda->n_state + TASK_ROWS - 1) / TASK_ROWS;
-    gguf_pool_run(job.cpu->pool, (size_t)kda->n_head * job.head_tasks, kda_task, &job);
+    run_delta(&job, kda->n_head);
 }
