@@ -48,7 +48,6 @@ static const struct {
     {"models/gemma2", true},
     {"models/gemma3", true},
     {"models/mixtral", true},
-    {"models/qwen2_moe", true},
     {"models/qwen3_moe_wide", true},
     {"models/gpt_oss", true},
     {"models/gpt_oss_mxfp4", true},
