@@ -111,7 +111,8 @@ void quant_repack(uint32_t type, const void *rows, size_t n_rows, size_t n_cols,
 
 /* quant_matmul with quant_act_of(type) and rows that quant_repack wrote: the same results. */
 void quant_matmul_repacked(uint32_t type, const void *repacked, size_t n_rows, size_t n_cols,
-                           const void *acts, size_t n_acts, float *out, size_t out_stride);
+                           const void *acts, size_t n_acts, float *out, size_t out_stride,
+                           void *scratch);
 
 /* Name of the instruction set in use: "scalar", "avx2", "avx512", "neon". */
 const char *quant_isa_name(void);

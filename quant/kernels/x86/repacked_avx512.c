@@ -4,8 +4,11 @@
 #include "quant/kernels/levels.h"
 #include "quant/kernels/x86/strip_avx512.h"
 
+#define AHEAD 1024 /* bytes: memory alone foresees less */
+
 /* The same four bytes of a block of every row. */
 static ALWAYS_INLINE __m512i word(const uint8_t *block, size_t i) {
+    _mm_prefetch((const char *)(block + i * ROWS * 4) + AHEAD, _MM_HINT_T0);
     return _mm512_loadu_si512(block + i * ROWS * 4);
 }
 
@@ -177,6 +180,21 @@ static ALWAYS_INLINE void multiply_plains(plain_form form, const uint8_t *rows, 
     store_sums(out, stride, n, add, sum);
 }
 
+/* Codes of strips are 128 more where there are no mins. */
+static ALWAYS_INLINE void unpack_plains(plain_form form, const uint8_t *rows, size_t n_cols,
+                                        quant_strip *out) {
+    __m512i more = _mm512_set1_epi8((char)(form.mins ? 0 : 128 - (128 >> form.shift)));
+    for (size_t k = 0; k < 8; k++)
+        for (size_t b = k; b < n_cols / QUANT_BLOCK; b += 8, rows += ROWS * form.block_bytes) {
+            strip_plain *s = &out->plains[b];
+#pragma GCC unroll 8
+            for (size_t g = 0; g < 8; g++)
+                _mm512_store_si512(s->codes[g], _mm512_add_epi8(form.codes(rows, g), more));
+            _mm512_store_ps(s->d, form.scales(rows));
+            _mm512_store_ps(s->m, form.mins ? form.mins(rows) : _mm512_setzero_ps());
+        }
+}
+
 /* ---- Q4_K, Q5_K -------------------------------------------------------------------------- */
 
 /* S of 8 sub-blocks in words, M of pairs of them in halves of words. */
@@ -314,6 +332,24 @@ static ALWAYS_INLINE void multiply_supers(codes_fn *codes, size_t block_bytes, c
     store_sums(out, stride, n, add, sum);
 }
 
+static ALWAYS_INLINE void unpack_supers(codes_fn *codes, size_t block_bytes, const uint8_t *rows,
+                                        size_t n_cols, quant_strip *out) {
+    for (size_t b = 0; b < n_cols / QUANT_SUPER; b++, rows += ROWS * block_bytes) {
+        strip_super *s = &out->supers[b];
+        factors f = factors_of(rows);
+#pragma GCC unroll 8
+        for (size_t j = 0; j < 8; j++) {
+#pragma GCC unroll 8
+            for (size_t g = 0; g < 8; g++)
+                _mm512_store_si512(s->codes[8 * j + g], codes(rows, j, g));
+            _mm512_store_si512(s->scales[scale_index(j, 8)], f.scales[j]);
+            if (j < 4) _mm512_store_si512(s->mins[j], f.mins[j]);
+        }
+        _mm512_store_ps(s->d, f.d);
+        _mm512_store_ps(s->dmin, f.dmin);
+    }
+}
+
 /* ---- Q6_K -------------------------------------------------------------------------------- */
 
 /* Words: 32 of nibbles, 16 of upper bits, 4 of scales; then d. */
@@ -396,15 +432,37 @@ static ALWAYS_INLINE void multiply_q6_k(size_t block_bytes, const uint8_t *rows,
     store_sums(out, stride, n, add, sum);
 }
 
+static ALWAYS_INLINE void unpack_supers_of_16(size_t block_bytes, const uint8_t *rows,
+                                              size_t n_cols, quant_strip *out) {
+    for (size_t b = 0; b < n_cols / QUANT_SUPER; b++, rows += ROWS * block_bytes) {
+        strip_super *s = &out->supers[b];
+#pragma GCC unroll 8
+        for (size_t j = 0; j < 8; j++) {
+#pragma GCC unroll 8
+            for (size_t g = 0; g < 8; g++)
+                _mm512_store_si512(s->codes[8 * j + g], codes_q6_k(rows, j, g));
+            _mm512_store_si512(s->mins[j], mins_q6_k(rows, j));
+        }
+#pragma GCC unroll 16
+        for (size_t j = 0; j < 16; j++)
+            _mm512_store_si512(s->scales[scale_index(j, 16)], scale_q6_k(rows, j));
+        _mm512_store_ps(s->d, halves_at(rows, Q6_K_D));
+        _mm512_store_ps(s->dmin, halves_at(rows, Q6_K_D));
+    }
+}
+
 /* ---- kernels ----------------------------------------------------------------------------- */
 
 #define REPACKED_ARGS                                                                    \
     const void *strip, size_t n_cols, const void *acts, size_t act_bytes, size_t n_acts, \
         float *out, size_t stride, bool add
 
-#define REPACKED_PLAIN(type, ...)                                                   \
-    void quant_repacked_##type##_avx512(REPACKED_ARGS) {                            \
-        MULTIPLY(multiply_plains, (plain_form){sizeof(block_##type), __VA_ARGS__}); \
+#define REPACKED_PLAIN(type, ...)                                                            \
+    void quant_repacked_##type##_avx512(REPACKED_ARGS) {                                     \
+        MULTIPLY(multiply_plains, (plain_form){sizeof(block_##type), __VA_ARGS__});          \
+    }                                                                                        \
+    void quant_unpack_##type##_avx512(const void *packed, size_t n_cols, quant_strip *out) { \
+        unpack_plains((plain_form){sizeof(block_##type), __VA_ARGS__}, packed, n_cols, out); \
     }
 
 REPACKED_PLAIN(q4_0, 4, codes_q4_0, scales_q4_0, NULL)
@@ -415,14 +473,14 @@ REPACKED_PLAIN(q8_0, 0, codes_q8_0, scales_q8_0, NULL)
 REPACKED_PLAIN(iq4_nl, 0, codes_iq4_nl, scales_q4_0, NULL)
 REPACKED_PLAIN(mxfp4, 0, codes_mxfp4, scales_mxfp4, NULL)
 
-void quant_repacked_q4_k_avx512(REPACKED_ARGS) {
-    MULTIPLY(multiply_supers, codes_q4_k, sizeof(block_q4_k));
-}
+#define REPACKED_SUPER(type, multiply, unpack, ...)                                          \
+    void quant_repacked_##type##_avx512(REPACKED_ARGS) {                                     \
+        MULTIPLY(multiply, __VA_ARGS__);                                                     \
+    }                                                                                        \
+    void quant_unpack_##type##_avx512(const void *packed, size_t n_cols, quant_strip *out) { \
+        unpack(__VA_ARGS__, packed, n_cols, out);                                            \
+    }
 
-void quant_repacked_q5_k_avx512(REPACKED_ARGS) {
-    MULTIPLY(multiply_supers, codes_q5_k, sizeof(block_q5_k));
-}
-
-void quant_repacked_q6_k_avx512(REPACKED_ARGS) {
-    MULTIPLY(multiply_q6_k, sizeof(block_q6_k));
-}
+REPACKED_SUPER(q4_k, multiply_supers, unpack_supers, codes_q4_k, sizeof(block_q4_k))
+REPACKED_SUPER(q5_k, multiply_supers, unpack_supers, codes_q5_k, sizeof(block_q5_k))
+REPACKED_SUPER(q6_k, multiply_q6_k, unpack_supers_of_16, sizeof(block_q6_k))
