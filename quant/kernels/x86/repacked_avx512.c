@@ -4,11 +4,8 @@
 #include "quant/kernels/levels.h"
 #include "quant/kernels/x86/strip_avx512.h"
 
-#define AHEAD 1024 /* bytes: memory alone foresees less */
-
 /* The same four bytes of a block of every row. */
 static ALWAYS_INLINE __m512i word(const uint8_t *block, size_t i) {
-    _mm_prefetch((const char *)(block + i * ROWS * 4) + AHEAD, _MM_HINT_T0);
     return _mm512_loadu_si512(block + i * ROWS * 4);
 }
 
@@ -352,22 +349,23 @@ static ALWAYS_INLINE void unpack_supers(codes_fn *codes, size_t block_bytes, con
 
 /* ---- Q6_K -------------------------------------------------------------------------------- */
 
-/* Words: 32 of nibbles, 16 of upper bits, 4 of scales; then d. */
-enum { Q6_K_HIGH = 32, Q6_K_SCALES = 48, Q6_K_D = 52 };
+/* Words, as quant_repack orders them: 4 of scales; for each half of the block and each four of its
+ * 32 columns one of upper bits and two of nibbles; then d. A quarter is 32 columns of a half. */
+enum { Q6_K_CODES = 4, Q6_K_D = 52 };
 
-/* Codes of columns 4 g .. 4 g + 3 of 32, part j of eight. */
-static ALWAYS_INLINE __m512i codes_q6_k(const uint8_t *block, size_t j, size_t g) {
-    size_t half = j / 4, quarter = j % 4;
-    __m512i high = word(block, Q6_K_HIGH + 8 * half + g);
+static ALWAYS_INLINE __m512i codes_q6_k(const uint8_t *block, size_t half, size_t quarter,
+                                        size_t g) {
+    size_t at = Q6_K_CODES + 24 * half + 3 * g;
+    __m512i high = word(block, at);
     if (quarter < 2) high = _mm512_slli_epi16(high, (unsigned)(4 - 2 * quarter));
     if (quarter == 3) high = _mm512_srli_epi16(high, 2);
-    return _mm512_or_si512(nibbles_at(word(block, 16 * half + quarter % 2 * 8 + g), quarter >= 2),
+    return _mm512_or_si512(nibbles_at(word(block, at + 1 + quarter % 2), quarter >= 2),
                            _mm512_and_si512(high, _mm512_set1_epi8(0x30)));
 }
 
 /* Scale j of 16. */
 static ALWAYS_INLINE __m512i scale_q6_k(const uint8_t *block, size_t j) {
-    __m512i four = word(block, Q6_K_SCALES + j / 4);
+    __m512i four = word(block, j / 4);
     return _mm512_srai_epi32(_mm512_slli_epi32(four, (unsigned)(24 - j % 4 * 8)), 24);
 }
 
@@ -376,34 +374,46 @@ static ALWAYS_INLINE __m512i mins_q6_k(const uint8_t *block, size_t j) {
     __m512i in_order = _mm512_broadcast_i32x4(
         _mm_set_epi32((int)0x0D800C80, (int)0x09800880, (int)0x05800480, (int)0x01800080));
     __m512i which = _mm512_set1_epi32(j % 2 ? 0x02000200 : 0);
-    __m512i four = word(block, Q6_K_SCALES + j / 2);
+    __m512i four = word(block, j / 2);
     return _mm512_srai_epi16(_mm512_shuffle_epi8(four, _mm512_add_epi8(in_order, which)), 3);
 }
 
-/* dot[t] += sub-block j. */
-static ALWAYS_INLINE void add_sub_q6_k(const uint8_t *block, size_t j, const int8_t *acts,
-                                       size_t act_bytes, size_t n, __m512i dot[ACTS]) {
+/* dot[t] += sub-block j, the quarter's columns from 4 g on. */
+static ALWAYS_INLINE void add_sub_q6_k(const uint8_t *block, size_t half, size_t quarter, size_t g,
+                                       const int8_t *acts, size_t act_bytes, size_t n,
+                                       __m512i dot[ACTS]) {
+    size_t j = 8 * half + 2 * quarter + g / 4;
     __m512i part[ACTS], scale = scale_q6_k(block, j);
 #pragma GCC unroll 8
     for (size_t t = 0; t < n; t++) part[t] = _mm512_setzero_si512();
-#pragma GCC unroll 2
-    for (size_t g = 0; g < 4; g++)
-        add_code(codes_q6_k(block, j / 2, j % 2 * 4 + g), acts + 16 * j + 4 * g, act_bytes, n,
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++)
+        add_code(codes_q6_k(block, half, quarter, g + i), acts + 16 * j + 4 * i, act_bytes, n,
                  part);
 #pragma GCC unroll 8
     for (size_t t = 0; t < n; t++)
         dot[t] = _mm512_add_epi32(dot[t], _mm512_mullo_epi32(part[t], scale));
 }
 
+/* In the order of the words. */
+static ALWAYS_INLINE void dot_subs_q6_k(const uint8_t *block, const int8_t *acts, size_t act_bytes,
+                                        size_t n, __m512i dot[ACTS]) {
+#pragma GCC unroll 8
+    for (size_t t = 0; t < n; t++) dot[t] = _mm512_setzero_si512();
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++)
+#pragma GCC unroll 4
+        for (size_t quarter = 0; quarter < 4; quarter++)
+            add_sub_q6_k(block, i / 2, quarter, i % 2 * 4, acts, act_bytes, n, dot);
+}
+
 static ALWAYS_INLINE void add_q6_k(const uint8_t *block, const uint8_t *acts, size_t act_bytes,
                                    size_t n, __m512 sum[ACTS]) {
     __m512i dot[ACTS], mins[ACTS];
     __m512 d = halves_at(block, Q6_K_D);
+    dot_subs_q6_k(block, ((const block_act_q8_k *)acts)->qs, act_bytes, n, dot);
 #pragma GCC unroll 8
-    for (size_t t = 0; t < n; t++) dot[t] = mins[t] = _mm512_setzero_si512();
-#pragma GCC unroll 16
-    for (size_t j = 0; j < 16; j++)
-        add_sub_q6_k(block, j, ((const block_act_q8_k *)acts)->qs, act_bytes, n, dot);
+    for (size_t t = 0; t < n; t++) mins[t] = _mm512_setzero_si512();
 #pragma GCC unroll 8
     for (size_t j = 0; j < 8; j++) {
         __m512i pair = mins_q6_k(block, j);
@@ -440,7 +450,7 @@ static ALWAYS_INLINE void unpack_supers_of_16(size_t block_bytes, const uint8_t 
         for (size_t j = 0; j < 8; j++) {
 #pragma GCC unroll 8
             for (size_t g = 0; g < 8; g++)
-                _mm512_store_si512(s->codes[8 * j + g], codes_q6_k(rows, j, g));
+                _mm512_store_si512(s->codes[8 * j + g], codes_q6_k(rows, j / 4, j % 4, g));
             _mm512_store_si512(s->mins[j], mins_q6_k(rows, j));
         }
 #pragma GCC unroll 16
