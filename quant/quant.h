@@ -36,6 +36,9 @@ uint32_t quant_type_fallback(uint32_t type);
  */
 unsigned quant_type_candidate(uint32_t type);
 quant_act quant_act_of(uint32_t type);
+
+/* The codebook that a type's blocks have numbers of, see kernels/codebooks.h; NULL: it has none. */
+const uint16_t *quant_codebook(uint32_t type, size_t *n_bytes);
 size_t quant_act_row_bytes(quant_act act, size_t n_cols);
 
 /* ---- encode and decode ------------------------------------------------------------------- */

@@ -228,6 +228,8 @@ typedef struct rt_session_opts {
     const struct rt_backend_type *device; /* where the last n_device_layers lie, and with them the
                                              output; NULL: all on the CPU */
     uint32_t n_device_layers;
+    const char *device_name; /* which one of that kind: its number, its name or a part of it; NULL:
+                                the first */
     const atomic_bool *cancel; /* polled before each layer; may be NULL */
 } rt_session_opts;
 
