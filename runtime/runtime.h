@@ -78,6 +78,9 @@ typedef struct rt_hparams {
      */
     uint32_t kv_lora_rank, q_lora_rank;    /* q_lora_rank 0: queries are not compressed */
     uint32_t qk_nope_head_dim, v_head_dim; /* of a head: dimensions that do not rotate; value */
+    uint32_t kv_expand_rank; /* width of the row that keys and values of all heads are made of,
+                                which then lie in the cache; 0 = none */
+    float latent_norm_eps;   /* of norms of latent rows */
 
     /* Recurrent layers; n_recurrent 0 = none. */
     uint32_t n_recurrent;                           /* layers that have a state, */
@@ -118,8 +121,8 @@ typedef struct rt_hparams {
     uint32_t n_embd_layer;     /* width of what every layer gets of each token; 0 = nothing */
     uint32_t n_layer_embedded; /* tokens of which there is such an embedding */
 
-    uint32_t
-        n_rot; /* dimensions of a head that rotate: the leading, with kv_lora_rank the trailing */
+    uint32_t n_rot; /* dimensions of a head that rotate: the leading, with latent attention the
+                       trailing */
     uint32_t n_rot_window; /* in layers with a window */
     float rope_base, rope_base_window;
     bool rope_plain_window; /* layers with a window turn without scaling */

@@ -74,6 +74,9 @@ static void mix(rt_session *session, uint32_t layer, rt_off in) {
     case RT_MIXER_LATENT:
         rt_block_latent(session, layer, in);
         break;
+    case RT_MIXER_EXPANDED:
+        rt_block_expanded(session, layer, in);
+        break;
     case RT_MIXER_GATED_DELTA:
         rt_block_delta(session, layer, in);
         break;

@@ -213,6 +213,13 @@ static void layout_attention(const rt_hparams *hp, rt_layout *out, uint64_t *end
         out->index_w = reserve(end, n, hp->index_n_head);
         out->index_scores = reserve(end, UINT64_C(2) * out->n_threads, out->n_ctx);
     }
+    if (hp->kv_expand_rank) {
+        uint64_t n_head_cols = hp->qk_nope_head_dim + (uint64_t)hp->v_head_dim;
+        out->q_low = reserve_input(out, end, n, hp->q_lora_rank);
+        out->kv_row = reserve(end, n, hp->kv_expand_rank + (uint64_t)hp->n_rot);
+        out->kv_low = reserve_input(out, end, n, hp->kv_expand_rank);
+        out->kv_heads = reserve(end, n, hp->n_head * n_head_cols);
+    }
     if (hp->kv_lora_rank == 0) return;
     uint64_t plain = max_u64(hp->qk_nope_head_dim, hp->v_head_dim);
     out->q_heads = reserve(end, n, (uint64_t)hp->n_head * (hp->qk_nope_head_dim + hp->n_rot));

@@ -81,6 +81,11 @@ typedef struct rt_layout {
     rt_off q_low;   /* [q_lora_rank] */
     rt_off plain;   /* [n_head][qk_nope_head_dim], then [n_head][v_head_dim] */
 
+    /* With keys and values of every head. */
+    rt_off kv_row;   /* [kv_expand_rank + n_rot] */
+    rt_off kv_low;   /* [kv_expand_rank] its first part, normed */
+    rt_off kv_heads; /* [n_head][qk_nope_head_dim + v_head_dim] */
+
     /* Recurrent layers. */
     rt_off ssm_in;                 /* [ssm_in_dim] what the input projection makes */
     rt_off ssm_z;                  /* [ssm_d_inner] the gate */

@@ -62,6 +62,7 @@ void rt_session_move(rt_session *session, uint32_t place);
 
 void rt_block_attention(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_latent(rt_session *session, uint32_t layer, rt_off in);
+void rt_block_expanded(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_delta(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_shortconv(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_mamba(rt_session *session, uint32_t layer, rt_off in);

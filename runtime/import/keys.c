@@ -321,11 +321,27 @@ static gguf_code set_labels(const setting *s, const json_t *value, gguf_error *e
     return GGUF_OK;
 }
 
+/* The value of an expression that a number is divided by; 1 where there is none. */
+static gguf_code read_divisor(const setting *s, const rt_scalar *expression, double *out,
+                              gguf_error *err) {
+    uint64_t number = 1;
+    gguf_code code = GGUF_OK;
+    if (expression->text) code = rt_import_eval(s->import, expression, 0, &number, err);
+    if (!code && number == 0)
+        code = rt_place_fail(&expression->at, err, "'%s' is 0, and divides", expression->text);
+    *out = (double)number;
+    return code;
+}
+
 static gguf_code set_f32(const setting *s, const json_t *value, gguf_error *err) {
+    double over = 1, over_root = 1;
     if (!json_is_number(value))
         return fail_number(s->import, s->source, value, "is not a number", err);
-    gguf_meta_set_f32(s->import->plan.meta, s->full,
-                      (float)pow(json_number_value(value), s->key->power));
+    gguf_code code = read_divisor(s, &s->key->over, &over, err);
+    if (!code) code = read_divisor(s, &s->key->over_root, &over_root, err);
+    if (code) return code;
+    double number = pow(json_number_value(value), s->key->power) / over / sqrt(over_root);
+    gguf_meta_set_f32(s->import->plan.meta, s->full, (float)number);
     return GGUF_OK;
 }
 

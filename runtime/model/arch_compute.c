@@ -141,6 +141,9 @@ static void read_numbers(flag_reader *r, rt_arch_compute *c) {
     c->rope_period = read_number(r, "rope_period", c->rope_period);
     c->window_rope_base = read_number(r, "window_rope_base", c->window_rope_base);
     c->scores_by_width_layers = read_number(r, "scores_by_width_layers", c->scores_by_width_layers);
+    c->embedding_scale_usual = read_number(r, "embedding_scale_usual", c->embedding_scale_usual);
+    c->logit_width_usual = read_number(r, "logit_width_usual", c->logit_width_usual);
+    gguf_yaml_f64(gguf_yaml_get(r->compute, "residual_depth_usual"), &c->residual_depth_usual);
 }
 
 /* The parts that the runtime lacks; an empty list takes back an inherited one. */

@@ -180,6 +180,8 @@ static rt_arch_entry *read_key(reader *r, const gguf_yaml *node) {
     key->map = read_scalars(r, node, "map");
     key->power = 1;
     gguf_yaml_f64(gguf_yaml_get(node, "power"), &key->power);
+    key->over = scalar_of(r->doc, gguf_yaml_get(node, "over"));
+    key->over_root = scalar_of(r->doc, gguf_yaml_get(node, "over_root"));
     key->normal_quantile = read_switch(node, "normal_quantile");
     key->is = gguf_yaml_text(node, "is", "");
     key->tensor = gguf_yaml_text(node, "tensor", NULL);

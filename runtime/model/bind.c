@@ -207,6 +207,9 @@ static unsigned parts_of_mixer(const rt_hparams *hp, rt_mixer mixer) {
     case RT_MIXER_LATENT:
         return 1u << RT_PART_ATTENTION | 1u << RT_PART_LATENT |
                1u << (hp->q_lora_rank ? RT_PART_LATENT_Q : RT_PART_DIRECT_Q);
+    case RT_MIXER_EXPANDED:
+        return 1u << RT_PART_ATTENTION | 1u << RT_PART_EXPANDED |
+               1u << (hp->q_lora_rank ? RT_PART_LATENT_Q : RT_PART_DIRECT_Q);
     case RT_MIXER_SHORT_CONV:
         return 1u << RT_PART_SHORT_CONV;
     case RT_MIXER_MAMBA:
@@ -227,7 +230,8 @@ static unsigned parts_of_mixer(const rt_hparams *hp, rt_mixer mixer) {
 /* Keys and values of the layer itself. */
 static unsigned parts_of_keys(const binder *b, uint32_t layer, const char *prefix) {
     const rt_layer_hparams *of = &b->model->hparams.layers[layer];
-    if (!rt_mixer_has_values(of->mixer) || of->kv_layer != layer) return 0;
+    if (!rt_mixer_has_values(of->mixer) || of->mixer == RT_MIXER_EXPANDED) return 0;
+    if (of->kv_layer != layer) return 0;
     bool same =
         rt_arch_compute_of(b->model->arch)->keys_as_values && !has_tensor(b, prefix, "attn_v");
     return 1u << RT_PART_KEYS | (same ? 0 : 1u << RT_PART_VALUES);

@@ -213,10 +213,32 @@ static void check_swiglu(key_reader *r) {
     read_number(r, "ggufkit.swiglu_alpha", 1.702, 1.70199, 1.70201);
 }
 
+/* Files without the sizes of heads before they are absorbed hold the whole product that makes keys
+ * and values of a latent row, and heads of these. */
+static void read_expanded(key_reader *r, rt_hparams *hp) {
+    hp->kv_expand_rank = hp->kv_lora_rank;
+    hp->kv_lora_rank = 0;
+    hp->n_rot = read_count(r, "rope.dimension_count", NEEDED, 2, RT_MAX_HEAD_DIM);
+    if (hp->n_rot >= hp->head_dim_k)
+        fail_key(r, GGUF_E_LIMIT, NULL, "leaves nothing of a head that does not rotate");
+    else
+        hp->qk_nope_head_dim = hp->head_dim_k - hp->n_rot;
+    hp->v_head_dim = hp->head_dim_v;
+    if (hp->n_head_kv != hp->n_head) {
+        find_key(r, "attention.head_count_kv");
+        fail_key(r, GGUF_E_LIMIT, NULL, "is not the number of heads");
+    }
+}
+
 static void read_latent(key_reader *r, rt_hparams *hp) {
     hp->kv_lora_rank = read_count(r, "attention.kv_lora_rank", 0, 0, RT_MAX_HEAD_DIM);
     if (hp->kv_lora_rank == 0) return;
     hp->q_lora_rank = read_count(r, "attention.q_lora_rank", 0, 0, RT_MAX_WIDTH);
+    hp->latent_norm_eps = read_number(r, "ggufkit.latent_norm_epsilon", hp->norm_eps, 0, 1);
+    if (!find_key(r, "attention.key_length_mla")) {
+        read_expanded(r, hp);
+        return;
+    }
     hp->n_rot = read_count(r, "rope.dimension_count", NEEDED, 2, RT_MAX_HEAD_DIM);
     hp->qk_nope_head_dim = read_count(r, "attention.key_length_mla", NEEDED,
                                       hp->n_rot + UINT64_C(1), RT_MAX_HEAD_DIM) -
@@ -252,6 +274,7 @@ static void read_heads(key_reader *r, rt_hparams *hp) {
  * has nothing else. */
 static rt_mixer mixer_of(const key_reader *r, const rt_hparams *hp, const rt_layer_hparams *l) {
     if (l->n_head && r->compute->recurrent_all) return RT_MIXER_ATTENTION_MAMBA2;
+    if (l->n_head && hp->kv_expand_rank) return RT_MIXER_EXPANDED;
     if (l->n_head) return hp->kv_lora_rank ? RT_MIXER_LATENT : RT_MIXER_ATTENTION;
     return r->compute->single_mixer && l->n_ff ? RT_MIXER_NONE : r->compute->recurrent;
 }
@@ -447,10 +470,14 @@ static void read_streams(key_reader *r, rt_hparams *hp) {
 }
 
 static void read_scales(key_reader *r, rt_hparams *hp) {
-    double usual = r->compute->embeddings_by_width ? sqrt(hp->n_embd) : 1;
+    const rt_arch_compute *c = r->compute;
+    double usual = c->embeddings_by_width ? sqrt(hp->n_embd) : 1, depth = c->residual_depth_usual;
+    if (c->embedding_scale_usual) usual = c->embedding_scale_usual;
     hp->embedding_scale = read_number(r, "embedding_scale", usual, -1e6, 1e6);
-    hp->residual_scale = read_number(r, "residual_scale", 1, -1e6, 1e6);
-    hp->logit_factor = read_number(r, "logit_scale", 1, -1e6, 1e6);
+    usual = depth != 0 ? depth / sqrt(hp->n_layer) : 1;
+    hp->residual_scale = read_number(r, "residual_scale", usual, -1e6, 1e6);
+    usual = c->logit_width_usual ? (double)hp->n_embd / c->logit_width_usual : 1;
+    hp->logit_factor = read_number(r, "logit_scale", usual, -1e6, 1e6);
     if (hp->logit_factor == 0) hp->logit_factor = 1;
     if (!r->compute->multiply_logits) hp->logit_factor = 1 / hp->logit_factor;
     hp->logit_cap = read_number(r, "final_logit_softcapping", 0, 0, 1e6);
@@ -463,7 +490,7 @@ static void read_yarn(key_reader *r, rt_hparams *hp) {
     hp->rope_beta_slow = read_number(r, "rope.scaling.yarn_beta_slow", 1, 1e-6, 1e6);
     hp->rope_truncate = read_flag(r, "ggufkit.yarn_truncate", true);
     hp->rope_log_multiplier = read_number(r, "rope.scaling.yarn_log_multiplier", 0, 0, 1e3);
-    if (hp->kv_lora_rank == 0) return;
+    if (hp->kv_lora_rank == 0 && hp->kv_expand_rank == 0) return;
     /* Latent models store a tenth of it, and scale scores in place of cosine and sine. */
     hp->rope_log_multiplier *= 10;
     float scale = 0.1f * hp->rope_log_multiplier * logf(hp->rope_factor) + 1;
@@ -520,7 +547,8 @@ static void read_growth(key_reader *r, rt_hparams *hp) {
 static void read_rope(key_reader *r, rt_hparams *hp) {
     bool windowed_only = r->compute->rope_windowed && rt_layers_count(&hp->windowed, hp->n_layer);
     if (r->compute->rope == RT_ROPE_NONE) return;
-    uint32_t max = hp->kv_lora_rank ? hp->n_rot : hp->head_dim_k;
+    bool latent = hp->kv_lora_rank || hp->kv_expand_rank;
+    uint32_t max = latent ? hp->n_rot : hp->head_dim_k;
     uint32_t n_rot = read_count(r, "rope.dimension_count", max, 0, max);
     hp->n_rot = r->compute->full_rope_share ? n_rot / r->compute->full_rope_share : n_rot;
     if (hp->n_rot % 2 != 0) fail_key(r, GGUF_E_LIMIT, NULL, "is odd");

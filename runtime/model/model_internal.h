@@ -35,6 +35,7 @@ typedef struct rt_layer {
     /* Latent attention. */
     rt_weight q_a, q_b, kv_a;
     rt_norm_weights q_a_norm, kv_a_norm;
+    rt_weight kv_b; /* of each head its key without position, then its value */
     rt_weight k_b,
         v_b; /* a matrix per head: [kv_lora_rank][qk_nope_head_dim], [v_head_dim][kv_lora_rank] */
 
@@ -130,10 +131,16 @@ static inline bool rt_mixer_has_state(rt_mixer mixer) {
 }
 /* Keys and values for every token; with latent attention keys alone. */
 static inline bool rt_mixer_has_values(rt_mixer mixer) {
-    return mixer == RT_MIXER_ATTENTION || mixer == RT_MIXER_ATTENTION_MAMBA2;
+    return mixer == RT_MIXER_ATTENTION || mixer == RT_MIXER_EXPANDED ||
+           mixer == RT_MIXER_ATTENTION_MAMBA2;
 }
 static inline bool rt_mixer_has_rows(rt_mixer mixer) {
     return mixer == RT_MIXER_LATENT || rt_mixer_has_values(mixer);
+}
+/* The first of the dimensions of a cached key that rotate. */
+static inline uint32_t rt_hparams_rope_first(const rt_hparams *hp) {
+    if (hp->kv_lora_rank) return hp->kv_lora_rank;
+    return hp->kv_expand_rank ? hp->qk_nope_head_dim : 0;
 }
 /* Give all layers the same numbers: those of the whole model. */
 void rt_hparams_same_layers(rt_hparams *hp);

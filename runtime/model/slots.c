@@ -52,6 +52,10 @@ static const rt_slot layer_matrices[] = {
      RT_NEEDED},
     {"attn_q_b", LAYER(q_b), RT_DIM_ONE, RT_DIM_Q, RT_DIM_Q_LORA_RANK, RT_PART_LATENT_Q, RT_NEEDED},
     {"attn_kv_a_mqa", LAYER(kv_a), RT_DIM_ONE, RT_DIM_K, RT_DIM_EMBD, RT_PART_LATENT, RT_NEEDED},
+    {"attn_kv_a_mqa", LAYER(kv_a), RT_DIM_ONE, RT_DIM_EXPAND_ROW, RT_DIM_EMBD, RT_PART_EXPANDED,
+     RT_NEEDED},
+    {"attn_kv_b", LAYER(kv_b), RT_DIM_ONE, RT_DIM_EXPANDED, RT_DIM_EXPAND_RANK, RT_PART_EXPANDED,
+     RT_NEEDED},
     {"attn_k_b", LAYER(k_b), RT_DIM_HEADS, RT_DIM_KV_LORA_RANK, RT_DIM_QK_NOPE, RT_PART_LATENT,
      RT_NEEDED},
     {"attn_v_b", LAYER(v_b), RT_DIM_HEADS, RT_DIM_V_HEAD, RT_DIM_KV_LORA_RANK, RT_PART_LATENT,
@@ -196,6 +200,8 @@ static const rt_slot layer_scales[] = {
      RT_PART_MAMBA2, RT_OPTIONAL},
     {"attn_kv_a_norm", LAYER(kv_a_norm), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_KV_LORA_RANK,
      RT_PART_LATENT, RT_NEEDED},
+    {"attn_kv_a_norm", LAYER(kv_a_norm), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_EXPAND_RANK,
+     RT_PART_EXPANDED, RT_NEEDED},
 };
 
 static const rt_slot layer_vectors[] = {
@@ -265,6 +271,9 @@ uint32_t rt_dim_size(const rt_hparams *hp, uint32_t layer, rt_dim which) {
         [RT_DIM_Q_LORA_RANK] = hp->q_lora_rank,
         [RT_DIM_QK_NOPE] = hp->qk_nope_head_dim,
         [RT_DIM_V_HEAD] = hp->v_head_dim,
+        [RT_DIM_EXPAND_RANK] = hp->kv_expand_rank,
+        [RT_DIM_EXPAND_ROW] = hp->kv_expand_rank + hp->n_rot,
+        [RT_DIM_EXPANDED] = l->n_head * (hp->qk_nope_head_dim + hp->v_head_dim),
         [RT_DIM_CTX] = hp->n_ctx_train,
         [RT_DIM_TYPES] = hp->n_token_types,
         [RT_DIM_INDEX_Q] = hp->index_n_head * hp->index_head_dim,

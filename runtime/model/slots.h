@@ -21,6 +21,9 @@ typedef enum rt_dim {
     RT_DIM_Q_LORA_RANK,
     RT_DIM_QK_NOPE,
     RT_DIM_V_HEAD,
+    RT_DIM_EXPAND_RANK,
+    RT_DIM_EXPAND_ROW,
+    RT_DIM_EXPANDED,
     RT_DIM_CTX,
     RT_DIM_TYPES,
     RT_DIM_INDEX_Q,
@@ -61,6 +64,7 @@ typedef enum rt_part {
     RT_PART_HEAD_GATES,  /* with a gate of each head, */
     RT_PART_VALUE_GATES, /* or of each value of a head */
     RT_PART_LATENT,      /* latent attention */
+    RT_PART_EXPANDED,    /* its other form */
     RT_PART_LATENT_Q,
     RT_PART_DIRECT_Q,
     RT_PART_RECURRENT, /* of any kind */

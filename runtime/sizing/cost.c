@@ -55,6 +55,7 @@ const char *rt_cache_kind_name(rt_cache_kind kind) {
 static rt_cache_kind cache_of(const rt_hparams *hp, uint32_t layer) {
     switch (hp->layers[layer].mixer) {
     case RT_MIXER_ATTENTION:
+    case RT_MIXER_EXPANDED:
     case RT_MIXER_ATTENTION_MAMBA2:
         return rt_layers_has(&hp->windowed, layer) ? RT_CACHE_WINDOW : RT_CACHE_FULL;
     case RT_MIXER_LATENT:

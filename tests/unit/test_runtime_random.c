@@ -68,6 +68,10 @@ static const char *const configs[] = {
     "\"index_head_dim\":64,\"index_n_heads\":16,\"index_topk\":12,\"first_k_dense_replace\":1,"
     "\"indexer_types\":[\"full\",\"shared\",\"full\",\"shared\"]}",
 
+    "{\"architectures\":[\"MiniCPM3ForCausalLM\"]," COMMON
+    "\"q_lora_rank\":24,\"kv_lora_rank\":32,\"qk_nope_head_dim\":16,\"qk_rope_head_dim\":8,\"v_head_dim\":16,"
+    "\"intermediate_size\":96,\"scale_emb\":12,\"scale_depth\":1.4,\"dim_model_base\":16}",
+
     "{\"architectures\":[\"MiniMaxM3SparseForConditionalGeneration\"]," COMMON
     "\"head_dim\":32,\"dense_intermediate_size\":96,\"intermediate_size\":32,"
     "\"num_local_experts\":8,\"num_experts_per_tok\":3,\"n_shared_experts\":1,"
