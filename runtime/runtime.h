@@ -44,6 +44,8 @@ static inline bool rt_layers_has(const rt_layers *set, uint32_t layer) {
 /* How many layers below `end` the set has. */
 uint32_t rt_layers_count(const rt_layers *set, uint32_t end);
 
+#define RT_MAX_COMPRESS 4
+
 /* The numbers of one layer. */
 typedef struct rt_layer_hparams {
     rt_mixer mixer;
@@ -52,6 +54,9 @@ typedef struct rt_layer_hparams {
                                         heads share: kv_lora_rank + n_rot and kv_lora_rank */
     uint32_t kv_layer; /* whose keys and values the layer attends to: an earlier one's or its own */
     bool kv_shared;    /* they belong to several layers */
+    uint32_t n_compress; /* tokens of a block that becomes one further key; 0: there are none */
+    bool overlaps;       /* blocks count what the one before them has too, and an indexer chooses */
+    bool hashed;         /* a token's experts are those of its id */
     bool indexes, selects; /* an indexer chooses keys; attention counts those chosen alone */
     float xielu_p, xielu_n, xielu_beta, xielu_eps; /* of RT_ACT_XIELU, as the file has them */
     float
@@ -99,6 +104,14 @@ typedef struct rt_hparams {
     uint32_t index_n_head, index_head_dim, index_top_k, index_block, index_local;
     uint32_t index_choices; /* 1, or one for each KV head */
     bool index_shared;      /* some layers attend to what an earlier one chose */
+
+    /* Attention to a window and to blocks of tokens. */
+    uint32_t n_compress[RT_MAX_COMPRESS]; /* the different sizes of blocks; 0: no more */
+    uint32_t n_out_group, out_group_rank; /* groups of heads whose results are projected apart */
+
+    /* Hyper-connections: residual streams that every block reads a mixture of; n_hyper 0 = none. */
+    uint32_t n_hyper, hyper_steps; /* steps in which a mixture is balanced */
+    float hyper_eps;
 
     bool gated_queries; /* attn_q makes a gate behind each head's query */
     bool gated_heads;   /* attn_gate makes a gate of each head, or of each of its values */

@@ -22,12 +22,9 @@ static void rotate(rt_session *session, rt_off x, uint32_t n_head) {
                                 session->batch.n, n_head, hp->index_head_dim);
 }
 
-/* Choose for every token of the batch from the queries and keys in the arena. */
-static void choose(rt_session *session, uint32_t layer, rt_off weights) {
+void rt_index_select(rt_session *session, const rt_kv_layer *kv, rt_off weights) {
     const rt_hparams *hp = &session->model->hparams;
     const rt_layout *at = &session->layout;
-    const rt_backend_ops *ops = session->backend->ops;
-    rt_kv_layer kv = index_rows(session, layer);
     const rt_indexer indexer = {.n_head = hp->index_n_head,
                                 .head_dim = hp->index_head_dim,
                                 .n_best = hp->index_top_k,
@@ -36,11 +33,18 @@ static void choose(rt_session *session, uint32_t layer, rt_off weights) {
                                 .n_words = at->selection_words,
                                 .scores = at->index_scores,
                                 .n_scores = at->n_ctx};
-    rotate(session, at->index_q, hp->index_n_head);
+    session->backend->ops->select(session->backend, &indexer, kv, &session->batch, at->index_q,
+                                  weights, at->selection);
+}
+
+/* Choose for every token of the batch from the queries and keys in the arena. */
+static void choose(rt_session *session, uint32_t layer, rt_off weights) {
+    const rt_layout *at = &session->layout;
+    rt_kv_layer kv = index_rows(session, layer);
+    rotate(session, at->index_q, session->model->hparams.index_n_head);
     rotate(session, at->index_k, 1);
-    ops->kv_store(session->backend, &kv, &session->batch, at->index_k, RT_NO_OFF);
-    ops->select(session->backend, &indexer, &kv, &session->batch, at->index_q, weights,
-                at->selection);
+    session->backend->ops->kv_store(session->backend, &kv, &session->batch, at->index_k, RT_NO_OFF);
+    rt_index_select(session, &kv, weights);
 }
 
 /* Queries from the latent ones; a weight of each head from the layer's input. */

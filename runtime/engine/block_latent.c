@@ -80,7 +80,7 @@ void rt_block_latent(rt_session *session, uint32_t layer, rt_off in) {
     project_queries(session, l, in, at->q_heads);
     rt_block_index_latent(session, layer, in);
     absorb_queries(session, layer);
-    rt_block_attend(session, layer, &kv, at->q);
+    rt_block_attend(session, layer, &kv, NULL, at->q);
     rt_op_input(session, at->heads, n * n_head, hp->kv_lora_rank);
     rt_op_multiply_heads(session, &l->v_b, at->plain, hp->v_head_dim);
     gate_heads(session, layer, in);
@@ -128,7 +128,7 @@ void rt_block_expanded(rt_session *session, uint32_t layer, rt_off in) {
     project_queries(session, l, in, at->q);
     rt_op_rope(session, layer, rt_op_at(at->q, hp->qk_nope_head_dim), of->n_head, of->head_dim_k);
     rt_op_grow_queries(session, layer, at->q, of->n_head * of->head_dim_k);
-    rt_block_attend(session, layer, &kv, at->q);
+    rt_block_attend(session, layer, &kv, NULL, at->q);
     rt_op_input(session, at->heads, session->batch.n, (size_t)of->n_head * of->head_dim_v);
     rt_op_multiply(session, &l->attn_output, at->out);
 }

@@ -253,13 +253,19 @@ static double normal_quantile(double p) {
     return low;
 }
 
-/* A list of numbers. */
+/* A list of numbers, or one for every layer. */
 static gguf_code set_numbers_f32(const setting *s, const json_t *value, gguf_error *err) {
     float numbers[MAX_LAYERS];
+    uint64_t n_layers = 0;
     size_t n = json_array_size(value);
+    if (json_is_number(value) && rt_import_key_u64(s->import, "block_count", &n_layers)) {
+        n = n_layers;
+        for (size_t i = 0; i < n && n <= MAX_LAYERS; i++)
+            numbers[i] = (float)json_number_value(value);
+    }
     if (n == 0 || n > MAX_LAYERS)
         return fail_config(s->import, s->source, "is not a list of numbers", err);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && json_is_array(value); i++) {
         const json_t *element = json_array_get(value, i);
         bool absent = json_is_null(element);
         if (!absent && !json_is_number(element))

@@ -29,6 +29,7 @@ typedef enum rt_mixer {
     RT_MIXER_ATTENTION,
     RT_MIXER_LATENT,          /* attention over one latent row for all heads */
     RT_MIXER_EXPANDED,        /* the same, with each head's keys and values made of that row */
+    RT_MIXER_COMPRESSED,      /* attention to a window, and to blocks of tokens before it */
     RT_MIXER_SHORT_CONV,      /* a gated convolution, whose last inputs are the state */
     RT_MIXER_MAMBA,           /* a recurrent state, Mamba's */
     RT_MIXER_MAMBA2,          /* that of Mamba 2 */
@@ -41,7 +42,8 @@ typedef enum rt_mixer {
 typedef enum rt_gating {
     RT_GATING_SOFTMAX = 1,
     RT_GATING_SIGMOID = 2,
-    RT_GATING_SOFTMAX_SELECTED = 3 /* softmax over the selected logits alone */
+    RT_GATING_SOFTMAX_SELECTED = 3, /* softmax over the selected logits alone */
+    RT_GATING_SQRT_SOFTPLUS = 4
 } rt_gating;
 
 /* The shape of the computation, in flags: what neither keys nor tensors of a file say.
@@ -235,6 +237,7 @@ typedef struct rt_arch_tensor {
     rt_scalars layers; /* first, end and, if not 1, step; or none */
     rt_scalars except; /* of these, as layers */
     const char *tied_to;
+    bool integers;                              /* a table of whole numbers, which become I32 */
     rt_transform transforms[RT_MAX_TRANSFORMS]; /* in the order in which they are made */
     size_t n_transforms;
 } rt_arch_tensor;

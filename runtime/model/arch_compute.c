@@ -51,6 +51,7 @@ static const flag_name rope_layers[] = {{"all", false}, {"windowed", true}, {NUL
 static const flag_name gatings[] = {{"softmax", RT_GATING_SOFTMAX},
                                     {"sigmoid", RT_GATING_SIGMOID},
                                     {"softmax_selected", RT_GATING_SOFTMAX_SELECTED},
+                                    {"sqrt_softplus", RT_GATING_SQRT_SOFTPLUS},
                                     {NULL, 0}};
 static const flag_name qk_norms[] = {{"before_rope", false}, {"after_rope", true}, {NULL, 0}};
 static const flag_name plain_norms[] = {{"none", false}, {"plain", true}, {NULL, 0}};

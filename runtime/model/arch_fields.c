@@ -69,6 +69,7 @@ static const gguf_yaml_field tensor_fields[] = {
     {"except_layers", .form = GGUF_YAML_TEXTS, .least = 2, .most = 3},
     {"kinds", .form = GGUF_YAML_ANY_TEXTS},
     {"tied_to", .form = GGUF_YAML_TEXT},
+    {"integers", .form = GGUF_YAML_FLAG},
 #define TRANSFORM_FIELD(name, form, least, most) \
     {#name, form, false, least, most, NULL, NULL, NULL},
     RT_TRANSFORMS(TRANSFORM_FIELD)

@@ -207,6 +207,7 @@ static rt_arch_entry *read_tensor(reader *r, const gguf_yaml *node) {
     t->shape = read_scalars(r, node, "shape");
     t->layers = read_scalars(r, node, "layers");
     t->except = read_scalars(r, node, "except_layers");
+    t->integers = read_switch(node, "integers");
     t->tied_to = gguf_yaml_text(node, "tied_to", NULL);
     for (int kind = 0; kind < RT_N_TRANSFORMS; kind++) {
         const char *name = rt_transform_name((rt_transform_kind)kind);

@@ -180,6 +180,19 @@ uint64_t rt_ssm_matrix_bytes(const rt_hparams *hp) {
     return (n * sizeof(float) + 63) / 64 * 64;
 }
 
+uint64_t rt_compressor_bytes(const rt_layer_hparams *layer, uint32_t n_cols) {
+    uint64_t n = (layer->overlaps ? UINT64_C(6) : 3) * n_cols;
+    return (n * sizeof(float) + 63) / 64 * 64;
+}
+
+uint64_t rt_layer_state_bytes(const rt_hparams *hp, uint32_t layer) {
+    const rt_layer_hparams *l = &hp->layers[layer];
+    if (rt_mixer_has_state(l->mixer)) return rt_ssm_conv_bytes(hp) + rt_ssm_matrix_bytes(hp);
+    if (l->n_compress == 0) return 0;
+    return rt_compressor_bytes(l, l->head_dim_k) +
+           (l->overlaps ? rt_compressor_bytes(l, hp->index_head_dim) : 0);
+}
+
 /* ---- groups of keys -----------------------------------------------------------------------------
  */
 
@@ -274,9 +287,45 @@ static void read_heads(key_reader *r, rt_hparams *hp) {
  * has nothing else. */
 static rt_mixer mixer_of(const key_reader *r, const rt_hparams *hp, const rt_layer_hparams *l) {
     if (l->n_head && r->compute->recurrent_all) return RT_MIXER_ATTENTION_MAMBA2;
+    if (l->n_head && hp->n_out_group) return RT_MIXER_COMPRESSED;
     if (l->n_head && hp->kv_expand_rank) return RT_MIXER_EXPANDED;
     if (l->n_head) return hp->kv_lora_rank ? RT_MIXER_LATENT : RT_MIXER_ATTENTION;
     return r->compute->single_mixer && l->n_ff ? RT_MIXER_NONE : r->compute->recurrent;
+}
+
+enum { OVERLAP = 4 }; /* blocks of so many tokens overlap, and have an indexer */
+
+/* A size of blocks is one of a few, and blocks and pages divide one another. */
+static void add_compress(key_reader *r, rt_hparams *hp, uint32_t n) {
+    uint32_t i = 0;
+    while (i < RT_MAX_COMPRESS && hp->n_compress[i] && hp->n_compress[i] != n) i++;
+    if (i == RT_MAX_COMPRESS || (RT_PAGE_TOKENS % n != 0 && n % RT_PAGE_TOKENS != 0)) {
+        find_key(r, "attention.compress_ratios");
+        fail_key(r, GGUF_E_UNSUPPORTED, NULL, "has a size of blocks that is not supported");
+        return;
+    }
+    hp->n_compress[i] = n;
+}
+
+/* Attention to a window, and to blocks of tokens, whose sizes differ between layers. */
+static void read_compressed(key_reader *r, rt_hparams *hp) {
+    if (!find_key(r, "attention.compress_ratios")) return;
+    hp->q_lora_rank = read_count(r, "attention.q_lora_rank", NEEDED, 1, RT_MAX_WIDTH);
+    hp->latent_norm_eps = hp->norm_eps;
+    hp->n_out_group = read_count(r, "attention.output_group_count", NEEDED, 1, hp->n_head);
+    hp->out_group_rank = read_count(r, "attention.output_lora_rank", NEEDED, 1, RT_MAX_WIDTH);
+    read_counts(r, hp, "attention.compress_ratios", 0, 0, RT_MAX_CONTEXT,
+                &hp->layers[0].n_compress);
+    for (uint32_t i = 0; i < hp->n_layer && !r->code; i++) {
+        rt_layer_hparams *l = &hp->layers[i];
+        if (l->n_compress) add_compress(r, hp, l->n_compress);
+        l->overlaps = l->n_compress == OVERLAP;
+        if (l->n_head_kv != 1 || l->n_head % hp->n_out_group != 0 || !hp->n_window ||
+            !rt_layers_has(&hp->windowed, i) || hp->head_dim_k != hp->head_dim_v) {
+            find_key(r, "attention.output_group_count");
+            fail_key(r, GGUF_E_LIMIT, NULL, "does not fit the heads or windows of all layers");
+        }
+    }
 }
 
 /* Layers without attention, in families that say so by flags or an interval. */
@@ -302,7 +351,7 @@ static void fill_layers(key_reader *r, rt_hparams *hp) {
         l->head_dim_k = !l->n_head ? 0 : windowed ? window_k : hp->head_dim_k;
         l->head_dim_v = !l->n_head ? 0 : windowed ? window_v : hp->head_dim_v;
         l->mixer = mixer_of(r, hp, l);
-        hp->n_recurrent += rt_mixer_has_state(l->mixer);
+        hp->n_recurrent += rt_mixer_has_state(l->mixer) || l->n_compress;
     }
     if (window_k > hp->head_dim_k) hp->head_dim_k = window_k;
     if (window_v > hp->head_dim_v) hp->head_dim_v = window_v;
@@ -337,6 +386,7 @@ static void read_attention(key_reader *r, rt_hparams *hp) {
     hp->head_dim_k = read_count(r, "attention.key_length", usual, 1, 2 * RT_MAX_HEAD_DIM);
     hp->head_dim_v = read_count(r, "attention.value_length", usual, 1, RT_MAX_HEAD_DIM);
     read_latent(r, hp);
+    read_compressed(r, hp);
     fill_layers(r, hp);
     share_keys(r, hp);
     uint32_t width = hp->kv_lora_rank ? hp->qk_nope_head_dim + hp->n_rot : hp->head_dim_k;
@@ -362,7 +412,10 @@ static void read_indexer(key_reader *r, rt_hparams *hp) {
     hp->index_local = read_count(r, "attention.indexer.local_blocks", 0, 0, RT_MAX_CONTEXT);
     hp->index_top_k = read_count(r, "attention.indexer.top_k", NEEDED,
                                  hp->index_local ? hp->index_local : 1, RT_MAX_CONTEXT);
-    hp->index_choices = hp->kv_lora_rank ? 1 : hp->index_n_head;
+    hp->index_choices = hp->kv_lora_rank || hp->n_out_group ? 1 : hp->index_n_head;
+    for (uint32_t i = 0; i < hp->n_layer && hp->n_out_group; i++)
+        hp->layers[i].indexes = hp->layers[i].selects = hp->layers[i].overlaps;
+    if (hp->n_out_group) return;
     rt_layers own = read_layers(r, "attention.indexer.types", hp->n_layer, all);
     uint32_t first =
         hp->kv_lora_rank ? 0 : read_count(r, "leading_dense_block_count", 0, 0, hp->n_layer);
@@ -405,7 +458,7 @@ static void read_kda(key_reader *r, rt_hparams *hp) {
 static void read_recurrent(key_reader *r, rt_hparams *hp) {
     hp->gated_queries = r->compute->gated_queries;
     hp->gated_heads = r->compute->gated_heads;
-    if (hp->n_recurrent == 0) return;
+    if (hp->n_recurrent == 0 || r->compute->recurrent == RT_MIXER_NONE) return;
     hp->recurrent = r->compute->recurrent;
     if (hp->recurrent == RT_MIXER_KDA) {
         read_kda(r, hp);
@@ -467,6 +520,14 @@ static void read_streams(key_reader *r, rt_hparams *hp) {
     hp->n_laurel = (uint32_t)(n_laurel < RT_MAX_WIDTH ? n_laurel : RT_MAX_WIDTH);
     read_count(r, "altup.active_idx", 0, 0, 0); /* the first one is what layers compute on */
     read_sparsity(r, hp);
+    hp->n_hyper = read_count(r, "hyper_connection.count", 0, 0, RT_MAX_STREAMS);
+    if (hp->n_hyper == 0) return;
+    hp->hyper_steps = read_count(r, "hyper_connection.sinkhorn_iterations", NEEDED, 1, 1000);
+    hp->hyper_eps = read_number(r, "hyper_connection.epsilon", 1e-6, 0, 1);
+    if (hp->n_stream > 1 || hp->parallel || hp->residual_scale != 1) {
+        find_key(r, "hyper_connection.count");
+        fail_key(r, GGUF_E_UNSUPPORTED, NULL, "does not go with the model's other residuals");
+    }
 }
 
 static void read_scales(key_reader *r, rt_hparams *hp) {
@@ -559,13 +620,18 @@ static void read_rope(key_reader *r, rt_hparams *hp) {
     double window_base =
         r->compute->window_rope_base ? r->compute->window_rope_base : hp->rope_base;
     hp->rope_base_window = read_number(r, "rope.freq_base_swa", window_base, 1e-6, 1e12);
+    if (hp->n_out_group) { /* layers with blocks turn by a base of their own */
+        hp->rope_base_window = hp->rope_base;
+        hp->rope_base =
+            read_number(r, "attention.compress_rope_freq_base", hp->rope_base, 1e-6, 1e12);
+    }
     rt_layers usual =
         windowed_only ? hp->windowed : all_but_every(hp->n_layer, r->compute->rope_period);
     if (r->compute->rope_if_finetuned && !read_flag(r, "rope.scaling.finetuned", true))
         usual = (rt_layers){{0}};
     usual = read_layers(r, "attention.rope_pattern", hp->n_layer, usual);
     hp->rotated = read_layers(r, "ggufkit.rope_layers", hp->n_layer, usual);
-    hp->rope_plain_window = r->compute->plain_window_rope;
+    hp->rope_plain_window = r->compute->plain_window_rope || hp->n_out_group;
     read_scaling(r, hp);
     read_growth(r, hp);
 }
@@ -624,7 +690,9 @@ static void read_experts(key_reader *r, rt_hparams *hp) {
     uint64_t usual = (uint64_t)n_shared * hp->n_ff_expert;
     hp->n_ff_shared = read_count(r, "expert_shared_feed_forward_length", usual, 0, RT_MAX_WIDTH);
     hp->gating = (rt_gating)read_count(r, "expert_gating_func", r->compute->gating,
-                                       RT_GATING_SOFTMAX, RT_GATING_SOFTMAX_SELECTED);
+                                       RT_GATING_SOFTMAX, RT_GATING_SQRT_SOFTPLUS);
+    uint32_t n_hashed = read_count(r, "hash_layer_count", 0, 0, hp->n_layer);
+    for (uint32_t i = 0; i < n_hashed; i++) hp->layers[i].hashed = true;
     hp->norm_experts = read_flag(r, "expert_weights_norm", r->compute->norm_experts);
     hp->router_cap = read_number(r, "router_logit_softcapping", 0, 0, 1e6);
     hp->expert_scale = read_number(r, "expert_weights_scale", 1, 0, 1e6);

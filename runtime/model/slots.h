@@ -51,7 +51,18 @@ typedef enum rt_dim {
     RT_DIM_SSM_STATE,
     RT_DIM_SSM_BA,
     RT_DIM_SSM_X,
-    RT_DIM_KDA_RANK
+    RT_DIM_KDA_RANK,
+    RT_DIM_OUT_GROUPS,
+    RT_DIM_OUT_GROUP_COLS,
+    RT_DIM_OUT_GROUP_RANK,
+    RT_DIM_OUT_LOW,
+    RT_DIM_COMPRESS,
+    RT_DIM_COMPRESSED,
+    RT_DIM_INDEX_COMPRESSED,
+    RT_DIM_HYPER,
+    RT_DIM_HYPER_MIX,
+    RT_DIM_HYPER_WIDE,
+    RT_DIM_HYPER_SCALES
 } rt_dim;
 
 /* What a layer, or the model, must be for a tensor to be looked for. */
@@ -75,6 +86,10 @@ typedef enum rt_part {
     RT_PART_DELTA,
     RT_PART_INDEX_LATENT, /* an indexer beside latent attention, */
     RT_PART_INDEX_HEADS,  /* or one that chooses for each KV head */
+    RT_PART_COMPRESSED,   /* attention to a window, and */
+    RT_PART_BLOCKS,       /* to blocks of tokens, */
+    RT_PART_INDEX_BLOCKS, /* which an indexer chooses */
+    RT_PART_HYPER,        /* streams that blocks read a mixture of */
     RT_PART_STREAMS,      /* several streams */
     RT_PART_EMBEDDED,     /* every layer gets something of each token */
     RT_PART_DENSE,

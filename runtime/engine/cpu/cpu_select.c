@@ -18,12 +18,14 @@ typedef struct select_job {
 static void load_keys(const select_job *job, const rt_tile *tile, uint32_t start, uint32_t n,
                       float *keys) {
     const rt_kv_layer *kv = job->kv;
-    uint64_t page = tile->pages[kv->kv_class][start / RT_KV_PAGE_TOKENS];
-    const uint8_t *rows = job->cpu->cache + kv->off + page * kv->page_bytes + kv->k_off;
-    if (kv->type == GGUF_TYPE_F32)
-        memcpy(keys, rows, (size_t)n * kv->n_cols_k * sizeof *keys);
-    else
-        quant_decode(kv->type, rows, n, kv->n_cols_k, keys, NULL);
+    for (uint32_t r = 0; r < n; r++, keys += kv->n_cols_k) {
+        const uint8_t *row =
+            rt_cpu_kv_row(job->cpu->cache, kv, tile, start + r, kv->k_off, kv->row_bytes_k);
+        if (kv->type == GGUF_TYPE_F32)
+            memcpy(keys, row, kv->n_cols_k * sizeof *keys);
+        else
+            quant_decode(kv->type, row, 1, kv->n_cols_k, keys, NULL);
+    }
 }
 
 /* scores[i]: the best of block i's, over the keys below n_seen.
@@ -98,7 +100,8 @@ static void select_token(const select_job *job, const rt_tile *tile, uint32_t t,
     float *scores = job->scores + (size_t)worker * 2 * ix->n_scores;
     float *keys = rt_cpu_scratch(job->cpu, worker);
     size_t row = tile->row + t;
-    uint32_t n_seen = tile->pos + t + 1, n_choices = job->weights ? 1 : ix->n_head;
+    uint32_t n_block = job->kv->n_block > 1 ? job->kv->n_block : 1;
+    uint32_t n_seen = (tile->pos + t + 1) / n_block, n_choices = job->weights ? 1 : ix->n_head;
     for (uint32_t i = 0; i < n_choices; i++) {
         uint64_t *words = job->selection + (row * n_choices + i) * ix->n_words;
         const float *q = job->q + (row * ix->n_head + i) * ix->head_dim;
