@@ -102,6 +102,7 @@ typedef struct rt_hparams {
     /* Indexers of sparse attention; index_n_head 0 = none. Of blocks of index_block keys the best
      * index_top_k are attended to, the last index_local in any case. */
     uint32_t index_n_head, index_head_dim, index_top_k, index_block, index_local;
+    uint32_t index_pool;    /* tokens whose keys are pooled to one, and chosen together; 0: none */
     uint32_t index_choices; /* 1, or one for each KV head */
     bool index_shared;      /* some layers attend to what an earlier one chose */
 

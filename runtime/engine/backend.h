@@ -95,8 +95,10 @@ typedef struct rt_indexer {
     uint32_t n_head, head_dim;
     uint32_t n_best, n_block; /* blocks that are chosen; keys of a block */
     uint32_t n_local;         /* of these the last ones in any case, at most n_best */
-    uint32_t n_words;         /* of a choice: a bit for each position, in u64 */
-    rt_off scores;            /* room for 2 * n_scores numbers for each thread */
+    uint32_t n_expand; /* positions that a key stands for: all of them are chosen, and those behind
+                          the last key in any case; 1: its own */
+    uint32_t n_words;  /* of a choice: a bit for each position, in u64 */
+    rt_off scores;     /* room for 2 * n_scores numbers for each thread */
     uint32_t n_scores;
 } rt_indexer;
 

@@ -56,11 +56,27 @@ void rt_hyper_leave(rt_session *session) {
                    stream_at(session, i), d);
 }
 
+/* Without weights for it: the mean. */
+static void average_streams(rt_session *session) {
+    const rt_hparams *hp = &session->model->hparams;
+    const rt_layout *at = &session->layout;
+    size_t n = session->batch.n, d = hp->n_embd;
+    rt_op_copy(session, at->streams, d, n, d, at->x, d);
+    for (uint32_t i = 1; i < hp->n_hyper; i++)
+        session->backend->ops->add(session->backend, at->x, stream_at(session, i), 1, RT_NO_OFF, n,
+                                   d);
+    rt_op_scale_softcap(session, at->x, 1 / (float)hp->n_hyper, 0, 0, n, d);
+}
+
 /* A mixture by weights of its own. */
 void rt_hyper_end(rt_session *session, size_t n_out) {
     const rt_layout *at = &session->layout;
-    coefficients(session, &session->model->hyper_head, 0);
-    read_streams(session);
+    if (session->model->hyper_head.fn.data) {
+        coefficients(session, &session->model->hyper_head, 0);
+        read_streams(session);
+    } else {
+        average_streams(session);
+    }
     session->backend->ops->gather(session->backend, at->x, session->out_rows, n_out,
                                   session->model->hparams.n_embd, at->out);
 }

@@ -31,8 +31,9 @@ static void absorb_queries(rt_session *session, uint32_t layer) {
     rt_op_rope(session, layer, rt_op_at(at->q_heads, nope), n_head, width);
     rt_op_grow_queries(session, layer, at->q_heads, n_head * width);
     rt_op_copy(session, at->q_heads, width, n_rows, nope, at->plain, nope);
-    rt_op_copy(session, rt_op_at(at->q_heads, nope), width, n_rows, hp->n_rot,
-               rt_op_at(at->q, hp->kv_lora_rank), head_dim);
+    if (hp->n_rot)
+        rt_op_copy(session, rt_op_at(at->q_heads, nope), width, n_rows, hp->n_rot,
+                   rt_op_at(at->q, hp->kv_lora_rank), head_dim);
     rt_op_input(session, at->plain, n_rows, nope);
     rt_op_multiply_heads(session, &session->model->layers[layer].k_b, at->q, head_dim);
 }

@@ -120,7 +120,7 @@ static gguf_code place_rows(const rt_hparams *hp, uint32_t layer, uint32_t type,
     l->row_bytes_index = of->indexes ? quant_row_bytes(type, hp->index_head_dim) : 0;
     if (of->indexes && l->row_bytes_index == 0)
         return fail_blocks(type, hp->index_head_dim, hp->index_head_dim, err);
-    *end += RT_KV_PAGE_TOKENS * l->row_bytes_index;
+    *end += rt_rows_of_page(hp->index_pool) * l->row_bytes_index;
     pool->n_layers++;
     return GGUF_OK;
 }
@@ -257,6 +257,10 @@ static void layout_attention(const rt_hparams *hp, rt_layout *out, uint64_t *end
         out->index_scores = reserve(end, UINT64_C(2) * out->n_threads, out->n_ctx);
     }
     if (hp->n_out_group) layout_compressed(hp, out, end);
+    if (hp->index_pool) {
+        out->block_scores = reserve(end, n, hp->index_head_dim);
+        out->block_rows = reserve(end, max_blocks(out, hp->index_pool), hp->index_head_dim);
+    }
     if (hp->kv_expand_rank) {
         uint64_t n_head_cols = hp->qk_nope_head_dim + (uint64_t)hp->v_head_dim;
         out->q_low = reserve_input(out, end, n, hp->q_lora_rank);

@@ -5,6 +5,7 @@
 #include "quant/quant.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,7 +80,8 @@ static gguf_code bind_vectors(binder *b, const char *name, rt_presence need, uin
     const gguf_tensor *t;
     gguf_code code = find_tensor(b, name, need, &t);
     if (code || !t) return code;
-    if (!has_shape(t, n_mats, n_rows, n_cols) && !has_shape(t, 1, n_mats * n_rows, n_cols))
+    bool flat = n_cols == 1 && has_shape(t, 1, 1, n_mats * n_rows);
+    if (!flat && !has_shape(t, n_mats, n_rows, n_cols) && !has_shape(t, 1, n_mats * n_rows, n_cols))
         return fail_shape(b, t, n_mats, n_rows, n_cols);
     return copy_vector(b, t, field);
 }
@@ -274,6 +276,8 @@ static uint64_t parts_of_indexer(const rt_hparams *hp, uint32_t layer) {
     if (hp->n_out_group)
         return hp->layers[layer].indexes ? blocks | UINT64_C(1) << RT_PART_INDEX_BLOCKS : blocks;
     if (!hp->layers[layer].indexes) return 0;
+    if (hp->index_pool)
+        return UINT64_C(1) << RT_PART_INDEX_LATENT | UINT64_C(1) << RT_PART_INDEX_POOLED;
     return UINT64_C(1) << (hp->kv_lora_rank ? RT_PART_INDEX_LATENT : RT_PART_INDEX_HEADS);
 }
 
@@ -405,6 +409,14 @@ static void bind_plain_norms(binder *b) {
     }
 }
 
+/* What a bound on decays is divided by is positive; files have it with either sign. */
+static void settle_decays(const binder *b, const rt_layer *layer) {
+    const rt_hparams *hp = &b->model->hparams;
+    if (!b->next_vector || !layer->ssm_a || hp->kda_bound == 0) return;
+    float *a = b->model->vectors + (layer->ssm_a - b->model->vectors);
+    for (uint32_t i = 0; i < hp->ssm_dt_rank; i++) a[i] = fabsf(a[i]);
+}
+
 /* The experts of every token, as they lie in the file: a table of numbers that all exist. */
 static gguf_code bind_token_experts(binder *b, const record *at, const int32_t **field) {
     char name[GGUF_MAX_TENSOR_NAME + 32];
@@ -462,6 +474,7 @@ static gguf_code bind_all(binder *b) {
         if (!code) code = bind_slots(b, &at, &model->layers[i], &rt_layer_slots);
         if (!code) code = bind_token_experts(b, &at, &model->layers[i].token_experts);
         settle_norms(&model->hparams, &model->layers[i]);
+        settle_decays(b, &model->layers[i]);
         pass_over_keys(b, i, prefix);
         correct_wholly(b, &model->layers[i]);
     }

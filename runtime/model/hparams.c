@@ -188,6 +188,7 @@ uint64_t rt_compressor_bytes(const rt_layer_hparams *layer, uint32_t n_cols) {
 uint64_t rt_layer_state_bytes(const rt_hparams *hp, uint32_t layer) {
     const rt_layer_hparams *l = &hp->layers[layer];
     if (rt_mixer_has_state(l->mixer)) return rt_ssm_conv_bytes(hp) + rt_ssm_matrix_bytes(hp);
+    if (hp->index_pool && l->indexes) return rt_compressor_bytes(l, hp->index_head_dim);
     if (l->n_compress == 0) return 0;
     return rt_compressor_bytes(l, l->head_dim_k) +
            (l->overlaps ? rt_compressor_bytes(l, hp->index_head_dim) : 0);
@@ -252,7 +253,7 @@ static void read_latent(key_reader *r, rt_hparams *hp) {
         read_expanded(r, hp);
         return;
     }
-    hp->n_rot = read_count(r, "rope.dimension_count", NEEDED, 2, RT_MAX_HEAD_DIM);
+    hp->n_rot = read_count(r, "rope.dimension_count", NEEDED, 0, RT_MAX_HEAD_DIM);
     hp->qk_nope_head_dim = read_count(r, "attention.key_length_mla", NEEDED,
                                       hp->n_rot + UINT64_C(1), RT_MAX_HEAD_DIM) -
                            hp->n_rot;
@@ -300,7 +301,7 @@ static void add_compress(key_reader *r, rt_hparams *hp, uint32_t n) {
     uint32_t i = 0;
     while (i < RT_MAX_COMPRESS && hp->n_compress[i] && hp->n_compress[i] != n) i++;
     if (i == RT_MAX_COMPRESS || (RT_PAGE_TOKENS % n != 0 && n % RT_PAGE_TOKENS != 0)) {
-        find_key(r, "attention.compress_ratios");
+        find_key(r, hp->n_out_group ? "attention.compress_ratios" : "attention.indexer.kpool");
         fail_key(r, GGUF_E_UNSUPPORTED, NULL, "has a size of blocks that is not supported");
         return;
     }
@@ -401,6 +402,21 @@ static void read_attention(key_reader *r, rt_hparams *hp) {
     hp->qkv_clamp = read_number(r, "ggufkit.clamp_qkv", hp->qkv_clamp, 0, 1e30);
 }
 
+/* Keys of an indexer may be pooled: blocks of tokens are chosen, and a token sees its own block. */
+static void read_index_pool(key_reader *r, rt_hparams *hp) {
+    hp->index_pool = read_count(r, "attention.indexer.kpool", 0, 0, RT_MAX_CONTEXT);
+    if (hp->index_pool == 0) return;
+    if (!read_flag(r, "attention.indexer.kpool_select_tail", true))
+        fail_key(r, GGUF_E_UNSUPPORTED, NULL,
+                 "leaves a token without its own block, which is not supported");
+    if (!hp->kv_lora_rank || hp->index_block != 1 || hp->index_top_k < hp->index_pool ||
+        hp->n_recurrent == 0) {
+        find_key(r, "attention.indexer.kpool");
+        fail_key(r, GGUF_E_UNSUPPORTED, NULL, "does not go with this kind of indexer");
+    }
+    add_compress(r, hp, hp->index_pool);
+}
+
 /* With latent attention every layer attends to what its indexer chose, or an earlier one; otherwise
  * those behind the dense layers do. */
 static void read_indexer(key_reader *r, rt_hparams *hp) {
@@ -419,13 +435,18 @@ static void read_indexer(key_reader *r, rt_hparams *hp) {
     rt_layers own = read_layers(r, "attention.indexer.types", hp->n_layer, all);
     uint32_t first =
         hp->kv_lora_rank ? 0 : read_count(r, "leading_dense_block_count", 0, 0, hp->n_layer);
-    if (!hp->causal || (hp->kv_lora_rank && !hp->q_lora_rank) || !rt_layers_has(&own, first)) {
+    read_index_pool(r, hp);
+    /* Recurrent layers have nothing to choose. */
+    while (first < hp->n_layer && rt_mixer_has_state(hp->layers[first].mixer)) first++;
+    if (!hp->causal || (hp->kv_lora_rank && !hp->q_lora_rank) || first == hp->n_layer ||
+        !rt_layers_has(&own, first)) {
         find_key(r, "attention.indexer.head_count");
         fail_key(r, GGUF_E_UNSUPPORTED, NULL,
                  "asks for an indexer where it has nothing to choose by");
     }
     for (uint32_t i = first; i < hp->n_layer && !r->code; i++) {
         rt_layer_hparams *l = &hp->layers[i];
+        if (rt_mixer_has_state(l->mixer)) continue;
         l->selects = true;
         l->indexes = rt_layers_has(&own, i);
         hp->index_shared |= !l->indexes;
@@ -449,7 +470,7 @@ static void read_kda(key_reader *r, rt_hparams *hp) {
     if ((uint64_t)hp->n_head * hp->ssm_d_state > RT_MAX_WIDTH)
         fail_key(r, GGUF_E_LIMIT, NULL, "is too much for so many heads");
     hp->ssm_d_inner = hp->n_head * hp->ssm_d_state;
-    bool bound = read_flag(r, "kda.safe_gate", false);
+    bool bound = read_flag(r, "kda.safe_gate", find_key(r, "kda.gate_lower_bound"));
     if (bound) hp->kda_bound = read_number(r, "kda.gate_lower_bound", NAN, -1e6, -1e-6);
     uint64_t rank = r->facts->n_gate_rank;
     hp->kda_gate_rank = rank && rank < hp->ssm_d_inner ? (uint32_t)rank : hp->ssm_d_inner;

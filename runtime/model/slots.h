@@ -59,6 +59,7 @@ typedef enum rt_dim {
     RT_DIM_COMPRESS,
     RT_DIM_COMPRESSED,
     RT_DIM_INDEX_COMPRESSED,
+    RT_DIM_INDEX_POOL,
     RT_DIM_HYPER,
     RT_DIM_HYPER_MIX,
     RT_DIM_HYPER_WIDE,
@@ -89,6 +90,7 @@ typedef enum rt_part {
     RT_PART_COMPRESSED,   /* attention to a window, and */
     RT_PART_BLOCKS,       /* to blocks of tokens, */
     RT_PART_INDEX_BLOCKS, /* which an indexer chooses */
+    RT_PART_INDEX_POOLED, /* an indexer whose keys are pooled */
     RT_PART_HYPER,        /* streams that blocks read a mixture of */
     RT_PART_STREAMS,      /* several streams */
     RT_PART_EMBEDDED,     /* every layer gets something of each token */

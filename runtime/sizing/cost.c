@@ -79,6 +79,7 @@ rt_layer_memory rt_layer_memory_of(const rt_hparams *hp, uint32_t layer) {
         memory.n_compress = l->n_compress;
         memory.block_cols = l->head_dim_k;
     }
+    if (l->indexes && hp->index_pool) memory.n_compress = hp->index_pool;
     memory.state_bytes = rt_layer_state_bytes(hp, layer);
     return memory;
 }
@@ -92,7 +93,7 @@ uint64_t rt_layer_row_bytes(const rt_layer_memory *layer, uint32_t kv_type) {
 uint64_t rt_layer_block_bytes(const rt_layer_memory *layer, uint32_t kv_type, uint64_t n_tokens) {
     if (layer->n_compress == 0) return 0;
     uint64_t n_pages = (n_tokens + RT_PAGE_TOKENS - 1) / RT_PAGE_TOKENS;
-    uint64_t n_bytes = quant_row_bytes(kv_type, layer->block_cols);
+    uint64_t n_bytes = layer->block_cols ? quant_row_bytes(kv_type, layer->block_cols) : 0;
     if (layer->index_cols) n_bytes += quant_row_bytes(kv_type, layer->index_cols);
     return n_pages * rt_rows_of_page(layer->n_compress) * n_bytes;
 }

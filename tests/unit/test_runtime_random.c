@@ -69,6 +69,7 @@ static const char *const configs[] = {
     "\"indexer_types\":[\"full\",\"shared\",\"full\",\"shared\"]}",
 
     UNIT_DEEPSEEK4("10"),
+    UNIT_GLM5_NEXT,
 
     "{\"architectures\":[\"MiniCPM3ForCausalLM\"]," COMMON
     "\"q_lora_rank\":24,\"kv_lora_rank\":32,\"qk_nope_head_dim\":16,\"qk_rope_head_dim\":8,\"v_head_dim\":16,"

@@ -34,6 +34,18 @@ static inline float *unit_random_values(const gguf_tensor *t, uint32_t *state) {
     "\"n_routed_experts\":8,\"n_shared_experts\":1,\"num_experts_per_tok\":3,\"moe_intermediate_size\":32," \
     "\"routed_scaling_factor\":1.5,\"swiglu_limit\":2.0}"
 
+/* GLM 5.3 in small: delta rule, and latent attention to blocks of 4 tokens. */
+#define UNIT_GLM5_NEXT                                                                                       \
+    "{\"architectures\":[\"Glm5NextForConditionalGeneration\"],\"text_config\":{\"hidden_size\":64,"         \
+    "\"num_attention_heads\":4,\"num_hidden_layers\":4,\"vocab_size\":160,\"max_position_embeddings\":512,"  \
+    "\"intermediate_size\":96,\"q_lora_rank\":24,\"kv_lora_rank\":32,\"qk_nope_head_dim\":16,"               \
+    "\"qk_rope_head_dim\":0,\"v_head_dim\":16,\"hc_mult\":4,\"hc_sinkhorn_iters\":6,\"index_head_dim\":64,"  \
+    "\"index_n_heads\":16,\"index_topk\":12,\"index_kpool\":4,\"linear_conv_kernel_dim\":4,"                 \
+    "\"linear_head_dim\":16,\"linear_lower_bound\":-5.0,\"first_k_dense_replace\":1,\"n_routed_experts\":8," \
+    "\"n_shared_experts\":1,\"num_experts_per_tok\":3,\"moe_intermediate_size\":32,\"swiglu_limit\":2.0,"    \
+    "\"routed_scaling_factor\":2.5,\"indexer_types\":[\"full\",\"full\",\"full\",\"full\"],"                 \
+    "\"layer_types\":[\"linear_attention\",\"indexed_attention\",\"linear_attention\",\"indexed_attention\"]}}"
+
 /* Rows of different numbers below 8. */
 static inline int32_t *unit_random_table(const gguf_tensor *t) {
     size_t n = gguf_tensor_n_elems(t);
