@@ -162,6 +162,7 @@ typedef struct rt_hparams {
     float expert_scale;
 
     rt_pooling pooling;
+    uint32_t n_dense[2]; /* numbers that dense layers behind the pooling make; 0: there is none */
     uint32_t n_token_types, n_classes; /* of RT_POOLING_RANK */
     uint32_t n_out;                    /* numbers per row that a session computes: logits, or
                                           n_embd for an embedding model */

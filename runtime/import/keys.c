@@ -414,6 +414,11 @@ static gguf_code set_value(setting *s, const json_t *value, gguf_error *err) {
     case RT_KEY_LENGTH:
         return set_length(s, value, err);
     case RT_KEY_U32:
+        if (s->key->automatic.text && json_is_string(value) &&
+            strcmp(json_string_value(value), "auto") == 0) {
+            gguf_code code = rt_import_eval(s->import, &s->key->automatic, 0, &number, err);
+            return code ? code : set_u32(s, number, err);
+        }
         if (one_count(value, &number)) return set_number(s, number, err);
         if (is_per_layer(s, value)) return set_list(s, value, err);
         return fail_number(s->import, s->source, value, "is not a 32-bit number", err);

@@ -29,6 +29,8 @@ static bool stays(const gguf_tensor *t, const char *name) {
                                        "laurel_l.weight",
                                        "laurel_r.weight",
                                        "indexer.proj.weight",
+                                       "dense_2.weight",
+                                       "dense_3.weight",
                                        "_compressor_ape.weight",
                                        "_compressor_gate.weight",
                                        "hc_attn_fn.weight",

@@ -213,10 +213,11 @@ typedef struct rt_arch_key {
     rt_scalar over, over_root; /* expressions: an f32 is divided by this, by the root of this */
     bool normal_quantile;      /* of numbers: p becomes the p-quantile of the normal distribution */
     const char *is;
-    const char *tensor; /* of `numbers`: the checkpoint's tensor of each layer that holds one */
-    rt_scalar then;     /* how an expression goes on behind the number that was found */
-    uint32_t size;      /* of counts: zeros follow up to so many */
-    rt_key_part *parts; /* `except`; a later one counts before an earlier one */
+    const char *tensor;  /* of `numbers`: the checkpoint's tensor of each layer that holds one */
+    rt_scalar automatic; /* expression: what the word "auto" means */
+    rt_scalar then;      /* how an expression goes on behind the number that was found */
+    uint32_t size;       /* of counts: zeros follow up to so many */
+    rt_key_part *parts;  /* `except`; a later one counts before an earlier one */
     size_t n_parts;
 } rt_arch_key;
 

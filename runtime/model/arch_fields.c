@@ -40,6 +40,7 @@ static const gguf_yaml_field key_fields[] = {
     {"from", .form = GGUF_YAML_ANY_TEXTS},
     {"default", .form = GGUF_YAML_TEXT},
     {"then", .form = GGUF_YAML_TEXT},
+    {"auto", .form = GGUF_YAML_TEXT},
     {"tensor", .form = GGUF_YAML_TEXT},
     {"scale_by", .form = GGUF_YAML_ANY_TEXTS},
     {"optional", .form = GGUF_YAML_FLAG},

@@ -185,6 +185,7 @@ static rt_arch_entry *read_key(reader *r, const gguf_yaml *node) {
     key->normal_quantile = read_switch(node, "normal_quantile");
     key->is = gguf_yaml_text(node, "is", "");
     key->tensor = gguf_yaml_text(node, "tensor", NULL);
+    key->automatic = scalar_of(r->doc, gguf_yaml_get(node, "auto"));
     key->then = scalar_of(r->doc, gguf_yaml_get(node, "then"));
     key->size = read_size(node);
     read_key_parts(r, gguf_yaml_get(node, "except"), key);

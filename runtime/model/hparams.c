@@ -729,11 +729,18 @@ static void read_ends(key_reader *r, rt_hparams *hp) {
     hp->n_vocab = read_count(r, "vocab_size", r->facts->n_embeddings, 1, RT_MAX_VOCAB);
     uint64_t n_embedded = r->facts->n_layer_embedded;
     hp->n_layer_embedded = (uint32_t)(n_embedded < hp->n_vocab ? n_embedded : hp->n_vocab);
+    const uint64_t *n_dense = r->facts->n_dense;
     uint64_t n_types = r->facts->n_token_types, n_classes = r->facts->n_classes;
     hp->n_token_types = (uint32_t)(n_types < RT_MAX_TOKEN_TYPES ? n_types : RT_MAX_TOKEN_TYPES);
     hp->n_classes = (uint32_t)(n_classes < RT_MAX_WIDTH ? n_classes : RT_MAX_WIDTH);
+    for (size_t i = 0; i < 2; i++)
+        hp->n_dense[i] = (uint32_t)(n_dense[i] < RT_MAX_WIDTH ? n_dense[i] : RT_MAX_WIDTH);
     hp->pooling = (rt_pooling)read_count(r, "pooling_type", RT_POOLING_NONE, RT_POOLING_NONE,
                                          RT_POOLING_RANK);
+    if (hp->pooling == RT_POOLING_RANK && hp->n_dense[0]) {
+        find_key(r, "pooling_type");
+        fail_key(r, GGUF_E_UNSUPPORTED, NULL, "makes scores, which no dense layer follows");
+    }
     bool hidden = r->compute->hidden_output || hp->pooling != RT_POOLING_NONE;
     hp->n_out = hidden ? hp->n_embd : hp->n_vocab;
 }
@@ -785,6 +792,8 @@ static void see_tensor(rt_model_facts *facts, const gguf_tensor *t) {
     if (is_output || (gguf_str_eq(t->name, "cls.weight") && !facts->has_cls_output))
         facts->n_classes = t->dims[1];
     facts->has_cls_output |= is_output;
+    if (gguf_str_eq(t->name, "dense_2.weight")) facts->n_dense[0] = t->dims[1];
+    if (gguf_str_eq(t->name, "dense_3.weight")) facts->n_dense[1] = t->dims[1];
     if (gguf_str_ends(t->name, ".ssm_f_a.weight")) facts->n_gate_rank = t->dims[1];
 }
 

@@ -119,6 +119,7 @@ struct rt_model {
     rt_norm_weights layer_embd_norm;
     rt_weight altup_proj, altup_unembd; /* a matrix for each stream but the first */
     rt_weight cls, cls_output;
+    rt_weight dense[2]; /* behind the pooling, one after the other, or none */
     rt_hyper_weights hyper_head;
     rt_norm_weights hyper_norm; /* of all streams side by side; its factors are 1 */
     rt_norm_weights token_embd_norm, output_norm;
@@ -141,6 +142,7 @@ typedef struct rt_model_facts {
     const gguf_meta *meta;
     const char *path; /* for errors */
     uint64_t n_embeddings, n_token_types, n_classes, n_layer_embedded, n_laurel;
+    uint64_t n_dense[2];
     uint64_t n_gate_rank; /* rows of the first product of Kimi's decays; 0: there is none */
     bool has_cls_output;  /* n_classes are its rows, not those of cls.weight */
 } rt_model_facts;

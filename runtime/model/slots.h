@@ -37,6 +37,8 @@ typedef enum rt_dim {
     RT_DIM_EMBD_LAYERS,
     RT_DIM_LAYER_EMBEDDED,
     RT_DIM_CLASSES,
+    RT_DIM_DENSE_2,
+    RT_DIM_DENSE_3,
     RT_DIM_EXPERTS,
     RT_DIM_FF_EXPERT,
     RT_DIM_EXPERT_IN,
