@@ -19,9 +19,9 @@ printf 'author: x\n' >md.yaml
 gguf-bench quality m.gguf -f text.txt --chunks 1 --ctx 64 --save-base base.bin >/dev/null 2>&1
 printf '{"context": "a", "choices": ["b", "c"], "label": 0}\n' >ch.jsonl
 
-seal() { # inode, links and content of every input
+seal() { # inode, length and last change of every input
     find hf m.gguf q.gguf s-*.gguf im.gguf im2.gguf text.txt t.jinja r.yaml md.yaml base.bin ch.jsonl -type f \
-        -exec stat -c '%n %i' {} + -exec sha256sum {} + | sort
+        -printf '%p %i %s %T@\n' | sort
 }
 seal >before
 node() { stat -c '%F %t %T %i %N' "$1"; }
