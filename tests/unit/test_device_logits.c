@@ -30,7 +30,6 @@ static const char *const fixtures[] = {
     "models/gemma2",
     "models/gemma3",
     "models/mixtral",
-    "models/qwen2_moe",
     "models/qwen3_moe_wide",
     "models/gpt_oss",
     "models/gpt_oss_mxfp4",
