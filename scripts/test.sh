@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Install what is missing, build everything and run every test. Ends with a summary; exit 0 if all passed. A step that
 # cannot run here counts as skipped, which is a failure where it was asked for by name.
-# usage: scripts/test.sh [STEP...]   steps: style release cross sanitize threads oracle serve (default: these), fuzz
+# usage: scripts/test.sh [STEP...]   steps: style release cross device sanitize threads oracle serve (default: these), fuzz
 set -euo pipefail
 cd "$(dirname "$0")/.."
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(style release cross sanitize threads oracle serve)
+[ ${#steps[@]} -gt 0 ] || steps=(style release cross device sanitize threads oracle serve)
 for step in "${steps[@]}"; do
-    [[ " style release cross sanitize threads oracle serve fuzz " == *" $step "* ]] || { sed -n '2,4s/^# //p' "$0"; exit 2; }
+    [[ " style release cross device sanitize threads oracle serve fuzz " == *" $step "* ]] || { sed -n '2,4s/^# //p' "$0"; exit 2; }
 done
 scripts/install_deps.sh --tests
 jobs=$(nproc)
@@ -25,7 +25,7 @@ build() {
     cmake --build "$folder" "${targets[@]}" -j "$jobs" >"$scratch/build.log" 2>&1 || { tail -n 60 "$scratch/build.log"; return 1; }
 }
 run_ctest() {
-    ctest --test-dir "$1" --output-on-failure -j "$jobs" "${@:2}"
+    ctest --test-dir "$1" --output-on-failure -j "$jobs" -LE "${leave_out:-device}" "${@:2}"
 }
 
 style() {
@@ -36,11 +36,25 @@ release() {
     build build -DCMAKE_C_COMPILER=gcc
     run_ctest build
     # The kernels again with fewer and fewer instruction sets; long tests that none of them changes are left out.
-    for isa in $(grep -ow -m 1 avx2 /proc/cpuinfo | head -n 1) scalar; do GGUF_ISA=$isa run_ctest build -LE slow; done
+    for isa in $(grep -ow -m 1 avx2 /proc/cpuinfo | head -n 1) scalar; do GGUF_ISA=$isa leave_out='slow|device' run_ctest build; done
 }
 # The NEON kernels under an emulator.
 cross() {
     tests/kernels/cross/run.sh build/cross
+}
+# The Vulkan backend on Mesa's software device: with validation of calls and of synchronisation, whose every message is a
+# failure, and the kernels with other widths of subgroups.
+device() {
+    build build -DCMAKE_C_COMPILER=gcc
+    local log=$scratch/device.log width
+    export GGUFKIT_TEST_DEVICE=1
+    VK_INSTANCE_LAYERS=VK_LAYER_KHRONOS_validation \
+        VK_LAYER_ENABLES=VK_VALIDATION_FEATURE_ENABLE_SYNCHRONIZATION_VALIDATION_EXT \
+        ctest --test-dir build -L device --output-on-failure -V >"$log" 2>&1 || { tail -n 60 "$log"; return 1; }
+    ! grep -m 5 -E 'VUID-|SYNC-HAZARD|UNASSIGNED-' "$log" || return 1
+    for width in 128 512; do
+        LP_NATIVE_VECTOR_WIDTH=$width ctest --test-dir build -R test_device_kernels --output-on-failure || return 1
+    done
 }
 sanitize() {
     build build-asan -DCMAKE_C_COMPILER=clang -DGGUFKIT_SANITIZE=address,undefined

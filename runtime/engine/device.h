@@ -23,6 +23,21 @@ typedef struct rt_device_info {
 /* All devices, malloc'ed; free() them. Opens the drivers: a process must not fork afterwards.
  * Errors: GGUF_E_UNSUPPORTED no driver, or a build without devices; GGUF_E_NOMEM. */
 gguf_code rt_devices_list(rt_device_info **out, size_t *n, gguf_error *err);
+/* The device that a session with this name opens; the list's rule on forks holds.
+ *   name  as rt_session_opts.device_name
+ * Errors: as rt_devices_list; GGUF_E_USAGE the name fits none, or several. */
+gguf_code rt_device_find(const char *name, rt_device_info *out, gguf_error *err);
+
+/* What a session with these options allocates on its device, exactly.
+ * Errors: as rt_session_new. */
+struct rt_model;
+struct rt_session_opts;
+gguf_code rt_device_predict(const struct rt_model *model, const struct rt_session_opts *opts,
+                            uint64_t *n_bytes, gguf_error *err);
+/* The most of the last layers that fit what is free on the device.
+ * Errors: GGUF_E_NOMEM not even one; those of the others. */
+gguf_code rt_device_layers(const struct rt_model *model, const struct rt_session_opts *opts,
+                           uint32_t *n_layers, gguf_error *err);
 
 /* What a session has on a device. */
 typedef struct rt_device_use {

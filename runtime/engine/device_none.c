@@ -1,12 +1,22 @@
 /* Devices in a build without the Vulkan backend: there are none, and that is said. */
 #include "runtime/engine/device.h"
 
-gguf_code rt_devices_list(rt_device_info **out, size_t *n, gguf_error *err) {
-    *out = NULL;
-    *n = 0;
+static gguf_code fail(gguf_error *err) {
     return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
                      "this build has no Vulkan backend (it needs the headers of Vulkan and "
                      "glslangValidator when it is built)");
+}
+
+gguf_code rt_devices_list(rt_device_info **out, size_t *n, gguf_error *err) {
+    *out = NULL;
+    *n = 0;
+    return fail(err);
+}
+
+gguf_code rt_device_find(const char *name, rt_device_info *out, gguf_error *err) {
+    (void)name;
+    *out = (rt_device_info){0};
+    return fail(err);
 }
 
 const struct rt_backend_type *rt_device_backend(void) {

@@ -4,6 +4,7 @@
 
 #include "runtime/runtime.h"
 #include "tools/bench/record.h"
+#include "tools/common/device_opts.h"
 #include "tools/common/model_open.h"
 #include "tools/common/tool.h"
 
@@ -20,7 +21,8 @@ typedef struct bench_opts {
     model_loras loras;     /* of every model, quality's base aside */
     const char *format;    /* table, md, json, jsonl, csv */
     double min_tg, min_pp; /* 0 = none */
-    uint64_t max_rss_bytes;
+    uint64_t max_rss_bytes, max_vram_bytes;
+    device_opts device;
     const char *plot, *report;
     /* compare */
     double significance;
@@ -70,6 +72,8 @@ gguf_code bench_speed(tool *t, bench_opts *o, gguf_error *err);
 gguf_code bench_compare(tool *t, const bench_opts *o, const char *path_a, const char *path_b,
                         gguf_error *err);
 gguf_code bench_quality(tool *t, const bench_opts *o, const char *path, gguf_error *err);
+/* List what computes beside the CPU, as a table or JSON. */
+gguf_code bench_devices(tool *t, gguf_error *err);
 /* The part of quality that scores multiple-choice questions; adds its results to `json` or prints
  * them. */
 gguf_code bench_choices(tool *t, const bench_opts *o, const rt_model *model, json_t *json,

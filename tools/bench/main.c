@@ -26,7 +26,10 @@ enum {
     OPT_CHOICES,
     OPT_CTX,
     OPT_CHUNKS,
-    OPT_LORA
+    OPT_LORA,
+    OPT_DEVICE,
+    OPT_NGL,
+    OPT_MAX_VRAM
 };
 
 static const tool_option options[] = {
@@ -40,10 +43,13 @@ static const tool_option options[] = {
     {OPT_PRECISION, "precision", "FORM", PRECISION_HELP},
     {OPT_NO_REPACK, "no-repack", NULL, NO_REPACK_HELP},
     {OPT_LORA, "lora", "F[:SCALE]", LORA_HELP},
+    {OPT_DEVICE, "device", "NAME|none", DEVICE_HELP},
+    {OPT_NGL, "ngl", "N|all|auto", NGL_HELP},
     {'o', "output", "FORMAT", "table, md, json, jsonl or csv (table)"},
     {OPT_MIN_TG, "min-tg", "X", "exit 1 if a generation reaches fewer tokens per second"},
     {OPT_MIN_PP, "min-pp", "X", "exit 1 if a prompt reaches fewer tokens per second"},
     {OPT_MAX_RSS, "max-rss", "SIZE", "exit 1 if more memory is resident"},
+    {OPT_MAX_VRAM, "max-vram", "SIZE", "exit 1 if more memory of the device is allocated"},
     {OPT_PLOT, "plot", "F.svg", "draw the speeds, as SVG or PNG"},
     {OPT_REPORT, "report", "F.html", "write a page with machine, table and pictures"},
     {OPT_FAIL, "fail-on-regression", NULL, "compare: exit 1 if B is significantly slower"},
@@ -113,6 +119,14 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         return tool_parse_real("--min-pp", arg, 0, 1e9, &o->min_pp, err);
     case OPT_MAX_RSS:
         return tool_parse_size("--max-rss", arg, &o->max_rss_bytes, err);
+    case OPT_MAX_VRAM:
+        return tool_parse_size("--max-vram", arg, &o->max_vram_bytes, err);
+    case OPT_DEVICE:
+        o->device.name = arg;
+        break;
+    case OPT_NGL:
+        o->device.layers = arg;
+        break;
     case OPT_PLOT:
         o->plot = arg;
         break;
@@ -164,19 +178,29 @@ static gguf_code run_compare(tool *t, bench_opts *o, gguf_error *err) {
     return bench_compare(t, o, t->args[1], t->args[2], err);
 }
 
+static gguf_code run_devices(tool *t, bench_opts *o, gguf_error *err) {
+    (void)o;
+    if (t->n_args != 1)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "devices takes no arguments");
+    return bench_devices(t, err);
+}
+
 static const struct {
     const char *name;
     gguf_code (*run)(tool *t, bench_opts *o, gguf_error *err);
     const char *takes; /* options */
 } verbs[] = {
     {"compare", run_compare, "significance fail-on-regression"},
-    {"quality", run_quality, "file base save-base choices ctx chunks kv-type precision lora"},
+    {"devices", run_devices, ""},
+    {"quality", run_quality,
+     "file base save-base choices ctx chunks kv-type precision lora "
+     "device ngl"},
     {"MODEL alone", bench_speed,
      "n-prompt n-gen pg n-depth repetitions batch kv-type precision no-repack output min-tg min-pp "
-     "max-rss plot report lora"},
+     "max-rss max-vram plot report lora device ngl"},
 };
 
-static const char *const verb_names[] = {"compare", "fit", "quality", "serve", NULL};
+static const char *const verb_names[] = {"compare", "devices", "fit", "quality", "serve", NULL};
 
 /* A first word that is neither a file nor a verb, but nearly one. */
 static gguf_code check_word(const char *word, gguf_error *err) {
@@ -196,6 +220,7 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     while (i < last && strcmp(word, verbs[i].name) != 0) i++;
     gguf_code code = i == last ? check_word(word, err) : GGUF_OK;
     if (!code) code = tool_takes_only(t, verbs[i].name, verbs[i].takes, err);
+    if (!code) code = device_opts_check(t, &((const bench_opts *)ctx)->device, err);
     return code ? code : verbs[i].run(t, ctx, err);
 }
 
@@ -212,7 +237,7 @@ int main(int argc, char **argv) {
     const tool_spec spec = {
         .name = "gguf-bench",
         .usage =
-            "MODEL... [options]\ncompare A.json B.json [options]\nfit MODEL [options] (see fit --help)\nquality MODEL -f TEXT [--base REF] [--choices F.jsonl] [options]\nserve URL|MODEL [options] (see serve --help)",
+            "MODEL... [options]\ncompare A.json B.json [options]\ndevices [--json]\nfit MODEL [options] (see fit --help)\nquality MODEL -f TEXT [--base REF] [--choices F.jsonl] [options]\nserve URL|MODEL [options] (see serve --help)",
         .summary =
             "Measure speed and memory of models, how well one predicts a text, or a server under load.",
         .options = options,

@@ -187,6 +187,18 @@ static gguf_code allocate(run *r, size_t n_tokens) {
     return GGUF_OK;
 }
 
+static void describe_device(run *r, const rt_session_opts *opts) {
+    const rt_device_use *use = rt_session_device(r->session);
+    bench_record *record = r->record;
+    snprintf(record->device, sizeof record->device, "%s", use ? use->name : "none");
+    if (!use) return;
+    snprintf(record->driver, sizeof record->driver, "%s", use->driver);
+    record->n_gpu_layers = opts->n_device_layers;
+    record->vram_allocated_bytes = use->allocated_bytes;
+    record->upload_s = use->upload_s;
+    if (use->used_bytes) record->vram_used_bytes = (double)use->used_bytes;
+}
+
 /* Load the model, make the session, and predict its memory. */
 static gguf_code prepare(run *r, const char *path) {
     rt_session_opts opts = rt_session_defaults();
@@ -195,7 +207,8 @@ static gguf_code prepare(run *r, const char *path) {
     rt_spread_memory(r->record->n_threads);
     gguf_code code = rt_model_open(path, &r->model, r->err);
     if (!code) code = model_add_loras(r->model, &r->opts->loras, r->err);
-    if (!code && !r->opts->no_repack && r->opts->precision != RT_PRECISION_F32)
+    if (!code && !device_opts_given(&r->opts->device) && !r->opts->no_repack &&
+        r->opts->precision != RT_PRECISION_F32)
         code = rt_model_repack(r->model, r->record->n_threads, false, &tool_cancelled, r->err);
     if (code) return code;
     bench_record *record = r->record;
@@ -209,12 +222,15 @@ static gguf_code prepare(run *r, const char *path) {
     opts.n_threads = record->n_threads;
     opts.kv_type = r->opts->kv_type;
     opts.precision = r->opts->precision;
-    code = rt_session_new(r->model, &opts, &r->session, r->err);
+    code =
+        device_opts_apply(&r->opts->device, r->model, &opts, &record->vram_predicted_bytes, r->err);
+    if (!code) code = rt_session_new(r->model, &opts, &r->session, r->err);
+    if (!code) describe_device(r, &opts);
     record->load_s = tool_now_s() - start;
     /* No tokenizer is built here. */
     if (!code) code = rt_footprint_of_model(r->model, &opts, false, &footprint, r->err);
     if (code) return code;
-    record->predicted_rss_bytes = footprint.total_bytes;
+    record->predicted_rss_bytes = footprint.total_bytes - footprint.device_bytes;
     return allocate(r, n_tokens);
 }
 
@@ -257,7 +273,9 @@ gguf_code bench_measure(const tool *t, const bench_opts *o, const bench_case *wh
                              .n_prompt = which->n_prompt,
                              .n_gen = which->n_gen,
                              .n_depth = which->n_depth,
-                             .repetitions = o->repetitions};
+                             .repetitions = o->repetitions,
+                             .vram_used_bytes = NAN,
+                             .upload_s = NAN};
     strftime(record->test_time, sizeof record->test_time, "%Y-%m-%dT%H:%M:%SZ",
              gmtime_r(&now, &utc));
     snprintf(record->type_k, sizeof record->type_k, "%s", gguf_type_name(o->kv_type));

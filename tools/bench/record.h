@@ -23,11 +23,15 @@ typedef struct bench_record {
     double load_s;  /* opening the model, repacking and making the session */
     double ttft_s, itl_p50_s, itl_p99_s;
     uint64_t peak_rss_bytes, predicted_rss_bytes;
-    uint64_t peak_device_bytes, predicted_device_bytes; /* 0: no device is used */
-    double bandwidth_share, arithmetic_share;           /* of what the probes measured */
-    double energy_j, energy_per_token_j;                /* of one repetition */
-    double other_load_cores, freq_min_hz, freq_max_hz;  /* while measuring */
-    double samples_ns[BENCH_MAX_REPETITIONS];           /* [repetitions] */
+    char device[256], driver[512]; /* "none" */
+    uint32_t n_gpu_layers;         /* that lie on it */
+    uint64_t vram_predicted_bytes, vram_allocated_bytes;
+    double vram_used_bytes; /* as the driver counts; NaN: it does not tell */
+    double upload_s;        /* opening the device and bringing the weights there */
+    double bandwidth_share, arithmetic_share;          /* of what the probes measured */
+    double energy_j, energy_per_token_j;               /* of one repetition */
+    double other_load_cores, freq_min_hz, freq_max_hz; /* while measuring */
+    double samples_ns[BENCH_MAX_REPETITIONS];          /* [repetitions] */
 } bench_record;
 
 typedef enum bench_field_kind { FIELD_TEXT, FIELD_U32, FIELD_U64, FIELD_REAL } bench_field_kind;

@@ -197,7 +197,8 @@ static gguf_code make_room(exam *e, tool *t, const bench_opts *o, const rt_model
     opts.n_threads = t->n_threads;
     rt_session_free(e->session);
     e->session = NULL;
-    return rt_session_new(model, &opts, &e->session, e->err);
+    gguf_code code = device_opts_apply(&o->device, model, &opts, NULL, e->err);
+    return code ? code : rt_session_new(model, &opts, &e->session, e->err);
 }
 
 static gguf_code answer(exam *e, tool *t, const bench_opts *o, const rt_model *model,

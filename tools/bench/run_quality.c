@@ -134,7 +134,8 @@ static gguf_code measure(tool *t, const bench_opts *o, const rt_model *model, co
     opts.cancel = &tool_cancelled;
     opts.progress = show_progress;
     opts.progress_ctx = t;
-    gguf_code code = text_tokens(model, o->text, &ids, &opts.bos, err);
+    gguf_code code = device_opts_apply(&o->device, model, &opts.session, NULL, err);
+    if (!code) code = text_tokens(model, o->text, &ids, &opts.bos, err);
     if (code) return code;
     text_warn_context(t, rt_model_hparams(model)->n_ctx_train, o->n_ctx);
     code = rt_quality_measure(model, base->model, ids.data, ids.n, &opts, quality, err);

@@ -216,7 +216,12 @@ static bool report_misses(const tool *t, const bench_opts *o, const bench_record
         fprintf(stderr, "%s: missed: %s %s: %s resident, more than %s\n", t->spec->name,
                 r->model_filename, test, tool_size_text(r->peak_rss_bytes, rss, sizeof rss),
                 tool_size_text(o->max_rss_bytes, limit, sizeof limit));
-    return slow || large;
+    bool full = o->max_vram_bytes && r->vram_allocated_bytes > o->max_vram_bytes;
+    if (full)
+        fprintf(stderr, "%s: missed: %s %s: %s on the device, more than %s\n", t->spec->name,
+                r->model_filename, test, tool_size_text(r->vram_allocated_bytes, rss, sizeof rss),
+                tool_size_text(o->max_vram_bytes, limit, sizeof limit));
+    return slow || large || full;
 }
 
 static gguf_code check_thresholds(const speed_run *s) {
@@ -249,6 +254,8 @@ static gguf_code check_call(const speed_run *s, gguf_error *err) {
     gguf_code code = GGUF_OK;
     if (s->t->json && strcmp(o->format, "json") != 0)
         code = tool_refuse(s->t, "output", "has no effect with --json", err);
+    if (!code && !device_opts_given(&o->device))
+        code = tool_refuse(s->t, "max-vram", "needs a device (--device, -ngl)", err);
     if (!code && o->precision == RT_PRECISION_F32)
         code = tool_refuse(s->t, "no-repack", "has no effect on products in f32", err);
     if (code) return code;

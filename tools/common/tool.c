@@ -211,6 +211,12 @@ gguf_code tool_fail_word(const char *what, const char *word, const char *const *
                      what, word, hint);
 }
 
+static bool takes_ngl(const tool_spec *spec) {
+    for (const tool_option *o = spec->options; o->name; o++)
+        if (strcmp(o->name, "ngl") == 0) return true;
+    return false;
+}
+
 /* An option that is not known; "--te" may stand for several that are. */
 static gguf_code fail_unknown(const getopt_table *table, const char *word, gguf_error *err) {
     char names[MAX_OPTIONS][40], hint[160], wanted[64];
@@ -254,6 +260,7 @@ static void raise_file_limit(void) {
 
 bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *status) {
     getopt_table table = {.shorts = ":"};
+    static char ngl[] = "--ngl";
     gguf_error err = {0};
     *t = (tool){.spec = spec, .started_s = tool_now_s(), .show_progress = isatty(STDERR_FILENO)};
     gguf_inputs_watch();
@@ -263,6 +270,8 @@ bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *stat
     /* --json decides how errors look, also those of the command line itself. */
     for (int i = 1; i < argc; i++) t->json = t->json || strcmp(argv[i], "--json") == 0;
     opterr = 0;
+    for (int i = 1; i < argc; i++) /* the spelling that other tools have made usual */
+        if (strcmp(argv[i], "-ngl") == 0 && takes_ngl(spec)) argv[i] = ngl;
     for (int id; (id = getopt_long(argc, argv, table.shorts, table.longs, NULL)) != -1;) {
         if (id == 'h') {
             print_help(spec);

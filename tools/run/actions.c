@@ -67,7 +67,8 @@ gguf_code run_logits(tool *t, const run_opts *o, const rt_model *model, gguf_err
     rt_session_opts opts = run_session_opts(t, o, (uint32_t)n);
     text_warn_context(t, rt_model_hparams(model)->n_ctx_train, n);
     float *logits = malloc(n * n_out * sizeof *logits);
-    code = logits ? rt_session_new(model, &opts, &session, err) : gguf_fail_memory(err);
+    code = logits ? device_opts_apply(&o->device, model, &opts, NULL, err) : gguf_fail_memory(err);
+    if (!code) code = rt_session_new(model, &opts, &session, err);
     /* Same representation: ids are below 2^31. */
     if (!code)
         code = rt_session_eval(session, (const int32_t *)tokens, n, RT_LOGITS_ALL, logits, err);

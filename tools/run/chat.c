@@ -213,6 +213,7 @@ static gguf_code open_chat(chat *c, rt_model *model, const rt_tokenizer *tok, gg
     session.cancel = &signals_interrupted;
     settings_of_model(&c->settings, meta);
     gguf_code code = conversation_open(&c->conversation, c->o, meta, tok, err);
+    if (!code) code = device_opts_apply(&c->o->device, model, &session, NULL, err);
     if (!code) code = rt_session_new(model, &session, &c->session, err);
     if (!code)
         code = run_open_generator(&c->generator, c->t, c->o, model, c->session, tok,

@@ -47,7 +47,7 @@ gguf_code run_open_generator(rt_generator *g, const tool *t, const run_opts *o, 
                              rt_session *session, const rt_tokenizer *tok,
                              const rt_sampler_opts *sampler, gguf_error *err) {
     gguf_code code = rt_generator_init(g, model, session, 0, tok, sampler, err);
-    g->repack = !o->no_repack && o->precision != RT_PRECISION_F32;
+    g->repack = !rt_session_device(session) && !o->no_repack && o->precision != RT_PRECISION_F32;
     g->n_threads = t->n_threads;
     return code;
 }
@@ -242,7 +242,8 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, cons
     rt_session *session = NULL;
     rt_generator g = {0};
     rt_answer a = {0};
-    gguf_code code = rt_session_new(model, &session_opts, &session, err);
+    gguf_code code = device_opts_apply(&o->device, model, &session_opts, NULL, err);
+    if (!code) code = rt_session_new(model, &session_opts, &session, err);
     if (!code) code = run_open_generator(&g, t, o, model, session, tok, &o->settings.sampler, err);
     if (!code) run_warn_context(t, &g, ids->n, &warned);
     if (!code) code = check_prompt(session, model, ids, err);

@@ -31,6 +31,8 @@ enum {
     OPT_RENDER,
     OPT_TEMPLATE,
     OPT_TEMPLATE_VARS,
+    OPT_DEVICE,
+    OPT_NGL,
     OPT_SETTING /* and behind it: taken by settings_set under their names */
 };
 
@@ -71,6 +73,8 @@ static const tool_option options[] = {
     {OPT_RENDER, "render", "F.json", "print the prompt that the chat template makes of it"},
     {OPT_PRECISION, "precision", "FORM", PRECISION_HELP},
     {OPT_NO_REPACK, "no-repack", NULL, NO_REPACK_HELP},
+    {OPT_DEVICE, "device", "NAME|none", DEVICE_HELP},
+    {OPT_NGL, "ngl", "N|all|auto", NGL_HELP},
     {OPT_EXACT, "exact", NULL,
      "--precision f32, and a KV cache of f32 unless --kv-type says otherwise"},
     {0},
@@ -126,6 +130,8 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         {OPT_RENDER, NULL, &o->render},
         {OPT_EXACT, &o->exact, NULL},
         {OPT_NO_REPACK, &o->no_repack, NULL},
+        {OPT_DEVICE, NULL, &o->device.name},
+        {OPT_NGL, NULL, &o->device.layers},
     };
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
         if (plain[i].id != id) continue;
@@ -148,8 +154,9 @@ static bool is_chat(const run_opts *o) {
 }
 
 #define SESSION  " ctx kv-type precision exact lora"
+#define PLACE    " device ngl"
 #define SAMPLING " temp top-k top-p min-p repeat-penalty repeat-last-n seed"
-#define ANSWER   " n-predict stop shift show-special no-repack" SESSION SAMPLING
+#define ANSWER   " n-predict stop shift show-special no-repack" SESSION SAMPLING PLACE
 #define TEMPLATE " template template-vars"
 
 /* What the command can do; each takes the options that it has a use for. */
@@ -161,7 +168,8 @@ static gguf_code check_options(const tool *t, const run_opts *o, gguf_error *err
     if (o->tokenize)
         return tool_takes_only(t, "--tokenize", "tokenize prompt file no-special no-parse-special",
                                err);
-    if (o->tokens || o->logits) return tool_takes_only(t, "--tokens", "tokens logits" SESSION, err);
+    if (o->tokens || o->logits)
+        return tool_takes_only(t, "--tokens", "tokens logits" SESSION PLACE, err);
     if (o->embed) return tool_takes_only(t, "--embed", "embed prompt file output" SESSION, err);
     if (o->rank) return tool_takes_only(t, "--rank", "rank prompt file" SESSION, err);
     bool talks = is_chat(o) || o->chat;
@@ -207,6 +215,7 @@ static gguf_code check_usage(const tool *t, const run_opts *o, gguf_error *err) 
         what = "expected one of --system and --system-file";
     if (what) return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s", what);
     gguf_code code = check_options(t, o, err);
+    if (!code) code = device_opts_check(t, &o->device, err);
     return code ? code : check_precision(t, o, err);
 }
 

@@ -4,6 +4,7 @@
 
 #include "runtime/chat/answer.h"
 #include "runtime/runtime.h"
+#include "tools/common/device_opts.h"
 #include "tools/common/model_open.h"
 #include "tools/common/settings.h"
 #include "tools/common/tool.h"
@@ -23,6 +24,7 @@ typedef struct run_opts {
     const char *tokens, *logits;
     bool embed;
     model_loras loras;
+    device_opts device;
     const char *rank, *output; /* the question; where vectors go */
     const char *render, *template_file, *template_vars;
     const char *system, *system_file;

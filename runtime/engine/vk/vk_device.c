@@ -267,7 +267,7 @@ static gguf_code create_device(vk_device *device, gguf_error *err) {
     return GGUF_OK;
 }
 
-gguf_code vk_device_open(const char *name, vk_device *out, gguf_error *err) {
+static gguf_code find_device(const char *name, vk_device *out, gguf_error *err) {
     VkPhysicalDevice found[MAX_DEVICES];
     vk_device all[MAX_DEVICES];
     vk_instance vk;
@@ -287,6 +287,21 @@ gguf_code vk_device_open(const char *name, vk_device *out, gguf_error *err) {
     }
     *out = all[which];
     out->vk = vk;
+    return GGUF_OK;
+}
+
+gguf_code rt_device_find(const char *name, rt_device_info *out, gguf_error *err) {
+    vk_device device;
+    gguf_code code = find_device(name, &device, err);
+    if (code) return code;
+    *out = device.info;
+    vk_device_close(&device);
+    return GGUF_OK;
+}
+
+gguf_code vk_device_open(const char *name, vk_device *out, gguf_error *err) {
+    gguf_code code = find_device(name, out, err);
+    if (code) return code;
     code = find_queue(out, err);
     if (!code) code = create_device(out, err);
     if (code) vk_device_close(out);

@@ -1,0 +1,30 @@
+/* --device and -ngl: where the last layers of a model are computed. */
+#ifndef TOOLS_COMMON_DEVICE_OPTS_H
+#define TOOLS_COMMON_DEVICE_OPTS_H
+
+#include "runtime/engine/device.h"
+#include "runtime/runtime.h"
+#include "tools/common/tool.h"
+
+#define DEVICE_HELP \
+    "compute on this device (a name or number of gguf-bench devices), or none (none)"
+#define NGL_HELP "so many of the last layers there, all, or auto: what fits (auto)"
+
+typedef struct device_opts {
+    const char *name;   /* as given; NULL: not given */
+    const char *layers; /* as given; NULL: not given */
+} device_opts;
+
+/* Whether a device was asked for. */
+bool device_opts_given(const device_opts *d);
+/* Refuse what has no effect: -ngl without a device, --no-repack with one. Errors: GGUF_E_USAGE. */
+gguf_code device_opts_check(const tool *t, const device_opts *d, gguf_error *err);
+
+/* Fill in where layers lie, from what else the session's options say.
+ *   predicted  bytes that will be allocated on the device; may be NULL
+ * Errors: GGUF_E_USAGE; GGUF_E_UNSUPPORTED no such device or no driver; GGUF_E_NOMEM with
+ * `auto` not even one layer fits. */
+gguf_code device_opts_apply(const device_opts *d, const rt_model *model, rt_session_opts *opts,
+                            uint64_t *predicted, gguf_error *err);
+
+#endif
