@@ -432,11 +432,21 @@ static json_t *value_of(const making *m, const rt_arch_key *key, const gguf_kv *
     }
 }
 
+/* The shortest decimal of which the whole part of so much of `whole` is the number. */
+static double share_of(uint64_t number, uint64_t whole) {
+    for (double unit = 10; unit < 1e9; unit *= 10)
+        for (int up = 0; up < 2; up++) {
+            double share = (floor((double)number / (double)whole * unit) + up) / unit;
+            if ((uint64_t)((double)whole * share) == number) return share;
+        }
+    return (double)number / (double)whole;
+}
+
 /* The share of the default that the number is. */
 static void put_scale(const making *m, const rt_arch_key *key, uint64_t number) {
     uint64_t whole = 0;
     if (key->scale_by && operand_value(m, key->otherwise.text, &whole) && whole)
-        put(m, key->scale_by[0], json_real((double)number / (double)whole));
+        put(m, key->scale_by[0], json_real(share_of(number, whole)));
 }
 
 /* A default that names a path of config.json which nothing else says. */
