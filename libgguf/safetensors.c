@@ -248,10 +248,72 @@ gguf_code gguf_safetensors_read(gguf_checkpoint *ckpt, uint32_t file, gguf_error
 /* ---- writing ------------------------------------------------------------------------------------
  */
 
+static const char *dtype_name(uint32_t type) {
+    switch (type) {
+    case GGUF_TYPE_F32:
+        return "F32";
+    case GGUF_TYPE_F16:
+        return "F16";
+    case GGUF_TYPE_BF16:
+        return "BF16";
+    default:
+        return NULL;
+    }
+}
+
+static json_t *header_entry(const gguf_tensor *t, const char *dtype) {
+    json_t *shape = json_array();
+    for (uint32_t i = t->n_dims; i-- > 0;)
+        json_array_append_new(shape, json_integer((json_int_t)t->dims[i]));
+    return json_pack("{s:s, s:o, s:[I, I]}", "dtype", dtype, "shape", shape, "data_offsets",
+                     (json_int_t)t->data_off, (json_int_t)(t->data_off + t->n_bytes));
+}
+
+/* Takes the object. The text is padded so that the data is aligned to 8. */
+static gguf_code encode_header(json_t *root, uint8_t **out, size_t *n_bytes, gguf_error *err) {
+    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
+    json_decref(root);
+    size_t n = text ? strlen(text) : 0;
+    uint64_t n_header = (n + 7) / 8 * 8;
+    *n_bytes = 8 + n_header;
+    *out = text ? malloc(*n_bytes) : NULL;
+    if (*out) {
+        memset(*out, ' ', *n_bytes);
+        for (size_t i = 0; i < 8; i++) (*out)[i] = (uint8_t)(n_header >> 8 * i);
+        memcpy(*out + 8, text, n);
+    }
+    free(text);
+    return *out ? GGUF_OK : gguf_fail_memory(err);
+}
+
+gguf_code gguf_safetensors_header(const gguf_tensor *tensors, size_t n, uint8_t **out,
+                                  size_t *n_bytes, gguf_error *err) {
+    /* What the original library writes and looks for. */
+    json_t *root = json_pack("{s:{s:s}}", "__metadata__", "format", "pt");
+    *out = NULL;
+    for (size_t i = 0; i < n; i++) {
+        const char *dtype = dtype_name(tensors[i].type);
+        if (!dtype) {
+            json_decref(root);
+            return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
+                             "tensor '%.*s': safetensors has no %s", (int)tensors[i].name.len,
+                             tensors[i].name.ptr, gguf_type_name(tensors[i].type));
+        }
+        if (json_object_setn_new(root, tensors[i].name.ptr, tensors[i].name.len,
+                                 header_entry(&tensors[i], dtype)) != 0) {
+            json_decref(root);
+            return gguf_fail_memory(err);
+        }
+    }
+    return encode_header(root, out, n_bytes, err);
+}
+
 gguf_code gguf_safetensors_save_f32(const char *path, const char *name, const uint64_t *dims,
                                     uint32_t n_dims, const float *data, bool replace,
                                     gguf_error *err) {
     uint64_t n_bytes = sizeof *data;
+    uint8_t *header = NULL;
+    size_t n_header = 0;
     json_t *shape = json_array();
     for (uint32_t i = 0; i < n_dims; i++) {
         n_bytes *= dims[i];
@@ -259,27 +321,19 @@ gguf_code gguf_safetensors_save_f32(const char *path, const char *name, const ui
     }
     json_t *root = json_pack("{s:{s:s, s:o, s:[i, I]}}", name, "dtype", "F32", "shape", shape,
                              "data_offsets", 0, (json_int_t)n_bytes);
-    char *text = root ? json_dumps(root, JSON_COMPACT) : NULL;
-    json_decref(root);
-    if (!text) return gguf_fail_memory_of(err, path);
-    /* The header is padded so that the data is aligned to 8. */
-    uint64_t n_header = (strlen(text) + 7) / 8 * 8;
     gguf_outfile *out;
-    gguf_code code =
-        gguf_outfile_open(path, 8 + n_header + n_bytes,
-                          (replace ? GGUF_OUT_REPLACE : 0) | GGUF_OUT_STREAM, &out, err);
+    gguf_code code = encode_header(root, &header, &n_header, err);
+    if (!code)
+        code = gguf_outfile_open(path, n_header + n_bytes,
+                                 (replace ? GGUF_OUT_REPLACE : 0) | GGUF_OUT_STREAM, &out, err);
     if (!code) {
-        char pad[8] = "       ";
-        code = gguf_outfile_write(out, &n_header, 8, 0, err);
-        if (!code) code = gguf_outfile_write(out, text, strlen(text), 8, err);
-        if (!code)
-            code = gguf_outfile_write(out, pad, n_header - strlen(text), 8 + strlen(text), err);
-        if (!code) code = gguf_outfile_write(out, data, n_bytes, 8 + n_header, err);
+        code = gguf_outfile_write(out, header, n_header, 0, err);
+        if (!code) code = gguf_outfile_write(out, data, n_bytes, n_header, err);
         if (!code)
             code = gguf_outfile_commit(out, err);
         else
             gguf_outfile_discard(out);
     }
-    free(text);
+    free(header);
     return code;
 }

@@ -1,10 +1,12 @@
 /* Output files of a plan, and what is taken over from an interrupted run. */
 #include "quant/outputs.h"
 
+#include "libgguf/ends.h"
 #include "libgguf/hash.h"
 #include "libgguf/inputs.h"
 #include "libgguf/outfile.h"
 #include "libgguf/split.h"
+#include "quant/patches.h"
 #include "quant/quant.h"
 #include "quant/source.h"
 
@@ -32,9 +34,24 @@ struct quant_outputs {
 /* Of more files, only so many stay open. */
 #define KEEP_OPEN 128
 
+static const char safetensors_ending[] = ".safetensors";
+
+/* As the shards of checkpoints are named; false if it does not fit. */
+static bool checkpoint_shard_name(const char *path, uint32_t n_shards, uint32_t no, char *out,
+                                  size_t room) {
+    int n =
+        snprintf(out, room, "%.*s-%05u-of-%05u%s", (int)(strlen(path) - strlen(safetensors_ending)),
+                 path, no + 1, n_shards, safetensors_ending);
+    return n > 0 && (size_t)n < room;
+}
+
 gguf_code quant_shard_path(const char *path, uint32_t n_shards, uint32_t no, char *out, size_t room,
                            gguf_error *err) {
     size_t n = strlen(path);
+    if (n_shards > 1 && gguf_text_ends(path, safetensors_ending)) {
+        if (checkpoint_shard_name(path, n_shards, no, out, room)) return GGUF_OK;
+        return gguf_fail(err, GGUF_E_USAGE, path, GGUF_NO_OFFSET, "the name is too long");
+    }
     char *prefix = strndup(path, n_shards == 1 ? n : gguf_shard_prefix_bytes(path));
     bool fits = prefix && n < room;
     if (fits && n_shards == 1)
@@ -97,6 +114,20 @@ static uint64_t mix_order(uint64_t h, const quant_order *order) {
     return order->n_parts ? gguf_xxh3(order->parts, order->n_parts * sizeof *order->parts, h) : h;
 }
 
+static uint64_t mix_patches(uint64_t h, const quant_patches *patches) {
+    for (size_t i = 0; i < patches->n; i++) {
+        const quant_patch *p = &patches->list[i];
+        h = mix(mix_bytes(h, &p->bytes), p->type);
+        h = mix(mix(mix(mix(h, p->n_mats), p->n_rows), p->n_cols), p->n_used_rows);
+        h = mix(mix(mix(mix(h, p->first), p->mat_stride), p->view.row_stride), p->view.col_stride);
+        h = mix(mix_order(mix_order(h, &p->row_order), &p->col_order), p->head_rows);
+        for (uint32_t k = 0; k < p->n_steps; k++)
+            h = mix(mix(h, (uint64_t)p->steps[k].op), p->steps[k].arg);
+        if (p->row_factors) h = gguf_xxh3(p->row_factors, p->n_rows * sizeof(float), h);
+    }
+    return h;
+}
+
 static uint64_t mix_tensor(uint64_t h, const quant_plan_tensor *t) {
     uint64_t rows = t->out.n_dims > 2 ? t->out.dims[1] : t->n_rows;
     uint64_t n_mats = rows ? t->n_rows / rows : 0;
@@ -110,6 +141,7 @@ static uint64_t mix_tensor(uint64_t h, const quant_plan_tensor *t) {
         h = mix(mix(h, (uint64_t)t->steps[i].op), t->steps[i].arg);
     if (t->row_factors) h = gguf_xxh3(t->row_factors, t->n_rows * sizeof *t->row_factors, h);
     if (t->imp) h = gguf_xxh3(t->imp, n_mats * t->n_cols * sizeof *t->imp, h);
+    if (t->patches) h = mix_patches(h, t->patches);
     if (!t->stack) return mix_source(h, &t->source);
     for (uint64_t i = 0; i < n_mats; i++) h = mix_source(h, &t->stack[i]);
     return h;
@@ -132,7 +164,7 @@ typedef enum sets_step { SETS_CHECK, SETS_CLEAN } sets_step;
 
 static gguf_code other_sets(const quant_outputs *o, sets_step step, gguf_error *err) {
     uint32_t count = o->plan->n_shards;
-    if (count == 1) return GGUF_OK;
+    if (count == 1 || o->plan->format != QUANT_FORMAT_GGUF) return GGUF_OK;
     char *prefix = strndup(o->path, gguf_shard_prefix_bytes(o->path));
     if (!prefix) return gguf_fail_memory(err);
     gguf_code code = step == SETS_CHECK

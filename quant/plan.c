@@ -1,6 +1,7 @@
 /* Building plans. */
 #include "quant/plan.h"
 #include "libgguf/checked.h"
+#include "libgguf/checkpoint.h"
 #include "libgguf/split.h"
 #include "quant/quant.h"
 #include "quant/source.h"
@@ -68,9 +69,10 @@ void quant_plan_sort(quant_plan *plan) {
         qsort(plan->tensors, plan->n_tensors, sizeof *plan->tensors, compare_tensors);
 }
 
-static gguf_code check_tensor(const quant_plan_tensor *t, gguf_error *err) {
+static gguf_code check_tensor(quant_format format, const quant_plan_tensor *t, gguf_error *err) {
     const char *name = t->out.name.ptr;
-    if (t->out.name.len == 0 || t->out.name.len > GGUF_MAX_TENSOR_NAME)
+    if (format == QUANT_FORMAT_GGUF &&
+        (t->out.name.len == 0 || t->out.name.len > GGUF_MAX_TENSOR_NAME))
         return gguf_fail(err, GGUF_E_LIMIT, t->source.path, GGUF_NO_OFFSET,
                          "tensor name '%s' has %zu bytes, the format allows 1 to %d", name,
                          t->out.name.len, GGUF_MAX_TENSOR_NAME);
@@ -158,11 +160,33 @@ static gguf_code encode_shard(quant_plan *plan, uint32_t no, gguf_tensor *infos,
     return code;
 }
 
+/* Tensors follow one another without gaps. */
+static gguf_code encode_checkpoint(quant_plan *plan, uint32_t no, gguf_tensor *infos,
+                                   gguf_error *err) {
+    quant_shard *shard = &plan->shards[no];
+    uint8_t *header = NULL;
+    size_t n = 0;
+    shard->data_bytes = 0;
+    for (size_t i = 0; i < shard->n_tensors; i++) {
+        gguf_tensor *t = &plan->tensors[shard->first + i].out;
+        t->data_off = shard->data_bytes;
+        t->n_bytes = gguf_tensor_n_rows(t) * quant_row_bytes(t->type, t->dims[0]);
+        shard->data_bytes += t->n_bytes;
+        infos[i] = *t;
+    }
+    gguf_code code = gguf_safetensors_header(infos, shard->n_tensors, &header, &n, err);
+    free(shard->header);
+    shard->header = header;
+    shard->header_bytes = n;
+    return code;
+}
+
 static gguf_code encode_shards(quant_plan *plan, gguf_error *err) {
+    bool gguf = plan->format == QUANT_FORMAT_GGUF;
     gguf_tensor *infos = calloc(plan->n_tensors + 1, sizeof *infos);
     gguf_code code = infos ? GGUF_OK : gguf_fail_memory(err);
     for (uint32_t no = 0; no < plan->n_shards && !code; no++)
-        code = encode_shard(plan, no, infos, err);
+        code = gguf ? encode_shard(plan, no, infos, err) : encode_checkpoint(plan, no, infos, err);
     free(infos);
     return code;
 }
@@ -170,7 +194,7 @@ static gguf_code encode_shards(quant_plan *plan, gguf_error *err) {
 gguf_code quant_plan_finish(quant_plan *plan, gguf_error *err) {
     gguf_code code = GGUF_OK;
     for (size_t i = 0; i < plan->n_tensors && !code; i++)
-        code = check_tensor(&plan->tensors[i], err);
+        code = check_tensor(plan->format, &plan->tensors[i], err);
     if (!code) code = make_shards(plan, err);
     return code ? code : encode_shards(plan, err);
 }

@@ -90,6 +90,8 @@ typedef enum quant_coding {
      * bytes; becomes MXFP4, bit for bit. */
     QUANT_CODING_MXFP4,
     QUANT_CODING_AFFINE, /* see quant_affine; becomes F32 */
+    /* Put together from parts of other tensors, see quant/patches.h; becomes F32. */
+    QUANT_CODING_PATCHES,
     /* Numbers that no kernel decodes: F64, I8 to I64, as scaling.type says; become F32. */
     QUANT_CODING_NUMBER
 } quant_coding;
@@ -152,6 +154,8 @@ typedef struct quant_low_rank {
     const struct quant_low_rank *next;
 } quant_low_rank;
 
+typedef struct quant_patches quant_patches;
+
 typedef struct quant_plan_tensor {
     gguf_tensor out; /* name, type, dims; data_off and n_bytes by quant_plan_finish */
     quant_tags tags;
@@ -159,6 +163,7 @@ typedef struct quant_plan_tensor {
     /* [out.dims[2]] instead, one per matrix, or [out.dims[1]], one per vector; not owned; or NULL
      */
     const quant_source *stack;
+    const quant_patches *patches; /* of QUANT_CODING_PATCHES; not owned */
     quant_coding coding;
     quant_view view;
     quant_order row_order, col_order; /* of each matrix of the view */
@@ -192,8 +197,15 @@ typedef struct quant_split {
     bool as_source;       /* as out.shard of each tensor says */
 } quant_split;
 
+/* The format of the output files. */
+typedef enum quant_format {
+    QUANT_FORMAT_GGUF,
+    QUANT_FORMAT_SAFETENSORS /* without metadata; F32, F16 and BF16 */
+} quant_format;
+
 typedef struct quant_plan {
     gguf_meta *meta; /* owned */
+    quant_format format;
     quant_plan_tensor *tensors;
     size_t n_tensors, room;
     quant_model_tags model;
@@ -223,7 +235,8 @@ gguf_code quant_plan_finish(quant_plan *plan, gguf_error *err);
  * another length now. */
 gguf_code quant_plan_reencode(quant_plan *plan, gguf_error *err);
 
-/* The name of one of n_shards files: `path` itself if there is one.
+/* The name of one of n_shards files: `path` itself if there is one, otherwise
+ * NAME-0000N-of-0000M with its ending, .safetensors or .gguf.
  * Errors: GGUF_E_USAGE it does not fit into `room`. */
 gguf_code quant_shard_path(const char *path, uint32_t n_shards, uint32_t no, char *out, size_t room,
                            gguf_error *err);

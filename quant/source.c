@@ -4,6 +4,7 @@
 #include "libgguf/map.h"
 #include "quant/affine.h"
 #include "quant/order.h"
+#include "quant/patches.h"
 #include "quant/quant.h"
 
 #include <inttypes.h>
@@ -158,6 +159,8 @@ gguf_code quant_source_check(const quant_plan_tensor *t, gguf_error *err) {
     uint64_t n = t->stack ? t->n_rows / (n_rows ? n_rows : 1) : 1;
     gguf_code code = GGUF_OK;
     if (t->n_rows == 0 || t->n_cols == 0) return GGUF_OK;
+    if (t->coding == QUANT_CODING_PATCHES)
+        return quant_patches_check(t->patches, t->n_rows * t->n_cols, t->out.name.ptr, err);
     if (!view_works(t) || !orders_work(t, n_rows))
         return gguf_fail(err, GGUF_E_UNSUPPORTED, t->source.path, (int64_t)t->source.off,
                          "tensor '%s' cannot be transposed or spread in its type", t->out.name.ptr);
@@ -393,6 +396,8 @@ static gguf_code read_padded(const quant_plan_tensor *t, uint64_t row, uint64_t 
 gguf_code quant_source_read(const quant_plan_tensor *t, uint64_t row, uint64_t n_rows, uint8_t *dst,
                             uint8_t *scratch, gguf_error *err) {
     const quant_source *s = &t->source;
+    if (t->coding == QUANT_CODING_PATCHES)
+        return quant_patches_read(t->patches, t->n_cols, row, n_rows, (float *)(void *)dst, err);
     if (t->n_stored_rows) return read_padded(t, row, n_rows, dst, scratch, err);
     if (t->stack) {
         s = &t->stack[row / quant_rows_per_matrix(t)];

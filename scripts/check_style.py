@@ -19,6 +19,7 @@ ROOMS = {
     "chat": {"model", "engine", "tokenizer", "template"},
     "serve": {"model", "engine", "chat", "tokenizer"},
     "import": {"model", "tokenizer"},
+    "export": {"model", "import", "tokenizer"},
     "tokenizer": set(),
     "template": set(),
 }

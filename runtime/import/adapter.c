@@ -105,8 +105,9 @@ static gguf_code check_head(const rt_import *import, const char *gguf_name, tens
                 err);
 }
 
-static gguf_code visit(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
+static gguf_code visit(rt_import *import, void *ctx, const rt_arch_tensor *entry, uint64_t layer,
                        gguf_error *err) {
+    (void)ctx;
     char hf[MAX_NAME], gguf[MAX_NAME];
     rt_expand_name(entry->hf, layer, 0, hf, sizeof hf);
     rt_expand_name(entry->entry.name, layer, 0, gguf, sizeof gguf);
@@ -178,7 +179,7 @@ static void drop_base_keys(rt_import *import) {
 gguf_code rt_import_adapter(rt_import *import, gguf_error *err) {
     gguf_code code = set_alpha(import, err);
     if (!code) code = rt_import_index_names(import, err);
-    if (!code) code = rt_import_each(import, visit, err);
+    if (!code) code = rt_import_each(import, visit, NULL, err);
     if (!code) code = check_complete(import, err);
     gguf_meta_set_str(import->plan.meta, "general.type", gguf_str_of("adapter"));
     drop_base_keys(import);

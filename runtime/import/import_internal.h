@@ -10,6 +10,7 @@
 #include "runtime/model/transforms.h"
 
 #define RT_IMPORT_MAX_LAYERS 1024
+#define RT_IMPORT_MAX_NAME   512
 
 struct rt_import {
     quant_plan plan;
@@ -114,6 +115,8 @@ bool rt_import_is_used(const rt_import *import, const gguf_checkpoint_tensor *te
 gguf_code rt_import_is_tied(rt_import *import, const rt_arch_tensor *entry,
                             const gguf_checkpoint_tensor *src, bool *tied, gguf_error *err);
 
+/* Apply one rule of names: a prefix or a suffix becomes another. */
+void rt_import_rename(const rt_arch_rule *rule, char name[RT_IMPORT_MAX_NAME]);
 /* Give every tensor of the checkpoint the name that the description uses. */
 gguf_code rt_import_index_names(rt_import *import, gguf_error *err);
 /* An outer name, such as that of a wrapper, and what the description has in its place. */
@@ -165,16 +168,19 @@ gguf_code rt_import_dense(rt_import *import, gguf_error *err);
 /* RoPE scaling: keys and generated tensors. */
 gguf_code rt_import_rope(rt_import *import, gguf_error *err);
 
+/* What Llama 3.1's rule divides an angle's frequency by. */
+float rt_import_llama3_factor(float frequency, float factor, float low, float high, float original);
+
 /* Warn of fields of config.json that change the computation and that the description has no place
  * for, once keys and tensors are known. Errors: GGUF_E_UNSUPPORTED another activation. */
 gguf_code rt_import_check_unread(rt_import *import, gguf_error *err);
 
 /* All tensors of the description from the checkpoint. */
 gguf_code rt_import_tensors(rt_import *import, gguf_error *err);
-typedef gguf_code (*rt_import_visit)(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
-                                     gguf_error *err);
+typedef gguf_code (*rt_import_visit)(rt_import *import, void *ctx, const rt_arch_tensor *entry,
+                                     uint64_t layer, gguf_error *err);
 /* Call visit for every entry of `tensors` that applies, once per layer. */
-gguf_code rt_import_each(rt_import *import, rt_import_visit visit, gguf_error *err);
+gguf_code rt_import_each(rt_import *import, rt_import_visit visit, void *ctx, gguf_error *err);
 /* Tag a tensor and append it; natural_type is what it becomes unless somebody asks for another. */
 gguf_code rt_import_add(rt_import *import, quant_plan_tensor *t, uint32_t natural_type,
                         gguf_error *err);
@@ -190,6 +196,9 @@ gguf_code rt_import_adapter(rt_import *import, gguf_error *err);
  * GGUF_E_FORMAT (the entry has no shape), GGUF_E_SHAPE. */
 gguf_code rt_import_shape(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
                           const char *gguf_name, gguf_error *err);
+/* What config.json implies that the checkpoint stores. Errors: those of rt_import_shape. */
+gguf_code rt_import_stored_layout(const rt_import *import, const rt_arch_tensor *entry,
+                                  uint64_t layer, rt_tensor_layout *out, gguf_error *err);
 /* A generated F32 vector; values are copied. */
 gguf_code rt_import_add_vector(rt_import *import, const char *name, const float *values, size_t n,
                                gguf_error *err);

@@ -7,7 +7,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_NAME  512
+#define MAX_NAME  RT_IMPORT_MAX_NAME
 #define MAX_PARTS 32
 
 static bool starts_with(const char *name, const char *prefix) {
@@ -16,8 +16,7 @@ static bool starts_with(const char *name, const char *prefix) {
 
 /* ---- one name per tensor ------------------------------------------------------------------ */
 
-/* Apply one rule: a prefix or a suffix becomes another. */
-static void rename_one(const rt_arch_rule *rule, char *name) {
+void rt_import_rename(const rt_arch_rule *rule, char name[RT_IMPORT_MAX_NAME]) {
     const char *prefix = rule->prefix, *suffix = rule->suffix, *becomes = rule->becomes;
     char old[MAX_NAME];
     snprintf(old, sizeof old, "%s", name);
@@ -50,7 +49,7 @@ static const char *canonical(const rt_import *import, const rt_outer_name *outer
     size_t n_put = strlen(put);
     memcpy(text, put, n_put);
     snprintf(text + n_put, sizeof text - n_put, "%s", rest);
-    for (size_t i = 0; i < rules->n; i++) rename_one(&rules->list[i], text);
+    for (size_t i = 0; i < rules->n; i++) rt_import_rename(&rules->list[i], text);
     return strcmp(text, name) == 0 ? name : strdup(text);
 }
 

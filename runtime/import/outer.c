@@ -18,9 +18,9 @@ static bool is_found(rt_import *import, const rt_arch_tensor *entry, uint64_t la
 }
 
 /* Entries of one GGUF name are alternatives. */
-static gguf_code count_unmet(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
-                             gguf_error *err) {
-    (void)err;
+static gguf_code count_unmet(rt_import *import, void *ctx, const rt_arch_tensor *entry,
+                             uint64_t layer, gguf_error *err) {
+    (void)ctx, (void)err;
     bool needed = !entry->entry.optional && !entry->tied_to && !entry->fill;
     if (import->n_unmet || !needed || is_found(import, entry, layer)) return GGUF_OK;
     for (const rt_arch_tensor *other = rt_arch_first_tensor(import->arch); other;
@@ -36,7 +36,7 @@ static gguf_code try_name(rt_import *import, const rt_outer_name *outer, bool *f
                           gguf_error *err) {
     gguf_code code = rt_import_index_with(import, outer, err);
     import->n_unmet = 0;
-    if (!code) code = rt_import_each(import, count_unmet, err);
+    if (!code) code = rt_import_each(import, count_unmet, NULL, err);
     *fits = !code && import->n_unmet == 0;
     memset(import->used, 0, gguf_checkpoint_n_tensors(import->ckpt) * sizeof *import->used);
     return code;

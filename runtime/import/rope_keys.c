@@ -210,7 +210,8 @@ static gguf_code import_longrope(rt_import *import, const json_t *object, gguf_e
 
 /* Llama 3.1's rule: long wavelengths are stretched by `factor`, short ones kept, between them a
  * blend. In f32 throughout, as the original implementation computes it. */
-static float llama3_factor(float frequency, float factor, float low, float high, float original) {
+float rt_import_llama3_factor(float frequency, float factor, float low, float high,
+                              float original) {
     float wavelength = (float)(2 * M_PI) / frequency;
     if (wavelength < original / high) return 1;
     if (wavelength > original / low) return factor;
@@ -239,8 +240,8 @@ static gguf_code import_llama3(rt_import *import, const json_t *object, gguf_err
                          "RoPE scaling 'llama3' has impossible numbers");
     for (uint64_t i = 0; i < n_rot / 2; i++) {
         float exponent = (float)(2 * i) / (float)n_rot;
-        factors[i] = llama3_factor(1.0f / powf((float)base, exponent), (float)factor, (float)low,
-                                   (float)high, (float)original);
+        factors[i] = rt_import_llama3_factor(1.0f / powf((float)base, exponent), (float)factor,
+                                             (float)low, (float)high, (float)original);
     }
     return rt_import_add_vector(import, "rope_freqs.weight", factors, n_rot / 2, err);
 }

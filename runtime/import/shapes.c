@@ -54,9 +54,8 @@ static uint32_t type_of(const rt_import *import) {
     return GGUF_TYPE_BF16;
 }
 
-/* What config.json implies that the checkpoint stores. */
-static gguf_code stored_layout(const rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
-                               rt_tensor_layout *out, gguf_error *err) {
+gguf_code rt_import_stored_layout(const rt_import *import, const rt_arch_tensor *entry,
+                                  uint64_t layer, rt_tensor_layout *out, gguf_error *err) {
     const rt_scalars *shape = &entry->shape;
     uint64_t dims[GGUF_MAX_DIMS] = {0};
     gguf_code code = GGUF_OK;
@@ -78,7 +77,7 @@ gguf_code rt_import_shape(rt_import *import, const rt_arch_tensor *entry, uint64
     uint64_t n_stacked = 0;
     rt_tensor_layout l;
     if (!is_there(import, entry, gguf_name) || (mxfp4 && !is_mxfp4(import))) return GGUF_OK;
-    gguf_code code = stored_layout(import, entry, layer, &l, err);
+    gguf_code code = rt_import_stored_layout(import, entry, layer, &l, err);
     if (!code) code = rt_import_transform(import, entry, layer, &l, err);
     if (!code) code = rt_import_n_stacked(import, entry, layer, &n_stacked, err);
     if (code) return code;

@@ -505,8 +505,9 @@ static gguf_code plan_fill(rt_import *import, const rt_arch_tensor *entry, uint6
     return code;
 }
 
-static gguf_code import_tensor(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
-                               gguf_error *err) {
+static gguf_code import_tensor(rt_import *import, void *ctx, const rt_arch_tensor *entry,
+                               uint64_t layer, gguf_error *err) {
+    (void)ctx;
     char hf[MAX_NAME], gguf[MAX_NAME];
     uint64_t n_stacked = 0;
     rt_expand_name(entry->hf, layer, 0, hf, sizeof hf);
@@ -564,7 +565,7 @@ static gguf_code layers_of(const rt_import *import, const rt_arch_tensor *entry,
     return code;
 }
 
-gguf_code rt_import_each(rt_import *import, rt_import_visit visit, gguf_error *err) {
+gguf_code rt_import_each(rt_import *import, rt_import_visit visit, void *ctx, gguf_error *err) {
     uint64_t n_layers = 0;
     layer_range layers, except;
     if (!rt_import_key_u64(import, "block_count", &n_layers) || n_layers > RT_IMPORT_MAX_LAYERS)
@@ -576,7 +577,7 @@ gguf_code rt_import_each(rt_import *import, rt_import_visit visit, gguf_error *e
         code = layers_of(import, entry, n_layers, &layers, &except, err);
         for (uint64_t layer = layers.first; layer < layers.end && !code; layer += layers.step)
             if (!is_in(&except, layer) && rt_import_layer_is(import, layer, entry->entry.kinds))
-                code = visit(import, entry, layer, err);
+                code = visit(import, ctx, entry, layer, err);
     }
     return code;
 }
@@ -586,7 +587,7 @@ gguf_code rt_import_tensors(rt_import *import, gguf_error *err) {
     gguf_code code = import->ckpt ? rt_import_index_names(import, err) : GGUF_OK;
     if (!code) code = rt_quantised_check(import, err);
     if (!code && import->ckpt) code = rt_import_tensor_keys(import, err);
-    if (!code) code = rt_import_each(import, import_tensor, err);
+    if (!code) code = rt_import_each(import, import_tensor, NULL, err);
     if (!code && import->ckpt) code = rt_foreign_check_unread(import, err);
     if (!code && import->ckpt && rt_import_key_u64(import, "block_count", &n_layers))
         rt_import_report_unused(import, n_layers);

@@ -132,14 +132,6 @@ typedef struct rt_scalars {
 
 typedef const char *const *rt_texts; /* ends with NULL; NULL: not stated */
 
-/* A Hugging Face class that the description answers to. */
-typedef struct rt_arch_class {
-    const char *name, *model_type;
-    const char *config; /* the object of config.json that holds the text model, or NULL */
-    rt_scalars defaults;
-    rt_scalars variants; /* other descriptions, each with the path of a config that asks for it */
-} rt_arch_class;
-
 /* A rule of `names`, or a part of a larger model that is left out. */
 typedef struct rt_arch_rule {
     const char *prefix, *suffix; /* either may be NULL */
@@ -150,6 +142,19 @@ typedef struct rt_arch_rules {
     const rt_arch_rule *list;
     size_t n;
 } rt_arch_rules;
+
+/* A Hugging Face class that the description answers to. */
+typedef struct rt_arch_class {
+    const char *name, *model_type;
+    const char *config; /* the object of config.json that holds the text model, or NULL */
+    rt_scalars defaults;
+    rt_scalars variants; /* other descriptions, each with the path of a config that asks for it */
+    rt_texts told_by;    /* on the way back: keys (KEY or KEY=VALUE) and tensors of a file that tell
+                            this class from the first one; behind a `!` what is not there */
+    rt_scalars writes;   /* what else the way back says in config.json: PATH and a value */
+    rt_arch_rules names; /* how the class spells the description's names */
+    bool fused_experts;  /* it is published with all experts of a layer in one tensor */
+} rt_arch_class;
 
 /* Layers of different kinds: which kind each has is a list of words in config.json, a text with one
  * letter per layer, a period, or a list of the layers of one kind. */
@@ -214,6 +219,7 @@ typedef struct rt_arch_key {
     bool normal_quantile;      /* of numbers: p becomes the p-quantile of the normal distribution */
     const char *is;
     const char *tensor;  /* of `numbers`: the checkpoint's tensor of each layer that holds one */
+    bool scalar;         /* that tensor has no dimension, not one of 1 */
     rt_scalar automatic; /* expression: what the word "auto" means */
     rt_scalar then;      /* how an expression goes on behind the number that was found */
     uint32_t size;       /* of counts: zeros follow up to so many */

@@ -8,19 +8,23 @@ const char *const rt_key_type_names[] = {"u32",     "f32",    "bool",  "str",   
 static const char *const rope_kinds[] = {"default", "linear", "llama3",  "yarn",         "longrope",
                                          "su",      "mrope",  "dynamic", "proportional", NULL};
 
+static const gguf_yaml_field name_fields[] = {{"prefix", .form = GGUF_YAML_TEXT},
+                                              {"suffix", .form = GGUF_YAML_TEXT},
+                                              {"becomes", .form = GGUF_YAML_TEXT, .needed = true},
+                                              {0}};
+
 static const gguf_yaml_field class_fields[] = {
     {"class", .form = GGUF_YAML_TEXT, .needed = true},
     {"model_type", .form = GGUF_YAML_TEXT, .needed = true},
     {"config", .form = GGUF_YAML_TEXT},
     {"defaults", .form = GGUF_YAML_VALUES},
     {"variants", .form = GGUF_YAML_VALUES},
+    {"told_by", .form = GGUF_YAML_ANY_TEXTS},
+    {"fused_experts", .form = GGUF_YAML_FLAG},
+    {"writes", .form = GGUF_YAML_VALUES},
+    {"names", .form = GGUF_YAML_RECORDS, .fields = name_fields, .what = "a rule of 'names'"},
     {"reason", .form = GGUF_YAML_TEXT},
     {0}};
-
-static const gguf_yaml_field name_fields[] = {{"prefix", .form = GGUF_YAML_TEXT},
-                                              {"suffix", .form = GGUF_YAML_TEXT},
-                                              {"becomes", .form = GGUF_YAML_TEXT, .needed = true},
-                                              {0}};
 
 static const gguf_yaml_field part_fields[] = {{"prefix", .form = GGUF_YAML_TEXT, .needed = true},
                                               {"part", GGUF_YAML_TEXT, .needed = true},
@@ -42,6 +46,7 @@ static const gguf_yaml_field key_fields[] = {
     {"then", .form = GGUF_YAML_TEXT},
     {"auto", .form = GGUF_YAML_TEXT},
     {"tensor", .form = GGUF_YAML_TEXT},
+    {"scalar", .form = GGUF_YAML_FLAG},
     {"scale_by", .form = GGUF_YAML_ANY_TEXTS},
     {"optional", .form = GGUF_YAML_FLAG},
     {"map", .form = GGUF_YAML_VALUES},
@@ -88,7 +93,7 @@ static const gguf_yaml_field kind_fields[] = {
     {"from", .form = GGUF_YAML_ANY_TEXTS},
     {"words", .form = GGUF_YAML_VALUES},
     {"every", .form = GGUF_YAML_TEXTS, .least = 4, .most = 4},
-    {"listed", .form = GGUF_YAML_TEXTS, .least = 3, .most = 3},
+    {"listed", .form = GGUF_YAML_TEXTS, .least = 3, .most = 4},
     {"otherwise", .form = GGUF_YAML_RECORD, .fields = period_fields, .what = "'otherwise'"},
     {0}};
 

@@ -186,6 +186,7 @@ static rt_arch_entry *read_key(reader *r, const gguf_yaml *node) {
     key->is = gguf_yaml_text(node, "is", "");
     key->tensor = gguf_yaml_text(node, "tensor", NULL);
     key->automatic = scalar_of(r->doc, gguf_yaml_get(node, "auto"));
+    key->scalar = read_switch(node, "scalar");
     key->then = scalar_of(r->doc, gguf_yaml_get(node, "then"));
     key->size = read_size(node);
     read_key_parts(r, gguf_yaml_get(node, "except"), key);
@@ -272,10 +273,16 @@ static void read_classes(reader *r, const gguf_yaml *nodes) {
     r->arch->classes = list;
     r->arch->n_classes = 0;
     for (const gguf_yaml *node = list && nodes ? nodes->first : NULL; node; node = node->next)
-        list[r->arch->n_classes++] = (rt_arch_class){
-            gguf_yaml_text(node, "class", ""), gguf_yaml_text(node, "model_type", ""),
-            gguf_yaml_text(node, "config", NULL), read_scalars(r, node, "defaults"),
-            read_scalars(r, node, "variants")};
+        list[r->arch->n_classes++] =
+            (rt_arch_class){gguf_yaml_text(node, "class", ""),
+                            gguf_yaml_text(node, "model_type", ""),
+                            gguf_yaml_text(node, "config", NULL),
+                            read_scalars(r, node, "defaults"),
+                            read_scalars(r, node, "variants"),
+                            read_texts(r, node, "told_by"),
+                            read_scalars(r, node, "writes"),
+                            read_rules(r, gguf_yaml_get(node, "names"), "becomes"),
+                            read_switch(node, "fused_experts")};
 }
 
 /* The kind of a name; kinds->n if there is none. */
@@ -317,7 +324,8 @@ static gguf_code read_kinds(reader *r, const gguf_yaml *node, gguf_error *err) {
                              "'layer_kinds' takes 'from' with 'words', 'every', or 'listed'");
     gguf_code code = name_kinds(kinds, &kinds->words, 0, err);
     if (!code) code = name_kinds(kinds, &kinds->periodic, 2, err);
-    return code ? code : name_kinds(kinds, &kinds->listed, 1, err);
+    const rt_scalars listed = {kinds->listed.list, kinds->listed.n > 3 ? 3 : kinds->listed.n};
+    return code ? code : name_kinds(kinds, &listed, 1, err);
 }
 
 static gguf_code drop_entries(const reader *r, const gguf_yaml *without, gguf_error *err) {

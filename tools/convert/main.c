@@ -1,10 +1,13 @@
 /* gguf-convert: a Hugging Face model in, a GGUF file out. */
 #include "libgguf/checked.h"
+#include "libgguf/ends.h"
+#include "libgguf/map.h"
 #include "runtime/model/arch.h"
 #include "tools/common/keyvalue.h"
 #include "tools/common/write_model.h"
 #include "tools/convert/check_tokenizer.h"
 #include "tools/convert/metadata.h"
+#include "tools/convert/to_folder.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,7 +26,7 @@ enum {
 };
 
 static const tool_option options[] = {
-    {'o', "output", "OUT.gguf", "the file to write"},
+    {'o', "output", "OUT", "the file to write; of a GGUF file, the folder"},
     {OPT_OUTTYPE, "outtype", "TYPE",
      "auto (the source's precision), f32, f16, bf16, q8_0, Q4_K_M, ..."},
     {OPT_VOCAB_ONLY, "vocab-only", NULL, "metadata and tokenizer, no tensors"},
@@ -191,15 +194,31 @@ static gguf_code set_metadata(rt_import *import, const convert_opts *o, gguf_err
     return code ? code : set_alignment(rt_import_plan(import), err);
 }
 
+static bool is_gguf(const char *path) {
+    char magic[4] = {0};
+    return gguf_file_start(path, magic, 4) == 4 && memcmp(magic, "GGUF", 4) == 0;
+}
+
+/* A folder from a GGUF file; to another GGUF file is gguf-quantize's work. */
+static gguf_code convert_back(tool *t, const convert_opts *o, gguf_error *err) {
+    gguf_code code =
+        tool_takes_only(t, "a GGUF file as INPUT",
+                        "output outtype arch-file split-max-size resume dry-run max-memory", err);
+    return code ? code : to_folder(t, t->args[0], o->output, o->import.arch_file, &o->write, err);
+}
+
 static gguf_code convert(tool *t, const convert_opts *o, gguf_error *err) {
     rt_import *import = NULL;
     write_result result = {0};
     if (!o->output && !o->write.dry_run)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "-o OUT.gguf is missing");
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "-o OUT is missing");
+    bool to_gguf = o->output && gguf_text_ends(o->output, ".gguf");
+    if (!to_gguf && is_gguf(t->args[0])) return convert_back(t, o, err);
     gguf_code code = rt_import_open(t->args[0], &o->import, &import, err);
     if (!code && rt_import_is_gguf(import))
         code = gguf_fail(err, GGUF_E_USAGE, t->args[0], GGUF_NO_OFFSET,
-                         "this is a GGUF file already; gguf-quantize changes its types");
+                         "this is a GGUF file already; gguf-quantize changes its types, and -o "
+                         "FOLDER makes a Hugging Face folder of it");
     if (!code) code = check_base(t, import, err);
     if (!code) code = set_metadata(import, o, err);
     if (!code) code = write_prepare(t, import, t->args[0], o->output, &o->write, &result, err);
@@ -236,10 +255,11 @@ int main(int argc, char **argv) {
     convert_opts o = {.write = write_opts_defaults()};
     const tool_spec spec = {
         .name = "gguf-convert",
-        .usage = "INPUT -o OUT.gguf [options]\nINPUT --check-tokenizer F.json\n--list-archs",
+        .usage = "INPUT -o OUT.gguf [options]\nF.gguf -o FOLDER [options]\n"
+                 "INPUT --check-tokenizer F.json\n--list-archs",
         .summary =
             "Convert a Hugging Face model folder, or one .safetensors file with its config beside "
-            "it, to GGUF.",
+            "it, to GGUF; or a GGUF file to such a folder.",
         .options = options,
         .set = set_option,
         .run = run,
