@@ -44,6 +44,8 @@ static inline bool rt_layers_has(const rt_layers *set, uint32_t layer) {
 /* How many layers below `end` the set has. */
 uint32_t rt_layers_count(const rt_layers *set, uint32_t end);
 
+#define RT_MAX_COMPRESS 4
+
 /* The numbers of one layer. */
 typedef struct rt_layer_hparams {
     rt_mixer mixer;
@@ -52,6 +54,9 @@ typedef struct rt_layer_hparams {
                                         heads share: kv_lora_rank + n_rot and kv_lora_rank */
     uint32_t kv_layer; /* whose keys and values the layer attends to: an earlier one's or its own */
     bool kv_shared;    /* they belong to several layers */
+    uint32_t n_compress; /* tokens of a block that becomes one further key; 0: there are none */
+    bool overlaps;       /* blocks count what the one before them has too, and an indexer chooses */
+    bool hashed;         /* a token's experts are those of its id */
     bool indexes, selects; /* an indexer chooses keys; attention counts those chosen alone */
     float xielu_p, xielu_n, xielu_beta, xielu_eps; /* of RT_ACT_XIELU, as the file has them */
     float
@@ -78,6 +83,9 @@ typedef struct rt_hparams {
      */
     uint32_t kv_lora_rank, q_lora_rank;    /* q_lora_rank 0: queries are not compressed */
     uint32_t qk_nope_head_dim, v_head_dim; /* of a head: dimensions that do not rotate; value */
+    uint32_t kv_expand_rank; /* width of the row that keys and values of all heads are made of,
+                                which then lie in the cache; 0 = none */
+    float latent_norm_eps;   /* of norms of latent rows */
 
     /* Recurrent layers; n_recurrent 0 = none. */
     uint32_t n_recurrent;                           /* layers that have a state, */
@@ -94,8 +102,17 @@ typedef struct rt_hparams {
     /* Indexers of sparse attention; index_n_head 0 = none. Of blocks of index_block keys the best
      * index_top_k are attended to, the last index_local in any case. */
     uint32_t index_n_head, index_head_dim, index_top_k, index_block, index_local;
+    uint32_t index_pool;    /* tokens whose keys are pooled to one, and chosen together; 0: none */
     uint32_t index_choices; /* 1, or one for each KV head */
     bool index_shared;      /* some layers attend to what an earlier one chose */
+
+    /* Attention to a window and to blocks of tokens. */
+    uint32_t n_compress[RT_MAX_COMPRESS]; /* the different sizes of blocks; 0: no more */
+    uint32_t n_out_group, out_group_rank; /* groups of heads whose results are projected apart */
+
+    /* Hyper-connections: residual streams that every block reads a mixture of; n_hyper 0 = none. */
+    uint32_t n_hyper, hyper_steps; /* steps in which a mixture is balanced */
+    float hyper_eps;
 
     bool gated_queries; /* attn_q makes a gate behind each head's query */
     bool gated_heads;   /* attn_gate makes a gate of each head, or of each of its values */
@@ -118,8 +135,8 @@ typedef struct rt_hparams {
     uint32_t n_embd_layer;     /* width of what every layer gets of each token; 0 = nothing */
     uint32_t n_layer_embedded; /* tokens of which there is such an embedding */
 
-    uint32_t
-        n_rot; /* dimensions of a head that rotate: the leading, with kv_lora_rank the trailing */
+    uint32_t n_rot; /* dimensions of a head that rotate: the leading, with latent attention the
+                       trailing */
     uint32_t n_rot_window; /* in layers with a window */
     float rope_base, rope_base_window;
     bool rope_plain_window; /* layers with a window turn without scaling */
@@ -145,6 +162,7 @@ typedef struct rt_hparams {
     float expert_scale;
 
     rt_pooling pooling;
+    uint32_t n_dense[2]; /* numbers that dense layers behind the pooling make; 0: there is none */
     uint32_t n_token_types, n_classes; /* of RT_POOLING_RANK */
     uint32_t n_out;                    /* numbers per row that a session computes: logits, or
                                           n_embd for an embedding model */
@@ -183,9 +201,10 @@ void rt_model_close(rt_model *model); /* accepts NULL; sessions must be freed be
  * quant_repack), with n_threads (0: all usable cores). Results stay the same; the copy takes the
  * place of the file's pages in memory. Nothing is done where it does not fit the memory that is
  * available. Not while a session of the model evaluates. Once *cancel is true (or NULL) the rest
- * stays as it is, for good. Errors: GGUF_E_NOMEM. */
-gguf_code rt_model_repack(rt_model *model, unsigned n_threads, const atomic_bool *cancel,
-                          gguf_error *err);
+ * stays as it is, for good. Errors: GGUF_E_NOMEM.
+ *   several  several tokens are computed together: types that gain only then are repacked too */
+gguf_code rt_model_repack(rt_model *model, unsigned n_threads, bool several,
+                          const atomic_bool *cancel, gguf_error *err);
 /* Of the weights that were. */
 uint64_t rt_model_repacked_bytes(const rt_model *model);
 
@@ -227,6 +246,8 @@ typedef struct rt_session_opts {
     const struct rt_backend_type *device; /* where the last n_device_layers lie, and with them the
                                              output; NULL: all on the CPU */
     uint32_t n_device_layers;
+    const char *device_name; /* which one of that kind: its number, its name or a part of it; NULL:
+                                the first */
     const atomic_bool *cancel; /* polled before each layer; may be NULL */
 } rt_session_opts;
 

@@ -10,6 +10,7 @@
 #define RUNTIME_ENGINE_BACKEND_H
 
 #include "libgguf/pool.h"
+#include "runtime/engine/device.h"
 #include "runtime/engine/route.h"
 #include "runtime/model/weights.h"
 #include "runtime/runtime.h"
@@ -63,6 +64,9 @@ typedef struct rt_kv_layer {
     uint32_t n_cols_k, n_cols_v; /* of a token's row: all KV heads side by side; n_cols_v 0: a
                                     value is the first part of its key */
     uint64_t row_bytes_k, row_bytes_v;
+    uint32_t n_block; /* tokens of a row, 0 or 1: each has its own. A block's row lies in the page
+                         of its last token: of row i that is token (i + 1) * n_block - 1, and the
+                         row is in its place there among those of the page */
 } rt_kv_layer;
 
 /* Where a layer's states lie in the cache: that of slot s at off + s * slot_bytes. */
@@ -80,6 +84,8 @@ typedef struct rt_attention {
     const float *sinks; /* [n_head] scores of a key without a value, or NULL */
     rt_off selection;   /* [n][n_choices][n_words] u64: the keys that count, or RT_NO_OFF */
     uint32_t n_choices, n_words; /* one for all KV heads, or one for each */
+    const rt_kv_layer *blocks;   /* further keys, in the same softmax: row i is seen from its last
+                                    token on, and what is selected are these; or NULL */
     const float *slopes; /* [n_head] by which scores fall with the distance to a key, or NULL */
 } rt_attention;
 
@@ -90,8 +96,10 @@ typedef struct rt_indexer {
     uint32_t n_head, head_dim;
     uint32_t n_best, n_block; /* blocks that are chosen; keys of a block */
     uint32_t n_local;         /* of these the last ones in any case, at most n_best */
-    uint32_t n_words;         /* of a choice: a bit for each position, in u64 */
-    rt_off scores;            /* room for 2 * n_scores numbers for each thread */
+    uint32_t n_expand; /* positions that a key stands for: all of them are chosen, and those behind
+                          the last key in any case; 1: its own */
+    uint32_t n_words;  /* of a choice: a bit for each position, in u64 */
+    rt_off scores;     /* room for 2 * n_scores numbers for each thread */
     uint32_t n_scores;
 } rt_indexer;
 
@@ -118,6 +126,28 @@ typedef struct rt_mamba2 {
     uint32_t n_head, head_dim, n_group, n_state;
     const float *a, *d, *dt_bias; /* [n_head] */
 } rt_mamba2;
+
+/* Blocks of n_block tokens become one row each: of every channel the mean of what the tokens have,
+ * with the weights softmax(score + ape) over the block. With overlap a token has two numbers for
+ * each channel: the first counts for the block behind its own, the second for its own. The state
+ * holds, for each of these, the largest score of a channel so far, the sum of the weights that this
+ * makes, and that of the numbers times their weights; how they lie is the backend's business. */
+typedef struct rt_block_pool {
+    uint32_t n_block, n_channels;
+    bool overlaps;
+    const float *ape; /* [n_block][n_channels, with overlap twice] */
+} rt_block_pool;
+
+/* Hyper-connections (arXiv 2409.19606), balanced (arXiv 2512.24880): what a block reads is a
+ * mixture of n streams, and what it makes goes to all of them, which are mixed too. Of the numbers
+ * f [n | n | n * n], times a scale of each part, plus base: read = sigmoid(f) + eps, put =
+ * 2 sigmoid(f), mix = softmax of rows + eps, then columns and rows divided by their sums in turn,
+ * n_steps times columns. With n_steps 0 there is only `read`. */
+typedef struct rt_hyper {
+    uint32_t n, n_steps;
+    float eps;
+    const float *scale, *base; /* [3], [n * (n + 2)]; without steps [1], [n] */
+} rt_hyper;
 
 /* Output rows, sorted by the matrix that makes them: rt_groups in the arena. */
 typedef struct rt_grouping {
@@ -210,6 +240,13 @@ typedef struct rt_backend_ops {
      *   weights  [n][n_out][n_in] */
     void (*mix)(rt_backend *backend, rt_off x, uint64_t x_stride, uint32_t n_in, rt_off weights,
                 uint32_t n_out, size_t n, size_t n_cols, rt_off out, uint64_t out_stride);
+    /* Coefficients of hyper-connections.
+     *   f      [n][hyper->n * (hyper->n + 2)]; without steps [n][hyper->n]
+     *   read   [n][hyper->n]
+     *   write  [n][hyper->n][1 + hyper->n]: of each stream to be, its part of what the block makes
+     *          and of all streams */
+    void (*hyper)(rt_backend *backend, const rt_hyper *hyper, rt_off f, size_t n, rt_off read,
+                  rt_off write);
     /* Scale x[t] to the root mean square of y[t]; the mean square of x[t] counts as 1e-5 at least.
      */
     void (*match_rows)(rt_backend *backend, rt_off x, rt_off y, size_t n, size_t n_cols);
@@ -232,7 +269,7 @@ typedef struct rt_backend_ops {
 
     /* ---- experts ---- */
     /* Choose rule->n_used experts for every row of logits, which are overwritten: see rt_route.
-     *   experts  [n][n_used] u32; weights  [n][n_used] */
+     *   experts  [n][n_used] u32, given where rule->chosen; weights  [n][n_used] */
     void (*route)(rt_backend *backend, const rt_route_rule *rule, rt_off logits, size_t n,
                   rt_off experts, rt_off weights);
     /* Sort n rows by their matrices: see rt_groups_sort.
@@ -280,6 +317,11 @@ typedef struct rt_backend_ops {
     void (*gated_delta)(rt_backend *backend, const rt_gated_delta *delta,
                         const rt_state_layer *state, const rt_batch *batch, rt_off x,
                         size_t x_stride, rt_off ba, rt_off y);
+    /* Pool blocks of tokens: a row for every block that ends in the batch, run by run.
+     *   values, scores  [n][n_channels, with overlap twice]
+     *   out             [blocks][n_channels] */
+    void (*pool_blocks)(rt_backend *backend, const rt_block_pool *pool, const rt_state_layer *state,
+                        const rt_batch *batch, rt_off values, rt_off scores, rt_off out);
     /* q, k, v, f and y  [n][n_head][n_state]; beta [n][n_head], before its sigmoid */
     void (*kda)(rt_backend *backend, const rt_kda *kda, const rt_state_layer *state,
                 const rt_batch *batch, rt_off q, rt_off k, rt_off v, rt_off f, rt_off beta,
@@ -289,7 +331,14 @@ typedef struct rt_backend_ops {
 struct rt_backend {
     const rt_backend_ops *ops;
     gguf_error failure; /* the first since the last sync */
+    rt_device_use use;  /* of a device; zeroed by the CPU */
 };
+
+/* What operations take by pointer: a stretch of host memory that stays as it is. */
+typedef struct rt_constant {
+    const void *data;
+    uint64_t n_bytes;
+} rt_constant;
 
 /* What a backend is made for. */
 typedef struct rt_backend_setup {
@@ -298,14 +347,21 @@ typedef struct rt_backend_setup {
     uint64_t arena_bytes, cache_bytes; /* multiples of 64 */
     rt_precision precision;
     gguf_pool *pool; /* outlives the backend */
+    /* Of a device: its name (see rt_session_opts), and all constants that it will be given, in the
+     * order of their addresses, apart from one another. */
+    const char *device;
+    const rt_constant *constants;
+    size_t n_constants;
 } rt_backend_setup;
 
 typedef struct rt_backend_type {
     const char *name;
     /* Memory that a backend takes beside arena and cache. */
     uint64_t (*work_bytes)(const rt_hparams *hp, uint32_t n_batch, unsigned n_threads);
-    /* Errors: GGUF_E_NOMEM. */
+    /* Errors: GGUF_E_NOMEM; of a device also GGUF_E_UNSUPPORTED, GGUF_E_USAGE, GGUF_E_LIMIT. */
     gguf_code (*open)(const rt_backend_setup *setup, rt_backend **out, gguf_error *err);
+    /* What a constant of n_bytes takes; NULL: nothing, the backend uses it where it lies. */
+    uint64_t (*constant_bytes)(uint64_t n_bytes);
 } rt_backend_type;
 
 extern const rt_backend_type rt_backend_cpu;

@@ -1,7 +1,8 @@
 /* The attention block of a layer: projections, positions, KV cache, attention, output. */
 #include "runtime/engine/ops.h"
 
-void rt_block_attend(rt_session *session, uint32_t layer, const rt_kv_layer *kv, rt_off q) {
+void rt_block_attend(rt_session *session, uint32_t layer, const rt_kv_layer *kv,
+                     const rt_kv_layer *blocks, rt_off q) {
     const rt_hparams *hp = &session->model->hparams;
     const rt_layer_hparams *of = &hp->layers[layer];
     const rt_attention shape = {
@@ -18,6 +19,7 @@ void rt_block_attend(rt_session *session, uint32_t layer, const rt_kv_layer *kv,
         .selection = of->selects ? session->layout.selection : RT_NO_OFF,
         .n_choices = hp->index_choices,
         .n_words = session->layout.selection_words,
+        .blocks = blocks,
         .slopes = session->model->slopes,
     };
     session->backend->ops->attention(session->backend, &shape, kv, &session->batch, q,
@@ -134,7 +136,7 @@ void rt_block_attention(rt_session *session, uint32_t layer, rt_off in) {
     if (at->layers[layer].keeps_rows || session->alone)
         session->backend->ops->kv_store(session->backend, &kv, &session->batch,
                                         keys_at(session, layer), values_at(session, layer));
-    rt_block_attend(session, layer, &kv, at->q);
+    rt_block_attend(session, layer, &kv, NULL, at->q);
     rt_op_input(session, gate_heads(session, layer), session->batch.n,
                 (size_t)of->n_head * of->head_dim_v);
     rt_op_multiply(session, &l->attn_output, at->out);

@@ -50,6 +50,16 @@ void rt_block_ffn(rt_session *session, uint32_t layer, rt_off in) {
 /* ---- experts -----------------------------------------------------------------------------------
  */
 
+/* The experts of the batch's tokens, which the file has for every id. */
+static void write_experts(rt_session *session, const rt_layer *l) {
+    uint32_t n_used = session->model->hparams.n_expert_used;
+    rt_backend *backend = session->backend;
+    for (size_t i = 0; i < session->batch.n; i++)
+        backend->ops->write(backend, l->token_experts + (size_t)session->ids[i] * n_used,
+                            n_used * sizeof *l->token_experts,
+                            session->layout.experts + i * n_used * sizeof(uint32_t));
+}
+
 /* Choose experts for every token; the grouping has one row for each expert of each token. */
 static rt_grouping route(rt_session *session, const rt_layer *l, rt_off in) {
     const rt_hparams *hp = &session->model->hparams;
@@ -61,6 +71,7 @@ static rt_grouping route(rt_session *session, const rt_layer *l, rt_off in) {
                                 .n_group = hp->n_expert_group,
                                 .n_group_used = hp->n_expert_group_used,
                                 .gating = hp->gating,
+                                .chosen = l->token_experts != NULL,
                                 .bias = l->selection_bias,
                                 .scales = l->expert_scales,
                                 .norm = hp->norm_experts,
@@ -73,6 +84,7 @@ static rt_grouping route(rt_session *session, const rt_layer *l, rt_off in) {
         rt_op_scale_softcap(session, at->router, 1 / sqrtf((float)hp->n_embd), 0, 0, n,
                             hp->n_expert);
     rt_op_scale_softcap(session, at->router, 1, hp->router_cap, 0, n, hp->n_expert);
+    if (rule.chosen) write_experts(session, l);
     ops->route(session->backend, &rule, at->router, n, at->experts, at->weights);
     ops->group(session->backend, at->experts, n * hp->n_expert_used, &grouping);
     return grouping;

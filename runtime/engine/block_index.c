@@ -10,6 +10,7 @@ static rt_kv_layer index_rows(const rt_session *session, uint32_t layer) {
     kv.k_off = session->layout.layers[layer].index_off;
     kv.n_cols_k = session->model->hparams.index_head_dim;
     kv.n_cols_v = 0;
+    kv.n_block = session->model->hparams.index_pool;
     kv.row_bytes_k = kv.row_bytes_v = session->layout.layers[layer].row_bytes_index;
     return kv;
 }
@@ -22,25 +23,50 @@ static void rotate(rt_session *session, rt_off x, uint32_t n_head) {
                                 session->batch.n, n_head, hp->index_head_dim);
 }
 
-/* Choose for every token of the batch from the queries and keys in the arena. */
-static void choose(rt_session *session, uint32_t layer, rt_off weights) {
+void rt_index_select(rt_session *session, const rt_kv_layer *kv, rt_off weights) {
     const rt_hparams *hp = &session->model->hparams;
     const rt_layout *at = &session->layout;
-    const rt_backend_ops *ops = session->backend->ops;
-    rt_kv_layer kv = index_rows(session, layer);
+    uint32_t n_expand = hp->index_pool ? hp->index_pool : 1;
     const rt_indexer indexer = {.n_head = hp->index_n_head,
                                 .head_dim = hp->index_head_dim,
-                                .n_best = hp->index_top_k,
+                                .n_best = hp->index_top_k / n_expand,
                                 .n_block = hp->index_block,
+                                .n_expand = n_expand,
                                 .n_local = hp->index_local,
                                 .n_words = at->selection_words,
                                 .scores = at->index_scores,
                                 .n_scores = at->n_ctx};
-    rotate(session, at->index_q, hp->index_n_head);
+    session->backend->ops->select(session->backend, &indexer, kv, &session->batch, at->index_q,
+                                  weights, at->selection);
+}
+
+/* Choose for every token of the batch from the queries and keys in the arena. */
+static void choose(rt_session *session, uint32_t layer, rt_off weights) {
+    const rt_layout *at = &session->layout;
+    rt_kv_layer kv = index_rows(session, layer);
+    rotate(session, at->index_q, session->model->hparams.index_n_head);
     rotate(session, at->index_k, 1);
-    ops->kv_store(session->backend, &kv, &session->batch, at->index_k, RT_NO_OFF);
-    ops->select(session->backend, &indexer, &kv, &session->batch, at->index_q, weights,
-                at->selection);
+    session->backend->ops->kv_store(session->backend, &kv, &session->batch, at->index_k, RT_NO_OFF);
+    rt_index_select(session, &kv, weights);
+}
+
+/* The same with keys that are pooled, by weights from the layer's input. */
+static void choose_pooled(rt_session *session, uint32_t layer, rt_off in) {
+    const rt_hparams *hp = &session->model->hparams;
+    const rt_layout *at = &session->layout;
+    const rt_backend_ops *ops = session->backend->ops;
+    const rt_compressor *c = &session->model->layers[layer].index_compressor;
+    const rt_block_pool pool = {
+        .n_block = hp->index_pool, .n_channels = hp->index_head_dim, .ape = c->ape};
+    rt_kv_layer kv = index_rows(session, layer);
+    rt_state_layer state = rt_op_state(session, layer);
+    rt_op_input(session, in, session->batch.n, hp->n_embd);
+    rt_op_multiply(session, &c->gate, at->block_scores);
+    ops->pool_blocks(session->backend, &pool, &state, &session->batch, at->index_k,
+                     at->block_scores, at->block_rows);
+    if (session->blocks[0].n)
+        ops->kv_store(session->backend, &kv, &session->blocks[0], at->block_rows, RT_NO_OFF);
+    rt_index_select(session, &kv, at->index_w);
 }
 
 /* Queries from the latent ones; a weight of each head from the layer's input. */
@@ -59,7 +85,10 @@ void rt_block_index_latent(rt_session *session, uint32_t layer, rt_off in) {
     rt_op_scale_softcap(session, at->index_w, scale, 0, 0, n, hp->index_n_head);
     session->backend->ops->norm(session->backend, RT_NORM_LAYER, &l->index_k_norm, 1e-6f,
                                 at->index_k, n, hp->index_head_dim, at->index_k);
-    choose(session, layer, at->index_w);
+    if (hp->index_pool)
+        choose_pooled(session, layer, in);
+    else
+        choose(session, layer, at->index_w);
 }
 
 /* One query for each KV head, which chooses for itself. */

@@ -74,6 +74,12 @@ static void mix(rt_session *session, uint32_t layer, rt_off in) {
     case RT_MIXER_LATENT:
         rt_block_latent(session, layer, in);
         break;
+    case RT_MIXER_EXPANDED:
+        rt_block_expanded(session, layer, in);
+        break;
+    case RT_MIXER_COMPRESSED:
+        rt_block_compressed(session, layer, in);
+        break;
     case RT_MIXER_GATED_DELTA:
         rt_block_delta(session, layer, in);
         break;
@@ -112,7 +118,7 @@ static void feed_both(rt_session *session, uint32_t layer, rt_off in) {
     ops->add(session->backend, at->out, at->beside, 1, RT_NO_OFF, n, n_embd);
 }
 
-static void feed_forward(rt_session *session, uint32_t layer, rt_off in) {
+static void feed(rt_session *session, uint32_t layer, rt_off in) {
     const rt_layer *l = &session->model->layers[layer];
     if (l->router.data && l->ffn_up.data)
         feed_both(session, layer, in);
@@ -120,7 +126,25 @@ static void feed_forward(rt_session *session, uint32_t layer, rt_off in) {
         rt_block_experts(session, layer, in);
     else
         rt_block_ffn(session, layer, in);
+}
+
+static void feed_forward(rt_session *session, uint32_t layer, rt_off in) {
+    const rt_layer *l = &session->model->layers[layer];
+    feed(session, layer, in);
     add_residual(session, &l->ffn_post_norm, &l->layer_output_norm);
+}
+
+/* Blocks that read mixtures of streams. */
+static void pass_streams(rt_session *session, uint32_t layer) {
+    const rt_layer *l = &session->model->layers[layer];
+    const rt_layout *at = &session->layout;
+    size_t n = session->batch.n;
+    rt_hyper_enter(session, &l->hyper_attn);
+    mix(session, layer, rt_op_norm(session, &l->attn_norm, at->x, n, at->h));
+    rt_hyper_leave(session);
+    rt_hyper_enter(session, &l->hyper_ffn);
+    feed(session, layer, rt_op_norm(session, &l->ffn_norm, at->x, n, at->h));
+    rt_hyper_leave(session);
 }
 
 /* The stream becomes the mean of both, times sqrt(2). */
@@ -154,6 +178,10 @@ void rt_forward_layer(rt_session *session, uint32_t layer) {
     bool feeds = l->router.data || l->ffn_up.data;
     size_t n = session->batch.n;
     rt_session_move(session, at->layers[layer].place);
+    if (hp->n_hyper) {
+        pass_streams(session, layer);
+        return;
+    }
     if (hp->n_stream > 1) rt_altup_predict(session, layer);
     rt_off in = rt_op_norm(session, &l->attn_norm, at->x, n, at->h);
     if (l->laurel_l.data) rt_altup_laurel(session, layer, in);
@@ -230,10 +258,52 @@ void rt_forward_input(rt_session *session) {
     add_positions(session);
     rt_op_norm(session, &model->token_embd_norm, at->x, n, at->x);
     if (hp->n_stream > 1) rt_altup_start(session);
+    if (hp->n_hyper) rt_hyper_start(session);
 }
 
 /* ---- positions ---------------------------------------------------------------------------------
  */
+
+/* To all places. */
+static void write_all(rt_session *session, const float *x, uint64_t n, rt_off to) {
+    for (uint32_t p = 0; p < session->layout.n_places; p++)
+        session->places[p]->ops->write(session->places[p], x, n * sizeof *x, to);
+}
+
+/* The angles that were written last, the other way round. */
+static void write_back(rt_session *session, size_t n, rt_off to) {
+    for (size_t i = 1; i < n; i += 2) session->angles[i] = -session->angles[i];
+    write_all(session, session->angles, n, to);
+}
+
+/* The blocks of one size that a run completes, at most a tile's tokens in a tile. */
+static void add_blocks(rt_session *session, const rt_run *run, uint32_t n_block, rt_batch *blocks,
+                       rt_tile *tiles) {
+    uint32_t first = run->pos / n_block, end = (run->pos + run->n) / n_block;
+    for (; first < end; first += tiles[blocks->n_tiles++].n) {
+        uint32_t n = end - first < RT_TILE_TOKENS ? end - first : RT_TILE_TOKENS;
+        tiles[blocks->n_tiles] = (rt_tile){.row = (uint32_t)blocks->n, .n = n, .pos = first};
+        for (int c = 0; c < RT_N_KV_CLASSES; c++)
+            tiles[blocks->n_tiles].pages[c] = rt_kv_table(&session->kv, (rt_kv_class)c, run->seq);
+        blocks->n += n;
+    }
+}
+
+/* Which blocks end in the batch, and the angles of their first positions. */
+static void find_blocks(rt_session *session, uint32_t which) {
+    const rt_hparams *hp = &session->model->hparams;
+    const rt_layout *at = &session->layout;
+    rt_tile *tiles = (rt_tile *)(void *)(session->host + at->block_tiles[which]);
+    rt_batch *blocks = &session->blocks[which];
+    *blocks = (rt_batch){.tiles = tiles};
+    for (size_t i = 0; i < session->batch.n_runs; i++)
+        add_blocks(session, &session->batch.runs[i], hp->n_compress[which], blocks, tiles);
+    for (size_t i = 0; i < blocks->n_tiles; i++)
+        for (uint32_t k = 0; k < tiles[i].n; k++)
+            rt_rope_table(session->model, RT_ROPE_USUAL, (tiles[i].pos + k) * hp->n_compress[which],
+                          1, session->angles + (size_t)(tiles[i].row + k) * hp->n_rot);
+    write_all(session, session->angles, blocks->n * hp->n_rot, at->rope_blocks[which]);
+}
 
 void rt_forward_angles(rt_session *session) {
     const rt_hparams *hp = &session->model->hparams;
@@ -246,11 +316,10 @@ void rt_forward_angles(rt_session *session) {
         for (size_t i = 0; i < batch->n_tiles; i++)
             rt_rope_table(session->model, kinds[kind], batch->tiles[i].pos, batch->tiles[i].n,
                           session->angles + batch->tiles[i].row * n_rot);
-        for (uint32_t p = 0; p < session->layout.n_places; p++)
-            session->places[p]->ops->write(session->places[p], session->angles,
-                                           batch->n * n_rot * sizeof(float),
-                                           session->layout.rope[kind]);
+        write_all(session, session->angles, batch->n * n_rot, session->layout.rope[kind]);
+        if (hp->n_out_group) write_back(session, batch->n * n_rot, session->layout.rope_back[kind]);
     }
+    for (uint32_t i = 0; i < RT_MAX_COMPRESS && hp->n_compress[i]; i++) find_blocks(session, i);
 }
 
 /* ---- output ------------------------------------------------------------------------------------
@@ -276,6 +345,8 @@ void rt_forward_output(rt_session *session, size_t n_out, float *logits) {
     if (n_out == 0) return;
     if (hp->n_stream > 1)
         rt_altup_end(session, n_out);
+    else if (hp->n_hyper)
+        rt_hyper_end(session, n_out);
     else
         backend->ops->gather(backend, at->x, session->out_rows, n_out, hp->n_embd, at->out);
     rt_off in = rt_op_norm(session, &model->output_norm, at->out, n_out, at->h);

@@ -67,6 +67,26 @@ static uint32_t keeper_of(const rt_hparams *hp, uint32_t layer, const rt_layout 
     return i;
 }
 
+/* Rows for blocks of tokens, and those of their indexer, in pages that all tokens have. */
+static gguf_code place_blocks(const rt_hparams *hp, uint32_t layer, uint32_t type, rt_layout *out,
+                              gguf_error *err) {
+    const rt_layer_hparams *of = &hp->layers[layer];
+    rt_layer_layout *l = &out->layers[layer];
+    rt_pool_layout *pool = &out->pools[RT_KV_FULL];
+    uint64_t *end = &pool->page_bytes[l->place];
+    uint32_t n_rows = rt_rows_of_page(of->n_compress);
+    if (of->n_compress == 0) return GGUF_OK;
+    l->row_bytes_block = quant_row_bytes(type, of->head_dim_k);
+    l->row_bytes_index = of->indexes ? quant_row_bytes(type, hp->index_head_dim) : 0;
+    if (of->indexes && l->row_bytes_index == 0)
+        return fail_blocks(type, hp->index_head_dim, hp->index_head_dim, err);
+    l->block_off = *end;
+    l->index_off = l->block_off + n_rows * l->row_bytes_block;
+    *end = l->index_off + n_rows * l->row_bytes_index;
+    pool->n_layers++;
+    return GGUF_OK;
+}
+
 /* A layer's rows in the pages of its class. */
 static gguf_code place_rows(const rt_hparams *hp, uint32_t layer, uint32_t type, rt_layout *out,
                             gguf_error *err) {
@@ -75,7 +95,7 @@ static gguf_code place_rows(const rt_hparams *hp, uint32_t layer, uint32_t type,
     rt_pool_layout *pool =
         &out->pools[rt_layers_has(&hp->windowed, layer) ? RT_KV_WINDOW : RT_KV_FULL];
     /* With latent attention a value is the first part of its key. */
-    bool own_v = of->mixer != RT_MIXER_LATENT;
+    bool own_v = !rt_mixer_shares_rows(of->mixer);
     uint32_t n_k = of->n_head_kv * of->head_dim_k, n_v = of->n_head_kv * of->head_dim_v;
     uint32_t keeper = keeper_of(hp, layer, out);
     if (keeper != layer) {
@@ -92,21 +112,26 @@ static gguf_code place_rows(const rt_hparams *hp, uint32_t layer, uint32_t type,
     l->k_off = *end;
     l->v_off = own_v ? *end + RT_KV_PAGE_TOKENS * l->row_bytes_k : *end;
     *end += RT_KV_PAGE_TOKENS * (l->row_bytes_k + l->row_bytes_v);
+    if (of->mixer == RT_MIXER_COMPRESSED) {
+        pool->n_layers++;
+        return place_blocks(hp, layer, type, out, err);
+    }
     l->index_off = *end;
     l->row_bytes_index = of->indexes ? quant_row_bytes(type, hp->index_head_dim) : 0;
     if (of->indexes && l->row_bytes_index == 0)
         return fail_blocks(type, hp->index_head_dim, hp->index_head_dim, err);
-    *end += RT_KV_PAGE_TOKENS * l->row_bytes_index;
+    *end += rt_rows_of_page(hp->index_pool) * l->row_bytes_index;
     pool->n_layers++;
     return GGUF_OK;
 }
 
-/* States in f32: the convolution's last inputs, then the matrices of the heads. */
+/* States in f32: the convolution's last inputs, then the matrices of the heads; or what blocks that
+ * are not complete have so far. */
 static void place_state(const rt_hparams *hp, uint32_t layer, rt_layout *out) {
     rt_layer_layout *l = &out->layers[layer];
     uint64_t *end = &out->slots.slot_bytes[l->place];
     l->state_off = *end;
-    l->state_bytes = rt_ssm_conv_bytes(hp) + rt_ssm_matrix_bytes(hp);
+    l->state_bytes = rt_layer_state_bytes(hp, layer);
     *end += l->state_bytes;
 }
 
@@ -118,7 +143,7 @@ static gguf_code place_layers(const rt_hparams *hp, const rt_session_opts *opts,
         rt_mixer mixer = hp->layers[i].mixer;
         out->layers[i].place = i >= n_first;
         if (rt_mixer_has_rows(mixer)) code = place_rows(hp, i, opts->kv_type, out, err);
-        if (rt_mixer_has_state(mixer)) place_state(hp, i, out);
+        if (rt_layer_state_bytes(hp, i)) place_state(hp, i, out);
     }
     return code;
 }
@@ -198,6 +223,24 @@ static widths widths_of(const rt_hparams *hp) {
     return w;
 }
 
+/* Blocks of one size that a batch may complete: a run begins within one. */
+static uint32_t max_blocks(const rt_layout *out, uint32_t n_compress) {
+    return out->n_batch / n_compress + out->n_seqs;
+}
+
+static void layout_compressed(const rt_hparams *hp, rt_layout *out, uint64_t *end) {
+    uint32_t n = out->n_batch, n_rows = 0;
+    uint64_t width = max_u64(hp->head_dim_k, hp->index_head_dim);
+    for (uint32_t i = 0; i < RT_MAX_COMPRESS && hp->n_compress[i]; i++)
+        if (max_blocks(out, hp->n_compress[i]) > n_rows)
+            n_rows = max_blocks(out, hp->n_compress[i]);
+    out->q_low = reserve_input(out, end, n, hp->q_lora_rank);
+    out->block_values = reserve(end, n, 2 * width);
+    out->block_scores = reserve(end, n, 2 * width);
+    out->block_rows = reserve(end, n_rows, width);
+    out->out_low = reserve_input(out, end, n, (uint64_t)hp->n_out_group * hp->out_group_rank);
+}
+
 static void layout_attention(const rt_hparams *hp, rt_layout *out, uint64_t *end) {
     uint32_t n = out->n_batch;
     widths w = widths_of(hp);
@@ -213,6 +256,18 @@ static void layout_attention(const rt_hparams *hp, rt_layout *out, uint64_t *end
         out->index_w = reserve(end, n, hp->index_n_head);
         out->index_scores = reserve(end, UINT64_C(2) * out->n_threads, out->n_ctx);
     }
+    if (hp->n_out_group) layout_compressed(hp, out, end);
+    if (hp->index_pool) {
+        out->block_scores = reserve(end, n, hp->index_head_dim);
+        out->block_rows = reserve(end, max_blocks(out, hp->index_pool), hp->index_head_dim);
+    }
+    if (hp->kv_expand_rank) {
+        uint64_t n_head_cols = hp->qk_nope_head_dim + (uint64_t)hp->v_head_dim;
+        out->q_low = reserve_input(out, end, n, hp->q_lora_rank);
+        out->kv_row = reserve(end, n, hp->kv_expand_rank + (uint64_t)hp->n_rot);
+        out->kv_low = reserve_input(out, end, n, hp->kv_expand_rank);
+        out->kv_heads = reserve(end, n, hp->n_head * n_head_cols);
+    }
     if (hp->kv_lora_rank == 0) return;
     uint64_t plain = max_u64(hp->qk_nope_head_dim, hp->v_head_dim);
     out->q_heads = reserve(end, n, (uint64_t)hp->n_head * (hp->qk_nope_head_dim + hp->n_rot));
@@ -222,7 +277,7 @@ static void layout_attention(const rt_hparams *hp, rt_layout *out, uint64_t *end
 
 static void layout_recurrent(const rt_hparams *hp, rt_layout *out, uint64_t *end) {
     uint32_t n = out->n_batch;
-    if (hp->n_recurrent == 0) return;
+    if (hp->recurrent == RT_MIXER_NONE) return;
     out->ssm_in = reserve(end, n, rt_ssm_in_dim(hp));
     out->ssm_z = reserve_input(out, end, n, hp->ssm_d_inner);
     out->ssm_out = reserve(end, n, hp->ssm_d_inner);
@@ -274,7 +329,15 @@ static void layout_stream(const rt_hparams *hp, rt_layout *out, uint64_t *end) {
         k[kv_class] = (uint64_t)l->n_head_kv * l->head_dim_k;
         v[kv_class] = (uint64_t)l->n_head_kv * l->head_dim_v;
     }
-    out->x = reserve_stream(out, end, hp->n_embd);
+    if (hp->n_hyper) {
+        out->out = reserve(end, out->n_batch, hp->n_embd);
+        out->streams = reserve_stream(out, end, hp->n_embd);
+        out->stream_stride = (out->streams - out->out) / sizeof(float);
+        for (uint32_t i = 1; i < hp->n_hyper; i++) reserve_stream(out, end, hp->n_embd);
+        out->x = reserve(end, out->n_batch, hp->n_embd);
+    } else {
+        out->x = reserve_stream(out, end, hp->n_embd);
+    }
     for (uint32_t i = 1; i < hp->n_stream; i++) {
         rt_off next = reserve_stream(out, end, hp->n_embd);
         if (i == 1) out->stream_stride = (next - out->x) / sizeof(float);
@@ -303,10 +366,23 @@ static void layout_layer_embd(const rt_hparams *hp, rt_layout *out, uint64_t *en
     out->embd_slice = reserve(end, n, hp->n_embd_layer);
 }
 
+static void layout_hyper(const rt_hparams *hp, rt_layout *out, uint64_t *end, uint64_t *between) {
+    uint32_t n = out->n_batch;
+    uint64_t n_hyper = hp->n_hyper;
+    out->hyper_read = reserve(end, n, n_hyper);
+    out->hyper_write = reserve(end, n, n_hyper * (n_hyper + 1));
+    *between = *end;
+    out->hyper_mix = reserve(between, n, n_hyper * (n_hyper + 2));
+    out->hyper_wide = reserve_input(out, between, n, n_hyper * hp->n_embd);
+    out->hyper_next = *between;
+    *between += n_hyper * out->stream_stride * sizeof(float);
+}
+
 /* What lives through a layer, and what only between its blocks. */
 static void layout_streams(const rt_hparams *hp, rt_layout *out, uint64_t *end, uint64_t *between) {
     uint32_t n = out->n_batch;
     uint64_t wide = (uint64_t)hp->n_stream * hp->n_embd;
+    if (hp->n_hyper) layout_hyper(hp, out, end, between);
     if (hp->n_stream < 2) return;
     out->predicted = reserve(end, n, hp->n_embd);
     out->laurel = reserve(end, n, hp->n_embd);
@@ -323,7 +399,7 @@ static void layout_arena(const rt_hparams *hp, rt_layout *out) {
     uint32_t n = out->n_batch;
     layout_stream(hp, out, &end);
     out->h = reserve_input(out, &end, n, hp->n_embd);
-    out->out = reserve(&end, n, hp->n_embd);
+    if (!hp->n_hyper) out->out = reserve(&end, n, hp->n_embd);
     layout_streams(hp, out, &end, &between);
     uint64_t attention = end, recurrent = end, ffn = end, layer_embd = max_u64(end, between);
     layout_attention(hp, out, &attention);
@@ -339,6 +415,14 @@ static void layout_arena(const rt_hparams *hp, rt_layout *out) {
     out->lora_logits = reserve(&end, hp->adapted_head ? out->n_out : 0, hp->n_out);
     out->rope[0] = reserve(&end, n, hp->n_rot);
     out->rope[1] = reserve(&end, n, hp->n_rot_window);
+    if (hp->n_out_group) {
+        out->rope_back[0] = reserve(&end, n, hp->n_rot);
+        out->rope_back[1] = reserve(&end, n, hp->n_rot_window);
+    }
+    for (uint32_t i = 0; i < RT_MAX_COMPRESS && hp->n_compress[i]; i++) {
+        out->max_blocks[i] = max_blocks(out, hp->n_compress[i]);
+        out->rope_blocks[i] = reserve(&end, out->max_blocks[i], hp->n_rot);
+    }
     out->arena_bytes = end;
 }
 
@@ -371,6 +455,9 @@ static void layout_host(const rt_hparams *hp, rt_layout *out) {
     out->ids = reserve(&end, out->n_batch, 1);
     out->out_rows = reserve(&end, out->n_batch, 1);
     out->angles = reserve(&end, out->n_batch, max_u64(hp->n_rot, hp->n_rot_window));
+    for (uint32_t i = 0; i < RT_MAX_COMPRESS && hp->n_compress[i]; i++)
+        out->block_tiles[i] =
+            keep(&end, out->max_blocks[i] / RT_TILE_TOKENS + out->n_runs, sizeof(rt_tile));
     uint64_t widest = 0;
     for (size_t i = 0; i < out->n_stream_parts; i++)
         widest = max_u64(widest, out->stream_parts[i].n_cols);

@@ -24,7 +24,8 @@ typedef struct rt_layer_layout {
     bool keeps_rows; /* k_off and v_off are the layer's own; otherwise those of the layer of its
                         place whose keys and values it shares */
     uint64_t k_off, v_off;
-    uint64_t index_off, row_bytes_index; /* keys of an indexer */
+    uint64_t index_off, row_bytes_index; /* keys of an indexer; with blocks in the pages of those */
+    uint64_t block_off, row_bytes_block; /* keys of blocks, in pages of RT_KV_FULL */
     uint64_t row_bytes_k, row_bytes_v;   /* of one token; 0: the layer keeps no such row */
     uint64_t state_off, state_bytes;     /* state_bytes 0: the layer has no state */
 } rt_layer_layout;
@@ -81,6 +82,11 @@ typedef struct rt_layout {
     rt_off q_low;   /* [q_lora_rank] */
     rt_off plain;   /* [n_head][qk_nope_head_dim], then [n_head][v_head_dim] */
 
+    /* With keys and values of every head. */
+    rt_off kv_row;   /* [kv_expand_rank + n_rot] */
+    rt_off kv_low;   /* [kv_expand_rank] its first part, normed */
+    rt_off kv_heads; /* [n_head][qk_nope_head_dim + v_head_dim] */
+
     /* Recurrent layers. */
     rt_off ssm_in;                 /* [ssm_in_dim] what the input projection makes */
     rt_off ssm_z;                  /* [ssm_d_inner] the gate */
@@ -117,6 +123,18 @@ typedef struct rt_layout {
     rt_off shared_gate; /* [1] */
     rt_off latent;      /* [n_expert_in], where that is not n_embd */
 
+    rt_off streams; /* [n_hyper] parts, stream_stride apart, the first one that behind `out` */
+    rt_off hyper_read, hyper_write; /* see rt_hyper */
+    rt_off hyper_mix;               /* [n_hyper * (n_hyper + 2)] */
+    rt_off hyper_wide;              /* [n_hyper][n_embd] side by side */
+    rt_off hyper_next;              /* [n_hyper] parts, stream_stride apart */
+
+    rt_off block_values, block_scores, block_rows; /* see rt_block_pool; of the last max_blocks */
+    rt_off out_low;                                /* [n_out_group][out_group_rank] */
+    rt_off rope_blocks[RT_MAX_COMPRESS]; /* [max_blocks][n_rot / 2][2] of the blocks of a batch */
+    uint32_t max_blocks[RT_MAX_COMPRESS];
+    rt_off rope_back[2]; /* as rope, the other way round */
+
     rt_off rope[2];       /* [n_rot / 2][2] of usual layers, [n_rot_window / 2][2] of the others */
     rt_off logits;        /* [n_out][n_vocab] */
     rt_off lora_low;      /* [n_batch][n_lora_rank], of adapters, and what they add: */
@@ -127,6 +145,7 @@ typedef struct rt_layout {
 
     /* In host memory. */
     uint64_t seqs, tiles, runs, ids, out_rows, angles, stream;
+    uint64_t block_tiles[RT_MAX_COMPRESS];
     uint64_t host_bytes;
 
     uint64_t hook_elems; /* of the largest input of a product */

@@ -109,7 +109,10 @@ void rt_op_multiply_experts(rt_session *session, const rt_weight *weight,
 }
 
 void rt_op_multiply_heads(rt_session *session, const rt_weight *weight, rt_off out, size_t stride) {
-    call_heads_hook(session, weight);
+    if (weight->whole)
+        rt_op_show(session, weight);
+    else
+        call_heads_hook(session, weight);
     session->backend->ops->matmul_heads(session->backend, weight, out, stride);
 }
 
@@ -128,7 +131,7 @@ rt_off rt_op_norm(rt_session *session, const rt_norm_weights *norm, rt_off x, si
 void rt_op_rope(rt_session *session, uint32_t layer, rt_off x, uint32_t n_head, uint32_t head_dim) {
     const rt_hparams *hp = &session->model->hparams;
     rt_rope kind = rt_arch_compute_of(session->model->arch)->rope;
-    bool windowed = rt_layers_has(&hp->windowed, layer);
+    bool windowed = rt_layer_turns_windowed(hp, layer);
     if (!rt_layers_has(&hp->rotated, layer)) return;
     session->backend->ops->rope(session->backend, kind, session->layout.rope[windowed],
                                 windowed ? hp->n_rot_window : hp->n_rot, x, session->batch.n,

@@ -10,6 +10,8 @@
 
 uint32_t rt_pooled_size(const rt_model *model) {
     bool scores = model->hparams.pooling == RT_POOLING_RANK && model->cls_output.data;
+    if (model->dense[1].data) return model->dense[1].n_rows;
+    if (model->dense[0].data) return model->dense[0].n_rows;
     return scores ? model->cls_output.n_rows : model->hparams.n_embd;
 }
 
@@ -57,7 +59,9 @@ static gguf_code rank(const rt_model *model, const float *row, float *out, gguf_
     return GGUF_OK;
 }
 
-gguf_code rt_pool(const rt_model *model, const float *rows, size_t n, float *out, gguf_error *err) {
+/* One row of a text, [n_embd]. */
+static gguf_code pool(const rt_model *model, const float *rows, size_t n, float *out,
+                      gguf_error *err) {
     size_t n_embd = model->hparams.n_embd;
     switch (model->hparams.pooling) {
     case RT_POOLING_MEAN:
@@ -75,4 +79,32 @@ gguf_code rt_pool(const rt_model *model, const float *rows, size_t n, float *out
         return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
                          "the model does not say how to pool the rows of a text");
     }
+}
+
+/* What dense layers make of it, one after the other. */
+static gguf_code densify(const rt_model *model, const float *x, float *out, gguf_error *err) {
+    const rt_weight *first = &model->dense[0], *second = &model->dense[1];
+    gguf_code code = check(model, first, err);
+    if (!code) code = check(model, second, err);
+    if (code) return code;
+    if (!second->data) {
+        multiply(first, x, out);
+        return GGUF_OK;
+    }
+    float *between = malloc(first->n_rows * sizeof *between);
+    if (!between) return gguf_fail_memory(err);
+    multiply(first, x, between);
+    multiply(second, between, out);
+    free(between);
+    return GGUF_OK;
+}
+
+gguf_code rt_pool(const rt_model *model, const float *rows, size_t n, float *out, gguf_error *err) {
+    if (!model->dense[0].data) return pool(model, rows, n, out, err);
+    float *pooled = malloc(model->hparams.n_embd * sizeof *pooled);
+    if (!pooled) return gguf_fail_memory(err);
+    gguf_code code = pool(model, rows, n, pooled, err);
+    if (!code) code = densify(model, pooled, out, err);
+    free(pooled);
+    return code;
 }

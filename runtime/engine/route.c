@@ -73,10 +73,12 @@ void rt_route(const rt_route_rule *rule, float *logits, uint32_t *experts, float
     if (rule->gating == RT_GATING_SOFTMAX) softmax(logits, rule->n_expert);
     for (uint32_t i = 0; i < rule->n_expert && rule->gating == RT_GATING_SIGMOID; i++)
         logits[i] = 1 / (1 + expf(-logits[i]));
+    for (uint32_t i = 0; i < rule->n_expert && rule->gating == RT_GATING_SQRT_SOFTPLUS; i++)
+        logits[i] = sqrtf(logits[i] > 20 ? logits[i] : log1pf(expf(logits[i])));
     /* Not a number would leave places empty. */
     for (uint32_t i = 0; i < rule->n_expert; i++)
         if (isnan(logits[i])) logits[i] = -INFINITY;
-    select_experts(rule, logits, experts, weights);
+    if (!rule->chosen) select_experts(rule, logits, experts, weights);
     for (uint32_t i = 0; i < n; i++) weights[i] = logits[experts[i]];
     if (rule->gating == RT_GATING_SOFTMAX_SELECTED) softmax(weights, n);
     for (uint32_t i = 0; i < n; i++) sum += weights[i];

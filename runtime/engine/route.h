@@ -8,6 +8,7 @@ typedef struct rt_route_rule {
     uint32_t n_expert, n_used;
     uint32_t n_group, n_group_used; /* only experts of the best groups may be chosen */
     rt_gating gating;
+    bool chosen;         /* the experts are given: only their weights are computed */
     const float *bias;   /* [n_expert] added for the selection, not for the weight; or NULL */
     bool norm;           /* the weights' sum becomes 1 */
     float scale;         /* of the weights */
@@ -18,7 +19,7 @@ typedef struct rt_route_rule {
  * number). A group's score is the sum of its two best experts' where there is a selection bias
  * (DeepSeek-V3), otherwise its best expert's (DeepSeek-V2).
  *   logits   [n_expert], overwritten
- *   experts, weights  [n_used] */
+ *   experts, weights  [n_used]; experts are read where they are chosen already */
 void rt_route(const rt_route_rule *rule, float *logits, uint32_t *experts, float *weights);
 
 /* Output rows, sorted by the matrix that makes them: matrix m makes rows[i] from input row

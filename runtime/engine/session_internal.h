@@ -17,11 +17,13 @@ struct rt_session {
     rt_batch batch; /* that is being computed */
     rt_tile *tiles;
     rt_run *runs;
-    int32_t *ids;       /* [n_batch] tokens, or positions */
-    uint32_t *out_rows; /* [n_batch] rows whose logits are wanted */
-    float *angles;      /* [n_batch][n_rot / 2][2] on their way to the arena */
-    float *stream;      /* [n_batch][of the widest part] on its way to another place */
-    bool alone;         /* layers are computed one by one, so none finds what another one kept */
+    rt_batch blocks[RT_MAX_COMPRESS]; /* of each size those that the batch completes; positions are
+                                         their numbers, and their runs none */
+    int32_t *ids;                     /* [n_batch] tokens, or positions */
+    uint32_t *out_rows;               /* [n_batch] rows whose logits are wanted */
+    float *angles;                    /* [n_batch][n_rot / 2][2] on their way to the arena */
+    float *stream; /* [n_batch][of the widest part] on its way to another place */
+    bool alone;    /* layers are computed one by one, so none finds what another one kept */
     gguf_pool *pool;
     rt_backend *places[RT_MAX_PLACES];
     rt_backend *backend; /* of the layer that is being computed */
@@ -62,6 +64,8 @@ void rt_session_move(rt_session *session, uint32_t place);
 
 void rt_block_attention(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_latent(rt_session *session, uint32_t layer, rt_off in);
+void rt_block_expanded(rt_session *session, uint32_t layer, rt_off in);
+void rt_block_compressed(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_delta(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_shortconv(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_mamba(rt_session *session, uint32_t layer, rt_off in);
@@ -71,6 +75,15 @@ void rt_block_ffn(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_experts(rt_session *session, uint32_t layer, rt_off in);
 /* From the stream at x. */
 void rt_block_layer_embd(rt_session *session, uint32_t layer, rt_off x);
+
+/* ---- block_hyper.c: models whose blocks read mixtures of streams ---- */
+
+void rt_hyper_start(rt_session *session);
+/* What a block reads, into layout.x; what it makes, in layout.out, to all streams. */
+void rt_hyper_enter(rt_session *session, const rt_hyper_weights *weights);
+void rt_hyper_leave(rt_session *session);
+/* What the output reads of n_out rows, into layout.out. */
+void rt_hyper_end(rt_session *session, size_t n_out);
 
 /* ---- block_altup.c: models with several streams, of which layout.x is the first ---- */
 
@@ -84,7 +97,12 @@ void rt_altup_end(rt_session *session, size_t n_out);
 /* Choose the keys that attention counts, if the layer has an indexer: before attention. */
 void rt_block_index_latent(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_index_heads(rt_session *session, uint32_t layer, rt_off in);
-/* Attention of the batch over the layer's cache, into layout.heads. */
-void rt_block_attend(rt_session *session, uint32_t layer, const rt_kv_layer *kv, rt_off q);
+/* Attention of the batch over the layer's cache, into layout.heads.
+ *   blocks  further keys, of blocks of tokens, or NULL */
+void rt_block_attend(rt_session *session, uint32_t layer, const rt_kv_layer *kv,
+                     const rt_kv_layer *blocks, rt_off q);
+/* The best of the keys in kv for every token of the batch, into layout.selection; queries are in
+ * layout.index_q. */
+void rt_index_select(rt_session *session, const rt_kv_layer *kv, rt_off weights);
 
 #endif

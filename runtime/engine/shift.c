@@ -45,7 +45,7 @@ static void rotate_layer(rt_session *session, uint32_t layer, uint32_t seq, uint
         backend->ops->kv_load(backend, &kv, &batch, at->k);
         backend->ops->rope(
             backend, kind, at->rope[windowed], windowed ? hp->n_rot_window : hp->n_rot,
-            rt_op_at(at->k, hp->kv_lora_rank), tile.n, of->n_head_kv, of->head_dim_k);
+            rt_op_at(at->k, rt_hparams_rope_first(hp)), tile.n, of->n_head_kv, of->head_dim_k);
         backend->ops->kv_store(backend, &kv, &batch, at->k, RT_NO_OFF);
     }
 }

@@ -282,6 +282,7 @@ static gguf_code import_checkpoint(rt_import *import, const char *path, const rt
     if (!code && !opts->vocab_only) {
         code = open_weights(import, path, opts, err);
         if (!code) code = rt_import_rope(import, err);
+        if (!code) code = rt_import_dense(import, err);
         if (!code) code = rt_import_tensors(import, err);
         if (!code) code = rt_import_check_unread(import, err);
     }

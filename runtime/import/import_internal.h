@@ -162,6 +162,8 @@ gguf_code rt_foreign_check_unread(const rt_import *import, gguf_error *err);
 
 /* pooling_type, as the files of sentence-transformers say; sets is_embedding. */
 gguf_code rt_import_pooling(rt_import *import, const char *hf_class, gguf_error *err);
+/* Dense layers that follow the pooling, where the family has a place for them. */
+gguf_code rt_import_dense(rt_import *import, gguf_error *err);
 
 /* RoPE scaling: keys and generated tensors. */
 gguf_code rt_import_rope(rt_import *import, gguf_error *err);

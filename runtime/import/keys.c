@@ -253,13 +253,19 @@ static double normal_quantile(double p) {
     return low;
 }
 
-/* A list of numbers. */
+/* A list of numbers, or one for every layer. */
 static gguf_code set_numbers_f32(const setting *s, const json_t *value, gguf_error *err) {
     float numbers[MAX_LAYERS];
+    uint64_t n_layers = 0;
     size_t n = json_array_size(value);
+    if (json_is_number(value) && rt_import_key_u64(s->import, "block_count", &n_layers)) {
+        n = n_layers;
+        for (size_t i = 0; i < n && n <= MAX_LAYERS; i++)
+            numbers[i] = (float)json_number_value(value);
+    }
     if (n == 0 || n > MAX_LAYERS)
         return fail_config(s->import, s->source, "is not a list of numbers", err);
-    for (size_t i = 0; i < n; i++) {
+    for (size_t i = 0; i < n && json_is_array(value); i++) {
         const json_t *element = json_array_get(value, i);
         bool absent = json_is_null(element);
         if (!absent && !json_is_number(element))
@@ -321,11 +327,27 @@ static gguf_code set_labels(const setting *s, const json_t *value, gguf_error *e
     return GGUF_OK;
 }
 
+/* The value of an expression that a number is divided by; 1 where there is none. */
+static gguf_code read_divisor(const setting *s, const rt_scalar *expression, double *out,
+                              gguf_error *err) {
+    uint64_t number = 1;
+    gguf_code code = GGUF_OK;
+    if (expression->text) code = rt_import_eval(s->import, expression, 0, &number, err);
+    if (!code && number == 0)
+        code = rt_place_fail(&expression->at, err, "'%s' is 0, and divides", expression->text);
+    *out = (double)number;
+    return code;
+}
+
 static gguf_code set_f32(const setting *s, const json_t *value, gguf_error *err) {
+    double over = 1, over_root = 1;
     if (!json_is_number(value))
         return fail_number(s->import, s->source, value, "is not a number", err);
-    gguf_meta_set_f32(s->import->plan.meta, s->full,
-                      (float)pow(json_number_value(value), s->key->power));
+    gguf_code code = read_divisor(s, &s->key->over, &over, err);
+    if (!code) code = read_divisor(s, &s->key->over_root, &over_root, err);
+    if (code) return code;
+    double number = pow(json_number_value(value), s->key->power) / over / sqrt(over_root);
+    gguf_meta_set_f32(s->import->plan.meta, s->full, (float)number);
     return GGUF_OK;
 }
 
@@ -392,6 +414,11 @@ static gguf_code set_value(setting *s, const json_t *value, gguf_error *err) {
     case RT_KEY_LENGTH:
         return set_length(s, value, err);
     case RT_KEY_U32:
+        if (s->key->automatic.text && json_is_string(value) &&
+            strcmp(json_string_value(value), "auto") == 0) {
+            gguf_code code = rt_import_eval(s->import, &s->key->automatic, 0, &number, err);
+            return code ? code : set_u32(s, number, err);
+        }
         if (one_count(value, &number)) return set_number(s, number, err);
         if (is_per_layer(s, value)) return set_list(s, value, err);
         return fail_number(s->import, s->source, value, "is not a 32-bit number", err);

@@ -82,7 +82,9 @@ gguf_code rt_import_shape(rt_import *import, const rt_arch_tensor *entry, uint64
     if (!code) code = rt_import_n_stacked(import, entry, layer, &n_stacked, err);
     if (code) return code;
     if (n_stacked) rt_tensor_layout_stack(&l, n_stacked);
-    uint32_t type = mxfp4 ? (uint32_t)GGUF_TYPE_MXFP4 : type_of(import);
+    uint32_t type = entry->integers ? (uint32_t)GGUF_TYPE_I32
+                    : mxfp4         ? (uint32_t)GGUF_TYPE_MXFP4
+                                    : type_of(import);
     quant_plan_tensor t = {.out = {.name = gguf_str_of(gguf_name), .n_dims = l.n_dims + l.n_outer},
                            .source_type = type,
                            .n_rows = l.rows * l.mats,

@@ -28,7 +28,15 @@ static bool stays(const gguf_tensor *t, const char *name) {
                                        "altup_correct_coef.weight",
                                        "laurel_l.weight",
                                        "laurel_r.weight",
-                                       "indexer.proj.weight"};
+                                       "indexer.proj.weight",
+                                       "dense_2.weight",
+                                       "dense_3.weight",
+                                       "_compressor_ape.weight",
+                                       "_compressor_gate.weight",
+                                       "hc_attn_fn.weight",
+                                       "hc_ffn_fn.weight",
+                                       "output_hc_fn.weight",
+                                       "ffn_gate_tid2eid.weight"};
     if (effective_dims(t) < 2 || !gguf_text_ends(name, "weight")) return true;
     for (size_t i = 0; i < sizeof kept / sizeof kept[0]; i++)
         if (gguf_text_ends(name, kept[i])) return true;

@@ -15,8 +15,8 @@ gguf_code rt_import_add(rt_import *import, quant_plan_tensor *t, uint32_t natura
     gguf_code code = rt_tag_tensor(&import->plan, &t->out, &t->tags, err);
     if (code) return code;
     const gguf_type_layout *layout = gguf_type_layout_of(t->source_type);
-    /* Blocks that arrive quantised stay as they are. */
-    bool blocks = layout && layout->block_elems > 1;
+    /* Blocks that arrive quantised stay as they are, and so do whole numbers. */
+    bool blocks = (layout && layout->block_elems > 1) || t->source_type == GGUF_TYPE_I32;
     t->out.type = t->tags.keep && !blocks ? GGUF_TYPE_F32 : natural_type;
     t->tags.keep = t->tags.keep || blocks;
     return quant_plan_add(&import->plan, t, err);
@@ -355,6 +355,63 @@ static gguf_code plan_tensor(rt_import *import, const rt_arch_tensor *entry, uin
     return code ? code : rt_import_add(import, &t, natural_type, err);
 }
 
+enum { MAX_TABLE_BYTES = 1 << 28 };
+
+/* The numbers of a stored table, each as I32. */
+static gguf_code read_integers(const rt_import *import, const gguf_checkpoint_tensor *src, size_t n,
+                               int32_t *out, gguf_error *err) {
+    size_t size = src->dtype->n_bits / 8;
+    quant_source s = rt_import_source(import, src);
+    char *raw = malloc(n * size + 1);
+    gguf_code code = raw ? GGUF_OK : gguf_fail_memory(err);
+    if (!code && s.memory)
+        memcpy(raw, s.memory, n * size);
+    else if (!code)
+        code = gguf_read_at(s.fd, s.path, raw, n * size, s.off, err);
+    for (size_t i = 0; i < n && !code; i++) {
+        int64_t wide = 0;
+        int32_t narrow = 0;
+        memcpy(size == sizeof wide ? (void *)&wide : (void *)&narrow, raw + i * size, size);
+        if (size != sizeof wide) wide = narrow;
+        if (wide < INT32_MIN || wide > INT32_MAX)
+            code = gguf_fail(err, GGUF_E_LIMIT, s.path, (int64_t)(s.off + i * size),
+                             "tensor '%s': element %zu does not fit 32 bits", src->name.ptr, i);
+        out[i] = (int32_t)wide;
+    }
+    free(raw);
+    return code;
+}
+
+/* A table of whole numbers, in memory. */
+static gguf_code plan_integers(rt_import *import, const rt_arch_tensor *entry, uint64_t layer,
+                               const char *gguf_name, const gguf_checkpoint_tensor *src,
+                               gguf_error *err) {
+    quant_plan_tensor t = empty_tensor(gguf_name);
+    rt_stored s = {.t = src,
+                   .path = gguf_checkpoint_file_path(import->ckpt, src->file),
+                   .n_dims = src->n_dims};
+    memcpy(s.dims, src->dims, sizeof src->dims);
+    int type = src->dtype->gguf_type;
+    uint64_t n = n_elems_of(src);
+    gguf_code code = check_shape(import, entry, layer, &s, err);
+    if (!code && ((type != GGUF_TYPE_I64 && type != GGUF_TYPE_I32) || n == 0 ||
+                  n > MAX_TABLE_BYTES / sizeof(int64_t)))
+        code = gguf_fail(err, GGUF_E_UNSUPPORTED, s.path, (int64_t)src->off,
+                         "tensor '%s' is no table of whole numbers, or too large", src->name.ptr);
+    int32_t *numbers = code ? NULL : quant_plan_alloc(&import->plan, n * sizeof *numbers);
+    if (code) return code;
+    if (!numbers) return gguf_fail_memory(err);
+    code = read_integers(import, src, n, numbers, err);
+    if (code) return code;
+    t.source = (quant_source){.memory = numbers, .n_bytes = n * sizeof *numbers};
+    t.source_type = GGUF_TYPE_I32;
+    t.out.n_dims = s.n_dims;
+    for (uint32_t i = 0; i < s.n_dims; i++) t.out.dims[i] = s.dims[s.n_dims - 1 - i];
+    t.n_cols = t.out.dims[0];
+    t.n_rows = gguf_tensor_n_rows(&t.out);
+    return rt_import_add(import, &t, GGUF_TYPE_I32, err);
+}
+
 /* The weight itself or its packed form. */
 static const gguf_checkpoint_tensor *find_source(rt_import *import, const char *name) {
     const gguf_checkpoint_tensor *src = rt_import_find(import, name);
@@ -468,6 +525,7 @@ static gguf_code import_tensor(rt_import *import, void *ctx, const rt_arch_tenso
         return gguf_fail(err, GGUF_E_LIMIT, import->config_path, GGUF_NO_OFFSET,
                          "%" PRIu64 " experts are more than the checkpoint has tensors", n_stacked);
     if (src && n_stacked) return plan_experts(import, entry, layer, gguf, n_stacked, err);
+    if (src && entry->integers) return plan_integers(import, entry, layer, gguf, src, err);
     if (src) return plan_tensor(import, entry, layer, gguf, src, err);
     if (entry->entry.optional || has_alternative(import, entry)) return GGUF_OK;
     return fail_missing(import, hf, err);

@@ -28,6 +28,8 @@ typedef enum rt_mixer {
     RT_MIXER_NONE,
     RT_MIXER_ATTENTION,
     RT_MIXER_LATENT,          /* attention over one latent row for all heads */
+    RT_MIXER_EXPANDED,        /* the same, with each head's keys and values made of that row */
+    RT_MIXER_COMPRESSED,      /* attention to a window, and to blocks of tokens before it */
     RT_MIXER_SHORT_CONV,      /* a gated convolution, whose last inputs are the state */
     RT_MIXER_MAMBA,           /* a recurrent state, Mamba's */
     RT_MIXER_MAMBA2,          /* that of Mamba 2 */
@@ -40,7 +42,8 @@ typedef enum rt_mixer {
 typedef enum rt_gating {
     RT_GATING_SOFTMAX = 1,
     RT_GATING_SIGMOID = 2,
-    RT_GATING_SOFTMAX_SELECTED = 3 /* softmax over the selected logits alone */
+    RT_GATING_SOFTMAX_SELECTED = 3, /* softmax over the selected logits alone */
+    RT_GATING_SQRT_SOFTPLUS = 4
 } rt_gating;
 
 /* The shape of the computation, in flags: what neither keys nor tensors of a file say.
@@ -89,6 +92,10 @@ typedef struct rt_arch_compute {
     uint32_t full_rope_share;  /* rope.dimension_count is that of layers with a window, of which
                                   the others rotate this part: 2 = half; 0 = it is theirs */
     uint32_t window_rope_base; /* of layers with a window; 0 = that of the others */
+    /* Without the keys: what embeddings are multiplied with; residual_scale times sqrt(n_layer);
+     * the width at which logits are not scaled. 0 = they are not scaled. */
+    uint32_t embedding_scale_usual, logit_width_usual;
+    double residual_depth_usual;
     uint32_t scores_by_width_layers; /* with so many layers, scores are divided by
                                         sqrt(n_embd / n_head) */
     const char *ffn_norm;            /* the tensor that norms the feed-forward block's input, */
@@ -208,13 +215,15 @@ typedef struct rt_arch_key {
     rt_scalar otherwise; /* `default` */
     rt_scalars map;
     double power;
-    bool normal_quantile; /* of numbers: p becomes the p-quantile of the normal distribution */
+    rt_scalar over, over_root; /* expressions: an f32 is divided by this, by the root of this */
+    bool normal_quantile;      /* of numbers: p becomes the p-quantile of the normal distribution */
     const char *is;
-    const char *tensor; /* of `numbers`: the checkpoint's tensor of each layer that holds one */
-    bool scalar;        /* that tensor has no dimension, not one of 1 */
-    rt_scalar then;     /* how an expression goes on behind the number that was found */
-    uint32_t size;      /* of counts: zeros follow up to so many */
-    rt_key_part *parts; /* `except`; a later one counts before an earlier one */
+    const char *tensor;  /* of `numbers`: the checkpoint's tensor of each layer that holds one */
+    bool scalar;         /* that tensor has no dimension, not one of 1 */
+    rt_scalar automatic; /* expression: what the word "auto" means */
+    rt_scalar then;      /* how an expression goes on behind the number that was found */
+    uint32_t size;       /* of counts: zeros follow up to so many */
+    rt_key_part *parts;  /* `except`; a later one counts before an earlier one */
     size_t n_parts;
 } rt_arch_key;
 
@@ -235,6 +244,7 @@ typedef struct rt_arch_tensor {
     rt_scalars layers; /* first, end and, if not 1, step; or none */
     rt_scalars except; /* of these, as layers */
     const char *tied_to;
+    bool integers;                              /* a table of whole numbers, which become I32 */
     rt_transform transforms[RT_MAX_TRANSFORMS]; /* in the order in which they are made */
     size_t n_transforms;
 } rt_arch_tensor;

@@ -51,6 +51,7 @@ static const flag_name rope_layers[] = {{"all", false}, {"windowed", true}, {NUL
 static const flag_name gatings[] = {{"softmax", RT_GATING_SOFTMAX},
                                     {"sigmoid", RT_GATING_SIGMOID},
                                     {"softmax_selected", RT_GATING_SOFTMAX_SELECTED},
+                                    {"sqrt_softplus", RT_GATING_SQRT_SOFTPLUS},
                                     {NULL, 0}};
 static const flag_name qk_norms[] = {{"before_rope", false}, {"after_rope", true}, {NULL, 0}};
 static const flag_name plain_norms[] = {{"none", false}, {"plain", true}, {NULL, 0}};
@@ -141,6 +142,9 @@ static void read_numbers(flag_reader *r, rt_arch_compute *c) {
     c->rope_period = read_number(r, "rope_period", c->rope_period);
     c->window_rope_base = read_number(r, "window_rope_base", c->window_rope_base);
     c->scores_by_width_layers = read_number(r, "scores_by_width_layers", c->scores_by_width_layers);
+    c->embedding_scale_usual = read_number(r, "embedding_scale_usual", c->embedding_scale_usual);
+    c->logit_width_usual = read_number(r, "logit_width_usual", c->logit_width_usual);
+    gguf_yaml_f64(gguf_yaml_get(r->compute, "residual_depth_usual"), &c->residual_depth_usual);
 }
 
 /* The parts that the runtime lacks; an empty list takes back an inherited one. */

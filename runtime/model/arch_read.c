@@ -180,10 +180,13 @@ static rt_arch_entry *read_key(reader *r, const gguf_yaml *node) {
     key->map = read_scalars(r, node, "map");
     key->power = 1;
     gguf_yaml_f64(gguf_yaml_get(node, "power"), &key->power);
+    key->over = scalar_of(r->doc, gguf_yaml_get(node, "over"));
+    key->over_root = scalar_of(r->doc, gguf_yaml_get(node, "over_root"));
     key->normal_quantile = read_switch(node, "normal_quantile");
     key->is = gguf_yaml_text(node, "is", "");
     key->tensor = gguf_yaml_text(node, "tensor", NULL);
     key->scalar = read_switch(node, "scalar");
+    key->automatic = scalar_of(r->doc, gguf_yaml_get(node, "auto"));
     key->then = scalar_of(r->doc, gguf_yaml_get(node, "then"));
     key->size = read_size(node);
     read_key_parts(r, gguf_yaml_get(node, "except"), key);
@@ -206,6 +209,7 @@ static rt_arch_entry *read_tensor(reader *r, const gguf_yaml *node) {
     t->shape = read_scalars(r, node, "shape");
     t->layers = read_scalars(r, node, "layers");
     t->except = read_scalars(r, node, "except_layers");
+    t->integers = read_switch(node, "integers");
     t->tied_to = gguf_yaml_text(node, "tied_to", NULL);
     for (int kind = 0; kind < RT_N_TRANSFORMS; kind++) {
         const char *name = rt_transform_name((rt_transform_kind)kind);

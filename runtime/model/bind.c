@@ -5,6 +5,7 @@
 #include "quant/quant.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -79,7 +80,8 @@ static gguf_code bind_vectors(binder *b, const char *name, rt_presence need, uin
     const gguf_tensor *t;
     gguf_code code = find_tensor(b, name, need, &t);
     if (code || !t) return code;
-    if (!has_shape(t, n_mats, n_rows, n_cols) && !has_shape(t, 1, n_mats * n_rows, n_cols))
+    bool flat = n_cols == 1 && has_shape(t, 1, 1, n_mats * n_rows);
+    if (!flat && !has_shape(t, n_mats, n_rows, n_cols) && !has_shape(t, 1, n_mats * n_rows, n_cols))
         return fail_shape(b, t, n_mats, n_rows, n_cols);
     return copy_vector(b, t, field);
 }
@@ -93,7 +95,7 @@ static gguf_code bind_vector(binder *b, const char *name, rt_presence need, uint
 typedef struct record {
     const char *prefix;
     uint32_t layer;
-    unsigned parts;
+    uint64_t parts;
 } record;
 
 /* ---- norms --------------------------------------------------------------------------------------
@@ -174,6 +176,13 @@ static gguf_code bind_fused(binder *b, const char *prefix, const char *name, uin
     return code;
 }
 
+/* One matrix becomes a stack of its parts. */
+static void cut(rt_weight *weight, uint32_t n_mats) {
+    weight->n_mats = n_mats;
+    weight->mat_bytes = weight->n_rows * weight->row_bytes;
+    weight->whole = true;
+}
+
 static gguf_code bind_matrix(binder *b, const record *at, const rt_slot *s, rt_weight *weight) {
     char name[GGUF_MAX_TENSOR_NAME + 32];
     const rt_hparams *hp = &b->model->hparams;
@@ -184,9 +193,12 @@ static gguf_code bind_matrix(binder *b, const record *at, const rt_slot *s, rt_w
     snprintf(name, sizeof name, "%s%s.weight", at->prefix, s->name);
     gguf_code code = find_tensor(b, name, s->need, &t);
     if (code || !t) return code;
-    if (!has_shape(t, n_mats, n_rows, n_cols)) return fail_shape(b, t, n_mats, n_rows, n_cols);
+    bool whole = n_mats > 1 && has_shape(t, 1, n_mats * n_rows, n_cols);
+    if (!whole && !has_shape(t, n_mats, n_rows, n_cols))
+        return fail_shape(b, t, n_mats, n_rows, n_cols);
     *weight = view_of(b, t, 0, n_rows);
     weight->bias_stride = n_rows;
+    if (whole) cut(weight, n_mats);
     snprintf(name, sizeof name, "%s%s.bias", at->prefix, s->name);
     return bind_vector(b, name, RT_OPTIONAL, n_mats, n_rows, &weight->bias);
 }
@@ -200,71 +212,85 @@ static bool has_tensor(const binder *b, const char *prefix, const char *name) {
     return gguf_file_find_tensor(b->model->file, full) != NULL;
 }
 
-static unsigned parts_of_mixer(const rt_hparams *hp, rt_mixer mixer) {
+static uint64_t parts_of_mixer(const rt_hparams *hp, rt_mixer mixer) {
     switch (mixer) {
     case RT_MIXER_ATTENTION:
-        return 1u << RT_PART_ATTENTION | 1u << RT_PART_PLAIN;
+        return UINT64_C(1) << RT_PART_ATTENTION | UINT64_C(1) << RT_PART_PLAIN;
     case RT_MIXER_LATENT:
-        return 1u << RT_PART_ATTENTION | 1u << RT_PART_LATENT |
-               1u << (hp->q_lora_rank ? RT_PART_LATENT_Q : RT_PART_DIRECT_Q);
+        return UINT64_C(1) << RT_PART_ATTENTION | UINT64_C(1) << RT_PART_LATENT |
+               UINT64_C(1) << (hp->q_lora_rank ? RT_PART_LATENT_Q : RT_PART_DIRECT_Q);
+    case RT_MIXER_EXPANDED:
+        return UINT64_C(1) << RT_PART_ATTENTION | UINT64_C(1) << RT_PART_EXPANDED |
+               UINT64_C(1) << (hp->q_lora_rank ? RT_PART_LATENT_Q : RT_PART_DIRECT_Q);
+    case RT_MIXER_COMPRESSED:
+        return UINT64_C(1) << RT_PART_COMPRESSED;
     case RT_MIXER_SHORT_CONV:
-        return 1u << RT_PART_SHORT_CONV;
+        return UINT64_C(1) << RT_PART_SHORT_CONV;
     case RT_MIXER_MAMBA:
-        return 1u << RT_PART_RECURRENT | 1u << RT_PART_MAMBA;
+        return UINT64_C(1) << RT_PART_RECURRENT | UINT64_C(1) << RT_PART_MAMBA;
     case RT_MIXER_MAMBA2:
-        return 1u << RT_PART_RECURRENT | 1u << RT_PART_MAMBA2;
+        return UINT64_C(1) << RT_PART_RECURRENT | UINT64_C(1) << RT_PART_MAMBA2;
     case RT_MIXER_KDA:
-        return 1u << RT_PART_KDA;
+        return UINT64_C(1) << RT_PART_KDA;
     case RT_MIXER_ATTENTION_MAMBA2:
         return parts_of_mixer(hp, RT_MIXER_ATTENTION) | parts_of_mixer(hp, RT_MIXER_MAMBA2);
     case RT_MIXER_GATED_DELTA:
-        return 1u << RT_PART_RECURRENT | 1u << RT_PART_DELTA;
+        return UINT64_C(1) << RT_PART_RECURRENT | UINT64_C(1) << RT_PART_DELTA;
     default:
         return 0;
     }
 }
 
 /* Keys and values of the layer itself. */
-static unsigned parts_of_keys(const binder *b, uint32_t layer, const char *prefix) {
+static uint64_t parts_of_keys(const binder *b, uint32_t layer, const char *prefix) {
     const rt_layer_hparams *of = &b->model->hparams.layers[layer];
-    if (!rt_mixer_has_values(of->mixer) || of->kv_layer != layer) return 0;
+    if (!rt_mixer_has_values(of->mixer) || of->mixer == RT_MIXER_EXPANDED) return 0;
+    if (of->kv_layer != layer) return 0;
     bool same =
         rt_arch_compute_of(b->model->arch)->keys_as_values && !has_tensor(b, prefix, "attn_v");
-    return 1u << RT_PART_KEYS | (same ? 0 : 1u << RT_PART_VALUES);
+    return UINT64_C(1) << RT_PART_KEYS | (same ? 0 : UINT64_C(1) << RT_PART_VALUES);
 }
 
 /* Gates of heads are as many as the tensor has rows. */
-static unsigned parts_of_gates(const binder *b, uint32_t layer, const char *prefix) {
+static uint64_t parts_of_gates(const binder *b, uint32_t layer, const char *prefix) {
     char full[GGUF_MAX_TENSOR_NAME + 32];
     const rt_layer_hparams *of = &b->model->hparams.layers[layer];
     if (!b->model->hparams.gated_heads || !rt_mixer_has_rows(of->mixer)) return 0;
     snprintf(full, sizeof full, "%sattn_gate.weight", prefix);
     const gguf_tensor *t = gguf_file_find_tensor(b->model->file, full);
-    return 1u << (t && t->dims[1] == of->n_head ? RT_PART_HEAD_GATES : RT_PART_VALUE_GATES);
+    return UINT64_C(1) << (t && t->dims[1] == of->n_head ? RT_PART_HEAD_GATES
+                                                         : RT_PART_VALUE_GATES);
 }
 
-static unsigned parts_of_ffn(const binder *b, uint32_t layer, const char *prefix) {
+static uint64_t parts_of_ffn(const binder *b, uint32_t layer, const char *prefix) {
     const rt_hparams *hp = &b->model->hparams;
-    unsigned dense = hp->layers[layer].n_ff ? 1u << RT_PART_DENSE : 0;
+    uint64_t dense = hp->layers[layer].n_ff ? UINT64_C(1) << RT_PART_DENSE : 0;
     if (!hp->n_expert || !has_tensor(b, prefix, "ffn_gate_inp")) return dense;
-    unsigned parts = 1u << RT_PART_EXPERTS | (hp->n_ff_shared ? 1u << RT_PART_SHARED : 0);
-    return has_tensor(b, prefix, "ffn_up") ? parts | dense | 1u << RT_PART_BESIDE : parts;
+    uint64_t parts =
+        UINT64_C(1) << RT_PART_EXPERTS | (hp->n_ff_shared ? UINT64_C(1) << RT_PART_SHARED : 0);
+    return has_tensor(b, prefix, "ffn_up") ? parts | dense | UINT64_C(1) << RT_PART_BESIDE : parts;
 }
 
-static unsigned parts_of_indexer(const rt_hparams *hp, uint32_t layer) {
+static uint64_t parts_of_indexer(const rt_hparams *hp, uint32_t layer) {
+    uint64_t blocks = hp->layers[layer].n_compress ? UINT64_C(1) << RT_PART_BLOCKS : 0;
+    if (hp->n_out_group)
+        return hp->layers[layer].indexes ? blocks | UINT64_C(1) << RT_PART_INDEX_BLOCKS : blocks;
     if (!hp->layers[layer].indexes) return 0;
-    return 1u << (hp->kv_lora_rank ? RT_PART_INDEX_LATENT : RT_PART_INDEX_HEADS);
+    if (hp->index_pool)
+        return UINT64_C(1) << RT_PART_INDEX_LATENT | UINT64_C(1) << RT_PART_INDEX_POOLED;
+    return UINT64_C(1) << (hp->kv_lora_rank ? RT_PART_INDEX_LATENT : RT_PART_INDEX_HEADS);
 }
 
-static unsigned parts_of_model(const rt_hparams *hp) {
-    return (hp->n_embd_layer ? 1u << RT_PART_EMBEDDED : 0) |
-           (hp->n_stream > 1 ? 1u << RT_PART_STREAMS : 0);
+static uint64_t parts_of_model(const rt_hparams *hp) {
+    return (hp->n_hyper ? UINT64_C(1) << RT_PART_HYPER : 0) |
+           (hp->n_embd_layer ? UINT64_C(1) << RT_PART_EMBEDDED : 0) |
+           (hp->n_stream > 1 ? UINT64_C(1) << RT_PART_STREAMS : 0);
 }
 
-static unsigned parts_of(const binder *b, uint32_t layer, const char *prefix) {
+static uint64_t parts_of(const binder *b, uint32_t layer, const char *prefix) {
     const rt_hparams *hp = &b->model->hparams;
-    return 1u << RT_PART_ALL | parts_of_mixer(hp, hp->layers[layer].mixer) | parts_of_model(hp) |
-           parts_of_keys(b, layer, prefix) | parts_of_indexer(hp, layer) |
+    return UINT64_C(1) << RT_PART_ALL | parts_of_mixer(hp, hp->layers[layer].mixer) |
+           parts_of_model(hp) | parts_of_keys(b, layer, prefix) | parts_of_indexer(hp, layer) |
            parts_of_gates(b, layer, prefix) | parts_of_ffn(b, layer, prefix);
 }
 
@@ -284,20 +310,20 @@ static gguf_code bind_slots(binder *b, const record *at, void *fields, const rt_
     gguf_code code = GGUF_OK;
     for (size_t i = 0; i < s->n_matrices && !code; i++) {
         rt_weight *weight = (rt_weight *)(void *)((char *)fields + s->matrices[i].field);
-        if (at->parts & 1u << s->matrices[i].part && !weight->data)
+        if (at->parts & UINT64_C(1) << s->matrices[i].part && !weight->data)
             code = bind_matrix(b, at, &s->matrices[i], weight);
     }
     for (size_t i = 0; i < s->n_scales && !code; i++) {
         rt_norm_weights *norm = (rt_norm_weights *)(void *)((char *)fields + s->scales[i].field);
         const char *found = scale_name(b, &s->scales[i]);
-        if (at->parts & 1u << s->scales[i].part && found)
+        if (at->parts & UINT64_C(1) << s->scales[i].part && found)
             code = bind_norm(b, at, found, &s->scales[i], norm);
     }
     for (size_t i = 0; i < s->n_vectors && !code; i++) {
         const rt_slot *v = &s->vectors[i];
         const float **vector = (const float **)(void *)((char *)fields + v->field);
         snprintf(name, sizeof name, "%s%s", at->prefix, v->name);
-        if (at->parts & 1u << v->part)
+        if (at->parts & UINT64_C(1) << v->part)
             code = bind_vectors(b, name, v->need, rt_dim_size(hp, at->layer, v->n_mats),
                                 rt_dim_size(hp, at->layer, v->n_rows),
                                 rt_dim_size(hp, at->layer, v->n_cols), vector);
@@ -320,16 +346,16 @@ static gguf_code bind_layer_fused(binder *b, const record *at, rt_layer *layer) 
     const gguf_tensor *up;
     char name[GGUF_MAX_TENSOR_NAME + 32];
     gguf_code code = GGUF_OK;
-    if (at->parts & 1u << RT_PART_PLAIN)
+    if (at->parts & UINT64_C(1) << RT_PART_PLAIN)
         code = bind_fused(b, at->prefix, "attn_qkv", 1, hp->n_embd, qkv, qkv_rows, 3);
-    if (!code && at->parts & 1u << RT_PART_EXPERTS)
+    if (!code && at->parts & UINT64_C(1) << RT_PART_EXPERTS)
         code = bind_fused(b, at->prefix, "ffn_gate_up_exps", hp->n_expert, hp->n_expert_in, exps,
                           ff_expert, 2);
     /* Without a gate, twice the rows are the gate and the up projection. */
     snprintf(name, sizeof name, "%sffn_up.weight", at->prefix);
     up = gguf_file_find_tensor(b->model->file, name);
-    if (!code && at->parts & 1u << RT_PART_DENSE && up && up->dims[1] == 2 * (uint64_t)n_ff &&
-        !has_tensor(b, at->prefix, "ffn_gate"))
+    if (!code && at->parts & UINT64_C(1) << RT_PART_DENSE && up &&
+        up->dims[1] == 2 * (uint64_t)n_ff && !has_tensor(b, at->prefix, "ffn_gate"))
         code = bind_fused(b, at->prefix, "ffn_up", 1, hp->n_embd, gate_up, ff, 2);
     return code;
 }
@@ -371,6 +397,9 @@ static void bind_plain_norms(binder *b) {
         bind_plain_norm(b, &model->layers[i].ssm_b_norm, hp->ssm_d_state);
         bind_plain_norm(b, &model->layers[i].ssm_c_norm, hp->ssm_d_state);
     }
+    for (uint32_t i = 0; i < hp->n_layer && hp->n_out_group; i++)
+        bind_plain_norm(b, &model->layers[i].q_plain_norm, hp->layers[i].head_dim_k);
+    if (hp->n_hyper) bind_plain_norm(b, &model->hyper_norm, hp->n_hyper * hp->n_embd);
     if (compute->norm_embeddings) bind_plain_norm(b, &model->token_embd_norm, hp->n_embd);
     if (!compute->plain_norms) return;
     bind_plain_norm(b, &model->output_norm, hp->n_embd);
@@ -378,6 +407,39 @@ static void bind_plain_norms(binder *b) {
         bind_plain_norm(b, &model->layers[i].attn_norm, hp->n_embd);
         bind_plain_norm(b, &model->layers[i].ffn_norm, hp->n_embd);
     }
+}
+
+/* What a bound on decays is divided by is positive; files have it with either sign. */
+static void settle_decays(const binder *b, const rt_layer *layer) {
+    const rt_hparams *hp = &b->model->hparams;
+    if (!b->next_vector || !layer->ssm_a || hp->kda_bound == 0) return;
+    float *a = b->model->vectors + (layer->ssm_a - b->model->vectors);
+    for (uint32_t i = 0; i < hp->ssm_dt_rank; i++) a[i] = fabsf(a[i]);
+}
+
+/* The experts of every token, as they lie in the file: a table of numbers that all exist. */
+static gguf_code bind_token_experts(binder *b, const record *at, const int32_t **field) {
+    char name[GGUF_MAX_TENSOR_NAME + 32];
+    const rt_hparams *hp = &b->model->hparams;
+    const char *path = gguf_file_path(b->model->file);
+    if (!hp->layers[at->layer].hashed || !(at->parts >> RT_PART_EXPERTS & 1)) return GGUF_OK;
+    snprintf(name, sizeof name, "%sffn_gate_tid2eid.weight", at->prefix);
+    const gguf_tensor *t = gguf_file_find_tensor(b->model->file, name);
+    if (!t)
+        return gguf_fail(b->err, GGUF_E_MISSING, path, GGUF_NO_OFFSET, "tensor '%s' is missing",
+                         name);
+    if (t->type != GGUF_TYPE_I32)
+        return gguf_fail(b->err, GGUF_E_TYPE, path, (int64_t)t->file_off,
+                         "tensor '%s' has the type %s, not I32", name, gguf_type_name(t->type));
+    if (!has_shape(t, 1, hp->n_vocab, hp->n_expert_used))
+        return fail_shape(b, t, 1, hp->n_vocab, hp->n_expert_used);
+    b->used[t - gguf_file_tensor(b->model->file, 0)] = true;
+    *field = gguf_file_data(b->model->file, t);
+    for (size_t i = 0; i < (size_t)hp->n_vocab * hp->n_expert_used; i++)
+        if ((uint32_t)(*field)[i] >= hp->n_expert)
+            return gguf_fail(b->err, GGUF_E_LIMIT, path, (int64_t)t->file_off,
+                             "tensor '%s': element %zu is no expert", name, i);
+    return GGUF_OK;
 }
 
 /* Checkpoints may hold projections that a layer with another one's keys does not use. */
@@ -403,14 +465,16 @@ static void correct_wholly(binder *b, rt_layer *layer) {
 static gguf_code bind_all(binder *b) {
     rt_model *model = b->model;
     char prefix[32];
-    const record whole = {"", 0, 1u << RT_PART_ALL | parts_of_model(&model->hparams)};
+    const record whole = {"", 0, UINT64_C(1) << RT_PART_ALL | parts_of_model(&model->hparams)};
     gguf_code code = bind_slots(b, &whole, model, &rt_model_slots);
     for (uint32_t i = 0; i < model->hparams.n_layer && !code; i++) {
         snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);
         const record at = {prefix, i, parts_of(b, i, prefix)};
         code = bind_layer_fused(b, &at, &model->layers[i]);
         if (!code) code = bind_slots(b, &at, &model->layers[i], &rt_layer_slots);
+        if (!code) code = bind_token_experts(b, &at, &model->layers[i].token_experts);
         settle_norms(&model->hparams, &model->layers[i]);
+        settle_decays(b, &model->layers[i]);
         pass_over_keys(b, i, prefix);
         correct_wholly(b, &model->layers[i]);
     }
@@ -515,6 +579,7 @@ static gguf_code bind_twice(binder *b) {
     memset(model->layers, 0, model->hparams.n_layer * sizeof *model->layers);
     model->vectors = malloc(b->n_vector_elems * sizeof *model->vectors + 1);
     if (!model->vectors) return gguf_fail_memory(b->err);
+    model->n_vectors = b->n_vector_elems;
     b->next_vector = model->vectors;
     return bind_all(b);
 }

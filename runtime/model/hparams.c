@@ -180,6 +180,20 @@ uint64_t rt_ssm_matrix_bytes(const rt_hparams *hp) {
     return (n * sizeof(float) + 63) / 64 * 64;
 }
 
+uint64_t rt_compressor_bytes(const rt_layer_hparams *layer, uint32_t n_cols) {
+    uint64_t n = (layer->overlaps ? UINT64_C(6) : 3) * n_cols;
+    return (n * sizeof(float) + 63) / 64 * 64;
+}
+
+uint64_t rt_layer_state_bytes(const rt_hparams *hp, uint32_t layer) {
+    const rt_layer_hparams *l = &hp->layers[layer];
+    if (rt_mixer_has_state(l->mixer)) return rt_ssm_conv_bytes(hp) + rt_ssm_matrix_bytes(hp);
+    if (hp->index_pool && l->indexes) return rt_compressor_bytes(l, hp->index_head_dim);
+    if (l->n_compress == 0) return 0;
+    return rt_compressor_bytes(l, l->head_dim_k) +
+           (l->overlaps ? rt_compressor_bytes(l, hp->index_head_dim) : 0);
+}
+
 /* ---- groups of keys -----------------------------------------------------------------------------
  */
 
@@ -213,11 +227,33 @@ static void check_swiglu(key_reader *r) {
     read_number(r, "ggufkit.swiglu_alpha", 1.702, 1.70199, 1.70201);
 }
 
+/* Files without the sizes of heads before they are absorbed hold the whole product that makes keys
+ * and values of a latent row, and heads of these. */
+static void read_expanded(key_reader *r, rt_hparams *hp) {
+    hp->kv_expand_rank = hp->kv_lora_rank;
+    hp->kv_lora_rank = 0;
+    hp->n_rot = read_count(r, "rope.dimension_count", NEEDED, 2, RT_MAX_HEAD_DIM);
+    if (hp->n_rot >= hp->head_dim_k)
+        fail_key(r, GGUF_E_LIMIT, NULL, "leaves nothing of a head that does not rotate");
+    else
+        hp->qk_nope_head_dim = hp->head_dim_k - hp->n_rot;
+    hp->v_head_dim = hp->head_dim_v;
+    if (hp->n_head_kv != hp->n_head) {
+        find_key(r, "attention.head_count_kv");
+        fail_key(r, GGUF_E_LIMIT, NULL, "is not the number of heads");
+    }
+}
+
 static void read_latent(key_reader *r, rt_hparams *hp) {
     hp->kv_lora_rank = read_count(r, "attention.kv_lora_rank", 0, 0, RT_MAX_HEAD_DIM);
     if (hp->kv_lora_rank == 0) return;
     hp->q_lora_rank = read_count(r, "attention.q_lora_rank", 0, 0, RT_MAX_WIDTH);
-    hp->n_rot = read_count(r, "rope.dimension_count", NEEDED, 2, RT_MAX_HEAD_DIM);
+    hp->latent_norm_eps = read_number(r, "ggufkit.latent_norm_epsilon", hp->norm_eps, 0, 1);
+    if (!find_key(r, "attention.key_length_mla")) {
+        read_expanded(r, hp);
+        return;
+    }
+    hp->n_rot = read_count(r, "rope.dimension_count", NEEDED, 0, RT_MAX_HEAD_DIM);
     hp->qk_nope_head_dim = read_count(r, "attention.key_length_mla", NEEDED,
                                       hp->n_rot + UINT64_C(1), RT_MAX_HEAD_DIM) -
                            hp->n_rot;
@@ -252,8 +288,45 @@ static void read_heads(key_reader *r, rt_hparams *hp) {
  * has nothing else. */
 static rt_mixer mixer_of(const key_reader *r, const rt_hparams *hp, const rt_layer_hparams *l) {
     if (l->n_head && r->compute->recurrent_all) return RT_MIXER_ATTENTION_MAMBA2;
+    if (l->n_head && hp->n_out_group) return RT_MIXER_COMPRESSED;
+    if (l->n_head && hp->kv_expand_rank) return RT_MIXER_EXPANDED;
     if (l->n_head) return hp->kv_lora_rank ? RT_MIXER_LATENT : RT_MIXER_ATTENTION;
     return r->compute->single_mixer && l->n_ff ? RT_MIXER_NONE : r->compute->recurrent;
+}
+
+enum { OVERLAP = 4 }; /* blocks of so many tokens overlap, and have an indexer */
+
+/* A size of blocks is one of a few, and blocks and pages divide one another. */
+static void add_compress(key_reader *r, rt_hparams *hp, uint32_t n) {
+    uint32_t i = 0;
+    while (i < RT_MAX_COMPRESS && hp->n_compress[i] && hp->n_compress[i] != n) i++;
+    if (i == RT_MAX_COMPRESS || (RT_PAGE_TOKENS % n != 0 && n % RT_PAGE_TOKENS != 0)) {
+        find_key(r, hp->n_out_group ? "attention.compress_ratios" : "attention.indexer.kpool");
+        fail_key(r, GGUF_E_UNSUPPORTED, NULL, "has a size of blocks that is not supported");
+        return;
+    }
+    hp->n_compress[i] = n;
+}
+
+/* Attention to a window, and to blocks of tokens, whose sizes differ between layers. */
+static void read_compressed(key_reader *r, rt_hparams *hp) {
+    if (!find_key(r, "attention.compress_ratios")) return;
+    hp->q_lora_rank = read_count(r, "attention.q_lora_rank", NEEDED, 1, RT_MAX_WIDTH);
+    hp->latent_norm_eps = hp->norm_eps;
+    hp->n_out_group = read_count(r, "attention.output_group_count", NEEDED, 1, hp->n_head);
+    hp->out_group_rank = read_count(r, "attention.output_lora_rank", NEEDED, 1, RT_MAX_WIDTH);
+    read_counts(r, hp, "attention.compress_ratios", 0, 0, RT_MAX_CONTEXT,
+                &hp->layers[0].n_compress);
+    for (uint32_t i = 0; i < hp->n_layer && !r->code; i++) {
+        rt_layer_hparams *l = &hp->layers[i];
+        if (l->n_compress) add_compress(r, hp, l->n_compress);
+        l->overlaps = l->n_compress == OVERLAP;
+        if (l->n_head_kv != 1 || l->n_head % hp->n_out_group != 0 || !hp->n_window ||
+            !rt_layers_has(&hp->windowed, i) || hp->head_dim_k != hp->head_dim_v) {
+            find_key(r, "attention.output_group_count");
+            fail_key(r, GGUF_E_LIMIT, NULL, "does not fit the heads or windows of all layers");
+        }
+    }
 }
 
 /* Layers without attention, in families that say so by flags or an interval. */
@@ -279,7 +352,7 @@ static void fill_layers(key_reader *r, rt_hparams *hp) {
         l->head_dim_k = !l->n_head ? 0 : windowed ? window_k : hp->head_dim_k;
         l->head_dim_v = !l->n_head ? 0 : windowed ? window_v : hp->head_dim_v;
         l->mixer = mixer_of(r, hp, l);
-        hp->n_recurrent += rt_mixer_has_state(l->mixer);
+        hp->n_recurrent += rt_mixer_has_state(l->mixer) || l->n_compress;
     }
     if (window_k > hp->head_dim_k) hp->head_dim_k = window_k;
     if (window_v > hp->head_dim_v) hp->head_dim_v = window_v;
@@ -314,6 +387,7 @@ static void read_attention(key_reader *r, rt_hparams *hp) {
     hp->head_dim_k = read_count(r, "attention.key_length", usual, 1, 2 * RT_MAX_HEAD_DIM);
     hp->head_dim_v = read_count(r, "attention.value_length", usual, 1, RT_MAX_HEAD_DIM);
     read_latent(r, hp);
+    read_compressed(r, hp);
     fill_layers(r, hp);
     share_keys(r, hp);
     uint32_t width = hp->kv_lora_rank ? hp->qk_nope_head_dim + hp->n_rot : hp->head_dim_k;
@@ -328,6 +402,21 @@ static void read_attention(key_reader *r, rt_hparams *hp) {
     hp->qkv_clamp = read_number(r, "ggufkit.clamp_qkv", hp->qkv_clamp, 0, 1e30);
 }
 
+/* Keys of an indexer may be pooled: blocks of tokens are chosen, and a token sees its own block. */
+static void read_index_pool(key_reader *r, rt_hparams *hp) {
+    hp->index_pool = read_count(r, "attention.indexer.kpool", 0, 0, RT_MAX_CONTEXT);
+    if (hp->index_pool == 0) return;
+    if (!read_flag(r, "attention.indexer.kpool_select_tail", true))
+        fail_key(r, GGUF_E_UNSUPPORTED, NULL,
+                 "leaves a token without its own block, which is not supported");
+    if (!hp->kv_lora_rank || hp->index_block != 1 || hp->index_top_k < hp->index_pool ||
+        hp->n_recurrent == 0) {
+        find_key(r, "attention.indexer.kpool");
+        fail_key(r, GGUF_E_UNSUPPORTED, NULL, "does not go with this kind of indexer");
+    }
+    add_compress(r, hp, hp->index_pool);
+}
+
 /* With latent attention every layer attends to what its indexer chose, or an earlier one; otherwise
  * those behind the dense layers do. */
 static void read_indexer(key_reader *r, rt_hparams *hp) {
@@ -339,17 +428,25 @@ static void read_indexer(key_reader *r, rt_hparams *hp) {
     hp->index_local = read_count(r, "attention.indexer.local_blocks", 0, 0, RT_MAX_CONTEXT);
     hp->index_top_k = read_count(r, "attention.indexer.top_k", NEEDED,
                                  hp->index_local ? hp->index_local : 1, RT_MAX_CONTEXT);
-    hp->index_choices = hp->kv_lora_rank ? 1 : hp->index_n_head;
+    hp->index_choices = hp->kv_lora_rank || hp->n_out_group ? 1 : hp->index_n_head;
+    for (uint32_t i = 0; i < hp->n_layer && hp->n_out_group; i++)
+        hp->layers[i].indexes = hp->layers[i].selects = hp->layers[i].overlaps;
+    if (hp->n_out_group) return;
     rt_layers own = read_layers(r, "attention.indexer.types", hp->n_layer, all);
     uint32_t first =
         hp->kv_lora_rank ? 0 : read_count(r, "leading_dense_block_count", 0, 0, hp->n_layer);
-    if (!hp->causal || (hp->kv_lora_rank && !hp->q_lora_rank) || !rt_layers_has(&own, first)) {
+    read_index_pool(r, hp);
+    /* Recurrent layers have nothing to choose. */
+    while (first < hp->n_layer && rt_mixer_has_state(hp->layers[first].mixer)) first++;
+    if (!hp->causal || (hp->kv_lora_rank && !hp->q_lora_rank) || first == hp->n_layer ||
+        !rt_layers_has(&own, first)) {
         find_key(r, "attention.indexer.head_count");
         fail_key(r, GGUF_E_UNSUPPORTED, NULL,
                  "asks for an indexer where it has nothing to choose by");
     }
     for (uint32_t i = first; i < hp->n_layer && !r->code; i++) {
         rt_layer_hparams *l = &hp->layers[i];
+        if (rt_mixer_has_state(l->mixer)) continue;
         l->selects = true;
         l->indexes = rt_layers_has(&own, i);
         hp->index_shared |= !l->indexes;
@@ -373,7 +470,7 @@ static void read_kda(key_reader *r, rt_hparams *hp) {
     if ((uint64_t)hp->n_head * hp->ssm_d_state > RT_MAX_WIDTH)
         fail_key(r, GGUF_E_LIMIT, NULL, "is too much for so many heads");
     hp->ssm_d_inner = hp->n_head * hp->ssm_d_state;
-    bool bound = read_flag(r, "kda.safe_gate", false);
+    bool bound = read_flag(r, "kda.safe_gate", find_key(r, "kda.gate_lower_bound"));
     if (bound) hp->kda_bound = read_number(r, "kda.gate_lower_bound", NAN, -1e6, -1e-6);
     uint64_t rank = r->facts->n_gate_rank;
     hp->kda_gate_rank = rank && rank < hp->ssm_d_inner ? (uint32_t)rank : hp->ssm_d_inner;
@@ -382,7 +479,7 @@ static void read_kda(key_reader *r, rt_hparams *hp) {
 static void read_recurrent(key_reader *r, rt_hparams *hp) {
     hp->gated_queries = r->compute->gated_queries;
     hp->gated_heads = r->compute->gated_heads;
-    if (hp->n_recurrent == 0) return;
+    if (hp->n_recurrent == 0 || r->compute->recurrent == RT_MIXER_NONE) return;
     hp->recurrent = r->compute->recurrent;
     if (hp->recurrent == RT_MIXER_KDA) {
         read_kda(r, hp);
@@ -444,13 +541,25 @@ static void read_streams(key_reader *r, rt_hparams *hp) {
     hp->n_laurel = (uint32_t)(n_laurel < RT_MAX_WIDTH ? n_laurel : RT_MAX_WIDTH);
     read_count(r, "altup.active_idx", 0, 0, 0); /* the first one is what layers compute on */
     read_sparsity(r, hp);
+    hp->n_hyper = read_count(r, "hyper_connection.count", 0, 0, RT_MAX_STREAMS);
+    if (hp->n_hyper == 0) return;
+    hp->hyper_steps = read_count(r, "hyper_connection.sinkhorn_iterations", NEEDED, 1, 1000);
+    hp->hyper_eps = read_number(r, "hyper_connection.epsilon", 1e-6, 0, 1);
+    if (hp->n_stream > 1 || hp->parallel || hp->residual_scale != 1) {
+        find_key(r, "hyper_connection.count");
+        fail_key(r, GGUF_E_UNSUPPORTED, NULL, "does not go with the model's other residuals");
+    }
 }
 
 static void read_scales(key_reader *r, rt_hparams *hp) {
-    double usual = r->compute->embeddings_by_width ? sqrt(hp->n_embd) : 1;
+    const rt_arch_compute *c = r->compute;
+    double usual = c->embeddings_by_width ? sqrt(hp->n_embd) : 1, depth = c->residual_depth_usual;
+    if (c->embedding_scale_usual) usual = c->embedding_scale_usual;
     hp->embedding_scale = read_number(r, "embedding_scale", usual, -1e6, 1e6);
-    hp->residual_scale = read_number(r, "residual_scale", 1, -1e6, 1e6);
-    hp->logit_factor = read_number(r, "logit_scale", 1, -1e6, 1e6);
+    usual = depth != 0 ? depth / sqrt(hp->n_layer) : 1;
+    hp->residual_scale = read_number(r, "residual_scale", usual, -1e6, 1e6);
+    usual = c->logit_width_usual ? (double)hp->n_embd / c->logit_width_usual : 1;
+    hp->logit_factor = read_number(r, "logit_scale", usual, -1e6, 1e6);
     if (hp->logit_factor == 0) hp->logit_factor = 1;
     if (!r->compute->multiply_logits) hp->logit_factor = 1 / hp->logit_factor;
     hp->logit_cap = read_number(r, "final_logit_softcapping", 0, 0, 1e6);
@@ -463,7 +572,7 @@ static void read_yarn(key_reader *r, rt_hparams *hp) {
     hp->rope_beta_slow = read_number(r, "rope.scaling.yarn_beta_slow", 1, 1e-6, 1e6);
     hp->rope_truncate = read_flag(r, "ggufkit.yarn_truncate", true);
     hp->rope_log_multiplier = read_number(r, "rope.scaling.yarn_log_multiplier", 0, 0, 1e3);
-    if (hp->kv_lora_rank == 0) return;
+    if (hp->kv_lora_rank == 0 && hp->kv_expand_rank == 0) return;
     /* Latent models store a tenth of it, and scale scores in place of cosine and sine. */
     hp->rope_log_multiplier *= 10;
     float scale = 0.1f * hp->rope_log_multiplier * logf(hp->rope_factor) + 1;
@@ -520,7 +629,8 @@ static void read_growth(key_reader *r, rt_hparams *hp) {
 static void read_rope(key_reader *r, rt_hparams *hp) {
     bool windowed_only = r->compute->rope_windowed && rt_layers_count(&hp->windowed, hp->n_layer);
     if (r->compute->rope == RT_ROPE_NONE) return;
-    uint32_t max = hp->kv_lora_rank ? hp->n_rot : hp->head_dim_k;
+    bool latent = hp->kv_lora_rank || hp->kv_expand_rank;
+    uint32_t max = latent ? hp->n_rot : hp->head_dim_k;
     uint32_t n_rot = read_count(r, "rope.dimension_count", max, 0, max);
     hp->n_rot = r->compute->full_rope_share ? n_rot / r->compute->full_rope_share : n_rot;
     if (hp->n_rot % 2 != 0) fail_key(r, GGUF_E_LIMIT, NULL, "is odd");
@@ -531,13 +641,18 @@ static void read_rope(key_reader *r, rt_hparams *hp) {
     double window_base =
         r->compute->window_rope_base ? r->compute->window_rope_base : hp->rope_base;
     hp->rope_base_window = read_number(r, "rope.freq_base_swa", window_base, 1e-6, 1e12);
+    if (hp->n_out_group) { /* layers with blocks turn by a base of their own */
+        hp->rope_base_window = hp->rope_base;
+        hp->rope_base =
+            read_number(r, "attention.compress_rope_freq_base", hp->rope_base, 1e-6, 1e12);
+    }
     rt_layers usual =
         windowed_only ? hp->windowed : all_but_every(hp->n_layer, r->compute->rope_period);
     if (r->compute->rope_if_finetuned && !read_flag(r, "rope.scaling.finetuned", true))
         usual = (rt_layers){{0}};
     usual = read_layers(r, "attention.rope_pattern", hp->n_layer, usual);
     hp->rotated = read_layers(r, "ggufkit.rope_layers", hp->n_layer, usual);
-    hp->rope_plain_window = r->compute->plain_window_rope;
+    hp->rope_plain_window = r->compute->plain_window_rope || hp->n_out_group;
     read_scaling(r, hp);
     read_growth(r, hp);
 }
@@ -596,7 +711,9 @@ static void read_experts(key_reader *r, rt_hparams *hp) {
     uint64_t usual = (uint64_t)n_shared * hp->n_ff_expert;
     hp->n_ff_shared = read_count(r, "expert_shared_feed_forward_length", usual, 0, RT_MAX_WIDTH);
     hp->gating = (rt_gating)read_count(r, "expert_gating_func", r->compute->gating,
-                                       RT_GATING_SOFTMAX, RT_GATING_SOFTMAX_SELECTED);
+                                       RT_GATING_SOFTMAX, RT_GATING_SQRT_SOFTPLUS);
+    uint32_t n_hashed = read_count(r, "hash_layer_count", 0, 0, hp->n_layer);
+    for (uint32_t i = 0; i < n_hashed; i++) hp->layers[i].hashed = true;
     hp->norm_experts = read_flag(r, "expert_weights_norm", r->compute->norm_experts);
     hp->router_cap = read_number(r, "router_logit_softcapping", 0, 0, 1e6);
     hp->expert_scale = read_number(r, "expert_weights_scale", 1, 0, 1e6);
@@ -612,11 +729,18 @@ static void read_ends(key_reader *r, rt_hparams *hp) {
     hp->n_vocab = read_count(r, "vocab_size", r->facts->n_embeddings, 1, RT_MAX_VOCAB);
     uint64_t n_embedded = r->facts->n_layer_embedded;
     hp->n_layer_embedded = (uint32_t)(n_embedded < hp->n_vocab ? n_embedded : hp->n_vocab);
+    const uint64_t *n_dense = r->facts->n_dense;
     uint64_t n_types = r->facts->n_token_types, n_classes = r->facts->n_classes;
     hp->n_token_types = (uint32_t)(n_types < RT_MAX_TOKEN_TYPES ? n_types : RT_MAX_TOKEN_TYPES);
     hp->n_classes = (uint32_t)(n_classes < RT_MAX_WIDTH ? n_classes : RT_MAX_WIDTH);
+    for (size_t i = 0; i < 2; i++)
+        hp->n_dense[i] = (uint32_t)(n_dense[i] < RT_MAX_WIDTH ? n_dense[i] : RT_MAX_WIDTH);
     hp->pooling = (rt_pooling)read_count(r, "pooling_type", RT_POOLING_NONE, RT_POOLING_NONE,
                                          RT_POOLING_RANK);
+    if (hp->pooling == RT_POOLING_RANK && hp->n_dense[0]) {
+        find_key(r, "pooling_type");
+        fail_key(r, GGUF_E_UNSUPPORTED, NULL, "makes scores, which no dense layer follows");
+    }
     bool hidden = r->compute->hidden_output || hp->pooling != RT_POOLING_NONE;
     hp->n_out = hidden ? hp->n_embd : hp->n_vocab;
 }
@@ -668,6 +792,8 @@ static void see_tensor(rt_model_facts *facts, const gguf_tensor *t) {
     if (is_output || (gguf_str_eq(t->name, "cls.weight") && !facts->has_cls_output))
         facts->n_classes = t->dims[1];
     facts->has_cls_output |= is_output;
+    if (gguf_str_eq(t->name, "dense_2.weight")) facts->n_dense[0] = t->dims[1];
+    if (gguf_str_eq(t->name, "dense_3.weight")) facts->n_dense[1] = t->dims[1];
     if (gguf_str_ends(t->name, ".ssm_f_a.weight")) facts->n_gate_rank = t->dims[1];
 }
 

@@ -22,6 +22,19 @@ enum {
     RT_MAX_STATE = 1 << 16  /* columns of a recurrent layer's matrix */
 };
 
+/* What makes one key of a block of tokens: see rt_block_pool. */
+typedef struct rt_compressor {
+    rt_weight kv, gate;
+    const float *ape; /* [n_compress][columns of kv] */
+    rt_norm_weights norm;
+} rt_compressor;
+
+/* What makes the coefficients of a mixture: see rt_hyper. */
+typedef struct rt_hyper_weights {
+    rt_weight fn;
+    const float *scale, *base;
+} rt_hyper_weights;
+
 /* The tensors of one layer. An optional tensor that the file does not have is zeroed. */
 typedef struct rt_layer {
     rt_norm_weights attn_norm, attn_norm_2, attn_post_norm, attn_output_norm;
@@ -35,6 +48,7 @@ typedef struct rt_layer {
     /* Latent attention. */
     rt_weight q_a, q_b, kv_a;
     rt_norm_weights q_a_norm, kv_a_norm;
+    rt_weight kv_b; /* of each head its key without position, then its value */
     rt_weight k_b,
         v_b; /* a matrix per head: [kv_lora_rank][qk_nope_head_dim], [v_head_dim][kv_lora_rank] */
 
@@ -61,6 +75,15 @@ typedef struct rt_layer {
     /* The indexer of sparse attention. */
     rt_weight index_q, index_k, index_w;
     rt_norm_weights index_q_norm, index_k_norm;
+
+    /* Attention to blocks: see block_compressed.c. */
+    rt_weight attn_kv, output_a, output_b; /* output_a: a matrix for each group of heads */
+    rt_norm_weights q_plain_norm;          /* of each head; its factors are 1 */
+    rt_compressor compressor, index_compressor;
+
+    /* Hyper-connections around attention and the feed-forward block. */
+    rt_hyper_weights hyper_attn, hyper_ffn;
+    const int32_t *token_experts; /* [n_vocab][n_expert_used] in the mapping, or NULL */
 
     /* Several streams: see block_altup.c. */
     rt_weight altup_router, altup_predict, altup_correct, altup_scale, laurel_l, laurel_r;
@@ -96,6 +119,9 @@ struct rt_model {
     rt_norm_weights layer_embd_norm;
     rt_weight altup_proj, altup_unembd; /* a matrix for each stream but the first */
     rt_weight cls, cls_output;
+    rt_weight dense[2]; /* behind the pooling, one after the other, or none */
+    rt_hyper_weights hyper_head;
+    rt_norm_weights hyper_norm; /* of all streams side by side; its factors are 1 */
     rt_norm_weights token_embd_norm, output_norm;
     float *slopes;             /* [n_head] of ALiBi, or NULL; owned */
     const float *rope_factors; /* [n_rot / 2], or NULL: the angle's divisors */
@@ -106,7 +132,8 @@ struct rt_model {
     uint8_t *repacked;                     /* owns what the weights' `repacked` point to */
     uint64_t repacked_bytes;
     atomic_uchar *passed; /* owns the weights' marks */
-    float *vectors;       /* owns all norms, biases and factors */
+    float *vectors;       /* owns all norms, biases and factors, */
+    uint64_t n_vectors;   /* so many numbers */
     rt_adapter *adapters; /* owns the weights' `lora` */
 };
 
@@ -116,6 +143,7 @@ typedef struct rt_model_facts {
     const gguf_meta *meta;
     const char *path; /* for errors */
     uint64_t n_embeddings, n_token_types, n_classes, n_layer_embedded, n_laurel;
+    uint64_t n_dense[2];
     uint64_t n_gate_rank; /* rows of the first product of Kimi's decays; 0: there is none */
     bool has_cls_output;  /* n_classes are its rows, not those of cls.weight */
 } rt_model_facts;
@@ -130,10 +158,20 @@ static inline bool rt_mixer_has_state(rt_mixer mixer) {
 }
 /* Keys and values for every token; with latent attention keys alone. */
 static inline bool rt_mixer_has_values(rt_mixer mixer) {
-    return mixer == RT_MIXER_ATTENTION || mixer == RT_MIXER_ATTENTION_MAMBA2;
+    return mixer == RT_MIXER_ATTENTION || mixer == RT_MIXER_EXPANDED ||
+           mixer == RT_MIXER_ATTENTION_MAMBA2;
 }
 static inline bool rt_mixer_has_rows(rt_mixer mixer) {
-    return mixer == RT_MIXER_LATENT || rt_mixer_has_values(mixer);
+    return mixer == RT_MIXER_LATENT || mixer == RT_MIXER_COMPRESSED || rt_mixer_has_values(mixer);
+}
+/* Keys of which a value is the first part. */
+static inline bool rt_mixer_shares_rows(rt_mixer mixer) {
+    return mixer == RT_MIXER_LATENT || mixer == RT_MIXER_COMPRESSED;
+}
+/* The first of the dimensions of a cached key that rotate. */
+static inline uint32_t rt_hparams_rope_first(const rt_hparams *hp) {
+    if (hp->kv_lora_rank) return hp->kv_lora_rank;
+    return hp->kv_expand_rank ? hp->qk_nope_head_dim : 0;
 }
 /* Give all layers the same numbers: those of the whole model. */
 void rt_hparams_same_layers(rt_hparams *hp);
@@ -144,6 +182,19 @@ uint32_t rt_ssm_conv_dim(const rt_hparams *hp);
 uint32_t rt_ssm_in_dim(const rt_hparams *hp);
 uint64_t rt_ssm_conv_bytes(const rt_hparams *hp);
 uint64_t rt_ssm_matrix_bytes(const rt_hparams *hp);
+/* Of the state of one layer in one sequence; 0: it has none. */
+uint64_t rt_layer_state_bytes(const rt_hparams *hp, uint32_t layer);
+/* The part of it that a compressor to keys of n_cols numbers has; the indexer's comes second. */
+uint64_t rt_compressor_bytes(const rt_layer_hparams *layer, uint32_t n_cols);
+/* Rows that a page has of a layer with a key for each n_compress tokens; 0: for each token. */
+static inline uint32_t rt_rows_of_page(uint32_t n_compress) {
+    if (n_compress < 2) return RT_PAGE_TOKENS;
+    return n_compress < RT_PAGE_TOKENS ? RT_PAGE_TOKENS / n_compress : 1;
+}
+/* Whether a layer turns as layers with a window do. */
+static inline bool rt_layer_turns_windowed(const rt_hparams *hp, uint32_t layer) {
+    return rt_layers_has(&hp->windowed, layer) && hp->layers[layer].n_compress == 0;
+}
 /* Read the numbers of `arch` from the keys, range-checked. */
 gguf_code rt_hparams_read(const rt_model_facts *facts, const rt_arch *arch, rt_hparams *hp,
                           gguf_error *err);

@@ -58,10 +58,11 @@ static float magnitude_of(const rt_model *model, rt_rope_kind turn) {
     const rt_hparams *hp = &model->hparams;
     if (hp->rope_scaling != RT_ROPE_SCALING_YARN)
         return model->rope_factors_long ? hp->rope_attn_factor : 1;
-    if (!is_scaled(model, turn)) return 1;
+    if (!is_scaled(model, turn) || hp->n_out_group) return 1;
     float usual = hp->rope_factor > 1 ? 0.1f * logf(hp->rope_factor) + 1 : 1;
     if (hp->rope_log_multiplier == 0) return usual * hp->rope_attn_factor;
-    if (hp->kv_lora_rank) return hp->rope_attn_factor; /* the scores are scaled instead */
+    if (hp->kv_lora_rank || hp->kv_expand_rank)
+        return hp->rope_attn_factor; /* the scores are scaled instead */
     float all =
         hp->rope_factor > 1 ? 0.1f * hp->rope_log_multiplier * logf(hp->rope_factor) + 1 : 1;
     return usual / all * hp->rope_attn_factor;

@@ -21,6 +21,9 @@ typedef enum rt_dim {
     RT_DIM_Q_LORA_RANK,
     RT_DIM_QK_NOPE,
     RT_DIM_V_HEAD,
+    RT_DIM_EXPAND_RANK,
+    RT_DIM_EXPAND_ROW,
+    RT_DIM_EXPANDED,
     RT_DIM_CTX,
     RT_DIM_TYPES,
     RT_DIM_INDEX_Q,
@@ -34,6 +37,8 @@ typedef enum rt_dim {
     RT_DIM_EMBD_LAYERS,
     RT_DIM_LAYER_EMBEDDED,
     RT_DIM_CLASSES,
+    RT_DIM_DENSE_2,
+    RT_DIM_DENSE_3,
     RT_DIM_EXPERTS,
     RT_DIM_FF_EXPERT,
     RT_DIM_EXPERT_IN,
@@ -48,7 +53,19 @@ typedef enum rt_dim {
     RT_DIM_SSM_STATE,
     RT_DIM_SSM_BA,
     RT_DIM_SSM_X,
-    RT_DIM_KDA_RANK
+    RT_DIM_KDA_RANK,
+    RT_DIM_OUT_GROUPS,
+    RT_DIM_OUT_GROUP_COLS,
+    RT_DIM_OUT_GROUP_RANK,
+    RT_DIM_OUT_LOW,
+    RT_DIM_COMPRESS,
+    RT_DIM_COMPRESSED,
+    RT_DIM_INDEX_COMPRESSED,
+    RT_DIM_INDEX_POOL,
+    RT_DIM_HYPER,
+    RT_DIM_HYPER_MIX,
+    RT_DIM_HYPER_WIDE,
+    RT_DIM_HYPER_SCALES
 } rt_dim;
 
 /* What a layer, or the model, must be for a tensor to be looked for. */
@@ -61,6 +78,7 @@ typedef enum rt_part {
     RT_PART_HEAD_GATES,  /* with a gate of each head, */
     RT_PART_VALUE_GATES, /* or of each value of a head */
     RT_PART_LATENT,      /* latent attention */
+    RT_PART_EXPANDED,    /* its other form */
     RT_PART_LATENT_Q,
     RT_PART_DIRECT_Q,
     RT_PART_RECURRENT, /* of any kind */
@@ -71,6 +89,11 @@ typedef enum rt_part {
     RT_PART_DELTA,
     RT_PART_INDEX_LATENT, /* an indexer beside latent attention, */
     RT_PART_INDEX_HEADS,  /* or one that chooses for each KV head */
+    RT_PART_COMPRESSED,   /* attention to a window, and */
+    RT_PART_BLOCKS,       /* to blocks of tokens, */
+    RT_PART_INDEX_BLOCKS, /* which an indexer chooses */
+    RT_PART_INDEX_POOLED, /* an indexer whose keys are pooled */
+    RT_PART_HYPER,        /* streams that blocks read a mixture of */
     RT_PART_STREAMS,      /* several streams */
     RT_PART_EMBEDDED,     /* every layer gets something of each token */
     RT_PART_DENSE,

@@ -16,6 +16,7 @@ typedef struct rt_weight {
     const uint8_t *placed; /* the same as the CPU lays it down for itself, or NULL */
     const float *bias;     /* [n_mats][n_rows], matrices bias_stride apart; or NULL */
     atomic_uchar *passed;  /* [n_mats] found finite, see weights_check.h; NULL: never looked at */
+    bool whole;            /* a stack that is one matrix in the file */
     uint32_t type;
     uint32_t n_mats, n_rows, n_cols;
     uint64_t row_bytes, mat_bytes;

@@ -55,6 +55,8 @@ const char *rt_cache_kind_name(rt_cache_kind kind) {
 static rt_cache_kind cache_of(const rt_hparams *hp, uint32_t layer) {
     switch (hp->layers[layer].mixer) {
     case RT_MIXER_ATTENTION:
+    case RT_MIXER_EXPANDED:
+    case RT_MIXER_COMPRESSED:
     case RT_MIXER_ATTENTION_MAMBA2:
         return rt_layers_has(&hp->windowed, layer) ? RT_CACHE_WINDOW : RT_CACHE_FULL;
     case RT_MIXER_LATENT:
@@ -66,22 +68,34 @@ static rt_cache_kind cache_of(const rt_hparams *hp, uint32_t layer) {
 
 rt_layer_memory rt_layer_memory_of(const rt_hparams *hp, uint32_t layer) {
     const rt_layer_hparams *l = &hp->layers[layer];
-    bool own_v = l->mixer != RT_MIXER_LATENT;
+    bool own_v = !rt_mixer_shares_rows(l->mixer);
     /* What is read but kept by another layer takes no room. */
     bool kept = l->kv_layer == layer;
     rt_layer_memory memory = {.cache = kept ? cache_of(hp, layer) : RT_CACHE_NONE,
                               .index_cols = l->indexes ? hp->index_head_dim : 0,
                               .k_cols = l->n_head_kv * l->head_dim_k,
                               .v_cols = own_v ? l->n_head_kv * l->head_dim_v : 0};
-    if (rt_mixer_has_state(l->mixer))
-        memory.state_bytes = rt_ssm_conv_bytes(hp) + rt_ssm_matrix_bytes(hp);
+    if (l->n_compress) { /* an indexer's keys are of blocks too */
+        memory.n_compress = l->n_compress;
+        memory.block_cols = l->head_dim_k;
+    }
+    if (l->indexes && hp->index_pool) memory.n_compress = hp->index_pool;
+    memory.state_bytes = rt_layer_state_bytes(hp, layer);
     return memory;
 }
 
 uint64_t rt_layer_row_bytes(const rt_layer_memory *layer, uint32_t kv_type) {
     uint64_t k = layer->k_cols ? quant_row_bytes(kv_type, layer->k_cols) : 0;
-    k += layer->index_cols ? quant_row_bytes(kv_type, layer->index_cols) : 0;
+    if (layer->index_cols && !layer->n_compress) k += quant_row_bytes(kv_type, layer->index_cols);
     return k + (layer->v_cols ? quant_row_bytes(kv_type, layer->v_cols) : 0);
+}
+
+uint64_t rt_layer_block_bytes(const rt_layer_memory *layer, uint32_t kv_type, uint64_t n_tokens) {
+    if (layer->n_compress == 0) return 0;
+    uint64_t n_pages = (n_tokens + RT_PAGE_TOKENS - 1) / RT_PAGE_TOKENS;
+    uint64_t n_bytes = layer->block_cols ? quant_row_bytes(kv_type, layer->block_cols) : 0;
+    if (layer->index_cols) n_bytes += quant_row_bytes(kv_type, layer->index_cols);
+    return n_pages * rt_rows_of_page(layer->n_compress) * n_bytes;
 }
 
 static double seen_by(const rt_hparams *hp, const rt_layer_memory *layer, double n_tokens) {
@@ -99,6 +113,7 @@ rt_memory_cost rt_memory_cost_of(const rt_hparams *hp, const rt_layer_memory *la
         double seen = seen_by(hp, read, n_tokens);
         cost.n_bytes += seen * (double)rt_layer_row_bytes(read, kv_type);
         cost.n_bytes += (double)layers[i].state_bytes;
+        cost.n_bytes += (double)rt_layer_block_bytes(&layers[i], kv_type, (uint64_t)n_tokens);
         cost.n_ops += 2 * l->n_head * ((double)l->head_dim_k + l->head_dim_v) * seen;
     }
     return cost;

@@ -51,9 +51,10 @@ const char *rt_cache_kind_name(rt_cache_kind kind);
 
 typedef struct rt_layer_memory {
     rt_cache_kind cache;
-    uint32_t k_cols, v_cols; /* numbers per token; of RT_CACHE_NONE what they would be */
-    uint64_t state_bytes;    /* per sequence, of recurrent layers; F32 */
-    uint32_t index_cols;     /* of an indexer's keys */
+    uint32_t k_cols, v_cols;         /* numbers per token; of RT_CACHE_NONE what they would be */
+    uint64_t state_bytes;            /* per sequence, of recurrent layers; F32 */
+    uint32_t index_cols;             /* of an indexer's keys */
+    uint32_t n_compress, block_cols; /* tokens of a block that has one key, its numbers; 0: none */
 } rt_layer_memory;
 
 /* Of a layer of an architecture that the runtime knows. */
@@ -61,6 +62,8 @@ rt_layer_memory rt_layer_memory_of(const rt_hparams *hp, uint32_t layer);
 
 /* Bytes of one token in the layer's cache. */
 uint64_t rt_layer_row_bytes(const rt_layer_memory *layer, uint32_t kv_type);
+/* Keys of blocks of n_tokens tokens, in whole pages. */
+uint64_t rt_layer_block_bytes(const rt_layer_memory *layer, uint32_t kv_type, uint64_t n_tokens);
 
 /* What all layers read of their memory for one token, and compute with it. */
 typedef struct rt_memory_cost {

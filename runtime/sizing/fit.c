@@ -68,6 +68,7 @@ uint64_t rt_fit_layer_bytes(const rt_fit_model *model, const rt_session_opts *op
     uint64_t n_tokens =
         l->cache == RT_CACHE_WINDOW ? footprint->window_tokens : footprint->full_tokens;
     uint64_t kv = l->cache == RT_CACHE_NONE ? 0 : n_tokens * rt_layer_row_bytes(l, opts->kv_type);
+    kv += rt_layer_block_bytes(l, opts->kv_type, footprint->full_tokens);
     return kv + l->state_bytes * n_states_of(model, opts);
 }
 

@@ -254,12 +254,13 @@ static void put_hybrid(unit_bytes *b) {
 }
 
 START_TEST(other_architectures_are_read_from_their_tensors) {
-    static const rt_layer_memory expected[6] = {{RT_CACHE_NONE, 0, 0, (3 * 8 + 16 * 8) * 4, 0},
-                                                {RT_CACHE_FULL, 6, 4, 0, 0},
-                                                {RT_CACHE_WINDOW, 6, 6, 0, 0},
-                                                {RT_CACHE_FULL, 6, 4, 0, 0},
-                                                {RT_CACHE_NONE, 0, 0, 0, 0},
-                                                {RT_CACHE_NONE, 0, 0, 0, 0}};
+    static const rt_layer_memory expected[6] = {
+        {RT_CACHE_NONE, 0, 0, (3 * 8 + 16 * 8) * 4, 0, 0, 0},
+        {RT_CACHE_FULL, 6, 4, 0, 0, 0, 0},
+        {RT_CACHE_WINDOW, 6, 6, 0, 0, 0, 0},
+        {RT_CACHE_FULL, 6, 4, 0, 0, 0, 0},
+        {RT_CACHE_NONE, 0, 0, 0, 0, 0, 0},
+        {RT_CACHE_NONE, 0, 0, 0, 0, 0, 0}};
     static unit_bytes b;
     put_hybrid(&b);
     const char *path = unit_temp("hybrid.gguf");

@@ -378,6 +378,41 @@ static void draw_seen(attention_case *c, uint32_t i, bool all) {
     c->seen[i][c->first[i] / RT_KV_PAGE_TOKENS] |= UINT64_C(1) << c->first[i] % RT_KV_PAGE_TOKENS;
 }
 
+/* Means of channels by softmax, number by number. */
+START_TEST(pooled_blocks) {
+    enum { N_BLOCK = 5 };
+    const rt_cpu_kernels *variants[] = {&rt_cpu_kernels_generic, rt_cpu_kernels_get()};
+    float values[N_BLOCK * MAX_N], scores[N_BLOCK * MAX_N], ape[N_BLOCK * MAX_N];
+    static float state[2][3 * MAX_N + 1], mean[MAX_N];
+    double expected[MAX_N];
+    for (size_t n = 1; n <= MAX_N; n++) {
+        fill(values, N_BLOCK * n, 3);
+        fill(scores, N_BLOCK * n, n % 3 ? 4 : 150);
+        fill(ape, N_BLOCK * n, 1);
+        for (size_t i = 0; i < n; i++) {
+            double most = -INFINITY, sum = 0, acc = 0;
+            for (size_t t = i; t < N_BLOCK * n; t += n) most = fmax(most, scores[t] + ape[t]);
+            for (size_t t = i; t < N_BLOCK * n; t += n) {
+                double weight = exp(scores[t] + ape[t] - most);
+                sum += weight;
+                acc += weight * values[t];
+            }
+            expected[i] = acc / sum;
+        }
+        for (int v = 0; v < 2; v++) {
+            memset(state[v], 0, sizeof state[v]);
+            state[v][3 * n] = 77;
+            for (size_t t = 0; t < N_BLOCK * n; t += n)
+                variants[v]->pool(values + t, scores + t, ape + t, n, state[v]);
+            for (size_t i = 0; i < n; i++) mean[i] = state[v][2 * n + i] / state[v][n + i];
+            check_close(mean, expected, n, 3e-5);
+            ck_assert(state[v][3 * n] == 77);
+        }
+        ck_assert_mem_eq(state[0], state[1], 3 * n * sizeof(float));
+    }
+}
+END_TEST
+
 START_TEST(index_scores) {
     const rt_cpu_kernels *variants[] = {&rt_cpu_kernels_generic, rt_cpu_kernels_get()};
     float q[5 * 40], weights[5], keys[9 * 40], out[2][9];
@@ -442,6 +477,7 @@ int main(void) {
     tcase_add_test(tc, layer_norm_and_soft_cap);
     tcase_add_test(tc, logits);
     tcase_add_test(tc, all_finite_halves);
+    tcase_add_test(tc, pooled_blocks);
     tcase_add_test(tc, index_scores);
     tcase_add_test(tc, attention);
     suite_add_tcase(suite, tc);

@@ -163,7 +163,7 @@ static const struct {
     {"models/phi3", GGUF_TYPE_Q4_0, false},
     {"models/gpt_oss_mxfp4", GGUF_TYPE_MXFP4, true},
     {"models/deepseek_v3", GGUF_TYPE_Q8_0, true},
-    {"models/qwen2_moe", GGUF_TYPE_Q5_1, true},
+    {"models/qwen3_moe_wide", GGUF_TYPE_Q5_1, true},
     {"models/qwen3_moe_wide", GGUF_TYPE_Q4_K, true},
     {"models/qwen3_moe_wide", GGUF_TYPE_Q6_K, true},
     {"models/bert", GGUF_TYPE_IQ4_NL, false},
@@ -384,6 +384,30 @@ START_TEST(pooling) {
 }
 END_TEST
 
+/* Products behind the pooling, one after the other. */
+START_TEST(dense_layers) {
+    gguf_error err = {0};
+    const float rows[2][2] = {{1, 2}, {3, 4}}; /* mean 2, 3 */
+    const float wide[3][2] = {{1, 0}, {0, 2}, {1, -1}}, narrow[1][3] = {{1, 0.5f, 4}};
+    float out[3];
+    rt_model model = {.hparams = {.n_embd = 2, .pooling = RT_POOLING_MEAN}};
+    model.dense[0] = (rt_weight){
+        .data = wide, .type = GGUF_TYPE_F32, .n_mats = 1, .n_rows = 3, .n_cols = 2, .row_bytes = 8};
+    ck_assert_uint_eq(rt_pooled_size(&model), 3);
+    unit_ok(rt_pool(&model, rows[0], 2, out, &err), err);
+    ck_assert(out[0] == 2 && out[1] == 6 && out[2] == -1);
+    model.dense[1] = (rt_weight){.data = narrow,
+                                 .type = GGUF_TYPE_F32,
+                                 .n_mats = 1,
+                                 .n_rows = 1,
+                                 .n_cols = 3,
+                                 .row_bytes = 12};
+    ck_assert_uint_eq(rt_pooled_size(&model), 1);
+    unit_ok(rt_pool(&model, rows[0], 2, out, &err), err);
+    ck_assert(out[0] == 2 + 3 - 4);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("runtime_products");
     TCase *tc = tcase_create("products");
@@ -398,6 +422,7 @@ int main(void) {
     tcase_add_test(tc, nan_logits_choose_somebody);
     tcase_add_test(tc, sorted_groups);
     tcase_add_test(tc, pooling);
+    tcase_add_test(tc, dense_layers);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }

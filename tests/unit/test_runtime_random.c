@@ -5,7 +5,7 @@
 #include "unit_random.h"
 #include "unit_shadow.h"
 
-enum { N_TOKENS = 56 };
+enum { N_TOKENS = 140 }; /* more than the largest block of DeepSeek V4 */
 
 #define LAYERS(a, b, c, d) "\"layer_types\":[" a "," b "," c "," d "],"
 #define WINDOW             "\"sliding_attention\""
@@ -45,6 +45,9 @@ static const char *const configs[] = {
     "\"scoring_func\":\"sigmoid\",\"hybrid_layer_pattern\":[0,1,1,0],\"moe_layer_freq\":[0,1,1,1],"
     "\"swa_num_key_value_heads\":4,\"partial_rotary_factor\":0.334,\"attention_value_scale\":0.7}",
 
+    "{\"architectures\":[\"Qwen2MoeForCausalLM\"]," COMMON EXPERTS
+    "\"shared_expert_intermediate_size\":80,\"norm_topk_prob\":true,\"decoder_sparse_step\":1}",
+
     "{\"architectures\":[\"AfmoeForCausalLM\"]," COMMON EXPERTS LAYERS(
         WINDOW, WINDOW, WINDOW,
         FULL) "\"head_dim\":32,\"num_dense_layers\":1,\"num_shared_experts\":1,\"mup_enabled\":true}",
@@ -68,6 +71,13 @@ static const char *const configs[] = {
     "\"index_head_dim\":64,\"index_n_heads\":16,\"index_topk\":12,\"first_k_dense_replace\":1,"
     "\"indexer_types\":[\"full\",\"shared\",\"full\",\"shared\"]}",
 
+    UNIT_DEEPSEEK4("10"),
+    UNIT_GLM5_NEXT,
+
+    "{\"architectures\":[\"MiniCPM3ForCausalLM\"]," COMMON
+    "\"q_lora_rank\":24,\"kv_lora_rank\":32,\"qk_nope_head_dim\":16,\"qk_rope_head_dim\":8,\"v_head_dim\":16,"
+    "\"intermediate_size\":96,\"scale_emb\":12,\"scale_depth\":1.4,\"dim_model_base\":16}",
+
     "{\"architectures\":[\"MiniMaxM3SparseForConditionalGeneration\"]," COMMON
     "\"head_dim\":32,\"dense_intermediate_size\":96,\"intermediate_size\":32,"
     "\"num_local_experts\":8,\"num_experts_per_tok\":3,\"n_shared_experts\":1,"
@@ -83,7 +93,7 @@ static void draw_tokens(const rt_model *model, int32_t tokens[N_TOKENS]) {
 
 static rt_session_opts opts_of(uint32_t n_batch, unsigned n_threads) {
     rt_session_opts opts = rt_session_defaults();
-    opts.n_ctx = 128;
+    opts.n_ctx = 192;
     opts.n_batch = n_batch;
     opts.n_threads = n_threads;
     opts.kv_type = GGUF_TYPE_F32;
@@ -159,11 +169,52 @@ START_TEST(the_same_bits) {
 }
 END_TEST
 
+/* Coefficients of hyper-connections: read between eps and 1 + eps, and what goes to streams such
+ * that neither a stream's parts nor what becomes of one add up to anything but 1. */
+START_TEST(balanced_mixtures) {
+    enum { N = 3, N_STREAMS = 4, N_F = N_STREAMS * (N_STREAMS + 2), N_WRITE = N_STREAMS + 1 };
+    gguf_error err = {0};
+    gguf_pool *pool;
+    rt_backend *backend;
+    uint32_t state = 3;
+    float f[N * N_F], base[N_F], read[N * N_STREAMS], write[N * N_STREAMS * N_WRITE];
+    const float scale[3] = {1, 0.5f, 2};
+    rt_hparams hp = {0};
+    for (size_t i = 0; i < N * N_F; i++) f[i] = 3 * unit_random(&state);
+    for (size_t i = 0; i < N_F; i++) base[i] = unit_random(&state);
+    unit_ok(gguf_pool_new(1, &pool, &err), err);
+    const rt_backend_setup setup = {
+        .hparams = &hp, .n_batch = N, .arena_bytes = 4096, .cache_bytes = 64, .pool = pool};
+    const rt_hyper hyper = {N_STREAMS, 60, 1e-6f, scale, base};
+    unit_ok(rt_backend_cpu.open(&setup, &backend, &err), err);
+    backend->ops->write(backend, f, sizeof f, 0);
+    backend->ops->hyper(backend, &hyper, 0, N, 1024, 2048);
+    backend->ops->read(backend, 1024, sizeof read, read);
+    backend->ops->read(backend, 2048, sizeof write, write);
+    for (size_t t = 0; t < N; t++)
+        for (size_t i = 0; i < N_STREAMS; i++) {
+            const float *w = write + t * N_STREAMS * N_WRITE;
+            double x = f[t * N_F + i] * scale[0] + base[i], from = 0, to = 0;
+            double put = f[t * N_F + N_STREAMS + i] * scale[1] + base[N_STREAMS + i];
+            ck_assert(fabs(read[t * N_STREAMS + i] - 1 / (1 + exp(-x)) - 1e-6) < 1e-6);
+            ck_assert(fabs(w[i * N_WRITE] - 2 / (1 + exp(-put))) < 1e-6);
+            for (size_t k = 0; k < N_STREAMS; k++) {
+                from += w[i * N_WRITE + 1 + k];
+                to += w[k * N_WRITE + 1 + i];
+            }
+            ck_assert(fabs(from - 1) < 1e-4 && fabs(to - 1) < 1e-4);
+        }
+    backend->ops->free(backend);
+    gguf_pool_free(pool);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("runtime_random");
     TCase *tc = tcase_create("random");
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, the_same_bits, 0, N_CONFIGS);
+    tcase_add_test(tc, balanced_mixtures);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }

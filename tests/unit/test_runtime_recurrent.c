@@ -1,14 +1,14 @@
 /* Models with recurrent layers: the same bits however a text is cut, going back by snapshots,
  * sharing, and batches that fail. */
 #include "runtime/engine/session_internal.h"
-#include "unit_model.h"
+#include "unit_random.h"
 
-enum { N_TOKENS = 200, N_FAMILIES = 9 };
+enum { N_TOKENS = 200, N_FAMILIES = 11 };
 
 static const char *const families[] = {
-    "models/mamba2",  "models/nemotron_h",     "models/qwen3_next",
-    "models/qwen3_5", "models/granite_hybrid", "models/lfm2",
-    "models/jamba",   "models/falcon_h1",      "models/kimi_linear"};
+    "models/mamba2",         "models/nemotron_h",   "models/qwen3_next", "models/qwen3_5",
+    "models/granite_hybrid", "models/lfm2",         "models/jamba",      "models/falcon_h1",
+    "models/kimi_linear",    UNIT_DEEPSEEK4("200"), UNIT_GLM5_NEXT};
 
 typedef struct fixture {
     rt_model *model;
@@ -28,19 +28,32 @@ static rt_session_opts recurrent_opts(void) {
     return opts;
 }
 
+/* A folder with weights, or a config whose weights are drawn. */
+static fixture open_model(const char *family) {
+    fixture f = {0};
+    if (*family == '{') {
+        f.model = unit_random_model(family);
+        for (size_t i = 0; i < N_TOKENS; i++)
+            f.tokens[i] = (int32_t)((i * 37 + i * i) % rt_model_hparams(f.model)->n_vocab);
+        return f;
+    }
+    unit_reference ref = unit_reference_of(family);
+    f.model = unit_model(family, GGUF_TYPE_Q8_0);
+    for (size_t i = 0; i < N_TOKENS; i++) f.tokens[i] = ref.tokens[(i * 7 + i / 50) % ref.n];
+    unit_reference_clear(&ref);
+    return f;
+}
+
 static fixture open_fixture(int family, const rt_session_opts *opts) {
     gguf_error err = {0};
-    unit_reference ref = unit_reference_of(families[family]);
-    fixture f = {.model = unit_model(families[family], GGUF_TYPE_Q8_0)};
+    fixture f = open_model(families[family]);
     rt_session_opts alone = *opts;
     alone.n_seqs = 1;
     alone.n_snapshots = 0;
     alone.n_batch = N_TOKENS;
-    for (size_t i = 0; i < N_TOKENS; i++) f.tokens[i] = ref.tokens[(i * 7 + i / 50) % ref.n];
     f.fresh = unit_logits(f.model, &alone, f.tokens, N_TOKENS);
     f.n_row = rt_model_hparams(f.model)->n_out;
     unit_ok(rt_session_new(f.model, opts, &f.session, &err), err);
-    unit_reference_clear(&ref);
     return f;
 }
 

@@ -54,6 +54,14 @@ UNIT_SHADOW_OP(activate,
                (rt_backend * backend, rt_activation activation, rt_off gate, rt_off up, size_t n,
                 size_t n_cols),
                (cpu, activation, gate, up, n, n_cols))
+UNIT_SHADOW_OP(hyper,
+               (rt_backend * backend, const rt_hyper *hyper, rt_off f, size_t n, rt_off read,
+                rt_off write),
+               (cpu, hyper, f, n, read, write))
+UNIT_SHADOW_OP(pool_blocks,
+               (rt_backend * backend, const rt_block_pool *pool, const rt_state_layer *state,
+                const rt_batch *batch, rt_off values, rt_off scores, rt_off out),
+               (cpu, pool, state, batch, values, scores, out))
 UNIT_SHADOW_OP(add,
                (rt_backend * backend, rt_off x, rt_off y, float factor, rt_off gates, size_t n,
                 size_t n_cols),
@@ -206,6 +214,8 @@ static gguf_code unit_shadow_open(const rt_backend_setup *setup, rt_backend **ou
         .clamp = unit_shadow_clamp,
         .scale_rows = unit_shadow_scale_rows,
         .mix = unit_shadow_mix,
+        .hyper = unit_shadow_hyper,
+        .pool_blocks = unit_shadow_pool_blocks,
         .match_rows = unit_shadow_match_rows,
         .cut_rows = unit_shadow_cut_rows,
         .set_input = unit_shadow_set_input,
@@ -240,7 +250,7 @@ static gguf_code unit_shadow_open(const rt_backend_setup *setup, rt_backend **ou
     return GGUF_OK;
 }
 
-static const rt_backend_type unit_shadow_type = {"shadow", unit_shadow_work_bytes,
-                                                 unit_shadow_open};
+static const rt_backend_type unit_shadow_type = {"shadow", unit_shadow_work_bytes, unit_shadow_open,
+                                                 NULL};
 
 #endif

@@ -23,10 +23,12 @@ typedef struct store_job {
     atomic_size_t failed; /* 1 + a position that could not be stored, or 0 */
 } store_job;
 
-static uint8_t *kv_row(uint8_t *cache, const rt_kv_layer *kv, const rt_tile *tile, uint32_t pos,
+uint8_t *rt_cpu_kv_row(uint8_t *cache, const rt_kv_layer *kv, const rt_tile *tile, uint32_t row,
                        uint64_t off, uint64_t row_bytes) {
+    uint32_t n_block = kv->n_block > 1 ? kv->n_block : 1, pos = (row + 1) * n_block - 1;
     uint64_t page = tile->pages[kv->kv_class][pos / RT_KV_PAGE_TOKENS];
-    return cache + kv->off + page * kv->page_bytes + off + pos % RT_KV_PAGE_TOKENS * row_bytes;
+    return cache + kv->off + page * kv->page_bytes + off +
+           pos % RT_KV_PAGE_TOKENS / n_block * row_bytes;
 }
 
 static bool store_row(uint32_t type, const float *src, size_t n_cols, uint8_t *dst) {
@@ -45,10 +47,10 @@ static void store_task(void *ctx, size_t task, unsigned worker) {
         uint32_t pos = tile->pos + t;
         size_t row = tile->row + t;
         bool ok = store_row(kv->type, job->k + row * kv->n_cols_k, kv->n_cols_k,
-                            kv_row(job->cache, kv, tile, pos, kv->k_off, kv->row_bytes_k));
+                            rt_cpu_kv_row(job->cache, kv, tile, pos, kv->k_off, kv->row_bytes_k));
         if (job->v && ok)
             ok = store_row(kv->type, job->v + row * kv->n_cols_v, kv->n_cols_v,
-                           kv_row(job->cache, kv, tile, pos, kv->v_off, kv->row_bytes_v));
+                           rt_cpu_kv_row(job->cache, kv, tile, pos, kv->v_off, kv->row_bytes_v));
         if (!ok) atomic_store(&job->failed, pos + (size_t)1);
     }
 }
@@ -74,8 +76,8 @@ void rt_cpu_kv_load(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *
         const rt_tile *tile = &batch->tiles[i];
         for (uint32_t t = 0; t < tile->n; t++)
             quant_decode(kv->type,
-                         kv_row(cache, kv, tile, tile->pos + t, kv->k_off, kv->row_bytes_k), 1,
-                         kv->n_cols_k, rows + (size_t)(tile->row + t) * kv->n_cols_k, NULL);
+                         rt_cpu_kv_row(cache, kv, tile, tile->pos + t, kv->k_off, kv->row_bytes_k),
+                         1, kv->n_cols_k, rows + (size_t)(tile->row + t) * kv->n_cols_k, NULL);
     }
 }
 
@@ -166,14 +168,16 @@ static void load_part(const attention_job *job, const uint8_t *row, size_t from,
 
 /* One head's part of the rows first .. end, of which there are at most RT_STRIP, to where they lie
  * in a strip; every row padded with zeros, the other rows are 0. */
-static void load_rows(const attention_job *job, const uint8_t *rows, uint64_t row_bytes,
-                      uint32_t head, uint32_t dim, uint32_t n_padded, uint32_t first, uint32_t end,
-                      const attention_scratch *s) {
+static void load_rows(const attention_job *job, const unit *u, uint32_t start, uint64_t off,
+                      uint64_t row_bytes, uint32_t dim, uint32_t n_padded, uint32_t first,
+                      uint32_t end, const attention_scratch *s) {
     uint32_t strip = first / RT_STRIP * RT_STRIP;
     if (end - first < RT_STRIP) memset(s->rows, 0, sizeof(float) * RT_STRIP * n_padded);
     for (uint32_t r = first; r < end; r++) {
         float *dst = s->rows + (size_t)(r - strip) * n_padded;
-        load_part(job, rows + r * row_bytes, (size_t)head * dim, dim, s->blocks, dst);
+        const uint8_t *row =
+            rt_cpu_kv_row(job->cpu->cache, job->kv, u->tile, start + r, off, row_bytes);
+        load_part(job, row, (size_t)u->head_kv * dim, dim, s->blocks, dst);
         memset(dst + dim, 0, (n_padded - dim) * sizeof *dst);
     }
 }
@@ -188,8 +192,9 @@ static void place_values(const attention_job *job, const attention_scratch *s, u
                    s->rows + (size_t)(r - strip) * stride + c, RT_STRIP * sizeof(float));
 }
 
-/* First position that `pos` sees, and the end of those. */
+/* First position that `pos` sees, and the end of those; or of blocks. */
 static uint32_t first_visible(const attention_job *job, uint32_t pos) {
+    if (job->kv->n_block > 1) return 0;
     uint32_t window = job->shape->n_window;
     if (!job->shape->causal) window = window ? window / 2 + 1 : 0;
     if (job->shape->chunked && window) return pos / window * window;
@@ -198,6 +203,7 @@ static uint32_t first_visible(const attention_job *job, uint32_t pos) {
 
 static uint32_t end_visible(const attention_job *job, const rt_tile *tile, uint32_t t) {
     uint32_t end = tile->pos + t + 1, half = job->shape->n_window / 2;
+    if (job->kv->n_block > 1) return end / job->kv->n_block;
     if (job->shape->causal) return end;
     return job->shape->n_window && half < tile->n_seen - end ? end + half : tile->n_seen;
 }
@@ -219,16 +225,16 @@ static void load_strip(const attention_job *job, const attention_scratch *s, con
                        uint32_t start, uint32_t first, uint32_t end) {
     const rt_kv_layer *kv = job->kv;
     const rt_attention *shape = job->shape;
-    load_rows(job, kv_row(job->cpu->cache, kv, u->tile, start, kv->k_off, 0), kv->row_bytes_k,
-              u->head_kv, shape->head_dim_k, job->n_k, first, end, s);
+    load_rows(job, u, start, kv->k_off, kv->row_bytes_k, shape->head_dim_k, job->n_k, first, end,
+              s);
     job->cpu->kernels->transpose(s->rows, job->n_k,
                                  s->k + (size_t)(first / RT_STRIP * RT_STRIP) * job->n_k);
     if (kv->n_cols_v == 0) {
         place_values(job, s, job->n_k, first, end);
         return;
     }
-    load_rows(job, kv_row(job->cpu->cache, kv, u->tile, start, kv->v_off, 0), kv->row_bytes_v,
-              u->head_kv, shape->head_dim_v, job->n_v, first, end, s);
+    load_rows(job, u, start, kv->v_off, kv->row_bytes_v, shape->head_dim_v, job->n_v, first, end,
+              s);
     place_values(job, s, job->n_v, first, end);
 }
 
@@ -244,7 +250,7 @@ static void load_page(const attention_job *job, const attention_scratch *s, cons
 /* The keys of the page at position `start` that token t counts, as bits. */
 static uint64_t seen_of(const attention_job *job, const unit *u, uint32_t t, uint32_t start) {
     const rt_attention *shape = job->shape;
-    if (!job->selection) return UINT64_MAX;
+    if (!job->selection || (shape->blocks && job->kv != shape->blocks)) return UINT64_MAX;
     size_t choice = (size_t)(u->tile->row + t) * shape->n_choices;
     if (shape->n_choices > 1) choice += u->head_kv;
     return job->selection[choice * shape->n_words + start / RT_KV_PAGE_TOKENS];
@@ -314,12 +320,21 @@ static void finish_queries(const attention_job *job, const attention_scratch *s,
     }
 }
 
-static void attend_unit(const attention_job *job, const attention_scratch *s, const unit *u) {
+static void attend_keys(const attention_job *job, const attention_scratch *s, const unit *u) {
     uint32_t start = first_visible(job, u->tile->pos) / RT_KV_PAGE_TOKENS * RT_KV_PAGE_TOKENS;
-    start_queries(job, s, u);
     uint32_t end = end_visible(job, u->tile, u->tile->n - 1);
     for (; start < end; start += RT_KV_PAGE_TOKENS)
         if (is_seen(job, u, start)) attend_page(job, s, u, start);
+}
+
+static void attend_unit(const attention_job *job, const attention_scratch *s, const unit *u) {
+    start_queries(job, s, u);
+    attend_keys(job, s, u);
+    if (job->shape->blocks) {
+        attention_job rest = *job;
+        rest.kv = job->shape->blocks;
+        attend_keys(&rest, s, u);
+    }
     finish_queries(job, s, u);
 }
 

@@ -80,6 +80,8 @@ static const rt_backend_ops cpu_ops = {
     .clamp = rt_cpu_clamp,
     .scale_rows = rt_cpu_scale_rows,
     .mix = rt_cpu_mix,
+    .hyper = rt_cpu_hyper,
+    .pool_blocks = rt_cpu_pool_blocks,
     .match_rows = rt_cpu_match_rows,
     .cut_rows = rt_cpu_cut_rows,
     .set_input = rt_cpu_set_input,
@@ -147,4 +149,4 @@ static gguf_code cpu_open(const rt_backend_setup *setup, rt_backend **out, gguf_
     return GGUF_OK;
 }
 
-const rt_backend_type rt_backend_cpu = {"cpu", cpu_work_bytes, cpu_open};
+const rt_backend_type rt_backend_cpu = {"cpu", cpu_work_bytes, cpu_open, NULL};

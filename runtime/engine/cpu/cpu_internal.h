@@ -48,6 +48,10 @@ uint64_t rt_cpu_attention_scratch(const rt_hparams *hp);
 uint64_t rt_cpu_recurrent_scratch(const rt_hparams *hp);
 uint64_t rt_cpu_select_scratch(const rt_hparams *hp);
 
+/* A row of a layer's keys or values, of those at `off` in a page. */
+uint8_t *rt_cpu_kv_row(uint8_t *cache, const rt_kv_layer *kv, const rt_tile *tile, uint32_t row,
+                       uint64_t off, uint64_t row_bytes);
+
 /* Look at rows of a weight, in the file's order, and keep a fault for take_fault. Threads: safe. */
 bool rt_cpu_check_rows(rt_cpu *cpu, const rt_weight *weight, const uint8_t *rows, size_t n_rows);
 
@@ -99,6 +103,10 @@ void rt_cpu_clamp(rt_backend *backend, rt_off x, float low, float high, size_t n
 void rt_cpu_scale_rows(rt_backend *backend, rt_off x, rt_off factors, size_t n, size_t n_cols);
 void rt_cpu_mix(rt_backend *backend, rt_off x, uint64_t x_stride, uint32_t n_in, rt_off weights,
                 uint32_t n_out, size_t n, size_t n_cols, rt_off out, uint64_t out_stride);
+void rt_cpu_hyper(rt_backend *backend, const rt_hyper *hyper, rt_off f, size_t n, rt_off read,
+                  rt_off write);
+void rt_cpu_pool_blocks(rt_backend *backend, const rt_block_pool *pool, const rt_state_layer *state,
+                        const rt_batch *batch, rt_off values, rt_off scores, rt_off out);
 void rt_cpu_match_rows(rt_backend *backend, rt_off x, rt_off y, size_t n, size_t n_cols);
 void rt_cpu_cut_rows(rt_backend *backend, rt_off x, float factor, size_t n, size_t n_cols);
 void rt_cpu_copy(rt_backend *backend, rt_off x, size_t x_stride, size_t n, size_t n_cols,

@@ -120,6 +120,11 @@ typedef struct rt_cpu_kernels {
                           float *out);
     /* out = x / sqrt(sum of x^2 + 1e-6) * factor */
     void (*norm_l2)(const float *x, float factor, size_t n, float *out);
+    /* One more number of every channel of a block, with the score that weighs it.
+     *   state  [3][n]: the largest score, the sum of weights, that of weighted numbers; zeros at
+     *          first. Moved on. */
+    void (*pool)(const float *values, const float *scores, const float *ape, size_t n,
+                 float *state);
     /* out = half-precision values, all finite */
     void (*load_f16)(const void *src, size_t n, float *out);
     /* out[r] = sum over n heads of weight * max(q key[r], 0); without weights q key[r] of one.

@@ -757,6 +757,28 @@ static void attend(const rt_kv_page *page, const rt_queries *qs) {
     accumulate(page, qs, scores, first, end, keep);
 }
 
+/* ---- blocks -------------------------------------------------------------------------------------
+ */
+
+/* A largest score before the first one is -infinity, and leaves nothing of the sums, which are 0.
+ */
+static void pool(const float *values, const float *scores, const float *ape, size_t n,
+                 float *state) {
+    float *maxima = state, *sums = state + n, *accs = state + 2 * n;
+    for (size_t i = 0; i < n; i += RT_LANES) {
+        size_t left = n - i < RT_LANES ? n - i : RT_LANES;
+        v8f sum = load_part(sums + i, left), max = load_part(maxima + i, left);
+        v8f score = load_part(scores + i, left) + load_part(ape + i, left);
+        max = select8(sum == 0, SPLAT(-INFINITY), max);
+        v8f top = max8(score, max);
+        v8f keep = exp_upto88(max - top), weight = exp_upto88(score - top);
+        store_part(maxima + i, top, left);
+        store_part(sums + i, sum * keep + weight, left);
+        store_part(accs + i,
+                   load_part(accs + i, left) * keep + load_part(values + i, left) * weight, left);
+    }
+}
+
 /* ---- sampling -----------------------------------------------------------------------------------
  */
 
@@ -807,6 +829,7 @@ const rt_cpu_kernels RT_KERNELS = {
     .index_scores = index_scores,
     .transpose = transpose,
     .attend = attend,
+    .pool = pool,
     .max_finite = max_finite,
     .weights_of = weights_of,
 };

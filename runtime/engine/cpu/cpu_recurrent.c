@@ -25,6 +25,7 @@ struct recurrent_job {
     const rt_mamba2 *mamba2;
     const rt_gated_delta *delta;
     const rt_kda *kda;
+    const rt_block_pool *pool;
     const float *q, *k, *f; /* of the last */
     float *x, *y;
     const float *dt, *bc, *before, *after;
@@ -323,4 +324,71 @@ void rt_cpu_kda(rt_backend *backend, const rt_kda *kda, const rt_state_layer *st
     job.dt = rt_cpu_at(backend, beta);
     job.y = rt_cpu_at(backend, y);
     run_delta(&job, kda->n_head);
+}
+
+/* ---- blocks ------------------------------------------------------------------------------------
+ */
+
+/* Some channels of the blocks of a run. */
+typedef struct block_channels {
+    const rt_block_pool *pool;
+    uint32_t first, n; /* channels */
+    float *own, *next; /* [3][n] of the block that a token lies in, and of that behind it */
+} block_channels;
+
+/* A block is complete: its means; what the next one has already becomes its own. */
+static void end_block(const block_channels *b, float *out) {
+    const float *sum = b->own + b->n, *acc = sum + b->n;
+    size_t n_bytes = 3 * b->n * sizeof *b->own;
+    for (uint32_t i = 0; i < b->n; i++) out[i] = acc[i] / sum[i];
+    if (!b->pool->overlaps) {
+        memset(b->own, 0, n_bytes);
+        return;
+    }
+    memcpy(b->own, b->next, n_bytes);
+    memset(b->next, 0, n_bytes);
+}
+
+/* Returns the rows that it made. */
+static size_t pool_run(const recurrent_job *job, const block_channels *b, const rt_run *run,
+                       float *out) {
+    const rt_block_pool *p = b->pool;
+    size_t width = (size_t)p->n_channels * (p->overlaps ? 2 : 1), n_rows = 0;
+    for (uint32_t t = 0; t < run->n; t++) {
+        size_t at = (run->row + t) * width + b->first, in_block = (run->pos + t) % p->n_block;
+        const float *ape = p->ape + in_block * width + b->first;
+        if (p->overlaps) {
+            job->cpu->kernels->pool(job->x + at, job->dt + at, ape, b->n, b->next);
+            at += p->n_channels;
+            ape += p->n_channels;
+        }
+        job->cpu->kernels->pool(job->x + at, job->dt + at, ape, b->n, b->own);
+        if (in_block + 1 == p->n_block) end_block(b, out + n_rows++ * p->n_channels);
+    }
+    return n_rows;
+}
+
+static void pool_task(void *ctx, size_t task, unsigned worker) {
+    const recurrent_job *job = ctx;
+    const rt_block_pool *p = job->pool;
+    block_channels b = {.pool = p, .first = (uint32_t)task * TASK_CHANNELS};
+    float *out = job->y + b.first;
+    (void)worker;
+    b.n = p->n_channels - b.first < TASK_CHANNELS ? p->n_channels - b.first : TASK_CHANNELS;
+    size_t n_parts = p->overlaps ? 6 : 3;
+    for (size_t i = 0; i < job->batch->n_runs; i++) {
+        b.own = begin_state(job, &job->batch->runs[i], n_parts * b.first, n_parts * b.n);
+        b.next = b.own + (size_t)3 * b.n;
+        out += pool_run(job, &b, &job->batch->runs[i], out) * p->n_channels;
+    }
+}
+
+void rt_cpu_pool_blocks(rt_backend *backend, const rt_block_pool *pool, const rt_state_layer *state,
+                        const rt_batch *batch, rt_off values, rt_off scores, rt_off out) {
+    recurrent_job job = {.cpu = rt_cpu_of(backend), .state = state, .batch = batch, .pool = pool};
+    job.x = rt_cpu_at(backend, values);
+    job.dt = rt_cpu_at(backend, scores);
+    job.y = rt_cpu_at(backend, out);
+    gguf_pool_run(job.cpu->pool, (pool->n_channels + TASK_CHANNELS - 1) / TASK_CHANNELS, pool_task,
+                  &job);
 }

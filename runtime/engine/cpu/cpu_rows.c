@@ -23,6 +23,8 @@ typedef struct row_job {
     int kind;
     uint32_t n_rot, n_head, k;
     const rt_xielu *xielu;
+    const rt_hyper *hyper;
+    float *more;
 } row_job;
 
 static void row_task(void *ctx, size_t task, unsigned worker) {
@@ -230,6 +232,53 @@ void rt_cpu_mix(rt_backend *backend, rt_off x, uint64_t x_stride, uint32_t n_in,
     job.x_stride = x_stride;
     job.out_stride = out_stride;
     run_rows(backend, &job, n_cols * n_out * n_in);
+}
+
+/* The sums of columns or rows of a [n][n], to which they come to 1; a little is added to each. */
+static void balance(const rt_hyper *h, float *mix, uint32_t step, uint32_t apart) {
+    for (uint32_t i = 0; i < h->n; i++) {
+        float sum = h->eps, *x = mix + (size_t)i * step;
+        for (uint32_t k = 0; k < h->n; k++) sum += x[(size_t)k * apart];
+        for (uint32_t k = 0; k < h->n; k++) x[(size_t)k * apart] /= sum;
+    }
+}
+
+static void softmax_row(float *x, uint32_t n, float eps) {
+    float max = x[0], sum = 0;
+    for (uint32_t i = 1; i < n; i++) max = x[i] > max ? x[i] : max;
+    for (uint32_t i = 0; i < n; i++) sum += x[i] = expf(x[i] - max);
+    for (uint32_t i = 0; i < n; i++) x[i] = x[i] / sum + eps;
+}
+
+/* mix[r][s] is the part of stream r in stream s to be. */
+static void hyper_row(const row_job *job, size_t row) {
+    const rt_hyper *h = job->hyper;
+    uint32_t n = h->n;
+    float *f = job->out + row * (h->n_steps ? n * (n + 2) : n), *mix = f + 2 * n;
+    for (uint32_t i = 0; i < n; i++)
+        job->weights[row * n + i] = 1 / (1 + expf(-(f[i] * h->scale[0] + h->base[i]))) + h->eps;
+    if (h->n_steps == 0) return;
+    float *write = job->more + row * n * (n + 1);
+    for (uint32_t i = 0; i < n * n; i++) mix[i] = mix[i] * h->scale[2] + h->base[2 * n + i];
+    for (uint32_t i = 0; i < n; i++) softmax_row(mix + i * n, n, h->eps);
+    balance(h, mix, 1, n);
+    for (uint32_t step = 1; step < h->n_steps; step++) {
+        balance(h, mix, n, 1);
+        balance(h, mix, 1, n);
+    }
+    for (uint32_t s = 0; s < n; s++, write += n + 1) {
+        write[0] = 2 / (1 + expf(-(f[n + s] * h->scale[1] + h->base[n + s])));
+        for (uint32_t r = 0; r < n; r++) write[1 + r] = mix[r * n + s];
+    }
+}
+
+void rt_cpu_hyper(rt_backend *backend, const rt_hyper *hyper, rt_off f, size_t n, rt_off read,
+                  rt_off write) {
+    row_job job = {.fn = hyper_row, .hyper = hyper, .n_rows = n};
+    job.out = rt_cpu_at(backend, f);
+    job.weights = rt_cpu_at(backend, read);
+    job.more = rt_cpu_at(backend, write);
+    run_rows(backend, &job, (size_t)hyper->n * hyper->n * (2 * hyper->n_steps + 1));
 }
 
 static void match_row(const row_job *job, size_t row) {

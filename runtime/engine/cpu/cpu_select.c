@@ -18,12 +18,14 @@ typedef struct select_job {
 static void load_keys(const select_job *job, const rt_tile *tile, uint32_t start, uint32_t n,
                       float *keys) {
     const rt_kv_layer *kv = job->kv;
-    uint64_t page = tile->pages[kv->kv_class][start / RT_KV_PAGE_TOKENS];
-    const uint8_t *rows = job->cpu->cache + kv->off + page * kv->page_bytes + kv->k_off;
-    if (kv->type == GGUF_TYPE_F32)
-        memcpy(keys, rows, (size_t)n * kv->n_cols_k * sizeof *keys);
-    else
-        quant_decode(kv->type, rows, n, kv->n_cols_k, keys, NULL);
+    for (uint32_t r = 0; r < n; r++, keys += kv->n_cols_k) {
+        const uint8_t *row =
+            rt_cpu_kv_row(job->cpu->cache, kv, tile, start + r, kv->k_off, kv->row_bytes_k);
+        if (kv->type == GGUF_TYPE_F32)
+            memcpy(keys, row, kv->n_cols_k * sizeof *keys);
+        else
+            quant_decode(kv->type, row, 1, kv->n_cols_k, keys, NULL);
+    }
 }
 
 /* scores[i]: the best of block i's, over the keys below n_seen.
@@ -66,8 +68,10 @@ static float kth_largest(float *x, uint32_t n, uint32_t k) {
     return x[k - 1];
 }
 
-static void mark(uint64_t *words, uint32_t first, uint32_t end) {
-    for (uint32_t i = first; i < end; i++) words[i / 64] |= UINT64_C(1) << i % 64;
+/* The positions of blocks first .. end, in keys. */
+static void mark(const rt_indexer *ix, uint64_t *words, uint32_t first, uint32_t end) {
+    for (uint32_t i = first * ix->n_expand; i < end * ix->n_expand; i++)
+        words[i / 64] |= UINT64_C(1) << i % 64;
 }
 
 /* The best blocks, of equal ones the first, and always the last n_local. */
@@ -77,10 +81,10 @@ static void choose(const rt_indexer *ix, const float *scores, uint32_t n_seen, f
     uint32_t local = ix->n_local < n ? ix->n_local : n, left = ix->n_best - local;
     memset(words, 0, ix->n_words * sizeof *words);
     if (n <= ix->n_best) {
-        mark(words, 0, n_seen);
+        mark(ix, words, 0, n_seen);
         return;
     }
-    mark(words, (n - local) * ix->n_block, n_seen);
+    mark(ix, words, (n - local) * ix->n_block, n_seen);
     n -= local;
     if (left == 0 || n == 0) return;
     memcpy(room, scores, n * sizeof *room);
@@ -89,8 +93,14 @@ static void choose(const rt_indexer *ix, const float *scores, uint32_t n_seen, f
     for (uint32_t i = 0; i < n; i++) {
         bool tie = scores[i] == least && left > 0;
         left -= tie;
-        if (tie || scores[i] > least) mark(words, i * ix->n_block, (i + 1) * ix->n_block);
+        if (tie || scores[i] > least) mark(ix, words, i * ix->n_block, (i + 1) * ix->n_block);
     }
+}
+
+/* Positions that no key stands for yet. */
+static void mark_rest(const rt_indexer *ix, uint64_t *words, uint32_t n_seen, uint32_t end) {
+    for (uint32_t i = n_seen * ix->n_expand; i < end && ix->n_expand > 1; i++)
+        words[i / 64] |= UINT64_C(1) << i % 64;
 }
 
 static void select_token(const select_job *job, const rt_tile *tile, uint32_t t, unsigned worker) {
@@ -98,7 +108,8 @@ static void select_token(const select_job *job, const rt_tile *tile, uint32_t t,
     float *scores = job->scores + (size_t)worker * 2 * ix->n_scores;
     float *keys = rt_cpu_scratch(job->cpu, worker);
     size_t row = tile->row + t;
-    uint32_t n_seen = tile->pos + t + 1, n_choices = job->weights ? 1 : ix->n_head;
+    uint32_t n_block = job->kv->n_block > 1 ? job->kv->n_block : 1;
+    uint32_t n_seen = (tile->pos + t + 1) / n_block, n_choices = job->weights ? 1 : ix->n_head;
     for (uint32_t i = 0; i < n_choices; i++) {
         uint64_t *words = job->selection + (row * n_choices + i) * ix->n_words;
         const float *q = job->q + (row * ix->n_head + i) * ix->head_dim;
@@ -107,6 +118,7 @@ static void select_token(const select_job *job, const rt_tile *tile, uint32_t t,
             score_keys(job, tile, n_seen, q, job->weights ? job->weights + row * ix->n_head : NULL,
                        job->weights ? ix->n_head : 1, keys, scores);
         choose(ix, scores, n_seen, scores + ix->n_scores, words);
+        mark_rest(ix, words, n_seen, tile->pos + t + 1);
     }
 }
 
