@@ -223,8 +223,26 @@ static const char *word_of(const rt_arch_key *key, double number) {
     return NULL;
 }
 
-/* x where x to the key's power is the number. */
-static json_t *real_of(const rt_arch_key *key, double number) {
+/* The number before it was divided. What divides may be what config.json has to say: then that is
+ * put there, and the number stands already. */
+static bool undivided(const making *m, const rt_arch_key *key, double *number) {
+    uint64_t over = 1, over_root = 1;
+    const json_t *stated = value_at(m->config, key->from[0]);
+    if (key->over.text && !operand_value(m, key->over.text, &over)) {
+        if (json_is_number(stated) && *number != 0)
+            put(m, key->over.text,
+                json_integer((json_int_t)llround(json_number_value(stated) / *number)));
+        return false;
+    }
+    if (key->over_root.text && !operand_value(m, key->over_root.text, &over_root)) return false;
+    *number *= (double)over * sqrt((double)over_root);
+    return true;
+}
+
+/* x where x to the key's power, divided, is the number; NULL if it stands already. */
+static json_t *real_of(const making *m, const rt_arch_key *key, double number) {
+    bool divides = key->over.text || key->over_root.text;
+    if (divides && !undivided(m, key, &number)) return NULL;
     if (key->power == 1) return rt_export_real((float)number);
     double x = pow(number, 1 / key->power), whole = round(x);
     return (float)pow(whole, key->power) == (float)number ? json_integer((json_int_t)whole)
@@ -414,7 +432,7 @@ static json_t *value_of(const making *m, const rt_arch_key *key, const gguf_kv *
     case RT_KEY_STR:
         return text_of(kv);
     case RT_KEY_F32:
-        return gguf_kv_f64(kv, &number) ? real_of(key, number) : NULL;
+        return gguf_kv_f64(kv, &number) ? real_of(m, key, number) : NULL;
     case RT_KEY_LAYERS:
         return kv->type == GGUF_VALUE_ARRAY ? flags_of(m, key, kv) : whole_number(m, key, kv);
     case RT_KEY_COUNTS:
