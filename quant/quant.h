@@ -36,6 +36,9 @@ uint32_t quant_type_fallback(uint32_t type);
  */
 unsigned quant_type_candidate(uint32_t type);
 quant_act quant_act_of(uint32_t type);
+
+/* The codebook that a type's blocks have numbers of, see kernels/codebooks.h; NULL: it has none. */
+const uint16_t *quant_codebook(uint32_t type, size_t *n_bytes);
 size_t quant_act_row_bytes(quant_act act, size_t n_cols);
 
 /* ---- encode and decode ------------------------------------------------------------------- */
@@ -105,13 +108,18 @@ bool quant_product_shows_nonfinite(uint32_t type, quant_act act);
  * kernels for it and the number of rows is a multiple of 16. */
 bool quant_can_repack(uint32_t type, size_t n_rows);
 
+/* Whether rows of such a type gain with one activation too. Others are read as fast as memory gives
+ * them anyhow, and gain only where several activations come together. */
+bool quant_repack_gains_alone(uint32_t type);
+
 /* Write n_rows rows (a multiple of 16) to `repacked` in as many bytes: 16 rows side by side, word
  * by word. The order belongs to this process's kernels; never store it. */
 void quant_repack(uint32_t type, const void *rows, size_t n_rows, size_t n_cols, void *repacked);
 
 /* quant_matmul with quant_act_of(type) and rows that quant_repack wrote: the same results. */
 void quant_matmul_repacked(uint32_t type, const void *repacked, size_t n_rows, size_t n_cols,
-                           const void *acts, size_t n_acts, float *out, size_t out_stride);
+                           const void *acts, size_t n_acts, float *out, size_t out_stride,
+                           void *scratch);
 
 /* Name of the instruction set in use: "scalar", "avx2", "avx512", "neon". */
 const char *quant_isa_name(void);

@@ -201,9 +201,10 @@ void rt_model_close(rt_model *model); /* accepts NULL; sessions must be freed be
  * quant_repack), with n_threads (0: all usable cores). Results stay the same; the copy takes the
  * place of the file's pages in memory. Nothing is done where it does not fit the memory that is
  * available. Not while a session of the model evaluates. Once *cancel is true (or NULL) the rest
- * stays as it is, for good. Errors: GGUF_E_NOMEM. */
-gguf_code rt_model_repack(rt_model *model, unsigned n_threads, const atomic_bool *cancel,
-                          gguf_error *err);
+ * stays as it is, for good. Errors: GGUF_E_NOMEM.
+ *   several  several tokens are computed together: types that gain only then are repacked too */
+gguf_code rt_model_repack(rt_model *model, unsigned n_threads, bool several,
+                          const atomic_bool *cancel, gguf_error *err);
 /* Of the weights that were. */
 uint64_t rt_model_repacked_bytes(const rt_model *model);
 
@@ -245,6 +246,8 @@ typedef struct rt_session_opts {
     const struct rt_backend_type *device; /* where the last n_device_layers lie, and with them the
                                              output; NULL: all on the CPU */
     uint32_t n_device_layers;
+    const char *device_name; /* which one of that kind: its number, its name or a part of it; NULL:
+                                the first */
     const atomic_bool *cancel; /* polled before each layer; may be NULL */
 } rt_session_opts;
 

@@ -33,7 +33,7 @@ MAX_FUNCTION_LINES = 90
 MAX_FILE_LINES = 900
 GENERATED = {"runtime/tokenizer/unicode_table.c"}
 
-TRACKED_BYTES = 60 * 2**20
+TRACKED_BYTES = 60 * 10**6
 
 
 def strip_comments_and_strings(text):

@@ -3,10 +3,11 @@
 set -euo pipefail
 packages=(gcc cmake make pkg-config zlib1g-dev libssl-dev libxxhash-dev libyaml-dev libopenblas-dev libpcre2-dev
           libutf8proc-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev libedit-dev libhwloc-dev
-          librsvg2-bin jq)
+          librsvg2-bin jq libvulkan-dev glslang-tools)
 if [ "${1:-}" = --tests ]; then
     packages+=(check libsubunit-dev clang libclang-rt-dev clang-format python3 python3-venv
-               gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user chromium)
+               gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user chromium
+               mesa-vulkan-drivers vulkan-validationlayers)
 fi
 missing=()
 for package in "${packages[@]}"; do

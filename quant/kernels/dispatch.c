@@ -26,6 +26,8 @@
         table->strip_mul[GGUF_TYPE_##type] = quant_strip_mul_##name##_##isa;
 #define REPACKED(type, name, isa) \
     if (USE_##isa) table->repacked[GGUF_TYPE_##type] = quant_repacked_##name##_##isa;
+#define UNPACK(type, name, isa) \
+    if (USE_##isa) table->unpack[GGUF_TYPE_##type] = quant_unpack_##name##_##isa;
 #define FLOATS(type, name, isa) \
     if (USE_##isa) table->floats[GGUF_TYPE_##type] = quant_floats_##name##_##isa;
 #define ACT(kind, name, isa) \

@@ -65,6 +65,9 @@ typedef void quant_repacked_fn(const void *packed, size_t n_cols, const void *ac
                                size_t act_bytes, size_t n_acts, float *out, size_t out_stride,
                                bool add);
 
+/* n_cols <= QUANT_STRIP_COLS columns of repacked rows as the strip of the rows. */
+typedef void quant_unpack_fn(const void *packed, size_t n_cols, quant_strip *out);
+
 /* A few rows of f32, f16 or bf16 and a few activation rows of f32. */
 typedef struct quant_floats {
     const uint8_t *rows, *acts;
@@ -98,6 +101,7 @@ typedef struct quant_kernels {
     quant_strip_fn *strip[QUANT_N_TYPES];
     quant_strip_mul_fn *strip_mul[QUANT_N_TYPES];
     quant_repacked_fn *repacked[QUANT_N_TYPES];
+    quant_unpack_fn *unpack[QUANT_N_TYPES]; /* where there are both of the above */
     quant_floats_fn *floats[QUANT_N_TYPES]; /* F32, and maybe other floats */
     quant_act_fn *act[QUANT_N_ACTS];
     quant_beyond_fn *beyond;
@@ -123,6 +127,8 @@ typedef struct quant_kernels {
     void quant_strip_mul_##name##_##isa(const quant_strip *strip, size_t n_cols, const void *acts, \
                                         size_t act_bytes, size_t n_acts, float *out,               \
                                         size_t out_stride, bool add);
+#define UNPACK(type, name, isa) \
+    void quant_unpack_##name##_##isa(const void *packed, size_t n_cols, quant_strip *out);
 #define REPACKED(type, name, isa)                                                           \
     void quant_repacked_##name##_##isa(const void *packed, size_t n_cols, const void *acts, \
                                        size_t act_bytes, size_t n_acts, float *out,         \
@@ -143,6 +149,7 @@ typedef struct quant_kernels {
 #undef DOT
 #undef STRIP
 #undef REPACKED
+#undef UNPACK
 #undef FLOATS
 #undef ACT
 #undef SCAN

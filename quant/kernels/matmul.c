@@ -6,13 +6,14 @@
 
 #include <string.h>
 
-#define PIECE          (size_t)1024 /* columns unpacked at once; they stay in the nearest cache */
-#define MIN_STRIP_ACTS 6            /* fewer are not worth a strip */
-#define GROUP          16           /* strips at once, which stay in the second cache */
-#define GROUP_ROWS     (size_t)(GROUP * QUANT_STRIP_ROWS)
-#define LINE           64          /* bytes that memory gives at once */
-#define BLOCK_ACTS     128         /* rows of f32 activations whose pieces fit the second cache */
-#define FLOAT_PIECE    (size_t)128 /* columns of 16 rows that stay there as floats */
+#define PIECE           (size_t)1024 /* columns unpacked at once; they stay in the nearest cache */
+#define MIN_STRIP_ACTS  6            /* fewer are not worth a strip */
+#define MIN_UNPACK_ACTS 24           /* as often repacked rows may be unpacked on the way */
+#define GROUP           16           /* strips at once, which stay in the second cache */
+#define GROUP_ROWS      (size_t)(GROUP * QUANT_STRIP_ROWS)
+#define LINE            64          /* bytes that memory gives at once */
+#define BLOCK_ACTS      128         /* rows of f32 activations whose pieces fit the second cache */
+#define FLOAT_PIECE     (size_t)128 /* columns of 16 rows that stay there as floats */
 /* Floats from row to row of a panel: rows of a power of two would share cache sets. */
 #define PANEL_ROW (PIECE + 16)
 
@@ -82,18 +83,22 @@ static void make_strip(const product *p, size_t r, size_t n_rows, size_t c, size
 /* A piece of a group of rows. */
 typedef struct piece {
     size_t r, n_rows, n_strips, c, n_cols;
-    quant_strip *strips; /* unless the rows are repacked */
+    quant_strip *strips; /* or NULL: repacked rows as they are */
 } piece;
+
+/* Strip i of repacked rows. */
+static const uint8_t *packed_at(const product *p, const piece *at, size_t i) {
+    return p->weight + (at->r + i * QUANT_STRIP_ROWS) * p->row_bytes +
+           QUANT_STRIP_ROWS * quant_row_bytes(p->type, at->c);
+}
 
 static void call_kernel(const product *p, const piece *at, size_t i, const uint8_t *acts,
                         size_t n_acts, float *out, size_t stride) {
     bool add = at->c > 0;
-    if (p->repacked) {
-        size_t off = (at->r + i * QUANT_STRIP_ROWS) * p->row_bytes +
-                     QUANT_STRIP_ROWS * quant_row_bytes(p->type, at->c);
-        p->kernels->repacked[p->type](p->weight + off, at->n_cols, acts, p->act_bytes, n_acts, out,
-                                      stride, add);
-    } else
+    if (!at->strips)
+        p->kernels->repacked[p->type](packed_at(p, at, i), at->n_cols, acts, p->act_bytes, n_acts,
+                                      out, stride, add);
+    else
         p->kernels->strip_mul[strip_type(p)](&at->strips[i], at->n_cols, acts, p->act_bytes, n_acts,
                                              out, stride, add);
 }
@@ -181,8 +186,11 @@ static void multiply_strips_of(const product *p, const piece *at) {
 static void make_strips(const product *p, const piece *at) {
     for (size_t i = 0; i < at->n_strips; i++) {
         size_t r = i * QUANT_STRIP_ROWS;
-        make_strip(p, at->r + r, min_size(QUANT_STRIP_ROWS, at->n_rows - r), at->c, at->n_cols,
-                   &at->strips[i]);
+        if (p->repacked)
+            p->kernels->unpack[p->type](packed_at(p, at, i), at->n_cols, &at->strips[i]);
+        else
+            make_strip(p, at->r + r, min_size(QUANT_STRIP_ROWS, at->n_rows - r), at->c, at->n_cols,
+                       &at->strips[i]);
     }
 }
 
@@ -212,11 +220,12 @@ static void multiply_strips(const product *p, quant_strip *strips) {
         multiply_group(p, r, min_size(step, p->n_rows - r), strips);
 }
 
-/* Few activations wait for memory, which likes whole rows. */
-static void multiply_repacked(const product *p) {
+/* Few activations wait for memory, which likes whole rows; for many, unpacking once pays. */
+static void multiply_repacked(const product *p, quant_strip *strips) {
+    if (p->n_acts < MIN_UNPACK_ACTS || !p->kernels->unpack[p->type]) strips = NULL;
     size_t step = p->n_acts <= QUANT_STRIP_ACTS ? QUANT_STRIP_ROWS : rows_of_group(p);
     for (size_t r = 0; r < p->n_rows; r += step)
-        multiply_group(p, r, min_size(step, p->n_rows - r), NULL);
+        multiply_group(p, r, min_size(step, p->n_rows - r), strips);
 }
 
 /* ---- f32 activations --------------------------------------------------------------------- */
@@ -314,11 +323,12 @@ void quant_matmul(uint32_t type, quant_act act, const void *weight, size_t n_row
 }
 
 void quant_matmul_repacked(uint32_t type, const void *repacked, size_t n_rows, size_t n_cols,
-                           const void *acts, size_t n_acts, float *out, size_t out_stride) {
+                           const void *acts, size_t n_acts, float *out, size_t out_stride,
+                           void *scratch) {
     product p = product_of(type, quant_act_of(type), repacked, n_rows, n_cols, acts, n_acts, out,
                            out_stride);
     p.repacked = true;
-    multiply_repacked(&p);
+    multiply_repacked(&p, scratch);
 }
 
 void quant_act_encode(quant_act act, const float *src, size_t n_cols, void *dst) {

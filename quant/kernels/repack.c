@@ -9,14 +9,28 @@ bool quant_can_repack(uint32_t type, size_t n_rows) {
            n_rows % QUANT_STRIP_ROWS == 0;
 }
 
+bool quant_repack_gains_alone(uint32_t type) {
+    return type != GGUF_TYPE_Q8_0 && type != GGUF_TYPE_Q6_K;
+}
+
+/* Where the block's word i of repacked rows comes from. Those of Q6_K are brought into the order in
+ * which columns need them: scales, and then for each half and each four of 32 columns their upper
+ * bits and the nibbles of two and two quarters. */
+static size_t word_of(uint32_t type, size_t i) {
+    if (type != GGUF_TYPE_Q6_K) return i;
+    if (i < 4) return 48 + i;
+    size_t half = (i - 4) / 24, g = (i - 4) % 24 / 3, k = (i - 4) % 3;
+    return k == 0 ? 32 + 8 * half + g : 16 * half + 8 * (k - 1) + g;
+}
+
 /* A block of 16 rows. If it is no whole number of words, its scale, an f16 or a byte, follows the
  * words. */
 static uint8_t *repack_block(uint32_t type, const uint8_t *block, size_t row_bytes, uint8_t *out) {
     size_t n_bytes = gguf_type_layout_of(type)->block_bytes, rest = n_bytes % 4;
     size_t scale = quant_traits_of(type)->f16_off[0], start = rest && scale == 0 ? rest : 0;
-    for (size_t at = start; at + 4 <= n_bytes; at += 4)
+    for (size_t i = 0; i < n_bytes / 4; i++)
         for (size_t r = 0; r < QUANT_STRIP_ROWS; r++, out += 4)
-            memcpy(out, block + r * row_bytes + at, 4);
+            memcpy(out, block + r * row_bytes + start + 4 * word_of(type, i), 4);
     for (size_t r = 0; r < QUANT_STRIP_ROWS && rest; r++, out += rest)
         memcpy(out, block + r * row_bytes + scale, rest);
     return out;

@@ -1,5 +1,6 @@
 /* The one traits table, and the sizes that follow from it. */
 #include "quant/kernels/blocks.h"
+#include "quant/kernels/codebooks.h"
 #include "quant/kernels/kernels.h"
 #include "quant/kernels/numeric.h"
 
@@ -105,4 +106,26 @@ size_t quant_act_row_bytes(quant_act act, size_t n_cols) {
     default:
         return n_cols * sizeof(float);
     }
+}
+
+const uint16_t *quant_codebook(uint32_t type, size_t *n_bytes) {
+    static const struct {
+        uint32_t type;
+        const uint16_t *book;
+        size_t n_bytes;
+    } books[] = {
+        {GGUF_TYPE_IQ1_S, quant_book_iq1, sizeof quant_book_iq1},
+        {GGUF_TYPE_IQ1_M, quant_book_iq1, sizeof quant_book_iq1},
+        {GGUF_TYPE_IQ2_XXS, quant_book_iq2_xxs, sizeof quant_book_iq2_xxs},
+        {GGUF_TYPE_IQ2_XS, quant_book_iq2_xs, sizeof quant_book_iq2_xs},
+        {GGUF_TYPE_IQ2_S, quant_book_iq2_s, sizeof quant_book_iq2_s},
+        {GGUF_TYPE_IQ3_XXS, quant_book_iq3_xxs, sizeof quant_book_iq3_xxs},
+        {GGUF_TYPE_IQ3_S, quant_book_iq3_s, sizeof quant_book_iq3_s},
+    };
+    for (size_t i = 0; i < sizeof books / sizeof books[0]; i++)
+        if (books[i].type == type) {
+            *n_bytes = books[i].n_bytes;
+            return books[i].book;
+        }
+    return NULL;
 }

@@ -252,7 +252,7 @@ static gguf_code repack(rt_answer *a, gguf_error *err) {
     rt_generator *g = a->generator;
     double start = now_s();
     g->repack = false;
-    gguf_code code = rt_model_repack(g->model, g->n_threads, a->opts.cancel, err);
+    gguf_code code = rt_model_repack(g->model, g->n_threads, false, a->opts.cancel, err);
     a->repack_s = now_s() - start;
     return code;
 }

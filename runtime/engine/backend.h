@@ -10,6 +10,7 @@
 #define RUNTIME_ENGINE_BACKEND_H
 
 #include "libgguf/pool.h"
+#include "runtime/engine/device.h"
 #include "runtime/engine/route.h"
 #include "runtime/model/weights.h"
 #include "runtime/runtime.h"
@@ -330,7 +331,14 @@ typedef struct rt_backend_ops {
 struct rt_backend {
     const rt_backend_ops *ops;
     gguf_error failure; /* the first since the last sync */
+    rt_device_use use;  /* of a device; zeroed by the CPU */
 };
+
+/* What operations take by pointer: a stretch of host memory that stays as it is. */
+typedef struct rt_constant {
+    const void *data;
+    uint64_t n_bytes;
+} rt_constant;
 
 /* What a backend is made for. */
 typedef struct rt_backend_setup {
@@ -339,14 +347,21 @@ typedef struct rt_backend_setup {
     uint64_t arena_bytes, cache_bytes; /* multiples of 64 */
     rt_precision precision;
     gguf_pool *pool; /* outlives the backend */
+    /* Of a device: its name (see rt_session_opts), and all constants that it will be given, in the
+     * order of their addresses, apart from one another. */
+    const char *device;
+    const rt_constant *constants;
+    size_t n_constants;
 } rt_backend_setup;
 
 typedef struct rt_backend_type {
     const char *name;
     /* Memory that a backend takes beside arena and cache. */
     uint64_t (*work_bytes)(const rt_hparams *hp, uint32_t n_batch, unsigned n_threads);
-    /* Errors: GGUF_E_NOMEM. */
+    /* Errors: GGUF_E_NOMEM; of a device also GGUF_E_UNSUPPORTED, GGUF_E_USAGE, GGUF_E_LIMIT. */
     gguf_code (*open)(const rt_backend_setup *setup, rt_backend **out, gguf_error *err);
+    /* What a constant of n_bytes takes; NULL: nothing, the backend uses it where it lies. */
+    uint64_t (*constant_bytes)(uint64_t n_bytes);
 } rt_backend_type;
 
 extern const rt_backend_type rt_backend_cpu;

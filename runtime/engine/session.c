@@ -1,6 +1,7 @@
 /* Sessions: their memory, their places, and what sequences hold. */
 #include "runtime/engine/session_internal.h"
 
+#include "runtime/engine/constants.h"
 #include "runtime/engine/memory.h"
 
 #include <inttypes.h>
@@ -12,6 +13,8 @@ rt_session_opts rt_session_defaults(void) {
 }
 
 const rt_backend_type *rt_backend_find(const char *name) {
+    const rt_backend_type *device = rt_device_backend();
+    if (device && strcmp(name, device->name) == 0) return device;
     return strcmp(name, rt_backend_cpu.name) == 0 ? &rt_backend_cpu : NULL;
 }
 
@@ -70,19 +73,36 @@ static void place_host(rt_session *session) {
     place_cache(session);
 }
 
-static gguf_code open_places(rt_session *session, gguf_error *err) {
+static gguf_code open_place(rt_session *session, const rt_backend_type *type, uint32_t place,
+                            gguf_error *err) {
     const rt_layout *l = &session->layout;
+    rt_backend_setup setup = {.hparams = &session->model->hparams,
+                              .n_batch = l->n_batch,
+                              .arena_bytes = l->arena_bytes,
+                              .cache_bytes = l->cache_bytes[place],
+                              .precision = session->opts.precision,
+                              .pool = session->pool,
+                              .device = session->opts.device_name};
+    rt_constant *constants = NULL;
+    gguf_code code = GGUF_OK;
+    if (type->constant_bytes) {
+        code = rt_constants_of(session->model, session->opts.n_device_layers, &constants,
+                               &setup.n_constants, err);
+        if (!code)
+            code = rt_constants_check(session->model, session->opts.n_device_layers, session->pool,
+                                      err);
+        setup.constants = constants;
+    }
+    if (!code) code = type->open(&setup, &session->places[place], err);
+    free(constants);
+    return code;
+}
+
+static gguf_code open_places(rt_session *session, gguf_error *err) {
     const rt_backend_type *types[RT_MAX_PLACES] = {&rt_backend_cpu, session->opts.device};
     gguf_code code = GGUF_OK;
-    for (uint32_t p = 0; p < l->n_places && !code; p++) {
-        const rt_backend_setup setup = {.hparams = &session->model->hparams,
-                                        .n_batch = l->n_batch,
-                                        .arena_bytes = l->arena_bytes,
-                                        .cache_bytes = l->cache_bytes[p],
-                                        .precision = session->opts.precision,
-                                        .pool = session->pool};
-        code = types[p]->open(&setup, &session->places[p], err);
-    }
+    for (uint32_t p = 0; p < session->layout.n_places && !code; p++)
+        code = open_place(session, types[p], p, err);
     return code;
 }
 
@@ -125,6 +145,10 @@ void rt_session_free(rt_session *session) {
     free(session->hook_groups);
     free(session->host);
     free(session);
+}
+
+const rt_device_use *rt_session_device(const rt_session *session) {
+    return session->layout.n_places > 1 ? &session->places[1]->use : NULL;
 }
 
 /* ---- hooks -------------------------------------------------------------------------------------

@@ -579,6 +579,7 @@ static gguf_code bind_twice(binder *b) {
     memset(model->layers, 0, model->hparams.n_layer * sizeof *model->layers);
     model->vectors = malloc(b->n_vector_elems * sizeof *model->vectors + 1);
     if (!model->vectors) return gguf_fail_memory(b->err);
+    model->n_vectors = b->n_vector_elems;
     b->next_vector = model->vectors;
     return bind_all(b);
 }

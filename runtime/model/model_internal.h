@@ -132,7 +132,8 @@ struct rt_model {
     uint8_t *repacked;                     /* owns what the weights' `repacked` point to */
     uint64_t repacked_bytes;
     atomic_uchar *passed; /* owns the weights' marks */
-    float *vectors;       /* owns all norms, biases and factors */
+    float *vectors;       /* owns all norms, biases and factors, */
+    uint64_t n_vectors;   /* so many numbers */
     rt_adapter *adapters; /* owns the weights' `lora` */
 };
 

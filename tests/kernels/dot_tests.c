@@ -9,7 +9,7 @@
 #include <string.h>
 
 #define MAX_COLS 2304
-#define MAX_ACTS 21
+#define MAX_ACTS 27
 
 static uint8_t weight_row[MAX_COLS * 4], act_rows[MAX_ACTS * MAX_COLS * 4];
 static float weights[MAX_COLS], inputs[MAX_ACTS][MAX_COLS], acts[MAX_ACTS][MAX_COLS];
@@ -240,7 +240,7 @@ static void repacked_guarded(uint32_t type, const uint8_t *matrix, size_t n_cols
     guarded_check(&w);
     memcpy(a.data, act_rows, a.n_bytes);
     quant_matmul_repacked(type, w.data, N_ROWS, n_cols, a.data, n_acts, (float *)(void *)o.data,
-                          N_ROWS);
+                          N_ROWS, matmul_scratch);
     guarded_check(&o);
     memcpy(out, o.data, o.n_bytes);
     guarded_free(&w);
@@ -336,7 +336,8 @@ START_TEST(products_show_what_is_not_finite) {
             check_shown("product", type, out, n_acts, N_ROWS, bad);
             if (forms[a] != quant_act_of(type) || !quant_can_repack(type, N_ROWS)) continue;
             quant_repack(type, matrix, N_ROWS, N_COLS, repacked);
-            quant_matmul_repacked(type, repacked, N_ROWS, N_COLS, coded, n_acts, out, N_ROWS);
+            quant_matmul_repacked(type, repacked, N_ROWS, N_COLS, coded, n_acts, out, N_ROWS,
+                                  matmul_scratch);
             check_shown("repacked product", type, out, n_acts, N_ROWS, bad);
         }
     }

@@ -10,8 +10,8 @@
 
 static const char *const fixtures[] = {
     "bert", "deepseek_v2", "deepseek_v3", "gemma2", "gemma3", "gpt_oss", "granite", "llama",
-    "llama3", "mistral", "mixtral", "gpt_oss_mxfp4", "olmo2", "phi3", "qwen2", "qwen2_moe", "qwen3",
-    "qwen3_fp8", "smollm3", "llama3_bin", "qwen3_moe_wide",
+    "llama3", "mistral", "mixtral", "gpt_oss_mxfp4", "olmo2", "phi3", "qwen2", "qwen3", "qwen3_fp8",
+    "smollm3", "llama3_bin", "qwen3_moe_wide",
     /* made by scripts/make_import_models.py */
     "cohere2", "stablelm", "stablelm_parallel", "starcoder2", "olmoe", "ernie4_5", "exaone4",
     "seed_oss", "glm4_moe", "mamba2", "nemotron_h", "qwen3_next", "qwen3_5", "deepseek_v3_mtp",
@@ -593,9 +593,10 @@ static void check_refused(const char *fixture, const char *key, json_t *value, g
 }
 
 START_TEST(broken_checkpoints_are_refused) {
-    check_refused("qwen2_moe", "num_experts", json_integer(9), GGUF_E_SHAPE, "dimension 0");
-    check_refused("qwen2_moe", "num_hidden_layers", json_integer(4), GGUF_E_MISSING,
-                  "model.layers.3");
+    check_refused("qwen3_moe_wide", "num_local_experts", json_integer(5), GGUF_E_SHAPE,
+                  "dimension 0");
+    check_refused("qwen3_moe_wide", "num_hidden_layers", json_integer(3), GGUF_E_MISSING,
+                  "model.layers.2");
     check_refused("deepseek_v3", "v_head_dim", json_integer(33), GGUF_E_SHAPE, "kv_b_proj");
     check_refused("qwen3_fp8", "quantization_config",
                   json_pack("{s:[i,i]}", "weight_block_size", 16, 32), GGUF_E_SHAPE,
@@ -638,8 +639,8 @@ static void check_edited(const char *fixture, const char *file, const char *from
 }
 
 START_TEST(broken_weights_are_refused) {
-    check_edited("qwen2_moe", "model.safetensors", "experts.5.up_proj", "experts.5.xx_proj",
-                 GGUF_E_MISSING, "experts.5.up_proj.weight");
+    check_edited("qwen3_moe_wide", "model.safetensors", "experts.3.up_proj", "experts.3.xx_proj",
+                 GGUF_E_MISSING, "experts.3.up_proj.weight");
     check_edited("gpt_oss_mxfp4", "model.safetensors", "down_proj_scales", "down_proj_scaled",
                  GGUF_E_MISSING, "scales of tensor");
     check_edited("llama3_bin", "pytorch_model.bin", "_rebuild_tensor_v2", "_rebuild_tensor_v9",
@@ -655,10 +656,10 @@ START_TEST(planned_families_are_named) {
     static const char *const reasons[] = {"is not supported yet: an encoder and a decoder",
                                           "is not supported yet: several streams"};
     for (size_t i = 0; i < 2; i++)
-        check_refused("qwen2_moe", "architectures", json_pack("[s]", classes[i]),
+        check_refused("qwen3_moe_wide", "architectures", json_pack("[s]", classes[i]),
                       GGUF_E_UNSUPPORTED, reasons[i]);
-    check_refused("qwen2_moe", "architectures", json_pack("[s]", "NoSuchModel"), GGUF_E_UNSUPPORTED,
-                  "'NoSuchModel' is not supported (");
+    check_refused("qwen3_moe_wide", "architectures", json_pack("[s]", "NoSuchModel"),
+                  GGUF_E_UNSUPPORTED, "'NoSuchModel' is not supported (");
 }
 END_TEST
 

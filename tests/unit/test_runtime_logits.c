@@ -48,7 +48,6 @@ static const struct {
     {"models/gemma2", true},
     {"models/gemma3", true},
     {"models/mixtral", true},
-    {"models/qwen2_moe", true},
     {"models/qwen3_moe_wide", true},
     {"models/gpt_oss", true},
     {"models/gpt_oss_mxfp4", true},
@@ -166,7 +165,8 @@ END_TEST
 START_TEST(repacked_weights) {
     static const char *const folders[] = {"models/llama", "models/mixtral",
                                           "models/qwen3_moe_wide"};
-    static const uint32_t types[] = {GGUF_TYPE_Q4_0, GGUF_TYPE_Q4_K};
+    static const uint32_t types[] = {GGUF_TYPE_Q4_0, GGUF_TYPE_Q4_K, GGUF_TYPE_Q6_K, GGUF_TYPE_Q8_0,
+                                     GGUF_TYPE_Q5_1};
     for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++)
         for (size_t k = 0; k < sizeof types / sizeof types[0]; k++) {
             gguf_error err = {0};
@@ -175,14 +175,14 @@ START_TEST(repacked_weights) {
             rt_session_opts opts = rt_session_defaults();
             opts.n_threads = 1;
             float *expected = unit_logits(model, &opts, ref.tokens, ref.n);
-            unit_ok(rt_model_repack(model, 2, NULL, &err), err);
+            unit_ok(rt_model_repack(model, 2, true, NULL, &err), err);
             if (types[k] == GGUF_TYPE_Q4_0 && quant_can_repack(types[k], 16))
                 ck_assert_ptr_nonnull(model->repacked); /* rows too short for Q4_K stay */
             opts.n_threads = 2;
             check_same(model, &opts, expected, &ref);
             opts.n_batch = 1;
             check_same(model, &opts, expected, &ref);
-            unit_ok(rt_model_repack(model, 1, NULL, &err), err); /* nothing is left to do */
+            unit_ok(rt_model_repack(model, 1, true, NULL, &err), err); /* nothing is left to do */
             opts.precision = RT_PRECISION_F32;
             free(expected);
             expected = unit_logits(model, &opts, ref.tokens, ref.n); /* reads the file's rows */

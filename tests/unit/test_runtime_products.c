@@ -163,7 +163,7 @@ static const struct {
     {"models/phi3", GGUF_TYPE_Q4_0, false},
     {"models/gpt_oss_mxfp4", GGUF_TYPE_MXFP4, true},
     {"models/deepseek_v3", GGUF_TYPE_Q8_0, true},
-    {"models/qwen2_moe", GGUF_TYPE_Q5_1, true},
+    {"models/qwen3_moe_wide", GGUF_TYPE_Q5_1, true},
     {"models/qwen3_moe_wide", GGUF_TYPE_Q4_K, true},
     {"models/qwen3_moe_wide", GGUF_TYPE_Q6_K, true},
     {"models/bert", GGUF_TYPE_IQ4_NL, false},

@@ -45,6 +45,9 @@ static const char *const configs[] = {
     "\"scoring_func\":\"sigmoid\",\"hybrid_layer_pattern\":[0,1,1,0],\"moe_layer_freq\":[0,1,1,1],"
     "\"swa_num_key_value_heads\":4,\"partial_rotary_factor\":0.334,\"attention_value_scale\":0.7}",
 
+    "{\"architectures\":[\"Qwen2MoeForCausalLM\"]," COMMON EXPERTS
+    "\"shared_expert_intermediate_size\":80,\"norm_topk_prob\":true,\"decoder_sparse_step\":1}",
+
     "{\"architectures\":[\"AfmoeForCausalLM\"]," COMMON EXPERTS LAYERS(
         WINDOW, WINDOW, WINDOW,
         FULL) "\"head_dim\":32,\"num_dense_layers\":1,\"num_shared_experts\":1,\"mup_enabled\":true}",

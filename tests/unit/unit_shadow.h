@@ -250,7 +250,7 @@ static gguf_code unit_shadow_open(const rt_backend_setup *setup, rt_backend **ou
     return GGUF_OK;
 }
 
-static const rt_backend_type unit_shadow_type = {"shadow", unit_shadow_work_bytes,
-                                                 unit_shadow_open};
+static const rt_backend_type unit_shadow_type = {"shadow", unit_shadow_work_bytes, unit_shadow_open,
+                                                 NULL};
 
 #endif

@@ -44,6 +44,19 @@ static bool take_line(server_child *s, const char *line) {
     return true;
 }
 
+/* Its message stands on stderr already; its exit status becomes ours. */
+static gguf_code fail_ended(server_child *s, gguf_error *err) {
+    static const gguf_code codes[] = {
+        [3] = GGUF_E_IO, [4] = GGUF_E_FORMAT, [5] = GGUF_E_UNSUPPORTED, [6] = GGUF_E_NOMEM};
+    int status = 0;
+    while (waitpid(s->pid, &status, 0) < 0 && errno == EINTR) continue;
+    s->pid = 0;
+    size_t exited = WIFEXITED(status) ? (size_t)WEXITSTATUS(status) : 0;
+    gguf_code code = exited < sizeof codes / sizeof codes[0] ? codes[exited] : GGUF_OK;
+    return gguf_fail(err, code ? code : GGUF_E_IO, NULL, GGUF_NO_OFFSET,
+                     "gguf-serve did not start");
+}
+
 static gguf_code wait_ready(server_child *s, int in, gguf_error *err) {
     char line[512];
     size_t n = 0;
@@ -61,7 +74,7 @@ static gguf_code wait_ready(server_child *s, int in, gguf_error *err) {
         if (take_line(s, line)) return GGUF_OK;
         n = 0;
     }
-    return gguf_fail(err, GGUF_E_IO, NULL, GGUF_NO_OFFSET, "gguf-serve did not start");
+    return fail_ended(s, err);
 }
 
 gguf_code server_child_start(server_child *s, const tool *t, const char *model, uint32_t n_users,

@@ -34,47 +34,77 @@ static ALWAYS_INLINE void add_part(codes_fn *codes, const uint8_t *block, size_t
         dot[t] = _mm256_add_epi32(dot[t], _mm256_madd_epi16(words[t], scales));
 }
 
-/* ---- Q4_0 -------------------------------------------------------------------------------- */
+/* ---- Q4_0, Q4_1 -------------------------------------------------------------------------- */
 
-/* Four words of nibbles, and behind them d. */
+/* Four words of nibbles, and behind them d; in Q4_1 a word with d and m is before them. */
 static ALWAYS_INLINE __m256i codes_q4_0(const uint8_t *block, size_t row, size_t j, size_t g) {
     (void)j;
     return nibbles_at(word(block, row, g % 4), g >= 4);
 }
 
-/* Block k of eight. Codes are 8 more: a sixteenth of what the activations' shift is for. */
-static ALWAYS_INLINE void add_q4_0(const uint8_t *block, size_t row, const uint8_t *acts, size_t k,
-                                   size_t act_bytes, size_t n, __m256 sum[PART]) {
-    __m256 d = _mm256_cvtph_ps(load_128(block + 4 * ROWS * 4 + row * 2));
+static ALWAYS_INLINE __m256i codes_q4_1(const uint8_t *block, size_t row, size_t j, size_t g) {
+    return codes_q4_0(block + ROWS * 4, row, j, g);
+}
+
+/* d of eight rows, or what is `shift` bits above it. */
+static ALWAYS_INLINE __m256 half_of(__m256i word, int shift) {
+    __m256i low = _mm256_and_si256(_mm256_srli_epi32(word, shift), _mm256_set1_epi32(0xFFFF));
+    __m128i halves =
+        _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
+    return _mm256_cvtph_ps(halves);
+}
+
+/* Block k of eight. Codes of Q4_0 are 8 more: a sixteenth of what the activations' shift is for. */
+static ALWAYS_INLINE void add_plain(bool has_min, const uint8_t *block, size_t row,
+                                    const uint8_t *acts, size_t k, size_t act_bytes, size_t n,
+                                    __m256 sum[PART]) {
+    __m256 d = has_min ? half_of(word(block, row, 0), 0)
+                       : _mm256_cvtph_ps(load_128(block + 4 * ROWS * 4 + row * 2));
+    __m256 m = has_min ? half_of(word(block, row, 0), 16) : _mm256_setzero_ps();
     __m256i dot[PART];
 #pragma GCC unroll 4
     for (size_t t = 0; t < n; t++) {
         const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
-        dot[t] = _mm256_set1_epi32(at->shift[k] >> 4);
+        dot[t] = _mm256_set1_epi32(has_min ? 0 : at->shift[k] >> 4);
     }
-    add_part(codes_q4_0, block, row, 0, _mm256_set1_epi16(1), ((const block_act_q8 *)acts)->qs[k],
-             act_bytes, n, dot);
+    add_part(has_min ? codes_q4_1 : codes_q4_0, block, row, 0, _mm256_set1_epi16(1),
+             ((const block_act_q8 *)acts)->qs[k], act_bytes, n, dot);
 #pragma GCC unroll 4
     for (size_t t = 0; t < n; t++) {
         const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
         __m256 scale = _mm256_mul_ps(d, _mm256_set1_ps(at->d[k]));
         sum[t] = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(dot[t]), sum[t]);
+        if (has_min) sum[t] = _mm256_fmadd_ps(m, _mm256_set1_ps(at->s[k]), sum[t]);
     }
 }
 
 /* Every eighth block, and so eight times: in this order they lie. */
-static ALWAYS_INLINE void multiply_q4_0(const uint8_t *rows, size_t row, size_t n_cols,
-                                        const uint8_t *acts, size_t act_bytes, size_t n,
-                                        __m256 sum[PART]) {
+static ALWAYS_INLINE void multiply_plains(bool has_min, const uint8_t *rows, size_t row,
+                                          size_t n_cols, const uint8_t *acts, size_t act_bytes,
+                                          size_t n, __m256 sum[PART]) {
+    size_t block_bytes = has_min ? sizeof(block_q4_1) : sizeof(block_q4_0);
     for (size_t k = 0; k < 8; k++) {
         __m256 part[PART];
 #pragma GCC unroll 4
         for (size_t t = 0; t < n; t++) part[t] = _mm256_setzero_ps();
-        for (size_t b = k; b < n_cols / QUANT_BLOCK; b += 8, rows += ROWS * sizeof(block_q4_0))
-            add_q4_0(rows, row, acts + b / 8 * sizeof(block_act_q8), k, act_bytes, n, part);
+        for (size_t b = k; b < n_cols / QUANT_BLOCK; b += 8, rows += ROWS * block_bytes)
+            add_plain(has_min, rows, row, acts + b / 8 * sizeof(block_act_q8), k, act_bytes, n,
+                      part);
 #pragma GCC unroll 4
         for (size_t t = 0; t < n; t++) sum[t] = _mm256_add_ps(sum[t], part[t]);
     }
+}
+
+static ALWAYS_INLINE void multiply_q4_0(const uint8_t *rows, size_t row, size_t n_cols,
+                                        const uint8_t *acts, size_t act_bytes, size_t n,
+                                        __m256 sum[PART]) {
+    multiply_plains(false, rows, row, n_cols, acts, act_bytes, n, sum);
+}
+
+static ALWAYS_INLINE void multiply_q4_1(const uint8_t *rows, size_t row, size_t n_cols,
+                                        const uint8_t *acts, size_t act_bytes, size_t n,
+                                        __m256 sum[PART]) {
+    multiply_plains(true, rows, row, n_cols, acts, act_bytes, n, sum);
 }
 
 /* ---- Q4_K -------------------------------------------------------------------------------- */
@@ -111,14 +141,6 @@ static ALWAYS_INLINE __m256i dot_mins(const six_bits *f, const block_act_q8_k *a
         mins = _mm256_add_epi32(mins, _mm256_madd_epi16(pair, spread(&a->sums32[2 * j])));
     }
     return mins;
-}
-
-/* d, or what is `shift` bits above it. */
-static ALWAYS_INLINE __m256 half_of(__m256i word, int shift) {
-    __m256i low = _mm256_and_si256(_mm256_srli_epi32(word, shift), _mm256_set1_epi32(0xFFFF));
-    __m128i halves =
-        _mm_packus_epi32(_mm256_castsi256_si128(low), _mm256_extracti128_si256(low, 1));
-    return _mm256_cvtph_ps(halves);
 }
 
 static ALWAYS_INLINE void add_super(const uint8_t *block, size_t row, const uint8_t *acts,
@@ -166,20 +188,26 @@ static ALWAYS_INLINE void multiply_some(multiply_fn *body, const uint8_t *rows, 
     }
 }
 
-/* A few activations together, what is left one by one. */
+/* Four and two activations together. */
 #define REPACKED(type)                                                                            \
     void quant_repacked_##type##_avx2(const void *rows, size_t n_cols, const void *acts,          \
                                       size_t act_bytes, size_t n_acts, float *out, size_t stride, \
                                       bool add) {                                                 \
-        const uint8_t *act = acts;                                                                \
-        size_t t = 0;                                                                             \
-        for (; t + PART <= n_acts; t += PART, act += PART * act_bytes)                            \
-            multiply_some(multiply_##type, rows, n_cols, act, act_bytes, PART, out + t * stride,  \
-                          stride, add);                                                           \
-        for (; t < n_acts; t++, act += act_bytes)                                                 \
-            multiply_some(multiply_##type, rows, n_cols, act, act_bytes, 1, out + t * stride,     \
-                          stride, add);                                                           \
+        for (size_t t = 0, n; t < n_acts; t += n) {                                               \
+            const uint8_t *act = (const uint8_t *)acts + t * act_bytes;                           \
+            float *to = out + t * stride;                                                         \
+            n = n_acts - t;                                                                       \
+            if (n >= PART)                                                                        \
+                n = PART, multiply_some(multiply_##type, rows, n_cols, act, act_bytes, PART, to,  \
+                                        stride, add);                                             \
+            else if (n >= 2)                                                                      \
+                n = 2,                                                                            \
+                multiply_some(multiply_##type, rows, n_cols, act, act_bytes, 2, to, stride, add); \
+            else                                                                                  \
+                multiply_some(multiply_##type, rows, n_cols, act, act_bytes, 1, to, stride, add); \
+        }                                                                                         \
     }
 
 REPACKED(q4_0)
+REPACKED(q4_1)
 REPACKED(q4_k)

@@ -21,19 +21,52 @@ static ALWAYS_INLINE void add_code(__m512i codes, const int8_t *acts, size_t act
         dot[t] = _mm512_dpbusd_epi32(dot[t], codes, spread(acts + t * act_bytes));
 }
 
-/* ---- plain blocks of nibbles --------------------------------------------------------------- */
+/* ---- plain blocks --------------------------------------------------------------------------- */
 
-/* A block is four words of nibbles and, behind them, a scale for each row. Codes are
- * 128 >> shift more. */
+/* y = scales q + mins, or y = scales (q - offset) without mins: codes are 128 >> shift more. */
 typedef struct plain_form {
     size_t block_bytes;
     unsigned shift;
-    __m512i (*codes)(__m512i nibbles);
-    __m512 (*scales)(const uint8_t *behind);
+    __m512i (*codes)(const uint8_t *block, size_t g); /* of columns 4 g .. 4 g + 3 */
+    __m512 (*scales)(const uint8_t *block);
+    __m512 (*mins)(const uint8_t *block); /* or NULL */
 } plain_form;
 
-static ALWAYS_INLINE __m512i same_codes(__m512i nibbles) {
-    return nibbles;
+/* The f16 of every row, from word n on. */
+static ALWAYS_INLINE __m512 halves_at(const uint8_t *block, size_t n) {
+    return _mm512_cvtph_ps(load_256(block + n * ROWS * 4));
+}
+
+static ALWAYS_INLINE __m512 lower_half(__m512i words) {
+    return _mm512_cvtph_ps(_mm512_cvtepi32_epi16(words));
+}
+
+static ALWAYS_INLINE __m512 upper_half(__m512i words) {
+    return lower_half(_mm512_srli_epi32(words, 16));
+}
+
+/* Nibbles in four words, the first of them word n. */
+static ALWAYS_INLINE __m512i nibbles_from(const uint8_t *block, size_t n, size_t g) {
+    return nibbles_at(word(block, n + g % 4), g >= 4);
+}
+
+/* 16 more where the fifth bit, of 32 in word n, is set. */
+static ALWAYS_INLINE __m512i with_fifth(__m512i nibbles, const uint8_t *block, size_t n, size_t g) {
+    __m512i in_order = _mm512_broadcast_i32x4(_mm_set_epi32(0x0C0C0C0C, 0x08080808, 0x04040404, 0));
+    __m512i byte = _mm512_add_epi8(in_order, _mm512_set1_epi8((char)(g / 2)));
+    __m512i high = _mm512_shuffle_epi8(word(block, n), byte);
+    __m512i bits = _mm512_set1_epi32(g % 2 ? (int)0x80402010 : 0x08040201);
+    return _mm512_mask_add_epi8(nibbles, _mm512_test_epi8_mask(high, bits), nibbles,
+                                _mm512_set1_epi8(16));
+}
+
+/* Four words of nibbles, then d. */
+static ALWAYS_INLINE __m512i codes_q4_0(const uint8_t *block, size_t g) {
+    return nibbles_from(block, 0, g);
+}
+
+static ALWAYS_INLINE __m512 scales_q4_0(const uint8_t *block) {
+    return halves_at(block, 4);
 }
 
 static ALWAYS_INLINE __m512i look_up_codes(const int8_t values[16], __m512i nibbles) {
@@ -41,29 +74,57 @@ static ALWAYS_INLINE __m512i look_up_codes(const int8_t values[16], __m512i nibb
     return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(raised), nibbles);
 }
 
-static ALWAYS_INLINE __m512i codes_iq4_nl(__m512i nibbles) {
-    return look_up_codes(quant_iq4_values, nibbles);
+static ALWAYS_INLINE __m512i codes_iq4_nl(const uint8_t *block, size_t g) {
+    return look_up_codes(quant_iq4_values, nibbles_from(block, 0, g));
 }
 
-static ALWAYS_INLINE __m512i codes_mxfp4(__m512i nibbles) {
-    return look_up_codes(quant_mxfp4_values, nibbles);
-}
-
-static ALWAYS_INLINE __m512 half_scales(const uint8_t *behind) {
-    return _mm512_cvtph_ps(load_256(behind));
+static ALWAYS_INLINE __m512i codes_mxfp4(const uint8_t *block, size_t g) {
+    return look_up_codes(quant_mxfp4_values, nibbles_from(block, 0, g));
 }
 
 /* 2^(e - 128), the two smallest below the range of normal numbers. */
-static ALWAYS_INLINE __m512 power_scales(const uint8_t *behind) {
-    __m512i e = _mm512_cvtepu8_epi32(load_128(behind)), one = _mm512_set1_epi32(1);
+static ALWAYS_INLINE __m512 scales_mxfp4(const uint8_t *block) {
+    __m512i e = _mm512_cvtepu8_epi32(load_128(block + 4 * ROWS * 4)), one = _mm512_set1_epi32(1);
     __m512i normal = _mm512_slli_epi32(_mm512_sub_epi32(e, one), 23);
     __m512i small = _mm512_sllv_epi32(_mm512_set1_epi32(1 << 21), e);
     return _mm512_castsi512_ps(
         _mm512_mask_mov_epi32(normal, _mm512_cmple_epu32_mask(e, one), small));
 }
 
-static ALWAYS_INLINE __m512i plain_codes(plain_form form, const uint8_t *block, size_t g) {
-    return form.codes(nibbles_at(word(block, g % 4), g >= 4));
+/* A word with d and m, then four of nibbles. */
+static ALWAYS_INLINE __m512i codes_q4_1(const uint8_t *block, size_t g) {
+    return nibbles_from(block, 1, g);
+}
+
+static ALWAYS_INLINE __m512 scales_of_pair(const uint8_t *block) {
+    return lower_half(word(block, 0));
+}
+
+static ALWAYS_INLINE __m512 mins_of_pair(const uint8_t *block) {
+    return upper_half(word(block, 0));
+}
+
+/* A word of fifth bits, four of nibbles, then d. */
+static ALWAYS_INLINE __m512i codes_q5_0(const uint8_t *block, size_t g) {
+    return with_fifth(nibbles_from(block, 1, g), block, 0, g);
+}
+
+static ALWAYS_INLINE __m512 scales_q5_0(const uint8_t *block) {
+    return halves_at(block, 5);
+}
+
+/* A word with d and m, one of fifth bits, four of nibbles. */
+static ALWAYS_INLINE __m512i codes_q5_1(const uint8_t *block, size_t g) {
+    return with_fifth(nibbles_from(block, 2, g), block, 1, g);
+}
+
+/* Eight words of signed codes, then d. */
+static ALWAYS_INLINE __m512i codes_q8_0(const uint8_t *block, size_t g) {
+    return _mm512_xor_si512(word(block, g), _mm512_set1_epi8((char)128));
+}
+
+static ALWAYS_INLINE __m512 scales_q8_0(const uint8_t *block) {
+    return halves_at(block, 8);
 }
 
 static ALWAYS_INLINE void dot_plain(plain_form form, const uint8_t *block, const int8_t *acts,
@@ -72,31 +133,32 @@ static ALWAYS_INLINE void dot_plain(plain_form form, const uint8_t *block, const
         __m512i part[4] = {dot[0]};
 #pragma GCC unroll 8
         for (size_t g = 0; g < 8; g++)
-            add_code(plain_codes(form, block, g), acts + 4 * g, act_bytes, 1, &part[g % 4]);
+            add_code(form.codes(block, g), acts + 4 * g, act_bytes, 1, &part[g % 4]);
         dot[0] = _mm512_add_epi32(_mm512_add_epi32(part[0], part[1]),
                                   _mm512_add_epi32(part[2], part[3]));
         return;
     }
 #pragma GCC unroll 2 /* all eight: too many addresses for the registers */
-    for (size_t g = 0; g < 8; g++)
-        add_code(plain_codes(form, block, g), acts + 4 * g, act_bytes, n, dot);
+    for (size_t g = 0; g < 8; g++) add_code(form.codes(block, g), acts + 4 * g, act_bytes, n, dot);
 }
 
 /* Block k of eight. */
 static ALWAYS_INLINE void add_plain(plain_form form, const uint8_t *block, const uint8_t *acts,
                                     size_t k, size_t act_bytes, size_t n, __m512 sum[ACTS]) {
-    __m512 d = form.scales(block + 4 * ROWS * 4);
+    __m512 d = form.scales(block);
     __m512i dot[ACTS];
 #pragma GCC unroll 8
     for (size_t t = 0; t < n; t++) {
         const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
-        dot[t] = _mm512_srai_epi32(spread(&at->shift[k]), form.shift);
+        dot[t] = form.mins ? _mm512_setzero_si512()
+                           : _mm512_srai_epi32(spread(&at->shift[k]), form.shift);
     }
     dot_plain(form, block, ((const block_act_q8 *)acts)->qs[k], act_bytes, n, dot);
 #pragma GCC unroll 8
     for (size_t t = 0; t < n; t++) {
         const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
         sum[t] = add_scaled(sum[t], d, at->d[k], dot[t]);
+        if (form.mins) sum[t] = _mm512_fmadd_ps(form.mins(block), _mm512_set1_ps(at->s[k]), sum[t]);
     }
 }
 
@@ -113,6 +175,21 @@ static ALWAYS_INLINE void multiply_plains(plain_form form, const uint8_t *rows, 
         add_parts(sum, part, n);
     }
     store_sums(out, stride, n, add, sum);
+}
+
+/* Codes of strips are 128 more where there are no mins. */
+static ALWAYS_INLINE void unpack_plains(plain_form form, const uint8_t *rows, size_t n_cols,
+                                        quant_strip *out) {
+    __m512i more = _mm512_set1_epi8((char)(form.mins ? 0 : 128 - (128 >> form.shift)));
+    for (size_t k = 0; k < 8; k++)
+        for (size_t b = k; b < n_cols / QUANT_BLOCK; b += 8, rows += ROWS * form.block_bytes) {
+            strip_plain *s = &out->plains[b];
+#pragma GCC unroll 8
+            for (size_t g = 0; g < 8; g++)
+                _mm512_store_si512(s->codes[g], _mm512_add_epi8(form.codes(rows, g), more));
+            _mm512_store_ps(s->d, form.scales(rows));
+            _mm512_store_ps(s->m, form.mins ? form.mins(rows) : _mm512_setzero_ps());
+        }
 }
 
 /* ---- Q4_K, Q5_K -------------------------------------------------------------------------- */
@@ -156,8 +233,8 @@ static ALWAYS_INLINE factors factors_of(const uint8_t *block) {
     for (int j = 0; j < 8; j++) f.scales[j] = one_byte(s[j / 4], j % 4);
 #pragma GCC unroll 4
     for (int j = 0; j < 4; j++) f.mins[j] = two_bytes(m[j / 2], j % 2);
-    f.d = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(halves));
-    f.dmin = _mm512_cvtph_ps(_mm512_cvtepi32_epi16(_mm512_srli_epi32(halves, 16)));
+    f.d = lower_half(halves);
+    f.dmin = upper_half(halves);
     return f;
 }
 
@@ -252,25 +329,168 @@ static ALWAYS_INLINE void multiply_supers(codes_fn *codes, size_t block_bytes, c
     store_sums(out, stride, n, add, sum);
 }
 
+static ALWAYS_INLINE void unpack_supers(codes_fn *codes, size_t block_bytes, const uint8_t *rows,
+                                        size_t n_cols, quant_strip *out) {
+    for (size_t b = 0; b < n_cols / QUANT_SUPER; b++, rows += ROWS * block_bytes) {
+        strip_super *s = &out->supers[b];
+        factors f = factors_of(rows);
+#pragma GCC unroll 8
+        for (size_t j = 0; j < 8; j++) {
+#pragma GCC unroll 8
+            for (size_t g = 0; g < 8; g++)
+                _mm512_store_si512(s->codes[8 * j + g], codes(rows, j, g));
+            _mm512_store_si512(s->scales[scale_index(j, 8)], f.scales[j]);
+            if (j < 4) _mm512_store_si512(s->mins[j], f.mins[j]);
+        }
+        _mm512_store_ps(s->d, f.d);
+        _mm512_store_ps(s->dmin, f.dmin);
+    }
+}
+
+/* ---- Q6_K -------------------------------------------------------------------------------- */
+
+/* Words, as quant_repack orders them: 4 of scales; for each half of the block and each four of its
+ * 32 columns one of upper bits and two of nibbles; then d. A quarter is 32 columns of a half. */
+enum { Q6_K_CODES = 4, Q6_K_D = 52 };
+
+static ALWAYS_INLINE __m512i codes_q6_k(const uint8_t *block, size_t half, size_t quarter,
+                                        size_t g) {
+    size_t at = Q6_K_CODES + 24 * half + 3 * g;
+    __m512i high = word(block, at);
+    if (quarter < 2) high = _mm512_slli_epi16(high, (unsigned)(4 - 2 * quarter));
+    if (quarter == 3) high = _mm512_srli_epi16(high, 2);
+    return _mm512_or_si512(nibbles_at(word(block, at + 1 + quarter % 2), quarter >= 2),
+                           _mm512_and_si512(high, _mm512_set1_epi8(0x30)));
+}
+
+/* Scale j of 16. */
+static ALWAYS_INLINE __m512i scale_q6_k(const uint8_t *block, size_t j) {
+    __m512i four = word(block, j / 4);
+    return _mm512_srai_epi32(_mm512_slli_epi32(four, (unsigned)(24 - j % 4 * 8)), 24);
+}
+
+/* 32 times scales 2 j and 2 j + 1: codes are 32 more. */
+static ALWAYS_INLINE __m512i mins_q6_k(const uint8_t *block, size_t j) {
+    __m512i in_order = _mm512_broadcast_i32x4(
+        _mm_set_epi32((int)0x0D800C80, (int)0x09800880, (int)0x05800480, (int)0x01800080));
+    __m512i which = _mm512_set1_epi32(j % 2 ? 0x02000200 : 0);
+    __m512i four = word(block, j / 2);
+    return _mm512_srai_epi16(_mm512_shuffle_epi8(four, _mm512_add_epi8(in_order, which)), 3);
+}
+
+/* dot[t] += sub-block j, the quarter's columns from 4 g on. */
+static ALWAYS_INLINE void add_sub_q6_k(const uint8_t *block, size_t half, size_t quarter, size_t g,
+                                       const int8_t *acts, size_t act_bytes, size_t n,
+                                       __m512i dot[ACTS]) {
+    size_t j = 8 * half + 2 * quarter + g / 4;
+    __m512i part[ACTS], scale = scale_q6_k(block, j);
+#pragma GCC unroll 8
+    for (size_t t = 0; t < n; t++) part[t] = _mm512_setzero_si512();
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++)
+        add_code(codes_q6_k(block, half, quarter, g + i), acts + 16 * j + 4 * i, act_bytes, n,
+                 part);
+#pragma GCC unroll 8
+    for (size_t t = 0; t < n; t++)
+        dot[t] = _mm512_add_epi32(dot[t], _mm512_mullo_epi32(part[t], scale));
+}
+
+/* In the order of the words. */
+static ALWAYS_INLINE void dot_subs_q6_k(const uint8_t *block, const int8_t *acts, size_t act_bytes,
+                                        size_t n, __m512i dot[ACTS]) {
+#pragma GCC unroll 8
+    for (size_t t = 0; t < n; t++) dot[t] = _mm512_setzero_si512();
+#pragma GCC unroll 4
+    for (size_t i = 0; i < 4; i++)
+#pragma GCC unroll 4
+        for (size_t quarter = 0; quarter < 4; quarter++)
+            add_sub_q6_k(block, i / 2, quarter, i % 2 * 4, acts, act_bytes, n, dot);
+}
+
+static ALWAYS_INLINE void add_q6_k(const uint8_t *block, const uint8_t *acts, size_t act_bytes,
+                                   size_t n, __m512 sum[ACTS]) {
+    __m512i dot[ACTS], mins[ACTS];
+    __m512 d = halves_at(block, Q6_K_D);
+    dot_subs_q6_k(block, ((const block_act_q8_k *)acts)->qs, act_bytes, n, dot);
+#pragma GCC unroll 8
+    for (size_t t = 0; t < n; t++) mins[t] = _mm512_setzero_si512();
+#pragma GCC unroll 8
+    for (size_t j = 0; j < 8; j++) {
+        __m512i pair = mins_q6_k(block, j);
+#pragma GCC unroll 8
+        for (size_t t = 0; t < n; t++) {
+            const block_act_q8_k *at = (const block_act_q8_k *)(acts + t * act_bytes);
+            mins[t] = _mm512_dpwssd_epi32(mins[t], pair, spread(&at->sums[2 * j]));
+        }
+    }
+#pragma GCC unroll 8
+    for (size_t t = 0; t < n; t++) {
+        __m512 scale =
+            _mm512_mul_ps(d, _mm512_set1_ps(((const block_act_q8_k *)(acts + t * act_bytes))->d));
+        __m512 part = _mm512_mul_ps(scale, _mm512_cvtepi32_ps(dot[t]));
+        sum[t] = _mm512_add_ps(sum[t], _mm512_fnmadd_ps(scale, _mm512_cvtepi32_ps(mins[t]), part));
+    }
+}
+
+static ALWAYS_INLINE void multiply_q6_k(size_t block_bytes, const uint8_t *rows, size_t n_cols,
+                                        const uint8_t *acts, size_t act_bytes, size_t n, float *out,
+                                        size_t stride, bool add) {
+    __m512 sum[ACTS];
+    clear(sum, n);
+    for (size_t b = 0; b < n_cols / QUANT_SUPER; b++, acts += sizeof(block_act_q8_k))
+        add_q6_k(rows + b * ROWS * block_bytes, acts, act_bytes, n, sum);
+    store_sums(out, stride, n, add, sum);
+}
+
+static ALWAYS_INLINE void unpack_supers_of_16(size_t block_bytes, const uint8_t *rows,
+                                              size_t n_cols, quant_strip *out) {
+    for (size_t b = 0; b < n_cols / QUANT_SUPER; b++, rows += ROWS * block_bytes) {
+        strip_super *s = &out->supers[b];
+#pragma GCC unroll 8
+        for (size_t j = 0; j < 8; j++) {
+#pragma GCC unroll 8
+            for (size_t g = 0; g < 8; g++)
+                _mm512_store_si512(s->codes[8 * j + g], codes_q6_k(rows, j / 4, j % 4, g));
+            _mm512_store_si512(s->mins[j], mins_q6_k(rows, j));
+        }
+#pragma GCC unroll 16
+        for (size_t j = 0; j < 16; j++)
+            _mm512_store_si512(s->scales[scale_index(j, 16)], scale_q6_k(rows, j));
+        _mm512_store_ps(s->d, halves_at(rows, Q6_K_D));
+        _mm512_store_ps(s->dmin, halves_at(rows, Q6_K_D));
+    }
+}
+
 /* ---- kernels ----------------------------------------------------------------------------- */
 
 #define REPACKED_ARGS                                                                    \
     const void *strip, size_t n_cols, const void *acts, size_t act_bytes, size_t n_acts, \
         float *out, size_t stride, bool add
 
-#define REPACKED_PLAIN(type, ...)                                                   \
-    void quant_repacked_##type##_avx512(REPACKED_ARGS) {                            \
-        MULTIPLY(multiply_plains, (plain_form){sizeof(block_##type), __VA_ARGS__}); \
+#define REPACKED_PLAIN(type, ...)                                                            \
+    void quant_repacked_##type##_avx512(REPACKED_ARGS) {                                     \
+        MULTIPLY(multiply_plains, (plain_form){sizeof(block_##type), __VA_ARGS__});          \
+    }                                                                                        \
+    void quant_unpack_##type##_avx512(const void *packed, size_t n_cols, quant_strip *out) { \
+        unpack_plains((plain_form){sizeof(block_##type), __VA_ARGS__}, packed, n_cols, out); \
     }
 
-REPACKED_PLAIN(q4_0, 4, same_codes, half_scales)
-REPACKED_PLAIN(iq4_nl, 0, codes_iq4_nl, half_scales)
-REPACKED_PLAIN(mxfp4, 0, codes_mxfp4, power_scales)
+REPACKED_PLAIN(q4_0, 4, codes_q4_0, scales_q4_0, NULL)
+REPACKED_PLAIN(q4_1, 0, codes_q4_1, scales_of_pair, mins_of_pair)
+REPACKED_PLAIN(q5_0, 3, codes_q5_0, scales_q5_0, NULL)
+REPACKED_PLAIN(q5_1, 0, codes_q5_1, scales_of_pair, mins_of_pair)
+REPACKED_PLAIN(q8_0, 0, codes_q8_0, scales_q8_0, NULL)
+REPACKED_PLAIN(iq4_nl, 0, codes_iq4_nl, scales_q4_0, NULL)
+REPACKED_PLAIN(mxfp4, 0, codes_mxfp4, scales_mxfp4, NULL)
 
-void quant_repacked_q4_k_avx512(REPACKED_ARGS) {
-    MULTIPLY(multiply_supers, codes_q4_k, sizeof(block_q4_k));
-}
+#define REPACKED_SUPER(type, multiply, unpack, ...)                                          \
+    void quant_repacked_##type##_avx512(REPACKED_ARGS) {                                     \
+        MULTIPLY(multiply, __VA_ARGS__);                                                     \
+    }                                                                                        \
+    void quant_unpack_##type##_avx512(const void *packed, size_t n_cols, quant_strip *out) { \
+        unpack(__VA_ARGS__, packed, n_cols, out);                                            \
+    }
 
-void quant_repacked_q5_k_avx512(REPACKED_ARGS) {
-    MULTIPLY(multiply_supers, codes_q5_k, sizeof(block_q5_k));
-}
+REPACKED_SUPER(q4_k, multiply_supers, unpack_supers, codes_q4_k, sizeof(block_q4_k))
+REPACKED_SUPER(q5_k, multiply_supers, unpack_supers, codes_q5_k, sizeof(block_q5_k))
+REPACKED_SUPER(q6_k, multiply_q6_k, unpack_supers_of_16, sizeof(block_q6_k))

@@ -36,19 +36,20 @@ static ALWAYS_INLINE void store_sums(float *out, size_t stride, size_t n, bool a
     }
 }
 
-/* Call body(..., strip, n_cols, ...) for eight activations together, and what is left one by one.
- */
-#define MULTIPLY(body, ...)                                                                      \
-    for (size_t t = 0; t < n_acts;) {                                                            \
-        const uint8_t *rows = (const uint8_t *)acts + t * act_bytes;                             \
-        if (n_acts - t == ACTS) {                                                                \
-            body(__VA_ARGS__, strip, n_cols, rows, act_bytes, ACTS, out + t * stride, stride,    \
-                 add);                                                                           \
-            t += ACTS;                                                                           \
-        } else {                                                                                 \
-            body(__VA_ARGS__, strip, n_cols, rows, act_bytes, 1, out + t * stride, stride, add); \
-            t++;                                                                                 \
-        }                                                                                        \
+/* Call body(..., strip, n_cols, ...) for eight, four and two activations together. */
+#define MULTIPLY(body, ...)                                                                     \
+    for (size_t t = 0, n; t < n_acts; t += n) {                                                 \
+        const uint8_t *rows = (const uint8_t *)acts + t * act_bytes;                            \
+        float *to = out + t * stride;                                                           \
+        n = n_acts - t;                                                                         \
+        if (n >= ACTS)                                                                          \
+            n = ACTS, body(__VA_ARGS__, strip, n_cols, rows, act_bytes, ACTS, to, stride, add); \
+        else if (n >= 4)                                                                        \
+            n = 4, body(__VA_ARGS__, strip, n_cols, rows, act_bytes, 4, to, stride, add);       \
+        else if (n >= 2)                                                                        \
+            n = 2, body(__VA_ARGS__, strip, n_cols, rows, act_bytes, 2, to, stride, add);       \
+        else                                                                                    \
+            body(__VA_ARGS__, strip, n_cols, rows, act_bytes, 1, to, stride, add);              \
     }
 
 #endif

@@ -149,4 +149,4 @@ static gguf_code cpu_open(const rt_backend_setup *setup, rt_backend **out, gguf_
     return GGUF_OK;
 }
 
-const rt_backend_type rt_backend_cpu = {"cpu", cpu_work_bytes, cpu_open};
+const rt_backend_type rt_backend_cpu = {"cpu", cpu_work_bytes, cpu_open, NULL};

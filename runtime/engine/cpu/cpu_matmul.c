@@ -112,7 +112,8 @@ static void multiply(const product *p, const uint8_t *rows, size_t n_rows, const
                      size_t n_tokens, float *out, size_t stride, void *scratch) {
     const rt_weight *w = p->weight;
     if (p->repacked)
-        quant_matmul_repacked(w->type, rows, n_rows, w->n_cols, acts, n_tokens, out, stride);
+        quant_matmul_repacked(w->type, rows, n_rows, w->n_cols, acts, n_tokens, out, stride,
+                              scratch);
     else
         quant_matmul(w->type, p->act, rows, n_rows, w->n_cols, acts, n_tokens, out, stride,
                      scratch);

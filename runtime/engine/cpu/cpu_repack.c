@@ -17,10 +17,11 @@ typedef struct job {
     atomic_uintptr_t fault; /* the first block that is not finite, or UINTPTR_MAX */
 } job;
 
-static uint64_t repacked_bytes(const rt_weight *w) {
+static uint64_t repacked_bytes(const rt_weight *w, bool several) {
     uint64_t mat_bytes = w->n_rows * w->row_bytes;
     bool fused = w->n_mats > 1 && w->mat_bytes != mat_bytes; /* other rows between the matrices */
     if (!w->data || w->placed || fused || !quant_can_repack(w->type, w->n_rows)) return 0;
+    if (!several && !quant_repack_gains_alone(w->type)) return 0;
     return (w->n_mats * mat_bytes + 63) / 64 * 64;
 }
 
@@ -56,9 +57,9 @@ static void release(const rt_model *model, const rt_weight *w) {
 }
 
 /* *to moves on by what the weight takes. */
-static gguf_code repack(rt_model *model, rt_weight *w, uint8_t **to, gguf_pool *pool,
+static gguf_code repack(rt_model *model, rt_weight *w, bool several, uint8_t **to, gguf_pool *pool,
                         gguf_error *err) {
-    uint64_t n_bytes = repacked_bytes(w);
+    uint64_t n_bytes = repacked_bytes(w, several);
     if (n_bytes == 0) return GGUF_OK;
     job j = {w, *to, (w->n_rows + TASK_ROWS - 1) / TASK_ROWS, UINTPTR_MAX};
     gguf_pool_run(pool, w->n_mats * j.tasks_of_mat, repack_rows, &j);
@@ -75,17 +76,17 @@ static rt_weight *matrix_of(rt_model *model, uint32_t layer, size_t i) {
     return rt_slot_matrix(&model->layers[layer], &rt_layer_slots, i);
 }
 
-static uint64_t total_bytes(rt_model *model) {
-    uint64_t n_bytes = repacked_bytes(&model->output);
+static uint64_t total_bytes(rt_model *model, bool several) {
+    uint64_t n_bytes = repacked_bytes(&model->output, several);
     for (uint32_t layer = 0; layer < model->hparams.n_layer; layer++)
         for (size_t i = 0; i < rt_layer_slots.n_matrices; i++)
-            n_bytes += repacked_bytes(matrix_of(model, layer, i));
+            n_bytes += repacked_bytes(matrix_of(model, layer, i), several);
     return n_bytes;
 }
 
-gguf_code rt_model_repack(rt_model *model, unsigned n_threads, const atomic_bool *cancel,
-                          gguf_error *err) {
-    uint64_t n_bytes = total_bytes(model);
+gguf_code rt_model_repack(rt_model *model, unsigned n_threads, bool several,
+                          const atomic_bool *cancel, gguf_error *err) {
+    uint64_t n_bytes = total_bytes(model, several);
     gguf_pool *pool;
     if (model->repacked || n_bytes == 0 || n_bytes > rt_available_bytes("") / 4 * 3) return GGUF_OK;
     if (rt_allocate(n_bytes, &model->repacked, err)) return GGUF_OK; /* works without */
@@ -97,10 +98,10 @@ gguf_code rt_model_repack(rt_model *model, unsigned n_threads, const atomic_bool
     }
     uint8_t *to = model->repacked;
     uint32_t n_layer = model->hparams.n_layer;
-    code = repack(model, &model->output, &to, pool, err);
+    code = repack(model, &model->output, several, &to, pool, err);
     for (uint32_t layer = 0; layer < n_layer && !(cancel && atomic_load(cancel)); layer++)
         for (size_t i = 0; i < rt_layer_slots.n_matrices && !code; i++)
-            code = repack(model, matrix_of(model, layer, i), &to, pool, err);
+            code = repack(model, matrix_of(model, layer, i), several, &to, pool, err);
     model->repacked_bytes = (uint64_t)(to - model->repacked);
     gguf_pool_free(pool);
     return code;

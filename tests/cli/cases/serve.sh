@@ -3,6 +3,9 @@ gguf-convert "$DATA/demo-model" -o demo.gguf --outtype q8_0 -q
 t gguf-serve
 t gguf-serve demo.gguf demo.gguf
 t gguf-serve missing.gguf
+head -c 5000 demo.gguf >cut.gguf
+t gguf-bench serve cut.gguf
+t gguf-bench serve missing.gguf
 t gguf-serve demo.gguf --port 99999
 t gguf-serve demo.gguf --hots x
 t gguf-serve demo.gguf --temp hot
