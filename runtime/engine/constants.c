@@ -22,6 +22,7 @@ static void visit(const rt_weight *weight, visit_fn fn, void *ctx) {
 static void visit_all(const rt_model *model, uint32_t n_layers, visit_fn fn, void *ctx) {
     visit(&model->output, fn, ctx);
     visit(&model->altup_unembd, fn, ctx);
+    visit(&model->hyper_head.fn, fn, ctx);
     for (uint32_t i = model->hparams.n_layer - n_layers; i < model->hparams.n_layer; i++)
         for (size_t k = 0; k < rt_layer_slots.n_matrices; k++)
             visit(rt_slot_matrix(&model->layers[i], &rt_layer_slots, k), fn, ctx);

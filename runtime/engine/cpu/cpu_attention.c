@@ -171,12 +171,15 @@ static void load_part(const attention_job *job, const uint8_t *row, size_t from,
 static void load_rows(const attention_job *job, const unit *u, uint32_t start, uint64_t off,
                       uint64_t row_bytes, uint32_t dim, uint32_t n_padded, uint32_t first,
                       uint32_t end, const attention_scratch *s) {
+    const uint8_t *row = NULL;
+    bool plain = job->kv->n_block < 2; /* rows of a page lie one after the other */
     uint32_t strip = first / RT_STRIP * RT_STRIP;
     if (end - first < RT_STRIP) memset(s->rows, 0, sizeof(float) * RT_STRIP * n_padded);
     for (uint32_t r = first; r < end; r++) {
         float *dst = s->rows + (size_t)(r - strip) * n_padded;
-        const uint8_t *row =
-            rt_cpu_kv_row(job->cpu->cache, job->kv, u->tile, start + r, off, row_bytes);
+        row = row && plain
+                  ? row + row_bytes
+                  : rt_cpu_kv_row(job->cpu->cache, job->kv, u->tile, start + r, off, row_bytes);
         load_part(job, row, (size_t)u->head_kv * dim, dim, s->blocks, dst);
         memset(dst + dim, 0, (n_padded - dim) * sizeof *dst);
     }

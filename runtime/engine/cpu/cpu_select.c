@@ -18,13 +18,14 @@ typedef struct select_job {
 static void load_keys(const select_job *job, const rt_tile *tile, uint32_t start, uint32_t n,
                       float *keys) {
     const rt_kv_layer *kv = job->kv;
-    for (uint32_t r = 0; r < n; r++, keys += kv->n_cols_k) {
+    uint32_t at_once = kv->n_block < 2 ? n : 1; /* rows of a page lie one after the other */
+    for (uint32_t r = 0; r < n; r += at_once, keys += (size_t)at_once * kv->n_cols_k) {
         const uint8_t *row =
             rt_cpu_kv_row(job->cpu->cache, kv, tile, start + r, kv->k_off, kv->row_bytes_k);
         if (kv->type == GGUF_TYPE_F32)
-            memcpy(keys, row, kv->n_cols_k * sizeof *keys);
+            memcpy(keys, row, (size_t)at_once * kv->n_cols_k * sizeof *keys);
         else
-            quant_decode(kv->type, row, 1, kv->n_cols_k, keys, NULL);
+            quant_decode(kv->type, row, at_once, kv->n_cols_k, keys, NULL);
     }
 }
 

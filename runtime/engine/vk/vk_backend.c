@@ -193,6 +193,12 @@ static gguf_code check_shapes(const rt_hparams *hp, gguf_error *err) {
     if ((hp->recurrent == RT_MIXER_GATED_DELTA || hp->recurrent == RT_MIXER_KDA) &&
         hp->ssm_d_state > 1024)
         what = "delta rules with more than 1024 columns";
+    if (hp->n_hyper) what = "hyper-connections";
+    if (hp->n_compress[0]) what = "blocks of tokens that become one key";
+    for (uint32_t i = 0; i < hp->n_layer; i++)
+        if (hp->layers[i].hashed) what = "experts by a token's id";
+    if (hp->n_expert && hp->gating == RT_GATING_SQRT_SOFTPLUS)
+        what = "experts by the root of softplus";
     if (!what) return GGUF_OK;
     return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
                      "this model has %s, which the device does not compute: run it with --device "
