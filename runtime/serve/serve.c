@@ -28,6 +28,9 @@ rt_session_opts rt_serve_session_opts(const rt_hparams *hp, const rt_serve_opts 
     session.kv_type = opts->kv_type;
     session.n_threads = opts->n_threads;
     session.precision = opts->precision;
+    session.device = opts->device;
+    session.device_name = opts->device_name;
+    session.n_device_layers = opts->n_device_layers;
     session.n_out = opts->n_parallel < 64 ? opts->n_parallel : 64;
     session.n_snapshots = hp->n_recurrent ? opts->n_parked : 0;
     return session;

@@ -27,6 +27,9 @@ typedef struct rt_serve_opts {
     uint32_t kv_type;     /* as in rt_session_opts */
     unsigned n_threads;
     rt_precision precision;
+    const struct rt_backend_type *device; /* these three as in rt_session_opts */
+    const char *device_name;
+    uint32_t n_device_layers;
     bool repack;           /* repack the weights before the first request */
     double step_s;         /* how long a step with a part of a prompt should take */
     double (*now)(void *); /* seconds, monotonic; NULL: the system's clock */

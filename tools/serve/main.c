@@ -29,6 +29,8 @@ enum {
     OPT_KV_MEMORY,
     OPT_KV_TOKENS,
     OPT_KV_TYPE,
+    OPT_DEVICE,
+    OPT_NGL,
     OPT_PARALLEL,
     OPT_QUEUE,
     OPT_STEP_MS,
@@ -70,6 +72,8 @@ static const tool_option options[] = {
     {OPT_STEP_MS, "step-ms", "N", "how long prompts may hold up the answers of others (100)"},
     {OPT_PRECISION, "precision", "FORM", PRECISION_HELP},
     {OPT_NO_REPACK, "no-repack", NULL, NO_REPACK_HELP},
+    {OPT_DEVICE, "device", "NAME|none", DEVICE_HELP},
+    {OPT_NGL, "ngl", "N|all|auto", NGL_HELP},
     {OPT_TEMPLATE, "template", "F.jinja", "chat template in place of the model's"},
     {OPT_TEMPLATE_VARS, "template-vars", "JSON", "variables of the chat template, as an object"},
     {OPT_MAX_TOKENS, "max-tokens", "N", "of an answer whose request names no number (the context)"},
@@ -180,6 +184,7 @@ static bool set_plain(serve_settings *o, int id, const char *arg) {
         {OPT_API_KEY_FILE, NULL, &o->key_file},  {OPT_NO_API_KEY, &o->no_key, NULL},
         {OPT_NO_METRICS, &o->no_metrics, NULL},  {OPT_NO_SLOTS, &o->no_slots, NULL},
         {OPT_NO_PROPS, &o->no_props, NULL},      {OPT_NO_UI, &o->no_ui, NULL},
+        {OPT_DEVICE, NULL, &o->device.name},     {OPT_NGL, NULL, &o->device.layers},
     };
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
         if (plain[i].id != id) continue;
@@ -363,6 +368,7 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     serve_settings *o = ctx;
     static server s;
     gguf_code code = check_usage(t, err);
+    if (!code) code = device_opts_check(t, &o->device, err);
     if (code) return code;
     if (o->n_hosts == 0) o->hosts[o->n_hosts++] = "127.0.0.1";
     signal(SIGPIPE, SIG_IGN);

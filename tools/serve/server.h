@@ -4,6 +4,7 @@
 
 #include "runtime/serve/serve.h"
 #include "runtime/template/template.h"
+#include "tools/common/device_opts.h"
 #include "tools/common/tool.h"
 
 #include <time.h>
@@ -21,6 +22,7 @@ typedef struct serve_settings {
     uint64_t kv_memory;
     uint32_t kv_type;
     rt_precision precision;
+    device_opts device;
     bool no_repack;
     const char *template_file, *template_vars;
     const char *keys[SERVER_MAX_NAMES];
@@ -67,6 +69,7 @@ typedef struct server {
     uint64_t file_bytes;
     time_t modified, started;
     uint64_t n_params, kv_bytes;
+    uint64_t device_room; /* for the cache, where layers lie on a device */
     char keys[SERVER_MAX_NAMES][256];
     size_t n_keys;
     atomic_uint n_of_key[SERVER_MAX_NAMES]; /* requests of each that are worked on */

@@ -59,11 +59,36 @@ static gguf_code fail_cache(const server *s, const rt_footprint *f, uint64_t ava
                      tool_size_text(f->kv_bytes, cache, sizeof cache));
 }
 
-/* What the cache may take: --kv-memory, or half of what is left beside the weights. */
-static uint64_t cache_budget(const server *s, const rt_footprint *f, uint64_t available) {
+/* What the cache may take: --kv-memory, or half of what is left beside the weights, on a device
+ * where there is one. */
+static uint64_t cache_budget(const server *s, const rt_serve_opts *o, const rt_footprint *f,
+                             uint64_t available) {
     uint64_t others = f->resident_bytes + f->compute_bytes + f->overhead_bytes;
     if (s->settings->kv_memory) return s->settings->kv_memory;
+    if (o->device) return s->device_room;
     return available > others ? (available - others) / 2 : 0;
+}
+
+/* Which layers lie on a device, if one is asked for, and what the cache may take there: half of
+ * what a cache of one context leaves. */
+static gguf_code place_layers(server *s, rt_serve_opts *o, gguf_error *err) {
+    rt_session_opts session = rt_serve_session_opts(s->hp, o);
+    rt_footprint least;
+    rt_device_info info;
+    uint64_t needed;
+    session.n_kv_tokens = o->n_ctx;
+    gguf_code code = device_opts_apply(&s->settings->device, s->model, &session, &needed, err);
+    if (code || !session.device) return code;
+    o->device = session.device;
+    o->device_name = session.device_name;
+    o->n_device_layers = session.n_device_layers;
+    o->repack = false;
+    code = rt_device_find(o->device_name, &info, err);
+    if (!code) code = rt_footprint_of_model(s->model, &session, true, &least, err);
+    if (code) return code;
+    s->device_room =
+        least.kv_bytes + (info.budget_bytes > needed ? (info.budget_bytes - needed) / 2 : 0);
+    return GGUF_OK;
 }
 
 /* The tokens of the cache: as many as the budget holds, at least one context. Layers with a window
@@ -74,7 +99,7 @@ static gguf_code plan_cache(const server *s, rt_serve_opts *o, rt_footprint *f, 
     o->n_kv_tokens = o->n_ctx;
     for (;;) {
         code = measure(s, o, f, err);
-        if (code || f->kv_bytes <= cache_budget(s, f, available)) break;
+        if (code || f->kv_bytes <= cache_budget(s, o, f, available)) break;
         if (o->n_parked > FEW_PARKED)
             o->n_parked /= 2;
         else if (o->n_parallel > FEW_PARALLEL)
@@ -84,7 +109,7 @@ static gguf_code plan_cache(const server *s, rt_serve_opts *o, rt_footprint *f, 
     }
     if (code) return code;
     uint64_t most = (uint64_t)o->n_ctx * (o->n_parallel + o->n_parked), least = f->kv_bytes;
-    uint64_t budget = cache_budget(s, f, available);
+    uint64_t budget = cache_budget(s, o, f, available);
     rt_footprint twice;
     o->n_kv_tokens = 2 * o->n_ctx;
     code = measure(s, o, &twice, err);
@@ -96,7 +121,7 @@ static gguf_code plan_cache(const server *s, rt_serve_opts *o, rt_footprint *f, 
     if (n > 1u << 30) n = 1u << 30;
     o->n_kv_tokens = (uint32_t)(n < o->n_ctx ? o->n_ctx : n);
     code = measure(s, o, f, err);
-    if (!code && f->total_bytes > available) return fail_memory(s, f, available, err);
+    if (!code && !o->device && f->total_bytes > available) return fail_memory(s, f, available, err);
     return code;
 }
 
@@ -192,7 +217,8 @@ gguf_code server_open(server *s, gguf_error *err) {
     if (s->hp->n_ctx_train && opts.n_ctx > s->hp->n_ctx_train)
         tool_warn(s->t, "a context of %" PRIu32 " tokens: the model was trained with %" PRIu32,
                   opts.n_ctx, s->hp->n_ctx_train);
-    code = plan_cache(s, &opts, &footprint, err);
+    code = place_layers(s, &opts, err);
+    if (!code) code = plan_cache(s, &opts, &footprint, err);
     if (!code) code = rt_serve_new(s->model, s->tok, &opts, &s->engine, err);
     if (code) return code;
     s->n_ctx = rt_serve_n_ctx(s->engine);
@@ -201,6 +227,9 @@ gguf_code server_open(server *s, gguf_error *err) {
         tool_warn(s->t, "memory suffices for %" PRIu32 " answers at once, not %" PRIu32,
                   s->n_parallel, s->settings->n_parallel);
     s->kv_bytes = footprint.kv_bytes;
+    if (opts.device)
+        tool_note(s->t, "%" PRIu32 " of %" PRIu32 " layers on a device", opts.n_device_layers,
+                  s->hp->n_layer);
     char cache[32];
     tool_note(s->t, "%s: %s, context of %" PRIu32 " tokens, cache of %" PRIu32 " tokens (%s)",
               s->name, server_quantisation(s), s->n_ctx, opts.n_kv_tokens,

@@ -7,6 +7,8 @@ head -c 5000 demo.gguf >cut.gguf
 t gguf-bench serve cut.gguf
 t gguf-bench serve missing.gguf
 t gguf-serve demo.gguf --port 99999
+t gguf-serve demo.gguf --device none -ngl 3
+t gguf-serve demo.gguf --device 0 --no-repack
 t gguf-serve demo.gguf --hots x
 t gguf-serve demo.gguf --temp hot
 t gguf-serve demo.gguf --think maybe
