@@ -1,6 +1,6 @@
 /* Every allocation fails once, alone and with all behind it: no crash, no leak (LeakSanitizer), and
- * the error says that memory ran out. Sanitizers are slow: of a long run they see every one of the
- * first allocations and then ever fewer. */
+ * the error says that memory ran out. Sanitizers are slow, and so is reading all descriptions: of a
+ * long run those see every one of the first allocations and then ever fewer. */
 #include "tests/unit/unit.h"
 #include "tests/unit/unit_alloc.h"
 
@@ -25,9 +25,9 @@ typedef gguf_code (*scenario)(const void *input, gguf_error *err);
 #endif
 
 /* Run until nothing fails any more. What succeeds in spite of a failure lost at most a warning. */
-static void torture(const char *name, scenario run, const void *input) {
+static void torture_some(const char *name, scenario run, const void *input, bool sampled) {
     for (int and_after = 0; and_after < 2; and_after++)
-        for (size_t n = 1;; n += SANITIZED ? 1 + n / 100 : 1) {
+        for (size_t n = 1;; n += sampled ? 1 + n / 100 : 1) {
             gguf_error err = {0};
             unit_alloc_start(n, and_after);
             gguf_code code = run(input, &err);
@@ -43,6 +43,10 @@ static void torture(const char *name, scenario run, const void *input) {
             ck_assert_msg(n > 1, "%s allocates nothing", name);
             break;
         }
+}
+
+static void torture(const char *name, scenario run, const void *input) {
+    torture_some(name, run, input, SANITIZED);
 }
 
 static unsigned char *corpus(const char *name, size_t *n) {
@@ -286,13 +290,22 @@ START_TEST(tokenizers) {
 END_TEST
 
 /* The description names the tensors; a config that asks for no layers needs only three. */
-static gguf_code import_model(const void *input, gguf_error *err) {
+static gguf_code import_with(const void *input, const rt_import_opts *opts, gguf_error *err) {
     rt_import *import;
-    gguf_code code = rt_import_from_memory(input, 3, NULL, &import, err);
+    gguf_code code = rt_import_from_memory(input, 3, opts, &import, err);
     if (code) return code;
     code = quant_plan_finish(rt_import_plan(import), err);
     rt_import_close(import);
     return code;
+}
+
+static gguf_code import_model(const void *input, gguf_error *err) {
+    return import_with(input, NULL, err);
+}
+
+static gguf_code import_one_description(const void *input, gguf_error *err) {
+    const rt_import_opts opts = {.arch_file = TEST_DATA "/../../configs/arch/llama.yaml"};
+    return import_with(input, &opts, err);
 }
 
 #define TENSOR(name, shape, begin, end) \
@@ -313,7 +326,8 @@ START_TEST(whole_models) {
     gguf_memory_file files[] = {{"config.json", config, sizeof config - 1},
                                 {"model.safetensors", weights, sizeof weights},
                                 corpus_file("tokenizer_json/seeds/bpe", "tokenizer.json")};
-    torture("rt_import_from_memory", import_model, files);
+    torture("rt_import_from_memory", import_one_description, files);
+    torture_some("rt_import_from_memory, all", import_model, files, true);
     release(&files[2]);
 }
 END_TEST
