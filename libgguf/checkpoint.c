@@ -5,6 +5,7 @@
 #include "libgguf/json.h"
 #include "libgguf/map.h"
 #include "libgguf/tempfile.h"
+#include "libgguf/warnings.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -126,19 +127,10 @@ gguf_code gguf_checkpoint_add_unpacked(gguf_checkpoint *ckpt, uint32_t file, uin
 }
 
 void gguf_checkpoint_warn(gguf_checkpoint *ckpt, const char *format, ...) {
-    char *text = NULL;
     va_list args;
     va_start(args, format);
-    int n = vasprintf(&text, format, args);
+    gguf_warnings_add(&ckpt->warnings, &ckpt->n_warnings, format, args);
     va_end(args);
-    char **grown =
-        n < 0 ? NULL : realloc(ckpt->warnings, (ckpt->n_warnings + 1) * sizeof *ckpt->warnings);
-    if (!grown) {
-        if (n >= 0) free(text);
-        return;
-    }
-    ckpt->warnings = grown;
-    ckpt->warnings[ckpt->n_warnings++] = text;
 }
 
 gguf_code gguf_checkpoint_open(const char *path, gguf_checkpoint **out, gguf_error *err) {

@@ -61,8 +61,8 @@ const char *gguf_checkpoint_warning(const gguf_checkpoint *ckpt, size_t i);
 const char *gguf_checkpoint_absent_file(const gguf_checkpoint *ckpt, const char *tensor);
 
 /* The header of a .safetensors file: its length and the JSON text, padded to whole units of 8
- * bytes. tensors  name, type (F32, F16 or BF16), dims in GGUF order, data_off from the end of the
- * header and n_bytes; without gaps out      [*n_bytes], to be freed Errors: GGUF_E_UNSUPPORTED
+ * bytes. tensors  name, type (F32, F16 or BF16), dims in GGUF order, n_bytes, and data_off from the
+ * end of the header, without gaps out      [*n_bytes], to be freed Errors: GGUF_E_UNSUPPORTED
  * another type, GGUF_E_NOMEM. */
 gguf_code gguf_safetensors_header(const gguf_tensor *tensors, size_t n, uint8_t **out,
                                   size_t *n_bytes, gguf_error *err);

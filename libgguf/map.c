@@ -37,6 +37,11 @@ size_t gguf_file_start(const char *path, void *bytes, size_t n) {
     return got > 0 ? (size_t)got : 0;
 }
 
+bool gguf_file_has_magic(const char *path) {
+    char magic[4];
+    return gguf_file_start(path, magic, 4) == 4 && memcmp(magic, "GGUF", 4) == 0;
+}
+
 gguf_code gguf_map_open(const char *path, gguf_map *map, gguf_error *err) {
     *map = (gguf_map){.fd = -1};
     gguf_code code = gguf_open_regular(path, &map->fd, &map->n_bytes, err);

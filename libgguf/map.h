@@ -23,6 +23,8 @@ gguf_code gguf_open_regular(const char *path, int *fd, uint64_t *n_bytes, gguf_e
 /* The first bytes of a regular file, at most n: how many were read, 0 where there is no such file.
  */
 size_t gguf_file_start(const char *path, void *bytes, size_t n);
+/* Whether a regular file begins as GGUF files do. */
+bool gguf_file_has_magic(const char *path);
 
 /* Errors: GGUF_E_IO (absent, a folder, not readable), GGUF_E_NOMEM. */
 gguf_code gguf_map_open(const char *path, gguf_map *map, gguf_error *err);

@@ -311,24 +311,22 @@ gguf_code gguf_safetensors_header(const gguf_tensor *tensors, size_t n, uint8_t 
 gguf_code gguf_safetensors_save_f32(const char *path, const char *name, const uint64_t *dims,
                                     uint32_t n_dims, const float *data, bool replace,
                                     gguf_error *err) {
-    uint64_t n_bytes = sizeof *data;
+    gguf_tensor t = {.n_dims = n_dims, .n_bytes = sizeof *data};
     uint8_t *header = NULL;
     size_t n_header = 0;
-    json_t *shape = json_array();
     for (uint32_t i = 0; i < n_dims; i++) {
-        n_bytes *= dims[i];
-        json_array_append_new(shape, json_integer((json_int_t)dims[i]));
+        t.dims[n_dims - 1 - i] = dims[i];
+        t.n_bytes *= dims[i];
     }
-    json_t *root = json_pack("{s:{s:s, s:o, s:[i, I]}}", name, "dtype", "F32", "shape", shape,
-                             "data_offsets", 0, (json_int_t)n_bytes);
+    json_t *root = json_pack("{s:o}", name, header_entry(&t, dtype_name(GGUF_TYPE_F32)));
     gguf_outfile *out;
     gguf_code code = encode_header(root, &header, &n_header, err);
     if (!code)
-        code = gguf_outfile_open(path, n_header + n_bytes,
+        code = gguf_outfile_open(path, n_header + t.n_bytes,
                                  (replace ? GGUF_OUT_REPLACE : 0) | GGUF_OUT_STREAM, &out, err);
     if (!code) {
         code = gguf_outfile_write(out, header, n_header, 0, err);
-        if (!code) code = gguf_outfile_write(out, data, n_bytes, n_header, err);
+        if (!code) code = gguf_outfile_write(out, data, t.n_bytes, n_header, err);
         if (!code)
             code = gguf_outfile_commit(out, err);
         else

@@ -2,10 +2,11 @@
 #include "quant/patches.h"
 
 #include "quant/affine.h"
+#include "quant/kernels/numeric.h"
 #include "quant/order.h"
 #include "quant/quant.h"
+#include "quant/steps.h"
 
-#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -87,60 +88,13 @@ gguf_code quant_patches_check(const quant_patches *patches, uint64_t n_elems, co
 
 /* ---- reading ----------------------------------------------------------------------------- */
 
-static float factor_of(const quant_step *step) {
-    uint32_t bits = (uint32_t)step->arg;
-    float factor;
-    memcpy(&factor, &bits, sizeof factor);
-    return factor;
-}
-
-static float undone(const quant_step *step, float value) {
-    switch (step->op) {
-    case QUANT_STEP_ADD:
-        return value - (float)step->arg;
-    case QUANT_STEP_NEG_EXP:
-        return (float)log(-(double)value);
-    case QUANT_STEP_EXP:
-        return (float)log((double)value);
-    case QUANT_STEP_SCALE:
-        return value / factor_of(step);
-    default: /* rows that moved */
-        return value;
-    }
-}
-
-static float done(const quant_step *step, float value) {
-    switch (step->op) {
-    case QUANT_STEP_ADD:
-        return value + (float)step->arg;
-    case QUANT_STEP_NEG_EXP:
-        return -(float)exp((double)value);
-    case QUANT_STEP_EXP:
-        return (float)exp((double)value);
-    case QUANT_STEP_SCALE:
-        return value * factor_of(step);
-    default:
-        return value;
-    }
-}
-
-/* With as many bits as BF16 keeps, to the nearest. */
-static float rounded(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    bits += 0x7FFF + (bits >> 16 & 1);
-    bits &= 0xFFFF0000;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
 /* Several numbers may become the same one: that counts which checkpoints are published in. */
 static float stored_value(const quant_patch *p, uint64_t row, float value) {
     if (!p->n_steps && !p->row_factors) return value;
     float factor = p->row_factors ? p->row_factors[row % p->n_rows] : 1, stored = value / factor;
-    for (uint32_t i = p->n_steps; i-- > 0;) stored = undone(&p->steps[i], stored);
-    float shorter = rounded(stored), again = shorter;
-    for (uint32_t i = 0; i < p->n_steps; i++) again = done(&p->steps[i], again);
+    for (uint32_t i = p->n_steps; i-- > 0;) stored = quant_step_undo(&p->steps[i], stored);
+    float shorter = quant_bf16_to_f32(quant_f32_to_bf16(stored)), again = shorter;
+    for (uint32_t i = 0; i < p->n_steps; i++) again = quant_step_apply(&p->steps[i], again);
     return again * factor == value ? shorter : stored;
 }
 

@@ -5,6 +5,7 @@
 #include "quant/order.h"
 #include "quant/quant.h"
 #include "quant/source.h"
+#include "quant/steps.h"
 
 #include <math.h>
 #include <string.h>
@@ -65,25 +66,10 @@ static void scale_values(float *values, size_t n, float factor) {
     for (size_t k = 0; k < n; k++) values[k] *= factor;
 }
 
-static float factor_of(const quant_step *step) {
-    uint32_t bits = (uint32_t)step->arg;
-    float factor;
-    memcpy(&factor, &bits, sizeof factor);
-    return factor;
-}
-
 static void change_values(const quant_plan_tensor *t, const quant_piece *piece, float *values) {
     size_t n = piece->n_rows * t->n_cols;
-    for (uint32_t i = 0; i < t->n_steps; i++) {
-        if (t->steps[i].op == QUANT_STEP_ADD)
-            for (size_t k = 0; k < n; k++) values[k] += (float)t->steps[i].arg;
-        /* Through double, so that every C library gives the same bits. */
-        if (t->steps[i].op == QUANT_STEP_NEG_EXP)
-            for (size_t k = 0; k < n; k++) values[k] = -(float)exp((double)values[k]);
-        if (t->steps[i].op == QUANT_STEP_EXP)
-            for (size_t k = 0; k < n; k++) values[k] = (float)exp((double)values[k]);
-        if (t->steps[i].op == QUANT_STEP_SCALE) scale_values(values, n, factor_of(&t->steps[i]));
-    }
+    for (uint32_t i = 0; i < t->n_steps; i++)
+        for (size_t k = 0; k < n; k++) values[k] = quant_step_apply(&t->steps[i], values[k]);
     for (uint64_t r = 0; t->row_factors && r < piece->n_rows; r++)
         scale_values(values + r * t->n_cols, t->n_cols, t->row_factors[piece->row + r]);
 }

@@ -112,11 +112,7 @@ static void check_rows(void *ctx, size_t task, unsigned worker) {
     (void)worker;
     if (!rt_weight_is_new(w, mat)) return;
     size_t n_rows = w->n_rows - row < TASK_ROWS ? w->n_rows - row : TASK_ROWS;
-    const uint8_t *fault = rt_weight_fault(w, rows, n_rows);
-    uintptr_t first = atomic_load(&c->fault);
-    while (fault && (uintptr_t)fault < first &&
-           !atomic_compare_exchange_weak(&c->fault, &first, (uintptr_t)fault))
-        continue;
+    rt_weight_keep_fault(&c->fault, rt_weight_fault(w, rows, n_rows));
 }
 
 static void check_weight(void *ctx, const rt_weight *w) {

@@ -34,10 +34,10 @@ struct rt_model;
 struct rt_session_opts;
 gguf_code rt_device_predict(const struct rt_model *model, const struct rt_session_opts *opts,
                             uint64_t *n_bytes, gguf_error *err);
-/* The most of the last layers that fit what is free on the device.
+/* The most of the last layers that fit what is free on the device, as rt_device_find told it.
  * Errors: GGUF_E_NOMEM not even one; those of the others. */
 gguf_code rt_device_layers(const struct rt_model *model, const struct rt_session_opts *opts,
-                           uint32_t *n_layers, gguf_error *err);
+                           const rt_device_info *info, uint32_t *n_layers, gguf_error *err);
 
 /* What a session has on a device. */
 typedef struct rt_device_use {

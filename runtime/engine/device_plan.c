@@ -22,17 +22,16 @@ gguf_code rt_device_predict(const rt_model *model, const rt_session_opts *opts, 
 }
 
 /* What is needed grows with the layers. */
-gguf_code rt_device_layers(const rt_model *model, const rt_session_opts *opts, uint32_t *n_layers,
-                           gguf_error *err) {
+gguf_code rt_device_layers(const rt_model *model, const rt_session_opts *opts,
+                           const rt_device_info *info, uint32_t *n_layers, gguf_error *err) {
     rt_session_opts tried = *opts;
-    rt_device_info info;
     uint64_t needed = 0;
     uint32_t low = 0, high = model->hparams.n_layer;
-    gguf_code code = rt_device_find(opts->device_name, &info, err);
+    gguf_code code = GGUF_OK;
     while (!code && low < high) {
         tried.n_device_layers = low + (high - low + 1) / 2;
         code = rt_device_predict(model, &tried, &needed, err);
-        if (needed <= info.budget_bytes)
+        if (needed <= info->budget_bytes)
             low = tried.n_device_layers;
         else
             high = tried.n_device_layers - 1;
@@ -42,5 +41,6 @@ gguf_code rt_device_layers(const rt_model *model, const rt_session_opts *opts, u
     return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET,
                      "one layer needs %.1f MiB on the device '%s', of which %.1f MiB are free: a "
                      "smaller context, batch or KV type needs less, and --device none nothing",
-                     (double)needed / (1 << 20), info.name, (double)info.budget_bytes / (1 << 20));
+                     (double)needed / (1 << 20), info->name,
+                     (double)info->budget_bytes / (1 << 20));
 }

@@ -1,5 +1,6 @@
 /* Planning the folder of a GGUF file. */
 #include "libgguf/map.h"
+#include "libgguf/warnings.h"
 #include "runtime/export/export_internal.h"
 
 #include <stdarg.h>
@@ -8,15 +9,10 @@
 #include <string.h>
 
 void rt_export_warn(rt_export *e, const char *format, ...) {
-    char *text = NULL;
     va_list args;
     va_start(args, format);
-    int n = vasprintf(&text, format, args);
+    gguf_warnings_add(&e->warnings, &e->n_warnings, format, args);
     va_end(args);
-    void *grown = n < 0 ? NULL : realloc(e->warnings, (e->n_warnings + 1) * sizeof *e->warnings);
-    if (!grown) return;
-    e->warnings = grown;
-    e->warnings[e->n_warnings++] = text;
 }
 
 const gguf_kv *rt_export_key(const rt_export *e, const char *key) {

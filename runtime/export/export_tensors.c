@@ -111,8 +111,7 @@ static gguf_code row_factors(rt_export *e, const rt_tensor_layout *l, quant_patc
     float *factors = quant_plan_alloc(&e->plan, l->rows * sizeof *factors);
     if (!factors) return gguf_fail_memory(err);
     patch->row_factors = factors;
-    for (uint32_t i = 0; i < l->n_row_scales; i++)
-        for (uint64_t r = 0; r < l->row_scales[i].n_rows; r++) *factors++ = l->row_scales[i].factor;
+    rt_tensor_layout_factors(l, factors);
     return GGUF_OK;
 }
 

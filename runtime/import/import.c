@@ -2,6 +2,7 @@
 #include "libgguf/ends.h"
 #include "libgguf/map.h"
 #include "libgguf/placeholder.h"
+#include "libgguf/warnings.h"
 #include "runtime/import/import_internal.h"
 #include "runtime/tokenizer/tokenizer.h"
 
@@ -14,24 +15,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Takes the text. */
-static void take_warning(rt_import *import, char *text) {
-    void *grown = realloc(import->warnings, (import->n_warnings + 1) * sizeof *import->warnings);
-    if (!grown) {
-        free(text);
-        return;
-    }
-    import->warnings = grown;
-    import->warnings[import->n_warnings++] = text;
-}
-
 void rt_import_add_warning(rt_import *import, const char *format, ...) {
-    char *text = NULL;
     va_list args;
     va_start(args, format);
-    int n = vasprintf(&text, format, args);
+    gguf_warnings_add(&import->warnings, &import->n_warnings, format, args);
     va_end(args);
-    if (n >= 0) take_warning(import, text);
 }
 
 void rt_import_add_warning_once(rt_import *import, const char *format, ...) {
@@ -46,7 +34,7 @@ void rt_import_add_warning_once(rt_import *import, const char *format, ...) {
             free(text);
             return;
         }
-    take_warning(import, text);
+    gguf_warnings_take(&import->warnings, &import->n_warnings, text);
 }
 
 /* The folder that holds config and tokenizer: the path itself or, for a file, where it lies. */
@@ -294,10 +282,8 @@ static gguf_code import_checkpoint(rt_import *import, const char *path, const rt
 }
 
 static bool is_gguf_file(const char *path) {
-    char magic[4] = {0};
-    bool found = gguf_file_start(path, magic, 4) == 4 && memcmp(magic, "GGUF", 4) == 0;
     const char *dot = strrchr(path, '.');
-    return found || (dot && strcmp(dot, ".gguf") == 0);
+    return gguf_file_has_magic(path) || (dot && strcmp(dot, ".gguf") == 0);
 }
 
 /* Before a config is looked for beside it. */

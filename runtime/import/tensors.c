@@ -268,8 +268,7 @@ static gguf_code plan_factors(rt_import *import, const rt_tensor_layout *l, quan
     float *factors = quant_plan_alloc(&import->plan, t->n_rows * sizeof *factors);
     if (!factors) return gguf_fail_memory(err);
     t->row_factors = factors;
-    for (uint32_t i = 0; i < l->n_row_scales; i++)
-        for (uint64_t r = 0; r < l->row_scales[i].n_rows; r++) *factors++ = l->row_scales[i].factor;
+    rt_tensor_layout_factors(l, factors);
     return GGUF_OK;
 }
 

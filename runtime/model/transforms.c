@@ -332,6 +332,11 @@ gguf_code rt_tensor_layout_transform(rt_tensor_layout *layout, const rt_arch_ten
                : code;
 }
 
+void rt_tensor_layout_factors(const rt_tensor_layout *l, float *factors) {
+    for (uint32_t i = 0; i < l->n_row_scales; i++)
+        for (uint64_t r = 0; r < l->row_scales[i].n_rows; r++) *factors++ = l->row_scales[i].factor;
+}
+
 void rt_tensor_layout_dims(const rt_tensor_layout *layout, uint64_t dims[GGUF_MAX_DIMS]) {
     dims[0] = layout->n_dims == 1 ? layout->rows * layout->cols : layout->cols;
     dims[1] = layout->n_dims == 1 ? 1 : layout->rows;

@@ -78,6 +78,9 @@ typedef struct rt_transform_values {
 /* Make the transforms of an entry. Errors: those of values; GGUF_E_SHAPE if one does not fit. */
 gguf_code rt_tensor_layout_transform(rt_tensor_layout *layout, const rt_arch_tensor *tensor,
                                      const rt_transform_values *values, gguf_error *err);
+/* The factor of each row, of those that n_row_scales parts of it have. */
+void rt_tensor_layout_factors(const rt_tensor_layout *l, float *factors);
+
 /* Columns first, 1 beyond n_dims. */
 void rt_tensor_layout_dims(const rt_tensor_layout *layout, uint64_t dims[GGUF_MAX_DIMS]);
 /* n of these tensors on top of one another: a stack of matrices, or rows from vectors. */

@@ -53,6 +53,13 @@ const uint8_t *rt_weight_fault(const rt_weight *w, const uint8_t *rows, size_t n
     return rows + at / layout->block_elems * layout->block_bytes;
 }
 
+void rt_weight_keep_fault(atomic_uintptr_t *first, const uint8_t *fault) {
+    uintptr_t kept = atomic_load(first);
+    while (fault && (uintptr_t)fault < kept &&
+           !atomic_compare_exchange_weak(first, &kept, (uintptr_t)fault))
+        continue;
+}
+
 static const gguf_tensor *tensor_at(const rt_model *model, const uint8_t *fault) {
     for (size_t i = 0; i < gguf_file_n_tensors(model->file); i++) {
         const gguf_tensor *t = gguf_file_tensor(model->file, i);

@@ -19,6 +19,10 @@ void rt_weight_passed(const rt_weight *weight, uint32_t mat);
  *   rows  as the file has them */
 const uint8_t *rt_weight_fault(const rt_weight *weight, const uint8_t *rows, size_t n_rows);
 
+/* Keep the fault, if it is one, in *first, which is UINTPTR_MAX before any. Of several, the one
+ * that lies first in memory stays: which thread was first does not matter. */
+void rt_weight_keep_fault(atomic_uintptr_t *first, const uint8_t *fault);
+
 /* GGUF_E_NONFINITE with the tensor's name and the block's number. */
 gguf_code rt_weights_fail(const rt_model *model, const uint8_t *fault, gguf_error *err);
 

@@ -128,6 +128,7 @@ START_TEST(budget) {
     rt_model *model = unit_model("models/llama", GGUF_TYPE_F32);
     rt_session_opts opts = device_opts(2);
     rt_session *session;
+    rt_device_info info;
     uint64_t one, two;
     uint32_t n;
     char limit[32];
@@ -138,7 +139,8 @@ START_TEST(budget) {
     ck_assert_int_eq(rt_session_new(model, &opts, &session, &err), GGUF_E_NOMEM);
     ck_assert_ptr_nonnull(strstr(err.message, "-ngl"));
     err = (gguf_error){0};
-    unit_ok(rt_device_layers(model, &opts, &n, &err), err);
+    unit_ok(rt_device_find(NULL, &info, &err), err);
+    unit_ok(rt_device_layers(model, &opts, &info, &n, &err), err);
     ck_assert_uint_eq(n, 1);
     opts.n_device_layers = 1;
     unit_ok(rt_device_predict(model, &opts, &one, &err), err);
@@ -146,7 +148,8 @@ START_TEST(budget) {
     unit_ok(rt_session_new(model, &opts, &session, &err), err);
     rt_session_free(session);
     setenv("GGUFKIT_VRAM_LIMIT", "1K", 1);
-    ck_assert_int_eq(rt_device_layers(model, &opts, &n, &err), GGUF_E_NOMEM);
+    unit_ok(rt_device_find(NULL, &info, &err), err);
+    ck_assert_int_eq(rt_device_layers(model, &opts, &info, &n, &err), GGUF_E_NOMEM);
     unsetenv("GGUFKIT_VRAM_LIMIT");
     rt_model_close(model);
 }

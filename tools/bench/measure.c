@@ -202,6 +202,7 @@ static void describe_device(run *r, const rt_session_opts *opts) {
 /* Load the model, make the session, and predict its memory. */
 static gguf_code prepare(run *r, const char *path) {
     rt_session_opts opts = rt_session_defaults();
+    device_plan place;
     rt_footprint footprint;
     double start = tool_now_s();
     rt_spread_memory(r->record->n_threads);
@@ -222,8 +223,8 @@ static gguf_code prepare(run *r, const char *path) {
     opts.n_threads = record->n_threads;
     opts.kv_type = r->opts->kv_type;
     opts.precision = r->opts->precision;
-    code =
-        device_opts_apply(&r->opts->device, r->model, &opts, &record->vram_predicted_bytes, r->err);
+    code = device_opts_apply(&r->opts->device, r->model, &opts, &place, r->err);
+    record->vram_predicted_bytes = place.needed_bytes;
     if (!code) code = rt_session_new(r->model, &opts, &r->session, r->err);
     if (!code) describe_device(r, &opts);
     record->load_s = tool_now_s() - start;

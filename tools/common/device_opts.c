@@ -4,9 +4,11 @@
 #include <string.h>
 
 static gguf_code count_layers(const device_opts *d, const rt_model *model,
-                              const rt_session_opts *opts, uint32_t *n, gguf_error *err) {
+                              const rt_session_opts *opts, const rt_device_info *info, uint32_t *n,
+                              gguf_error *err) {
     uint32_t n_layer = rt_model_hparams(model)->n_layer;
-    if (!d->layers || strcmp(d->layers, "auto") == 0) return rt_device_layers(model, opts, n, err);
+    if (!d->layers || strcmp(d->layers, "auto") == 0)
+        return rt_device_layers(model, opts, info, n, err);
     *n = n_layer;
     if (strcmp(d->layers, "all") == 0) return GGUF_OK;
     gguf_code code = tool_parse_u32("-ngl", d->layers, 0, UINT32_MAX, n, err);
@@ -41,16 +43,18 @@ static gguf_code check_precision(const rt_model *model, const rt_session_opts *o
 }
 
 gguf_code device_opts_apply(const device_opts *d, const rt_model *model, rt_session_opts *opts,
-                            uint64_t *predicted, gguf_error *err) {
-    if (predicted) *predicted = 0;
+                            device_plan *plan, gguf_error *err) {
+    device_plan own;
+    if (!plan) plan = &own;
+    *plan = (device_plan){0};
     if (!device_opts_given(d)) return GGUF_OK;
     opts->device = rt_device_backend();
     opts->device_name = d->name;
-    rt_device_info info;
-    gguf_code code = rt_device_find(d->name, &info, err);
-    if (!code) code = count_layers(d, model, opts, &opts->n_device_layers, err);
+    gguf_code code = rt_device_find(d->name, &plan->info, err);
+    if (!code) code = count_layers(d, model, opts, &plan->info, &opts->n_device_layers, err);
     if (!code) code = check_precision(model, opts, err);
     if (!code && opts->n_device_layers == 0) opts->device = NULL;
-    if (!code && opts->device && predicted) code = rt_device_predict(model, opts, predicted, err);
+    if (!code && opts->device && plan != &own)
+        code = rt_device_predict(model, opts, &plan->needed_bytes, err);
     return code;
 }

@@ -20,11 +20,16 @@ bool device_opts_given(const device_opts *d);
 /* Refuse what has no effect: -ngl without a device, --no-repack with one. Errors: GGUF_E_USAGE. */
 gguf_code device_opts_check(const tool *t, const device_opts *d, gguf_error *err);
 
+typedef struct device_plan {
+    rt_device_info info;
+    uint64_t needed_bytes; /* that a session will allocate there; 0 without layers there */
+} device_plan;
+
 /* Fill in where layers lie, from what else the session's options say.
- *   predicted  bytes that will be allocated on the device; may be NULL
+ *   plan  all zeros where no device was asked for; may be NULL
  * Errors: GGUF_E_USAGE; GGUF_E_UNSUPPORTED no such device or no driver; GGUF_E_NOMEM with
  * `auto` not even one layer fits. */
 gguf_code device_opts_apply(const device_opts *d, const rt_model *model, rt_session_opts *opts,
-                            uint64_t *predicted, gguf_error *err);
+                            device_plan *plan, gguf_error *err);
 
 #endif

@@ -194,11 +194,6 @@ static gguf_code set_metadata(rt_import *import, const convert_opts *o, gguf_err
     return code ? code : set_alignment(rt_import_plan(import), err);
 }
 
-static bool is_gguf(const char *path) {
-    char magic[4] = {0};
-    return gguf_file_start(path, magic, 4) == 4 && memcmp(magic, "GGUF", 4) == 0;
-}
-
 /* A folder from a GGUF file; to another GGUF file is gguf-quantize's work. */
 static gguf_code convert_back(tool *t, const convert_opts *o, gguf_error *err) {
     gguf_code code =
@@ -213,7 +208,7 @@ static gguf_code convert(tool *t, const convert_opts *o, gguf_error *err) {
     if (!o->output && !o->write.dry_run)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "-o OUT is missing");
     bool to_gguf = o->output && gguf_text_ends(o->output, ".gguf");
-    if (!to_gguf && is_gguf(t->args[0])) return convert_back(t, o, err);
+    if (!to_gguf && gguf_file_has_magic(t->args[0])) return convert_back(t, o, err);
     gguf_code code = rt_import_open(t->args[0], &o->import, &import, err);
     if (!code && rt_import_is_gguf(import))
         code = gguf_fail(err, GGUF_E_USAGE, t->args[0], GGUF_NO_OFFSET,

@@ -74,20 +74,18 @@ static uint64_t cache_budget(const server *s, const rt_serve_opts *o, const rt_f
 static gguf_code place_layers(server *s, rt_serve_opts *o, gguf_error *err) {
     rt_session_opts session = rt_serve_session_opts(s->hp, o);
     rt_footprint least;
-    rt_device_info info;
-    uint64_t needed;
+    device_plan place;
     session.n_kv_tokens = o->n_ctx;
-    gguf_code code = device_opts_apply(&s->settings->device, s->model, &session, &needed, err);
+    gguf_code code = device_opts_apply(&s->settings->device, s->model, &session, &place, err);
     if (code || !session.device) return code;
     o->device = session.device;
     o->device_name = session.device_name;
     o->n_device_layers = session.n_device_layers;
     o->repack = false;
-    code = rt_device_find(o->device_name, &info, err);
-    if (!code) code = rt_footprint_of_model(s->model, &session, true, &least, err);
+    code = rt_footprint_of_model(s->model, &session, true, &least, err);
     if (code) return code;
-    s->device_room =
-        least.kv_bytes + (info.budget_bytes > needed ? (info.budget_bytes - needed) / 2 : 0);
+    uint64_t budget = place.info.budget_bytes, needed = place.needed_bytes;
+    s->device_room = least.kv_bytes + (budget > needed ? (budget - needed) / 2 : 0);
     return GGUF_OK;
 }
 

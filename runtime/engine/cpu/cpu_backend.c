@@ -40,15 +40,10 @@ static gguf_code cpu_sync(rt_backend *backend, gguf_error *err) {
 /* ---- weights that are not finite ---------------------------------------------------------------
  */
 
-/* Of several, the one that lies first in memory: which worker was first does not matter. */
 bool rt_cpu_check_rows(rt_cpu *cpu, const rt_weight *weight, const uint8_t *rows, size_t n_rows) {
     const uint8_t *fault = rt_weight_fault(weight, rows, n_rows);
-    uintptr_t first = atomic_load(&cpu->fault);
-    if (!fault) return true;
-    while ((uintptr_t)fault < first &&
-           !atomic_compare_exchange_weak(&cpu->fault, &first, (uintptr_t)fault))
-        continue;
-    return false;
+    rt_weight_keep_fault(&cpu->fault, fault);
+    return !fault;
 }
 
 static const uint8_t *cpu_take_fault(rt_backend *backend) {

@@ -28,11 +28,7 @@ static uint64_t repacked_bytes(const rt_weight *w, bool several) {
 /* The rows are read anyhow: those that nobody has looked at yet are looked at here. */
 static void check_rows(job *j, uint32_t mat, const uint8_t *rows, size_t n_rows) {
     if (!rt_weight_is_new(j->weight, mat)) return;
-    uintptr_t first = atomic_load(&j->fault);
-    const uint8_t *fault = rt_weight_fault(j->weight, rows, n_rows);
-    while (fault && (uintptr_t)fault < first &&
-           !atomic_compare_exchange_weak(&j->fault, &first, (uintptr_t)fault))
-        continue;
+    rt_weight_keep_fault(&j->fault, rt_weight_fault(j->weight, rows, n_rows));
 }
 
 static void repack_rows(void *ctx, size_t task, unsigned worker) {

@@ -108,7 +108,7 @@ uint64_t vk_address(vk_backend *vk, const void *constant) {
     return 0;
 }
 
-static uint64_t placed(uint64_t n_bytes) {
+static uint64_t vk_constant_bytes(uint64_t n_bytes) {
     return (n_bytes + VK_ALIGNMENT - 1) / VK_ALIGNMENT * VK_ALIGNMENT;
 }
 
@@ -119,7 +119,7 @@ static gguf_code send_block(vk_backend *vk, const rt_constant *constants, size_t
     gguf_code code = vk_buffer_new(&vk->device, n_bytes, false, block, err);
     if (code) return code;
     vk->n_blocks++;
-    for (size_t i = first, off = 0; i < end; off += placed(constants[i].n_bytes), i++) {
+    for (size_t i = first, off = 0; i < end; off += vk_constant_bytes(constants[i].n_bytes), i++) {
         const uint8_t *data = constants[i].data;
         vk->constants[vk->n_constants++] =
             (vk_constant){data, data + constants[i].n_bytes, block->address + off};
@@ -141,9 +141,9 @@ static gguf_code send_constants(vk_backend *vk, const rt_backend_setup *setup, g
     vk->constants = calloc(n + 1, sizeof *vk->constants);
     if (!vk->blocks || !vk->constants) return gguf_fail_memory(err);
     for (size_t first = 0, end; first < n && !code; first = end) {
-        uint64_t n_bytes = placed(setup->constants[first].n_bytes);
+        uint64_t n_bytes = vk_constant_bytes(setup->constants[first].n_bytes);
         for (end = first + 1; end < n; end++) {
-            uint64_t more = placed(setup->constants[end].n_bytes);
+            uint64_t more = vk_constant_bytes(setup->constants[end].n_bytes);
             if (n_bytes + more > most) break;
             n_bytes += more;
         }
@@ -155,10 +155,6 @@ static gguf_code send_constants(vk_backend *vk, const rt_backend_setup *setup, g
 /* ---- opening -----------------------------------------------------------------------------------
  */
 
-static uint64_t vk_constant_bytes(uint64_t n_bytes) {
-    return placed(n_bytes);
-}
-
 static uint64_t vk_work_bytes(const rt_hparams *hp, uint32_t n_batch, unsigned n_threads) {
     (void)hp;
     (void)n_batch;
@@ -168,7 +164,8 @@ static uint64_t vk_work_bytes(const rt_hparams *hp, uint32_t n_batch, unsigned n
 
 static uint64_t predicted(const rt_backend_setup *setup) {
     uint64_t n_bytes = setup->arena_bytes + setup->cache_bytes + VK_STAGING_BYTES;
-    for (size_t i = 0; i < setup->n_constants; i++) n_bytes += placed(setup->constants[i].n_bytes);
+    for (size_t i = 0; i < setup->n_constants; i++)
+        n_bytes += vk_constant_bytes(setup->constants[i].n_bytes);
     return n_bytes;
 }
 
