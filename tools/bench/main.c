@@ -2,6 +2,7 @@
 #include "libgguf/near.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/run_serve.h"
+#include "tools/common/model_locate.h"
 #include "tools/common/precision.h"
 
 #include <stdio.h>
@@ -168,7 +169,8 @@ static gguf_code run_quality(tool *t, bench_opts *o, gguf_error *err) {
     if (t->n_args != 2 || (!o->text && (!o->choices || o->base || o->save_base)))
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "expected quality MODEL -f TEXT, or --choices F.jsonl (see --help)");
-    return bench_quality(t, o, t->args[1], err);
+    code = model_locate(t, &t->args[1], false, err);
+    return code ? code : bench_quality(t, o, t->args[1], err);
 }
 
 static gguf_code run_compare(tool *t, bench_opts *o, gguf_error *err) {

@@ -4,6 +4,7 @@
 #include "libgguf/inputs.h"
 #include "libgguf/near.h"
 #include "quant/kernels/cpu.h"
+#include "runtime/pull/model_name.h"
 #include "tools/common/columns.h"
 #include "tools/common/completion.h"
 #include "tools/common/pager.h"
@@ -341,11 +342,23 @@ static void print_json_error(const gguf_error *err) {
     tool_print_json(json_pack("{s:o}", "error", error));
 }
 
+/* A model's name in place of a file, in a command that takes none. */
+static void add_pull_hint(const tool *t, gguf_error *err) {
+    size_t n = strlen(err->message);
+    if (err->code != GGUF_E_IO || strcmp(t->spec->name, "gguf-pull") == 0) return;
+    for (int i = 0; i < t->n_args; i++)
+        if (strcmp(t->args[i], err->file) == 0 && rt_name_is_remote(t->args[i]))
+            snprintf(err->message + n, sizeof err->message - n,
+                     "; 'gguf-pull %.200s' fetches a model and prints its path", t->args[i]);
+}
+
 int tool_end(tool *t, gguf_code code, const gguf_error *err) {
     clear_progress(t);
     if (code && err && err->code) {
-        tool_print_error(t, err);
-        if (t->json) print_json_error(err);
+        gguf_error shown = *err;
+        add_pull_hint(t, &shown);
+        tool_print_error(t, &shown);
+        if (t->json) print_json_error(&shown);
     }
     bool flushed = fflush(stdout) == 0;
     bool left = !flushed && errno == EPIPE;

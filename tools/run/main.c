@@ -1,4 +1,5 @@
 /* gguf-run: chat, complete a text, show token ids, write logits, embed and rank texts. */
+#include "tools/common/model_locate.h"
 #include "tools/common/model_open.h"
 #include "tools/common/output_files.h"
 #include "tools/common/precision.h"
@@ -231,6 +232,7 @@ static gguf_code run_file(tool *t, const run_opts *o, gguf_error *err) {
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     run_opts *o = ctx;
     gguf_code code = check_usage(t, o, err);
+    if (!code && t->n_args) code = model_locate(t, &t->args[0], false, err);
     if (code) return code;
     if (o->kv_type == UINT32_MAX) o->kv_type = o->exact ? GGUF_TYPE_F32 : GGUF_TYPE_F16;
     if (o->exact) o->precision = RT_PRECISION_F32;

@@ -1,4 +1,5 @@
 /* gguf-serve: a model behind the interfaces that applications know. */
+#include "tools/common/model_locate.h"
 #include "tools/common/precision.h"
 #include "tools/common/settings.h"
 #include "tools/serve/http.h"
@@ -369,6 +370,7 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     static server s;
     gguf_code code = check_usage(t, err);
     if (!code) code = device_opts_check(t, &o->device, err);
+    if (!code) code = model_locate(t, &t->args[0], false, err);
     if (code) return code;
     if (o->n_hosts == 0) o->hosts[o->n_hosts++] = "127.0.0.1";
     signal(SIGPIPE, SIG_IGN);
