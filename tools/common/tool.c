@@ -7,6 +7,7 @@
 #include "runtime/pull/model_name.h"
 #include "tools/common/columns.h"
 #include "tools/common/completion.h"
+#include "tools/common/man_page.h"
 #include "tools/common/pager.h"
 
 #include <errno.h>
@@ -23,7 +24,7 @@
 
 #define MAX_OPTIONS 64
 
-enum { OPT_VERSION = 1000, OPT_PROGRESS, OPT_JSON, OPT_FORCE, OPT_COMPLETION };
+enum { OPT_VERSION = 1000, OPT_PROGRESS, OPT_JSON, OPT_FORCE, OPT_COMPLETION, OPT_MAN_PAGE };
 
 static const tool_option common_options[] = {
     {'h', "help", NULL, "show this help"},
@@ -35,6 +36,7 @@ static const tool_option common_options[] = {
     {OPT_JSON, "json", NULL, "print the result as one JSON document"},
     {OPT_FORCE, "force", NULL, "replace an existing output, unless it is read"},
     {OPT_COMPLETION, "completion", "SHELL", "print the completion script for bash, zsh or fish"},
+    {OPT_MAN_PAGE, "man-page", NULL, "print the manual page, for man -l"},
     {0},
 };
 
@@ -286,6 +288,11 @@ bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *stat
         }
         if (id == OPT_COMPLETION) {
             *status = tool_end(t, tool_print_completion(spec, common_options, optarg, &err), &err);
+            return false;
+        }
+        if (id == OPT_MAN_PAGE) {
+            tool_print_man_page(spec, common_options);
+            *status = tool_end(t, GGUF_OK, NULL);
             return false;
         }
         gguf_code code = id == '?' || id == ':' ? fail_option(&table, argv, id == ':', &err)
