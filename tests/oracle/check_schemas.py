@@ -38,6 +38,8 @@ with tempfile.TemporaryDirectory() as temporary:
         check(folder, "inspect", 0, name)
         for verb in ("summary", "meta", "tensors", "tokens", "stats", "hash"):
             check(folder, f"inspect-{verb}", 0, verb, name)
+    for key in ("general.architecture", "tokenizer.ggml.tokens"):
+        check(folder, "inspect-get", 0, "get", "a.gguf", key)
     check(folder, "inspect-verify", 0, "verify", "a.gguf")
     check(folder, "inspect-verify", 1, "verify", "cut.gguf")
     check(folder, "inspect-verify", 1, "verify", "bytes.gguf")

@@ -38,8 +38,27 @@ static void print_option(const tool_option *o) {
     print_line(o->help);
 }
 
+/* What users of other programs write instead. */
+static void print_spellings(const tool_option *options) {
+    const char *comma = "";
+    for (const tool_option *o = options; o->name; o++) {
+        const tool_option *row = options;
+        if (o->help) continue;
+        while (row->name && row->help && row->id != o->id) row++;
+        printf("%s", *comma ? comma : ".PP\nOther spellings: ");
+        print_text(*o->name == '-' ? "" : "--", *o->name == '-' ? 0 : 2);
+        print_text(o->name, strlen(o->name));
+        printf(" for ");
+        print_text(row->help ? "--" : "", row->help ? 2 : 0);
+        print_text(row->help ? row->name : "MODEL", strlen(row->help ? row->name : "MODEL"));
+        comma = ",\n";
+    }
+    if (*comma) printf(".\n");
+}
+
 static void print_options(const tool_option *options) {
-    for (const tool_option *o = options; o->name; o++) print_option(o);
+    for (const tool_option *o = options; o->name && o->help; o++) print_option(o);
+    print_spellings(options);
 }
 
 /* Each line of a usage is one form of the call. */

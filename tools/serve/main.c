@@ -106,6 +106,21 @@ static const tool_option options[] = {
      "auto, on or off: whether the template lets the model think (auto)"},
     {OPT_DRAIN, "drain", "SECONDS", "after SIGTERM, running requests have so long to end (30)"},
     {OPT_LOG, "log", "FORM", "text or json lines on stderr (text)"},
+    TOOL_MODEL_SPELLINGS,
+    {OPT_NGL, "-ngl", "N", NULL},
+    {OPT_NGL, "n-gpu-layers", "N", NULL},
+    {OPT_NGL, "gpu-layers", "N", NULL},
+    {OPT_DEVICE, "-dev", "NAME", NULL},
+    {OPT_CTX, "-c", "N", NULL},
+    {OPT_CTX, "ctx-size", "N", NULL},
+    {OPT_KV_TYPE, "-ctk", "TYPE", NULL},
+    {OPT_KV_TYPE, "cache-type-k", "TYPE", NULL},
+    {OPT_PARALLEL, "-np", "N", NULL},
+    {OPT_ALIAS, "-a", "NAME", NULL},
+    {OPT_TEMPLATE, "chat-template-file", "F", NULL},
+    {OPT_MAX_TOKENS, "-n", "N", NULL},
+    {OPT_MAX_TOKENS, "n-predict", "N", NULL},
+    {OPT_SETTING, "temperature", "X", NULL},
     {0},
 };
 
@@ -242,7 +257,7 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
 
 /* GGUFKIT_SERVE_PORT and so on: what the command line may then say otherwise. */
 static gguf_code read_environment(serve_settings *o, gguf_error *err) {
-    for (const tool_option *option = options; option->name; option++) {
+    for (const tool_option *option = options; option->name && option->help; option++) {
         char name[64] = "GGUFKIT_SERVE_";
         size_t len = strlen(name);
         for (const char *c = option->name; *c && len + 1 < sizeof name; c++)
