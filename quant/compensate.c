@@ -31,6 +31,8 @@ typedef struct panel {
 } panel;
 
 bool quant_can_compensate(uint32_t type, size_t n_cols) {
+    if (type < QUANT_N_TYPES && quant_kernels_active()->words[type])
+        return n_cols && n_cols % COLS == 0;
     const quant_lattice *lattice = quant_lattice_of(type);
     return lattice && n_cols && n_cols % (size_t)lattice->n_elems == 0 &&
            quant_kernels_active()->encode[type];
@@ -103,20 +105,23 @@ static void keep_steps(panel *p, size_t sub, size_t row, const quant_steps *t) {
     }
 }
 
-/* The encoder's search on what the columns have become, weighted by the Hessian's diagonal and, as
- * large weights should keep their place, by magnitude. */
+/* Importance of one row's columns for the choice of steps: the Hessian's diagonal and, as large
+ * weights should keep their place, magnitude. */
+static void weigh_row(const panel *p, size_t from, size_t n) {
+    float squares = 0.0f;
+    for (size_t c = 0; c < n; c++) squares += p->row[c] * p->row[c];
+    for (size_t c = 0; c < n; c++)
+        p->imp[c] = p->hessian->h[(from + c) * (p->hessian->n + 1)] *
+                    sqrtf(squares / (float)n + p->row[c] * p->row[c]);
+}
+
+/* The encoder's search on what the columns have become. */
 static void choose_steps(panel *p, size_t from) {
     size_t n = block_cols(p, from), n_elems = (size_t)p->lattice->n_elems;
     size_t block_bytes = quant_row_bytes(p->type, n_elems);
     for (size_t row = 0; row < ROWS; row++) {
-        float squares = 0.0f;
-        for (size_t c = 0; c < n; c++) {
-            p->row[c] = p->w[(from + c) * ROWS + row];
-            squares += p->row[c] * p->row[c];
-        }
-        for (size_t c = 0; c < n; c++)
-            p->imp[c] = p->hessian->h[(from + c) * (p->hessian->n + 1)] *
-                        sqrtf(squares / (float)n + p->row[c] * p->row[c]);
+        for (size_t c = 0; c < n; c++) p->row[c] = p->w[(from + c) * ROWS + row];
+        weigh_row(p, from, n);
         quant_kernels_active()->encode[p->type](p->row, n, p->imp, QUANT_EFFORT_NORMAL, p->blocks);
         for (size_t b = 0; b < n / n_elems; b++) {
             quant_steps t;
@@ -128,17 +133,45 @@ static void choose_steps(panel *p, size_t from) {
 
 /* ---- passes ------------------------------------------------------------------------------ */
 
+/* The columns behind a block get what its errors, through the factor, do to them. */
+static void spread_error(panel *p, size_t from, size_t width) {
+    size_t n = p->n, next = from + width;
+    if (next < n)
+        cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)(n - next), ROWS, (int)width,
+                    -1.0f, p->hessian->u + from * n + next, (int)n, p->e, ROWS, 1.0f,
+                    p->w + next * ROWS, ROWS);
+}
+
+/* Types with words: row by row within a block, and blocks are complete. */
+static void feed_back_words(panel *p, uint8_t *dst, size_t row_bytes) {
+    size_t n = p->n, block_bytes = quant_row_bytes(p->type, COLS);
+    float e[COLS];
+    memset(p->e, 0, sizeof e * ROWS);
+    for (size_t from = 0; from < n; from += COLS) {
+        for (size_t row = 0; row < p->n_rows; row++) {
+            for (size_t c = 0; c < COLS; c++) p->row[c] = p->w[(from + c) * ROWS + row];
+            weigh_row(p, from, COLS);
+            const quant_words q = {.w = p->row,
+                                   .imp = p->imp,
+                                   .u = p->hessian->u + from * (n + 1),
+                                   .u_stride = n,
+                                   .e = e,
+                                   .block = dst + row * row_bytes + from / COLS * block_bytes};
+            quant_kernels_active()->words[p->type](&q);
+            for (size_t c = 0; c < COLS; c++) p->e[c * ROWS + row] = e[c];
+        }
+        spread_error(p, from, COLS);
+    }
+}
+
 static void feed_back(panel *p) {
     size_t n = p->n;
     for (size_t from = 0; from < n; from += COLS) {
-        size_t width = block_cols(p, from), next = from + width;
+        size_t width = block_cols(p, from);
         choose_steps(p, from);
         quant_panel block = view(p, from);
         quant_kernels_active()->feedback(&block, p->hessian->u + from * (n + 1), n, p->e);
-        if (next < n)
-            cblas_sgemm(CblasRowMajor, CblasTrans, CblasNoTrans, (int)(n - next), ROWS, (int)width,
-                        -1.0f, p->hessian->u + from * n + next, (int)n, p->e, ROWS, 1.0f,
-                        p->w + next * ROWS, ROWS);
+        spread_error(p, from, width);
     }
 }
 
@@ -191,16 +224,22 @@ void quant_compensate(uint32_t type, const float *src, size_t n_rows, size_t n_c
                       const quant_hessian *hessian, const quant_compensate_opts *opts, void *dst,
                       void *scratch) {
     panel p = {.type = type, .lattice = quant_lattice_of(type), .hessian = hessian, .n = n_cols};
-    p.sub = p.lattice->n_elems / p.lattice->n_subs;
+    size_t row_bytes = quant_row_bytes(type, n_cols);
+    bool words = quant_kernels_active()->words[type] != NULL;
+    p.sub = words ? MIN_SUB : p.lattice->n_elems / p.lattice->n_subs;
     place(&p, scratch);
     for (size_t first = 0; first < n_rows; first += ROWS) {
         p.n_rows = n_rows - first < ROWS ? n_rows - first : ROWS;
         load(&p, src + first * n_cols);
+        if (words) {
+            feed_back_words(&p, (uint8_t *)dst + first * row_bytes, row_bytes);
+            continue;
+        }
         feed_back(&p);
         if (opts->n_passes) find_residual(&p);
         for (unsigned i = 0; i < opts->n_passes; i++) descend(&p);
         for (size_t r = 0; r < p.n_rows; r++)
-            write_row(&p, r, (uint8_t *)dst + (first + r) * quant_row_bytes(type, n_cols));
+            write_row(&p, r, (uint8_t *)dst + (first + r) * row_bytes);
     }
 }
 

@@ -14,6 +14,8 @@
 
 #define ENCODE(type, name, isa) \
     if (USE_##isa) table->encode[GGUF_TYPE_##type] = quant_encode_##name##_##isa;
+#define WORDS(type, name, isa) \
+    if (USE_##isa) table->words[GGUF_TYPE_##type] = quant_words_##name##_##isa;
 #define WEIGH(isa) \
     if (USE_##isa) table->weigh = quant_weigh_super_##isa;
 #define DECODE(type, name, isa) \

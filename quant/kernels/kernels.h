@@ -107,6 +107,7 @@ typedef struct quant_kernels {
     quant_act_fn *act[QUANT_N_ACTS];
     quant_beyond_fn *beyond;
     quant_masked_fn *masked;
+    quant_words_fn *words[QUANT_N_TYPES];
     quant_feedback_fn *feedback;
     quant_descent_fn *descent;
 } quant_kernels;
@@ -115,6 +116,7 @@ typedef struct quant_kernels {
 #define ENCODE(type, name, isa)                                                         \
     void quant_encode_##name##_##isa(const float *src, size_t n_cols, const float *imp, \
                                      quant_effort effort, void *dst);
+#define WORDS(type, name, isa) void quant_words_##name##_##isa(const quant_words *q);
 #define WEIGH(isa) \
     void quant_weigh_super_##isa(const float *x, const float *imp, float spread, float *out);
 #define DECODE(type, name, isa) \
@@ -145,6 +147,7 @@ typedef struct quant_kernels {
                                    float *change);
 #include "quant/kernels/kernels.inc"
 #undef ENCODE
+#undef WORDS
 #undef WEIGH
 #undef DECODE
 #undef DOT

@@ -28,6 +28,19 @@ typedef struct quant_panel {
  *   e  [n_cols][QUANT_PANEL] */
 typedef void quant_feedback_fn(quant_panel *p, const float *u, size_t u_stride, float *e);
 
+/* 256 columns of one row of a type with words: feedback from eight columns to those behind, within
+ * them and to e. */
+typedef struct quant_words {
+    float *w;         /* [256] still to be rounded */
+    const float *imp; /* [256] for the choice of steps */
+    const float *u;   /* as below, rows u_stride apart */
+    size_t u_stride;
+    float *e;    /* [256] */
+    void *block; /* is written */
+} quant_words;
+
+typedef void quant_words_fn(const quant_words *q);
+
 /* One pass of coordinate descent on E = (y - w)ᵀ H (y - w): first the steps of each sub-block by
  * least squares, kept where E falls, then each column's code given all others.
  *   h  Hessian at these columns, rows h_stride apart

@@ -18,6 +18,10 @@ static const uint32_t types[] = {GGUF_TYPE_Q4_0, GGUF_TYPE_Q4_1, GGUF_TYPE_Q5_0,
                                  GGUF_TYPE_Q5_K, GGUF_TYPE_Q6_K, GGUF_TYPE_IQ4_NL, GGUF_TYPE_IQ4_XS,
                                  GGUF_TYPE_MXFP4};
 #define N_TYPES (sizeof types / sizeof types[0])
+static const uint32_t word_types[] = {GGUF_TYPE_IQ1_S,  GGUF_TYPE_IQ1_M, GGUF_TYPE_IQ2_XXS,
+                                      GGUF_TYPE_IQ2_XS, GGUF_TYPE_IQ2_S, GGUF_TYPE_IQ3_XXS,
+                                      GGUF_TYPE_IQ3_S};
+#define N_WORD_TYPES (sizeof word_types / sizeof word_types[0])
 
 static uint32_t state = 7;
 static float weights[N_ROWS * N_COLS], inputs[N_DATA * N_COLS];
@@ -129,6 +133,41 @@ START_TEST(every_instruction_set_gives_the_same) {
 }
 END_TEST
 
+/* A block of one row of words through its feedback. */
+typedef struct fed_block {
+    float w[256], e[256];
+    uint8_t block[256];
+} fed_block;
+
+static void feed_words(const quant_kernels *kernels, uint32_t type, const quant_hessian *hessian,
+                       fed_block *out) {
+    static float imp[256];
+    memset(out, 0, sizeof *out);
+    memcpy(out->w, weights, sizeof out->w);
+    for (size_t c = 0; c < 256; c++) imp[c] = hessian->h[c * (N_COLS + 1)];
+    const quant_words q = {out->w, imp, hessian->u, N_COLS, out->e, out->block};
+    kernels->words[type](&q);
+}
+
+START_TEST(words_are_the_same_in_every_set) {
+    static fed_block expected, found;
+    quant_hessian *hessian = make_hessian(1);
+    quant_kernels kernels;
+    for (size_t k = 0; k < N_WORD_TYPES; k++) {
+        quant_kernels_fill(QUANT_ISA_SCALAR, &kernels);
+        feed_words(&kernels, word_types[k], hessian, &expected);
+        for (int isa = QUANT_ISA_SCALAR + 1; isa < QUANT_N_ISAS; isa++) {
+            if (!quant_isa_supported((quant_isa)isa)) continue;
+            quant_kernels_fill((quant_isa)isa, &kernels);
+            feed_words(&kernels, word_types[k], hessian, &found);
+            ck_assert_msg(memcmp(&found, &expected, sizeof found) == 0, "%s, %s",
+                          gguf_type_name(word_types[k]), quant_isa_text((quant_isa)isa));
+        }
+    }
+    quant_hessian_free(hessian);
+}
+END_TEST
+
 static double loss_of(uint32_t type, const quant_hessian *hessian, const void *rows) {
     static float decoded[N_ROWS * N_COLS];
     gguf_error err = {0};
@@ -159,6 +198,29 @@ START_TEST(compensation_loses_less) {
         ck_assert_msg(often < once, "%s: %g of %g", name, often, once);
         if (getenv("VERBOSE"))
             printf("%-7s feedback %.3f descent %.3f\n", name, once / plain, often / plain);
+    }
+    free(scratch);
+    quant_hessian_free(hessian);
+}
+END_TEST
+
+START_TEST(words_lose_less_too) {
+    static uint8_t rounded[N_ROWS * N_COLS], fed[N_ROWS * N_COLS];
+    float imp[N_COLS];
+    gguf_error err = {0};
+    quant_hessian *hessian = make_hessian(2);
+    void *scratch = malloc(quant_compensate_bytes(N_COLS));
+    const quant_compensate_opts opts = {.n_passes = 2};
+    ck_assert_ptr_nonnull(scratch);
+    for (size_t c = 0; c < N_COLS; c++) imp[c] = hessian->h[c * (N_COLS + 1)];
+    for (size_t k = 0; k < N_WORD_TYPES; k++) {
+        uint32_t type = word_types[k];
+        ck_assert(quant_can_compensate(type, N_COLS) && !quant_can_compensate(type, N_COLS - 32));
+        unit_ok(quant_encode(type, weights, N_ROWS, N_COLS, imp, rounded, &err), err);
+        quant_compensate(type, weights, N_ROWS, N_COLS, hessian, &opts, fed, scratch);
+        double plain = loss_of(type, hessian, rounded), once = loss_of(type, hessian, fed);
+        ck_assert_msg(once < 0.8 * plain, "%s: %g of %g", gguf_type_name(type), once, plain);
+        if (getenv("VERBOSE")) printf("%-7s feedback %.3f\n", gguf_type_name(type), once / plain);
     }
     free(scratch);
     quant_hessian_free(hessian);
@@ -365,6 +427,8 @@ int main(void) {
     tcase_add_test(tests, blocks_survive_their_lattice);
     tcase_add_test(tests, every_instruction_set_gives_the_same);
     tcase_add_test(tests, compensation_loses_less);
+    tcase_add_test(tests, words_are_the_same_in_every_set);
+    tcase_add_test(tests, words_lose_less_too);
     tcase_add_test(tests, rows_do_not_depend_on_their_company);
     tcase_add_test(tests, singular_hessians_are_factored);
     tcase_add_test(tests, output_errors_are_those_of_plain_sums);
