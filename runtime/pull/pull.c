@@ -229,13 +229,15 @@ static uint64_t bytes_needed(const rt_store *store, const rt_listing *l) {
 /* Files, and beside them what a conversion writes, at most as large as its source. */
 static gguf_code check_space(const job *j, uint64_t needed, gguf_error *err) {
     char path[RT_PATH_ROOM];
+    gguf_error why = {0};
     uint64_t weights = 0;
     gguf_code code = rt_path(path, err, "%s/blobs/x", j->store->root);
     if (!code) code = rt_make_folders(path, err);
     for (size_t i = 0; i < j->out->stored.files.n && j->type; i++)
         if (j->out->stored.files.files[i].n_bytes != RT_NO_SIZE)
             weights += j->out->stored.files.files[i].n_bytes;
-    return code ? code : gguf_outfile_check_space(path, needed + weights / 2, err);
+    if (code || gguf_outfile_check_space(path, needed + weights / 2, &why) == GGUF_OK) return code;
+    return gguf_fail(err, why.code, j->store->root, GGUF_NO_OFFSET, "%s", why.message);
 }
 
 static void watch(const crew *c, uint64_t total) {

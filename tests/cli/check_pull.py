@@ -384,6 +384,23 @@ def test_names():
     own = run("fit", TMP / "m.gguf", "--vram", "1G", "--json", tool="gguf-bench")
     pick = lambda text: json.loads(text)["devices"][0]["weights_bytes"]
     check("gguf-bench fit NAME", result.returncode == 0 and pick(result.stdout) == pick(own.stdout) and leftovers() == [], result)
+    # A header of several requests: a long value is put in front of the others.
+    value = b"x.long"
+    entry = len(value).to_bytes(8, "little") + value + (8).to_bytes(4, "little")
+    n_text = 3_000_000
+    n_text += -(len(entry) + 8 + n_text) % 32
+    long = data[:16] + (int.from_bytes(data[16:24], "little") + 1).to_bytes(8, "little")
+    long += entry + n_text.to_bytes(8, "little") + b"y" * n_text + data[24:]
+    hub.repos["org/long"] = {"l-Q8_0.gguf": long}
+    hub.forget()
+    result = run("fit", "org/long", "--vram", "1G", "--json", tool="gguf-bench")
+    asked = [headers.get("Range") for p, headers in hub.requests if p.endswith(".gguf")]
+    check("a header of 3 MB", result.returncode == 0 and pick(result.stdout) == pick(own.stdout) and len(asked) == 3, result)
+    run("split", TMP / "m.gguf", TMP / "m-Q8_0", "--max-tensors", "9", "-q", tool="gguf-edit")
+    hub.repos["org/split"] = {p.name: p.read_bytes() for p in TMP.glob("m-Q8_0-0*.gguf")}
+    result = run("fit", "org/split", "--vram", "1G", "--json", tool="gguf-bench")
+    check("fit of a split model", len(hub.repos["org/split"]) > 1 and result.returncode == 0
+          and pick(result.stdout) == pick(own.stdout), result)
     hub.forget()
     result = run("fit", "org/source", "--vram", "1G", "--json", tool="gguf-bench")
     check("fit of a repository in safetensors", result.returncode == 0 and not any("safetensors" in p for p, _ in hub.requests), result)
