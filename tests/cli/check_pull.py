@@ -244,6 +244,11 @@ def test_url():
     check("asked whether it changed", same(run(name), data) and hub.requests[0][1].get("If-None-Match"))
     data = hub.files["/a/model.gguf"] = fake(90_000)
     check("it did", same(run(name), data))
+    hub.faults["/a/model.gguf"] = {"etag": False}
+    run("--rm", name)
+    check("an address without a tag", same(run(name), data) and same(run(name), data) and hub.counts["/a/model.gguf"] < 9)
+    data = hub.files["/a/model.gguf"] = fake(90_000)
+    check("is fetched again with --force", same(run(name, "--force"), data))
     refuses("an address without a model", run(f"{hub.url}/b.gguf"), 3, "not found")
     hub.files["/page.gguf"] = b"<html>"
     refuses("a page in place of a model", run(f"{hub.url}/page.gguf"), 4, "no GGUF file")
@@ -337,7 +342,7 @@ def test_kills():
         process.communicate()
         whole = [name for name in leftovers() if not name.endswith((".part", ".etag"))]
         ok = not whole or (TMP / "store" / "blobs" / whole[0]).read_bytes() == data
-        began = sum((TMP / "store" / "blobs" / name).stat().st_size for name in leftovers(".part"))
+        began = sum((TMP / "store" / "blobs" / name).stat().st_size for name in leftovers(".part") if "etag" not in name)
         result = run(REPO, "--json")
         got = json.loads(result.stdout)
         ok &= pathlib.Path(got["path"]).read_bytes() == data
@@ -348,7 +353,14 @@ def test_kills():
     both = [start(REPO), start(REPO, "--json")]
     results = [process.communicate() + (process.returncode,) for process in both]
     n = sum(1 for p, _ in hub.requests if p == path)
-    check("two at once share one download", all(r[2] == 0 for r in results) and leftovers() == ["sha256-" + hub_server.sha256(data)] and n == 1)
+    check("two at once share one download", all(r[2] == 0 for r in results) and leftovers() == ["sha256-" + hub_server.sha256(data)] and n == 1,
+          subprocess.CompletedProcess([], n, repr(leftovers()), repr(results)))
+    source = DATA / "models" / "llama"
+    hub.repos["org/llama"] = {p.name: p.read_bytes() for p in source.iterdir() if p.is_file()}
+    both = [start("org/llama:Q8_0"), start("org/llama:Q8_0")]
+    results = [process.communicate() + (process.returncode,) for process in both]
+    check("two at once make one conversion", all(r[2] == 0 for r in results) and results[0][0] == results[1][0],
+          subprocess.CompletedProcess([], 0, "", repr(results)))
     shutil.rmtree(TMP / "store")
     hub.faults[path] = {"drip": (20_000, 0.01)}
     process = start(REPO)
