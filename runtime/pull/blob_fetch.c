@@ -295,10 +295,14 @@ static gguf_code fail_hash(part *p, const char *hex, gguf_error *err) {
 
 static gguf_code finish(part *p, const char *hex, gguf_error *err) {
     char final[RT_PATH_ROOM];
+    struct stat st;
     rt_hub_file *file = p->f->file;
     gguf_code code = rt_path(final, err, "%s/blobs/sha256-%s", p->f->store->root, hex);
     if (code) return code;
-    if (fsync(p->fd) != 0 || rename(p->path, final) != 0)
+    /* A file with these contents may be there and in use: it stays. */
+    bool there = stat(final, &st) == 0 && (uint64_t)st.st_size == p->n;
+    bool done = there ? unlink(p->path) == 0 : fsync(p->fd) == 0 && rename(p->path, final) == 0;
+    if (!done)
         return gguf_fail(err, errno == ENOSPC ? GGUF_E_NOSPACE : GGUF_E_IO, p->path, GGUF_NO_OFFSET,
                          "cannot finish it: %s", strerror(errno));
     unlink(p->tag_path);

@@ -15,6 +15,7 @@
 #include <strings.h>
 #include <sys/file.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 /* ---- places -----------------------------------------------------------------------------------
@@ -71,6 +72,35 @@ gguf_code rt_store_lock(rt_store *store, bool alone, gguf_error *err) {
 void rt_store_unlock(rt_store *store) {
     if (store->lock >= 0) close(store->lock);
     store->lock = -1;
+}
+
+/* A byte of the lock's file stands for each model. */
+static struct flock byte_of(const rt_name *name, short type) {
+    char text[RT_NAME_ROOM];
+    rt_name_text(name, text, sizeof text);
+    uint64_t hash = gguf_xxh3(text, strlen(text), 0);
+    return (struct flock){
+        .l_type = type, .l_whence = SEEK_SET, .l_start = (off_t)(hash >> 2), .l_len = 1};
+}
+
+gguf_code rt_store_hold(const rt_store *store, const rt_name *name, const atomic_bool *cancel,
+                        gguf_error *err) {
+    const struct timespec step = {.tv_nsec = 50000000};
+    struct flock lock = byte_of(name, F_WRLCK);
+    while (fcntl(store->lock, F_OFD_SETLK, &lock) != 0) {
+        if (errno != EAGAIN && errno != EACCES && errno != EINTR)
+            return gguf_fail(err, GGUF_E_IO, store->root, GGUF_NO_OFFSET, "cannot lock it: %s",
+                             strerror(errno));
+        if (cancel && atomic_load(cancel))
+            return gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
+        nanosleep(&step, NULL);
+    }
+    return GGUF_OK;
+}
+
+void rt_store_release(const rt_store *store, const rt_name *name) {
+    struct flock lock = byte_of(name, F_UNLCK);
+    fcntl(store->lock, F_OFD_SETLK, &lock);
 }
 
 /* One folder's name for a choice and a revision, which have slashes. */

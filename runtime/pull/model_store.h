@@ -11,6 +11,8 @@
 #include "runtime/pull/listing.h"
 #include "runtime/pull/model_name.h"
 
+#include <stdatomic.h>
+
 #define RT_PATH_ROOM 4096
 
 typedef struct rt_store {
@@ -25,6 +27,12 @@ gguf_code rt_store_open(rt_store *store, gguf_error *err);
  * Errors: GGUF_E_IO; where a pull is running, only for `alone`. */
 gguf_code rt_store_lock(rt_store *store, bool alone, gguf_error *err);
 void rt_store_unlock(rt_store *store);
+/* Hold one model of a store that is locked: another process that adds the same one waits.
+ *   cancel  looked at while waiting; may be NULL
+ * Errors: GGUF_E_IO, GGUF_E_CANCELLED. */
+gguf_code rt_store_hold(const rt_store *store, const rt_name *name, const atomic_bool *cancel,
+                        gguf_error *err);
+void rt_store_release(const rt_store *store, const rt_name *name);
 
 /* A path from printf's format. Errors: GGUF_E_LIMIT it is too long. */
 gguf_code rt_path(char out[RT_PATH_ROOM], gguf_error *err, const char *format, ...)

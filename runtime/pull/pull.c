@@ -229,13 +229,15 @@ static uint64_t bytes_needed(const rt_store *store, const rt_listing *l) {
 /* Files, and beside them what a conversion writes, at most as large as its source. */
 static gguf_code check_space(const job *j, uint64_t needed, gguf_error *err) {
     char path[RT_PATH_ROOM];
+    gguf_error why = {0};
     uint64_t weights = 0;
     gguf_code code = rt_path(path, err, "%s/blobs/x", j->store->root);
     if (!code) code = rt_make_folders(path, err);
     for (size_t i = 0; i < j->out->stored.files.n && j->type; i++)
         if (j->out->stored.files.files[i].n_bytes != RT_NO_SIZE)
             weights += j->out->stored.files.files[i].n_bytes;
-    return code ? code : gguf_outfile_check_space(path, needed + weights / 2, err);
+    if (code || gguf_outfile_check_space(path, needed + weights / 2, &why) == GGUF_OK) return code;
+    return gguf_fail(err, why.code, j->store->root, GGUF_NO_OFFSET, "%s", why.message);
 }
 
 static void watch(const crew *c, uint64_t total) {
@@ -368,6 +370,35 @@ static bool is_current(const job *j, const rt_stored *have) {
     return strcmp(have->revision, j->listing.revision) == 0;
 }
 
+/* Whether a manifest says what this run would write. */
+static bool is_same(const job *j, const rt_stored *have) {
+    const rt_stored *s = &j->out->stored;
+    if (!have->complete || strcmp(have->revision, s->revision) != 0) return false;
+    if (j->type) return true; /* the sources of the same revision */
+    if (have->files.n != s->files.n) return false;
+    for (size_t i = 0; i < s->files.n; i++)
+        if (strcmp(have->files.files[i].sha256, s->files.files[i].sha256) != 0) return false;
+    return true;
+}
+
+/* Link or convert what is there now; another process may have done it meanwhile. */
+static gguf_code keep(job *j, gguf_error *err) {
+    rt_stored have = {0};
+    const rt_name name = j->out->stored.name;
+    gguf_code code = rt_store_hold(j->store, &name, j->opts->http.cancel, err);
+    if (code) return code;
+    if (rt_store_load(j->store, &name, &have, NULL) == GGUF_OK && is_same(j, &have)) {
+        if (j->type) code = rt_store_drop_blobs(j->store, &j->out->stored.files, NULL, err);
+        if (!code) code = take_stored(j, &have, err);
+    } else {
+        code = j->type ? convert(j, err) : rt_store_save(j->store, &j->out->stored, err);
+        if (!code) code = rt_store_main(j->store, &j->out->stored, j->out->path, err);
+    }
+    rt_store_release(j->store, &name);
+    rt_stored_clear(&have);
+    return code;
+}
+
 static gguf_code fetch_and_save(job *j, const rt_stored *have, bool *unchanged, gguf_error *err) {
     rt_stored *s = &j->out->stored;
     bool by_etag = j->name.kind == RT_NAME_URL && have->complete && !j->opts->again &&
@@ -379,11 +410,10 @@ static gguf_code fetch_and_save(job *j, const rt_stored *have, bool *unchanged, 
     code = check_space(j, j->out->needed_bytes, err);
     if (!code) code = fetch_all(j, &s->files, by_etag ? have->revision : NULL, unchanged, err);
     if (code || *unchanged) return code;
-    if (j->type) return convert(j, err);
-    if (!gguf_file_has_magic(s->files.files[0].at))
+    if (!j->type && !gguf_file_has_magic(s->files.files[0].at))
         return gguf_fail(err, GGUF_E_FORMAT, s->files.files[0].at, GGUF_NO_OFFSET,
                          "what came is no GGUF file");
-    return rt_store_save(j->store, s, err);
+    return keep(j, err);
 }
 
 static gguf_code fetch_model(job *j, gguf_error *err) {
@@ -397,10 +427,7 @@ static gguf_code fetch_model(job *j, gguf_error *err) {
         is_current(j, &have))
         return take_stored(j, &have, err);
     code = fetch_and_save(j, &have, &unchanged, err);
-    if (!code && unchanged)
-        code = take_stored(j, &have, err);
-    else if (!code && !j->opts->dry_run)
-        code = rt_store_main(j->store, &j->out->stored, j->out->path, err);
+    if (!code && unchanged) code = take_stored(j, &have, err);
     rt_stored_clear(&have);
     return code;
 }
@@ -471,9 +498,7 @@ static gguf_code find_local(job *j, gguf_error *err) {
     if (!code) code = choose(j, err);
     if (code || j->opts->dry_run) return code;
     if (j->type && j->opts->mode == RT_PULL_HEADERS) return take_folder(j, err);
-    if (j->type) return convert(j, err);
-    code = rt_store_save(j->store, &j->out->stored, err);
-    return code ? code : rt_store_main(j->store, &j->out->stored, j->out->path, err);
+    return keep(j, err);
 }
 
 static void forget(job *j) {

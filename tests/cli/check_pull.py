@@ -244,6 +244,11 @@ def test_url():
     check("asked whether it changed", same(run(name), data) and hub.requests[0][1].get("If-None-Match"))
     data = hub.files["/a/model.gguf"] = fake(90_000)
     check("it did", same(run(name), data))
+    hub.faults["/a/model.gguf"] = {"etag": False}
+    run("--rm", name)
+    check("an address without a tag", same(run(name), data) and same(run(name), data) and hub.counts["/a/model.gguf"] < 9)
+    data = hub.files["/a/model.gguf"] = fake(90_000)
+    check("is fetched again with --force", same(run(name, "--force"), data))
     refuses("an address without a model", run(f"{hub.url}/b.gguf"), 3, "not found")
     hub.files["/page.gguf"] = b"<html>"
     refuses("a page in place of a model", run(f"{hub.url}/page.gguf"), 4, "no GGUF file")
@@ -337,7 +342,7 @@ def test_kills():
         process.communicate()
         whole = [name for name in leftovers() if not name.endswith((".part", ".etag"))]
         ok = not whole or (TMP / "store" / "blobs" / whole[0]).read_bytes() == data
-        began = sum((TMP / "store" / "blobs" / name).stat().st_size for name in leftovers(".part"))
+        began = sum((TMP / "store" / "blobs" / name).stat().st_size for name in leftovers(".part") if "etag" not in name)
         result = run(REPO, "--json")
         got = json.loads(result.stdout)
         ok &= pathlib.Path(got["path"]).read_bytes() == data
@@ -348,7 +353,14 @@ def test_kills():
     both = [start(REPO), start(REPO, "--json")]
     results = [process.communicate() + (process.returncode,) for process in both]
     n = sum(1 for p, _ in hub.requests if p == path)
-    check("two at once share one download", all(r[2] == 0 for r in results) and leftovers() == ["sha256-" + hub_server.sha256(data)] and n == 1)
+    check("two at once share one download", all(r[2] == 0 for r in results) and leftovers() == ["sha256-" + hub_server.sha256(data)] and n == 1,
+          subprocess.CompletedProcess([], n, repr(leftovers()), repr(results)))
+    source = DATA / "models" / "llama"
+    hub.repos["org/llama"] = {p.name: p.read_bytes() for p in source.iterdir() if p.is_file()}
+    both = [start("org/llama:Q8_0"), start("org/llama:Q8_0")]
+    results = [process.communicate() + (process.returncode,) for process in both]
+    check("two at once make one conversion", all(r[2] == 0 for r in results) and results[0][0] == results[1][0],
+          subprocess.CompletedProcess([], 0, "", repr(results)))
     shutil.rmtree(TMP / "store")
     hub.faults[path] = {"drip": (20_000, 0.01)}
     process = start(REPO)
@@ -384,6 +396,23 @@ def test_names():
     own = run("fit", TMP / "m.gguf", "--vram", "1G", "--json", tool="gguf-bench")
     pick = lambda text: json.loads(text)["devices"][0]["weights_bytes"]
     check("gguf-bench fit NAME", result.returncode == 0 and pick(result.stdout) == pick(own.stdout) and leftovers() == [], result)
+    # A header of several requests: a long value is put in front of the others.
+    value = b"x.long"
+    entry = len(value).to_bytes(8, "little") + value + (8).to_bytes(4, "little")
+    n_text = 3_000_000
+    n_text += -(len(entry) + 8 + n_text) % 32
+    long = data[:16] + (int.from_bytes(data[16:24], "little") + 1).to_bytes(8, "little")
+    long += entry + n_text.to_bytes(8, "little") + b"y" * n_text + data[24:]
+    hub.repos["org/long"] = {"l-Q8_0.gguf": long}
+    hub.forget()
+    result = run("fit", "org/long", "--vram", "1G", "--json", tool="gguf-bench")
+    asked = [headers.get("Range") for p, headers in hub.requests if p.endswith(".gguf")]
+    check("a header of 3 MB", result.returncode == 0 and pick(result.stdout) == pick(own.stdout) and len(asked) == 3, result)
+    run("split", TMP / "m.gguf", TMP / "m-Q8_0", "--max-tensors", "9", "-q", tool="gguf-edit")
+    hub.repos["org/split"] = {p.name: p.read_bytes() for p in TMP.glob("m-Q8_0-0*.gguf")}
+    result = run("fit", "org/split", "--vram", "1G", "--json", tool="gguf-bench")
+    check("fit of a split model", len(hub.repos["org/split"]) > 1 and result.returncode == 0
+          and pick(result.stdout) == pick(own.stdout), result)
     hub.forget()
     result = run("fit", "org/source", "--vram", "1G", "--json", tool="gguf-bench")
     check("fit of a repository in safetensors", result.returncode == 0 and not any("safetensors" in p for p, _ in hub.requests), result)

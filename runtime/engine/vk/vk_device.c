@@ -1,6 +1,8 @@
 /* Devices: the list, the choice, and opening one. */
 #include "runtime/engine/vk/vk_device.h"
 
+#include "libgguf/near.h"
+
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -179,6 +181,25 @@ static bool contains(const char *text, const char *part) {
     return false;
 }
 
+/* The words of the devices' names that are near to one that none has. */
+static const char *near_words(const vk_device *all, uint32_t n, const char *name, char *out,
+                              size_t room) {
+    char words[64][32];
+    size_t n_words = 0;
+    gguf_near near = {.wanted = name};
+    for (uint32_t i = 0; i < n; i++)
+        for (const char *at = all[i].info.name; *at && n_words < 64;) {
+            size_t len = strcspn(at, " ()");
+            if (len > 2 && len < sizeof words[0]) {
+                snprintf(words[n_words], sizeof words[0], "%.*s", (int)len, at);
+                gguf_near_add(&near, words[n_words++]);
+            }
+            at += len;
+            at += strspn(at, " ()");
+        }
+    return gguf_near_hint(&near, out, room);
+}
+
 /* The only one whose name has `name` in it. */
 static gguf_code match(const vk_device *all, uint32_t n, const char *name, uint32_t *which,
                        gguf_error *err) {
@@ -199,11 +220,15 @@ static gguf_code match(const vk_device *all, uint32_t n, const char *name, uint3
         n_fitting++;
     }
     if (n_fitting == 1) return GGUF_OK;
+    if (n_fitting)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "the device name '%s' fits several devices; gguf-bench devices lists them "
+                         "with their numbers",
+                         name);
+    char hint[160];
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                     n_fitting ? "the device name '%s' fits several devices; gguf-bench devices "
-                                 "lists them with their numbers"
-                               : "there is no device '%s'; gguf-bench devices lists what there is",
-                     name);
+                     "there is no device '%s'%s (gguf-bench devices lists what there is)", name,
+                     near_words(all, n, name, hint, sizeof hint));
 }
 
 static gguf_code choose(const vk_device *all, uint32_t n, const char *name, uint32_t *which,

@@ -17,23 +17,28 @@ jq -n -c --slurpfile a two.json --slurpfile b saved.json '$a[0] as $a | $b[0] as
 jq -c '.positions | length, .[0].first, .[7].last, all(.kld_stderr > 0 and .ppl_stderr > 0)' two.json
 quality q.gguf --base f.base -v | sed -E 's/[0-9]+\.[0-9]+/N/g'
 # Gates: exit 1 and a line for what is missed.
+few() {
+    gguf-bench quality "$@" -f test.txt --ctx 64 -q
+}
+few base.gguf --save-base few.base --chunks 2 >/dev/null
+few q.gguf --base few.base --json --chunks 2 >few.json
 gate() {
     echo "\$ quality $*"
-    quality q.gguf "$@" 2>missed >/dev/null
+    few q.gguf --chunks 2 "$@" 2>missed >/dev/null
     echo "exit $?"
     sed -E 's/[0-9]+\.[0-9]+/N/g' missed
 }
 gate --max-ppl 100000
 gate --max-ppl 1.5
-gate --base f.base --max-kld 9 --min-top1 0.01
-gate --base f.base --max-kld 0.000001 --min-top1 0.9999
-gate --base f.base --against saved.json
-jq '.kld_mean = 0 | .kld_stderr = 0 | .ppl = 1 | .ppl_stderr = 0 | .top1_agreement = 1 | .top1_stderr = 0' saved.json >better.json
-gate --base f.base --against better.json --json
-gate --against saved.json
-gate --against better.json --chunks 3
+gate --base few.base --max-kld 9 --min-top1 0.01
+gate --base few.base --max-kld 0.000001 --min-top1 0.9999
+gate --base few.base --against few.json
+jq '.kld_mean = 0 | .kld_stderr = 0 | .ppl = 1 | .ppl_stderr = 0 | .top1_agreement = 1 | .top1_stderr = 0' few.json >better.json
+gate --base few.base --against better.json --json
+gate --against few.json
+gate --base few.base --against better.json --chunks 1
 gate --max-kld 1
-gate --min-top1 95 --base f.base
+gate --min-top1 95 --base few.base
 echo '{}' >empty.json
 t gguf-bench quality q.gguf -f test.txt --against empty.json
 t gguf-bench q.gguf --max-ppl 3
