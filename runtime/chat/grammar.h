@@ -80,4 +80,25 @@ bool rt_matcher_must_end(rt_matcher *m);
  * so ambiguous that following it takes too much). */
 bool rt_matcher_mask(rt_matcher *m, const rt_token_table *table, uint64_t *mask);
 
+/* ---- answers ----------------------------------------------------------------------------- */
+
+/* Holds an answer to a grammar. Start as {0}; clear frees. */
+typedef struct rt_constraint {
+    rt_matcher matcher;
+    const rt_tokenizer *tok;
+    const rt_token_table *table;
+    uint64_t *mask;
+    bool has_channels; /* the model writes in channels (channels.h), which are not held to it */
+} rt_constraint;
+
+/* tok and table must outlive it. Errors: GGUF_E_NOMEM. Clear also after a failure. */
+gguf_code rt_constraint_init(rt_constraint *c, rt_grammar *grammar, const rt_tokenizer *tok,
+                             const rt_token_table *table, gguf_error *err);
+void rt_constraint_clear(rt_constraint *c);
+
+/* The tokens that may come next. Errors: GGUF_E_LIMIT none may. */
+gguf_code rt_constraint_next(rt_constraint *c, gguf_error *err);
+/* A token that was chosen of them. True: the answer is complete. */
+bool rt_constraint_take(rt_constraint *c, int32_t id);
+
 #endif

@@ -161,6 +161,12 @@ static bool closes(const json_t *a, const json_t *b) {
     return false;
 }
 
+/* Whether the items of one are those behind the other's prefix only if they stand together. */
+static bool moves_items(const json_t *a, const json_t *b) {
+    return json_object_get(a, "prefixItems") &&
+           (json_object_get(b, "items") || json_object_get(b, "prefixItems"));
+}
+
 /* The schema that a chain of mere references ends at, with nothing beside them. */
 static const json_t *follow(schema_compiler *c, const json_t *schema) {
     for (unsigned i = 0; i < MAX_CHAIN && !c->b.code; i++) {
@@ -195,6 +201,10 @@ const json_t *rt_schema_merge(schema_compiler *c, const json_t *a, const json_t 
     }
     if (closes(a, b) || closes(b, a)) {
         clash(c, "additionalProperties");
+        return NULL;
+    }
+    if (moves_items(a, b) || moves_items(b, a)) {
+        clash(c, "prefixItems");
         return NULL;
     }
     json_t *both = json_copy((json_t *)a);
