@@ -591,6 +591,30 @@ def request_seeds(_rng):
     yield "surrogate", b'\x00{"messages":[{"role":"user","content":"\\ud800"}]}'
 
 
+def grammar_seeds(_rng):
+    """The first byte says what it is: GBNF, a regular expression or a schema; then a text to try."""
+    seeds = {
+        "gbnf_list": ('groot ::= "[" (item ("," item)*)? "]" # list\nitem ::= [a-z]{1,3} | root', "[ab,[c]]"),
+        "gbnf_chars": ('groot ::= [^\\n\\x41-\\u00ff] . "\\U0001F600"', "zx\U0001F600"),
+        "gbnf_left": ('groot ::= a root | "x"\na ::= "y"?', "x"),
+        "gbnf_many": ('groot ::= ("a"{1,999}){1,999}', "a"),
+        "gbnf_ambiguous": ('groot ::= "a" root "b" | "a" root "c" | ""', "aaaaaaaaaabbbb"),
+        "regex": ("r^(?:a|b)+?\\d{2,3}[^x-z\\]]*\\.$", "ab12q."),
+        "regex_named": ("r(?<n>\\w\\s\\W)|\\u00e9", "a ."),
+        "schema_object": ('s{"type":"object","properties":{"a":{"type":"string","maxLength":3},"ab":{"type":"number","minimum":-1.5,'
+                          '"exclusiveMaximum":20}},"required":["a"],"additionalProperties":{"type":["null","boolean"]}}',
+                          '{"a":"x","ab": 1.5,"abc":null}'),
+        "schema_ref": ('s{"$ref":"#/$defs/t","$defs":{"t":{"anyOf":[{"const":[1,"a"]},{"type":"array","items":{"$ref":"#"},'
+                       '"maxItems":2}]}}}', '[[1,"a"],[]]'),
+        "schema_all": ('s{"allOf":[{"properties":{"a":{"minimum":1}}},{"properties":{"a":{"type":"integer","maximum":12}},'
+                       '"required":["a"]}]}', '{"a":7}'),
+        "schema_items": ('s{"prefixItems":[{"enum":[1,null]},{"format":"date"}],"items":{"pattern":"^\\\\d+\\"$"},"minItems":1}',
+                         '[1,"2020-02-03","1\\""]'),
+    }
+    for name, (source, tried) in seeds.items():
+        yield name, source.encode() + MARK + tried.encode()
+
+
 # ---- dictionaries ---------------------------------------------------------------------------------
 def le(fmt, *values):
     return struct.pack("<" + fmt, *values)
@@ -645,6 +669,10 @@ DICTIONARIES = {
                b'"tie_word_embeddings"', b'"vocab_size"', b'"text_config"', b"1e300", b"-1", b"4294967295", b"permute_heads:",
                b"{layer}", b"tensors:", b"keys:", b"shape:", b"tied_to:", b"optional: true", b" * ", b" / ", b" up ", b"like: llama", b"without:",
                b"layer_kinds:", b"kinds:", b"reshape:", b"reorder:", b"interleaved:", b"pad_rows:", b"neg_exp: true", MARK],
+    "grammar": [b"root ::= ", b"::=", b"\\u00", b"\\d", b"(?:", b"{1,", b"{2}", b"[^", b'"type":', b'"object"', b'"array"', b'"string"',
+                b'"integer"', b'"number"', b'"properties":{', b'"required":[', b'"additionalProperties":', b'"items":', b'"prefixItems":[',
+                b'"minItems":', b'"maxItems":', b'"enum":[', b'"const":', b'"anyOf":[', b'"allOf":[', b'"$ref":"#', b'"$defs":{',
+                b'"minLength":', b'"maxLength":', b'"pattern":', b'"format":', b'"minimum":', b'"maximum":', MARK],
 }
 
 FOR_GGUF = ("gguf", "verify", "swap", "edit", "shards")  # take the same words
@@ -656,7 +684,7 @@ SEEDS = {"gguf": gguf_seeds, "verify": verify_seeds, "swap": swap_seeds, "edit":
          "template": template_seeds, "imatrix": imatrix_seeds, "tokenizer_gguf": tokenizer_gguf_seeds,
          "safetensors": safetensors_seeds, "tokenizer_json": tokenizer_json_seeds,
          "tokenizer_model": tokenizer_model_seeds, "yaml": yaml_seeds, "import": import_seeds,
-         "request": request_seeds}
+         "request": request_seeds, "grammar": grammar_seeds}
 
 
 def main():

@@ -37,6 +37,7 @@ gguf_code rt_generator_init(rt_generator *g, rt_model *model, rt_session *sessio
 
 void rt_generator_clear(rt_generator *g) {
     rt_ids_clear(&g->past);
+    rt_token_table_free(g->table);
     rt_sampler_free(g->sampler);
     rt_sampling_free(g->sampling);
 }
@@ -58,6 +59,7 @@ const char *rt_finish_name(rt_finish finish) {
 void rt_answer_clear(rt_answer *a) {
     rt_text_stream_clear(&a->text);
     rt_text_stream_clear(&a->reasoning);
+    rt_constraint_clear(&a->constraint);
     rt_ids_clear(&a->ids);
 }
 
@@ -175,6 +177,14 @@ static gguf_code check_prompt(const rt_generator *g, const rt_ids *prompt, gguf_
                      "the prompt takes %zu tokens, the context holds %" PRIu32, prompt->n, n_ctx);
 }
 
+static gguf_code constrain(rt_answer *a, gguf_error *err) {
+    rt_generator *g = a->generator;
+    gguf_code code = GGUF_OK;
+    if (!g->table)
+        code = rt_token_table_new(g->tok, rt_model_hparams(g->model)->n_vocab, &g->table, err);
+    return code ? code : rt_constraint_init(&a->constraint, a->opts.grammar, g->tok, g->table, err);
+}
+
 gguf_code rt_answer_begin(rt_generator *g, const rt_ids *prompt, const rt_answer_opts *opts,
                           rt_answer *out, gguf_error *err) {
     *out = (rt_answer){.generator = g, .opts = *opts, .prompt = prompt, .started_s = now_s()};
@@ -183,8 +193,9 @@ gguf_code rt_answer_begin(rt_generator *g, const rt_ids *prompt, const rt_answer
     gguf_code code = check_prompt(g, prompt, err);
     if (code) return code;
     out->n_prompt = prompt->n;
+    code = opts->grammar ? constrain(out, err) : GGUF_OK;
     out->n_read = out->n_reused = keep_common(g, prompt);
-    return GGUF_OK;
+    return code;
 }
 
 static rt_span next_of_prompt(const rt_answer *a) {
@@ -211,12 +222,23 @@ gguf_code rt_answer_next(rt_answer *a, rt_span *span, gguf_error *err) {
     return append_ids(&g->past, &a->chosen, 1, err);
 }
 
+/* Whether the grammar holds the next token. */
+static bool is_held(const rt_answer *a) {
+    if (!a->opts.grammar) return false;
+    return !a->constraint.has_channels ||
+           (a->channels.named && a->channels.part == RT_CHANNEL_ANSWER);
+}
+
 static gguf_code choose(rt_answer *a, float *logits, gguf_error *err) {
     const rt_generator *g = a->generator;
     if (a->ids.n >= a->opts.n_predict) return rt_answer_end(a, RT_FINISH_LENGTH, err);
     if (interrupted(a)) return rt_answer_end(a, RT_FINISH_INTERRUPTED, err);
     int32_t id;
-    gguf_code code = rt_sample_rows(g->sampling, &g->sampler, &logits, 1, &id, err);
+    bool held = is_held(a);
+    gguf_code code = held ? rt_constraint_next(&a->constraint, err) : GGUF_OK;
+    if (code) return code;
+    rt_sampler_set_mask(g->sampler, held ? a->constraint.mask : NULL);
+    code = rt_sample_rows(g->sampling, &g->sampler, &logits, 1, &id, err);
     if (code) return code;
     if (id < 0) return gguf_fail(err, GGUF_E_NONFINITE, NULL, GGUF_NO_OFFSET, "no logit is finite");
     if (a->first_s == 0) a->first_s = now_s() - a->started_s;
@@ -226,7 +248,8 @@ static gguf_code choose(rt_answer *a, float *logits, gguf_error *err) {
     a->chosen = id;
     add_text(a, id);
     show(a, false);
-    if (a->text.stopped) return rt_answer_end(a, RT_FINISH_STOP, err);
+    bool complete = held && rt_constraint_take(&a->constraint, id);
+    if (a->text.stopped || complete) return rt_answer_end(a, RT_FINISH_STOP, err);
     return a->ids.n < a->opts.n_predict ? GGUF_OK : rt_answer_end(a, RT_FINISH_LENGTH, err);
 }
 

@@ -8,6 +8,7 @@
 #define RUNTIME_CHAT_ANSWER_H
 
 #include "runtime/chat/channels.h"
+#include "runtime/chat/grammar.h"
 #include "runtime/chat/text_stream.h"
 #include "runtime/engine/sample.h"
 #include "runtime/runtime.h"
@@ -25,10 +26,11 @@ typedef struct rt_generator {
     uint32_t seq;
     rt_sampler *sampler;
     rt_sampling *sampling;
-    rt_ids past;        /* tokens in the cache */
-    size_t n_exact;     /* later ones saw tokens that a shift dropped */
-    bool repack;        /* an answer that gets long repacks the weights, once */
-    unsigned n_threads; /* for that; 0 = all usable cores */
+    rt_ids past;           /* tokens in the cache */
+    size_t n_exact;        /* later ones saw tokens that a shift dropped */
+    rt_token_table *table; /* made for the first answer that a grammar holds */
+    bool repack;           /* an answer that gets long repacks the weights, once */
+    unsigned n_threads;    /* for that; 0 = all usable cores */
 } rt_generator;
 
 /* The sequence is empty. Errors: those of rt_sampler_new, GGUF_E_NOMEM. Clear also after a failure.
@@ -47,9 +49,10 @@ typedef struct rt_answer_opts {
     uint32_t n_predict;       /* tokens; RT_ANSWER_NO_LIMIT: until the model ends, or the context */
     const char *const *stops; /* [n_stops] texts that end the answer; none is empty */
     size_t n_stops;
-    bool show_special; /* special tokens are part of the text */
-    bool trim;         /* no spaces at the start of the text */
-    bool shift;        /* a full context loses its older half, instead of ending the answer */
+    bool show_special;   /* special tokens are part of the text */
+    bool trim;           /* no spaces at the start of the text */
+    rt_grammar *grammar; /* the answer belongs to it; in channels, the final one; or NULL */
+    bool shift;          /* a full context loses its older half, instead of ending the answer */
     const atomic_bool *cancel; /* ends the answer; the session's, or one of its own; may be NULL */
 
     void (*show)(void *ctx, gguf_str text, bool reasoning);     /* whole characters; or NULL */
@@ -69,7 +72,8 @@ const char *rt_finish_name(rt_finish finish); /* "stop", "length", "interrupted"
 typedef struct rt_answer {
     rt_text_stream text, reasoning; /* see channels.h; with show_special all is text */
     rt_channels channels;
-    rt_ids ids; /* without the token that ended it */
+    rt_constraint constraint; /* with a grammar */
+    rt_ids ids;               /* without the token that ended it */
     bool ended;
     rt_finish finish;
     bool context_full;
@@ -93,7 +97,8 @@ void rt_answer_clear(rt_answer *a);
 
 /* Continue a prompt, to the end of the answer.
  * Errors: GGUF_E_USAGE an empty prompt, or one that the context does not hold; GGUF_E_NONFINITE;
- * GGUF_E_NOMEM; those of rt_session_eval, an interruption aside. */
+ * GGUF_E_LIMIT the vocabulary cannot write what the grammar wants; GGUF_E_NOMEM; those of
+ * rt_session_eval, an interruption aside. */
 gguf_code rt_generator_answer(rt_generator *g, const rt_ids *prompt, const rt_answer_opts *opts,
                               rt_answer *out, gguf_error *err);
 
@@ -115,7 +120,7 @@ gguf_code rt_answer_next(rt_answer *a, rt_span *span, gguf_error *err);
  * it got.
  *   logits  [n_vocab] of the span's last row, changed on the way and at the end as before; not
  *           read where the span asked for none
- * Errors: GGUF_E_NONFINITE, GGUF_E_NOMEM. */
+ * Errors: GGUF_E_NONFINITE, GGUF_E_LIMIT, GGUF_E_NOMEM. */
 gguf_code rt_answer_take(rt_answer *a, float *logits, gguf_error *err);
 
 /* End an answer from outside; what was held back of its text is shown. Does nothing to one that

@@ -10,6 +10,7 @@ static void take_special(rt_channels *c, gguf_str text) {
         c->part = gguf_str_eq((gguf_str){c->name, c->n_name}, "final") ? RT_CHANNEL_ANSWER
                                                                        : RT_CHANNEL_REASONING;
         c->in_name = false;
+        c->named = true;
     } else if (gguf_str_eq(text, "<|start|>")) {
         c->part = RT_CHANNEL_MARKUP; /* the role follows */
     }

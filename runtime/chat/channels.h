@@ -16,6 +16,7 @@ typedef struct rt_channels {
     bool in_name;
     char name[8]; /* its beginning */
     size_t n_name;
+    bool named; /* a channel was opened */
 } rt_channels;
 
 /* What a token is.

@@ -29,6 +29,7 @@ typedef struct scratch {
         float *weights;  /* [n_blocks * BLOCK] */
     };
     size_t n_heap;
+    float *masked; /* [n_vocab] */
 } scratch;
 
 struct rt_sampling {
@@ -56,6 +57,7 @@ struct rt_sampler {
     uint32_t n_vocab;
     rt_logit_bias *bias;
     size_t n_bias;
+    const uint64_t *mask; /* or NULL */
 
     /* Only with penalties. */
     taken *table;
@@ -466,11 +468,33 @@ typedef struct rows {
     int32_t *ids;
 } rows;
 
+/* Most words of a mask are all zeros or all ones. */
+static const float *masked(const rt_sampling *s, scratch *w, const uint64_t *mask,
+                           const float *logits) {
+    for (size_t at = 0; at < s->n_vocab; at += 64) {
+        size_t n = s->n_vocab - at < 64 ? s->n_vocab - at : 64;
+        uint64_t bits = mask[at / 64];
+        if (bits == UINT64_MAX) {
+            memcpy(w->masked + at, logits + at, n * sizeof *logits);
+            continue;
+        }
+        for (size_t i = 0; i < n; i++) w->masked[at + i] = -INFINITY;
+        for (; bits; bits &= bits - 1) {
+            size_t i = (size_t)__builtin_ctzll(bits);
+            if (i < n) w->masked[at + i] = logits[at + i];
+        }
+    }
+    return w->masked;
+}
+
 static void sample_row(void *ctx, size_t row, unsigned worker) {
     const rows *r = ctx;
     rt_sampler *s = r->samplers[row];
+    scratch *w = &r->sampling->scratches[worker];
     apply(s, r->logits[row]);
-    int32_t id = choose(r->sampling, &r->sampling->scratches[worker], s, r->logits[row]);
+    const float *logits = r->logits[row];
+    if (s->mask) logits = masked(r->sampling, w, s->mask, logits);
+    int32_t id = choose(r->sampling, w, s, logits);
     undo(s, r->logits[row]);
     if (id >= 0) count_taken(s, id);
     r->ids[row] = id;
@@ -591,12 +615,17 @@ gguf_code rt_sampler_set_bias(rt_sampler *s, const rt_logit_bias *bias, size_t n
     return GGUF_OK;
 }
 
+void rt_sampler_set_mask(rt_sampler *sampler, const uint64_t *mask) {
+    sampler->mask = mask;
+}
+
 static bool scratch_init(const rt_sampling *s, scratch *w) {
     w->block_max = malloc((s->n_blocks + 1) * sizeof *w->block_max);
     w->largest = malloc((s->n_blocks + 1) * sizeof *w->largest);
     w->block_sum = malloc((s->n_blocks + 1) * sizeof *w->block_sum);
     w->heap = malloc((s->n_blocks + 1) * BLOCK * sizeof *w->heap);
-    return w->block_max && w->largest && w->block_sum && w->heap;
+    w->masked = malloc((s->n_vocab + (size_t)1) * sizeof *w->masked);
+    return w->block_max && w->largest && w->block_sum && w->heap && w->masked;
 }
 
 gguf_code rt_sampling_new(uint32_t n_vocab, gguf_pool *pool, rt_sampling **out, gguf_error *err) {
@@ -625,6 +654,7 @@ void rt_sampling_free(rt_sampling *s) {
         free(s->scratches[i].largest);
         free(s->scratches[i].block_sum);
         free(s->scratches[i].heap);
+        free(s->scratches[i].masked);
     }
     free(s->scratches);
     free(s);

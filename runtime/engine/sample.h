@@ -52,6 +52,10 @@ void rt_sampler_free(rt_sampler *sampler); /* accepts NULL */
 gguf_code rt_sampler_set_bias(rt_sampler *sampler, const rt_logit_bias *bias, size_t n,
                               gguf_error *err);
 
+/* Only tokens whose bit is set are taken from now on; the penalties come first.
+ *   mask  [(n_vocab + 63) / 64], kept by the caller; NULL: any token */
+void rt_sampler_set_mask(rt_sampler *sampler, const uint64_t *mask);
+
 /* Forget which tokens were taken, so that a new text starts without penalties. */
 void rt_sampler_forget(rt_sampler *sampler);
 

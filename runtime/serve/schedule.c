@@ -45,7 +45,7 @@ static void abandon(rt_serve *s, rt_request *r, gguf_code code, const char *mess
         if (t->ended) continue;
         if (t->seq != RT_NO_SEQ)
             stop_running(s, t);
-        else if (!t->held)
+        else if (!t->waits)
             rt_queue_remove(&s->queue, t);
     }
     rt_request_fail(r, code, message);
@@ -62,7 +62,7 @@ static void finish(rt_serve *s, rt_task *t, rt_serve_finish how, int stop) {
 
 static void enqueue(rt_serve *s, rt_request *r) {
     for (size_t i = 0; i < r->n_tasks; i++) {
-        if (r->tasks[i].held || !rt_queue_put(&s->queue, &r->tasks[i])) continue;
+        if (r->tasks[i].waits || !rt_queue_put(&s->queue, &r->tasks[i])) continue;
         abandon(s, r, GGUF_E_NOMEM, "out of memory");
         return;
     }
@@ -296,6 +296,12 @@ static void count_token(rt_serve *s, rt_task *t) {
 
 static void take_token(rt_serve *s, rt_task *t, int32_t id) {
     const rt_request_opts *o = &t->request->opts;
+    if (t->stuck) {
+        abandon(s, t->request, GGUF_E_LIMIT,
+                "no token of the vocabulary goes on as the grammar wants, or it is so ambiguous "
+                "that following it takes too much");
+        return;
+    }
     if (id < 0) {
         abandon(s, t->request, GGUF_E_NONFINITE, "no logit is finite");
         return;
@@ -311,8 +317,13 @@ static void take_token(rt_serve *s, rt_task *t, int32_t id) {
         abandon(s, t->request, GGUF_E_NOMEM, "out of memory");
         return;
     }
+    /* The marker that opens the reasoning is none of the grammar's tokens. */
+    bool complete =
+        t->held && !rt_answer_text_thinks(&t->text) && rt_constraint_take(&t->constraint, id);
     rt_task_tell_part(t);
-    if (rt_answer_text_stopped(&t->text))
+    if (complete)
+        finish(s, t, RT_SERVE_END, -1);
+    else if (rt_answer_text_stopped(&t->text))
         finish(s, t, RT_SERVE_STOP, (int)t->text.said.stop);
     else if (t->n_generated >= o->max_tokens)
         finish(s, t, RT_SERVE_LENGTH, -1);
@@ -325,8 +336,8 @@ static void free_choices(rt_serve *s, const rt_task *first) {
     rt_request *r = first->request;
     for (uint32_t i = r->opts.n_choices - 1; i > 0; i--) {
         rt_task *t = &r->tasks[first->index + i];
-        if (!t->held) continue;
-        t->held = false;
+        if (!t->waits) continue;
+        t->waits = false;
         rt_queue_put_front(&s->queue, t);
     }
 }

@@ -128,6 +128,7 @@ gguf_code rt_serve_new(rt_model *model, const rt_tokenizer *tok, const rt_serve_
     if (!code) code = allocate(s, err);
     if (!code) code = find_end_ids(s, err);
     if (!code) code = rt_sampling_new(s->n_vocab, rt_session_pool(s->session), &s->sampling, err);
+    if (!code && !s->embedder) code = rt_token_table_new(tok, s->n_vocab, &s->table, err);
     if (!code) rt_serve_publish(s);
     if (code)
         rt_serve_free(s);
@@ -162,6 +163,7 @@ void rt_serve_free(rt_serve *serve) {
     rt_serve_end(serve);
     rt_queue_clear(&serve->queue);
     rt_sampling_free(serve->sampling);
+    rt_token_table_free(serve->table);
     rt_session_free(serve->session);
     free_memory(serve);
     pthread_cond_destroy(&serve->wake);

@@ -9,6 +9,7 @@
 #define RUNTIME_SERVE_SERVE_H
 
 #include "runtime/chat/answer_text.h"
+#include "runtime/chat/grammar.h"
 #include "runtime/engine/sample.h"
 #include "runtime/runtime.h"
 #include "runtime/tokenizer/tokenizer.h"
@@ -124,6 +125,8 @@ typedef struct rt_request_opts {
     rt_sampler_opts sampler;
     const rt_logit_bias *bias; /* [n_bias], copied */
     size_t n_bias;
+    rt_grammar *grammar; /* what the answers say belongs to it, not what they think; or NULL; a
+                            reference is taken */
     uint32_t max_tokens; /* UINT32_MAX: what the context holds */
     uint32_t min_tokens; /* before these the model does not end */
     bool ignore_end;     /* it never does */

@@ -26,11 +26,14 @@ gguf_code rt_choose_begin(rt_serve *s, rt_task *t, gguf_error *err) {
     rt_sampler_opts opts = o->sampler;
     opts.seed += t->index % o->n_choices;
     gguf_code code = rt_sampler_new(&opts, s->n_vocab, &t->sampler, err);
+    if (!code && o->grammar)
+        code = rt_constraint_init(&t->constraint, o->grammar, s->tok, s->table, err);
     return code ? code : set_bias(s, t, !o->ignore_end && o->min_tokens == 0, err);
 }
 
 void rt_choose_end(rt_task *t) {
     rt_sampler_free(t->sampler);
+    rt_constraint_clear(&t->constraint);
     t->sampler = NULL;
 }
 
@@ -50,6 +53,31 @@ static gguf_code add_token(rt_serve *s, rt_task *t, const float *logits, int32_t
     return GGUF_OK;
 }
 
+/* Whether the grammar holds the next token: what a model thinks, and the names of its channels, it
+ * does not. */
+static bool is_held(const rt_task *t) {
+    const rt_answer_text *text = &t->text;
+    if (!t->request->opts.grammar || rt_answer_text_thinks(text)) return false;
+    return !t->constraint.has_channels || !text->opts.split || text->channels.named;
+}
+
+/* An answer may begin with what the model thinks. */
+static void admit_marker(const rt_serve *s, rt_task *t) {
+    const char *open = t->text.opts.markers.open;
+    int32_t id = open && t->text.opts.split && t->n_generated == 0
+                     ? rt_tokenizer_find(s->tok, gguf_str_of(open))
+                     : -1;
+    if (id >= 0 && (uint32_t)id < s->n_vocab) t->constraint.mask[id / 64] |= UINT64_C(1) << id % 64;
+}
+
+static gguf_code hold(const rt_serve *s, rt_task *t, gguf_error *err) {
+    t->held = is_held(t);
+    gguf_code code = t->held ? rt_constraint_next(&t->constraint, err) : GGUF_OK;
+    if (t->held && !code) admit_marker(s, t);
+    rt_sampler_set_mask(t->sampler, t->held && !code ? t->constraint.mask : NULL);
+    return code;
+}
+
 gguf_code rt_choose_rows(rt_serve *s, rt_task *const *tasks, float *const *logits, size_t n,
                          int32_t *ids, gguf_error *err) {
     gguf_code code = GGUF_OK;
@@ -58,6 +86,9 @@ gguf_code rt_choose_rows(rt_serve *s, rt_task *const *tasks, float *const *logit
         s->samplers[i] = tasks[i]->sampler;
         if (tasks[i]->bans_end && !o->ignore_end && tasks[i]->n_generated >= o->min_tokens)
             code = set_bias(s, tasks[i], true, err);
+        gguf_error own = {0};
+        /* No token is taken of such an answer: the id says so. */
+        if (!code && hold(s, tasks[i], &own)) tasks[i]->stuck = true;
     }
     if (!code) code = rt_sample_rows(s->sampling, s->samplers, logits, n, ids, err);
     for (size_t i = 0; i < n && !code; i++)

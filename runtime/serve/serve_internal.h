@@ -26,11 +26,13 @@ struct rt_task {
     uint32_t seq;    /* RT_NO_SEQ: it waits */
     rt_sampler *sampler;
     rt_answer_text text;
-    rt_serve_token *tokens; /* [n_tokens] whose text was not given out yet */
+    rt_constraint constraint; /* with a grammar; */
+    bool held, stuck;         /* it holds the token that is being chosen; no token is left */
+    rt_serve_token *tokens;   /* [n_tokens] whose text was not given out yet */
     size_t n_tokens, tokens_room;
     bool ended, started, read; /* read: the prompt is */
     bool bans_end;             /* for now */
-    bool held;                 /* until the first choice of its prompt has read it */
+    bool waits;                /* until the first choice of its prompt has read it */
     unsigned n_passed;         /* steps in which a prompt got nothing */
     double started_s, read_s, last_token_s;
     size_t n_now;  /* tokens in the step at work */
@@ -41,6 +43,7 @@ struct rt_request {
     rt_serve *serve;
     rt_request_opts opts; /* with copies of the stops, without the prompts */
     char **stops;
+    rt_grammar *grammar;
     rt_logit_bias *bias;
     rt_task *tasks; /* [n_tasks] */
     size_t n_tasks, n_ended;
@@ -115,6 +118,7 @@ struct rt_serve {
     float **rows;
     int32_t *chosen;
     rt_sampling *sampling;
+    rt_token_table *table; /* not of an embedder */
     rt_sampler **samplers;
     float *vector;
     float *logits;

@@ -46,6 +46,8 @@ static gguf_code copy_lists(rt_request *r, gguf_error *err) {
         if (!r->stops[i]) return gguf_fail_memory(err);
     }
     r->opts.text.stops = (const char *const *)r->stops;
+    if (r->opts.grammar) rt_grammar_ref(r->opts.grammar);
+    r->grammar = r->opts.grammar;
     if (r->opts.n_bias == 0) return GGUF_OK;
     r->bias = malloc(r->opts.n_bias * sizeof *r->bias);
     if (!r->bias) return gguf_fail_memory(err);
@@ -59,7 +61,7 @@ static gguf_code init_task(rt_serve *s, rt_request *r, uint32_t index, const rt_
     rt_task *t = &r->tasks[index];
     *t = (rt_task){.request = r, .index = index, .seq = RT_NO_SEQ, .n_prompt = prompt->n};
     rt_answer_text_init(&t->text, &r->opts.text);
-    t->held = index % r->opts.n_choices != 0;
+    t->waits = index % r->opts.n_choices != 0;
     t->ids.data = malloc((prompt->n + 64) * sizeof *t->ids.data);
     if (!t->ids.data) return gguf_fail_memory(err);
     memcpy(t->ids.data, prompt->data, prompt->n * sizeof *prompt->data);
@@ -105,6 +107,7 @@ void rt_request_unref(rt_request *r) {
     for (size_t i = 0; i < r->n_tasks; i++) clear_task(&r->tasks[i]);
     for (size_t i = 0; r->stops && r->stops[i]; i++) free(r->stops[i]);
     free(r->stops);
+    rt_grammar_unref(r->grammar);
     free(r->bias);
     free(r->tasks);
     free(r);

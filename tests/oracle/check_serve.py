@@ -146,6 +146,27 @@ def chat_same_streamed(s):
 
 
 @check
+def chat_structured(s):
+    schema = {"type": "object", "properties": {"a": {"enum": ["x", "y"]}, "n": {"type": "integer", "maximum": 9, "minimum": 0}},
+              "required": ["a", "n"]}
+    forms = [{"response_format": {"type": "json_schema", "json_schema": {"name": "s", "schema": schema}}}, {"json_schema": schema},
+             {"structured_outputs": {"json": schema}}]
+    for form in forms:
+        a = s.post("/v1/chat/completions", user("Who?", max_tokens=60, temperature=1, seed=3, **form))[1]
+        value = json.loads(a["choices"][0]["message"]["content"])
+        assert value["a"] in "xy" and 0 <= value["n"] <= 9, value
+        same(a["choices"][0]["finish_reason"], "stop")
+    a = s.post("/v1/completions", {"prompt": "King", "structured_outputs": {"choice": ["yes", "no"]}})[1]
+    assert a["choices"][0]["text"] in ("yes", "no"), a
+    a = s.post("/v1/completions", {"prompt": "King", "structured_outputs": {"regex": "[0-9]{3}"}, "logprobs": 2})[1]
+    assert len(a["choices"][0]["text"]) == 3 and a["choices"][0]["text"].isdigit(), a
+    a = s.post("/api/chat", {"messages": [{"role": "user", "content": "Who?"}], "stream": False, "format": schema})[1]
+    assert json.loads(a["message"]["content"])["a"] in "xy", a
+    both = user("x", json_schema=schema, grammar="root ::= [a-z]")
+    same(s.post("/v1/chat/completions", both)[0], 400)
+
+
+@check
 def chat_seed_and_crowd(s):
     body = user("Tell me of love", temperature=1, seed=7, max_tokens=20)
     alone = s.post("/v1/chat/completions", body)[1]["choices"][0]["message"]["content"]
@@ -259,7 +280,8 @@ MISTAKES = [
     ("max_tokens", user("x", max_tokens=0)), ("max_tokens", user("x", max_tokens="many")),
     ("stream", user("x", stream="yes")), ("presence_penalty", user("x", presence_penalty=3)),
     ("tools", user("x", tools=[{"type": "function", "function": {"name": "f"}}])),
-    ("response_format", user("x", response_format={"type": "json_object"})), ("grammar", user("x", grammar="root ::= \"a\"")),
+    ("response_format", user("x", response_format={"type": "json_schema", "json_schema": {"schema": {"not": {}}}})),
+    ("grammar", user("x", grammar="root ::= root")), ("grammar", user("x", grammar="root ::= " + "(" * 20000)),
     ("reasoning_effort", user("x", reasoning_effort="lots")), ("modalities", user("x", modalities=["audio"])),
     ("messages[0].content", {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {}}]}]}),
     ("continue_final_message", user("x", continue_final_message=True, add_generation_prompt=True)),
@@ -588,7 +610,7 @@ def responses(s):
     same(names[-4:], ["response.output_text.done", "response.content_part.done", "response.output_item.done",
                       "response.incomplete"])
     for param, more in (("previous_response_id", {"previous_response_id": "x"}), ("background", {"background": True}),
-                        ("text.format", {"text": {"format": {"type": "json_object"}}}), ("input", {"input": []})):
+                        ("text.format", {"text": {"format": {"type": "xml"}}}), ("input", {"input": []})):
         status, a = s.post("/v1/responses", {"input": "x", **more})
         same((status, a["error"]["param"]), (400, param))
     same(s.get("/v1/responses/resp_1")[0], 404)

@@ -70,6 +70,7 @@ static gguf_code generate(chat *c, const rt_ids *prompt, gguf_error *err) {
                                  .n_stops = c->n_stops,
                                  .show_special = c->o->show_special,
                                  .trim = true,
+                                 .grammar = c->o->grammar,
                                  .shift = c->o->shift,
                                  .cancel = &signals_interrupted,
                                  .show = show,

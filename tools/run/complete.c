@@ -26,6 +26,32 @@ gguf_code run_read_prompt(const run_opts *o, char **out, size_t *n, gguf_error *
     return *out ? GGUF_OK : gguf_fail_memory(err);
 }
 
+static gguf_code open_schema(const char *file, rt_grammar **out, gguf_error *err) {
+    json_t *schema = NULL;
+    gguf_code code = gguf_json_load(file, GGUF_JSON_EXACT_INTS, &schema, err);
+    if (!code) code = rt_grammar_schema(schema, out, err);
+    json_decref(schema);
+    return code;
+}
+
+static gguf_code open_gbnf(const char *file, rt_grammar **out, gguf_error *err) {
+    char *text = NULL;
+    size_t n = 0;
+    gguf_code code = gguf_read_text(file, &text, &n, &tool_cancelled, err);
+    if (!code) code = rt_grammar_gbnf(text, n, out, err);
+    free(text);
+    return code;
+}
+
+gguf_code run_open_grammar(run_opts *o, gguf_error *err) {
+    const char *file = o->json_schema ? o->json_schema : o->grammar_file;
+    if (!file) return GGUF_OK;
+    gguf_code code =
+        o->json_schema ? open_schema(file, &o->grammar, err) : open_gbnf(file, &o->grammar, err);
+    if (code && !err->file[0]) snprintf(err->file, sizeof err->file, "%s", file);
+    return code;
+}
+
 rt_session_opts run_session_opts(const tool *t, const run_opts *o, uint32_t n_ctx) {
     rt_session_opts opts = rt_session_defaults();
     opts.n_ctx = o->n_ctx ? o->n_ctx : n_ctx;
@@ -235,6 +261,7 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, cons
                                  .n_stops = o->n_stops,
                                  .show_special = o->show_special,
                                  .trim = o->chat,
+                                 .grammar = o->grammar,
                                  .shift = o->shift,
                                  .cancel = &tool_cancelled,
                                  .show = t->json ? NULL : show,

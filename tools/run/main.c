@@ -17,6 +17,8 @@ enum {
     OPT_KV_TYPE,
     OPT_STOP,
     OPT_SHOW_SPECIAL,
+    OPT_JSON_SCHEMA,
+    OPT_GRAMMAR,
     OPT_NO_HISTORY,
     OPT_TOKENIZE,
     OPT_NO_SPECIAL,
@@ -59,6 +61,8 @@ static const tool_option options[] = {
      "make tokens that occurred recently less likely (1 = off)"},
     {OPT_SETTING + 5, "repeat-last-n", "N", "how many of the last tokens count as recent (64)"},
     {OPT_SETTING + 6, "seed", "N", "seed of the random choice, or random (0)"},
+    {OPT_JSON_SCHEMA, "json-schema", "F.json", "answers are JSON that this schema accepts"},
+    {OPT_GRAMMAR, "grammar", "F.gbnf", "answers belong to this grammar"},
     {OPT_SHOW_SPECIAL, "show-special", NULL, "show special tokens of the answer"},
     {OPT_NO_HISTORY, "no-history", NULL, "do not keep the lines typed in the chat"},
     {OPT_TOKENIZE, "tokenize", NULL, "print the token ids of the text"},
@@ -132,6 +136,8 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         {OPT_SYSTEM_FILE, NULL, &o->system_file},
         {OPT_TEMPLATE, NULL, &o->template_file},
         {OPT_TEMPLATE_VARS, NULL, &o->template_vars},
+        {OPT_JSON_SCHEMA, NULL, &o->json_schema},
+        {OPT_GRAMMAR, NULL, &o->grammar_file},
         {OPT_SHIFT, &o->shift, NULL},
         {OPT_SHOW_SPECIAL, &o->show_special, NULL},
         {OPT_NO_HISTORY, &o->no_history, NULL},
@@ -172,7 +178,8 @@ static bool is_chat(const run_opts *o) {
 #define SESSION  " ctx kv-type precision exact lora"
 #define PLACE    " device ngl"
 #define SAMPLING " temp top-k top-p min-p repeat-penalty repeat-last-n seed"
-#define ANSWER   " n-predict stop shift show-special no-repack" SESSION SAMPLING PLACE
+#define ANSWER \
+    " n-predict stop shift json-schema grammar show-special no-repack" SESSION SAMPLING PLACE
 #define TEMPLATE " template template-vars"
 
 /* What the command can do; each takes the options that it has a use for. */
@@ -227,6 +234,8 @@ static gguf_code check_usage(const tool *t, const run_opts *o, gguf_error *err) 
         what = o->embed ? "--embed needs -p TEXT or -f FILE" : "--rank needs -f FILE or -p TEXT";
     else if (is_chat(o) && t->json)
         what = "--json needs -p TEXT or -f FILE: a chat has no single result";
+    else if (o->json_schema && o->grammar_file)
+        what = "expected one of --json-schema and --grammar";
     else if (o->system && o->system_file)
         what = "expected one of --system and --system-file";
     if (what) return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s", what);
@@ -253,6 +262,8 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     if (o->exact) o->precision = RT_PRECISION_F32;
     if (o->render) return run_render(t, o, err);
     if (o->tokenize) return run_file(t, o, err);
+    code = run_open_grammar(o, err);
+    if (code) return code;
     rt_model *model;
     rt_spread_memory(t->n_threads);
     const char *output = o->logits ? o->logits : o->output;
@@ -291,8 +302,9 @@ int main(int argc, char **argv) {
         .set = set_option,
         .run = run,
         .ctx = &o,
-        .reads = "file system-file template render lora"};
+        .reads = "file system-file template render lora json-schema grammar"};
     int status = tool_main(&spec, argc, argv);
     model_loras_clear(&o.loras);
+    rt_grammar_unref(o.grammar);
     return status;
 }

@@ -19,6 +19,8 @@ typedef struct run_opts {
     rt_precision precision;
     const char *stops[RUN_MAX_STOPS];
     size_t n_stops;
+    const char *json_schema, *grammar_file; /* files; */
+    rt_grammar *grammar;                    /* of either, or NULL */
     bool show_special, shift, no_history;
     bool tokenize, no_special, no_parse_special, exact, no_repack;
     const char *tokens, *logits;
@@ -48,6 +50,9 @@ gguf_code run_rank(tool *t, const run_opts *o, rt_model *model, gguf_error *err)
 gguf_code run_render(tool *t, const run_opts *o, gguf_error *err);
 
 /* ---- shared by them ---------------------------------------------------------------------- */
+
+/* Compile the grammar that answers are held to, if one is asked for. */
+gguf_code run_open_grammar(run_opts *o, gguf_error *err);
 
 /* The text of -p or -f; *out is malloc'ed. */
 gguf_code run_read_prompt(const run_opts *o, char **out, size_t *n, gguf_error *err);

@@ -1,6 +1,7 @@
 /* POST /v1/messages and /v1/messages/count_tokens: Anthropic's interface. */
 #include "tools/serve/chat_request.h"
 #include "tools/serve/dialects.h"
+#include "tools/serve/structured.h"
 
 #include "libgguf/json.h"
 
@@ -200,15 +201,14 @@ static void read_thinking(fields *f, chat_request *c) {
     if (budget) json_object_set(c->variables, "thinking_budget", budget);
 }
 
-static void read_output(fields *f, chat_request *c) {
+static void read_output(fields *f, exchange *x, params *p, chat_request *c) {
     json_t *config;
     if (!fields_object(f, "output_config", &config)) return;
     json_t *effort = json_object_get(config, "effort");
     if (json_is_string(effort)) json_object_set(c->variables, "reasoning_effort", effort);
     const json_t *format = json_object_get(config, "format");
     if (format && !json_is_null(format))
-        api_fail(f->error, "output_config", "unsupported_schema",
-                 "'output_config.format': constrained decoding is not supported");
+        structured_read_format(f, x, format, "output_config.format", p);
 }
 
 static void refuse_tools(fields *f) {
@@ -232,7 +232,7 @@ static bool read_prompt(exchange *x, fields *f, params *p, chat_request *c) {
     if (read_messages(f, list)) chat_read_messages(list, &c->messages, f->error);
     json_decref(list);
     read_thinking(f, c);
-    read_output(f, c);
+    read_output(f, x, p, c);
     refuse_tools(f);
     return !f->error->status && chat_prompt(x->s, c, p, f->error);
 }

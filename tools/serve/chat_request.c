@@ -191,19 +191,6 @@ void chat_refuse_tools(fields *f) {
         api_fail(f->error, "tool_choice", NULL, "'tool_choice' asks for a tool, but there is none");
 }
 
-void chat_refuse_format(fields *f, const char *name) {
-    json_t *format;
-    if (!fields_any(f, name, &format)) return;
-    const char *type = json_string_value(json_object_get(format, "type"));
-    if (!type) {
-        api_fail(f->error, name, NULL, "'%s' must be an object with a type", name);
-        return;
-    }
-    if (strcmp(type, "text") != 0)
-        api_fail(f->error, name, "unsupported_schema",
-                 "'%s': constrained decoding ('%.40s') is not supported", name, type);
-}
-
 /* ---- variables --------------------------------------------------------------------------- */
 
 void chat_read_variables(fields *f, chat_request *c) {

@@ -27,8 +27,6 @@ bool chat_read_messages(const json_t *list, json_t **out, api_error *error);
 json_t *chat_read_content(const json_t *content, const char *param, api_error *error);
 /* tools and tool_choice: only what means none. */
 void chat_refuse_tools(fields *f);
-/* response_format: only text. */
-void chat_refuse_format(fields *f, const char *name);
 /* reasoning_effort, chat_template_kwargs. */
 void chat_read_variables(fields *f, chat_request *c);
 

@@ -41,7 +41,7 @@ json_t *openai_head(const generation *g, const char *object);
 void openai_done(generation *g);
 void openai_stream_fail(generation *g, const api_error *error);
 void openai_read_stream(fields *f, params *p, bool *include_usage);
-void openai_read_common(fields *f, const server *s, params *p);
+void openai_read_common(fields *f, exchange *x, params *p);
 /* Whether the model makes embeddings. */
 bool embeddings_check(const server *s, api_error *error);
 json_t *answer_text(const gguf_dynbuf *text);

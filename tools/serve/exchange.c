@@ -31,6 +31,7 @@ void exchange_ref(exchange *x) {
 void exchange_unref(exchange *x) {
     if (!x || atomic_fetch_sub(&x->n_refs, 1) != 1) return;
     rt_request_release(x->request);
+    rt_grammar_unref(x->grammar);
     gguf_dynbuf_clear(&x->body);
     gguf_dynbuf_clear(&x->out);
     json_decref(x->json);

@@ -58,6 +58,7 @@ struct exchange {
     size_t n_taken; /* of out */
     double last_write_s;
     bool paused;         /* the reader is slow, and the engine waits for it */
+    rt_grammar *grammar; /* of its answers; or NULL */
     rt_request *request; /* that is being answered */
 };
 

@@ -23,6 +23,7 @@ typedef struct params {
     size_t n_bias;
     const char *stops[MAX_STOPS]; /* of the body */
     size_t n_stops;
+    rt_grammar *grammar; /* of the exchange; or NULL */
     bool stream, ignore_end, no_cache, logprobs, progress, timings;
     uint32_t n_top;
 } params;

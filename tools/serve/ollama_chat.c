@@ -2,6 +2,7 @@
 #include "tools/serve/chat_request.h"
 #include "tools/serve/dialects.h"
 #include "tools/serve/prompts.h"
+#include "tools/serve/structured.h"
 #include "tools/serve/vectors.h"
 
 #include "libgguf/json.h"
@@ -157,12 +158,14 @@ static void read_options(fields *request, const server *s, params *p) {
     fields_close(&f);
 }
 
+static void read_format(fields *f, exchange *x, params *p) {
+    json_t *format;
+    if (fields_any(f, "format", &format)) structured_read_ollama(f, x, format, p);
+}
+
 static void refuse(fields *f) {
     json_t *value;
     const char *text;
-    if (fields_any(f, "format", &value) && !(json_is_string(value) && !json_string_length(value)))
-        api_fail(f->error, "format", "unsupported_schema",
-                 "'format': constrained decoding is not supported");
     if (fields_any(f, "tools", &value) && json_array_size(value))
         api_fail(f->error, "tools", NULL, "tools are not supported by this server");
     if (fields_any(f, "images", &value) && json_array_size(value))
@@ -193,6 +196,7 @@ static void read_common(exchange *x, fields *f, params *p, chat_request *c) {
     fields_u32(f, "top_logprobs", 0, RT_SERVE_MAX_TOP, &p->n_top);
     read_options(f, x->s, p);
     read_think(f, c);
+    read_format(f, x, p);
     refuse(f);
 }
 

@@ -1,6 +1,7 @@
 /* POST /v1/chat/completions */
 #include "tools/serve/chat_request.h"
 #include "tools/serve/dialects.h"
+#include "tools/serve/structured.h"
 
 #include "libgguf/json.h"
 
@@ -156,15 +157,16 @@ void openai_read_stream(fields *f, params *p, bool *include_usage) {
     *include_usage = json_is_true(usage);
 }
 
-void openai_read_common(fields *f, const server *s, params *p) {
+void openai_read_common(fields *f, exchange *x, params *p) {
     params_read_sampling(f, p);
-    params_read_bias(f, s, p);
+    params_read_bias(f, x->s, p);
     params_read_stops(f, "stop", p);
     fields_u32(f, "n", 1, MAX_CHOICES, &p->n_choices);
     fields_bool(f, "ignore_eos", &p->ignore_end);
     fields_u32(f, "min_tokens", 0, UINT32_MAX, &p->min_tokens);
     bool cache = true;
     if (fields_bool(f, "cache_prompt", &cache)) p->no_cache = !cache;
+    structured_read(f, x, p);
     params_refuse(f);
 }
 
@@ -203,19 +205,20 @@ static void read_modalities(fields *f) {
 }
 
 static void read_request(exchange *x, fields *f, params *p, chat_request *c, bool *include_usage) {
-    json_t *messages = NULL;
+    json_t *messages = NULL, *format;
     params_read_model(f, x);
     fields_any(f, "messages", &messages);
     chat_read_messages(messages, &c->messages, f->error);
     if (!fields_u32(f, "max_completion_tokens", 1, UINT32_MAX, &p->max_tokens))
         fields_u32(f, "max_tokens", 1, UINT32_MAX, &p->max_tokens);
-    openai_read_common(f, x->s, p);
+    openai_read_common(f, x, p);
     openai_read_stream(f, p, include_usage);
     read_logprobs(f, p);
     fields_bool(f, "timings_per_token", &p->timings);
     fields_bool(f, "return_progress", &p->progress);
     chat_refuse_tools(f);
-    chat_refuse_format(f, "response_format");
+    if (fields_any(f, "response_format", &format))
+        structured_read_format(f, x, format, "response_format", p);
     chat_read_variables(f, c);
     read_begin(f, c);
     read_modalities(f);

@@ -104,7 +104,7 @@ static void read_request(exchange *x, fields *f, params *p, prompts *all, bool *
     fields_any(f, "prompt", &prompt);
     p->max_tokens = DEFAULT_MAX_TOKENS;
     fields_u32(f, "max_tokens", 1, UINT32_MAX, &p->max_tokens);
-    openai_read_common(f, x->s, p);
+    openai_read_common(f, x, p);
     openai_read_stream(f, p, include_usage);
     p->logprobs = fields_u32(f, "logprobs", 0, RT_SERVE_MAX_TOP, &p->n_top);
     if (fields_text(f, "suffix", &suffix) && *suffix)

@@ -1,6 +1,7 @@
 /* POST /v1/responses, without anything being kept. */
 #include "tools/serve/chat_request.h"
 #include "tools/serve/dialects.h"
+#include "tools/serve/structured.h"
 
 #include "libgguf/json.h"
 
@@ -112,13 +113,11 @@ static void read_tools(exchange *x, fields *f) {
         api_fail(f->error, "tool_choice", NULL, "'tool_choice' asks for a tool, but there is none");
 }
 
-static void read_text(fields *f) {
+static void read_text(fields *f, exchange *x, params *p) {
     json_t *text;
     if (!fields_object(f, "text", &text)) return;
-    const char *type = json_string_value(json_object_get(json_object_get(text, "format"), "type"));
-    if (type && strcmp(type, "text") != 0)
-        api_fail(f->error, "text.format", "unsupported_schema",
-                 "'text.format': constrained decoding ('%.40s') is not supported", type);
+    const json_t *format = json_object_get(text, "format");
+    if (format && !json_is_null(format)) structured_read_format(f, x, format, "text.format", p);
 }
 
 static void read_reasoning(fields *f, chat_request *c) {
@@ -141,7 +140,7 @@ static void read_request(exchange *x, fields *f, params *p, chat_request *c) {
     params_refuse(f);
     refuse_kept(f);
     read_tools(x, f);
-    read_text(f);
+    read_text(f, x, p);
     read_reasoning(f, c);
 }
 

@@ -137,13 +137,10 @@ static bool is_nothing(const json_t *value) {
 static const struct {
     const char *name, *code, *why;
 } absent[] = {
-    {"grammar", "unsupported_schema", "constrained decoding is not supported"},
-    {"json_schema", "unsupported_schema", "constrained decoding is not supported"},
-    {"structured_outputs", "unsupported_schema", "constrained decoding is not supported"},
-    {"guided_json", "unsupported_schema", "constrained decoding is not supported"},
-    {"guided_regex", "unsupported_schema", "constrained decoding is not supported"},
-    {"guided_choice", "unsupported_schema", "constrained decoding is not supported"},
-    {"guided_grammar", "unsupported_schema", "constrained decoding is not supported"},
+    {"guided_json", "unsupported_schema", "this is structured_outputs now"},
+    {"guided_regex", "unsupported_schema", "this is structured_outputs now"},
+    {"guided_choice", "unsupported_schema", "this is structured_outputs now"},
+    {"guided_grammar", "unsupported_schema", "this is structured_outputs now"},
     {"functions", NULL, "functions are the old form of tools, which are not supported"},
     {"function_call", NULL, "functions are the old form of tools, which are not supported"},
     {"audio", "unsupported_content", "the model makes no sound"},

@@ -48,6 +48,7 @@ typedef struct workers workers;
 typedef struct watcher watcher;
 typedef struct http http;
 typedef struct metrics metrics;
+typedef struct grammar_cache grammar_cache;
 
 typedef struct server {
     tool *t;
@@ -77,6 +78,7 @@ typedef struct server {
     watcher *watcher;
     http *http;
     metrics *metrics;
+    grammar_cache *grammars;
     atomic_bool draining;
     atomic_size_t n_open; /* exchanges that are not completed */
 } server;

@@ -1,5 +1,6 @@
 /* Opening a model for a server, and fitting the cache into memory. */
 #include "tools/serve/server_open.h"
+#include "tools/serve/structured.h"
 
 #include "libgguf/hash.h"
 #include "libgguf/json.h"
@@ -217,6 +218,8 @@ gguf_code server_open(server *s, gguf_error *err) {
                   opts.n_ctx, s->hp->n_ctx_train);
     code = place_layers(s, &opts, err);
     if (!code) code = plan_cache(s, &opts, &footprint, err);
+    s->grammars = grammar_cache_new();
+    if (!code && !s->grammars) code = gguf_fail_memory(err);
     if (!code) code = rt_serve_new(s->model, s->tok, &opts, &s->engine, err);
     if (code) return code;
     s->n_ctx = rt_serve_n_ctx(s->engine);
@@ -237,6 +240,7 @@ gguf_code server_open(server *s, gguf_error *err) {
 
 void server_close(server *s) {
     rt_serve_free(s->engine);
+    grammar_cache_free(s->grammars);
     rt_template_free(s->tpl);
     json_decref(s->template_vars);
     rt_tokenizer_free(s->tok);

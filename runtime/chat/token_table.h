@@ -1,0 +1,31 @@
+/* A vocabulary in the order of its texts. */
+#ifndef RUNTIME_CHAT_TOKEN_TABLE_H
+#define RUNTIME_CHAT_TOKEN_TABLE_H
+
+#include "runtime/chat/grammar.h"
+
+/* Longer tokens are never admitted: no text needs them. */
+#define RT_TOKEN_MAX_BYTES 255
+
+typedef struct rt_token_entry {
+    const uint8_t *text; /* the tokenizer's */
+    int32_t id;
+    uint8_t n, n_common; /* bytes; how many of them the entry before begins with too */
+    bool rest_is_plain;  /* those behind the common ones are */
+} rt_token_entry;
+
+struct rt_token_table {
+    uint32_t n_vocab;
+    rt_token_entry *entries; /* [n] in order of their texts */
+    uint32_t n;
+    uint32_t first[257]; /* entries that begin with each byte */
+    int32_t *ends;       /* [n_ends] */
+    size_t n_ends;
+};
+
+/* Bytes that stand for themselves in a JSON string and need no others around them. */
+static inline bool rt_byte_is_plain(uint8_t b) {
+    return b >= 0x20 && b < 0x7F && b != '"' && b != '\\';
+}
+
+#endif
