@@ -177,6 +177,7 @@ typedef struct quant_plan_tensor {
     const quant_low_rank *added; /* after the steps; not owned; or NULL */
     quant_effort effort;         /* of the encoder */
     const float *imp;            /* [n_mats][n_cols] column importance, or NULL; not owned */
+    bool demands_imp;            /* the type is of no use without it */
     uint32_t stage;              /* tensors are executed in this order */
     bool calibrated;             /* gets Hessians before its stage begins */
     bool compensate;             /* rounded with feedback where its Hessian has factors */

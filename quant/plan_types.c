@@ -171,6 +171,18 @@ gguf_code quant_plan_add_importance(quant_plan *plan, const quant_type_opts *o,
     return code ? code : check_coverage(o, &coverage, w, err);
 }
 
+gguf_code quant_plan_check_importance(const quant_plan *plan, gguf_error *err) {
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        const quant_plan_tensor *t = &plan->tensors[i];
+        if (!t->demands_imp || t->imp || t->out.type == t->source_type) continue;
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "'%s' as %s is of no use without importance: give --imatrix FILE or "
+                         "--calibrate TEXT that reaches it",
+                         t->out.name.ptr, gguf_type_name(t->out.type));
+    }
+    return GGUF_OK;
+}
+
 bool quant_plan_rounds(const quant_plan *plan) {
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const quant_plan_tensor *t = &plan->tensors[i];

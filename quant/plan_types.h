@@ -40,6 +40,10 @@ void quant_plan_name_types(quant_plan *plan, char *name);
 gguf_code quant_plan_add_importance(quant_plan *plan, const quant_type_opts *opts,
                                     const quant_warnings *warnings, gguf_error *err);
 
+/* Whether every tensor that cannot do without importance has it.
+ * Errors: GGUF_E_USAGE names the first that has not. */
+gguf_code quant_plan_check_importance(const quant_plan *plan, gguf_error *err);
+
 /* Some tensor is rounded to blocks: importance and effort mean something. */
 bool quant_plan_rounds(const quant_plan *plan);
 

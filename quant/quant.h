@@ -35,6 +35,8 @@ uint32_t quant_type_fallback(uint32_t type);
 /* Rank among the types of one size, from 1 on, when types are chosen for a size; 0: never chosen.
  */
 unsigned quant_type_candidate(uint32_t type);
+/* Whether rounding to the type without importance gives nothing that anybody would use. */
+bool quant_type_demands_importance(uint32_t type);
 quant_act quant_act_of(uint32_t type);
 
 /* The codebook that a type's blocks have numbers of, see kernels/codebooks.h; NULL: it has none. */

@@ -59,13 +59,15 @@ static gguf_code read_where(const gguf_yaml_doc *doc, const gguf_yaml *node, rec
     if (!*text) return GGUF_OK;
     if (strcmp(text, "more") == 0) {
         r->where = WHERE_MORE;
+    } else if (strcmp(text, "middle") == 0) {
+        r->where = WHERE_MIDDLE;
     } else if (sscanf(text, "first 1/%u%n", &r->where_n, &end) == 1 && !text[end] && r->where_n) {
         r->where = WHERE_FIRST_SHARE;
     } else if (sscanf(text, "first %u%n", &r->where_n, &end) == 1 && !text[end]) {
         r->where = WHERE_FIRST;
     } else {
-        return gguf_yaml_fail(doc, node, err, "where is '%s', not 'more', 'first N' or 'first 1/N'",
-                              text);
+        return gguf_yaml_fail(
+            doc, node, err, "where is '%s', not 'more', 'middle', 'first N' or 'first 1/N'", text);
     }
     return GGUF_OK;
 }
@@ -126,9 +128,9 @@ static gguf_code read_by(const gguf_yaml_doc *doc, const gguf_yaml *node, recipe
 
 static gguf_code read_rule(const gguf_yaml_doc *doc, const gguf_yaml *node, recipe_rule *r,
                            gguf_error *err) {
-    static const char *const fields[] = {"name",     "role",     "layers",    "output",  "where",
-                                         "by",       "n_layers", "n_experts", "min_gqa", "imatrix",
-                                         "optional", "type",     NULL};
+    static const char *const fields[] = {
+        "name",      "role",        "layers",  "output",  "where",    "by",   "n_layers",
+        "n_experts", "min_experts", "min_gqa", "imatrix", "optional", "type", NULL};
     bool imatrix = false;
     *r = (recipe_rule){.imatrix = -1, .first_layer = -1, .node = node};
     r->name = gguf_yaml_text(node, "name", NULL);
@@ -139,6 +141,7 @@ static gguf_code read_rule(const gguf_yaml_doc *doc, const gguf_yaml *node, reci
     if (!code) code = read_where(doc, node, r, err);
     if (!code) code = read_count(doc, node, "n_layers", &r->n_layers, err);
     if (!code) code = read_count(doc, node, "n_experts", &r->n_experts, err);
+    if (!code) code = read_count(doc, node, "min_experts", &r->min_experts, err);
     if (!code) code = read_count(doc, node, "min_gqa", &r->min_gqa, err);
     if (!code) code = read_by(doc, node, r, err);
     if (!code) code = read_flag(doc, node, "output", &r->output, err);
@@ -149,11 +152,14 @@ static gguf_code read_rule(const gguf_yaml_doc *doc, const gguf_yaml *node, reci
 }
 
 static gguf_code read_doc(quant_recipe *recipe, gguf_error *err) {
-    static const char *const fields[] = {"name", "file_type", "default", "pure", "rules", NULL};
+    static const char *const fields[] = {"name",  "file_type", "default", "pure", "demands_imatrix",
+                                         "rules", NULL};
     const gguf_yaml *root = gguf_yaml_root(recipe->doc);
     gguf_code code = check_fields(recipe->doc, root, fields, err);
     if (!code) code = read_type(recipe->doc, root, "default", &recipe->default_type, err);
     recipe->pure_type = recipe->default_type;
+    if (!code)
+        code = read_flag(recipe->doc, root, "demands_imatrix", &recipe->demands_imatrix, err);
     if (!code && gguf_yaml_get(root, "pure"))
         code = read_type(recipe->doc, root, "pure", &recipe->pure_type, err);
     if (code) return code;

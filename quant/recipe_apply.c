@@ -40,6 +40,8 @@ static bool in_place(const recipe_rule *r, const quant_plan *plan, size_t index)
         return i < n / r->where_n;
     case WHERE_MORE:
         return in_more(i, n);
+    case WHERE_MIDDLE:
+        return i >= n / 8 && i < 7 * n / 8;
     case WHERE_ALL:
         break;
     }
@@ -51,6 +53,7 @@ static bool rule_applies(const recipe_rule *r, const quant_plan *plan, size_t in
     const quant_model_tags *model = &plan->model;
     if (r->n_layers && r->n_layers != model->n_layers) return false;
     if (r->n_experts && r->n_experts != model->n_experts) return false;
+    if (r->min_experts && model->n_experts < r->min_experts) return false;
     if (r->min_gqa && model->gqa < r->min_gqa) return false;
     if (r->imatrix >= 0 && r->imatrix != has_imatrix) return false;
     const quant_plan_tensor *t = &plan->tensors[index];
@@ -142,6 +145,13 @@ static gguf_code set_type(quant_plan_tensor *t, uint32_t wanted, size_t *n_falle
     return GGUF_OK;
 }
 
+/* Nobody collects importance for embeddings and heads, so they do without. */
+static bool demands_importance(const quant_recipe *recipe, const quant_plan_tensor *t) {
+    if (t->tags.is_output || strcmp(t->tags.role, "token_embd") == 0) return false;
+    return quant_type_demands_importance(t->out.type) ||
+           (recipe->demands_imatrix && t->out.type == recipe->default_type);
+}
+
 gguf_code quant_recipe_apply(quant_recipe *recipe, quant_plan *plan, bool has_imatrix,
                              size_t *n_fallbacks, gguf_error *err) {
     size_t n_fallen = 0;
@@ -150,8 +160,9 @@ gguf_code quant_recipe_apply(quant_recipe *recipe, quant_plan *plan, bool has_im
     for (size_t i = 0; i < plan->n_tensors && !code; i++) {
         uint32_t wanted = 0;
         code = choose_type(recipe, plan, i, has_imatrix, &wanted, err);
-        if (!code && !plan->tensors[i].tags.keep)
-            code = set_type(&plan->tensors[i], wanted, &n_fallen, err);
+        if (code || plan->tensors[i].tags.keep) continue;
+        code = set_type(&plan->tensors[i], wanted, &n_fallen, err);
+        plan->tensors[i].demands_imp = demands_importance(recipe, &plan->tensors[i]);
     }
     if (n_fallbacks) *n_fallbacks = n_fallen;
     return code ? code : check_overrides(recipe, err);

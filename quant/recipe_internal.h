@@ -8,7 +8,13 @@
 
 #define RECIPE_MAX_ROLES 8
 
-typedef enum recipe_where { WHERE_ALL, WHERE_FIRST, WHERE_FIRST_SHARE, WHERE_MORE } recipe_where;
+typedef enum recipe_where {
+    WHERE_ALL,
+    WHERE_FIRST,
+    WHERE_FIRST_SHARE,
+    WHERE_MORE,
+    WHERE_MIDDLE
+} recipe_where;
 
 /* A rule applies to a tensor when every condition that it states holds. */
 typedef struct recipe_rule {
@@ -20,8 +26,8 @@ typedef struct recipe_rule {
     recipe_where where;
     uint32_t where_n; /* first N, or first n/N */
     bool by_layer; /* position = layer of n_layers; else running number among the roles' tensors */
-    uint32_t n_layers, n_experts, min_gqa; /* 0 = any */
-    int8_t imatrix;                        /* -1 any, 0 without, 1 with */
+    uint32_t n_layers, n_experts, min_experts, min_gqa; /* 0 = any */
+    int8_t imatrix;                                     /* -1 any, 0 without, 1 with */
     uint32_t type;
     bool optional;
     const gguf_yaml *node;
@@ -42,7 +48,8 @@ struct quant_recipe {
     char name[64];
     int32_t file_type;
     uint32_t default_type, pure_type;
-    bool from_user; /* rules without effect are worth a warning */
+    bool demands_imatrix; /* for tensors of the default type */
+    bool from_user;       /* rules without effect are worth a warning */
     recipe_rule *rules;
     size_t n_rules;
     recipe_override *overrides;

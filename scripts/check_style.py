@@ -22,6 +22,7 @@ ROOMS = {
     "export": {"model", "import", "tokenizer"},
     "tokenizer": set(),
     "template": set(),
+    "pull": set(),
 }
 # Headers that anybody may include.
 PUBLIC = {"runtime/runtime.h", "runtime/model/arch.h"}

@@ -15,7 +15,9 @@ import tempfile
 import numpy
 from gguf import GGUFReader, dequantize
 
-TYPES = "Q4_0,Q4_1,Q5_0,Q5_1,Q2_K,Q3_K,Q4_K,Q5_K,Q6_K,IQ4_NL,IQ4_XS"
+TYPES = "Q4_0,Q4_1,Q5_0,Q5_1,Q2_K,Q3_K,Q4_K,Q5_K,Q6_K,IQ4_NL,IQ4_XS,IQ1_S,IQ1_M,IQ2_XXS,IQ2_XS,IQ2_S,IQ3_XXS,IQ3_S"
+# Of these, matrices without an importance are refused, and an imatrix has no entry of the embedding.
+DEMANDING = ("IQ1_S", "IQ1_M", "IQ2_XXS", "IQ2_XS", "IQ2_S", "IQ3_XXS")
 
 
 def values_of(tensor):
@@ -78,7 +80,8 @@ def compare(ours, theirs):
 
 def rows_of_type(arguments, kind, folder, original, importance):
     theirs = f"{folder}/theirs.gguf"
-    run([arguments.peer, "--imatrix", arguments.imatrix, "--pure", arguments.model, theirs, kind, "2"])
+    embedding = ["--token-embedding-type", "q8_0"] if kind in DEMANDING else []
+    run([arguments.peer, "--imatrix", arguments.imatrix, "--pure", *embedding, arguments.model, theirs, kind, "2"])
     their_errors, quality = weighted_errors(theirs, original, importance), None
     if not arguments.no_quality:
         quality = quality_of(arguments, theirs, arguments.base)
@@ -86,7 +89,7 @@ def rows_of_type(arguments, kind, folder, original, importance):
         ours = f"{folder}/ours.gguf"
         option = ["--effort", effort] if effort != "default" else []
         run([f"{arguments.build}/gguf-quantize", arguments.model, ours, kind, "--pure", "--imatrix", arguments.imatrix,
-             "--force", *option])
+             "--force", *embedding, *option])
         result = compare(weighted_errors(ours, original, importance), their_errors)
         line = f"| {kind} | {effort} | {result[0]:.4f} | {result[1]:.4f} | {result[3]} of {len(their_errors)} |"
         if quality:

@@ -105,7 +105,7 @@ typedef struct QUANT_PACKED block_iq4_xs {
     uint8_t qs[128];
 } block_iq4_xs;
 
-/* ---- super-blocks of 256, read only; d is f16 -------------------------------------------------
+/* ---- super-blocks of 256 with codebooks and ternary numbers; d is f16 ----------------------
  *
  * A word of the codebooks in codebooks.h gives the magnitudes of 8 elements (IQ1, IQ2) or 4 (IQ3).
  * Seven sign bits stand for eight: the eighth makes their number even. */

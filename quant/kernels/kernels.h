@@ -19,6 +19,7 @@ typedef struct quant_traits {
     bool has_spread_f16; /* IQ1_M: one f16 in the upper bits of four numbers */
     uint16_t exponent16; /* exponent bits of a 16-bit float type, otherwise 0 */
     int8_t file_type;    /* general.file_type where all matrices have the type; -1: none */
+    bool demands_imp;    /* of no use without importance */
     uint8_t candidate;   /* rank among types of one size for allocation; 0: it is never chosen */
     uint8_t fallback;    /* the type for rows that its blocks do not divide; itself: none needed */
 } quant_traits;

@@ -78,6 +78,14 @@ static inline lanes lanes_nearest_level(const quant_levels *levels, lanes a) {
 static inline lanes lanes_level(const quant_levels *levels, lanes index) {
     return levels->level[(int)index];
 }
+/* A table's numbers at four bits, from `shift` on, of each of LANES words. */
+static inline lanes lanes_lookup(const float table[16], const uint16_t *words, int shift) {
+    return table[*words >> shift & 15];
+}
+/* first, first + 1 .. */
+static inline lanes lanes_indices(int first) {
+    return (lanes)first;
+}
 /* Columns of a matrix: LANES rows of n numbers, one after another, to n vectors; n % 8 == 0. */
 static inline void lanes_load_columns(const float *src, int n, lanes *columns) {
     for (int i = 0; i < n; i++) columns[i] = src[i];

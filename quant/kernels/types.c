@@ -45,16 +45,23 @@ static const quant_traits traits[QUANT_N_TYPES] = {
                           .act = QUANT_ACT_Q8_K, F16_AT(0)},
     [GGUF_TYPE_MXFP4] = {ROW(38, 0, F16), .max_abs = 0x1.8p127f, .act = QUANT_ACT_Q8,
                          .has_e8m0 = true},
-    /* Types that are only read multiply with f32 activations. */
-    [GGUF_TYPE_IQ2_XXS] = {ROW(-1, 0, F16), .max_abs = FLT_MAX, F16_AT(0)},
-    [GGUF_TYPE_IQ2_XS] = {ROW(-1, 0, F16), .max_abs = FLT_MAX, F16_AT(0)},
-    [GGUF_TYPE_IQ2_S] = {ROW(-1, 0, F16), .max_abs = FLT_MAX, F16_AT(0)},
-    [GGUF_TYPE_IQ3_XXS] = {ROW(-1, 0, F16), .max_abs = FLT_MAX, F16_AT(0)},
-    [GGUF_TYPE_IQ3_S] = {ROW(-1, 0, F16), .max_abs = FLT_MAX, F16_AT(0)},
-    [GGUF_TYPE_IQ1_S] = {ROW(-1, 0, F16), .max_abs = FLT_MAX, F16_AT(0)},
-    [GGUF_TYPE_IQ1_M] = {ROW(-1, 0, F16), .max_abs = FLT_MAX, .has_spread_f16 = true},
-    [GGUF_TYPE_TQ1_0] = {ROW(-1, 0, Q4_0), .max_abs = FLT_MAX, F16_AT(52)},
-    [GGUF_TYPE_TQ2_0] = {ROW(-1, 0, Q4_0), .max_abs = FLT_MAX, F16_AT(64)},
+    /* Types of codebooks and ternary numbers multiply with f32 activations. */
+    [GGUF_TYPE_IQ2_XXS] = {ROW(19, 0, IQ4_NL), .demands_imp = true, .spread = 1.0f,
+                           .max_abs = QUANT_F16_MAX * 3.875f * 43, F16_AT(0)},
+    [GGUF_TYPE_IQ2_XS] = {ROW(20, 0, IQ4_NL), .demands_imp = true, .spread = 1.0f,
+                          .max_abs = QUANT_F16_MAX * 3.875f * 43, F16_AT(0)},
+    [GGUF_TYPE_IQ2_S] = {ROW(28, 0, IQ4_NL), .demands_imp = true, .spread = 1.0f,
+                         .max_abs = QUANT_F16_MAX * 3.875f * 43, F16_AT(0)},
+    [GGUF_TYPE_IQ3_XXS] = {ROW(23, 0, IQ4_NL), .demands_imp = true, .spread = 2.0f,
+                           .max_abs = QUANT_F16_MAX * 7.75f * 62, F16_AT(0)},
+    [GGUF_TYPE_IQ3_S] = {ROW(26, 0, IQ4_NL), .spread = 2.0f, .max_abs = QUANT_F16_MAX * 31 * 15,
+                         F16_AT(0)},
+    [GGUF_TYPE_IQ1_S] = {ROW(24, 0, IQ4_NL), .demands_imp = true, .spread = 1.0f,
+                         .max_abs = QUANT_F16_MAX * 15, F16_AT(0)},
+    [GGUF_TYPE_IQ1_M] = {ROW(31, 0, IQ4_NL), .demands_imp = true, .spread = 1.0f,
+                         .max_abs = QUANT_F16_MAX * 15, .has_spread_f16 = true},
+    [GGUF_TYPE_TQ1_0] = {ROW(36, 0, Q4_0), .max_abs = QUANT_F16_MAX, F16_AT(52)},
+    [GGUF_TYPE_TQ2_0] = {ROW(37, 0, Q4_0), .max_abs = QUANT_F16_MAX, F16_AT(64)},
 };
 
 const quant_traits *quant_traits_of(uint32_t type) {
@@ -88,6 +95,11 @@ uint32_t quant_type_fallback(uint32_t type) {
 unsigned quant_type_candidate(uint32_t type) {
     const quant_traits *t = quant_traits_of(type);
     return t ? t->candidate : 0;
+}
+
+bool quant_type_demands_importance(uint32_t type) {
+    const quant_traits *t = quant_traits_of(type);
+    return t && t->demands_imp;
 }
 
 quant_act quant_act_of(uint32_t type) {

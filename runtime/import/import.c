@@ -139,7 +139,9 @@ static gguf_code open_config(rt_import *import, const char *arch_file, gguf_erro
 static gguf_code import_vocab(rt_import *import, gguf_error *err) {
     uint64_t n_vocab = 0;
     rt_vocab_report report = {0};
-    rt_import_key_u64(import, "vocab_size", &n_vocab);
+    /* Embeddings often have more rows than the tokenizer has tokens, also where no key says so. */
+    if (!rt_import_key_u64(import, "vocab_size", &n_vocab))
+        gguf_json_u64(rt_config_get(import, "vocab_size"), &n_vocab);
     gguf_code code =
         import->folder
             ? rt_vocab_import(import->folder, (uint32_t)n_vocab, import->plan.meta, &report, err)

@@ -11,6 +11,7 @@ export PATH=$BUILD:$PATH LC_ALL=C.UTF-8
 expected=${case_file%.sh}.expected
 scratch=$(mktemp -d)
 trap 'chmod -R u+w "$scratch"; rm -rf "$scratch"' EXIT
+export GGUFKIT_MODELS=$scratch/models HF_ENDPOINT=http://127.0.0.1:9 # no case asks the network
 cd "$scratch" || exit 1
 
 # Times, rates and folders differ from run to run.

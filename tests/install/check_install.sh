@@ -41,4 +41,9 @@ done
 nm -D --defined-only "$libdir/libgguf.so" | awk '$2 == "T" {sub(/@.*/, "", $3); print $3}' | sort >have.txt
 sed -n 's/^ *\(gguf_[a-z0-9_]*\);/\1/p' "$source/libgguf/libgguf.map" | sort >want.txt
 diff want.txt have.txt
+# What was installed can be removed again, and nothing else goes.
+touch "$scratch/usr/include/other.h"
+"${CMAKE_COMMAND:-cmake}" -DMANIFEST="$build/install_manifest.txt" -P "$source/scripts/uninstall.cmake" >removed.txt
+[ "$(find "$scratch/usr" ! -type d)" = "$scratch/usr/include/other.h" ]
+[ ! -e "$scratch/usr/include/libgguf" ]
 echo "install: libgguf works from an installed copy"

@@ -290,7 +290,10 @@ static size_t spoil_matrix(rng *r, uint32_t type, uint8_t *matrix, size_t n_rows
         memcpy(at, &f32[kind], sizeof f32[0]);
     else if (type == GGUF_TYPE_BF16)
         memcpy(at, &bf16[kind], sizeof bf16[0]);
-    else
+    else if (t->has_spread_f16) {
+        static const uint16_t words[2] = {0xD000, 0x7000}; /* the upper halves of 0x7D.. */
+        memcpy(at + offsetof(block_iq1_m, scales) + 4, words, sizeof words);
+    } else
         memcpy(at + (t->n_f16 ? t->f16_off[rng_next(r) % t->n_f16] : 0), &f16[kind], sizeof f16[0]);
     return block * layout->block_elems / n_cols;
 }

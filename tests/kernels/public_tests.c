@@ -126,13 +126,14 @@ START_TEST(scans_find_the_first_bad_number) {
 END_TEST
 
 /* Without a kernel of its own a type is decoded and multiplied with f32 activations. */
-START_TEST(types_that_are_only_read_multiply) {
+START_TEST(types_without_products_multiply) {
     enum { N_ROWS = 5, N_COLS = 512, N_ACTS = 3 };
     static float w[N_ROWS * N_COLS], a[N_ACTS * N_COLS], y[N_ROWS * N_ACTS];
     rng r = {test_seed};
-    for (size_t i = n_all_types; i < n_read_types; i++) {
+    for (size_t i = 0; i < n_read_types; i++) {
         uint32_t type = all_types[i];
-        ck_assert(!quant_can_encode(type) && quant_act_of(type) == QUANT_ACT_NONE);
+        if (quant_act_of(type) != QUANT_ACT_NONE || gguf_type_layout_of(type)->block_elems == 1)
+            continue;
         fill_blocks(&r, type, out, N_ROWS * quant_row_bytes(type, N_COLS));
         if (quant_find_nonfinite(type, out, N_ROWS, N_COLS) < N_ROWS * N_COLS) continue;
         fill_pattern(&r, PATTERN_NORMAL, 0, a, N_ACTS * N_COLS);
@@ -224,7 +225,7 @@ TCase *public_tests(void) {
     tcase_add_test(tests, importances_are_checked);
     tcase_add_test(tests, importances_of_zero_count_as_none);
     tcase_add_test(tests, scans_find_the_first_bad_number);
-    tcase_add_test(tests, types_that_are_only_read_multiply);
+    tcase_add_test(tests, types_without_products_multiply);
     tcase_add_test(tests, scans_agree_in_every_set);
     tcase_add_test(tests, f16_rounds_to_nearest_even);
     tcase_add_test(tests, environment_chooses_the_set);

@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
-"""Every JSON document of gguf-inspect, gguf-edit, gguf-bench and gguf-run against its schema in docs/schemas. usage: check_schemas.py BUILD DATA"""
+"""Every JSON document of gguf-inspect, gguf-edit, gguf-bench, gguf-run and gguf-pull against its schema in docs/schemas. usage: check_schemas.py BUILD DATA"""
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -37,6 +38,8 @@ with tempfile.TemporaryDirectory() as temporary:
         check(folder, "inspect", 0, name)
         for verb in ("summary", "meta", "tensors", "tokens", "stats", "hash"):
             check(folder, f"inspect-{verb}", 0, verb, name)
+    for key in ("general.architecture", "tokenizer.ggml.tokens"):
+        check(folder, "inspect-get", 0, "get", "a.gguf", key)
     check(folder, "inspect-verify", 0, "verify", "a.gguf")
     check(folder, "inspect-verify", 1, "verify", "cut.gguf")
     check(folder, "inspect-verify", 1, "verify", "bytes.gguf")
@@ -89,3 +92,14 @@ with tempfile.TemporaryDirectory() as temporary:
     for name in ("llama_linear", "llama_lora"):
         subprocess.run([BUILD / "gguf-convert", DATA / "models" / name, "-o", folder / f"{name}.gguf", "-q"], check=True)
     check(folder, "edit-merge-lora", 0, "merge-lora", "llama_linear.gguf", "llama_lora.gguf:0.5", "-o", "m.gguf", tool="gguf-edit")
+    sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "cli"))
+    import hub_server
+    hub = hub_server.Hub()
+    os.environ.update(HF_ENDPOINT=hub.url, GGUFKIT_MODELS=str(folder / "store"))
+    hub.repos["org/repo"] = {"m-Q4_0.gguf": (folder / "b.gguf").read_bytes()}
+    check(folder, "pull", 0, "org/repo", "--dry-run", tool="gguf-pull")
+    check(folder, "pull", 0, "org/repo", tool="gguf-pull")
+    check(folder, "pull-list", 0, "--list", tool="gguf-pull")
+    check(folder, "pull-show", 0, "--show", "org/repo", tool="gguf-pull")
+    check(folder, "pull-rm", 0, "--rm", "org/repo", tool="gguf-pull")
+    check(folder, "error", 3, "org/none", tool="gguf-pull")

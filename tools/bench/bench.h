@@ -10,6 +10,12 @@
 
 #include <stdio.h>
 
+/* What a quality has to reach. */
+typedef struct quality_gates {
+    double max_ppl, max_kld, min_top1; /* infinity, infinity, -1: none */
+    const char *against;               /* a record of an earlier run, or NULL */
+} quality_gates;
+
 typedef struct bench_opts {
     /* speed */
     uint32_t *prompts, *gens, *depths, *pairs; /* pairs: prompt, generation, ... */
@@ -30,6 +36,7 @@ typedef struct bench_opts {
     /* quality */
     const char *text, *base, *save_base, *choices;
     uint32_t n_ctx, n_chunks;
+    quality_gates gates;
 } bench_opts;
 
 /* One combination to measure. */

@@ -2,8 +2,10 @@
 #include "libgguf/near.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/run_serve.h"
+#include "tools/common/model_locate.h"
 #include "tools/common/precision.h"
 
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +31,11 @@ enum {
     OPT_LORA,
     OPT_DEVICE,
     OPT_NGL,
-    OPT_MAX_VRAM
+    OPT_MAX_VRAM,
+    OPT_MAX_KLD,
+    OPT_MAX_PPL,
+    OPT_MIN_TOP1,
+    OPT_AGAINST
 };
 
 static const tool_option options[] = {
@@ -60,6 +66,23 @@ static const tool_option options[] = {
     {OPT_CHOICES, "choices", "F.jsonl", "quality: multiple-choice questions to answer"},
     {OPT_CTX, "ctx", "N", "quality: tokens of a chunk (512)"},
     {OPT_CHUNKS, "chunks", "N", "quality: use at most N chunks"},
+    {OPT_MAX_PPL, "max-ppl", "X", "quality: exit 1 if the perplexity is larger"},
+    {OPT_MAX_KLD, "max-kld", "X", "quality: exit 1 if the mean divergence from the base is larger"},
+    {OPT_MIN_TOP1, "min-top1", "X",
+     "quality: exit 1 if the base's likeliest token is it here less often; 0 to 1"},
+    {OPT_AGAINST, "against", "F.json",
+     "quality: exit 1 if a figure is worse than in this record of --json, by more than two of its "
+     "standard errors"},
+    TOOL_MODEL_SPELLINGS,
+    {OPT_NGL, "-ngl", "N", NULL},
+    {OPT_NGL, "n-gpu-layers", "N", NULL},
+    {OPT_NGL, "gpu-layers", "N", NULL},
+    {OPT_DEVICE, "-dev", "NAME", NULL},
+    {OPT_CTX, "-c", "N", NULL},
+    {OPT_CTX, "ctx-size", "N", NULL},
+    {OPT_KV_TYPE, "-ctk", "TYPE", NULL},
+    {OPT_KV_TYPE, "cache-type-k", "TYPE", NULL},
+    {OPT_PAIRS, "-pg", "P,N", NULL},
     {0},
 };
 
@@ -154,6 +177,15 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         return tool_parse_u32("--ctx", arg, 3, 1u << 20, &o->n_ctx, err);
     case OPT_LORA:
         return model_loras_add(&o->loras, arg, err);
+    case OPT_MAX_PPL:
+        return tool_parse_real("--max-ppl", arg, 1, 1e300, &o->gates.max_ppl, err);
+    case OPT_MAX_KLD:
+        return tool_parse_real("--max-kld", arg, 0, 1e300, &o->gates.max_kld, err);
+    case OPT_MIN_TOP1:
+        return tool_parse_real("--min-top1", arg, 0, 1, &o->gates.min_top1, err);
+    case OPT_AGAINST:
+        o->gates.against = arg;
+        break;
     case OPT_CHUNKS:
         return tool_parse_u32("--chunks", arg, 1, UINT32_MAX, &o->n_chunks, err);
     default:
@@ -163,12 +195,16 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
 }
 
 static gguf_code run_quality(tool *t, bench_opts *o, gguf_error *err) {
-    gguf_code code = o->text ? GGUF_OK : tool_refuse(t, "chunks", "needs -f TEXT", err);
+    gguf_code code =
+        o->text ? GGUF_OK
+                : tool_refuse(t, "chunks max-ppl max-kld min-top1 against", "needs -f TEXT", err);
+    if (!code && !o->base) code = tool_refuse(t, "max-kld min-top1", "needs --base REF", err);
     if (code) return code;
     if (t->n_args != 2 || (!o->text && (!o->choices || o->base || o->save_base)))
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "expected quality MODEL -f TEXT, or --choices F.jsonl (see --help)");
-    return bench_quality(t, o, t->args[1], err);
+    code = model_locate(t, &t->args[1], false, err);
+    return code ? code : bench_quality(t, o, t->args[1], err);
 }
 
 static gguf_code run_compare(tool *t, bench_opts *o, gguf_error *err) {
@@ -194,7 +230,7 @@ static const struct {
     {"devices", run_devices, ""},
     {"quality", run_quality,
      "file base save-base choices ctx chunks kv-type precision lora "
-     "device ngl"},
+     "device ngl max-ppl max-kld min-top1 against"},
     {"MODEL alone", bench_speed,
      "n-prompt n-gen pg n-depth repetitions batch kv-type precision no-repack output min-tg min-pp "
      "max-rss max-vram plot report lora device ngl"},
@@ -233,6 +269,7 @@ int main(int argc, char **argv) {
                     .kv_type = GGUF_TYPE_F16,
                     .format = "table",
                     .significance = 0.05,
+                    .gates = {.max_ppl = INFINITY, .max_kld = INFINITY, .min_top1 = -1},
                     .n_ctx = 512};
     const tool_spec spec = {
         .name = "gguf-bench",
@@ -244,7 +281,7 @@ int main(int argc, char **argv) {
         .set = set_option,
         .run = run,
         .ctx = &o,
-        .reads = "file base choices lora",
+        .reads = "file base choices lora against",
         .verbs = verb_names,
         .subs = subs};
     int status = tool_main(&spec, argc, argv);

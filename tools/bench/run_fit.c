@@ -5,6 +5,7 @@
 #include "quant/recipe.h"
 #include "runtime/chat/answer.h"
 #include "tools/bench/bench.h"
+#include "tools/common/model_locate.h"
 #include "tools/common/precision.h"
 
 #include <inttypes.h>
@@ -265,6 +266,7 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     gguf_code code = GGUF_OK;
     if (t->json) code = tool_refuse(t, "explain", "has no effect with --json", err);
     if (!code) code = choose_devices(t, o, &devices, err);
+    if (!code) code = model_locate(t, &t->args[0], true, err);
     if (!code) code = open_model(t, &m, o, t->args[0], err);
     if (!code) code = kv_type_check(t, &m.model.hp, err);
     if (!code) code = fit_all(t, &m, o, &devices, err);
@@ -280,7 +282,8 @@ const tool_spec *bench_fit_spec(void) {
         .usage = "fit MODEL [--vram SIZE | --device NAME] [options]",
         .summary =
             "Say what memory a model needs, where it fits and how fast it will run. MODEL is "
-            "a GGUF file, a model folder or a config.json.",
+            "a GGUF file, a model folder, a config.json, or a name as gguf-pull takes it: then nothing "
+            "but headers is fetched.",
         .options = options,
         .set = set_option,
         .run = run};

@@ -3,6 +3,7 @@
 #include "libgguf/outfile.h"
 #include "runtime/measure/quality.h"
 #include "tools/bench/bench.h"
+#include "tools/bench/quality_gates.h"
 #include "tools/common/model_open.h"
 #include "tools/common/output_files.h"
 #include "tools/common/precision.h"
@@ -144,22 +145,27 @@ static gguf_code measure(tool *t, const bench_opts *o, const rt_model *model, co
 }
 
 static gguf_code score_text(tool *t, const bench_opts *o, const rt_model *model, json_t *json,
-                            gguf_error *err) {
+                            bool *missed, gguf_error *err) {
     reference base;
     rt_quality quality;
+    quality_record record = {0};
     gguf_code code =
         o->save_base ? tool_check_output(t, o->save_base, TOOL_OUTPUT_FILE, err) : GGUF_OK;
+    if (!code && o->gates.against)
+        code = quality_record_read(o->gates.against, o->base != NULL, &record, err);
     if (code) return code;
     code = open_reference(o->base, &base, err);
     if (!code) code = measure(t, o, model, &base, &quality, err);
     if (!code && t->json) add_json(json, &quality, o->base);
     if (!code && !t->json) print_text(&quality, o->base, t->verbose);
+    if (!code) code = quality_check(t, &o->gates, &record, &quality, o->base != NULL, missed, err);
     close_reference(&base);
     return code;
 }
 
 gguf_code bench_quality(tool *t, const bench_opts *o, const char *path, gguf_error *err) {
     rt_model *model = NULL;
+    bool missed = false;
     json_t *json = json_object();
     json_object_set_new(json, "model", tool_json_bytes(path, strlen(path)));
     json_object_set_new(json, "precision", json_string(precision_name(o->precision)));
@@ -171,12 +177,12 @@ gguf_code bench_quality(tool *t, const bench_opts *o, const char *path, gguf_err
     if (!code) code = kv_type_check(t, rt_model_hparams(model), err);
     if (!code && !t->json && o->precision)
         printf("precision        %s\n", precision_name(o->precision));
-    if (!code && o->text) code = score_text(t, o, model, json, err);
+    if (!code && o->text) code = score_text(t, o, model, json, &missed, err);
     if (!code && o->choices) code = bench_choices(t, o, model, json, err);
     if (!code && t->json)
         tool_print_json(json);
     else
         json_decref(json);
     rt_model_close(model);
-    return code;
+    return code ? code : missed ? GGUF_E_CHECK : GGUF_OK;
 }

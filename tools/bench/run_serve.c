@@ -3,6 +3,7 @@
 #include "tools/bench/load.h"
 #include "tools/bench/server_child.h"
 #include "tools/bench/statistics.h"
+#include "tools/common/model_locate.h"
 
 #include <curl/curl.h>
 #include <math.h>
@@ -264,7 +265,8 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
                                         "--threads has no effect on a server that runs already")
                             : run_at(t, o, err);
     } else {
-        code = run_with_server(t, o, t->args[0], err);
+        code = model_locate(t, &t->args[0], false, err);
+        if (!code) code = run_with_server(t, o, t->args[0], err);
     }
     curl_global_cleanup();
     return code;

@@ -1,6 +1,8 @@
 /* Starting gguf-serve beside this program, and ending it. */
 #include "tools/bench/server_child.h"
 
+#include "tools/common/beside.h"
+
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -9,16 +11,6 @@
 #include <sys/prctl.h>
 #include <sys/wait.h>
 #include <unistd.h>
-
-/* The program beside this one. */
-static bool path_beside(const char *name, char *path, size_t room) {
-    ssize_t n = readlink("/proc/self/exe", path, room - 1);
-    if (n <= 0) return false;
-    path[n] = 0;
-    char *slash = strrchr(path, '/');
-    size_t kept = slash ? (size_t)(slash - path) + 1 : 0;
-    return snprintf(path + kept, room - kept, "%s", name) < (int)(room - kept);
-}
 
 static void become_server(const tool *t, const char *model, uint32_t n_users, int out) {
     char path[4096], threads[16], users[16];
@@ -29,7 +21,7 @@ static void become_server(const tool *t, const char *model, uint32_t n_users, in
     if (t->n_threads) args[n++] = "-t", args[n++] = threads;
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     setpgid(0, 0); /* Ctrl-C ends the measurement, and that ends the server */
-    if (path_beside("gguf-serve", path, sizeof path) && dup2(out, STDOUT_FILENO) >= 0)
+    if (tool_path_beside("gguf-serve", path, sizeof path) && dup2(out, STDOUT_FILENO) >= 0)
         execv(path, (char *const *)(void *)args);
     _exit(127);
 }

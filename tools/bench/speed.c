@@ -2,6 +2,7 @@
 #include "libgguf/pool.h"
 #include "tools/bench/bench.h"
 #include "tools/bench/child.h"
+#include "tools/common/model_locate.h"
 #include "tools/common/model_open.h"
 #include "tools/common/output_files.h"
 #include "tools/common/page.h"
@@ -280,6 +281,7 @@ gguf_code bench_speed(tool *t, bench_opts *o, gguf_error *err) {
     gguf_code code = set_defaults(o, err);
     if (!code) code = bench_printer_start(&s.printer, t->json ? "json" : o->format, err);
     if (!code) code = check_call(&s, err);
+    for (int i = 0; i < t->n_args && !code; i++) code = model_locate(t, &t->args[i], false, err);
     if (!code) code = bench_in_child(look_at_machine, t, &s.machine, sizeof s.machine, err);
     if (!code) {
         show_machine(t, &s.machine);

@@ -8,7 +8,7 @@
 typedef void (*option_fn)(const tool_spec *spec, const tool_option *o);
 
 static void each_option(const tool_spec *spec, const tool_option *common, option_fn fn) {
-    for (const tool_option *o = spec->options; o->name; o++) fn(spec, o);
+    for (const tool_option *o = spec->options; o->name && o->help; o++) fn(spec, o);
     for (const tool_option *o = common; o->name; o++) fn(spec, o);
 }
 

@@ -4,8 +4,10 @@
 #include "libgguf/inputs.h"
 #include "libgguf/near.h"
 #include "quant/kernels/cpu.h"
+#include "runtime/pull/model_name.h"
 #include "tools/common/columns.h"
 #include "tools/common/completion.h"
+#include "tools/common/man_page.h"
 #include "tools/common/pager.h"
 
 #include <errno.h>
@@ -20,9 +22,9 @@
 #include <time.h>
 #include <unistd.h>
 
-#define MAX_OPTIONS 64
+#define MAX_OPTIONS 128
 
-enum { OPT_VERSION = 1000, OPT_PROGRESS, OPT_JSON, OPT_FORCE, OPT_COMPLETION };
+enum { OPT_VERSION = 1000, OPT_PROGRESS, OPT_JSON, OPT_FORCE, OPT_COMPLETION, OPT_MAN_PAGE };
 
 static const tool_option common_options[] = {
     {'h', "help", NULL, "show this help"},
@@ -34,6 +36,7 @@ static const tool_option common_options[] = {
     {OPT_JSON, "json", NULL, "print the result as one JSON document"},
     {OPT_FORCE, "force", NULL, "replace an existing output, unless it is read"},
     {OPT_COMPLETION, "completion", "SHELL", "print the completion script for bash, zsh or fish"},
+    {OPT_MAN_PAGE, "man-page", NULL, "print the manual page, for man -l"},
     {0},
 };
 
@@ -95,6 +98,31 @@ static void print_lines(const char *text, const char *first, const char *other, 
     }
 }
 
+/* The row that an id's spellings stand for; NULL for the model. */
+static const tool_option *row_of(const tool_option *options, int id) {
+    for (const tool_option *o = options; o->name && o->help; o++)
+        if (o->id == id) return o;
+    return NULL;
+}
+
+static void print_spellings(const tool_option *options) {
+    char text[900];
+    size_t at = 0;
+    for (const tool_option *o = options; o->name && at < sizeof text - 100; o++) {
+        if (o->help) continue;
+        const tool_option *row = row_of(options, o->id);
+        at += (size_t)snprintf(text + at, sizeof text - at, "%s%s%s", at ? ", " : "",
+                               *o->name == '-' ? "" : "--", o->name);
+        if (o[1].name && o[1].id == o->id) continue;
+        at += (size_t)snprintf(text + at, sizeof text - at, " for %s%s", row ? "--" : "",
+                               row ? row->name : "MODEL");
+    }
+    if (!at) return;
+    printf("\n  other spellings: ");
+    tool_print_words(stdout, text, 19, 4, TOOL_HELP_COLUMNS);
+    putchar('\n');
+}
+
 static void print_help(const tool_spec *spec) {
     char name[32];
     snprintf(name, sizeof name, "%s ", spec->name);
@@ -102,7 +130,8 @@ static void print_help(const tool_spec *spec) {
     putchar('\n');
     print_lines(spec->summary, "", "", "");
     putchar('\n');
-    for (const tool_option *o = spec->options; o->name; o++) print_option(o);
+    for (const tool_option *o = spec->options; o->name && o->help; o++) print_option(o);
+    print_spellings(spec->options);
     putchar('\n');
     for (const tool_option *o = common_options; o->name; o++) print_option(o);
     putchar('\n');
@@ -121,6 +150,7 @@ typedef struct getopt_table {
 
 static void add_options(getopt_table *table, const tool_option *options) {
     for (const tool_option *o = options; o->name && table->n + 1 < MAX_OPTIONS; o++) {
+        if (*o->name == '-') continue; /* rewritten before */
         table->longs[table->n++] =
             (struct option){o->name, o->arg ? required_argument : no_argument, NULL, o->id};
         size_t len = strlen(table->shorts);
@@ -151,7 +181,7 @@ static bool has_word(const char *words, const char *word) {
 /* An option was given; the file that it names, if it is one to read, no output may replace. */
 static void note_given(tool *t, int id, const char *arg) {
     const char *reads = t->spec->reads ? t->spec->reads : "";
-    for (size_t i = 0; t->spec->options[i].name; i++) {
+    for (size_t i = 0; t->spec->options[i].name && t->spec->options[i].help; i++) {
         if (t->spec->options[i].id != id) continue;
         t->given |= UINT64_C(1) << i;
         if (arg && has_word(reads, t->spec->options[i].name)) gguf_inputs_add(arg);
@@ -183,7 +213,7 @@ static gguf_code set_option(tool *t, int id, const char *arg, gguf_error *err) {
 }
 
 gguf_code tool_takes_only(const tool *t, const char *what, const char *takes, gguf_error *err) {
-    for (size_t i = 0; t->spec->options[i].name; i++) {
+    for (size_t i = 0; t->spec->options[i].name && t->spec->options[i].help; i++) {
         const char *name = t->spec->options[i].name;
         if ((t->given >> i & 1) && !has_word(takes, name))
             return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
@@ -193,7 +223,7 @@ gguf_code tool_takes_only(const tool *t, const char *what, const char *takes, gg
 }
 
 gguf_code tool_refuse(const tool *t, const char *names, const char *why, gguf_error *err) {
-    for (size_t i = 0; t->spec->options[i].name; i++) {
+    for (size_t i = 0; t->spec->options[i].name && t->spec->options[i].help; i++) {
         const char *name = t->spec->options[i].name;
         if ((t->given >> i & 1) && has_word(names, name))
             return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "--%s %s", name, why);
@@ -211,10 +241,83 @@ gguf_code tool_fail_word(const char *what, const char *word, const char *const *
                      what, word, hint);
 }
 
-static bool takes_ngl(const tool_spec *spec) {
+/* ---- other spellings ------------------------------------------------------------------------ */
+
+static const tool_option *letter_row(const tool_spec *spec, char letter) {
     for (const tool_option *o = spec->options; o->name; o++)
-        if (strcmp(o->name, "ngl") == 0) return true;
+        if (o->id == letter) return o;
+    for (const tool_option *o = common_options; o->name; o++)
+        if (o->id == letter) return o;
+    return NULL;
+}
+
+/* The row that a word names, dashes included; exactly, or by its beginning. */
+static const tool_option *word_row(const tool_spec *spec, const char *word) {
+    const tool_option *const tables[] = {spec->options, common_options};
+    size_t n = strlen(word);
+    for (int whole = 1; whole >= 0; whole--)
+        for (size_t i = 0; i < 2; i++)
+            for (const tool_option *o = tables[i]; o->name; o++) {
+                char name[48];
+                snprintf(name, sizeof name, "%s%s", *o->name == '-' ? "" : "--", o->name);
+                if (whole ? strcmp(name, word) == 0 : n > 2 && strncmp(name, word, n) == 0)
+                    return o;
+            }
+    return NULL;
+}
+
+/* Whether the next word is an option's argument. */
+static bool takes_next(const tool_spec *spec, const char *word) {
+    if (*word != '-' || !word[1] || strchr(word, '=')) return false;
+    const tool_option *row = word_row(spec, word);
+    if (row || word[1] == '-') return row && row->arg;
+    for (const char *c = word + 1; *c; c++) {
+        row = letter_row(spec, *c);
+        if (row && row->arg) return !c[1];
+    }
     return false;
+}
+
+/* --model=MODEL */
+static bool is_model_with_value(const tool_spec *spec, const char *word) {
+    char name[48];
+    const char *equals = strchr(word, '=');
+    if (!equals || (size_t)(equals - word) >= sizeof name) return false;
+    snprintf(name, sizeof name, "%.*s", (int)(equals - word), word);
+    const tool_option *row = word_row(spec, name);
+    return row && row->id == TOOL_MODEL_ID;
+}
+
+/* Rewrite spellings with one dash to the usual ones, and drop those before a model, which becomes a
+ * plain argument. argv[*argc] stays NULL. */
+static gguf_code use_usual_spellings(const tool_spec *spec, int *argc, char **argv,
+                                     gguf_error *err) {
+    static char names[MAX_OPTIONS][48];
+    int n = 1;
+    bool is_argument = false, ended = false;
+    for (int i = 1; i < *argc; i++) {
+        char *word = argv[i];
+        bool plain = is_argument || ended;
+        ended |= !is_argument && strcmp(word, "--") == 0;
+        is_argument = !plain && takes_next(spec, word);
+        const tool_option *row = plain ? NULL : word_row(spec, word);
+        if (row && row->id == TOOL_MODEL_ID) {
+            if (!argv[i + 1])
+                return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                                 "option '%s' needs an argument (see --help)", word);
+            continue;
+        }
+        if (!plain && is_model_with_value(spec, word)) word = strchr(word, '=') + 1;
+        if (row && *row->name == '-') {
+            char *name = names[row - spec->options];
+            snprintf(name, sizeof names[0], "--%s", row_of(spec->options, row->id)->name);
+            word = name;
+        }
+        argv[n++] = word;
+    }
+    argv[n] = NULL;
+    *argc = n;
+    return GGUF_OK;
 }
 
 /* An option that is not known; "--te" may stand for several that are. */
@@ -260,7 +363,6 @@ static void raise_file_limit(void) {
 
 bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *status) {
     getopt_table table = {.shorts = ":"};
-    static char ngl[] = "--ngl";
     gguf_error err = {0};
     *t = (tool){.spec = spec, .started_s = tool_now_s(), .show_progress = isatty(STDERR_FILENO)};
     gguf_inputs_watch();
@@ -270,8 +372,11 @@ bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *stat
     /* --json decides how errors look, also those of the command line itself. */
     for (int i = 1; i < argc; i++) t->json = t->json || strcmp(argv[i], "--json") == 0;
     opterr = 0;
-    for (int i = 1; i < argc; i++) /* the spelling that other tools have made usual */
-        if (strcmp(argv[i], "-ngl") == 0 && takes_ngl(spec)) argv[i] = ngl;
+    gguf_code spelled = use_usual_spellings(spec, &argc, argv, &err);
+    if (spelled) {
+        *status = tool_end(t, spelled, &err);
+        return false;
+    }
     for (int id; (id = getopt_long(argc, argv, table.shorts, table.longs, NULL)) != -1;) {
         if (id == 'h') {
             print_help(spec);
@@ -285,6 +390,11 @@ bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *stat
         }
         if (id == OPT_COMPLETION) {
             *status = tool_end(t, tool_print_completion(spec, common_options, optarg, &err), &err);
+            return false;
+        }
+        if (id == OPT_MAN_PAGE) {
+            tool_print_man_page(spec, common_options);
+            *status = tool_end(t, GGUF_OK, NULL);
             return false;
         }
         gguf_code code = id == '?' || id == ':' ? fail_option(&table, argv, id == ':', &err)
@@ -341,11 +451,23 @@ static void print_json_error(const gguf_error *err) {
     tool_print_json(json_pack("{s:o}", "error", error));
 }
 
+/* A model's name in place of a file, in a command that takes none. */
+static void add_pull_hint(const tool *t, gguf_error *err) {
+    size_t n = strlen(err->message);
+    if (err->code != GGUF_E_IO || strcmp(t->spec->name, "gguf-pull") == 0) return;
+    for (int i = 0; i < t->n_args; i++)
+        if (strcmp(t->args[i], err->file) == 0 && rt_name_is_remote(t->args[i]))
+            snprintf(err->message + n, sizeof err->message - n,
+                     "; 'gguf-pull %.200s' fetches a model and prints its path", t->args[i]);
+}
+
 int tool_end(tool *t, gguf_code code, const gguf_error *err) {
     clear_progress(t);
     if (code && err && err->code) {
-        tool_print_error(t, err);
-        if (t->json) print_json_error(err);
+        gguf_error shown = *err;
+        add_pull_hint(t, &shown);
+        tool_print_error(t, &shown);
+        if (t->json) print_json_error(&shown);
     }
     bool flushed = fflush(stdout) == 0;
     bool left = !flushed && errno == EPIPE;

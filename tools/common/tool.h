@@ -12,13 +12,23 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One row of a command's option table. A letter as id is the short form too. */
+/* One row of a command's option table. A letter as id is the short form too. Rows without a help
+ * text come last and are other spellings of the row with their id, as users of other programs know
+ * them; one with a dash at its beginning ("-ngl") is a long option with one dash. */
 typedef struct tool_option {
     int id;
     const char *name; /* without the dashes */
     const char *arg;  /* name of the argument; NULL = a flag */
-    const char *help;
+    const char *help; /* NULL: another spelling */
 } tool_option;
+
+/* The id of spellings after which the model stands that is otherwise a plain argument. */
+#define TOOL_MODEL_ID 4000
+#define TOOL_MODEL_SPELLINGS                                                       \
+    {TOOL_MODEL_ID, "-m", "MODEL", NULL}, {TOOL_MODEL_ID, "model", "MODEL", NULL}, \
+        {TOOL_MODEL_ID, "-hf", "NAME", NULL}, {                                    \
+        TOOL_MODEL_ID, "hf-repo", "NAME", NULL                                     \
+    }
 
 #define TOOL_LONG_ONLY 256 /* ids from here on have no short form */
 

@@ -357,6 +357,7 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
     if (!code && !has_target(o)) code = check_rounding(t, plan, err);
     if (!code) gguf_meta_set_u32(plan->meta, "general.quantization_version", 2);
     if (!code && o->imatrix_file) code = add_importance(t, plan, o, result, err);
+    if (!code && !o->calibration.text) code = quant_plan_check_importance(plan, err);
     if (!code && (o->type || o->recipe_file || has_target(o)))
         code = provenance_set(plan->meta, result->type_name, o->imatrix_file, err);
     if (!code && o->effort) code = quant_plan_set_effort(plan, o->effort, err);

@@ -38,6 +38,9 @@ static const tool_option options[] = {
     {OPT_RESUME, "resume", NULL, "continue after the chunks that the output already has"},
     {OPT_PRECISION, "precision", "FORM", PRECISION_HELP " (q8)"},
     {OPT_LORA, "lora", "F[:SCALE]", LORA_HELP},
+    TOOL_MODEL_SPELLINGS,
+    {OPT_CTX, "-c", "N", NULL},
+    {OPT_CTX, "ctx-size", "N", NULL},
     {0},
 };
 

@@ -30,6 +30,7 @@ typedef struct inspect_call {
 gguf_code inspect_all(const inspect_call *c); /* no verb: a summary, or with --json everything */
 gguf_code inspect_summary(const inspect_call *c);
 gguf_code inspect_meta(const inspect_call *c);
+gguf_code inspect_get(const inspect_call *c); /* one value as it is; the key is files[1] */
 gguf_code inspect_tensors(const inspect_call *c);
 gguf_code inspect_tokens(const inspect_call *c);
 gguf_code inspect_stats(const inspect_call *c);

@@ -79,6 +79,7 @@ static const struct {
 } verbs[] = {
     {"summary", 1, false, inspect_summary, ""},
     {"meta", 1, true, inspect_meta, "max-array filter"},
+    {"get", 2, false, inspect_get, ""},
     {"tensors", 1, true, inspect_tensors, "filter tensor"},
     {"tokens", 1, true, inspect_tokens, "filter"},
     {"stats", 1, true, inspect_stats, "filter tensor plot"},
@@ -90,8 +91,9 @@ static const struct {
 
 #define N_VERBS (sizeof verbs / sizeof verbs[0])
 
-static const char *const verb_names[N_VERBS + 1] = {"summary", "meta", "tensors", "tokens", "stats",
-                                                    "verify",  "hash", "diff",    "report", NULL};
+static const char *const verb_names[N_VERBS + 1] = {"summary", "meta",   "get",    "tensors",
+                                                    "tokens",  "stats",  "verify", "hash",
+                                                    "diff",    "report", NULL};
 
 /* Hashes are compared with all of a manifest. */
 static gguf_code refuse_others(const inspect_call *c, const char *verb, const char *takes) {
@@ -118,7 +120,10 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
         if (t->n_args == 1 && access(t->args[0], F_OK) == 0) break; /* a file of that name */
         if (t->n_args != verbs[i].n_files + 1)
             return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected %s %s (see --help)",
-                             verbs[i].name, verbs[i].n_files == 1 ? "FILE" : "A B");
+                             verbs[i].name,
+                             verbs[i].n_files == 1               ? "FILE"
+                             : strcmp(verbs[i].name, "get") == 0 ? "FILE KEY"
+                                                                 : "A B");
         gguf_code code = refuse_others(&c, verbs[i].name, verbs[i].takes);
         if (code) return code;
         c.files++;
@@ -133,7 +138,7 @@ int main(int argc, char **argv) {
     inspect_opts o = {.max_array = 16, .algo = GGUF_HASH_XXH3};
     const tool_spec spec = {
         .name = "gguf-inspect",
-        .usage = "FILE [options]\nsummary|meta|tensors|tokens FILE\n"
+        .usage = "FILE [options]\nsummary|meta|tensors|tokens FILE\nget FILE KEY\n"
                  "stats FILE [--tensor REGEX] [--plot F.svg]\nverify FILE [--manifest F]\n"
                  "hash FILE [--algo NAME] [--check MANIFEST]\ndiff A B [--values]\n"
                  "report FILE -o F.html",

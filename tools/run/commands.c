@@ -131,8 +131,13 @@ static const struct {
     {"load", "FILE", "go on with saved messages", do_load},
     {"set", "[NAME VALUE]", "show or change temp, top-k, top-p, min-p, seed, n ...", do_set},
     {"stats", "", "tokens, times and context of the last answer", do_stats},
-    {"exit", "", "leave (also Ctrl-D)", do_exit},
+    {"exit", "", "leave (also /bye and Ctrl-D)", do_exit},
 };
+
+/* What users of other programs type. */
+static const struct {
+    const char *word, *name;
+} spellings[] = {{"bye", "exit"}, {"quit", "exit"}, {"?", "help"}, {"reset", "clear"}};
 
 #define N_COMMANDS (sizeof table / sizeof table[0])
 
@@ -166,6 +171,11 @@ gguf_code chat_command(chat *c, const char *line, gguf_error *err) {
     while (isspace((unsigned char)*arg)) arg++;
     size_t arg_len = strlen(arg);
     while (arg_len && isspace((unsigned char)arg[arg_len - 1])) arg_len--;
+    for (size_t i = 0; i < sizeof spellings / sizeof spellings[0]; i++) {
+        if (strlen(spellings[i].word) != n || strncmp(spellings[i].word, name, n) != 0) continue;
+        name = spellings[i].name;
+        n = strlen(name);
+    }
     for (size_t i = 0; i < N_COMMANDS; i++) {
         if (strlen(table[i].name) != n || strncmp(table[i].name, name, n) != 0) continue;
         if (!*table[i].arg && arg_len)

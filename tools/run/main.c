@@ -1,4 +1,5 @@
 /* gguf-run: chat, complete a text, show token ids, write logits, embed and rank texts. */
+#include "tools/common/model_locate.h"
 #include "tools/common/model_open.h"
 #include "tools/common/output_files.h"
 #include "tools/common/precision.h"
@@ -82,6 +83,21 @@ static const tool_option options[] = {
     {OPT_NGL, "ngl", "N|all|auto", NGL_HELP},
     {OPT_EXACT, "exact", NULL,
      "--precision f32, and a KV cache of f32 unless --kv-type says otherwise"},
+    TOOL_MODEL_SPELLINGS,
+    {OPT_NGL, "-ngl", "N", NULL},
+    {OPT_NGL, "n-gpu-layers", "N", NULL},
+    {OPT_NGL, "gpu-layers", "N", NULL},
+    {OPT_DEVICE, "-dev", "NAME", NULL},
+    {OPT_CTX, "-c", "N", NULL},
+    {OPT_CTX, "ctx-size", "N", NULL},
+    {OPT_KV_TYPE, "-ctk", "TYPE", NULL},
+    {OPT_KV_TYPE, "cache-type-k", "TYPE", NULL},
+    {OPT_SYSTEM, "-sys", "TEXT", NULL},
+    {OPT_SYSTEM, "system-prompt", "TEXT", NULL},
+    {OPT_TEMPLATE, "chat-template-file", "F", NULL},
+    {'n', "predict", "N", NULL},
+    {OPT_SETTING, "temperature", "X", NULL},
+    {OPT_SETTING + 6, "-s", "N", NULL},
     {0},
 };
 
@@ -266,6 +282,7 @@ static gguf_code open_file(tool *t, const run_opts *o, rt_model **model, gguf_er
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     run_opts *o = ctx;
     gguf_code code = check_usage(t, o, err);
+    if (!code && t->n_args) code = model_locate(t, &t->args[0], false, err);
     if (code) return code;
     if (o->kv_type == UINT32_MAX) o->kv_type = o->exact ? GGUF_TYPE_F32 : GGUF_TYPE_F16;
     if (o->exact) o->precision = RT_PRECISION_F32;

@@ -1,4 +1,5 @@
 /* gguf-serve: a model behind the interfaces that applications know. */
+#include "tools/common/model_locate.h"
 #include "tools/common/precision.h"
 #include "tools/common/settings.h"
 #include "tools/serve/http.h"
@@ -105,6 +106,21 @@ static const tool_option options[] = {
      "auto, on or off: whether the template lets the model think (auto)"},
     {OPT_DRAIN, "drain", "SECONDS", "after SIGTERM, running requests have so long to end (30)"},
     {OPT_LOG, "log", "FORM", "text or json lines on stderr (text)"},
+    TOOL_MODEL_SPELLINGS,
+    {OPT_NGL, "-ngl", "N", NULL},
+    {OPT_NGL, "n-gpu-layers", "N", NULL},
+    {OPT_NGL, "gpu-layers", "N", NULL},
+    {OPT_DEVICE, "-dev", "NAME", NULL},
+    {OPT_CTX, "-c", "N", NULL},
+    {OPT_CTX, "ctx-size", "N", NULL},
+    {OPT_KV_TYPE, "-ctk", "TYPE", NULL},
+    {OPT_KV_TYPE, "cache-type-k", "TYPE", NULL},
+    {OPT_PARALLEL, "-np", "N", NULL},
+    {OPT_ALIAS, "-a", "NAME", NULL},
+    {OPT_TEMPLATE, "chat-template-file", "F", NULL},
+    {OPT_MAX_TOKENS, "-n", "N", NULL},
+    {OPT_MAX_TOKENS, "n-predict", "N", NULL},
+    {OPT_SETTING, "temperature", "X", NULL},
     {0},
 };
 
@@ -241,7 +257,7 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
 
 /* GGUFKIT_SERVE_PORT and so on: what the command line may then say otherwise. */
 static gguf_code read_environment(serve_settings *o, gguf_error *err) {
-    for (const tool_option *option = options; option->name; option++) {
+    for (const tool_option *option = options; option->name && option->help; option++) {
         char name[64] = "GGUFKIT_SERVE_";
         size_t len = strlen(name);
         for (const char *c = option->name; *c && len + 1 < sizeof name; c++)
@@ -369,6 +385,7 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     static server s;
     gguf_code code = check_usage(t, err);
     if (!code) code = device_opts_check(t, &o->device, err);
+    if (!code) code = model_locate(t, &t->args[0], false, err);
     if (code) return code;
     if (o->n_hosts == 0) o->hosts[o->n_hosts++] = "127.0.0.1";
     signal(SIGPIPE, SIG_IGN);

@@ -95,6 +95,16 @@ static inline lanes lanes_level(const quant_levels *levels, lanes index) {
     for (int i = 0; i < LANES; i++) x[i] = levels->level[(int)x[i]];
     return lanes_load(x);
 }
+static inline lanes lanes_lookup(const float table[16], const uint16_t *words, int shift) {
+    float x[LANES];
+    for (int i = 0; i < LANES; i++) x[i] = table[words[i] >> shift & 15];
+    return lanes_load(x);
+}
+static inline lanes lanes_indices(int first) {
+    float x[LANES];
+    for (int i = 0; i < LANES; i++) x[i] = (float)(first + i);
+    return lanes_load(x);
+}
 static inline void lanes_load_columns(const float *src, int n, lanes *columns) {
     for (int i = 0; i < n; i++) {
         float column[LANES];

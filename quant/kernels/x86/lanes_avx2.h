@@ -74,6 +74,17 @@ static inline lanes lanes_level(const quant_levels *levels, lanes index) {
     __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(levels->level + 8), i);
     return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(i, 28)));
 }
+static inline lanes lanes_lookup(const float table[16], const uint16_t *words, int shift) {
+    __m256i i = _mm256_srli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128((const void *)words)),
+                                  shift); /* a permutation uses three bits */
+    __m256 low = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table), i);
+    __m256 high = _mm256_permutevar8x32_ps(_mm256_loadu_ps(table + 8), i);
+    return _mm256_blendv_ps(low, high, _mm256_castsi256_ps(_mm256_slli_epi32(i, 28)));
+}
+static inline lanes lanes_indices(int first) {
+    __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+    return _mm256_cvtepi32_ps(_mm256_add_epi32(_mm256_set1_epi32(first), lane));
+}
 static inline void lanes_load_columns(const float *src, int n, lanes *columns) {
     for (int i = 0; i < n; i += 8) transpose_8x8(src + i, n, columns + i);
 }

@@ -68,6 +68,15 @@ static inline lanes lanes_nearest_level(const quant_levels *levels, lanes a) {
 static inline lanes lanes_level(const quant_levels *levels, lanes index) {
     return _mm512_permutexvar_ps(_mm512_cvtps_epi32(index), _mm512_loadu_ps(levels->level));
 }
+static inline lanes lanes_lookup(const float table[16], const uint16_t *words, int shift) {
+    __m512i i = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)words));
+    i = _mm512_srli_epi32(i, (unsigned)shift); /* a permutation uses four bits */
+    return _mm512_permutexvar_ps(i, _mm512_loadu_ps(table));
+}
+static inline lanes lanes_indices(int first) {
+    __m512i lane = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    return _mm512_cvtepi32_ps(_mm512_add_epi32(_mm512_set1_epi32(first), lane));
+}
 static inline void lanes_load_columns(const float *src, int n, lanes *columns) {
     for (int i = 0; i < n; i += 8) {
         __m256 lower[8], upper[8];

@@ -18,6 +18,7 @@ typedef int32_t v8i __attribute__((vector_size(32)));
 typedef uint16_t v8h __attribute__((vector_size(16)));
 
 #define SPLAT(value) ((value) - (v8f){0}) /* unlike a sum with 0 this needs no instruction */
+#define INLINE       static inline __attribute__((always_inline)) /* counts become constants */
 
 static inline v8f load8(const float *p) {
     v8f v;
@@ -312,9 +313,9 @@ static void soft_cap(float *x, float cap, size_t n) {
  */
 
 /* Eight channels (the first n of them) through all tokens of a run. */
-static void conv_part(const rt_conv *conv, uint32_t channel, size_t n, float *state,
+INLINE void conv_part(const rt_conv *conv, uint32_t taps, uint32_t channel, size_t n, float *state,
                       const rt_conv_rows *rows) {
-    uint32_t taps = conv->n_kernel, last = taps - 1;
+    uint32_t last = taps - 1;
     v8f weight[RT_MAX_TAPS], seen[RT_MAX_TAPS];
     v8f bias = conv->bias ? load_part(conv->bias + channel, n) : SPLAT(0.0f);
     for (uint32_t j = 0; j < taps; j++) {
@@ -338,30 +339,52 @@ static void conv_part(const rt_conv *conv, uint32_t channel, size_t n, float *st
 
 static void conv_channels(const rt_conv *conv, uint32_t first, uint32_t n, float *state,
                           const rt_conv_rows *rows) {
-    for (uint32_t c = first; c < first + n; c += RT_LANES) {
+    uint32_t taps = conv->n_kernel, c = first;
+    for (; taps == 4 && c + RT_LANES <= first + n; c += RT_LANES) /* nearly all models */
+        conv_part(conv, 4, c, RT_LANES, state + c, rows);
+    for (; c < first + n; c += RT_LANES) {
         size_t left = first + n - c;
-        conv_part(conv, c, left < RT_LANES ? left : RT_LANES, state + c, rows);
+        conv_part(conv, taps, c, left < RT_LANES ? left : RT_LANES, state + c, rows);
     }
 }
 
-/* One row of a head's state through some tokens. */
-static void scan_row(const rt_scan *s, float *state, const float *u, float *y) {
+enum { ROWS_AT_ONCE = 4 }; /* of a state: the sums of one row wait for each other */
+
+/* Rows of a head's state through some tokens. */
+INLINE void scan_rows(const rt_scan *s, uint32_t n_rows, float *state, const float *u, float *y) {
     size_t n = s->n_state, i;
     for (size_t t = 0; t < s->n_tokens; t++) {
         const float *b = s->b + t * s->x_stride, *c = s->c + t * s->x_stride;
-        v8f decay = SPLAT(s->decay[t]), in = SPLAT(s->dt[t] * u[t * s->x_stride]), sum = {0};
+        const float *x = u + t * s->x_stride;
+        v8f decay = SPLAT(s->decay[t]), in[ROWS_AT_ONCE], sum[ROWS_AT_ONCE];
+        for (uint32_t r = 0; r < n_rows; r++) {
+            in[r] = SPLAT(s->dt[t] * x[r]);
+            sum[r] = SPLAT(0.0f);
+        }
         for (i = 0; i + RT_LANES <= n; i += RT_LANES) {
-            v8f h = load8(state + i) * decay + in * load8(b + i);
-            store8(state + i, h);
-            sum += h * load8(c + i);
+            v8f b8 = load8(b + i), c8 = load8(c + i);
+            for (uint32_t r = 0; r < n_rows; r++) {
+                v8f h = load8(state + r * n + i) * decay + in[r] * b8;
+                store8(state + r * n + i, h);
+                sum[r] += h * c8;
+            }
         }
-        if (i < n) {
-            v8f h = load_part(state + i, n - i) * decay + in * load_part(b + i, n - i);
-            store_part(state + i, h, n - i);
-            sum += h * load_part(c + i, n - i);
+        for (uint32_t r = 0; i < n && r < n_rows; r++) {
+            float *rest = state + r * n + i;
+            v8f h = load_part(rest, n - i) * decay + in[r] * load_part(b + i, n - i);
+            store_part(rest, h, n - i);
+            sum[r] += h * load_part(c + i, n - i);
         }
-        y[t * s->y_stride] = sum_lanes(sum) + s->d * u[t * s->x_stride];
+        for (uint32_t r = 0; r < n_rows; r++)
+            y[t * s->y_stride + r] = sum_lanes(sum[r]) + s->d * x[r];
     }
+}
+
+static void scan(const rt_scan *s, float *state, const float *u, uint32_t n_rows, float *y) {
+    uint32_t r = 0;
+    for (; r + ROWS_AT_ONCE <= n_rows; r += ROWS_AT_ONCE)
+        scan_rows(s, ROWS_AT_ONCE, state + (size_t)r * s->n_state, u + r, y + r);
+    for (; r < n_rows; r++) scan_rows(s, 1, state + (size_t)r * s->n_state, u + r, y + r);
 }
 
 /* One channel of one token. */
@@ -408,80 +431,95 @@ static inline float dot_row(const float *a, const float *b, size_t n) {
     return sum_lanes(sum);
 }
 
-/* row = decay row + step k; returns its product with q. */
-static inline float move_row(float *row, float decay, float step, const float *k, const float *q,
-                             size_t n) {
-    v8f sum = {0};
+/* The products of rows with k; of decayed ones where every column has a decay of its own. */
+INLINE void dot_rows(const float *rows, uint32_t n_rows, const float *decay, const float *k,
+                     size_t n, float *out) {
+    v8f sum[ROWS_AT_ONCE];
     size_t i;
+    for (uint32_t r = 0; r < n_rows; r++) sum[r] = SPLAT(0.0f);
     for (i = 0; i + RT_LANES <= n; i += RT_LANES) {
-        v8f h = load8(row + i) * SPLAT(decay) + SPLAT(step) * load8(k + i);
-        store8(row + i, h);
-        sum += h * load8(q + i);
+        v8f k8 = load8(k + i);
+        for (uint32_t r = 0; r < n_rows; r++) {
+            v8f row = load8(rows + r * n + i);
+            sum[r] += (decay ? row * load8(decay + i) : row) * k8;
+        }
     }
-    if (i < n) {
-        v8f h = load_part(row + i, n - i) * SPLAT(decay) + SPLAT(step) * load_part(k + i, n - i);
-        store_part(row + i, h, n - i);
-        sum += h * load_part(q + i, n - i);
+    for (uint32_t r = 0; i < n && r < n_rows; r++) {
+        v8f row = load_part(rows + r * n + i, n - i);
+        sum[r] += (decay ? row * load_part(decay + i, n - i) : row) * load_part(k + i, n - i);
     }
-    return sum_lanes(sum);
+    for (uint32_t r = 0; r < n_rows; r++) out[r] = sum_lanes(sum[r]);
 }
 
-/* One row of the state, which belongs to one value, through some tokens. */
-static void delta_row(const rt_delta_scan *s, float *row, const float *v, float *y) {
-    for (size_t t = 0; t < s->n_tokens; t++) {
-        const float *k = s->k + t * s->n_state, *q = s->q + t * s->n_state;
-        float held = s->decay[t] * dot_row(row, k, s->n_state);
-        float step = s->beta[t] * (v[t * s->v_stride] - held);
-        y[t * s->y_stride] = move_row(row, s->decay[t], step, k, q, s->n_state);
+/* A token's part in rows: row = decay row + step k. */
+typedef struct delta_step {
+    const float *k, *q;
+    float decay;         /* of whole rows, or */
+    const float *decays; /* of columns; NULL: of whole rows */
+    float step[ROWS_AT_ONCE];
+} delta_step;
+
+/* out: the products of the rows with q. */
+INLINE void move_rows(float *rows, uint32_t n_rows, const delta_step *s, bool columns, size_t n,
+                      float *out) {
+    v8f sum[ROWS_AT_ONCE], decay = SPLAT(s->decay);
+    size_t i;
+    for (uint32_t r = 0; r < n_rows; r++) sum[r] = SPLAT(0.0f);
+    for (i = 0; i + RT_LANES <= n; i += RT_LANES) {
+        v8f k = load8(s->k + i), q = load8(s->q + i);
+        if (columns) decay = load8(s->decays + i);
+        for (uint32_t r = 0; r < n_rows; r++) {
+            v8f h = load8(rows + r * n + i) * decay + SPLAT(s->step[r]) * k;
+            store8(rows + r * n + i, h);
+            sum[r] += h * q;
+        }
     }
+    size_t left = n - i;
+    if (left && columns) decay = load_part(s->decays + i, left);
+    for (uint32_t r = 0; left && r < n_rows; r++) {
+        float *rest = rows + r * n + i;
+        v8f h = load_part(rest, left) * decay + SPLAT(s->step[r]) * load_part(s->k + i, left);
+        store_part(rest, h, left);
+        sum[r] += h * load_part(s->q + i, left);
+    }
+    for (uint32_t r = 0; r < n_rows; r++) out[r] = sum_lanes(sum[r]);
+}
+
+/* Rows of the state, each of which belongs to one value, through some tokens. */
+INLINE void delta_rows(const rt_delta_scan *s, bool columns, float *rows, uint32_t n_rows,
+                       const float *v, float *y) {
+    size_t n = s->n_state;
+    for (size_t t = 0; t < s->n_tokens; t++) {
+        delta_step step = {.k = s->k + t * n, .q = s->q + t * n};
+        if (columns)
+            step.decays = s->decay + t * n;
+        else
+            step.decay = s->decay[t];
+        float held[ROWS_AT_ONCE];
+        dot_rows(rows, n_rows, columns ? step.decays : NULL, step.k, n, held);
+        for (uint32_t r = 0; r < n_rows; r++) {
+            float before = columns ? held[r] : step.decay * held[r];
+            step.step[r] = s->beta[t] * (v[t * s->v_stride + r] - before);
+        }
+        move_rows(rows, n_rows, &step, columns, n, y + t * s->y_stride);
+    }
+}
+
+INLINE void delta_all(const rt_delta_scan *s, bool columns, float *state, const float *v,
+                      uint32_t n_rows, float *y) {
+    uint32_t r = 0;
+    for (; r + ROWS_AT_ONCE <= n_rows; r += ROWS_AT_ONCE)
+        delta_rows(s, columns, state + (size_t)r * s->n_state, ROWS_AT_ONCE, v + r, y + r);
+    for (; r < n_rows; r++) delta_rows(s, columns, state + (size_t)r * s->n_state, 1, v + r, y + r);
 }
 
 static void delta(const rt_delta_scan *s, float *state, const float *v, uint32_t n_rows, float *y) {
-    for (uint32_t r = 0; r < n_rows; r++)
-        delta_row(s, state + (size_t)r * s->n_state, v + r, y + r);
-}
-
-/* The product of a decayed row and k. */
-static inline float dot_decayed(const float *row, const float *decay, const float *k, size_t n) {
-    v8f sum = {0};
-    size_t i;
-    for (i = 0; i + RT_LANES <= n; i += RT_LANES)
-        sum += load8(row + i) * load8(decay + i) * load8(k + i);
-    if (i < n)
-        sum += load_part(row + i, n - i) * load_part(decay + i, n - i) * load_part(k + i, n - i);
-    return sum_lanes(sum);
-}
-
-/* row = decay row + step k; returns its product with q. */
-static inline float move_decayed(float *row, const float *decay, float step, const float *k,
-                                 const float *q, size_t n) {
-    v8f sum = {0};
-    size_t i;
-    for (i = 0; i + RT_LANES <= n; i += RT_LANES) {
-        v8f h = load8(row + i) * load8(decay + i) + SPLAT(step) * load8(k + i);
-        store8(row + i, h);
-        sum += h * load8(q + i);
-    }
-    if (i < n) {
-        v8f h = load_part(row + i, n - i) * load_part(decay + i, n - i) +
-                SPLAT(step) * load_part(k + i, n - i);
-        store_part(row + i, h, n - i);
-        sum += h * load_part(q + i, n - i);
-    }
-    return sum_lanes(sum);
+    delta_all(s, false, state, v, n_rows, y);
 }
 
 static void channel_delta(const rt_delta_scan *s, float *state, const float *v, uint32_t n_rows,
                           float *y) {
-    size_t dim = s->n_state;
-    for (uint32_t r = 0; r < n_rows; r++)
-        for (size_t t = 0; t < s->n_tokens; t++) {
-            const float *k = s->k + t * dim, *decay = s->decay + t * dim;
-            float held = dot_decayed(state + r * dim, decay, k, dim);
-            float step = s->beta[t] * (v[t * s->v_stride + r] - held);
-            y[t * s->y_stride + r] =
-                move_decayed(state + r * dim, decay, step, k, s->q + t * dim, dim);
-        }
+    delta_all(s, true, state, v, n_rows, y);
 }
 
 static inline v8f channel_decay8(v8f x, float a, float bound) {
@@ -502,10 +540,6 @@ static void channel_decay(const float *f, const float *bias, float a, float boun
 static void norm_l2(const float *x, float factor, size_t n, float *out) {
     float scale = factor / sqrtf(dot_row(x, x, n) + 1e-6f);
     for (size_t i = 0; i < n; i++) out[i] = x[i] * scale;
-}
-
-static void scan(const rt_scan *s, float *state, const float *u, uint32_t n_rows, float *y) {
-    for (uint32_t r = 0; r < n_rows; r++) scan_row(s, state + (size_t)r * s->n_state, u + r, y + r);
 }
 
 /* ---- attention ----------------------------------------------------------------------------------
@@ -562,8 +596,6 @@ static void transpose(const float *rows, uint32_t n, float *out) {
         for (uint32_t row = 0; row < RT_STRIP; row += 8)
             transpose8(rows + (size_t)row * n + i, n, out + (size_t)i * RT_STRIP + row);
 }
-
-#define INLINE static inline __attribute__((always_inline)) /* counts become constants */
 
 enum { STRIP_VECTORS = RT_STRIP / RT_WIDTH, PAGE_STRIPS = RT_KV_PAGE_TOKENS / RT_STRIP };
 

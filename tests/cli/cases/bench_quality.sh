@@ -16,6 +16,27 @@ jq -n -c --slurpfile a two.json --slurpfile b saved.json '$a[0] as $a | $b[0] as
      ($a.kld_mean > 0), ($a.n_tokens == 756), ($a.n_chunks == 12)]'
 jq -c '.positions | length, .[0].first, .[7].last, all(.kld_stderr > 0 and .ppl_stderr > 0)' two.json
 quality q.gguf --base f.base -v | sed -E 's/[0-9]+\.[0-9]+/N/g'
+# Gates: exit 1 and a line for what is missed.
+gate() {
+    echo "\$ quality $*"
+    quality q.gguf "$@" 2>missed >/dev/null
+    echo "exit $?"
+    sed -E 's/[0-9]+\.[0-9]+/N/g' missed
+}
+gate --max-ppl 100000
+gate --max-ppl 1.5
+gate --base f.base --max-kld 9 --min-top1 0.01
+gate --base f.base --max-kld 0.000001 --min-top1 0.9999
+gate --base f.base --against saved.json
+jq '.kld_mean = 0 | .kld_stderr = 0 | .ppl = 1 | .ppl_stderr = 0 | .top1_agreement = 1 | .top1_stderr = 0' saved.json >better.json
+gate --base f.base --against better.json --json
+gate --against saved.json
+gate --against better.json --chunks 3
+gate --max-kld 1
+gate --min-top1 95 --base f.base
+echo '{}' >empty.json
+t gguf-bench quality q.gguf -f test.txt --against empty.json
+t gguf-bench q.gguf --max-ppl 3
 # Refused.
 t gguf-bench quality base.gguf -f test.txt --save-base f.base
 t gguf-bench quality q.gguf -f test.txt --ctx 256 --base f.base

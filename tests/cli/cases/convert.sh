@@ -43,3 +43,9 @@ gguf-inspect wide.gguf | sed -n 2p
 t gguf-inspect verify wide.gguf
 t gguf-convert "$DATA/models/llama_linear" -o x.gguf --override general.alignment=u32:33
 t gguf-convert "$DATA/models/llama_linear" -o x.gguf --override general.alignment=u64:64
+# Embeddings have more rows than the tokenizer has tokens, whether or not a key says how many.
+for m in llama qwen3_5; do
+  mkdir "rows_$m" && cp -L "$M/$m"/{config.json,tokenizer*} "rows_$m" && sed -i 's/"vocab_size": *640/"vocab_size":648/' "rows_$m/config.json"
+  t gguf-convert "rows_$m" --vocab-only -o "rows_$m.gguf" -q
+  gguf-inspect "rows_$m.gguf" | grep '^vocabulary'
+done

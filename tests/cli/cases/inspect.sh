@@ -53,3 +53,14 @@ t gguf-inspect tensors a.gguf --tensor '^nothing$' --json
 t gguf-inspect a.gguf --filter nothing.like.it --json
 t gguf-inspect diff a.gguf b.gguf --tensor '^nothing$'
 t gguf-inspect report a.gguf -o none.html --filter nothing.like.it
+# One value as it is.
+gguf-convert "$DATA/models/llama3" -o get.gguf -q
+t gguf-inspect get get.gguf general.architecture
+t gguf-inspect get get.gguf llama.context_length --json
+t gguf-inspect get get.gguf llama.context_lenght
+t gguf-inspect get get.gguf
+t gguf-inspect get get.gguf general.name --max-array 3
+gguf-inspect get get.gguf tokenizer.ggml.tokens | wc -l
+gguf-edit set get.gguf 'x.text=string:two
+lines' -q
+t gguf-inspect get get.gguf x.text

@@ -139,3 +139,7 @@ t gguf-bench fit m.gguf --device 4080x
 t gguf-bench fit m.gguf --type Q4KM
 printf '/staats\n' | gguf-run m.gguf 2>&1 | grep did
 printf '/set tmp 1\n' | gguf-run m.gguf 2>&1 | grep did
+# Types and mixes that are of no use without importance; the embedding does without.
+t gguf-convert "$DATA/models/gemma2_wide" -o few.gguf --outtype iq2_xs -q
+t gguf-convert "$DATA/models/gemma2_wide" -o few.gguf --outtype Q2_K_S -q
+t gguf-convert "$DATA/models/gemma2_wide" -o few.gguf --outtype tq2_0 -q
