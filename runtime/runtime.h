@@ -74,10 +74,17 @@ typedef struct rt_hparams {
     rt_layer_hparams layers[RT_MAX_LAYERS];
     /* The most of any layer. */
     uint32_t n_ff, n_head, n_head_kv, head_dim_k, head_dim_v;
-    bool causal;         /* a token sees none behind it */
-    bool parallel;       /* both blocks of a layer read its input */
-    float norm_eps;      /* inside the root of the norm */
-    float post_norm_eps; /* of norms of what a block makes */
+    /* Of n_layer the first n_encoder_layer read a text, whose tokens see one another; the others
+     * attend to what these made of it. 0: there is no such text. */
+    uint32_t n_encoder_layer;
+    uint32_t start_token;             /* that a decoder begins with */
+    bool skips_decoder;               /* the file has a decoder, which this model is not */
+    uint32_t n_buckets, bucket_reach; /* of distances, which scores get a bias by; where the last
+                                         one begins; 0 = none */
+    bool causal;                      /* a token sees none behind it */
+    bool parallel;                    /* both blocks of a layer read its input */
+    float norm_eps;                   /* inside the root of the norm */
+    float post_norm_eps;              /* of norms of what a block makes */
 
     /* Latent attention; kv_lora_rank 0 = none. The value of a token is the first part of its key.
      */
@@ -185,6 +192,9 @@ typedef struct rt_model rt_model;
  * tensor that the architecture does not use), GGUF_E_NOMEM.
  * Threads: an open model may serve several sessions in several threads. */
 gguf_code rt_model_open(const char *path, rt_model **out, gguf_error *err);
+/* The same of an encoder alone, as an embedding model, where the file has a decoder too.
+ * Errors: also GGUF_E_UNSUPPORTED the model has no encoder beside its decoder. */
+gguf_code rt_model_open_encoder(const char *path, rt_model **out, gguf_error *err);
 /* Let an adapter take part in what the model computes; several add up. Before any session of the
  * model is made. After a failure the model is only fit to be closed.
  *   path   a GGUF file of the kind `adapter`, as gguf-convert makes it of a PEFT folder
@@ -287,6 +297,15 @@ typedef enum rt_logits {
 gguf_code rt_session_eval(rt_session *session, const int32_t *tokens, size_t n, rt_logits which,
                           float *logits, gguf_error *err);
 
+/* Of a model with an encoder and a decoder: read a text into a sequence, which is empty; what is
+ * evaluated then are tokens of the decoder, the first hparams.start_token. Text and answer share
+ * the context.
+ *   hidden  [n][n_embd] what the encoder made of the tokens, or NULL
+ * Errors: as rt_session_eval; GGUF_E_USAGE the sequence is not empty; GGUF_E_UNSUPPORTED the model
+ * has no encoder beside its decoder. */
+gguf_code rt_session_encode(rt_session *session, uint32_t seq, const int32_t *tokens, size_t n,
+                            float *hidden, gguf_error *err);
+
 /* ---- several sequences --------------------------------------------------------------------------
  */
 
@@ -305,12 +324,12 @@ gguf_code rt_session_eval_spans(rt_session *session, const rt_span *spans, size_
                                 float *logits, gguf_error *err);
 
 uint32_t rt_seq_n_past(const rt_session *session, uint32_t seq); /* the next position */
-/* Keep the first n tokens of a sequence. A recurrent layer's state is held at the end and where
- * there is a snapshot: the sequence goes back to the last such position up to n.
- *   n_kept  how many tokens the sequence has now: the others up to n have to be evaluated again;
- *           NULL: if they are not n, it is an error and nothing changes
- * Errors: GGUF_E_USAGE, GGUF_E_LIMIT layers with a window no longer hold what position n would see
- * (nothing changes; n = 0 always works). */
+/* Keep the first n tokens of a sequence, of a text that an encoder read all or none. A recurrent
+ * layer's state is held at the end and where there is a snapshot: the sequence goes back to the
+ * last such position up to n. n_kept  how many tokens the sequence has now: the others up to n have
+ * to be evaluated again; NULL: if they are not n, it is an error and nothing changes Errors:
+ * GGUF_E_USAGE, GGUF_E_LIMIT layers with a window no longer hold what position n would see (nothing
+ * changes; n = 0 always works). */
 gguf_code rt_seq_truncate(rt_session *session, uint32_t seq, uint32_t n, uint32_t *n_kept,
                           gguf_error *err);
 /* Let `to`, which loses its own tokens, begin with the first n tokens of `from`. They share the
@@ -380,6 +399,9 @@ gguf_code rt_session_head(rt_session *session, const float *x, size_t n, float *
 /* ---- embedding models ---------------------------------------------------------------------------
  */
 
+/* Pool in this way, whatever the file says. Before any session of the model is made; nothing
+ * changes in a model that is no embedding model, or makes scores. */
+void rt_model_set_pooling(rt_model *model, rt_pooling pooling);
 /* Pool the rows of a text as the model's pooling_type says.
  *   rows  [n][n_embd], n > 0
  *   out   [rt_pooled_size]

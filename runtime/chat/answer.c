@@ -84,6 +84,14 @@ static void forget(rt_generator *g) {
     g->past.n = 0;
 }
 
+gguf_code rt_generator_read(rt_generator *g, rt_ids *text, gguf_error *err) {
+    int32_t start = (int32_t)rt_model_hparams(g->model)->start_token;
+    forget(g);
+    gguf_code code = rt_session_encode(g->session, g->seq, text->data, text->n, NULL, err);
+    if (!code) code = append_ids(&g->past, text->data, text->n, err);
+    return code ? code : append_ids(text, &start, 1, err);
+}
+
 /* Keep what the cache and the prompt have in common, at least one token of the prompt less: its
  * logits are wanted. Layers with a window may have passed that position; then nothing is kept.
  * Layers with a state may go back further; then less is. */

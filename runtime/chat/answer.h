@@ -43,6 +43,12 @@ void rt_generator_clear(rt_generator *g); /* accepts a zeroed one; the sequence 
 /* Sample as these options say from now on; on an error nothing changes. */
 gguf_code rt_generator_set_sampler(rt_generator *g, const rt_sampler_opts *opts, gguf_error *err);
 
+/* Of a model with an encoder and a decoder: let the encoder read a text into the sequence, which
+ * loses what it had, and append to `text` what the decoder begins with. What comes of it is the
+ * prompt of an answer.
+ * Errors: those of rt_session_encode, GGUF_E_NOMEM. */
+gguf_code rt_generator_read(rt_generator *g, rt_ids *text, gguf_error *err);
+
 #define RT_ANSWER_NO_LIMIT UINT32_MAX
 
 typedef struct rt_answer_opts {

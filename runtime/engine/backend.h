@@ -35,7 +35,8 @@ typedef struct rt_tile {
     uint32_t row;                           /* of the batch */
     uint32_t n;                             /* at most RT_TILE_TOKENS */
     uint32_t pos;
-    uint32_t n_seen; /* positions that the last token sees: pos + n, or all of the sequence */
+    uint32_t n_seen;   /* positions that the last token sees: pos + n, or all of the sequence */
+    uint32_t n_source; /* the first positions, of a text that an encoder read; 0: there is none */
 } rt_tile;
 
 /* Neighbouring tokens of a batch that continue one sequence, for layers with a state: the state in
@@ -79,6 +80,7 @@ typedef struct rt_attention {
     uint32_t n_head, n_head_kv, head_dim_k, head_dim_v;
     uint32_t n_window;  /* 0 = all; half of it on each side where attention is not causal */
     bool chunked;       /* a token sees those before it in its own stretch of n_window */
+    bool of_source;     /* a token sees the first n_source positions, otherwise none of them */
     bool causal;        /* otherwise a token sees all n_seen positions, or its window */
     float scale, cap;   /* of the scores; cap * tanh(score / cap), 0 = none */
     const float *sinks; /* [n_head] scores of a key without a value, or NULL */
@@ -87,6 +89,10 @@ typedef struct rt_attention {
     const rt_kv_layer *blocks;   /* further keys, in the same softmax: row i is seen from its last
                                     token on, and what is selected are these; or NULL */
     const float *slopes; /* [n_head] by which scores fall with the distance to a key, or NULL */
+    const float *bias;   /* [n_head][2 * bias_reach + 1] what is added to scores by the position of
+                            the key less that of the query, cut to +-bias_reach; or NULL. The last
+                            RT_KV_PAGE_TOKENS numbers on each side are the same */
+    uint32_t bias_reach;
 } rt_attention;
 
 /* An indexer scores the keys of a token's past, and the best blocks of them are attended to. With

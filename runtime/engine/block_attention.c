@@ -1,27 +1,33 @@
 /* The attention block of a layer: projections, positions, KV cache, attention, output. */
 #include "runtime/engine/ops.h"
 
-void rt_block_attend(rt_session *session, uint32_t layer, const rt_kv_layer *kv,
-                     const rt_kv_layer *blocks, rt_off q) {
+static rt_attention shape_of(const rt_session *session, uint32_t layer) {
     const rt_hparams *hp = &session->model->hparams;
     const rt_layer_hparams *of = &hp->layers[layer];
-    const rt_attention shape = {
+    return (rt_attention){
         .n_head = of->n_head,
         .n_head_kv = of->n_head_kv,
         .head_dim_k = of->head_dim_k,
         .head_dim_v = of->head_dim_v,
         .n_window = rt_layers_has(&hp->windowed, layer) ? hp->n_window : 0,
         .chunked = hp->chunked,
-        .causal = hp->causal,
+        .causal = hp->causal && !session->encodes,
         .scale = hp->score_scale,
         .cap = hp->score_cap,
         .sinks = session->model->layers[layer].sinks,
         .selection = of->selects ? session->layout.selection : RT_NO_OFF,
         .n_choices = hp->index_choices,
         .n_words = session->layout.selection_words,
-        .blocks = blocks,
         .slopes = session->model->slopes,
+        .bias = session->model->layers[layer].bias,
+        .bias_reach = rt_bias_reach(hp),
     };
+}
+
+void rt_block_attend(rt_session *session, uint32_t layer, const rt_kv_layer *kv,
+                     const rt_kv_layer *blocks, rt_off q) {
+    rt_attention shape = shape_of(session, layer);
+    shape.blocks = blocks;
     session->backend->ops->attention(session->backend, &shape, kv, &session->batch, q,
                                      session->layout.heads);
 }
@@ -140,4 +146,31 @@ void rt_block_attention(rt_session *session, uint32_t layer, rt_off in) {
     rt_op_input(session, gate_heads(session, layer), session->batch.n,
                 (size_t)of->n_head * of->head_dim_v);
     rt_op_multiply(session, &l->attn_output, at->out);
+}
+
+void rt_block_cross(rt_session *session, uint32_t layer, rt_off in) {
+    const rt_layer *l = &session->model->layers[layer];
+    const rt_layer_hparams *of = &session->model->hparams.layers[layer];
+    const rt_layout *at = &session->layout;
+    rt_kv_layer kv = rt_op_kv(session, layer);
+    rt_attention shape = shape_of(session, layer);
+    shape.of_source = true;
+    shape.causal = false;
+    shape.bias = NULL;
+    rt_op_input(session, in, session->batch.n, session->model->hparams.n_embd);
+    rt_op_multiply(session, &l->cross_q, at->q);
+    session->backend->ops->attention(session->backend, &shape, &kv, &session->batch, at->q,
+                                     at->heads);
+    rt_op_input(session, at->heads, session->batch.n, (size_t)of->n_head * of->head_dim_v);
+    rt_op_multiply(session, &l->cross_output, at->out);
+}
+
+void rt_block_keep_source(rt_session *session, uint32_t layer, rt_off in) {
+    const rt_layer *l = &session->model->layers[layer];
+    const rt_layout *at = &session->layout;
+    rt_kv_layer kv = rt_op_kv(session, layer);
+    rt_op_input(session, in, session->batch.n, session->model->hparams.n_embd);
+    rt_op_multiply(session, &l->cross_k, at->k);
+    rt_op_multiply(session, &l->cross_v, at->v);
+    session->backend->ops->kv_store(session->backend, &kv, &session->batch, at->k, at->v);
 }

@@ -190,6 +190,10 @@ void rt_forward_layer(rt_session *session, uint32_t layer) {
     if (hp->parallel && l->ffn_norm.n_cols) in = rt_op_norm(session, &l->ffn_norm, at->x, n, at->h);
     if (mixes) add_residual(session, &l->attn_post_norm, &l->attn_output_norm);
     if (l->laurel_l.data) add_laurel(session);
+    if (l->cross_q.data) {
+        rt_block_cross(session, layer, rt_op_norm(session, &l->cross_norm, at->x, n, at->h));
+        add_residual(session, &(rt_norm_weights){0}, &(rt_norm_weights){0});
+    }
     /* A layer that only feeds forward has one norm. */
     if (!hp->parallel && mixes) in = rt_op_norm(session, &l->ffn_norm, at->x, n, at->h);
     if (feeds) feed_forward(session, layer, in);
@@ -365,17 +369,41 @@ void rt_forward_output(rt_session *session, size_t n_out, float *logits) {
     }
 }
 
+/* What the encoder made of a text: rows that are wanted, and what each layer of the decoder keeps.
+ */
+static void forward_source(rt_session *session, size_t n_out, float *hidden) {
+    const rt_model *model = session->model;
+    const rt_hparams *hp = &model->hparams;
+    const rt_layout *at = &session->layout;
+    size_t n = session->batch.n;
+    if (n_out) {
+        rt_off in = rt_op_norm(session, &model->encoder_norm, at->x, n, at->h);
+        session->backend->ops->read(session->backend, in, n * hp->n_embd * sizeof *hidden, hidden);
+    }
+    for (uint32_t i = hp->n_encoder_layer; i < hp->n_layer; i++) {
+        rt_session_move(session, at->layers[i].place);
+        rt_block_keep_source(session, i,
+                             rt_op_norm(session, &model->encoder_norm, at->x, n, at->h));
+    }
+}
+
 gguf_code rt_forward(rt_session *session, size_t n_out, float *logits, gguf_error *err) {
     const atomic_bool *cancel = session->opts.cancel;
+    const rt_hparams *hp = &session->model->hparams;
+    uint32_t first = session->encodes ? 0 : hp->n_encoder_layer;
+    uint32_t end = session->encodes ? hp->n_encoder_layer : hp->n_layer;
     rt_forward_input(session);
     rt_forward_angles(session);
-    for (uint32_t layer = 0; layer < session->model->hparams.n_layer; layer++) {
+    for (uint32_t layer = first; layer < end; layer++) {
         if (cancel && atomic_load(cancel)) {
             rt_session_sync(session, NULL);
             return gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
         }
         rt_forward_layer(session, layer);
     }
-    rt_forward_output(session, n_out, logits);
+    if (session->encodes)
+        forward_source(session, n_out, logits);
+    else
+        rt_forward_output(session, n_out, logits);
     return rt_session_sync(session, err);
 }

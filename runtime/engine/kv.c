@@ -133,6 +133,7 @@ gguf_code rt_kv_share(rt_kv *kv, uint32_t from, uint32_t to, uint32_t n, gguf_er
     if (code || from == to) return code ? code : rt_kv_truncate(kv, to, n, err);
     empty(kv, to);
     kv->seqs[to].n_past = n;
+    kv->seqs[to].n_source = n ? kv->seqs[from].n_source : 0;
     for (int c = 0; c < RT_N_KV_CLASSES && n > 0; c++) {
         rt_kv_pool *pool = &kv->pools[c];
         const uint32_t *source = table_of(kv, (rt_kv_class)c, from);

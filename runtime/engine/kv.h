@@ -7,7 +7,7 @@
 
 /* One sequence. Of each class it holds the pages first .. end of its table. */
 typedef struct rt_seq {
-    uint32_t n_past;
+    uint32_t n_past, n_source; /* the first n_source positions are of a text */
     uint32_t first[RT_N_KV_CLASSES], end[RT_N_KV_CLASSES];
 } rt_seq;
 

@@ -98,6 +98,12 @@ static gguf_code place_rows(const rt_hparams *hp, uint32_t layer, uint32_t type,
     bool own_v = !rt_mixer_shares_rows(of->mixer);
     uint32_t n_k = of->n_head_kv * of->head_dim_k, n_v = of->n_head_kv * of->head_dim_v;
     uint32_t keeper = keeper_of(hp, layer, out);
+    /* An encoder is done with a layer's rows when the next one comes, and with a sequence at once.
+     */
+    if (layer > 0 && layer < hp->n_encoder_layer && out->layers[0].place == l->place) {
+        *l = out->layers[0];
+        return GGUF_OK;
+    }
     if (keeper != layer) {
         *l = out->layers[keeper];
         l->keeps_rows = false;
@@ -474,7 +480,8 @@ static void fill_options(const rt_hparams *hp, const rt_session_opts *opts, rt_l
     out->n_batch = opts->n_batch < out->n_ctx ? opts->n_batch : out->n_ctx;
     if (out->n_seqs > 1) out->n_batch = opts->n_batch;
     /* Every token sees the whole sequence, so a sequence is computed at once. */
-    if (!hp->causal && out->n_batch < out->n_ctx) out->n_batch = out->n_ctx;
+    bool whole = !hp->causal || hp->n_encoder_layer;
+    if (whole && out->n_batch < out->n_ctx) out->n_batch = out->n_ctx;
     out->n_threads = opts->n_threads ? opts->n_threads : gguf_usable_cores();
     out->n_places = opts->device && opts->n_device_layers ? 2 : 1;
     out->n_out = opts->n_out && opts->n_out < RT_OUT_ROWS ? opts->n_out : RT_OUT_ROWS;

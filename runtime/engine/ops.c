@@ -180,8 +180,10 @@ static rt_activation limit_gate(rt_session *session, rt_off gate, rt_off up, flo
 rt_off rt_op_activate(rt_session *session, const rt_weight *gate_weight, rt_off gate, rt_off up,
                       float limit, size_t n, size_t n_cols) {
     rt_activation activation = rt_arch_compute_of(session->model->arch)->activation;
+    rt_activation ungated = rt_arch_compute_of(session->model->arch)->ungated_activation;
     bool gated = gate_weight->data != NULL;
     rt_off x = gated ? gate : up;
+    if (!gated && ungated != RT_ACT_IDENTITY) activation = ungated;
     if (gated && limit != 0) activation = limit_gate(session, gate, up, limit, n, n_cols);
     session->backend->ops->activate(session->backend, activation, x, gated ? up : RT_NO_OFF, n,
                                     n_cols);

@@ -8,6 +8,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+void rt_model_set_pooling(rt_model *model, rt_pooling pooling) {
+    if (rt_model_is_embedder(model) && model->hparams.pooling != RT_POOLING_RANK)
+        model->hparams.pooling = pooling;
+}
+
 uint32_t rt_pooled_size(const rt_model *model) {
     bool scores = model->hparams.pooling == RT_POOLING_RANK && model->cls_output.data;
     if (model->dense[1].data) return model->dense[1].n_rows;
@@ -76,8 +81,9 @@ static gguf_code pool(const rt_model *model, const float *rows, size_t n, float 
     case RT_POOLING_RANK:
         return rank(model, rows, out, err);
     default:
-        return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
-                         "the model does not say how to pool the rows of a text");
+        return gguf_fail(
+            err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
+            "the model does not say how to pool the rows of a text (gguf-run --pooling)");
     }
 }
 

@@ -202,6 +202,7 @@ static gguf_code find_held(const rt_session *session, uint32_t seq, uint32_t n, 
     if (code) return code;
     uint32_t n_past = session->kv.seqs[seq].n_past;
     uint32_t held = n <= n_past ? rt_state_held(&session->state, seq, n_past, n) : n;
+    if (n < session->kv.seqs[seq].n_source) held = 0;
     if (held != n && !n_kept)
         return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET,
                          "the state of sequence %" PRIu32 " is held after %" PRIu32

@@ -15,6 +15,7 @@ struct rt_session {
     rt_kv kv;
     rt_state state;
     rt_batch batch; /* that is being computed */
+    bool encodes;   /* its tokens are texts, which the encoder reads */
     rt_tile *tiles;
     rt_run *runs;
     rt_batch blocks[RT_MAX_COMPRESS]; /* of each size those that the batch completes; positions are
@@ -63,6 +64,10 @@ void rt_session_move(rt_session *session, uint32_t place);
 /* ---- blocks of a layer, from a normed input to layout.out ---- */
 
 void rt_block_attention(rt_session *session, uint32_t layer, rt_off in);
+/* Attention to the text that an encoder read; what its layer keeps of that, from what the encoder
+ * made. */
+void rt_block_cross(rt_session *session, uint32_t layer, rt_off in);
+void rt_block_keep_source(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_latent(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_expanded(rt_session *session, uint32_t layer, rt_off in);
 void rt_block_compressed(rt_session *session, uint32_t layer, rt_off in);

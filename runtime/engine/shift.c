@@ -7,7 +7,8 @@
 
 bool rt_model_can_shift(const rt_model *model) {
     const rt_hparams *hp = &model->hparams;
-    return hp->causal && !model->position_embd.data && !hp->n_recurrent && !hp->index_n_head;
+    return hp->causal && !model->position_embd.data && !hp->n_recurrent && !hp->index_n_head &&
+           !hp->n_encoder_layer;
 }
 
 static gguf_code check_shift(const rt_session *session, uint32_t seq, uint32_t first, uint32_t n,

@@ -24,6 +24,13 @@ static gguf_code check_tokens(const rt_session *session, const rt_span *span, gg
                          "%zu tokens do not fit: the context of %" PRIu32 " holds %" PRIu32
                          " already",
                          span->n, session->layout.n_ctx, n_past);
+    if (session->model->hparams.n_encoder_layer && !session->encodes && n_past == 0)
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
+                         "the model answers a text that its encoder reads: it cannot continue "
+                         "tokens alone");
+    if (session->encodes && n_past != 0)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "an encoder reads a text into an empty sequence");
     if (!session->model->hparams.causal && n_past != 0)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "the model sees in both directions: a sequence cannot be continued");
@@ -64,7 +71,8 @@ static void add_tiles(evaluation *e, const rt_span *span, uint32_t pos, size_t n
         rt_tile *tile = &session->tiles[batch->n_tiles++];
         uint32_t n_now = n - i < RT_TILE_TOKENS ? (uint32_t)(n - i) : RT_TILE_TOKENS;
         *tile = (rt_tile){.row = (uint32_t)(batch->n + i), .n = n_now, .pos = pos + (uint32_t)i};
-        bool causal = session->model->hparams.causal;
+        bool causal = session->model->hparams.causal && !session->encodes;
+        tile->n_source = session->kv.seqs[span->seq].n_source;
         tile->n_seen = causal ? tile->pos + n_now : pos + (uint32_t)n;
         for (int c = 0; c < RT_N_KV_CLASSES; c++)
             tile->pages[c] = rt_kv_table(&session->kv, (rt_kv_class)c, span->seq);
@@ -115,7 +123,8 @@ static gguf_code fill_batch(evaluation *e, gguf_error *err) {
         const rt_span *span = &e->spans[e->span];
         size_t left = span->n - e->done, room = session->layout.n_batch - session->batch.n;
         size_t n = left < room ? left : room;
-        if (left && (n == 0 || (!session->model->hparams.causal && n < left))) break;
+        bool whole = !session->model->hparams.causal || session->encodes;
+        if (left && (n == 0 || (whole && n < left))) break;
         uint32_t pos = session->kv.seqs[span->seq].n_past;
         gguf_code code = rt_kv_reserve(&session->kv, RT_KV_WINDOW, span->seq, (uint32_t)n, err);
         if (code) return code;
@@ -134,7 +143,9 @@ static void accept(evaluation *e, size_t span, size_t done) {
     rt_state_accept(&session->state, session->runs, session->batch.n_runs);
     for (; span <= e->span && span < e->n_spans; span++, done = 0) {
         size_t end = span < e->span ? e->spans[span].n : e->done;
-        session->kv.seqs[e->spans[span].seq].n_past += (uint32_t)(end - done);
+        rt_seq *seq = &session->kv.seqs[e->spans[span].seq];
+        seq->n_past += (uint32_t)(end - done);
+        if (session->encodes) seq->n_source = seq->n_past;
     }
 }
 
@@ -179,6 +190,18 @@ gguf_code rt_session_eval(rt_session *session, const int32_t *tokens, size_t n, 
     return rt_session_eval_spans(session, &span, 1, logits, err);
 }
 
+gguf_code rt_session_encode(rt_session *session, uint32_t seq, const int32_t *tokens, size_t n,
+                            float *hidden, gguf_error *err) {
+    const rt_span span = {seq, tokens, n, hidden ? RT_LOGITS_ALL : RT_LOGITS_NONE};
+    if (!session->model->hparams.n_encoder_layer)
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
+                         "the model has no encoder beside its decoder");
+    session->encodes = true;
+    gguf_code code = rt_session_eval_spans(session, &span, 1, hidden, err);
+    session->encodes = false;
+    return code;
+}
+
 gguf_code rt_session_begin(rt_session *session, const int32_t *tokens, size_t n, gguf_error *err) {
     const rt_span span = {0, tokens, n, RT_LOGITS_NONE};
     evaluation e = {.session = session, .spans = &span, .n_spans = 1};
@@ -186,6 +209,9 @@ gguf_code rt_session_begin(rt_session *session, const int32_t *tokens, size_t n,
     if (n == 0 || n > session->layout.n_batch || n > session->layout.n_ctx)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "%zu tokens do not fit into one batch", n);
+    if (session->model->hparams.n_encoder_layer)
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
+                         "a model with an encoder and a decoder is not computed layer by layer");
     rt_session_reset(session);
     if (tokens) code = check_tokens(session, &span, err);
     if (!code) code = reserve_all(&e, err);

@@ -184,6 +184,13 @@ static gguf_code add_part(targets *all, const rt_arch_tensor *entry, uint64_t la
     return code ? code : add_patch(t, &patch, err);
 }
 
+static bool same_layers(const rt_arch_tensor *a, const rt_arch_tensor *b) {
+    bool same = a->layers.n == b->layers.n;
+    for (size_t i = 0; same && i < a->layers.n; i++)
+        same = strcmp(a->layers.list[i].text, b->layers.list[i].text) == 0;
+    return same;
+}
+
 /* Of several entries that make the same tensor: one tensor per expert, as most families are
  * published, and otherwise the first. */
 static bool is_chosen(const targets *all, const rt_arch_tensor *entry) {
@@ -191,8 +198,8 @@ static bool is_chosen(const targets *all, const rt_arch_tensor *entry) {
     const rt_arch_tensor *t = rt_arch_first_tensor(all->e->arch);
     for (; t; t = rt_arch_next_tensor(t)) {
         if (t == entry || strcmp(t->entry.name, entry->entry.name) != 0 ||
-            t->entry.kinds != entry->entry.kinds || rt_tensor_has(t, RT_TRANSFORM_mxfp4) ||
-            !rt_import_applies(all->e->folder, &t->entry))
+            t->entry.kinds != entry->entry.kinds || !same_layers(t, entry) ||
+            rt_tensor_has(t, RT_TRANSFORM_mxfp4) || !rt_import_applies(all->e->folder, &t->entry))
             continue;
         bool theirs = strstr(t->hf, "{expert}") != NULL;
         if (theirs != experts ? theirs != all->e->hf_class->fused_experts

@@ -18,6 +18,7 @@ static bool stays(const gguf_tensor *t, const char *name) {
                                        "ffn_gate_inp_shexp.weight",
                                        "position_embd.weight",
                                        "token_types.weight",
+                                       "attn_rel_b.weight",
                                        "ssm_conv1d.weight",
                                        "shortconv.conv.weight",
                                        "per_layer_model_proj.weight",
@@ -51,9 +52,10 @@ gguf_code rt_tag_tensor(quant_plan *plan, const gguf_tensor *tensor, quant_tags 
     name[tensor->name.len] = '\0';
     *tags = (quant_tags){.layer = -1, .keep = stays(tensor, name), .role = name};
     int layer, at = 0;
-    if (sscanf(name, "blk.%d.%n", &layer, &at) == 1 && at && layer >= 0) {
+    bool stack = strncmp(name, "enc.", 4) == 0 || strncmp(name, "dec.", 4) == 0;
+    if (sscanf(stack ? name + 4 : name, "blk.%d.%n", &layer, &at) == 1 && at && layer >= 0) {
         tags->layer = layer;
-        tags->role = name + at;
+        tags->role = name + at + (stack ? 4 : 0);
     }
     char *dot = strrchr(tags->role, '.');
     if (dot) *dot = '\0';

@@ -560,6 +560,8 @@ static gguf_code layers_of(const rt_import *import, const rt_arch_tensor *entry,
     if (entry->layers.n && layers->end)
         code = read_range(import, entry, &entry->layers, layers, err);
     if (!code && entry->except.n) code = read_range(import, entry, &entry->except, except, err);
+    /* A decoder may have more layers than its encoder. */
+    if (rt_arch_compute_of(import->arch)->stacks == RT_STACKS_BOTH) n = RT_IMPORT_MAX_LAYERS;
     if (layers->end > n) layers->end = n;
     return code;
 }

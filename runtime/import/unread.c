@@ -166,6 +166,7 @@ static const struct {
     {"relu2", RT_ACT_RELU_SQUARED},
     {"relu_squared", RT_ACT_RELU_SQUARED},
     {"xielu", RT_ACT_XIELU},
+    {"relu", RT_ACT_RELU},
 };
 
 static bool is_gelu(int activation) {
@@ -217,6 +218,22 @@ static gguf_code check_activation(rt_import *import, gguf_error *err) {
     return GGUF_OK;
 }
 
+/* T5's way of saying it, and whether there is a gate; its "gelu" is the other form. */
+static gguf_code check_projection(const rt_import *import, gguf_error *err) {
+    static const char path[] = "feed_forward_proj";
+    const rt_arch_compute *compute = rt_arch_compute_of(import->arch);
+    const char *word = json_string_value(rt_config_get(import, path));
+    if (!word) return GGUF_OK;
+    bool gated = strncmp(word, "gated-", 6) == 0;
+    int computed = (int)(gated ? compute->activation : compute->ungated_activation);
+    int stated = activation_of(gated ? word + 6 : word);
+    if (stated == computed || (stated == RT_ACT_GELU_ERF && computed == RT_ACT_GELU_TANH))
+        return GGUF_OK;
+    return gguf_fail(err, GGUF_E_UNSUPPORTED, import->config_path, GGUF_NO_OFFSET,
+                     "'%s' is '%s', but '%s' is computed with a gated GELU, or with ReLU alone",
+                     path, word, import->architecture);
+}
+
 /* No class has this flag that does not compute with it. */
 static gguf_code check_alibi(const rt_import *import, gguf_error *err) {
     if (!json_is_true(rt_config_get(import, "alibi")) || is_read(import->arch, "alibi"))
@@ -247,5 +264,6 @@ gguf_code rt_import_check_unread(rt_import *import, gguf_error *err) {
     check_biases(import);
     gguf_code code = check_alibi(import, err);
     if (!code) code = check_rope_shares(import, err);
+    if (!code) code = check_projection(import, err);
     return code ? code : check_activation(import, err);
 }

@@ -20,7 +20,8 @@ typedef enum rt_activation {
     RT_ACT_SOFTPLUS,       /* as this: ln(1 + e^g) */
     RT_ACT_IDENTITY,       /* the gate as it is */
     RT_ACT_SWIGLU_CLAMPED, /* min(g, 7) sigmoid(1.702 g) (clamp(up, 7) + 1); needs a gate */
-    RT_ACT_XIELU           /* with numbers of each layer, see rt_xielu; no gate */
+    RT_ACT_XIELU,          /* with numbers of each layer, see rt_xielu; no gate */
+    RT_ACT_RELU
 } rt_activation;
 
 /* How a layer brings other tokens in. */
@@ -37,6 +38,9 @@ typedef enum rt_mixer {
     RT_MIXER_KDA,             /* the same with a decay of each key's channel */
     RT_MIXER_ATTENTION_MAMBA2 /* both on the same input; what they make is added */
 } rt_mixer;
+
+/* What the layers of a model are: the first ones of RT_STACKS_BOTH are the encoder's. */
+typedef enum rt_stacks { RT_STACKS_ONE, RT_STACKS_ENCODER, RT_STACKS_BOTH } rt_stacks;
 
 /* How router logits become weights of experts. Values as in expert_gating_func. */
 typedef enum rt_gating {
@@ -64,9 +68,12 @@ typedef struct rt_arch_compute {
     rt_rope rope;
     rt_rope index_rope; /* of indexers; RT_ROPE_NONE: as the others */
     rt_activation activation;
+    rt_activation ungated_activation; /* of blocks without a gate; RT_ACT_IDENTITY: the same */
+    rt_stacks stacks;
     bool parallel;             /* both blocks of a layer read its input */
     bool hidden_output;        /* no logits: rows of the last layer */
     bool embeddings_by_width;  /* embeddings are multiplied with sqrt(n_embd) */
+    bool scale_tied_logits;    /* without an output of their own: divided by sqrt(n_embd) */
     bool multiply_logits;      /* logit_scale multiplies; otherwise it divides */
     bool plain_window_rope;    /* layers with a window turn without scaling */
     bool rope_if_finetuned;    /* nothing rotates where rope.scaling.finetuned is false */

@@ -21,6 +21,10 @@ static const flag_name activations[] = {{"silu", RT_ACT_SILU},
                                         {"swiglu_clamped", RT_ACT_SWIGLU_CLAMPED},
                                         {"xielu", RT_ACT_XIELU},
                                         {NULL, 0}};
+static const flag_name ungated[] = {{"same", RT_ACT_IDENTITY}, {"relu", RT_ACT_RELU}, {NULL, 0}};
+static const flag_name stacks[] = {
+    {"one", RT_STACKS_ONE}, {"encoder", RT_STACKS_ENCODER}, {"both", RT_STACKS_BOTH}, {NULL, 0}};
+static const flag_name tied_logits[] = {{"as_they_are", false}, {"by_root_width", true}, {NULL, 0}};
 static const flag_name recurrents[] = {{"none", RT_MIXER_NONE},
                                        {"short_conv", RT_MIXER_SHORT_CONV},
                                        {"mamba", RT_MIXER_MAMBA},
@@ -101,6 +105,10 @@ static void read_flags(flag_reader *r, rt_arch_compute *c) {
     c->rope = (rt_rope)read_flag(r, "rope", ropes, c->rope, true);
     c->index_rope = (rt_rope)read_flag(r, "index_rope", index_ropes, c->index_rope, false);
     c->activation = (rt_activation)read_flag(r, "activation", activations, c->activation, true);
+    c->ungated_activation =
+        (rt_activation)read_flag(r, "ungated_activation", ungated, c->ungated_activation, false);
+    c->stacks = (rt_stacks)read_flag(r, "stacks", stacks, c->stacks, false);
+    c->scale_tied_logits = read_flag(r, "tied_logits", tied_logits, c->scale_tied_logits, false);
     c->recurrent = (rt_mixer)read_flag(r, "recurrent", recurrents, c->recurrent, false);
     c->alibi = read_flag(r, "alibi", switches, c->alibi, false);
     c->recurrent_all = read_flag(r, "recurrent_layers", recurrent_layers, c->recurrent_all, false);
@@ -164,6 +172,7 @@ gguf_code rt_arch_read_compute(rt_arch *arch, const gguf_yaml_doc *doc, gguf_err
     if (r.is_first)
         *c = (rt_arch_compute){.gating = RT_GATING_SOFTMAX,
                                .head_gate = RT_ACT_IDENTITY,
+                               .ungated_activation = RT_ACT_IDENTITY,
                                .ffn_norm = "ffn_norm",
                                .output_norm = "output_norm"};
     read_flags(&r, c);

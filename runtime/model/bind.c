@@ -289,7 +289,9 @@ static uint64_t parts_of_model(const rt_hparams *hp) {
 
 static uint64_t parts_of(const binder *b, uint32_t layer, const char *prefix) {
     const rt_hparams *hp = &b->model->hparams;
-    return UINT64_C(1) << RT_PART_ALL | parts_of_mixer(hp, hp->layers[layer].mixer) |
+    uint64_t stacks = hp->n_buckets ? UINT64_C(1) << RT_PART_RELATIVE : 0;
+    if (hp->n_encoder_layer && layer >= hp->n_encoder_layer) stacks |= UINT64_C(1) << RT_PART_CROSS;
+    return UINT64_C(1) << RT_PART_ALL | stacks | parts_of_mixer(hp, hp->layers[layer].mixer) |
            parts_of_model(hp) | parts_of_keys(b, layer, prefix) | parts_of_indexer(hp, layer) |
            parts_of_gates(b, layer, prefix) | parts_of_ffn(b, layer, prefix);
 }
@@ -468,7 +470,7 @@ static gguf_code bind_all(binder *b) {
     const record whole = {"", 0, UINT64_C(1) << RT_PART_ALL | parts_of_model(&model->hparams)};
     gguf_code code = bind_slots(b, &whole, model, &rt_model_slots);
     for (uint32_t i = 0; i < model->hparams.n_layer && !code; i++) {
-        snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);
+        rt_layer_prefix(model, i, prefix);
         const record at = {prefix, i, parts_of(b, i, prefix)};
         code = bind_layer_fused(b, &at, &model->layers[i]);
         if (!code) code = bind_slots(b, &at, &model->layers[i], &rt_layer_slots);
@@ -485,9 +487,23 @@ static gguf_code bind_all(binder *b) {
 /* ---- the whole ----------------------------------------------------------------------------------
  */
 
-bool rt_tensor_is_draft(const rt_hparams *hp, gguf_str name) {
+void rt_layer_prefix(const rt_model *model, uint32_t layer, char out[32]) {
+    const char *stack = "";
+    uint32_t n_encoder = model->hparams.n_encoder_layer;
+    if (rt_arch_compute_of(model->arch)->stacks != RT_STACKS_ONE) stack = "enc.";
+    if (n_encoder && layer >= n_encoder) {
+        stack = "dec.";
+        layer -= n_encoder;
+    }
+    snprintf(out, 32, "%sblk.%" PRIu32 ".", stack, layer);
+}
+
+bool rt_tensor_is_idle(const rt_hparams *hp, gguf_str name) {
     char text[GGUF_MAX_TENSOR_NAME + 1];
     uint32_t layer;
+    if (hp->skips_decoder)
+        return gguf_str_eq(name, "output.weight") ||
+               (name.len > 4 && memcmp(name.ptr, "dec.", 4) == 0);
     if (!hp->n_draft_layer || name.len >= sizeof text) return false;
     memcpy(text, name.ptr, name.len);
     text[name.len] = '\0';
@@ -500,7 +516,7 @@ static gguf_code check_all_used(const binder *b) {
     const gguf_file *file = b->model->file;
     const gguf_tensor *unused = NULL;
     for (size_t i = 0; i < gguf_file_n_tensors(file) && !unused; i++)
-        if (!b->used[i] && !rt_tensor_is_draft(&b->model->hparams, gguf_file_tensor(file, i)->name))
+        if (!b->used[i] && !rt_tensor_is_idle(&b->model->hparams, gguf_file_tensor(file, i)->name))
             unused = gguf_file_tensor(file, i);
     if (!unused) return GGUF_OK;
     return gguf_fail(b->err, GGUF_E_UNSUPPORTED, gguf_file_path(file), (int64_t)unused->file_off,
@@ -522,7 +538,7 @@ static gguf_code check_norms(const binder *b) {
         return fail_missing(b, "", compute->output_norm);
     for (uint32_t i = 0; i < model->hparams.n_layer; i++) {
         const rt_layer *l = &model->layers[i];
-        snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);
+        rt_layer_prefix(model, i, prefix);
         bool normed = i == 0 && model->token_embd_norm.n_cols; /* embeddings are */
         if (!normed && !l->attn_norm.n_cols && !l->attn_post_norm.n_cols &&
             !l->attn_output_norm.n_cols)
@@ -555,7 +571,7 @@ static gguf_code check_gates(const binder *b) {
     char prefix[32];
     for (uint32_t i = 0; i < model->hparams.n_layer; i++) {
         const rt_layer *l = &model->layers[i];
-        snprintf(prefix, sizeof prefix, "blk.%" PRIu32 ".", i);
+        rt_layer_prefix(model, i, prefix);
         gguf_code code = check_delta(b, prefix, l);
         if (code) return code;
         bool plain = rt_arch_compute_of(model->arch)->activation == RT_ACT_XIELU;
@@ -568,12 +584,19 @@ static gguf_code check_gates(const binder *b) {
     return GGUF_OK;
 }
 
+static gguf_code check_encoder(const binder *b) {
+    const rt_model *model = b->model;
+    if (!model->hparams.n_encoder_layer || model->encoder_norm.n_cols) return GGUF_OK;
+    return fail_missing(b, "enc.", "output_norm");
+}
+
 static gguf_code bind_twice(binder *b) {
     rt_model *model = b->model, blank = *model;
     gguf_code code = bind_all(b);
     if (!code) code = check_all_used(b);
     if (!code) code = check_norms(b);
     if (!code) code = check_gates(b);
+    if (!code) code = check_encoder(b);
     if (code) return code;
     *model = blank;
     memset(model->layers, 0, model->hparams.n_layer * sizeof *model->layers);
@@ -590,7 +613,10 @@ gguf_code rt_model_bind(rt_model *model, gguf_error *err) {
     b.used = calloc(gguf_file_n_tensors(model->file) + 1, sizeof *b.used);
     gguf_code code = model->layers && b.used ? bind_twice(&b) : gguf_fail_memory(err);
     free(b.used);
-    if (!code && !model->output.data && !rt_model_is_embedder(model))
+    if (!code && !model->output.data && !rt_model_is_embedder(model)) {
         model->output = model->token_embd;
+        if (rt_arch_compute_of(model->arch)->scale_tied_logits)
+            model->hparams.logit_factor /= sqrtf((float)model->hparams.n_embd);
+    }
     return code;
 }

@@ -248,10 +248,18 @@ static bool spoken_of(const checker *k, const rt_arch_tensor *entry, uint64_t la
     return false;
 }
 
+/* A decoder may have more layers than its encoder. */
+static uint64_t most_layers(const checker *k, const rt_arch_tensor *entry, uint64_t n_layers) {
+    layer_range range;
+    bool both = rt_arch_compute_of(k->arch)->stacks == RT_STACKS_BOTH;
+    if (!both || !entry->layers.n || !read_range(k, &entry->layers, &range)) return n_layers;
+    return range.end < MAX_LAYERS ? range.end : MAX_LAYERS;
+}
+
 static void check_all(const checker *k, uint64_t n_layers) {
     for (const rt_arch_tensor *entry = rt_arch_first_tensor(k->arch); entry;
          entry = rt_arch_next_tensor(entry)) {
-        uint64_t n = strstr(entry->entry.name, "{layer}") ? n_layers : 1;
+        uint64_t n = strstr(entry->entry.name, "{layer}") ? most_layers(k, entry, n_layers) : 1;
         for (uint64_t layer = 0; layer < n; layer++)
             if (covers(k, entry, layer, n_layers) && !spoken_of(k, entry, layer, n_layers))
                 check_tensor(k, entry, layer, n_layers);

@@ -201,6 +201,12 @@ static void read_sizes(key_reader *r, rt_hparams *hp) {
     hp->n_layer = read_count(r, "block_count", NEEDED, 1, RT_MAX_LAYERS);
     hp->n_draft_layer = read_count(r, "nextn_predict_layers", 0, 0, hp->n_layer - 1);
     hp->n_layer -= hp->n_draft_layer;
+    if (r->compute->stacks == RT_STACKS_BOTH) {
+        hp->n_encoder_layer = hp->n_layer;
+        hp->n_layer += read_count(r, "decoder_block_count", hp->n_layer, 1,
+                                  RT_MAX_LAYERS - UINT64_C(1) * hp->n_layer);
+        hp->start_token = read_count(r, "decoder_start_token_id", 0, 0, RT_MAX_VOCAB);
+    }
     hp->n_ctx_train = read_count(r, "context_length", NEEDED, 1, RT_MAX_CONTEXT);
     hp->n_embd = read_count(r, "embedding_length", NEEDED, 1, RT_MAX_WIDTH);
     /* Only where layers differ may one be without a feed-forward block. */
@@ -397,6 +403,12 @@ static void read_attention(key_reader *r, rt_hparams *hp) {
     if (hp->score_scale == 0) hp->score_scale = (float)scale;
     hp->score_cap = read_number(r, "attn_logit_softcapping", 0, 0, 1e6);
     hp->value_scale = read_number(r, "attention.value_scale", 1, -1e6, 1e6);
+    if (r->compute->stacks != RT_STACKS_ONE) {
+        hp->n_buckets =
+            read_count(r, "attention.relative_buckets_count", NEEDED, 4, RT_MAX_BUCKETS);
+        hp->bucket_reach =
+            read_count(r, "ggufkit.relative_max_distance", 128, hp->n_buckets, RT_MAX_BUCKETS);
+    }
     hp->alibi_bias = read_number(r, "attention.max_alibi_bias", r->compute->alibi ? 8 : 0, 0, 1e3);
     hp->qkv_clamp = read_number(r, "attention.clamp_kqv", 0, 0, 1e30);
     hp->qkv_clamp = read_number(r, "ggufkit.clamp_qkv", hp->qkv_clamp, 0, 1e30);

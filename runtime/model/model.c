@@ -43,26 +43,50 @@ static gguf_code make_slopes(rt_model *model, gguf_error *err) {
     return GGUF_OK;
 }
 
-gguf_code rt_model_open(const char *path, rt_model **out, gguf_error *err) {
+/* What a description says of both stacks becomes what it would of the first one. */
+static gguf_code leave_decoder(rt_model *model, gguf_error *err) {
+    rt_arch_compute *compute = &model->arch->compute;
+    if (compute->stacks != RT_STACKS_BOTH)
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, gguf_file_path(model->file), GGUF_NO_OFFSET,
+                         "the architecture '%s' has no encoder beside a decoder",
+                         rt_arch_name(model->arch));
+    compute->stacks = RT_STACKS_ENCODER;
+    compute->output_norm = "enc.output_norm";
+    compute->both_directions = compute->hidden_output = true;
+    return GGUF_OK;
+}
+
+static gguf_code open_model(const char *path, bool encoder, rt_model **out, gguf_error *err) {
     rt_model *model = calloc(1, sizeof *model);
     *out = NULL;
     if (!model) return gguf_fail_memory(err);
     gguf_code code = gguf_file_open(path, GGUF_OPEN_DEFAULT, &model->file, err);
     if (!code) code = open_arch(model, err);
     if (!code) code = check_compute(model, err);
+    if (!code && encoder) code = leave_decoder(model, err);
     if (!code) {
         rt_model_facts facts = rt_facts_of_file(model->file);
         code = rt_hparams_read(&facts, model->arch, &model->hparams, err);
+        model->hparams.skips_decoder = encoder;
     }
     if (!code) code = rt_model_bind(model, err);
     if (!code) code = rt_weights_prepare(model, err);
     if (!code) code = rt_model_rope(model, err);
     if (!code) code = make_slopes(model, err);
+    if (!code) code = rt_model_biases(model, err);
     if (code)
         rt_model_close(model);
     else
         *out = model;
     return code;
+}
+
+gguf_code rt_model_open(const char *path, rt_model **out, gguf_error *err) {
+    return open_model(path, false, out, err);
+}
+
+gguf_code rt_model_open_encoder(const char *path, rt_model **out, gguf_error *err) {
+    return open_model(path, true, out, err);
 }
 
 void rt_model_close(rt_model *model) {
@@ -73,6 +97,7 @@ void rt_model_close(rt_model *model) {
     rt_adapters_free(model->adapters);
     free(model->passed);
     free(model->slopes);
+    free(model->biases);
     free(model->layers);
     rt_arch_close(model->arch);
     gguf_file_close(model->file);
@@ -95,7 +120,7 @@ uint64_t rt_model_weights_bytes(const rt_model *model) {
     uint64_t n_bytes = 0;
     for (size_t i = 0; i < gguf_file_n_tensors(model->file); i++) {
         const gguf_tensor *t = gguf_file_tensor(model->file, i);
-        if (!rt_tensor_is_draft(&model->hparams, t->name)) n_bytes += t->n_bytes;
+        if (!rt_tensor_is_idle(&model->hparams, t->name)) n_bytes += t->n_bytes;
     }
     return n_bytes;
 }

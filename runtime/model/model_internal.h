@@ -18,8 +18,9 @@ enum {
     RT_MAX_VOCAB = 1 << 24,
     RT_MAX_TOKEN_TYPES = 1 << 16,
     RT_MAX_STREAMS = 16,
-    RT_MAX_KERNEL = 1 << 6, /* of convolutions */
-    RT_MAX_STATE = 1 << 16  /* columns of a recurrent layer's matrix */
+    RT_MAX_KERNEL = 1 << 6,   /* of convolutions */
+    RT_MAX_BUCKETS = 1 << 12, /* of distances, and how far they reach */
+    RT_MAX_STATE = 1 << 16    /* columns of a recurrent layer's matrix */
 };
 
 /* What makes one key of a block of tokens: see rt_block_pool. */
@@ -41,8 +42,12 @@ typedef struct rt_layer {
     rt_norm_weights ffn_norm, ffn_post_norm, layer_output_norm;
     rt_norm_weights q_norm, k_norm; /* of each head, or of all heads side by side */
     rt_weight attn_q, attn_k, attn_v, attn_output;
-    rt_weight head_gate;    /* a row for each head, or for each of its values */
-    const float *sinks;     /* [n_head], or NULL */
+    rt_weight head_gate; /* a row for each head, or for each of its values */
+    const float *sinks;  /* [n_head], or NULL */
+    const float *rel_b;  /* [n_buckets][n_head], or NULL: that of the stack's first layer */
+    const float *bias;   /* what it makes of distances, see rt_attention; or NULL */
+    rt_weight cross_q, cross_k, cross_v, cross_output; /* of a decoder, to its encoder's text */
+    rt_norm_weights cross_norm;
     rt_norm_weights v_norm; /* of each head; its factors are 1 */
 
     /* Latent attention. */
@@ -123,8 +128,10 @@ struct rt_model {
     rt_hyper_weights hyper_head;
     rt_norm_weights hyper_norm; /* of all streams side by side; its factors are 1 */
     rt_norm_weights token_embd_norm, output_norm;
-    float *slopes;             /* [n_head] of ALiBi, or NULL; owned */
-    const float *rope_factors; /* [n_rot / 2], or NULL: the angle's divisors */
+    rt_norm_weights encoder_norm; /* of what an encoder made, in front of a decoder */
+    float *biases;                /* owns those of layers */
+    float *slopes;                /* [n_head] of ALiBi, or NULL; owned */
+    const float *rope_factors;    /* [n_rot / 2], or NULL: the angle's divisors */
     const float *rope_factors_long, *rope_factors_short;
     float *rope_freqs[RT_N_ROPE_KINDS];    /* [n_rot / 2] radians per position; one allocation */
     float rope_magnitude[RT_N_ROPE_KINDS]; /* of cosine and sine */
@@ -150,8 +157,9 @@ typedef struct rt_model_facts {
 
 rt_model_facts rt_facts_of_file(const gguf_file *file);
 
-/* Whether a tensor belongs to a layer that proposes tokens and is not computed. */
-bool rt_tensor_is_draft(const rt_hparams *hp, gguf_str name);
+/* Whether a tensor belongs to a part that is not computed: a layer that proposes tokens, or the
+ * decoder beside an encoder. */
+bool rt_tensor_is_idle(const rt_hparams *hp, gguf_str name);
 
 static inline bool rt_mixer_has_state(rt_mixer mixer) {
     return mixer >= RT_MIXER_SHORT_CONV;
@@ -207,6 +215,16 @@ gguf_code rt_hparams_of_plan(const quant_plan *plan, const char *architecture, c
 
 /* Find every tensor of the architecture, check its shape and fill the model's fields. */
 gguf_code rt_model_bind(rt_model *model, gguf_error *err);
+
+/* What names of a layer's tensors begin with. */
+void rt_layer_prefix(const rt_model *model, uint32_t layer, char out[32]);
+
+/* The largest distance of which a layer's bias has a number. */
+static inline uint32_t rt_bias_reach(const rt_hparams *hp) {
+    return hp->bucket_reach + RT_PAGE_TOKENS;
+}
+/* Make the biases of all layers. Errors: GGUF_E_MISSING, GGUF_E_NOMEM. */
+gguf_code rt_model_biases(rt_model *model, gguf_error *err);
 
 /* Fill model->rope_freqs and rope_magnitude. */
 gguf_code rt_model_rope(rt_model *model, gguf_error *err);

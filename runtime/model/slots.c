@@ -35,6 +35,8 @@ static const rt_slot model_scales[] = {
      RT_OPTIONAL},
     {"output_norm", MODEL(output_norm), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_EMBD, RT_PART_ALL,
      RT_OPTIONAL},
+    {"enc.output_norm", MODEL(encoder_norm), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_EMBD, RT_PART_ALL,
+     RT_OPTIONAL},
     {"per_layer_proj_norm", MODEL(layer_embd_norm), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_EMBD_LAYER,
      RT_PART_EMBEDDED, RT_NEEDED},
 };
@@ -73,7 +75,15 @@ static const rt_slot layer_matrices[] = {
      RT_NEEDED},
     {"attn_gate", LAYER(head_gate), RT_DIM_ONE, RT_DIM_HEADS_V, RT_DIM_EMBD, RT_PART_VALUE_GATES,
      RT_NEEDED},
+    /* The same, as one family names it. */
+    {"attn_o", LAYER(attn_output), RT_DIM_ONE, RT_DIM_EMBD, RT_DIM_HEADS_V, RT_PART_ATTENTION,
+     RT_OPTIONAL},
     {"attn_output", LAYER(attn_output), RT_DIM_ONE, RT_DIM_EMBD, RT_DIM_HEADS_V, RT_PART_ATTENTION,
+     RT_NEEDED},
+    {"cross_attn_q", LAYER(cross_q), RT_DIM_ONE, RT_DIM_Q, RT_DIM_EMBD, RT_PART_CROSS, RT_NEEDED},
+    {"cross_attn_k", LAYER(cross_k), RT_DIM_ONE, RT_DIM_K, RT_DIM_EMBD, RT_PART_CROSS, RT_NEEDED},
+    {"cross_attn_v", LAYER(cross_v), RT_DIM_ONE, RT_DIM_V, RT_DIM_EMBD, RT_PART_CROSS, RT_NEEDED},
+    {"cross_attn_o", LAYER(cross_output), RT_DIM_ONE, RT_DIM_EMBD, RT_DIM_HEADS_V, RT_PART_CROSS,
      RT_NEEDED},
     {"shortconv.in_proj", LAYER(ssm_in), RT_DIM_ONE, RT_DIM_SSM_IN, RT_DIM_EMBD, RT_PART_SHORT_CONV,
      RT_NEEDED},
@@ -188,6 +198,8 @@ static const rt_slot layer_matrices[] = {
 
 static const rt_slot layer_scales[] = {
     {"attn_norm", LAYER(attn_norm), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_EMBD, RT_PART_ALL, RT_OPTIONAL},
+    {"cross_attn_norm", LAYER(cross_norm), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_EMBD, RT_PART_CROSS,
+     RT_NEEDED},
     {"attn_norm_2", LAYER(attn_norm_2), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_EMBD, RT_PART_ALL,
      RT_OPTIONAL},
     {"post_attention_norm", LAYER(attn_post_norm), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_EMBD, RT_PART_ALL,
@@ -249,6 +261,8 @@ static const rt_slot layer_scales[] = {
 };
 
 static const rt_slot layer_vectors[] = {
+    {"attn_rel_b.weight", LAYER(rel_b), RT_DIM_ONE, RT_DIM_BUCKETS, RT_DIM_HEADS, RT_PART_RELATIVE,
+     RT_OPTIONAL},
     {"attn_sinks.weight", LAYER(sinks), RT_DIM_ONE, RT_DIM_ONE, RT_DIM_HEADS, RT_PART_COMPRESSED,
      RT_OPTIONAL},
     {"attn_compressor_ape.weight", LAYER(compressor.ape), RT_DIM_ONE, RT_DIM_COMPRESS,
@@ -372,6 +386,7 @@ uint32_t rt_dim_size(const rt_hparams *hp, uint32_t layer, rt_dim which) {
         [RT_DIM_HYPER_MIX] = hp->n_hyper * (hp->n_hyper + 2),
         [RT_DIM_HYPER_WIDE] = hp->n_hyper * hp->n_embd,
         [RT_DIM_HYPER_SCALES] = 3,
+        [RT_DIM_BUCKETS] = hp->n_buckets,
         [RT_DIM_SSM_BA] = 2 * hp->ssm_dt_rank,
         [RT_DIM_SSM_HEADS] = hp->ssm_dt_rank,
         [RT_DIM_SSM_GROUPS] = hp->ssm_n_group,

@@ -65,7 +65,8 @@ typedef enum rt_dim {
     RT_DIM_HYPER,
     RT_DIM_HYPER_MIX,
     RT_DIM_HYPER_WIDE,
-    RT_DIM_HYPER_SCALES
+    RT_DIM_HYPER_SCALES,
+    RT_DIM_BUCKETS
 } rt_dim;
 
 /* What a layer, or the model, must be for a tensor to be looked for. */
@@ -94,6 +95,8 @@ typedef enum rt_part {
     RT_PART_INDEX_BLOCKS, /* which an indexer chooses */
     RT_PART_INDEX_POOLED, /* an indexer whose keys are pooled */
     RT_PART_HYPER,        /* streams that blocks read a mixture of */
+    RT_PART_RELATIVE,     /* scores get a bias by distance */
+    RT_PART_CROSS,        /* attention to an encoder's text */
     RT_PART_STREAMS,      /* several streams */
     RT_PART_EMBEDDED,     /* every layer gets something of each token */
     RT_PART_DENSE,

@@ -107,6 +107,11 @@ gguf_code rt_serve_new(rt_model *model, const rt_tokenizer *tok, const rt_serve_
     const rt_hparams *hp = rt_model_hparams(model);
     *out = NULL;
     gguf_code code = check_opts(opts, err);
+    if (!code && hp->n_encoder_layer)
+        code =
+            gguf_fail(err, GGUF_E_UNSUPPORTED, gguf_file_path(rt_model_file(model)), GGUF_NO_OFFSET,
+                      "models with an encoder and a decoder are not served; gguf-run -p "
+                      "answers a text");
     if (code) return code;
     rt_serve *s = calloc(1, sizeof *s);
     if (!s) return gguf_fail_memory(err);

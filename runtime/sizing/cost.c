@@ -70,7 +70,7 @@ rt_layer_memory rt_layer_memory_of(const rt_hparams *hp, uint32_t layer) {
     const rt_layer_hparams *l = &hp->layers[layer];
     bool own_v = !rt_mixer_shares_rows(l->mixer);
     /* What is read but kept by another layer takes no room. */
-    bool kept = l->kv_layer == layer;
+    bool kept = l->kv_layer == layer && (layer == 0 || layer >= hp->n_encoder_layer);
     rt_layer_memory memory = {.cache = kept ? cache_of(hp, layer) : RT_CACHE_NONE,
                               .index_cols = l->indexes ? hp->index_head_dim : 0,
                               .k_cols = l->n_head_kv * l->head_dim_k,

@@ -107,6 +107,8 @@ static double activation_of(rt_activation kind, double x) {
         return 0.5 * x * (1 + erf(x / sqrt(2)));
     case RT_ACT_RELU_SQUARED:
         return x > 0 ? x * x : 0;
+    case RT_ACT_RELU:
+        return x > 0 ? x : 0;
     case RT_ACT_SIGMOID:
         return 1 / (1 + exp(-x));
     case RT_ACT_SOFTPLUS:
@@ -125,7 +127,8 @@ START_TEST(activations) {
     double expected[MAX_N];
     static const float scales[] = {1e-6f, 1, 4, 30, 1e4f};
     for (size_t round = 0; round < 300; round++) {
-        rt_activation kind = (rt_activation)(round % (RT_ACT_SWIGLU_CLAMPED + 1));
+        rt_activation kind = (rt_activation)(round % (RT_ACT_SWIGLU_CLAMPED + 2));
+        if (kind > RT_ACT_SWIGLU_CLAMPED) kind = RT_ACT_RELU;
         size_t n = 1 + round % MAX_N;
         bool gated = round % 2 == 0;
         fill(up, n, 10);

@@ -58,26 +58,61 @@ static void print_written(const char *path, const char *name, const uint64_t dim
                               "tensor", name, "shape", (json_int_t)dims[0], (json_int_t)dims[1]));
 }
 
+/* A text for an encoder, and the tokens whose rows are wanted. */
+typedef struct token_lists {
+    uint32_t *source, *tokens;
+    size_t n_source, n;
+} token_lists;
+
+static gguf_code read_lists(const run_opts *o, const rt_model *model, token_lists *lists,
+                            gguf_error *err) {
+    bool encodes = rt_model_hparams(model)->n_encoder_layer;
+    if (encodes != (o->decoder_tokens != NULL))
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         encodes ? "the model has an encoder: --tokens needs --decoder-tokens"
+                                 : "--decoder-tokens is for models with an encoder");
+    if (!encodes)
+        return tool_parse_u32_list("--tokens", o->tokens, INT32_MAX, &lists->tokens, &lists->n,
+                                   err);
+    gguf_code code = tool_parse_u32_list("--tokens", o->tokens, INT32_MAX, &lists->source,
+                                         &lists->n_source, err);
+    return code ? code
+                : tool_parse_u32_list("--decoder-tokens", o->decoder_tokens, INT32_MAX,
+                                      &lists->tokens, &lists->n, err);
+}
+
+/* Same representation: ids are below 2^31. */
+static gguf_code eval_lists(rt_session *session, const token_lists *lists, float *logits,
+                            gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    if (lists->source)
+        code = rt_session_encode(session, 0, (const int32_t *)lists->source, lists->n_source, NULL,
+                                 err);
+    return code ? code
+                : rt_session_eval(session, (const int32_t *)lists->tokens, lists->n, RT_LOGITS_ALL,
+                                  logits, err);
+}
+
 gguf_code run_logits(tool *t, const run_opts *o, const rt_model *model, gguf_error *err) {
-    uint32_t *tokens = NULL;
-    size_t n = 0, n_out = rt_model_hparams(model)->n_out;
-    gguf_code code = tool_parse_u32_list("--tokens", o->tokens, INT32_MAX, &tokens, &n, err);
-    if (code) return code;
+    token_lists lists = {0};
+    size_t n_out = rt_model_hparams(model)->n_out;
     rt_session *session = NULL;
+    float *logits = NULL;
+    gguf_code code = read_lists(o, model, &lists, err);
+    size_t n = lists.n + lists.n_source;
     rt_session_opts opts = run_session_opts(t, o, (uint32_t)n);
-    text_warn_context(t, rt_model_hparams(model)->n_ctx_train, n);
-    float *logits = malloc(n * n_out * sizeof *logits);
-    code = logits ? device_opts_apply(&o->device, model, &opts, NULL, err) : gguf_fail_memory(err);
+    if (!code) text_warn_context(t, rt_model_hparams(model)->n_ctx_train, n);
+    if (!code && !(logits = malloc(lists.n * n_out * sizeof *logits))) code = gguf_fail_memory(err);
+    if (!code) code = device_opts_apply(&o->device, model, &opts, NULL, err);
     if (!code) code = rt_session_new(model, &opts, &session, err);
-    /* Same representation: ids are below 2^31. */
-    if (!code)
-        code = rt_session_eval(session, (const int32_t *)tokens, n, RT_LOGITS_ALL, logits, err);
-    const uint64_t dims[2] = {n, n_out};
+    if (!code) code = eval_lists(session, &lists, logits, err);
+    const uint64_t dims[2] = {lists.n, n_out};
     const char *name = rt_model_is_embedder(model) ? "hidden" : "logits";
     if (!code) code = gguf_safetensors_save_f32(o->logits, name, dims, 2, logits, t->force, err);
     if (!code && t->json) print_written(o->logits, name, dims);
     rt_session_free(session);
     free(logits);
-    free(tokens);
+    free(lists.source);
+    free(lists.tokens);
     return code;
 }

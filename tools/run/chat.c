@@ -236,6 +236,7 @@ gguf_code run_chat(tool *t, const run_opts *o, rt_model *model, gguf_error *err)
     rt_tokenizer *tok = NULL;
     c.terminal = isatty(STDIN_FILENO) && isatty(STDOUT_FILENO);
     gguf_code code = run_check_generates(model, err);
+    if (!code) code = run_check_talks(model, err);
     if (!code) code = rt_tokenizer_new(gguf_file_meta(rt_model_file(model)), &tok, err);
     if (!code) code = open_chat(&c, model, tok, err);
     if (!code) code = talk(&c, err);

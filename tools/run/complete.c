@@ -90,6 +90,12 @@ gguf_code run_check_generates(const rt_model *model, gguf_error *err) {
                      "--logits write its hidden states)");
 }
 
+gguf_code run_check_talks(const rt_model *model, gguf_error *err) {
+    if (!rt_model_hparams(model)->n_encoder_layer) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_UNSUPPORTED, gguf_file_path(rt_model_file(model)), GGUF_NO_OFFSET,
+                     "a model with an encoder answers one text (-p, -f); it does not chat");
+}
+
 void run_print_text(gguf_str text) {
     bool plain = !isatty(STDOUT_FILENO);
     for (size_t i = 0; i < text.len;) {
@@ -197,8 +203,9 @@ static gguf_code message_ids(const run_opts *o, rt_conversation *c, const char *
     return rt_conversation_ids(c, ids, err);
 }
 
+/*   encodes  the text is read, and not continued */
 static gguf_code make_prompt(tool *t, run_opts *o, const gguf_meta *meta, const rt_tokenizer *tok,
-                             prompt_text *out, gguf_error *err) {
+                             bool encodes, prompt_text *out, gguf_error *err) {
     char *text;
     size_t n;
     rt_conversation c;
@@ -215,7 +222,7 @@ static gguf_code make_prompt(tool *t, run_opts *o, const gguf_meta *meta, const 
         rt_conversation_close(&c);
     } else {
         code = rt_tokenize(tok, text, n, run_tokenize_flags(o), ids, err);
-        if (!code && !t->json && !o->file && ids->n) {
+        if (!code && !t->json && !o->file && ids->n && !encodes) {
             out->echo = text;
             out->n_echo = n;
             return GGUF_OK;
@@ -250,9 +257,10 @@ static gguf_code check_shift(const run_opts *o, const rt_model *model, const rt_
 }
 
 static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, const rt_tokenizer *tok,
-                               const prompt_text *p, gguf_error *err) {
-    const rt_ids *ids = &p->ids;
-    uint64_t needed = ids->n + (uint64_t)o->settings.n_predict;
+                               prompt_text *p, gguf_error *err) {
+    rt_ids *ids = &p->ids;
+    bool encodes = rt_model_hparams(model)->n_encoder_layer;
+    uint64_t needed = ids->n + encodes + (uint64_t)o->settings.n_predict;
     bool reasoning = false, warned = false, open_end = o->settings.n_predict == RT_ANSWER_NO_LIMIT;
     rt_session_opts session_opts = run_answer_session(
         t, o, model, open_end || needed > UINT32_MAX ? run_chat_ctx(model) : (uint32_t)needed);
@@ -260,7 +268,7 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, cons
                                  .stops = o->stops,
                                  .n_stops = o->n_stops,
                                  .show_special = o->show_special,
-                                 .trim = o->chat,
+                                 .trim = o->chat || encodes,
                                  .grammar = o->grammar,
                                  .shift = o->shift,
                                  .cancel = &tool_cancelled,
@@ -277,6 +285,7 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, cons
     if (!code && needed > rt_session_n_ctx(session)) code = check_shift(o, model, session, err);
     if (!code && p->echo) run_print_text((gguf_str){p->echo, p->n_echo});
     bool begun = !code && p->echo;
+    if (!code && encodes) code = rt_generator_read(&g, ids, err);
     if (!code) code = rt_generator_answer(&g, ids, &opts, &a, err);
     if (!code && t->json) print_answer_json(o, &a);
     if (!t->json && (a.n_prompt || begun)) printf("\n");
@@ -300,7 +309,9 @@ gguf_code run_complete(tool *t, const run_opts *opts, rt_model *model, gguf_erro
         o.settings.n_predict = DEFAULT_PREDICT;
     gguf_code code = run_check_generates(model, err);
     if (!code) code = rt_tokenizer_new(meta, &tok, err);
-    if (!code) code = make_prompt(t, &o, meta, tok, &p, err);
+    bool encodes = !code && rt_model_hparams(model)->n_encoder_layer;
+    if (!code && o.chat) code = run_check_talks(model, err);
+    if (!code) code = make_prompt(t, &o, meta, tok, encodes, &p, err);
     if (!code) code = answer_prompt(t, &o, model, tok, &p, err);
     rt_ids_clear(&p.ids);
     free(p.echo);

@@ -24,9 +24,11 @@ enum {
     OPT_NO_SPECIAL,
     OPT_NO_PARSE_SPECIAL,
     OPT_TOKENS,
+    OPT_DECODER_TOKENS,
     OPT_LOGITS,
     OPT_LORA,
     OPT_EMBED,
+    OPT_POOLING,
     OPT_RANK,
     OPT_EXACT,
     OPT_PRECISION,
@@ -69,9 +71,12 @@ static const tool_option options[] = {
     {OPT_NO_SPECIAL, "no-special", NULL, "without the tokens that the tokenizer adds itself"},
     {OPT_NO_PARSE_SPECIAL, "no-parse-special", NULL, "special tokens in the text are plain text"},
     {OPT_TOKENS, "tokens", "ID,ID,...", "run the model on these tokens"},
+    {OPT_DECODER_TOKENS, "decoder-tokens", "ID,ID,...",
+     "with an encoder: run the decoder on these after --tokens were read"},
     {OPT_LOGITS, "logits", "F.safetensors",
      "write their logits, or an embedding model's hidden states"},
     {OPT_EMBED, "embed", NULL, "print the vector of a text, or of each line of a file"},
+    {OPT_POOLING, "pooling", "HOW", "of --embed: mean, cls (the first token) or last"},
     {OPT_LORA, "lora", "F[:SCALE]", LORA_HELP},
     {'o', "output", "F.safetensors", "write the vectors of --embed there"},
     {OPT_RANK, "rank", "QUERY", "print the lines of a file in the order in which they answer it"},
@@ -111,6 +116,20 @@ static gguf_code add_stop(run_opts *o, const char *text, gguf_error *err) {
     return GGUF_OK;
 }
 
+static gguf_code set_pooling(run_opts *o, const char *word, gguf_error *err) {
+    static const struct {
+        const char *word;
+        rt_pooling is;
+    } words[] = {{"mean", RT_POOLING_MEAN}, {"cls", RT_POOLING_CLS}, {"last", RT_POOLING_LAST}};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (strcmp(words[i].word, word) != 0) continue;
+        o->pooling = words[i].is;
+        return GGUF_OK;
+    }
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     "--pooling is mean, cls or last, not '%s'", word);
+}
+
 static gguf_code set_setting(run_opts *o, int id, const char *arg, gguf_error *err) {
     char label[32];
     if (id == 'n') return settings_set(&o->settings, "n", "-n", arg, NULL, err);
@@ -145,6 +164,7 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         {OPT_NO_SPECIAL, &o->no_special, NULL},
         {OPT_NO_PARSE_SPECIAL, &o->no_parse_special, NULL},
         {OPT_TOKENS, NULL, &o->tokens},
+        {OPT_DECODER_TOKENS, NULL, &o->decoder_tokens},
         {OPT_LOGITS, NULL, &o->logits},
         {OPT_EMBED, &o->embed, NULL},
         {OPT_RANK, NULL, &o->rank},
@@ -164,6 +184,7 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     if (id == OPT_CTX) return tool_parse_u32("--ctx", arg, 1, 1u << 30, &o->n_ctx, err);
     if (id == OPT_KV_TYPE) return tool_parse_kv_type(arg, &o->kv_type, err);
     if (id == OPT_PRECISION) return precision_parse(arg, &o->precision, err);
+    if (id == OPT_POOLING) return set_pooling(o, arg, err);
     if (id == OPT_STOP) return add_stop(o, arg, err);
     if (id == OPT_LORA) return model_loras_add(&o->loras, arg, err);
     return set_setting(o, id, arg, err);
@@ -192,8 +213,9 @@ static gguf_code check_options(const tool *t, const run_opts *o, gguf_error *err
         return tool_takes_only(t, "--tokenize", "tokenize prompt file no-special no-parse-special",
                                err);
     if (o->tokens || o->logits)
-        return tool_takes_only(t, "--tokens", "tokens logits" SESSION PLACE, err);
-    if (o->embed) return tool_takes_only(t, "--embed", "embed prompt file output" SESSION, err);
+        return tool_takes_only(t, "--tokens", "tokens decoder-tokens logits" SESSION PLACE, err);
+    if (o->embed)
+        return tool_takes_only(t, "--embed", "embed pooling prompt file output" SESSION, err);
     if (o->rank) return tool_takes_only(t, "--rank", "rank prompt file" SESSION, err);
     bool talks = is_chat(o) || o->chat;
     gguf_code code =
@@ -253,6 +275,19 @@ static gguf_code run_file(tool *t, const run_opts *o, gguf_error *err) {
     return code;
 }
 
+/* For vectors of a model with an encoder and a decoder the encoder alone. */
+static gguf_code open_file(tool *t, const run_opts *o, rt_model **model, gguf_error *err) {
+    gguf_code code = model_open(t, t->args[0], NULL, model, err);
+    if (!code && o->embed && rt_model_hparams(*model)->n_encoder_layer) {
+        rt_model_close(*model);
+        code = rt_model_open_encoder(t->args[0], model, err);
+    }
+    if (!code && o->pooling) rt_model_set_pooling(*model, o->pooling);
+    if (!code) code = model_add_loras(*model, &o->loras, err);
+    if (code) rt_model_close(*model);
+    return code;
+}
+
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     run_opts *o = ctx;
     gguf_code code = check_usage(t, o, err);
@@ -268,7 +303,7 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     rt_spread_memory(t->n_threads);
     const char *output = o->logits ? o->logits : o->output;
     if (output) code = tool_check_output(t, output, TOOL_OUTPUT_STREAM, err);
-    if (!code) code = model_open(t, t->args[0], &o->loras, &model, err);
+    if (!code) code = open_file(t, o, &model, err);
     if (code) return code;
     if (atomic_load(&tool_cancelled))
         code = gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");

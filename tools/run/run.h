@@ -23,8 +23,9 @@ typedef struct run_opts {
     rt_grammar *grammar;                    /* of either, or NULL */
     bool show_special, shift, no_history;
     bool tokenize, no_special, no_parse_special, exact, no_repack;
-    const char *tokens, *logits;
+    const char *tokens, *decoder_tokens, *logits;
     bool embed;
+    rt_pooling pooling; /* RT_POOLING_NONE: the model's own */
     model_loras loras;
     device_opts device;
     const char *rank, *output; /* the question; where vectors go */
@@ -76,6 +77,9 @@ uint32_t run_chat_ctx(const rt_model *model);
 
 /* Errors: GGUF_E_UNSUPPORTED an embedding model. */
 gguf_code run_check_generates(const rt_model *model, gguf_error *err);
+
+/* Errors: GGUF_E_UNSUPPORTED a model with an encoder and a decoder, which has no conversations. */
+gguf_code run_check_talks(const rt_model *model, gguf_error *err);
 
 /* Notes on an answer: what the context lost, with -v the times. */
 void run_report(tool *t, const rt_generator *g, const rt_answer *a, bool *warned);

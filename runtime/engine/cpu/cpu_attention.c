@@ -195,17 +195,18 @@ static void place_values(const attention_job *job, const attention_scratch *s, u
                    s->rows + (size_t)(r - strip) * stride + c, RT_STRIP * sizeof(float));
 }
 
-/* First position that `pos` sees, and the end of those; or of blocks. */
-static uint32_t first_visible(const attention_job *job, uint32_t pos) {
-    if (job->kv->n_block > 1) return 0;
-    uint32_t window = job->shape->n_window;
+/* First position that token t sees, and the end of those; or of blocks. */
+static uint32_t first_visible(const attention_job *job, const rt_tile *tile, uint32_t t) {
+    if (job->kv->n_block > 1 || job->shape->of_source) return 0;
+    uint32_t window = job->shape->n_window, pos = tile->pos + t;
     if (!job->shape->causal) window = window ? window / 2 + 1 : 0;
     if (job->shape->chunked && window) return pos / window * window;
-    return window == 0 || pos < window ? 0 : pos - window + 1;
+    return window == 0 || pos < window ? tile->n_source : pos - window + 1;
 }
 
 static uint32_t end_visible(const attention_job *job, const rt_tile *tile, uint32_t t) {
     uint32_t end = tile->pos + t + 1, half = job->shape->n_window / 2;
+    if (job->shape->of_source) return tile->n_source;
     if (job->kv->n_block > 1) return end / job->kv->n_block;
     if (job->shape->causal) return end;
     return job->shape->n_window && half < tile->n_seen - end ? end + half : tile->n_seen;
@@ -266,6 +267,16 @@ static bool is_seen(const attention_job *job, const unit *u, uint32_t start) {
     return seen != 0;
 }
 
+/* What the scores of a page's rows get by their distance to `pos`; NULL: nothing. Beyond its reach
+ * all numbers of a bias are the same. */
+static const float *bias_of(const attention_job *job, uint32_t head, uint32_t pos, uint32_t start) {
+    int64_t reach = job->shape->bias_reach, before = (int64_t)start - (int64_t)pos;
+    if (!job->shape->bias) return NULL;
+    if (before < -reach) before = -reach;
+    if (before > reach + 1 - RT_KV_PAGE_TOKENS) before = reach + 1 - RT_KV_PAGE_TOKENS;
+    return job->shape->bias + head * (2 * reach + 1) + reach + before;
+}
+
 /* Bring all queries of the unit forward by the page that starts at position `start`. */
 static void attend_page(const attention_job *job, const attention_scratch *s, const unit *u,
                         uint32_t start) {
@@ -273,7 +284,7 @@ static void attend_page(const attention_job *job, const attention_scratch *s, co
     const rt_kv_page page = {s->k, s->v, job->n_k, job->n_v, job->shape->scale, job->shape->cap};
     load_page(
         job, s, u, start,
-        visible_rows(start, first_visible(job, tile->pos), end_visible(job, tile, tile->n - 1)));
+        visible_rows(start, first_visible(job, tile, 0), end_visible(job, tile, tile->n - 1)));
     uint32_t n_queries = tile->n * u->n_heads;
     for (uint32_t i = 0; i < n_queries; i += RT_QUERIES) {
         rt_queries qs = {.q = s->q + (size_t)i * job->n_k, .acc = s->acc + (size_t)i * job->n_v};
@@ -282,11 +293,12 @@ static void attend_page(const attention_job *job, const attention_scratch *s, co
         for (uint32_t k = 0; k < qs.n; k++) {
             uint32_t t = (i + k) / u->n_heads;
             visible rows =
-                visible_rows(start, first_visible(job, tile->pos + t), end_visible(job, tile, t));
+                visible_rows(start, first_visible(job, tile, t), end_visible(job, tile, t));
             qs.seen[k] = seen_of(job, u, t, start);
             if (qs.seen[k] == 0) rows.end = 0;
             qs.slope[k] =
                 job->shape->slopes ? job->shape->slopes[u->head + (i + k) % u->n_heads] : 0;
+            qs.bias[k] = bias_of(job, u->head + (i + k) % u->n_heads, tile->pos + t, start);
             qs.before[k] = (float)((int64_t)start - (int64_t)(tile->pos + t));
             qs.first[k] = rows.first;
             qs.end[k] = rows.end;
@@ -324,7 +336,7 @@ static void finish_queries(const attention_job *job, const attention_scratch *s,
 }
 
 static void attend_keys(const attention_job *job, const attention_scratch *s, const unit *u) {
-    uint32_t start = first_visible(job, u->tile->pos) / RT_KV_PAGE_TOKENS * RT_KV_PAGE_TOKENS;
+    uint32_t start = first_visible(job, u->tile, 0) / RT_KV_PAGE_TOKENS * RT_KV_PAGE_TOKENS;
     uint32_t end = end_visible(job, u->tile, u->tile->n - 1);
     for (; start < end; start += RT_KV_PAGE_TOKENS)
         if (is_seen(job, u, start)) attend_page(job, s, u, start);

@@ -31,9 +31,10 @@ typedef struct rt_queries {
     float *acc;        /* [n][n_v] */
     uint32_t n;        /* at most RT_QUERIES */
     uint32_t first[RT_QUERIES], end[RT_QUERIES];
-    uint64_t seen[RT_QUERIES]; /* a bit for each row: whether the query sees it */
-    float slope[RT_QUERIES];   /* added per position; 0 = none */
-    float before[RT_QUERIES];  /* position of the page's row 0 less the query's */
+    uint64_t seen[RT_QUERIES];     /* a bit for each row: whether the query sees it */
+    float slope[RT_QUERIES];       /* added per position; 0 = none */
+    const float *bias[RT_QUERIES]; /* [RT_KV_PAGE_TOKENS] added to the rows' scores, or NULL */
+    float before[RT_QUERIES];      /* position of the page's row 0 less the query's */
 } rt_queries;
 
 #define RT_MAX_TAPS 64 /* of a convolution */

@@ -206,6 +206,10 @@ static inline v8f relu_squared8(v8f x) {
     return positive * positive;
 }
 
+static inline v8f relu8(v8f x) {
+    return max8(x, SPLAT(0.0f));
+}
+
 /* gpt-oss: min(g, 7) sigmoid(1.702 g); `up` gets its part from clamp_up8. */
 static inline v8f swiglu_clamped8(v8f x) {
     v8f g = select8(x < SPLAT(7.0f), x, SPLAT(7.0f));
@@ -239,6 +243,7 @@ ACTIVATE(activate_identity, same8, same8)
 ACTIVATE(activate_gelu_tanh, gelu_tanh8, same8)
 ACTIVATE(activate_gelu_erf, gelu_erf8, same8)
 ACTIVATE(activate_relu_squared, relu_squared8, same8)
+ACTIVATE(activate_relu, relu8, same8)
 ACTIVATE(activate_swiglu_clamped, swiglu_clamped8, clamp_up8)
 
 static void activate(rt_activation activation, float *gate, const float *up, size_t n) {
@@ -250,6 +255,7 @@ static void activate(rt_activation activation, float *gate, const float *up, siz
         [RT_ACT_GELU_TANH] = activate_gelu_tanh,
         [RT_ACT_GELU_ERF] = activate_gelu_erf,
         [RT_ACT_RELU_SQUARED] = activate_relu_squared,
+        [RT_ACT_RELU] = activate_relu,
         [RT_ACT_SWIGLU_CLAMPED] = activate_swiglu_clamped,
     };
     kinds[activation](gate, up, n);
@@ -737,6 +743,7 @@ static float finish_scores(const rt_kv_page *page, const rt_queries *qs, uint32_
         if (page->cap != 0) s = tanh8(s / SPLAT(page->cap)) * SPLAT(page->cap);
         if (qs->slope[i] != 0)
             s += SPLAT(qs->slope[i]) * (lanes8() + SPLAT(qs->before[i] + (float)key));
+        if (qs->bias[i]) s += load8(qs->bias[i] + key);
         if (key < first || key + RT_LANES > end) s = hide(s, key, first, end);
         if (qs->seen[i] != UINT64_MAX) s = hide_unseen(s, key, qs->seen[i]);
         max = max8(s, max);

@@ -190,6 +190,7 @@ static gguf_code check_shapes(const rt_hparams *hp, gguf_error *err) {
     if ((hp->recurrent == RT_MIXER_GATED_DELTA || hp->recurrent == RT_MIXER_KDA) &&
         hp->ssm_d_state > 1024)
         what = "delta rules with more than 1024 columns";
+    if (hp->n_buckets) what = "biases by relative position";
     if (hp->n_hyper) what = "hyper-connections";
     if (hp->n_compress[0]) what = "blocks of tokens that become one key";
     for (uint32_t i = 0; i < hp->n_layer; i++)

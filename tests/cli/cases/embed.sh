@@ -23,3 +23,15 @@ t gguf-run demo.gguf -p x -o vectors.safetensors
 : >empty.txt
 t gguf-run bert.gguf --embed -f empty.txt
 t gguf-run bert.gguf --embed -f texts.txt --ctx 2
+# A model with an encoder and a decoder: the encoder makes vectors, and texts are answered.
+gguf-convert "$DATA/models/t5" -o t5.gguf -q
+t gguf-run t5.gguf --embed -p "the house"
+t gguf-run t5.gguf --embed --pooling median -p "the house"
+gguf-run t5.gguf --embed --pooling mean -p "the house" | wc -w
+t gguf-run t5.gguf -p "the house of a hero" -n 5 --temp 0
+t gguf-run t5.gguf --chat -p "the house"
+t gguf-run t5.gguf --tokens 5,6 --logits logits.safetensors
+t gguf-run bert.gguf --tokens 5,6 --decoder-tokens 7 --logits logits.safetensors
+t gguf-run t5.gguf --tokens 5,6 --decoder-tokens 3,7 --logits logits.safetensors --json
+t gguf-serve t5.gguf --port 0
+t gguf-inspect verify t5.gguf

@@ -48,6 +48,7 @@ float activated(float x) {
     case 5: return softplus(x);
     case 7: return min(x, 7.0) * sigmoid(1.702 * min(x, 7.0));
     case 8: return xielu(x);
+    case 9: return max(x, 0.0);
     }
     return x;
 }
