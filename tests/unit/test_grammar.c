@@ -336,6 +336,62 @@ START_TEST(masks) {
 }
 END_TEST
 
+/* Random tokens of those that a schema admits never come to a dead end, and what they end with is
+ * JSON. */
+START_TEST(walks) {
+    gguf_error err = {0};
+    gguf_meta *meta = gguf_meta_new();
+    rt_vocab_report report = {0};
+    rt_tokenizer *tok;
+    rt_token_table *table;
+    uint64_t random = 5;
+    ck_assert(!rt_vocab_import(TEST_DATA "/models/llama3", 0, meta, &report, &err));
+    ck_assert(!rt_tokenizer_new(meta, &tok, &err));
+    uint32_t n_vocab = (uint32_t)rt_tokenizer_n_tokens(tok), n_ended = 0;
+    uint64_t *mask = calloc(n_vocab / 64 + 1, sizeof *mask);
+    ck_assert(!rt_token_table_new(tok, n_vocab, &table, &err));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        rt_grammar *g;
+        rt_matcher m;
+        gguf_dynbuf text;
+        if (cases[i].kind != 's') continue;
+        ck_assert(!compile('s', cases[i].source, &g, &err));
+        rt_matcher_init(&m, g);
+        gguf_dynbuf_init(&text, SIZE_MAX / 4);
+        for (int n = 0; n < 300 && !rt_matcher_must_end(&m); n++) {
+            uint32_t n_seen = 0, chosen = 0;
+            ck_assert(rt_matcher_mask(&m, table, mask));
+            for (uint32_t id = 0; id < n_vocab; id++) {
+                if (!(mask[id / 64] >> id % 64 & 1) || rt_tokenizer_is_end(tok, (int32_t)id))
+                    continue;
+                random = random * UINT64_C(6364136223846793005) + 1;
+                if ((random >> 33) % ++n_seen == 0) chosen = id;
+            }
+            if (n_seen == 0) break; /* only the end is left */
+            gguf_str piece = rt_token_text(tok, (int32_t)chosen);
+            ck_assert(rt_matcher_take(&m, piece.ptr, piece.len));
+            gguf_dynbuf_put(&text, piece.ptr, piece.len);
+        }
+        if (rt_matcher_may_end(&m)) {
+            json_t *value =
+                json_loadb((char *)text.data, text.len, JSON_DECODE_ANY | JSON_ALLOW_NUL, NULL);
+            ck_assert_msg(value != NULL, "%.*s", (int)text.len, (char *)text.data);
+            json_decref(value);
+            n_ended++;
+        }
+        gguf_dynbuf_clear(&text);
+        rt_matcher_clear(&m);
+        rt_grammar_unref(g);
+    }
+    ck_assert_uint_gt(n_ended, 10);
+    rt_token_table_free(table);
+    free(mask);
+    rt_tokenizer_free(tok);
+    gguf_meta_free(meta);
+    rt_vocab_report_clear(&report);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("grammar");
     TCase *all = tcase_create("grammar");
@@ -346,6 +402,7 @@ int main(void) {
     tcase_add_test(all, many_properties);
     tcase_add_test(all, ambiguity);
     tcase_add_test(all, masks);
+    tcase_add_test(all, walks);
     suite_add_tcase(suite, all);
     return unit_run(suite);
 }

@@ -156,18 +156,24 @@ static json_t *usage_of(const generation *g) {
                      (json_int_t)generation_n_reasoning(g), "total_tokens", n_prompt + n);
 }
 
+/* As it was asked for. */
+static json_t *format_of(const generation *g) {
+    json_t *format = json_object_get(json_object_get(g->x->json, "text"), "format");
+    return json_is_object(format) ? json_incref(format) : json_pack("{s:s}", "type", "text");
+}
+
 /* The output so far is g->echo. */
 static json_t *response_of(const generation *g, const char *status, bool done) {
     const answer *a = done ? &g->answers[0] : NULL;
     bool cut = a && (a->finish == RT_SERVE_LENGTH || a->finish == RT_SERVE_FULL);
     json_t *details = cut ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null();
     return json_pack(
-        "{s:s, s:s, s:I, s:s, s:n, s:o, s:n, s:n, s:s, s:O, s:b, s:b, s:s, s:[], s:{s:{s:s}}, s:f, "
+        "{s:s, s:s, s:I, s:s, s:n, s:o, s:n, s:n, s:s, s:O, s:b, s:b, s:s, s:[], s:{s:o}, s:f, "
         "s:f, s:s, s:{}, s:o}",
         "id", g->id, "object", "response", "created_at", (json_int_t)g->created, "status", status,
         "error", "incomplete_details", details, "instructions", "previous_response_id", "model",
         g->s->name, "output", g->echo, "store", 0, "parallel_tool_calls", 1, "tool_choice", "auto",
-        "tools", "text", "format", "type", "text", "temperature", (double)g->params.sampler.temp,
+        "tools", "text", "format", format_of(g), "temperature", (double)g->params.sampler.temp,
         "top_p", (double)g->params.sampler.top_p, "truncation", "disabled", "metadata", "usage",
         done ? usage_of(g) : json_null());
 }
