@@ -170,9 +170,11 @@ typedef struct rt_hparams {
 
     rt_pooling pooling;
     uint32_t n_dense[2]; /* numbers that dense layers behind the pooling make; 0: there is none */
-    uint32_t n_token_types, n_classes; /* of RT_POOLING_RANK */
-    uint32_t n_out;                    /* numbers per row that a session computes: logits, or
-                                          n_embd for an embedding model */
+    uint32_t n_token_types;  /* tokens behind a text's first separator have the second */
+    int32_t separator_token; /* -1: there is none */
+    uint32_t n_classes;      /* of RT_POOLING_RANK */
+    uint32_t n_out;          /* numbers per row that a session computes: logits, or
+                                n_embd for an embedding model */
 } rt_hparams;
 
 /* Whether any layer keeps keys and values of tokens; recurrent layers alone do not. */
@@ -224,6 +226,10 @@ const rt_arch *rt_model_arch(const rt_model *model);       /* valid until close 
 uint64_t rt_model_weights_bytes(const rt_model *model);    /* of all tensors but draft layers' */
 /* Rows are hidden states, not logits. */
 bool rt_model_is_embedder(const rt_model *model);
+
+/* Whether a question and a text behind it are told apart as the model was trained: it has no token
+ * types for that, or they follow from the separator between them. */
+bool rt_model_parts_texts(const rt_model *model);
 
 /* Whether the model has a row for each of n tokens: those that are only scored are an index into
  * the logits, too. Errors: GGUF_E_USAGE. */

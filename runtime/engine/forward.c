@@ -212,20 +212,34 @@ static void add_table(rt_session *session, const rt_weight *table) {
     ops->add(session->backend, at->x, at->out, 1, RT_NO_OFF, session->batch.n, table->n_cols);
 }
 
-/* Learned positions, and the first of the token types. */
+/* The first token type, up to a text's first separator, and behind that the second one. Texts come
+ * whole, tile after tile. */
+static void add_token_types(rt_session *session) {
+    const rt_hparams *hp = &session->model->hparams;
+    const rt_batch *batch = &session->batch;
+    int32_t *ids = session->ids, type = 0;
+    for (size_t i = 0; i < batch->n_tiles; i++) {
+        if (batch->tiles[i].pos == 0) type = 0;
+        for (uint32_t t = 0; t < batch->tiles[i].n; t++) {
+            int32_t *id = &ids[batch->tiles[i].row + t];
+            bool ends = hp->n_token_types > 1 && *id == hp->separator_token;
+            *id = type;
+            if (ends) type = 1;
+        }
+    }
+    add_table(session, &session->model->token_types);
+}
+
 static void add_positions(rt_session *session) {
     const rt_model *model = session->model;
     const rt_batch *batch = &session->batch;
     int32_t *ids = session->ids;
+    if (model->token_types.data) add_token_types(session);
     if (model->position_embd.data) {
         for (size_t i = 0; i < batch->n_tiles; i++)
             for (uint32_t t = 0; t < batch->tiles[i].n; t++)
                 ids[batch->tiles[i].row + t] = (int32_t)(batch->tiles[i].pos + t);
         add_table(session, &model->position_embd);
-    }
-    if (model->token_types.data) {
-        memset(ids, 0, batch->n * sizeof *ids);
-        add_table(session, &model->token_types);
     }
 }
 

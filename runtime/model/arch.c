@@ -119,6 +119,14 @@ const rt_arch_compute *rt_arch_compute_of(const rt_arch *arch) {
     return &arch->compute;
 }
 
+/* A class may stand in several entries, for files that differ. */
+static bool stands_before(const gguf_yaml *list, const gguf_yaml *hf) {
+    const char *name = gguf_yaml_text(hf, "class", "");
+    const gguf_yaml *at = list->first;
+    while (at != hf && strcmp(gguf_yaml_text(at, "class", ""), name) != 0) at = at->next;
+    return at != hf;
+}
+
 gguf_code rt_arch_list(void (*fn)(void *ctx, const char *hf_class, const char *gguf_name),
                        void *ctx, gguf_error *err) {
     for (const gguf_embedded *entry = rt_builtin_archs; entry->name; entry++) {
@@ -127,7 +135,8 @@ gguf_code rt_arch_list(void (*fn)(void *ctx, const char *hf_class, const char *g
         if (code) return code;
         const gguf_yaml *root = gguf_yaml_root(doc), *list = gguf_yaml_get(root, "huggingface");
         for (const gguf_yaml *hf = list ? list->first : NULL; hf && !is_planned(doc); hf = hf->next)
-            fn(ctx, gguf_yaml_text(hf, "class", ""), gguf_yaml_text(root, "architecture", ""));
+            if (!stands_before(list, hf))
+                fn(ctx, gguf_yaml_text(hf, "class", ""), gguf_yaml_text(root, "architecture", ""));
         gguf_yaml_free(doc);
     }
     return GGUF_OK;

@@ -745,6 +745,10 @@ static void read_ends(key_reader *r, rt_hparams *hp) {
     uint64_t n_types = r->facts->n_token_types, n_classes = r->facts->n_classes;
     hp->n_token_types = (uint32_t)(n_types < RT_MAX_TOKEN_TYPES ? n_types : RT_MAX_TOKEN_TYPES);
     hp->n_classes = (uint32_t)(n_classes < RT_MAX_WIDTH ? n_classes : RT_MAX_WIDTH);
+    uint64_t separator;
+    const gguf_kv *kv = gguf_meta_find(r->facts->meta, "tokenizer.ggml.seperator_token_id");
+    hp->separator_token =
+        gguf_kv_u64(kv, &separator) && separator < hp->n_vocab ? (int32_t)separator : -1;
     for (size_t i = 0; i < 2; i++)
         hp->n_dense[i] = (uint32_t)(n_dense[i] < RT_MAX_WIDTH ? n_dense[i] : RT_MAX_WIDTH);
     hp->pooling = (rt_pooling)read_count(r, "pooling_type", RT_POOLING_NONE, RT_POOLING_NONE,

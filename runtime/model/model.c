@@ -125,6 +125,10 @@ uint64_t rt_model_weights_bytes(const rt_model *model) {
     return n_bytes;
 }
 
+bool rt_model_parts_texts(const rt_model *model) {
+    return model->hparams.n_token_types < 2 || model->hparams.separator_token >= 0;
+}
+
 bool rt_model_is_embedder(const rt_model *model) {
     return rt_arch_compute_of(model->arch)->hidden_output ||
            model->hparams.pooling != RT_POOLING_NONE;

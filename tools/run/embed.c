@@ -189,8 +189,9 @@ static gguf_code check_model(const rt_model *model, bool ranks, gguf_error *err)
         why = "the model is no reranker: --embed gives its vectors";
     else if (!ranks && pooling == RT_POOLING_RANK)
         why = "the model is a reranker: --rank QUERY gives its scores";
-    else if (ranks && rt_model_hparams(model)->n_token_types > 1)
-        why = "the model tells question and text apart by token types, which are not supported";
+    else if (ranks && !rt_model_parts_texts(model))
+        why = "the model tells question and text apart by token types, but the file names no "
+              "separator (tokenizer.ggml.seperator_token_id)";
     return why ? gguf_fail(err, GGUF_E_UNSUPPORTED, path, GGUF_NO_OFFSET, "%s", why) : GGUF_OK;
 }
 

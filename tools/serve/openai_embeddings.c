@@ -115,10 +115,10 @@ static void reply_scores(vectors *v) {
 static bool ranks(const server *s, api_error *error) {
     if (s->hp->pooling != RT_POOLING_RANK || !rt_model_is_embedder(s->model))
         return api_fail(error, "model", NULL, "the model '%s' is no reranker", s->name);
-    if (s->hp->n_token_types < 2) return true;
+    if (rt_model_parts_texts(s->model)) return true;
     return api_fail(error, "model", NULL,
-                    "the model '%s' tells question and text apart by token types, which are not "
-                    "supported",
+                    "the model '%s' tells question and text apart by token types, but its file "
+                    "names no separator",
                     s->name);
 }
 
