@@ -32,6 +32,7 @@ enum {
     OPT_KV_TYPE,
     OPT_DEVICE,
     OPT_NGL,
+    OPT_LORA,
     OPT_PARALLEL,
     OPT_QUEUE,
     OPT_STEP_MS,
@@ -75,6 +76,7 @@ static const tool_option options[] = {
     {OPT_NO_REPACK, "no-repack", NULL, NO_REPACK_HELP},
     {OPT_DEVICE, "device", "NAME|none", DEVICE_HELP},
     {OPT_NGL, "ngl", "N|all|auto", NGL_HELP},
+    {OPT_LORA, "lora", "F[:SCALE]", LORA_HELP},
     {OPT_TEMPLATE, "template", "F.jinja", "chat template in place of the model's"},
     {OPT_TEMPLATE_VARS, "template-vars", "JSON", "variables of the chat template, as an object"},
     {OPT_MAX_TOKENS, "max-tokens", "N", "of an answer whose request names no number (the context)"},
@@ -230,6 +232,8 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         return add(o->origins, &o->n_origins, "--cors-origin", arg, err);
     case OPT_ALLOWED_HOST:
         return add(o->allowed_hosts, &o->n_allowed_hosts, "--allowed-host", arg, err);
+    case OPT_LORA:
+        return model_loras_add(&o->loras, arg, err);
     case OPT_KV_MEMORY:
         return tool_parse_size("--kv-memory", arg, &o->kv_memory, err);
     case OPT_MAX_BODY:
@@ -423,5 +427,7 @@ int main(int argc, char **argv) {
         fprintf(stderr, "gguf-serve: environment: %s\n", err.message);
         return gguf_code_exit_status(code);
     }
-    return tool_main(&spec, argc, argv);
+    int status = tool_main(&spec, argc, argv);
+    model_loras_clear(&o.loras);
+    return status;
 }

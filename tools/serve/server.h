@@ -5,6 +5,7 @@
 #include "runtime/serve/serve.h"
 #include "runtime/template/template.h"
 #include "tools/common/device_opts.h"
+#include "tools/common/model_open.h"
 #include "tools/common/tool.h"
 
 #include <time.h>
@@ -23,6 +24,7 @@ typedef struct serve_settings {
     uint32_t kv_type;
     rt_precision precision;
     device_opts device;
+    model_loras loras;
     bool no_repack;
     const char *template_file, *template_vars;
     const char *keys[SERVER_MAX_NAMES];

@@ -206,6 +206,7 @@ gguf_code server_open(server *s, gguf_error *err) {
     rt_footprint footprint;
     rt_spread_memory(s->t->n_threads);
     gguf_code code = rt_model_open(s->t->args[0], &s->model, err);
+    if (!code) code = model_add_loras(s->model, &s->settings->loras, err);
     if (code) return code;
     read_facts(s);
     code = rt_tokenizer_new(s->meta, &s->tok, err);

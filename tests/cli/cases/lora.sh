@@ -40,3 +40,22 @@ gguf-imatrix base.gguf -f text.txt -o with.gguf --ctx 64 --lora lora.gguf:0.05 -
 t gguf-imatrix base.gguf -f text.txt -o with.gguf --ctx 64 --resume
 gguf-bench base.gguf --lora lora.gguf:0.05 -p 4 -n 2 -r 1 --json -q 2>/dev/null | jq -c '[.[].lora]'
 gguf-bench quality base.gguf -f text.txt --ctx 32 --lora lora.gguf:0 --base base.gguf --json -q | jq -c '[.lora, .kld.mean < 1e-6]'
+# A server answers with the adapter as gguf-run does.
+served() {
+    rm -f listening
+    gguf-serve "$@" --port 0 -q -t 1 >listening 2>/dev/null &
+    server=$!
+    for _ in $(seq 1 200); do [ -s listening ] && break; sleep 0.05; done
+    body='{"prompt": [1, 5, 9, 44], "max_tokens": 12, "temperature": 0, "logprobs": 1}'
+    exec 3<>"/dev/tcp/127.0.0.1/$(sed -n 's/.*:\([0-9]*\)$/\1/p' listening)"
+    printf 'POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\nConnection: close\r\n\r\n%s' "${#body}" "$body" >&3
+    sed '1,/^\r$/d' <&3 | jq -c '.choices[0].logprobs.token_logprobs | map(. * 1000 | round)'
+    exec 3>&-
+    kill -TERM $server && wait $server
+}
+served base.gguf >base.text
+served base.gguf --lora lora.gguf:0.05 >with.text
+gguf-edit merge-lora base.gguf lora.gguf:0.05 -o merged.gguf --force -q
+served merged.gguf >merged.text
+[ -s with.text ] && cmp with.text merged.text && ! cmp -s with.text base.text && echo "the adapter takes part"
+t gguf-serve base.gguf --lora no.gguf
