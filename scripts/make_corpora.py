@@ -501,7 +501,8 @@ def swap_seeds(rng):
 def edit_seeds(rng):
     for name, data in gguf_seeds(rng):
         if name in ("scalars", "tensors", "v2", "aligned", "types"):
-            yield name, data
+            if name != "types":  # large, and whole in the one with a change
+                yield name, data
             yield f"{name}_set", data + MARK + b"new=" + b"long " * 12 + MARK + b"general.architecture=bert"
     room = gguf([kv("ggufkit.padding", STRING, " " * 200), kv("k", U32, 1)], [info("a", [4], 0, 0)], bytes(32))
     yield "room", room + MARK + b"k" + MARK + b"x=y"

@@ -29,6 +29,7 @@ typedef struct part {
     int fd;
     uint64_t n, n_flushed; /* bytes on disk, all of them hashed */
     bool begun;            /* this attempt has brought something */
+    bool changed;          /* it is of another version than what is there */
     uint64_t total;        /* RT_NO_SIZE = not known */
     bool resumed;          /* some of them are from an earlier attempt */
     gguf_hasher *hash;
@@ -79,9 +80,9 @@ static gguf_code open_part(part *p, gguf_error *err) {
                              GGUF_NO_OFFSET, "cannot open it: %s", strerror(errno));
         gguf_code code = wait_lock(p, err);
         if (code) return code;
-        if (fstat(p->fd, &ours) == 0 && stat(p->path, &there) == 0 && ours.st_ino == there.st_ino &&
-            S_ISREG(ours.st_mode))
-            return GGUF_OK;
+        if (fstat(p->fd, &ours) == 0 && !S_ISREG(ours.st_mode))
+            return gguf_fail(err, GGUF_E_IO, p->path, GGUF_NO_OFFSET, "it is no regular file");
+        if (lstat(p->path, &there) == 0 && ours.st_ino == there.st_ino) return GGUF_OK;
         close(p->fd);
         p->fd = -1;
     }
@@ -100,6 +101,7 @@ static gguf_code start_over(part *p, gguf_error *err) {
     p->n = p->n_flushed = 0;
     p->resumed = false;
     p->etag[0] = '\0';
+    p->total = RT_NO_SIZE;
     unlink(p->tag_path);
     if (ftruncate(p->fd, 0) != 0)
         return gguf_fail(err, GGUF_E_IO, p->path, GGUF_NO_OFFSET, "cannot empty it: %s",
@@ -148,6 +150,8 @@ static bool read_content_range(const char *text, uint64_t *first, uint64_t *tota
 static void save_tag(part *p, const char *etag) {
     bool strong = *etag == '"';
     snprintf(p->etag, sizeof p->etag, "%s", strong ? etag : "");
+    struct stat st;
+    if (lstat(p->tag_path, &st) == 0 && S_ISLNK(st.st_mode)) unlink(p->tag_path);
     if (strong)
         gguf_outfile_save(p->tag_path, etag, strlen(etag), GGUF_OUT_REPLACE | GGUF_OUT_OVER_INPUT,
                           NULL);
@@ -172,10 +176,14 @@ static bool begin_body(part *p, const rt_http_head *head) {
         return stop(p, gguf_fail(p->err, GGUF_E_FORMAT, NULL, GGUF_NO_OFFSET,
                                  "%s: the server answers with another range than was asked for",
                                  p->f->file->url));
-    if (!continues && p->n) {
+    bool other_tag = p->etag[0] && head->etag[0] && strcmp(p->etag, head->etag) != 0;
+    bool other_size = p->total != RT_NO_SIZE && total != RT_NO_SIZE && p->total != total;
+    p->changed = continues && (other_tag || other_size);
+    if ((!continues || p->changed) && p->n) {
         gguf_code code = start_over(p, p->err);
         if (code) return stop(p, code);
     }
+    if (p->changed) return false; /* the next attempt begins with the first byte */
     if (known != RT_NO_SIZE && total != RT_NO_SIZE && total != known)
         return stop(p,
                     gguf_fail(p->err, GGUF_E_TRUNCATED, NULL, GGUF_NO_OFFSET,
@@ -225,6 +233,7 @@ static gguf_code attempt(part *p, rt_http_head *head, gguf_error *err) {
                                .bearer = p->f->bearer,
                                .first = p->n,
                                .if_none_match = p->n ? NULL : p->f->if_none_match};
+    p->changed = false;
     snprintf(range_tag, sizeof range_tag, "%s", p->etag);
     if (p->n && *range_tag) request.if_range = range_tag;
     p->begun = false;
@@ -238,8 +247,8 @@ static gguf_code attempt(part *p, rt_http_head *head, gguf_error *err) {
 }
 
 static bool is_whole(const part *p, const rt_http_head *head) {
+    if (p->changed || (head->status != 200 && head->status != 206)) return false;
     if (p->f->file->n_bytes != RT_NO_SIZE) return p->n == p->f->file->n_bytes;
-    if (head->status != 200 && head->status != 206) return false;
     return p->total == RT_NO_SIZE || p->n == p->total;
 }
 
@@ -254,7 +263,7 @@ static gguf_code transfer_all(part *p, gguf_error *err) {
         if (p->f->file->n_bytes != RT_NO_SIZE && p->n == p->f->file->n_bytes && p->n)
             return GGUF_OK;
         gguf_code code = attempt(p, &head, &why);
-        if (!code && head.status == 304) {
+        if (!code && head.status == 304 && p->f->if_none_match && !p->n) {
             p->f->unchanged = true;
             return GGUF_OK;
         }

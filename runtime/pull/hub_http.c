@@ -141,6 +141,12 @@ static void set_options(transfer *t, const rt_http_request *r, struct curl_slist
 static gguf_code check_token(const rt_http_request *r, gguf_error *err) {
     const char *host;
     size_t n_host = rt_url_host(r->url, &host);
+    for (const char *at = r->bearer; at && *at; at++)
+        if ((unsigned char)*at <= ' ' || *at == 0x7f)
+            return gguf_fail(
+                err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                "the token (HF_TOKEN or Hugging Face's file) holds a space or a control "
+                "character");
     if (n_host && (!r->bearer || strncasecmp(r->url, "https://", 8) == 0 ||
                    rt_host_is_loopback(host, n_host)))
         return GGUF_OK;

@@ -45,6 +45,17 @@ static bool ollama_cache(char out[RT_PATH_ROOM]) {
     return !rt_path(out, NULL, "/usr/share/ollama/.ollama/models") && access(out, R_OK) == 0;
 }
 
+bool rt_blobs_are_foreign(const rt_store *store) {
+    char ollama[RT_PATH_ROOM], blobs[RT_PATH_ROOM];
+    if (!ollama_cache(ollama) || rt_path(blobs, NULL, "%s/blobs", store->root)) return false;
+    char *ours = realpath(blobs, NULL);
+    char *theirs = rt_path(blobs, NULL, "%s/blobs", ollama) ? NULL : realpath(blobs, NULL);
+    bool same = ours && theirs && strcmp(ours, theirs) == 0;
+    free(ours);
+    free(theirs);
+    return same;
+}
+
 char *rt_hf_token(void) {
     char home[RT_PATH_ROOM], path[RT_PATH_ROOM], *text;
     const char *own = set_env("HF_TOKEN"), *file = set_env("HF_TOKEN_PATH");

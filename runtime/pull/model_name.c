@@ -25,15 +25,24 @@ static bool is_part(const char *text, size_t n) {
     return true;
 }
 
-/* A type, or a file of a repository: parts with slashes between. */
+/* What files of a repository are called: anything that can be shown and stays in its folder. */
+static bool is_file_part(const char *text, size_t n) {
+    if (n == 0 || text[0] == '.' || text[0] == '-') return false;
+    for (size_t i = 0; i < n; i++)
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f || text[i] == '\\') return false;
+    return true;
+}
+
+/* A type, or a file of a repository: parts with slashes between; short enough for the name of a
+ * file in the store. */
 static bool is_file(const char *text, size_t n) {
     for (size_t at = 0; at <= n;) {
         size_t len = 0;
         while (at + len < n && text[at + len] != '/') len++;
-        if (!is_part(text + at, len)) return false;
+        if (!is_file_part(text + at, len)) return false;
         at += len + 1;
     }
-    return n < 260;
+    return n < 200;
 }
 
 static bool is_host(const char *text, size_t n) {
@@ -84,6 +93,7 @@ static bool read_hf(const char *rest, rt_name *out) {
     size_t n_space = slash ? (size_t)(slash - rest) : 0;
     if (!slash) return false;
     const char *at = strrchr(slash, '@'), *colon = strchr(slash, ':');
+    if (at && colon && at > colon && gguf_text_ends(at, ".gguf")) at = NULL; /* of a file's name */
     const char *end = at ? at : rest + strlen(rest);
     if (colon && colon > end) return false;
     const char *model_end = colon ? colon : end;

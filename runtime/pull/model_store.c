@@ -409,8 +409,10 @@ gguf_code rt_store_drop_blobs(const rt_store *store, const rt_listing *files, ui
                               gguf_error *err) {
     use u = {.files = files, .used = calloc(files->n + 1, sizeof *u.used)};
     if (!u.used) return gguf_fail_memory(err);
-    gguf_code code = rt_store_each(store, note_use, &u, NULL, err);
-    for (size_t i = 0; i < files->n && !code; i++) {
+    size_t n_broken = 0;
+    gguf_code code = rt_store_each(store, note_use, &u, &n_broken, err);
+    /* A manifest that cannot be read may use any of them. */
+    for (size_t i = 0; i < files->n && !code && !n_broken && !rt_blobs_are_foreign(store); i++) {
         char path[RT_PATH_ROOM];
         struct stat st;
         const rt_hub_file *f = &files->files[i];
@@ -440,11 +442,25 @@ static void remove_links(const rt_store *store, const rt_stored *stored, uint64_
     for (int i = 0; i < 4 && rmdir(folder) == 0; i++) *strrchr(folder, '/') = '\0';
 }
 
+static gguf_code ignore(void *ctx, const rt_stored *stored, gguf_error *err) {
+    (void)ctx;
+    (void)stored;
+    (void)err;
+    return GGUF_OK;
+}
+
 gguf_code rt_store_remove(const rt_store *store, const rt_stored *stored, uint64_t *freed,
                           gguf_error *err) {
     char path[RT_PATH_ROOM];
+    size_t n_broken = 0;
     *freed = 0;
-    gguf_code code = manifest_path(store, &stored->name, path, err);
+    gguf_code code = rt_store_each(store, ignore, NULL, &n_broken, err);
+    if (!code && n_broken)
+        code = gguf_fail(err, GGUF_E_FORMAT, store->root, GGUF_NO_OFFSET,
+                         "%zu manifests cannot be read, so which files are in use is not known: "
+                         "nothing is removed",
+                         n_broken);
+    if (!code) code = manifest_path(store, &stored->name, path, err);
     if (code) return code;
     if (unlink(path) != 0)
         return gguf_fail(err, GGUF_E_IO, path, GGUF_NO_OFFSET, "cannot remove it: %s",

@@ -103,6 +103,8 @@ gguf_code rt_cache_list(const rt_name *name, rt_listing *out, gguf_error *err);
 gguf_code rt_cache_each(gguf_code (*each)(void *ctx, const rt_name *name, const rt_listing *files,
                                           gguf_error *err),
                         void *ctx, gguf_error *err);
+/* Whether the folder of the store's files is that of Ollama: nothing is removed there. */
+bool rt_blobs_are_foreign(const rt_store *store);
 /* The token of Hugging Face's own programs, malloc'ed, or NULL: $HF_TOKEN or the file. */
 char *rt_hf_token(void);
 

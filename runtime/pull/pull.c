@@ -119,7 +119,14 @@ static gguf_code take_variant(job *j, const rt_variants *v, gguf_error *err) {
     for (size_t i = 0; i < v->n; i++) n_same += strcasecmp(v->list[i].type, taken->type) == 0;
     snprintf(s->name.choice, sizeof s->name.choice, "%s",
              taken->type[0] && n_same == 1 ? taken->type : path);
-    return GGUF_OK;
+    char text[RT_NAME_ROOM];
+    rt_name again;
+    rt_name_text(&s->name, text, sizeof text);
+    if (rt_name_parse(text, &again, NULL) == GGUF_OK && again.kind == RT_NAME_HF &&
+        strcmp(again.choice, s->name.choice) == 0)
+        return GGUF_OK;
+    return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
+                     "no name in the store can stand for the file '%.200s'", path);
 }
 
 /* The best type whose size, estimated from weights of 16 bits, fits. */
@@ -148,6 +155,14 @@ static gguf_code take_sources(job *j, gguf_error *err) {
     if (gguf_text_ends(j->name.choice, ".gguf"))
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "there is no file '%s': the weights are in safetensors", j->name.choice);
+    if (*j->name.choice && j->opts->mode == RT_PULL_HEADERS)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "the weights are in safetensors: leave out ':%s', or give it as --type",
+                         j->name.choice);
+    if (*j->name.choice && j->opts->knows_type && !j->opts->knows_type(j->name.choice))
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "there is no recipe or type '%s' to convert the safetensors to",
+                         j->name.choice);
     snprintf(j->type_room, sizeof j->type_room, "%.71s",
              *j->name.choice ? j->name.choice : type_that_fits(j, weights_bytes));
     j->type = j->type_room;

@@ -195,6 +195,32 @@ def test_faults():
     check("416 is begun again", same(run(REPO, *FAST), data))
 
     data, path = put()
+    hub.faults[path] = {"status": 304}
+    refuses("304 that nobody asked for", run(REPO, *FAST), 3, "304")
+    data, path = put()
+    hub.files["/v/t-Q8_0.gguf"], newer = data, fake(len(data))
+    hub.faults["/v/t-Q8_0.gguf"] = {"cut": 100_000, "times": 1, "blind": True, "changed": newer, "etags": ['"one"', '"two"']}
+    check("two versions are never mixed", same(run(f"{hub.url}/v/t-Q8_0.gguf", *FAST), newer))
+    put()
+    hub.repos[REPO] = {"empty-Q8_0.gguf": b""}
+    hub.faults[f"/{REPO}/resolve/{hub_server.COMMIT}/empty-Q8_0.gguf"] = {"status": 404}
+    refuses("an empty file that is not there", run(REPO, *FAST), 3, "404")
+    data, path = put()
+    hub.repos["org/Odd"] = {"my (model) é@x.gguf": data}
+    odd = run("org/Odd", "--json")
+    check("a file name with spaces and more", odd.returncode == 0 and "cannot" not in run("--list").stderr, odd)
+    check("--rm leaves what another model uses", same(run(REPO), data) and run("--rm", REPO).returncode == 0
+          and pathlib.Path(json.loads(odd.stdout)["path"]).read_bytes() == data)
+    check("and the odd name is removed by itself", run("--rm", json.loads(odd.stdout)["name"]).returncode == 0 and leftovers() == [])
+    data, path = put()
+    run(REPO)
+    broken = TMP / "store" / "manifests" / "huggingface.co" / "org" / "other" / "x.json"
+    broken.parent.mkdir(parents=True)
+    broken.write_text("{")
+    refuses("--rm beside a manifest that cannot be read", run("--rm", REPO), 4, "cannot be read")
+    data, path = put()
+    refuses("a token with a space", run(REPO, env={"HF_TOKEN": "a b"}), 2, "space")
+    data, path = put()
     refuses("a full disk", run(REPO, limit=100_000), 6, "cannot write")
     check("and resumed when there is room", same(run(REPO), data))
     put(n=4000)

@@ -86,7 +86,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def send_file(self, data, fault, count):
         """cut: bytes after which the connection ends, once per attempt number up to `times`; redirect: elsewhere;
         drip: (bytes, seconds) between pieces; stall: seconds of silence after `cut` bytes; etags: one per request;
-        lie: a Content-Length; whole: ranges are not understood"""
+        lie: a Content-Length; whole: ranges are not understood; blind: If-Range is not"""
         if data is None:
             return self.answer(404, b"{}")
         if "redirect" in fault:
@@ -99,7 +99,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
             return self.answer(304)
         first, last, status = 0, len(data) - 1, 200
         match = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
-        if match and not fault.get("whole") and self.headers.get("If-Range", etag) == etag:
+        if match and not fault.get("whole") and (fault.get("blind") or self.headers.get("If-Range", etag) == etag):
             first = int(match.group(1))
             last = min(last, int(match.group(2) or last))
             if first >= len(data):
