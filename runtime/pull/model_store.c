@@ -60,6 +60,9 @@ gguf_code rt_store_lock(rt_store *store, bool alone, gguf_error *err) {
     if (!code) code = rt_make_folders(path, err);
     if (code) return code;
     store->lock = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    /* What a store holds that cannot be written can be used all the same. */
+    if (store->lock < 0 && !alone && (errno == EROFS || errno == EACCES))
+        store->lock = open(path, O_RDONLY | O_CLOEXEC);
     if (store->lock >= 0 && flock(store->lock, alone ? LOCK_EX | LOCK_NB : LOCK_SH) == 0)
         return GGUF_OK;
     bool busy = store->lock >= 0 && errno == EWOULDBLOCK;
@@ -335,6 +338,7 @@ typedef struct find {
     struct timespec when;
     char others[300]; /* the models of a bare name */
     size_t n_models;  /* different ones */
+    bool parts;       /* those too of which something is gone */
 } find;
 
 static bool is_later(const struct timespec *a, const struct timespec *b) {
@@ -358,7 +362,7 @@ static gguf_code find_in(void *ctx, const rt_stored *stored, gguf_error *err) {
     struct stat st;
     const rt_name *name = &stored->name;
     gguf_code code = manifest_path(f->store, name, path, err);
-    if (code || !stored->complete || !matches(f->wanted, name) || stat(path, &st) != 0) return code;
+    if (code || (!stored->complete && !f->parts) || !matches(f->wanted, name) || stat(path, &st) != 0) return code;
     bool same = f->n_models && f->best.kind == name->kind &&
                 strcmp(f->best.host, name->host) == 0 &&
                 strcasecmp(f->best.space, name->space) == 0 && f->best.kind != RT_NAME_URL;
@@ -379,6 +383,8 @@ gguf_code rt_store_find(const rt_store *store, const rt_name *name, rt_stored *o
                         gguf_error *err) {
     find f = {.store = store, .wanted = name};
     gguf_code code = rt_store_each(store, find_in, &f, NULL, err);
+    f.parts = !f.n_models;
+    if (!code && f.parts) code = rt_store_each(store, find_in, &f, NULL, err);
     if (code) return code;
     if (!f.n_models)
         return gguf_fail(err, GGUF_E_MISSING, NULL, GGUF_NO_OFFSET, "it is not in the store");
