@@ -104,6 +104,18 @@ static void set_range(CURL *curl, const rt_http_request *r) {
     if (*range) curl_easy_setopt(curl, CURLOPT_RANGE, range);
 }
 
+/* Whom to reach without a proxy: this machine, also behind a redirection, and whom the user names.
+ */
+static void set_direct(CURL *curl, bool local) {
+    char list[2048];
+    const char *named = getenv("no_proxy");
+    if (!named || !*named) named = getenv("NO_PROXY");
+    snprintf(list, sizeof list, "localhost,127.0.0.1,::1%s%s", named && *named ? "," : "",
+             named ? named : "");
+    curl_easy_setopt(curl, CURLOPT_NOPROXY,
+                     local || (named && strcmp(named, "*") == 0) ? "*" : list);
+}
+
 /* What begins encrypted stays so. */
 static void set_options(transfer *t, const rt_http_request *r, struct curl_slist *headers) {
     CURL *curl = t->curl;
@@ -129,7 +141,7 @@ static void set_options(transfer *t, const rt_http_request *r, struct curl_slist
     curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
     curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
     curl_easy_setopt(curl, CURLOPT_XFERINFODATA, t);
-    if (local) curl_easy_setopt(curl, CURLOPT_NOPROXY, "*");
+    set_direct(curl, local);
     set_range(curl, r);
     if (!r->bearer) return;
     /* libcurl leaves it out wherever a redirection leads to another host, port or protocol. */
