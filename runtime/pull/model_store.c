@@ -362,7 +362,9 @@ static gguf_code find_in(void *ctx, const rt_stored *stored, gguf_error *err) {
     struct stat st;
     const rt_name *name = &stored->name;
     gguf_code code = manifest_path(f->store, name, path, err);
-    if (code || (!stored->complete && !f->parts) || !matches(f->wanted, name) || stat(path, &st) != 0) return code;
+    if (code || (!stored->complete && !f->parts) || !matches(f->wanted, name) ||
+        stat(path, &st) != 0)
+        return code;
     bool same = f->n_models && f->best.kind == name->kind &&
                 strcmp(f->best.host, name->host) == 0 &&
                 strcasecmp(f->best.space, name->space) == 0 && f->best.kind != RT_NAME_URL;
