@@ -2,6 +2,7 @@
  * compiled for what comes behind it. */
 #include "runtime/chat/grammar_build.h"
 #include "runtime/chat/grammar_internal.h"
+#include "runtime/tokenizer/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -142,17 +143,15 @@ static uint32_t add_split(emitter *e, uint32_t a, uint32_t b) {
     return add_state(e, (rt_state){.kind = RT_STATE_SPLIT, .a = a, .b = b});
 }
 
-/* ---- characters as UTF-8 ----------------------------------------------------------------- */
+/* ---- characters --------------------------------------------------------------------------- */
 
-static unsigned encode(uint32_t c, uint8_t *out) {
-    if (c < 0x80) {
-        out[0] = (uint8_t)c;
-        return 1;
-    }
-    unsigned n = c < 0x800 ? 2 : c < 0x10000 ? 3 : 4;
-    for (unsigned i = n; i-- > 1; c >>= 6) out[i] = (uint8_t)(0x80 | (c & 0x3F));
-    out[0] = (uint8_t)((0xF00u >> n & 0xFF) | c);
-    return n;
+unsigned rt_read_hex(const char *text, size_t n_left, unsigned n, uint32_t *value) {
+    static const char digits[] = "0123456789abcdef";
+    unsigned i = 0;
+    *value = 0;
+    for (const char *d; i < n && i < n_left && (d = memchr(digits, text[i] | 0x20, 16)); i++)
+        *value = *value << 4 | (uint32_t)(d - digits);
+    return i;
 }
 
 /* Characters whose bytes are, place by place, any of a range: the parts that a range of code points
@@ -174,8 +173,8 @@ static uint32_t emit_range(emitter *e, uint32_t first, uint32_t last, uint32_t n
                 end = (end & ~low) - 1;
         }
         uint8_t lo[4], hi[4];
-        unsigned n = encode(first, lo);
-        encode(end, hi);
+        size_t n = rt_utf8_encode(first, (char *)lo);
+        rt_utf8_encode(end, (char *)hi);
         uint32_t at = next;
         for (unsigned i = n; i-- > 0;) at = add_byte(e, lo[i], hi[i], at);
         any = add_split(e, any, at);

@@ -96,6 +96,9 @@ typedef struct rt_number_bounds {
 } rt_number_bounds;
 rt_expr rt_number_expr(rt_grammar_builder *b, const rt_number_bounds *bounds);
 
+/* Up to n hexadecimal digits at text, which has n_left bytes. Returns how many there are. */
+unsigned rt_read_hex(const char *text, size_t n_left, unsigned n, uint32_t *value);
+
 /* The states of a rule and all that it needs. Errors: what the front end left in b;
  * GGUF_E_FORMAT left recursion, a rule that matches nothing; GGUF_E_LIMIT; GGUF_E_NOMEM. */
 gguf_code rt_grammar_finish(rt_grammar_builder *b, uint32_t root, rt_grammar **out);

@@ -72,16 +72,12 @@ static uint32_t find_rule(parser *p, const char *name, size_t n) {
 /* ---- characters -------------------------------------------------------------------------- */
 
 static uint32_t parse_hex(parser *p, unsigned n) {
-    uint32_t value = 0;
-    for (unsigned i = 0; i < n; i++) {
-        const char *digits = "0123456789abcdef",
-                   *d = at_end(p) ? NULL : memchr(digits, p->text[p->at] | 0x20, 16);
-        if (!d) {
-            fail(p, GGUF_E_FORMAT, "a hexadecimal digit is missing");
-            return 0;
-        }
-        value = value << 4 | (uint32_t)(d - digits);
-        p->at++;
+    uint32_t value;
+    unsigned n_read = rt_read_hex(p->text + p->at, p->n - p->at, n, &value);
+    p->at += n_read;
+    if (n_read < n) {
+        fail(p, GGUF_E_FORMAT, "a hexadecimal digit is missing");
+        return 0;
     }
     if (value > RT_MAX_CODE_POINT || (value >= 0xD800 && value <= 0xDFFF))
         fail(p, GGUF_E_FORMAT, "this is the number of no character");

@@ -60,18 +60,12 @@ static uint32_t next_char(parser *p) {
 }
 
 static uint32_t hex(parser *p, unsigned n) {
-    uint32_t value = 0;
-    for (unsigned i = 0; i < n; i++) {
-        const char *digits = "0123456789abcdef", *d = NULL;
-        if (!at_end(p)) d = memchr(digits, p->text[p->at] | 0x20, 16);
-        if (!d) {
-            fail(p, GGUF_E_FORMAT, "a hexadecimal digit is missing");
-            return 0;
-        }
-        value = value << 4 | (uint32_t)(d - digits);
-        p->at++;
-    }
-    return value;
+    uint32_t value;
+    unsigned n_read = rt_read_hex(p->text + p->at, p->n - p->at, n, &value);
+    p->at += n_read;
+    if (n_read == n) return value;
+    fail(p, GGUF_E_FORMAT, "a hexadecimal digit is missing");
+    return 0;
 }
 
 static int by_first(const void *a, const void *b) {

@@ -300,7 +300,7 @@ static gguf_code walk_file(walk *w, const char *path, gguf_error *err) {
         w->n_broken++;
         return GGUF_OK;
     }
-    gguf_code code = w->each(w->ctx, &stored, err);
+    gguf_code code = w->each ? w->each(w->ctx, &stored, err) : GGUF_OK;
     rt_stored_clear(&stored);
     return code;
 }
@@ -450,19 +450,12 @@ static void remove_links(const rt_store *store, const rt_stored *stored, uint64_
     for (int i = 0; i < 4 && rmdir(folder) == 0; i++) *strrchr(folder, '/') = '\0';
 }
 
-static gguf_code ignore(void *ctx, const rt_stored *stored, gguf_error *err) {
-    (void)ctx;
-    (void)stored;
-    (void)err;
-    return GGUF_OK;
-}
-
 gguf_code rt_store_remove(const rt_store *store, const rt_stored *stored, uint64_t *freed,
                           gguf_error *err) {
     char path[RT_PATH_ROOM];
     size_t n_broken = 0;
     *freed = 0;
-    gguf_code code = rt_store_each(store, ignore, NULL, &n_broken, err);
+    gguf_code code = rt_store_each(store, NULL, NULL, &n_broken, err);
     if (!code && n_broken)
         code = gguf_fail(err, GGUF_E_FORMAT, store->root, GGUF_NO_OFFSET,
                          "%zu manifests cannot be read, so which files are in use is not known: "

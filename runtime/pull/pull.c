@@ -4,6 +4,7 @@
 #include "libgguf/ends.h"
 #include "libgguf/map.h"
 #include "libgguf/outfile.h"
+#include "quant/recipe.h"
 #include "runtime/pull/blob_fetch.h"
 #include "runtime/pull/hubs.h"
 
@@ -143,6 +144,16 @@ static const char *type_that_fits(const job *j, uint64_t weights_bytes) {
     return types[n - 1].name;
 }
 
+/* Before anything is fetched. */
+static bool can_convert_to(const char *type) {
+    quant_recipe *recipe = NULL;
+    gguf_error err = {0};
+    bool known =
+        strcasecmp(type, "auto") == 0 || quant_recipe_named(type, &recipe, &err) == GGUF_OK;
+    quant_recipe_free(recipe);
+    return known;
+}
+
 static gguf_code take_sources(job *j, gguf_error *err) {
     rt_stored *s = &j->out->stored;
     uint64_t weights_bytes;
@@ -159,7 +170,7 @@ static gguf_code take_sources(job *j, gguf_error *err) {
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "the weights are in safetensors: leave out ':%s', or give it as --type",
                          j->name.choice);
-    if (*j->name.choice && j->opts->knows_type && !j->opts->knows_type(j->name.choice))
+    if (*j->name.choice && !can_convert_to(j->name.choice))
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "there is no recipe or type '%s' to convert the safetensors to",
                          j->name.choice);

@@ -26,7 +26,6 @@ typedef struct rt_pull_opts {
     /* Make a GGUF file `out` of a folder in Hugging Face's form. */
     gguf_code (*convert)(void *ctx, const char *folder, const char *out, const char *type,
                          gguf_error *err);
-    bool (*knows_type)(const char *type); /* whether it could; NULL = any */
     void *ctx;
 } rt_pull_opts;
 

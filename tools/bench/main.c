@@ -74,14 +74,8 @@ static const tool_option options[] = {
      "quality: exit 1 if a figure is worse than in this record of --json, by more than two of its "
      "standard errors"},
     TOOL_MODEL_SPELLINGS,
-    {OPT_NGL, "-ngl", "N", NULL},
-    {OPT_NGL, "n-gpu-layers", "N", NULL},
-    {OPT_NGL, "gpu-layers", "N", NULL},
-    {OPT_DEVICE, "-dev", "NAME", NULL},
-    {OPT_CTX, "-c", "N", NULL},
-    {OPT_CTX, "ctx-size", "N", NULL},
-    {OPT_KV_TYPE, "-ctk", "TYPE", NULL},
-    {OPT_KV_TYPE, "cache-type-k", "TYPE", NULL},
+    DEVICE_SPELLINGS(OPT_DEVICE, OPT_NGL),
+    TOOL_CONTEXT_SPELLINGS(OPT_CTX, OPT_KV_TYPE),
     {OPT_PAIRS, "-pg", "P,N", NULL},
     {0},
 };

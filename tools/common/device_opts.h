@@ -9,6 +9,12 @@
 #define DEVICE_HELP \
     "compute on this device (a name or number of gguf-bench devices), or none (none)"
 #define NGL_HELP "so many of the last layers there, all, or auto: what fits (auto)"
+/* Other programs' spellings of the two options, which have these ids. */
+#define DEVICE_SPELLINGS(device, ngl)                               \
+    {(ngl), "-ngl", "N", NULL}, {(ngl), "n-gpu-layers", "N", NULL}, \
+        {(ngl), "gpu-layers", "N", NULL}, {                         \
+        (device), "-dev", "NAME", NULL                              \
+    }
 
 typedef struct device_opts {
     const char *name;   /* as given; NULL: not given */

@@ -30,6 +30,12 @@ typedef struct tool_option {
         TOOL_MODEL_ID, "hf-repo", "NAME", NULL                                     \
     }
 
+/* The same for the length and the type of a cache, whose options have these ids. */
+#define TOOL_CONTEXT_SPELLINGS(ctx, kv_type)                                                       \
+    {(ctx), "-c", "N", NULL}, {(ctx), "ctx-size", "N", NULL}, {(kv_type), "-ctk", "TYPE", NULL}, { \
+        (kv_type), "cache-type-k", "TYPE", NULL                                                    \
+    }
+
 #define TOOL_LONG_ONLY 256 /* ids from here on have no short form */
 
 /* Take one option into ctx. Errors: GGUF_E_USAGE. */

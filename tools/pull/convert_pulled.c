@@ -4,18 +4,7 @@
 #include "libgguf/gguf.h"
 #include "tools/common/write_model.h"
 
-#include "quant/recipe.h"
-
 #include <strings.h>
-
-bool convert_knows_type(const char *type) {
-    quant_recipe *recipe = NULL;
-    gguf_error err = {0};
-    bool known =
-        strcasecmp(type, "auto") == 0 || quant_recipe_named(type, &recipe, &err) == GGUF_OK;
-    quant_recipe_free(recipe);
-    return known;
-}
 
 gguf_code convert_pulled(void *ctx, const char *folder, const char *out, const char *type,
                          gguf_error *err) {

@@ -4,15 +4,10 @@
 
 #include "libgguf/error.h"
 
-#include <stdbool.h>
-
 /* For rt_pull_opts.convert: the same bytes as gguf-convert FOLDER -o OUT --outtype TYPE.
  *   ctx  the tool
  * Errors: those of importing and writing; GGUF_E_USAGE an unknown type. */
 gguf_code convert_pulled(void *ctx, const char *folder, const char *out, const char *type,
                          gguf_error *err);
-
-/* For rt_pull_opts.knows_type. */
-bool convert_knows_type(const char *type);
 
 #endif

@@ -141,7 +141,6 @@ static gguf_code pull(tool *t, const pull_opts *o, rt_store *store, const rt_nam
     opts.note = note;
     opts.progress = tool_progress;
     opts.convert = convert_pulled;
-    opts.knows_type = convert_knows_type;
     opts.ctx = t;
     t->started_s = tool_now_s();
     gguf_code code = rt_pull(store, name, &opts, &pulled, err);
