@@ -310,19 +310,23 @@ static void check_shown(const char *what, uint32_t type, const float *out, size_
 /* What quant_product_shows_nonfinite promises, with zeros as activations too, however products are
  * computed. */
 START_TEST(products_show_what_is_not_finite) {
-    enum { N_ROWS = 2 * QUANT_STRIP_ROWS, N_COLS = 1536 };
+    enum { N_ROWS = 2 * QUANT_STRIP_ROWS, N_COLS = 1536, N_MADE = 5 };
     static uint8_t matrix[N_ROWS * N_COLS * 4], repacked[N_ROWS * N_COLS * 4];
+    static uint8_t made[N_MADE * N_COLS * 4]; /* few rows: codebooks take long to encode */
     static float plain[MAX_ACTS * N_COLS], out[MAX_ACTS * N_ROWS];
     static _Alignas(64) uint8_t coded[MAX_ACTS * N_COLS * 4];
     uint32_t type = all_types[_i];
     rng r = {test_seed + (uint64_t)_i};
     static const quant_act forms[] = {QUANT_ACT_NONE, QUANT_ACT_Q8, QUANT_ACT_Q8_K, QUANT_ACT_BF16};
+    size_t row_bytes = quant_row_bytes(type, N_COLS);
+    for (size_t i = 0; i < N_MADE; i++) {
+        make_rows(&r, type, N_COLS);
+        memcpy(made + i * row_bytes, weight_row, row_bytes);
+    }
     for (int round = 0; round < 10; round++) {
-        size_t row_bytes = quant_row_bytes(type, N_COLS), n_acts = 1 + rng_next(&r) % MAX_ACTS;
-        for (size_t row = 0; row < N_ROWS; row++) {
-            make_rows(&r, type, N_COLS);
-            memcpy(matrix + row * row_bytes, weight_row, row_bytes);
-        }
+        size_t n_acts = 1 + rng_next(&r) % MAX_ACTS;
+        for (size_t row = 0; row < N_ROWS; row++)
+            memcpy(matrix + row * row_bytes, made + rng_next(&r) % N_MADE * row_bytes, row_bytes);
         size_t bad = spoil_matrix(&r, type, matrix, N_ROWS, N_COLS);
         fill_pattern(&r, PATTERN_NORMAL, 0, plain, n_acts * N_COLS);
         if (round % 4 == 0) memset(plain, 0, sizeof plain);

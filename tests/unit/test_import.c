@@ -20,9 +20,8 @@ static const char *const fixtures[] = {
     "awq", "ct_int4", "ct_int4_zero", "ct_int8_packed", "ct_int8", "ct_fp8", "fp8_tensor",
     "fp8_e5m2", "deepseek_wide", "gemma2_wide", "llama_lora", "deepseek_int4",
     /* families that differ from those above in some kind of arithmetic, or in how config says it */
-    "granite_hybrid", "hunyuan_dense", "falcon_new", "nemotron_h_latent", "roberta", "olmo",
-    "gemma4", "gemma4_moe", "step3p5", "llama4", "lfm2", "jamba", "falcon_h1", "kimi_linear",
-    "bloom", "apertus"};
+    "hunyuan_dense", "falcon_new", "nemotron_h_latent", "roberta", "olmo", "gemma4", "gemma4_moe",
+    "step3p5", "llama4", "lfm2", "jamba", "falcon_h1", "kimi_linear", "bloom", "apertus"};
 #define N_FIXTURES (int)(sizeof fixtures / sizeof fixtures[0])
 
 /* Keys of ours, behind the architecture's name, that the other converter does not write. */

@@ -67,7 +67,6 @@ static const struct {
     {"models/nemotron_h", true},
     {"models/qwen3_next", true},
     {"models/qwen3_5", true},
-    {"models/granite_hybrid", true},
     {"models/hunyuan_dense", true},
     {"models/falcon_new", true},
     {"models/nemotron_h_latent", true},
