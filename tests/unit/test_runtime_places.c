@@ -9,28 +9,12 @@ enum { BATCH = 7 };
 
 /* One of each kind of layer, some with experts. */
 static const char *const families[] = {
-    "models/llama",
-    "models/gemma3",
-    "models/deepseek_v3",
-    "models/qwen3_moe_wide",
-    "models/gpt_oss",
-    "models/bert",
-    "models/mamba2",
-    "models/nemotron_h",
-    "models/qwen3_next",
-    "models/qwen3_5",
-    "models/nemotron_h_latent",
-    "models/hunyuan_dense",
-    "models/gemma4",
-    "models/gemma4_moe",
-    "models/step3p5",
-    "models/llama4",
-    "models/lfm2",
-    "models/jamba",
-    "models/falcon_h1",
-    "models/kimi_linear",
-    "models/bloom",
-    "models/apertus",
+    "models/llama",       "models/gemma3",  "models/deepseek_v3",   "models/qwen3_moe_wide",
+    "models/gpt_oss",     "models/bert",    "models/mamba2",        "models/nemotron_h",
+    "models/qwen3_next",  "models/qwen3_5", "models/hunyuan_dense", "models/nemotron_h_latent",
+    "models/llama4",      "models/gemma4",  "models/gemma4_moe",    "models/step3p5",
+    "models/kimi_linear", "models/lfm2",    "models/jamba",         "models/falcon_h1",
+    "models/apertus",     "models/bloom",
 };
 
 static rt_session_opts split_opts(const rt_model *model, uint32_t n_device_layers) {
