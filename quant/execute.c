@@ -202,7 +202,8 @@ static void record_failure(quant_job *r, size_t index, const gguf_error *failure
 static void record_progress(quant_job *r, const quant_piece *p) {
     pthread_mutex_lock(&r->lock);
     r->done_bytes += piece_bytes(r, p);
-    if (r->opts->progress) r->opts->progress(r->opts->progress_ctx, r->done_bytes, r->total_bytes);
+    uint64_t done = gguf_ranks_progress(r->opts->ranks, r->done_bytes);
+    if (r->opts->progress) r->opts->progress(r->opts->progress_ctx, done, r->total_bytes);
     pthread_mutex_unlock(&r->lock);
 }
 
@@ -333,10 +334,27 @@ static size_t stage_pieces(const quant_job *r, uint32_t stage, size_t first) {
     return n;
 }
 
-/* Each part has neighbouring pieces of every stage, as many as the others: how many this one has of
- * the n from *first on; *first becomes where they begin. */
+/* What a piece costs: its elements to encode, its bytes to write. */
+static uint64_t piece_work(const quant_job *r, const quant_piece *p) {
+    return p->n_rows * r->plan->tensors[p->tensor].n_cols + piece_bytes(r, p);
+}
+
+/* Each part has neighbouring pieces of every stage, with as much work as the others have: how many
+ * this one has of the n from *first on; *first becomes where they begin. */
 static size_t part_of_stage(const quant_job *r, size_t n, size_t *first) {
-    size_t begin = n * r->part / r->n_parts, end = n * (r->part + 1) / r->n_parts;
+    if (r->n_parts == 1) return n;
+    const quant_piece *pieces = r->pieces + *first;
+    double all = 0, before = 0;
+    size_t begin = n, end = n;
+    for (size_t i = 0; i < n; i++) all += (double)piece_work(r, &pieces[i]);
+    for (size_t i = 0; i < n; i++) {
+        /* By the middle of a piece. */
+        double work = (double)piece_work(r, &pieces[i]);
+        size_t part = (size_t)((before + work / 2) / all * r->n_parts);
+        if (begin == n && part >= r->part) begin = i;
+        if (end == n && part > r->part) end = i;
+        before += work;
+    }
     *first += begin;
     return end - begin;
 }
@@ -387,7 +405,7 @@ gguf_code quant_job_open(quant_plan *plan, const char *path, uint32_t part, uint
     *r = (quant_job){.plan = plan, .opts = opts, .part = part, .n_parts = n_parts};
     pthread_mutex_init(&r->lock, NULL);
     gguf_code code = cut_plan(r, err);
-    r->total_bytes = part_bytes(r);
+    r->total_bytes = opts->ranks ? quant_plan_data_bytes(plan) : part_bytes(r);
     if (!code) code = quant_outputs_open(plan, path, part, n_parts, opts, &r->out, err);
     if (code)
         free_job(r);
@@ -446,13 +464,28 @@ void quant_job_close(quant_job *r) {
     free_job(r);
 }
 
+/* Ranks other than 0 join files that are there. */
+static gguf_code open_parts(quant_plan *plan, const char *path, const quant_execute_opts *opts,
+                            quant_job **job, gguf_error *err) {
+    gguf_ranks *ranks = opts->ranks;
+    uint32_t own = gguf_ranks_own(ranks), n = gguf_ranks_n(ranks);
+    gguf_code code = gguf_ranks_agree(ranks, GGUF_OK, err);
+    if (!code && own == 0) code = quant_job_open(plan, path, own, n, opts, job, err);
+    code = gguf_ranks_agree(ranks, code, err);
+    if (!code && own > 0) code = quant_job_open(plan, path, own, n, opts, job, err);
+    return gguf_ranks_agree(ranks, code, err);
+}
+
 gguf_code quant_execute(quant_plan *plan, const char *path, gguf_pool *pool,
                         const quant_execute_opts *opts, gguf_error *err) {
-    quant_job *job;
-    gguf_code code = quant_job_open(plan, path, 0, 1, opts, &job, err);
-    if (code) return code;
-    code = quant_job_run(job, pool, err);
-    if (!code) return quant_job_commit(job, pool, err);
-    quant_job_close(job);
-    return code;
+    quant_job *job = NULL;
+    gguf_code code = open_parts(plan, path, opts, &job, err);
+    if (!code) code = gguf_ranks_agree(opts->ranks, quant_job_run(job, pool, err), err);
+    if (!code && gguf_ranks_own(opts->ranks) == 0) {
+        code = quant_job_commit(job, pool, err);
+    } else {
+        if (job && code) job->ran = false; /* some rank failed: nobody will commit */
+        quant_job_close(job);
+    }
+    return gguf_ranks_agree(opts->ranks, code, err);
 }

@@ -5,6 +5,7 @@
 
 #include "libgguf/gguf.h"
 #include "libgguf/pool.h"
+#include "libgguf/ranks.h"
 #include "quant/compensate.h"
 #include "quant/quant.h"
 
@@ -265,12 +266,15 @@ typedef struct quant_output_error {
 } quant_output_error;
 
 typedef struct quant_execute_opts {
+    gguf_ranks *ranks; /* that quant_execute is called by, with the same plan; NULL: this process
+                          alone */
     uint64_t max_memory_bytes; /* for buffers; at least one row per thread is always used */
     bool replace;              /* an existing output */
     bool resume; /* go on with what an interrupted run of the same plan left, and leave it so */
     uint64_t inputs_hash;    /* of what decides the output beside the plan, such as the tokens of a
                                 calibration: a run with another hash is not gone on with */
-    uint64_t *resumed_bytes; /* set to what an interrupted run had written; may be NULL */
+    uint64_t *resumed_bytes; /* set to what an interrupted run had written of this part; may be
+                                NULL */
     const atomic_bool *cancel; /* polled; may be NULL */
     void (*progress)(void *ctx, uint64_t done_bytes, uint64_t total_bytes); /* may be NULL */
     void *progress_ctx;
@@ -320,7 +324,8 @@ uint64_t quant_execute_memory(const quant_plan *plan, const quant_execute_opts *
 
 /* Write the plan's file, or its shards: PATH without .gguf, then -0000N-of-0000M.gguf. The bytes do
  * not depend on the number of threads, nor on interruptions; a run goes on with what another one
- * left, whatever the number of threads and the memory of either.
+ * left, whatever the number of threads and the memory of either. With several ranks each does a
+ * part, and rank 0 commits; losses and output errors are known to rank 0.
  * Errors: of sources and of the output file, GGUF_E_NONFINITE, GGUF_E_CANCELLED, GGUF_E_NOMEM;
  * GGUF_E_CHECK if resume is set and what was left belongs to another plan. No output is left
  * behind; with resume, PATH.part and its journal stay, also when the process is killed. */

@@ -361,6 +361,26 @@ static void raise_file_limit(void) {
     setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* ---- ranks ------------------------------------------------------------------------------- */
+
+/* Several processes do one command's work, and say it once: what the others print is the same. */
+static gguf_code join_ranks(tool *t, gguf_error *err) {
+    gguf_code code = gguf_ranks_join(&tool_cancelled, &t->ranks, err);
+    if (code || !t->ranks) return code;
+    if (gguf_ranks_own(t->ranks) > 0 && !freopen("/dev/null", "w", stdout))
+        return gguf_fail(err, GGUF_E_IO, "/dev/null", GGUF_NO_OFFSET, "cannot open: %s",
+                         strerror(errno));
+    if (t->spec->shares) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     "this command's work is not shared; start it without the launcher of %u "
+                     "processes",
+                     gguf_ranks_n(t->ranks));
+}
+
+static bool prints(const tool *t) {
+    return gguf_ranks_own(t->ranks) == 0;
+}
+
 bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *status) {
     getopt_table table = {.shorts = ":"};
     gguf_error err = {0};
@@ -372,9 +392,10 @@ bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *stat
     /* --json decides how errors look, also those of the command line itself. */
     for (int i = 1; i < argc; i++) t->json = t->json || strcmp(argv[i], "--json") == 0;
     opterr = 0;
-    gguf_code spelled = use_usual_spellings(spec, &argc, argv, &err);
-    if (spelled) {
-        *status = tool_end(t, spelled, &err);
+    gguf_code begun = join_ranks(t, &err);
+    if (!begun) begun = use_usual_spellings(spec, &argc, argv, &err);
+    if (begun) {
+        *status = tool_end(t, begun, &err);
         return false;
     }
     for (int id; (id = getopt_long(argc, argv, table.shorts, table.longs, NULL)) != -1;) {
@@ -411,7 +432,7 @@ bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *stat
     }
     t->args = argv + optind;
     t->n_args = argc - optind;
-    if (t->quiet) t->show_progress = false;
+    if (t->quiet || !prints(t)) t->show_progress = false;
     for (int i = 0; i < t->n_args; i++)
         if (i + 1 != spec->output_arg) gguf_inputs_add(t->args[i]);
     raise_file_limit();
@@ -432,6 +453,7 @@ static void clear_progress(tool *t) {
 
 void tool_print_error(const tool *t, const gguf_error *err) {
     char file[600], message[2400];
+    if (!prints(t)) return;
     tool_escape(err->file, strlen(err->file), file, sizeof file);
     tool_escape(err->message, strlen(err->message), message, sizeof message);
     fprintf(stderr, "%s: ", t->spec->name);
@@ -462,13 +484,16 @@ static void add_pull_hint(const tool *t, gguf_error *err) {
 }
 
 int tool_end(tool *t, gguf_code code, const gguf_error *err) {
+    gguf_error shown = err ? *err : (gguf_error){0};
     clear_progress(t);
-    if (code && err && err->code) {
-        gguf_error shown = *err;
+    code = gguf_ranks_agree(t->ranks, code, &shown);
+    if (code && shown.code) {
         add_pull_hint(t, &shown);
         tool_print_error(t, &shown);
         if (t->json) print_json_error(&shown);
     }
+    gguf_ranks_leave(t->ranks);
+    t->ranks = NULL;
     bool flushed = fflush(stdout) == 0;
     bool left = !flushed && errno == EPIPE;
     /* A reader may leave a pager or a pipe early. */
@@ -493,6 +518,7 @@ int tool_main(const tool_spec *spec, int argc, char **argv) {
 
 static void print_message(tool *t, const char *label, const char *format, va_list args) {
     char text[2048], safe[4096];
+    if (!prints(t)) return;
     vsnprintf(text, sizeof text, format, args);
     clear_progress(t);
     fprintf(stderr, "%s: %s%s\n", t->spec->name, label,

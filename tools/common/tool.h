@@ -5,6 +5,7 @@
 
 #include "libgguf/error.h"
 #include "libgguf/json.h"
+#include "libgguf/ranks.h"
 
 #include <jansson.h>
 #include <stdatomic.h>
@@ -59,6 +60,7 @@ typedef struct tool_spec {
     const char *const *verbs; /* first words, for completion; ends with NULL; may be NULL */
     const char *verb;         /* of a command within a command ("fit"); otherwise NULL */
     const struct tool_spec *const *subs; /* such commands; ends with NULL; may be NULL */
+    bool shares;                         /* several ranks do its work together */
 } tool_spec;
 
 /* What the common options say, and the plain arguments. */
@@ -73,6 +75,7 @@ struct tool {
     int n_args;
     const char *outputs[TOOL_MAX_OUTPUTS]; /* that were checked, see outputs.h */
     size_t n_outputs;
+    gguf_ranks *ranks; /* NULL: alone; only rank 0 prints */
     double started_s;
     double last_progress_s;
     bool progress_shown;

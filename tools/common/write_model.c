@@ -166,6 +166,7 @@ static gguf_code add_importance(tool *t, quant_plan *plan, const write_opts *o,
 
 static quant_execute_opts execute_opts(tool *t, const write_opts *o, const write_result *result) {
     quant_execute_opts opts = quant_execute_defaults();
+    opts.ranks = t->ranks;
     opts.max_memory_bytes = o->max_memory_bytes;
     opts.replace = t->force;
     opts.resume = o->resume;
@@ -540,7 +541,7 @@ static gguf_code execute(tool *t, rt_import *import, const char *path, const wri
     if (!code) code = quant_execute(plan, path, pool, &opts, err);
     if (!code && result->resumed_bytes) note_resumed(t, plan, result);
     if (!code && result->calibration) report_calibration(t, plan, result);
-    if (!code && o->manifest_file)
+    if (!code && o->manifest_file && gguf_ranks_own(t->ranks) == 0)
         code = write_manifest(t, plan, path, o->manifest_file, pool, err);
     gguf_pool_free(pool);
     return code;

@@ -258,6 +258,7 @@ int main(int argc, char **argv) {
         .options = options,
         .set = set_option,
         .run = run,
+        .shares = true,
         .ctx = &o,
         .reads = "imatrix recipe check-tokenizer metadata arch-file"};
     int status = tool_main(&spec, argc, argv);

@@ -352,6 +352,7 @@ int main(int argc, char **argv) {
         .options = options,
         .set = set_option,
         .run = run,
+        .shares = true,
         .ctx = &o,
         .reads = "file show lora"};
     int status = tool_main(&spec, argc, argv);

@@ -253,6 +253,7 @@ int main(int argc, char **argv) {
         .options = options,
         .set = set_option,
         .run = run,
+        .shares = true,
         .ctx = &o,
         .reads = "imatrix recipe calibrate",
         .output_arg = 2};
