@@ -68,6 +68,16 @@ void quant_imatrix_round(quant_imatrix *im);
  * Errors: GGUF_E_SHAPE an entry has another shape, GGUF_E_NOMEM. */
 gguf_code quant_imatrix_merge(quant_imatrix *into, const quant_imatrix *from, gguf_error *err);
 
+/* Start the sums and counts of all entries again. */
+void quant_imatrix_zero(quant_imatrix *im);
+
+/* The sums and counts from one rank to another, where they replace what is there.
+ * Errors: those of gguf_ranks_send and gguf_ranks_receive, GGUF_E_SHAPE, GGUF_E_NOMEM. */
+gguf_code quant_imatrix_send(const quant_imatrix *im, gguf_ranks *ranks, uint32_t to,
+                             gguf_error *err);
+gguf_code quant_imatrix_receive(quant_imatrix *im, gguf_ranks *ranks, uint32_t from,
+                                gguf_error *err);
+
 /* What an entry says about its tensor, over all columns of all matrices that saw rows. */
 typedef struct quant_imatrix_stats {
     double energy; /* sum of the mean squares */

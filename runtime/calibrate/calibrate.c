@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { MAX_TOGETHER = 4, MAX_BATCH = 2048 };
+enum { MAX_TOGETHER = 4, MAX_BATCH = 2048, MAX_ROUND = 1024 };
 
 typedef struct collector {
     quant_imatrix *im;
@@ -114,22 +114,58 @@ static size_t chunks_together(size_t i, size_t n_chunks, size_t n_together) {
     return n < n_chunks - i ? n : n_chunks - i;
 }
 
-static gguf_code run_all(rt_session *session, collector *c, const chunk_group *group,
-                         const int32_t *tokens, size_t n_chunks, size_t n_together,
-                         const rt_calibrate_opts *opts, uint32_t *n_done, gguf_error *err) {
-    size_t n_ctx = group->n_ctx;
-    for (size_t i = opts->n_skip, n; i < n_chunks; i += n) {
-        n = chunks_together(i, n_chunks, n_together);
-        if (opts->cancel && atomic_load(opts->cancel))
-            return gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
-        gguf_code code = run_chunks(session, c, group, tokens + i * n_ctx, n, opts->bos, err);
-        if (code) return code;
-        if (opts->progress) opts->progress(opts->progress_ctx, (i + n) * n_ctx, n_chunks * n_ctx);
-        *n_done = (uint32_t)(i + n);
-        if (opts->chunks_done) code = opts->chunks_done(opts->chunks_ctx, *n_done, err);
-        if (code) return code;
+/* A calibration on its way. */
+typedef struct walk {
+    const rt_calibrate_opts *opts;
+    rt_session *session;
+    collector *collector;
+    chunk_group group;
+    const int32_t *tokens;
+    size_t n_chunks, n_together;
+    quant_imatrix *sum; /* of all groups so far */
+    uint32_t *n_done;
+} walk;
+
+/* The sums of the next group, which are this rank's or come from the one that has them. */
+static gguf_code take_group(walk *w, uint32_t from, size_t n_done, gguf_error *err) {
+    const rt_calibrate_opts *opts = w->opts;
+    size_t n_ctx = w->group.n_ctx;
+    gguf_code code =
+        from ? quant_imatrix_receive(w->collector->im, opts->ranks, from, err) : GGUF_OK;
+    if (!code) code = quant_imatrix_merge(w->sum, w->collector->im, err);
+    if (code) return code;
+    if (opts->progress) opts->progress(opts->progress_ctx, n_done * n_ctx, w->n_chunks * n_ctx);
+    *w->n_done = (uint32_t)n_done;
+    return opts->chunks_done ? opts->chunks_done(opts->chunks_ctx, *w->n_done, err) : GGUF_OK;
+}
+
+static gguf_code run_group(walk *w, size_t i, size_t n, gguf_error *err) {
+    const rt_calibrate_opts *opts = w->opts;
+    if (opts->cancel && atomic_load(opts->cancel))
+        return gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
+    quant_imatrix_zero(w->collector->im);
+    return run_chunks(w->session, w->collector, &w->group, w->tokens + i * w->group.n_ctx, n,
+                      opts->bos, err);
+}
+
+/* A group for each rank; then rank 0 adds them up in order. */
+static gguf_code run_round(walk *w, size_t *i, gguf_error *err) {
+    gguf_ranks *ranks = w->opts->ranks;
+    uint32_t own = gguf_ranks_own(ranks), n_groups = 0;
+    size_t ends[MAX_ROUND];
+    gguf_code code = GGUF_OK;
+    for (; n_groups < gguf_ranks_n(ranks) && n_groups < MAX_ROUND && *i < w->n_chunks; n_groups++) {
+        size_t n = chunks_together(*i, w->n_chunks, w->n_together);
+        if (n_groups == own) code = run_group(w, *i, n, err);
+        ends[n_groups] = *i += n;
     }
-    return GGUF_OK;
+    code = gguf_ranks_agree(ranks, code, err);
+    if (!code && own > 0 && own < n_groups)
+        code = quant_imatrix_send(w->collector->im, ranks, 0, err);
+    for (uint32_t g = 0; g < n_groups && !code && own == 0; g++)
+        code = take_group(w, g, ends[g], err);
+    *w->n_done = (uint32_t)*i;
+    return code;
 }
 
 /* As many as fill a batch; a model that is not causal takes one sequence at a time. */
@@ -154,18 +190,20 @@ gguf_code rt_calibrate_importance(const rt_model *model, const int32_t *tokens, 
     session_opts.n_threads = opts->n_threads;
     session_opts.precision = opts->precision;
     session_opts.kv_type = GGUF_TYPE_F32;
-    collector c = {.im = im};
+    collector c = {.im = quant_imatrix_new()};
     rt_session *session = NULL;
     uint32_t done = opts->n_skip;
-    chunk_group group = {malloc(n_together * n_ctx * sizeof *tokens),
-                         malloc(n_together * sizeof(rt_span)), n_ctx};
-    code = group.tokens && group.spans ? rt_session_new(model, &session_opts, &session, err)
-                                       : gguf_fail_memory(err);
+    const chunk_group group = {malloc(n_together * n_ctx * sizeof *tokens),
+                               malloc(n_together * sizeof(rt_span)), n_ctx};
+    code = group.tokens && group.spans && c.im ? rt_session_new(model, &session_opts, &session, err)
+                                               : gguf_fail_memory(err);
     if (!code) code = rt_session_set_hook(session, collect, &c, err);
-    if (!code) code = run_all(session, &c, &group, tokens, n_chunks, n_together, opts, &done, err);
+    walk w = {opts, session, &c, group, tokens, n_chunks, n_together, im, &done};
+    for (size_t i = opts->n_skip; i < n_chunks && !code;) code = run_round(&w, &i, err);
     if (n_done) *n_done = done;
     rt_session_free(session);
+    quant_imatrix_free(c.im);
     free(group.tokens);
     free(group.spans);
-    return code;
+    return gguf_ranks_agree(opts->ranks, code, err);
 }

@@ -2,6 +2,7 @@
 #ifndef RUNTIME_CALIBRATE_CALIBRATE_H
 #define RUNTIME_CALIBRATE_CALIBRATE_H
 
+#include "libgguf/ranks.h"
 #include "quant/imatrix.h"
 #include "runtime/runtime.h"
 
@@ -14,6 +15,7 @@ typedef struct rt_calibrate_opts {
     uint32_t n_together; /* chunks computed at once; 0 = a few, as far as 2048 tokens go */
     rt_precision precision;
     unsigned n_threads;
+    gguf_ranks *ranks;         /* that share the chunks, called by all; NULL: this process alone */
     int32_t bos;               /* replaces the first token of each chunk; -1 = none */
     const atomic_bool *cancel; /* may be NULL */
     void (*progress)(void *ctx, uint64_t done_tokens, uint64_t total_tokens); /* may be NULL */
@@ -39,10 +41,11 @@ uint64_t rt_calibrate_hash(const rt_model *model, const int32_t *tokens, size_t 
                            const rt_calibrate_opts *opts);
 
 /* Add the squares of every weight's inputs to `im`, chunk by chunk of n_ctx tokens; an incomplete
- * last chunk is left out.
+ * last chunk is left out. Each group of chunks computed at once is summed by itself, and the sums
+ * are added in the groups' order. With several ranks, rank 0 alone has all in `im`.
  *   n_done  chunks in `im`; may be NULL
  * Errors: of sessions; those of rt_calibrate_n_chunks; GGUF_E_NONFINITE an input overflows;
- * GGUF_E_CANCELLED; GGUF_E_NOMEM. The result does not depend on the number of threads. */
+ * GGUF_E_CANCELLED; GGUF_E_NOMEM. The result does not depend on the number of threads and ranks. */
 gguf_code rt_calibrate_importance(const rt_model *model, const int32_t *tokens, size_t n_tokens,
                                   const rt_calibrate_opts *opts, quant_imatrix *im,
                                   uint32_t *n_done, gguf_error *err);

@@ -251,6 +251,7 @@ static rt_calibrate_opts calibrate_opts(collection *c, int32_t bos) {
     opts.n_chunks = c->o->n_chunks;
     opts.n_together = chunks_together(c->o->save_every);
     opts.n_threads = c->t->n_threads;
+    opts.ranks = c->t->ranks;
     opts.bos = bos;
     opts.cancel = &tool_cancelled;
     opts.progress = count_tokens;
@@ -265,7 +266,7 @@ static gguf_code collect(collection *c, const rt_model *model, const rt_ids *ids
     opts.n_skip = c->n_done;
     gguf_code code =
         rt_calibrate_importance(model, ids->data, ids->n, &opts, c->im, &c->n_done, err);
-    return code ? code : write_output(c, err);
+    return code || gguf_ranks_own(c->t->ranks) > 0 ? code : write_output(c, err);
 }
 
 /* More chunks may follow later: their number does not decide what is in the first ones. */
