@@ -39,7 +39,8 @@ struct gguf_ranks {
     char host[MPI_MAX_PROCESSOR_NAME];
     sending *sent;
     bool ended; /* all know of `failure` */
-    gguf_error failure;
+    gguf_code code;
+    gguf_error failure; /* what is said of `code`, if anything */
     pthread_t thread;
     atomic_bool quits, failed; /* this rank, or for rank 0 any */
     atomic_bool sends;
@@ -232,21 +233,15 @@ static int first_failure(const int *codes, int n, bool *same) {
     return found;
 }
 
-static gguf_code spread_failure(gguf_ranks *r, int from, bool same, gguf_code code,
-                                const gguf_error *own) {
+static void spread_failure(gguf_ranks *r, int from, bool same, const gguf_error *own) {
     MPI_Request request;
-    if (r->own == from) {
-        if (own) r->failure = *own;
-        r->failure.code = code;
-        size_t n = strlen(r->failure.message);
-        if (!same)
-            snprintf(r->failure.message + n, sizeof r->failure.message - n, " (rank %d, on %s)",
-                     r->own, r->host);
-    }
+    size_t n = own ? strlen(own->message) : 0;
+    if (r->own == from && own) r->failure = *own;
+    if (r->own == from && n && !same)
+        snprintf(r->failure.message + n, sizeof r->failure.message - n, " (rank %d, on %s)", r->own,
+                 r->host);
     MPI_Ibcast(&r->failure, sizeof r->failure, MPI_BYTE, from, r->work, &request);
     wait_for(r, &request, false);
-    r->ended = true;
-    return r->failure.code;
 }
 
 gguf_code gguf_ranks_agree(gguf_ranks *r, gguf_code code, gguf_error *err) {
@@ -261,12 +256,14 @@ gguf_code gguf_ranks_agree(gguf_ranks *r, gguf_code code, gguf_error *err) {
         wait_for(r, &request, false);
         free_sent(r, false);
         int from = first_failure(codes, r->n, &same);
+        r->ended = from >= 0;
+        r->code = r->ended ? (gguf_code)codes[from] : GGUF_OK;
         free(codes);
-        if (from < 0) return GGUF_OK;
-        spread_failure(r, from, same, code, err);
+        if (!r->ended) return GGUF_OK;
+        spread_failure(r, from, same, err);
     }
     if (err) *err = r->failure;
-    return r->failure.code;
+    return r->code;
 }
 
 gguf_code gguf_ranks_spread(gguf_ranks *r, gguf_code code, uint32_t from, void *bytes, size_t n,

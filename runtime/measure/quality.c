@@ -20,9 +20,10 @@ typedef struct runner {
 
 /* A base that is being written. */
 typedef struct saver {
-    gguf_outfile *file; /* NULL: none is wanted */
+    bool wanted;
+    gguf_outfile *file; /* of the one that saves */
     rt_base_layout layout;
-    uint8_t *rows; /* [step] */
+    uint8_t *rows; /* [step], of a rank that does not save [per_chunk] */
     double *room;  /* [workers][n_vocab] */
     gguf_hasher *hasher;
 } saver;
@@ -32,8 +33,10 @@ typedef struct meter {
     const int32_t *tokens;
     size_t n_tokens;
     uint32_t n_ctx, n_vocab;
-    uint32_t step;               /* tokens scored at once */
-    uint64_t n_chunks, n_scored; /* n_scored tokens have their score */
+    uint32_t step; /* tokens scored at once */
+    uint64_t n_chunks;
+    uint64_t n_scored; /* the number of the token that is scored next */
+    uint64_t n_summed; /* tokens in nll_sum */
     runner model, base;
     saver save;
     rt_token_score *scores; /* [n_chunks * per_chunk] */
@@ -71,6 +74,11 @@ double rt_divergence(const rt_distribution *p, const rt_distribution *q) {
     return sum;
 }
 
+/* A rank that does not save keeps the rows of its chunk. */
+static uint64_t first_kept(const meter *m) {
+    return m->save.file ? 0 : m->n_scored % m->per_chunk;
+}
+
 static void score_task(void *ctx, size_t i, unsigned worker) {
     meter *m = ctx;
     uint64_t number = m->n_scored + i;
@@ -78,10 +86,10 @@ static void score_task(void *ctx, size_t i, unsigned worker) {
     int32_t target = m->targets[i];
     rt_distribution q = rt_distribution_of(m->model.logits + i * m->n_vocab, m->n_vocab);
     score->nll = -rt_ln_p(&q, (uint32_t)target);
-    if (m->save.file && isfinite(score->nll))
+    if (m->save.wanted && isfinite(score->nll))
         rt_base_put_row(&m->save.layout, &q, target, number,
                         m->save.room + (size_t)worker * m->n_vocab,
-                        m->save.rows + i * m->save.layout.row_bytes);
+                        m->save.rows + (first_kept(m) + i) * m->save.layout.row_bytes);
     if (m->opts->saved_base) {
         const rt_base_layout *l = &m->opts->saved_base->layout;
         rt_base_score(l, m->opts->saved_base->rows + number * l->row_bytes, &q, score);
@@ -134,11 +142,16 @@ static gguf_code check_scores(const meter *m, uint64_t first, size_t n, gguf_err
     return GGUF_OK;
 }
 
-static gguf_code save_rows(meter *m, size_t n, gguf_error *err) {
+static gguf_code save_rows(meter *m, uint64_t first, size_t n, gguf_error *err) {
     size_t n_bytes = n * m->save.layout.row_bytes;
-    uint64_t off = RT_BASE_HEADER_BYTES + m->n_scored * m->save.layout.row_bytes;
+    uint64_t off = RT_BASE_HEADER_BYTES + first * m->save.layout.row_bytes;
     gguf_hasher_add(m->save.hasher, m->save.rows, n_bytes);
     return gguf_outfile_write(m->save.file, m->save.rows, n_bytes, off, err);
+}
+
+static void add_scores(meter *m, uint64_t first, uint64_t n) {
+    for (uint64_t i = 0; i < n; i++) m->nll_sum += m->scores[first + i].nll;
+    m->n_summed += n;
 }
 
 /* Run n tokens and score the ones that follow them. */
@@ -148,14 +161,15 @@ static gguf_code run_step(meter *m, const int32_t *tokens, size_t n, gguf_error 
     m->targets = tokens + 1;
     gguf_pool_run(m->model.session->pool, n, score_task, m);
     code = check_scores(m, m->n_scored, n, err);
-    if (!code && m->save.file) code = save_rows(m, n, err);
-    for (size_t i = 0; i < n; i++) m->nll_sum += m->scores[m->n_scored + i].nll;
+    if (!code && m->save.file) code = save_rows(m, m->n_scored, n, err);
+    add_scores(m, m->n_scored, n);
     m->n_scored += n;
     return code;
 }
 
 static gguf_code run_chunk(meter *m, uint64_t number, gguf_error *err) {
     const int32_t *chunk = m->tokens + number * m->n_ctx;
+    m->n_scored = number * m->per_chunk;
     gguf_code code = run_context(m, chunk, err);
     for (uint32_t pos = m->n_ctx / 2; pos + 1 < m->n_ctx && !code;) {
         uint32_t left = m->n_ctx - 1 - pos, n = left < m->step ? left : m->step;
@@ -163,8 +177,54 @@ static gguf_code run_chunk(meter *m, uint64_t number, gguf_error *err) {
         pos += n;
         if (!code && m->opts->progress)
             m->opts->progress(m->opts->progress_ctx, number * m->n_ctx + pos + 1,
-                              m->n_chunks * m->n_ctx, exp(m->nll_sum / (double)m->n_scored));
+                              m->n_chunks * m->n_ctx, exp(m->nll_sum / (double)m->n_summed));
     }
+    return code;
+}
+
+/* ---- ranks ---- */
+
+static gguf_code send_chunk(meter *m, uint64_t number, gguf_error *err) {
+    gguf_ranks *ranks = m->opts->ranks;
+    size_t n_rows = m->save.wanted ? (size_t)m->per_chunk * m->save.layout.row_bytes : 0;
+    gguf_code code = gguf_ranks_send(ranks, 0, m->scores + number * m->per_chunk,
+                                     m->per_chunk * sizeof *m->scores, err);
+    return code || !n_rows ? code : gguf_ranks_send(ranks, 0, m->save.rows, n_rows, err);
+}
+
+/* The rows come in steps, as there is room. */
+static gguf_code take_rows(meter *m, uint32_t from, uint64_t first, gguf_error *err) {
+    size_t n_bytes = (size_t)m->per_chunk * m->save.layout.row_bytes;
+    uint8_t *rows = malloc(n_bytes), *own = m->save.rows;
+    if (!rows) return gguf_fail_memory(err);
+    gguf_code code = gguf_ranks_receive(m->opts->ranks, from, rows, n_bytes, err);
+    m->save.rows = rows;
+    if (!code) code = save_rows(m, first, m->per_chunk, err);
+    m->save.rows = own;
+    free(rows);
+    return code;
+}
+
+static gguf_code take_chunk(meter *m, uint32_t from, uint64_t number, gguf_error *err) {
+    uint64_t first = number * m->per_chunk;
+    gguf_code code = gguf_ranks_receive(m->opts->ranks, from, m->scores + first,
+                                        m->per_chunk * sizeof *m->scores, err);
+    if (!code && m->save.wanted) code = take_rows(m, from, first, err);
+    add_scores(m, first, code ? 0 : m->per_chunk);
+    return code;
+}
+
+/* A chunk for each rank; rank 0, whose chunk is the first, takes the others in order. */
+static gguf_code run_round(meter *m, uint64_t first, gguf_error *err) {
+    gguf_ranks *ranks = m->opts->ranks;
+    uint32_t own = gguf_ranks_own(ranks), n = gguf_ranks_n(ranks);
+    uint64_t left = m->n_chunks - first;
+    if (left < n) n = (uint32_t)left;
+    gguf_code code = own < n ? run_chunk(m, first + own, err) : GGUF_OK;
+    code = gguf_ranks_agree(ranks, code, err);
+    if (!code && own > 0 && own < n) code = send_chunk(m, first + own, err);
+    for (uint32_t from = 1; from < n && !code && own == 0; from++)
+        code = take_chunk(m, from, first + from, err);
     return code;
 }
 
@@ -228,17 +288,19 @@ static gguf_code start_saver(meter *m, gguf_error *err) {
     saver *s = &m->save;
     uint64_t n_rows = m->n_chunks * m->per_chunk;
     uint8_t header[RT_BASE_HEADER_BYTES];
-    if (!m->opts->save_base) return GGUF_OK;
+    bool saves = gguf_ranks_own(m->opts->ranks) == 0;
+    s->wanted = m->opts->save_base;
+    if (!s->wanted) return GGUF_OK;
     s->layout = rt_base_layout_of(m->n_vocab);
     s->layout.tokens_hash = tokens_hash(m);
     s->layout.n_rows = n_rows;
     s->layout.n_ctx = m->n_ctx;
     s->layout.bos = m->opts->bos;
-    s->rows = malloc((size_t)m->step * s->layout.row_bytes);
+    s->rows = malloc((size_t)(saves ? m->step : m->per_chunk) * s->layout.row_bytes);
     s->room = malloc(sizeof(double) * m->n_vocab * gguf_pool_threads(m->model.session->pool));
     if (!s->rows || !s->room) return gguf_fail_memory(err);
-    gguf_code code = gguf_hasher_new(GGUF_HASH_XXH3, &s->hasher, err);
-    if (code) return code;
+    gguf_code code = saves ? gguf_hasher_new(GGUF_HASH_XXH3, &s->hasher, err) : GGUF_OK;
+    if (code || !saves) return code;
     rt_base_put_header(&s->layout, 0, header);
     gguf_hasher_add(s->hasher, header + RT_BASE_HASHED_FROM, sizeof header - RT_BASE_HASHED_FROM);
     return gguf_outfile_open(m->opts->save_base,
@@ -296,13 +358,15 @@ gguf_code rt_quality_measure(const rt_model *model, const rt_model *base, const 
     gguf_code code = check_input(model, base, tokens, n_tokens, opts, err);
     if (code) return code;
     code = start(&m, model, base, err);
-    for (uint64_t chunk = 0; chunk < m.n_chunks && !code; chunk++) code = run_chunk(&m, chunk, err);
+    code = gguf_ranks_agree(opts->ranks, code, err);
+    for (uint64_t chunk = 0; chunk < m.n_chunks && !code; chunk += gguf_ranks_n(opts->ranks))
+        code = run_round(&m, chunk, err);
     if (!code) code = finish_saver(&m, err);
     if (!code) {
         out->n_chunks = m.n_chunks;
-        rt_quality_summarise(m.scores, m.n_scored, m.per_chunk, m.n_ctx / 2,
+        rt_quality_summarise(m.scores, m.n_chunks * m.per_chunk, m.per_chunk, m.n_ctx / 2,
                              base || opts->saved_base, out);
     }
     stop(&m);
-    return code;
+    return gguf_ranks_spread(opts->ranks, code, 0, out, sizeof *out, err);
 }

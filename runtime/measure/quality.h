@@ -6,6 +6,7 @@
 #ifndef RUNTIME_MEASURE_QUALITY_H
 #define RUNTIME_MEASURE_QUALITY_H
 
+#include "libgguf/ranks.h"
 #include "runtime/runtime.h"
 
 #include <stdatomic.h>
@@ -21,9 +22,10 @@ gguf_code rt_quality_base_open(const char *path, rt_quality_base **out, gguf_err
 void rt_quality_base_close(rt_quality_base *base); /* accepts NULL */
 
 typedef struct rt_quality_opts {
-    rt_session_opts session;           /* n_ctx is the length of a chunk, at least 3 */
-    uint32_t n_chunks;                 /* at most; 0 = all */
-    int32_t bos;                       /* the begin token; -1 = none, the first token stays */
+    gguf_ranks *ranks;       /* that share the chunks, called by all; NULL: this process alone */
+    rt_session_opts session; /* n_ctx is the length of a chunk, at least 3 */
+    uint32_t n_chunks;       /* at most; 0 = all */
+    int32_t bos;             /* the begin token; -1 = none, the first token stays */
     const rt_quality_base *saved_base; /* in place of a base model; NULL = none */
     const char *save_base;     /* save the model's distributions to this file; NULL = do not */
     bool replace;              /* an existing file */
@@ -55,7 +57,8 @@ typedef struct rt_quality {
     double delta_p_mean, delta_p_rms; /* of the model's minus the base's probability of the token */
 } rt_quality;
 
-/* Measure `model` on a text. The result does not depend on the number of threads.
+/* Measure `model` on a text. The result does not depend on the number of threads and ranks, which
+ * all have it; rank 0 saves a base.
  *   base    NULL, or a model with the same vocabulary, run at the same time
  *   tokens  [n_tokens] without special tokens around them
  * Errors: of sessions; GGUF_E_USAGE (n_ctx, or less than one chunk of tokens), GGUF_E_SHAPE (the

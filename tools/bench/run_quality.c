@@ -124,6 +124,7 @@ static gguf_code measure(tool *t, const bench_opts *o, const rt_model *model, co
                          rt_quality *quality, gguf_error *err) {
     rt_ids ids;
     rt_quality_opts opts = rt_quality_defaults();
+    opts.ranks = t->ranks;
     opts.session.n_ctx = o->n_ctx;
     opts.session.kv_type = o->kv_type;
     opts.session.precision = o->precision;
