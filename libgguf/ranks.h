@@ -39,6 +39,9 @@ gguf_code gguf_ranks_agree(gguf_ranks *ranks, gguf_code code, gguf_error *err);
 gguf_code gguf_ranks_spread(gguf_ranks *ranks, gguf_code code, uint32_t from, void *bytes, size_t n,
                             gguf_error *err);
 
+/* Collective, once all agree on `code`: *value becomes the largest of all ranks. */
+gguf_code gguf_ranks_max(gguf_ranks *ranks, gguf_code code, uint64_t *value, gguf_error *err);
+
 /* From one rank to another, in order. What is sent is copied: the call does not wait for the one
  * that receives. */
 gguf_code gguf_ranks_send(gguf_ranks *ranks, uint32_t to, const void *bytes, size_t n,

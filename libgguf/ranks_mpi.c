@@ -279,6 +279,16 @@ gguf_code gguf_ranks_spread(gguf_ranks *r, gguf_code code, uint32_t from, void *
     return code;
 }
 
+gguf_code gguf_ranks_max(gguf_ranks *r, gguf_code code, uint64_t *value, gguf_error *err) {
+    MPI_Request request;
+    code = gguf_ranks_agree(r, code, err);
+    if (!r || code) return code;
+    uint64_t own = *value;
+    MPI_Iallreduce(&own, value, 1, MPI_UINT64_T, MPI_MAX, r->work, &request);
+    wait_for(r, &request, false);
+    return GGUF_OK;
+}
+
 void gguf_ranks_leave(gguf_ranks *r) {
     if (!r) return;
     MPI_Request request;

@@ -314,11 +314,12 @@ static void free_buffers(quant_job *r) {
 /* The part's pieces [r->first, r->first + n) of one stage. */
 static gguf_code run_stage(quant_job *r, uint32_t stage, size_t n, gguf_pool *pool,
                            gguf_error *err) {
-    bool needed = false;
+    uint64_t needed = 0; /* by any rank */
     gguf_pool_run(pool, n, check_task, r);
-    for (size_t i = 0; i < n; i++) needed = needed || !r->done[r->first + i];
+    for (size_t i = 0; i < n; i++) needed |= !r->done[r->first + i];
     if (r->opts->provide) {
-        gguf_code code = r->opts->provide(r->opts->provide_ctx, stage, needed, pool, err);
+        gguf_code code = gguf_ranks_max(r->opts->ranks, GGUF_OK, &needed, err);
+        if (!code) code = r->opts->provide(r->opts->provide_ctx, stage, needed, pool, err);
         if (code) return code;
     }
     gguf_pool_run(pool, n, piece_task, r);

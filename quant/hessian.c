@@ -48,6 +48,7 @@ void quant_hessian_free(quant_hessian *hessian) {
     if (!hessian) return;
     free(hessian->h);
     free(hessian->u);
+    free(hessian->total);
     free(hessian);
 }
 
@@ -80,6 +81,7 @@ void quant_hessian_add(quant_hessian *hessian, const float *rows, size_t n_rows,
     add_job job = {hessian, rows, n_rows, (hessian->n + TILE - 1) / TILE};
     if (n_rows == 0) return;
     hessian->n_samples += n_rows;
+    hessian->n_part_samples += n_rows;
     gguf_pool_run(pool, job.n_tiles * job.n_tiles, add_tile, &job);
 }
 

@@ -282,7 +282,7 @@ typedef struct quant_execute_opts {
     quant_output_error *output_error; /* [n_tensors], filled before `seal` if not NULL */
     quant_compensate_opts compensate;
     /* Called before each stage, in order: sets importance and Hessians of its tensors. `needed`:
-     * something of the stage is still to be written. May be NULL. */
+     * something of the stage is still to be written, by any rank. May be NULL. */
     gguf_code (*provide)(void *ctx, uint32_t stage, bool needed, gguf_pool *pool, gguf_error *err);
     void *provide_ctx;
     /* Called when all data is written: may change values of the plan's metadata that keep their

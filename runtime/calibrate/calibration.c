@@ -22,6 +22,7 @@ static rt_calibrate_opts calibrate_opts(const rt_calibration *c) {
     opts.n_ctx = c->opts.n_samples < CHUNK_TOKENS ? c->opts.n_samples : CHUNK_TOKENS;
     opts.n_chunks = (c->opts.n_samples + opts.n_ctx - 1) / opts.n_ctx;
     opts.n_threads = c->opts.n_threads;
+    opts.ranks = c->opts.ranks;
     opts.bos = c->bos;
     opts.cancel = c->opts.cancel;
     return opts;
@@ -116,15 +117,25 @@ rt_calibration_size rt_calibration_size_of(const rt_calibration *c) {
     return (rt_calibration_size){c->n_chunks, opts.n_ctx, most < c->n_tokens ? most : c->n_tokens};
 }
 
+/* From rank 0 to all. */
+static gguf_code spread_importance(gguf_ranks *ranks, quant_imatrix *im, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    if (gguf_ranks_own(ranks) > 0) return quant_imatrix_receive(im, ranks, 0, err);
+    for (uint32_t to = 1; to < gguf_ranks_n(ranks) && !code; to++)
+        code = quant_imatrix_send(im, ranks, to, err);
+    return code;
+}
+
 gguf_code rt_calibration_importance(rt_calibration *c, gguf_error *err) {
     const rt_calibrate_opts opts = calibrate_opts(c);
     quant_imatrix *im = quant_imatrix_new();
     gguf_code code = im ? GGUF_OK : gguf_fail_memory(err);
     if (!code)
         code = rt_calibrate_importance(c->model, c->tokens, c->n_tokens, &opts, im, NULL, err);
+    if (!code) code = spread_importance(c->opts.ranks, im, err);
     if (!code) code = quant_plan_attach_importance(c->plan, im, err);
     quant_imatrix_free(im);
-    return code;
+    return gguf_ranks_agree(c->opts.ranks, code, err);
 }
 
 /* ---- the walk ---------------------------------------------------------------------------- */

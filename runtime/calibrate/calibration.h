@@ -16,6 +16,7 @@ typedef struct rt_calibration_opts {
     uint32_t n_samples; /* tokens */
     double damp;
     unsigned n_threads;        /* 0 = all usable cores */
+    gguf_ranks *ranks;         /* that calibrate together; NULL: this process alone */
     const atomic_bool *cancel; /* may be NULL */
 } rt_calibration_opts;
 

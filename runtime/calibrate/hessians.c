@@ -17,6 +17,7 @@
 #define MAX_STREAM_BYTES  ((size_t)512 << 20) /* in memory; more lies in a file */
 #define MAX_HESSIAN_BYTES ((uint64_t)2 << 30) /* of one layer; what does not fit is rounded */
 #define MIN_SAMPLES_SHARE 4                   /* samples * this >= columns */
+#define MAX_PARTS         16                  /* of the text, which are summed apart */
 
 /* What one weight multiplies. Weights with the same inputs share a Hessian: the first one's. */
 typedef struct entry {
@@ -32,10 +33,13 @@ struct rt_hessians {
     rt_calibrate_opts opts;
     double damp;
     rt_session *session;
-    int32_t *tokens; /* [n_chunks][n_ctx] */
-    float *stream;   /* [n_chunks][n_ctx * rt_session_stream_cols] */
-    size_t stream_bytes, n_ctx, n_chunks;
+    size_t n_ctx, n_chunks; /* of the text; */
+    size_t n_own;           /* chunks that this rank has: */
+    int32_t *tokens;        /* [n_own][n_ctx] */
+    float *stream;          /* [n_own][n_ctx * rt_session_stream_cols] */
+    size_t stream_bytes;
     bool mapped;
+    size_t n_embedded; /* of n_own */
     uint32_t next_layer;
     entry *entries;
     size_t n_entries;
@@ -52,6 +56,20 @@ static bool reserve_space(int fd, size_t n_bytes) {
     int failure = posix_fallocate(fd, 0, (off_t)n_bytes);
     if (failure) errno = failure;
     return failure == 0;
+}
+
+/* Parts of neighbouring chunks; each rank has one of the next parts, again and again. */
+static size_t n_parts_of(const rt_hessians *h) {
+    return h->n_chunks < MAX_PARTS ? h->n_chunks : MAX_PARTS;
+}
+
+static size_t part_of_chunk(const rt_hessians *h, size_t i) {
+    return i * n_parts_of(h) / h->n_chunks;
+}
+
+static bool is_own(const rt_hessians *h, size_t i) {
+    const gguf_ranks *ranks = h->opts.ranks;
+    return part_of_chunk(h, i) % gguf_ranks_n(ranks) == gguf_ranks_own(ranks);
 }
 
 /* A file without a name: it goes when the process does. */
@@ -71,10 +89,10 @@ static gguf_code map_file(const char *folder, size_t n_bytes, float **out, gguf_
 
 static gguf_code allocate_stream(rt_hessians *h, const char *folder, gguf_error *err) {
     size_t n_cols = rt_session_stream_cols(h->session);
-    h->stream_bytes = h->n_chunks * h->n_ctx * n_cols * sizeof(float);
+    h->stream_bytes = h->n_own * h->n_ctx * n_cols * sizeof(float);
     h->mapped = h->stream_bytes > MAX_STREAM_BYTES;
     if (h->mapped) return map_file(folder, h->stream_bytes, &h->stream, err);
-    h->stream = malloc(h->stream_bytes);
+    h->stream = malloc(h->stream_bytes + 1);
     return h->stream ? GGUF_OK : gguf_fail_memory(err);
 }
 
@@ -84,8 +102,10 @@ static float *chunk_at(const rt_hessians *h, size_t i) {
 
 static gguf_code embed_chunk(void *ctx, size_t i, const int32_t *chunk, gguf_error *err) {
     rt_hessians *h = ctx;
-    memcpy(h->tokens + i * h->n_ctx, chunk, h->n_ctx * sizeof *chunk);
-    return rt_session_embed(h->session, chunk, h->n_ctx, chunk_at(h, i), err);
+    if (!is_own(h, i)) return GGUF_OK;
+    size_t at = h->n_embedded++;
+    memcpy(h->tokens + at * h->n_ctx, chunk, h->n_ctx * sizeof *chunk);
+    return rt_session_embed(h->session, chunk, h->n_ctx, chunk_at(h, at), err);
 }
 
 static gguf_code open_session(rt_hessians *h, gguf_error *err) {
@@ -109,7 +129,8 @@ gguf_code rt_hessians_new(const rt_model *model, const int32_t *tokens, size_t n
     *h = (rt_hessians){.model = model, .opts = *opts, .damp = damp};
     h->n_ctx = chunks.n_ctx;
     h->n_chunks = chunks.n;
-    h->tokens = calloc(h->n_chunks * h->n_ctx + 1, sizeof *h->tokens);
+    for (size_t i = 0; i < h->n_chunks; i++) h->n_own += is_own(h, i);
+    h->tokens = calloc(h->n_own * h->n_ctx + 1, sizeof *h->tokens);
     code = h->tokens ? open_session(h, err) : gguf_fail_memory(err);
     if (!code) code = allocate_stream(h, folder, err);
     if (!code) code = rt_chunks_each(&chunks, embed_chunk, h, err);
@@ -237,6 +258,55 @@ static void collect(void *ctx, const rt_product *p) {
     if (hessian) quant_hessian_add(hessian, p->rows, p->n_rows, h->pool);
 }
 
+/* ---- entries of all ranks ---------------------------------------------------------------- */
+
+typedef struct entry_record {
+    char name[GGUF_MAX_TENSOR_NAME + 1];
+    uint64_t mat, owner, n_cols;
+} entry_record;
+
+static void record_entry(const rt_hessians *h, size_t i, entry_record *record) {
+    const entry *e = &h->entries[i];
+    *record = (entry_record){.mat = e->mat, .owner = e->owner};
+    record->n_cols = h->entries[e->owner].hessian->n;
+    snprintf(record->name, sizeof record->name, "%s", e->name);
+}
+
+/* A rank without a chunk has met no product. */
+static gguf_code add_recorded(rt_hessians *h, const entry_record *record, gguf_error *err) {
+    bool owns = record->owner == h->n_entries;
+    uint64_t own_hash = h->n_entries;
+    entry *e =
+        add_entry(h, record->name, (size_t)record->mat, own_hash, (size_t)record->n_cols, err);
+    if (!e) return GGUF_E_NOMEM;
+    if (owns) return GGUF_OK;
+    quant_hessian_free(e->hessian);
+    e->hessian = NULL;
+    e->owner = (size_t)record->owner;
+    return GGUF_OK;
+}
+
+/* All ranks have the entries of rank 0, which always has a part. */
+static gguf_code share_entries(rt_hessians *h, gguf_error *err) {
+    gguf_ranks *ranks = h->opts.ranks;
+    uint64_t n = h->n_entries;
+    gguf_code code = gguf_ranks_spread(ranks, GGUF_OK, 0, &n, sizeof n, err);
+    bool makes = h->n_entries == 0;
+    for (size_t i = 0; i < n && !code && ranks; i++) {
+        entry_record record = {0}, own = {0};
+        if (i < h->n_entries) record_entry(h, i, &own);
+        record = own;
+        code = gguf_ranks_spread(ranks, GGUF_OK, 0, &record, sizeof record, err);
+        if (!code && makes)
+            code = add_recorded(h, &record, err);
+        else if (!code && memcmp(&record, &own, sizeof own) != 0)
+            code = gguf_fail(err, GGUF_E_CHECK, NULL, GGUF_NO_OFFSET,
+                             "the ranks do not see the same products: '%s' is '%s' elsewhere",
+                             own.name, record.name);
+    }
+    return code;
+}
+
 /* ---- factors ----------------------------------------------------------------------------- */
 
 typedef struct factor_job {
@@ -250,22 +320,34 @@ static bool has_samples(const quant_hessian *hessian) {
 
 static void factor_task(void *ctx, size_t task, unsigned worker) {
     factor_job *job = ctx;
+    const gguf_ranks *ranks = job->h->opts.ranks;
     quant_hessian *hessian = job->h->entries[task].hessian;
     (void)worker;
     if (!hessian || hessian->n_samples == 0) return;
+    if (task % gguf_ranks_n(ranks) != gguf_ranks_own(ranks)) return;
     gguf_code code = has_samples(hessian) ? quant_hessian_factor(hessian, job->h->damp, NULL)
                                           : quant_hessian_mean(hessian, job->h->damp, NULL);
     if (code) atomic_store(&job->failure, (int)code);
 }
 
+/* Each rank factors some, for all. */
 static gguf_code factor_all(rt_hessians *h, gguf_pool *pool, gguf_error *err) {
+    gguf_ranks *ranks = h->opts.ranks;
     factor_job job = {.h = h};
     gguf_pool_run(pool, h->n_entries, factor_task, &job);
     gguf_code code = (gguf_code)atomic_load(&job.failure);
-    if (code == GGUF_E_NOMEM) return gguf_fail_memory(err);
-    return code ? gguf_fail(err, code, NULL, GGUF_NO_OFFSET,
-                            "the inputs of layer %u have no usable Hessian", h->next_layer)
-                : GGUF_OK;
+    if (code == GGUF_E_NOMEM)
+        gguf_fail_memory(err);
+    else if (code)
+        gguf_fail(err, code, NULL, GGUF_NO_OFFSET, "the inputs of layer %u have no usable Hessian",
+                  h->next_layer);
+    code = gguf_ranks_agree(ranks, code, err);
+    for (size_t i = 0; i < h->n_entries && !code; i++) {
+        quant_hessian *hessian = h->entries[i].hessian;
+        if (hessian && hessian->n_samples)
+            code = quant_hessian_spread(hessian, ranks, (uint32_t)(i % gguf_ranks_n(ranks)), err);
+    }
+    return code;
 }
 
 /* ---- layers ------------------------------------------------------------------------------ */
@@ -292,32 +374,74 @@ static gguf_code start_collecting(rt_hessians *h, bool wanted, gguf_pool *pool, 
     return rt_session_set_hook(h->session, wanted ? collect : NULL, h, err);
 }
 
-gguf_code rt_hessians_next_layer(rt_hessians *h, bool wanted, gguf_pool *pool, gguf_error *err) {
-    gguf_code code = start_collecting(h, wanted, pool, err);
+/* Moves a chunk on, where what it shows is collected. */
+typedef gguf_code (*pass_fn)(rt_hessians *h, size_t i, float *logits, gguf_error *err);
+
+static gguf_code pass_layer(rt_hessians *h, size_t i, float *logits, gguf_error *err) {
+    (void)logits;
+    return rt_session_layer(h->session, h->next_layer, h->tokens + i * h->n_ctx, chunk_at(h, i),
+                            h->n_ctx, err);
+}
+
+static gguf_code pass_head(rt_hessians *h, size_t i, float *logits, gguf_error *err) {
+    return rt_session_head(h->session, chunk_at(h, i), h->n_ctx, logits, err);
+}
+
+/* The chunks of one part, of which *next is the first of this rank's. */
+static gguf_code pass_part(rt_hessians *h, size_t part, pass_fn pass, size_t *next, float *logits,
+                           gguf_error *err) {
+    gguf_code code = GGUF_OK;
     for (size_t i = 0; i < h->n_chunks && !code; i++) {
-        code = rt_session_layer(h->session, h->next_layer, h->tokens + i * h->n_ctx, chunk_at(h, i),
-                                h->n_ctx, err);
+        if (part_of_chunk(h, i) != part) continue;
+        code = pass(h, (*next)++, logits, err);
         if (!code) code = check_cancel(h, err);
         h->first_chunk = false;
         report_progress(h, i + 1);
     }
-    h->next_layer++;
+    return code;
+}
+
+static gguf_code end_round(rt_hessians *h, size_t first, gguf_error *err) {
+    gguf_ranks *ranks = h->opts.ranks;
+    size_t left = n_parts_of(h) - first;
+    uint32_t n = left < gguf_ranks_n(ranks) ? (uint32_t)left : gguf_ranks_n(ranks);
+    gguf_code code = first == 0 ? share_entries(h, err) : GGUF_OK;
+    for (size_t i = 0; i < h->n_entries && !code; i++)
+        if (h->entries[i].hessian)
+            code = quant_hessian_end_part(h->entries[i].hessian, ranks, n, err);
+    return code;
+}
+
+static gguf_code pass_all(rt_hessians *h, pass_fn pass, bool wanted, gguf_pool *pool, float *logits,
+                          gguf_error *err) {
+    gguf_ranks *ranks = h->opts.ranks;
+    size_t n_parts = n_parts_of(h), next = 0;
+    gguf_code code = start_collecting(h, wanted, pool, err);
+    for (size_t first = 0; first < n_parts && !code; first += gguf_ranks_n(ranks)) {
+        size_t part = first + gguf_ranks_own(ranks);
+        if (part < n_parts) code = pass_part(h, part, pass, &next, logits, err);
+        code = gguf_ranks_agree(ranks, code, err);
+        if (!code && wanted) code = end_round(h, first, err);
+    }
+    for (size_t i = 0; i < h->n_entries && !code; i++)
+        if (h->entries[i].hessian)
+            code = quant_hessian_end_parts(h->entries[i].hessian, ranks, err);
     return code || !wanted ? code : factor_all(h, pool, err);
+}
+
+gguf_code rt_hessians_next_layer(rt_hessians *h, bool wanted, gguf_pool *pool, gguf_error *err) {
+    gguf_code code = pass_all(h, pass_layer, wanted, pool, NULL, err);
+    h->next_layer++;
+    return code;
 }
 
 gguf_code rt_hessians_head(rt_hessians *h, gguf_pool *pool, gguf_error *err) {
     size_t n_vocab = rt_model_hparams(h->model)->n_vocab;
     float *logits = malloc(h->n_ctx * n_vocab * sizeof *logits);
-    gguf_code code = logits ? GGUF_OK : gguf_fail_memory(err);
-    if (!code) code = start_collecting(h, true, pool, err);
-    for (size_t i = 0; i < h->n_chunks && !code; i++) {
-        code = rt_session_head(h->session, chunk_at(h, i), h->n_ctx, logits, err);
-        if (!code) code = check_cancel(h, err);
-        h->first_chunk = false;
-        report_progress(h, i + 1);
-    }
+    if (!logits) return gguf_fail_memory(err);
+    gguf_code code = pass_all(h, pass_head, true, pool, logits, err);
     free(logits);
-    return code ? code : factor_all(h, pool, err);
+    return code;
 }
 
 const quant_hessian *rt_hessians_find(const rt_hessians *h, const char *weight, size_t mat) {

@@ -9,7 +9,10 @@
 
 typedef struct rt_hessians rt_hessians;
 
-/* Embed up to opts->n_chunks chunks of opts->n_ctx tokens. opts->progress counts the tokens of the
+/* Of several ranks (opts->ranks), which call all functions here together, each moves some chunks;
+ * all have the Hessians. Their bytes do not depend on how many ranks there are.
+ *
+ * Embed up to opts->n_chunks chunks of opts->n_ctx tokens. opts->progress counts the tokens of the
  * layer at hand.
  *   folder  where the stream lies when it is larger than half a GiB
  *   damp    see quant_hessian_factor

@@ -25,6 +25,7 @@ static gguf_code convert_folder(tool *t, const char *folder, const char *file, r
     rt_import *import = NULL;
     gguf_pool *pool = NULL;
     quant_execute_opts opts = quant_execute_defaults();
+    opts.ranks = t->ranks;
     opts.replace = t->force;
     opts.cancel = &tool_cancelled;
     gguf_code code = rt_import_open(folder, NULL, &import, err);
@@ -34,9 +35,9 @@ static gguf_code convert_folder(tool *t, const char *folder, const char *file, r
     gguf_pool_free(pool);
     rt_import_close(import);
     if (code) return code;
-    code = rt_model_open(file, model, err);
+    code = gguf_ranks_agree(t->ranks, rt_model_open(file, model, err), err);
     gguf_inputs_forget(file); /* its inode will be that of another file */
-    unlink(file);
+    if (gguf_ranks_own(t->ranks) == 0) unlink(file);
     return code;
 }
 
@@ -55,6 +56,7 @@ static gguf_code open_text(tool *t, calibration *c, const rt_calibration_opts *o
     rt_calibration_opts with = *opts;
     int32_t bos;
     with.n_threads = t->n_threads;
+    with.ranks = t->ranks;
     with.cancel = &tool_cancelled;
     gguf_code code = text_tokens(c->model, opts->text, &c->ids, &bos, err);
     if (!code)
