@@ -7,6 +7,7 @@
 #define RUNTIME_RUNTIME_H
 
 #include "libgguf/gguf.h"
+#include "libgguf/ranks.h"
 #include "runtime/model/arch.h"
 
 #include <stdatomic.h>
@@ -69,6 +70,7 @@ typedef struct rt_layer_hparams {
  * and no product of them overflows. */
 typedef struct rt_hparams {
     uint32_t n_vocab, n_ctx_train, n_layer, n_embd;
+    uint32_t first_layer, end_layer; /* that this process computes: all, or see rt_model_share */
     uint32_t n_draft_layer; /* that stand behind the n_layer ones, propose tokens to come, and are
                                not computed */
     rt_layer_hparams layers[RT_MAX_LAYERS];
@@ -209,6 +211,14 @@ gguf_code rt_model_add_lora(rt_model *model, const char *path, float scale, gguf
 const gguf_file *rt_model_lora(const rt_model *model, size_t i, float *scale);
 void rt_model_close(rt_model *model); /* accepts NULL; sessions must be freed before */
 
+/* Let several ranks compute the model together, each some layers that follow one another, of about
+ * as many bytes as the others'. Before any session of the model is made; from then on all ranks
+ * make the same calls with the same tokens, and all get the logits. While one rank computes a
+ * batch, the one before it computes the next. What a rank does not compute it neither reads nor
+ * keeps. NULL: nothing changes. Errors: GGUF_E_USAGE fewer layers than ranks; GGUF_E_UNSUPPORTED
+ * the model has an encoder beside a decoder. */
+gguf_code rt_model_share(rt_model *model, gguf_ranks *ranks, gguf_error *err);
+
 /* Copy the weights that this processor multiplies faster when rows lie side by side (see
  * quant_repack), with n_threads (0: all usable cores). Results stay the same; the copy takes the
  * place of the file's pages in memory. Nothing is done where it does not fit the memory that is
@@ -223,7 +233,8 @@ uint64_t rt_model_repacked_bytes(const rt_model *model);
 gguf_file *rt_model_file(const rt_model *model);           /* valid until close */
 const rt_hparams *rt_model_hparams(const rt_model *model); /* valid until close */
 const rt_arch *rt_model_arch(const rt_model *model);       /* valid until close */
-uint64_t rt_model_weights_bytes(const rt_model *model);    /* of all tensors but draft layers' */
+uint64_t rt_model_weights_bytes(const rt_model *model);    /* of all tensors but draft layers', and
+                                                              other ranks' */
 /* Rows are hidden states, not logits. */
 bool rt_model_is_embedder(const rt_model *model);
 

@@ -405,8 +405,16 @@ gguf_code rt_forward(rt_session *session, size_t n_out, float *logits, gguf_erro
     const atomic_bool *cancel = session->opts.cancel;
     const rt_hparams *hp = &session->model->hparams;
     uint32_t first = session->encodes ? 0 : hp->n_encoder_layer;
-    uint32_t end = session->encodes ? hp->n_encoder_layer : hp->n_layer;
-    rt_forward_input(session);
+    uint32_t end = session->encodes ? hp->n_encoder_layer : hp->end_layer;
+    gguf_code code = GGUF_OK;
+    if (hp->first_layer > first) {
+        rt_session_enter(session, 0);
+        code = rt_pipeline_receive(session, err);
+        first = hp->first_layer;
+    } else {
+        rt_forward_input(session);
+    }
+    if (code) return code;
     rt_forward_angles(session);
     for (uint32_t layer = first; layer < end; layer++) {
         if (cancel && atomic_load(cancel)) {
@@ -417,7 +425,10 @@ gguf_code rt_forward(rt_session *session, size_t n_out, float *logits, gguf_erro
     }
     if (session->encodes)
         forward_source(session, n_out, logits);
-    else
+    else if (end == hp->n_layer)
         rt_forward_output(session, n_out, logits);
-    return rt_session_sync(session, err);
+    else
+        code = rt_pipeline_send(session, err);
+    if (!code) code = rt_session_sync(session, err);
+    return code ? code : rt_pipeline_share(session, n_out, logits, err);
 }

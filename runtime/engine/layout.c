@@ -58,11 +58,17 @@ static gguf_code fail_blocks(uint32_t type, uint32_t n_k, uint32_t n_v, gguf_err
                      gguf_type_name(type), n_k, n_v);
 }
 
+/* What another rank computes takes nothing here; pages and slots are counted as there. */
+static bool is_elsewhere(const rt_hparams *hp, uint32_t layer) {
+    return layer < hp->first_layer || layer >= hp->end_layer;
+}
+
 /* The first layer of the same place that keeps the rows that a layer attends to. */
 static uint32_t keeper_of(const rt_hparams *hp, uint32_t layer, const rt_layout *out) {
     uint32_t i = hp->layers[layer].kv_layer;
-    while (i < layer && (hp->layers[i].kv_layer != hp->layers[layer].kv_layer ||
-                         out->layers[i].place != out->layers[layer].place))
+    while (i < layer &&
+           (is_elsewhere(hp, i) || hp->layers[i].kv_layer != hp->layers[layer].kv_layer ||
+            out->layers[i].place != out->layers[layer].place))
         i++;
     return i;
 }
@@ -147,6 +153,11 @@ static gguf_code place_layers(const rt_hparams *hp, const rt_session_opts *opts,
     gguf_code code = GGUF_OK;
     for (uint32_t i = 0; i < hp->n_layer && !code; i++) {
         rt_mixer mixer = hp->layers[i].mixer;
+        if (is_elsewhere(hp, i)) {
+            int kv_class = rt_layers_has(&hp->windowed, i) ? RT_KV_WINDOW : RT_KV_FULL;
+            out->pools[kv_class].n_layers += rt_mixer_has_rows(mixer);
+            continue;
+        }
         out->layers[i].place = i >= n_first;
         if (rt_mixer_has_rows(mixer)) code = place_rows(hp, i, opts->kv_type, out, err);
         if (rt_layer_state_bytes(hp, i)) place_state(hp, i, out);
@@ -467,7 +478,8 @@ static void layout_host(const rt_hparams *hp, rt_layout *out) {
     uint64_t widest = 0;
     for (size_t i = 0; i < out->n_stream_parts; i++)
         widest = max_u64(widest, out->stream_parts[i].n_cols);
-    out->stream = reserve(&end, out->n_places > 1 ? out->n_batch : 0, widest);
+    bool passes = out->n_places > 1 || hp->first_layer > 0 || hp->end_layer < hp->n_layer;
+    out->stream = reserve(&end, passes ? out->n_batch : 0, widest);
     out->host_bytes = end;
 }
 

@@ -61,6 +61,15 @@ void rt_session_enter(rt_session *session, uint32_t place);
 /* The same, and bring the stream there. */
 void rt_session_move(rt_session *session, uint32_t place);
 
+/* ---- pipeline.c: layers of several ranks ---- */
+
+/* What the rank before makes of the batch, and what this one makes to the next. */
+gguf_code rt_pipeline_receive(rt_session *session, gguf_error *err);
+gguf_code rt_pipeline_send(rt_session *session, gguf_error *err);
+/* From the last rank to all: [n_out][hparams.n_out]. */
+gguf_code rt_pipeline_share(const rt_session *session, size_t n_out, float *logits,
+                            gguf_error *err);
+
 /* ---- blocks of a layer, from a normed input to layout.out ---- */
 
 void rt_block_attention(rt_session *session, uint32_t layer, rt_off in);

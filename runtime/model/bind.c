@@ -504,11 +504,12 @@ bool rt_tensor_is_idle(const rt_hparams *hp, gguf_str name) {
     if (hp->skips_decoder)
         return gguf_str_eq(name, "output.weight") ||
                (name.len > 4 && memcmp(name.ptr, "dec.", 4) == 0);
-    if (!hp->n_draft_layer || name.len >= sizeof text) return false;
+    if (name.len >= sizeof text) return false;
     memcpy(text, name.ptr, name.len);
     text[name.len] = '\0';
-    return sscanf(text, "blk.%" SCNu32 ".", &layer) == 1 && layer >= hp->n_layer &&
-           layer - hp->n_layer < hp->n_draft_layer;
+    if (sscanf(text, "blk.%" SCNu32 ".", &layer) != 1) return false;
+    if (layer < hp->n_layer) return layer < hp->first_layer || layer >= hp->end_layer;
+    return layer - hp->n_layer < hp->n_draft_layer;
 }
 
 /* Every tensor must be used: one that is not would mean another computation. */

@@ -4,6 +4,7 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 static gguf_code open_arch(rt_model *model, gguf_error *err) {
     const gguf_kv *kv = gguf_meta_find(gguf_file_meta(model->file), "general.architecture");
@@ -116,11 +117,25 @@ const rt_arch *rt_model_arch(const rt_model *model) {
     return model->arch;
 }
 
+static bool is_named(const gguf_tensor *t, gguf_str name) {
+    return t->name.len == name.len && memcmp(t->name.ptr, name.ptr, name.len) == 0;
+}
+
+/* The first rank looks tokens up, the last one multiplies with the output, maybe the same table. */
+static bool is_output_of_others(const rt_model *model, const gguf_tensor *t) {
+    const rt_hparams *hp = &model->hparams;
+    bool is_table = is_named(t, model->token_embd.name),
+         is_output = is_named(t, model->output.name);
+    bool used = (is_table && hp->first_layer == 0) || (is_output && hp->end_layer == hp->n_layer);
+    return (is_table || is_output) && !used;
+}
+
 uint64_t rt_model_weights_bytes(const rt_model *model) {
     uint64_t n_bytes = 0;
     for (size_t i = 0; i < gguf_file_n_tensors(model->file); i++) {
         const gguf_tensor *t = gguf_file_tensor(model->file, i);
-        if (!rt_tensor_is_idle(&model->hparams, t->name)) n_bytes += t->n_bytes;
+        if (!rt_tensor_is_idle(&model->hparams, t->name) && !is_output_of_others(model, t))
+            n_bytes += t->n_bytes;
     }
     return n_bytes;
 }

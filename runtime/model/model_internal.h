@@ -142,6 +142,7 @@ struct rt_model {
     float *vectors;       /* owns all norms, biases and factors, */
     uint64_t n_vectors;   /* so many numbers */
     rt_adapter *adapters; /* owns the weights' `lora` */
+    gguf_ranks *ranks;    /* that compute the model together, or NULL */
 };
 
 /* What the numbers of a model are read from. Rows of a table that is absent count as 1; its absence
@@ -157,8 +158,8 @@ typedef struct rt_model_facts {
 
 rt_model_facts rt_facts_of_file(const gguf_file *file);
 
-/* Whether a tensor belongs to a part that is not computed: a layer that proposes tokens, or the
- * decoder beside an encoder. */
+/* Whether a tensor belongs to a part that is not computed: a layer that proposes tokens, the
+ * decoder beside an encoder, or another rank's layer. */
 bool rt_tensor_is_idle(const rt_hparams *hp, gguf_str name);
 
 static inline bool rt_mixer_has_state(rt_mixer mixer) {

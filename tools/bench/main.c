@@ -250,8 +250,8 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     while (i < last && strcmp(word, verbs[i].name) != 0) i++;
     gguf_code code = i == last ? check_word(word, err) : GGUF_OK;
     if (!code && t->ranks && verbs[i].run != run_quality && i != last)
-        code = gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "%s is the work of one process", word);
+        code = gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s is the work of one process",
+                         word);
     if (!code) code = tool_takes_only(t, verbs[i].name, verbs[i].takes, err);
     if (!code) code = device_opts_check(t, &((const bench_opts *)ctx)->device, err);
     return code ? code : verbs[i].run(t, ctx, err);

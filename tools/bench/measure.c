@@ -17,6 +17,7 @@
 
 typedef struct run {
     const bench_opts *opts;
+    gguf_ranks *ranks;
     bench_record *record;
     rt_model *model;
     rt_session *session;
@@ -207,6 +208,7 @@ static gguf_code prepare(run *r, const char *path) {
     double start = tool_now_s();
     rt_spread_memory(r->record->n_threads);
     gguf_code code = rt_model_open(path, &r->model, r->err);
+    if (!code) code = rt_model_share(r->model, r->ranks, r->err);
     if (!code) code = model_add_loras(r->model, &r->opts->loras, r->err);
     if (!code && !device_opts_given(&r->opts->device) && !r->opts->no_repack &&
         r->opts->precision != RT_PRECISION_F32)
@@ -237,13 +239,21 @@ static gguf_code prepare(run *r, const char *path) {
 
 typedef struct child_job {
     const bench_opts *opts;
+    gguf_ranks *ranks;
     const bench_case *which;
 } child_job;
+
+/* Of several ranks the one that needs most counts, and should it not be this one, its prediction.
+ */
+static gguf_code largest_memory(const run *r, gguf_code code) {
+    code = gguf_ranks_max(r->ranks, code, &r->record->peak_rss_bytes, r->err);
+    return gguf_ranks_max(r->ranks, code, &r->record->predicted_rss_bytes, r->err);
+}
 
 static gguf_code measure_in_child(void *ctx, void *result, gguf_error *err) {
     const child_job *job = ctx;
     struct rusage usage;
-    run r = {.opts = job->opts, .record = result, .err = err};
+    run r = {.opts = job->opts, .ranks = job->ranks, .record = result, .err = err};
     gguf_code code = prepare(&r, job->which->path);
     if (!code) code = repeat(&r);
     if (!code) {
@@ -254,6 +264,7 @@ static gguf_code measure_in_child(void *ctx, void *result, gguf_error *err) {
     }
     if (getrusage(RUSAGE_SELF, &usage) == 0)
         r.record->peak_rss_bytes = (uint64_t)usage.ru_maxrss * 1024;
+    code = largest_memory(&r, code);
     free(r.token_s);
     free(r.prompt_s);
     free(r.logits);
@@ -265,7 +276,7 @@ static gguf_code measure_in_child(void *ctx, void *result, gguf_error *err) {
 
 gguf_code bench_measure(const tool *t, const bench_opts *o, const bench_case *which,
                         const bench_machine *machine, bench_record *record, gguf_error *err) {
-    child_job job = {o, which};
+    child_job job = {o, t->ranks, which};
     time_t now = time(NULL);
     struct tm utc;
     *record = (bench_record){.machine = *machine,
@@ -283,5 +294,7 @@ gguf_code bench_measure(const tool *t, const bench_opts *o, const bench_case *wh
     snprintf(record->type_v, sizeof record->type_v, "%s", gguf_type_name(o->kv_type));
     snprintf(record->precision, sizeof record->precision, "%s", precision_name(o->precision));
     model_loras_text(&o->loras, record->lora, sizeof record->lora);
+    /* What several ranks do together they do themselves. */
+    if (t->ranks) return measure_in_child(&job, record, err);
     return bench_in_child(measure_in_child, &job, record, sizeof *record, err);
 }

@@ -108,7 +108,8 @@ gguf_code run_logits(tool *t, const run_opts *o, const rt_model *model, gguf_err
     if (!code) code = eval_lists(session, &lists, logits, err);
     const uint64_t dims[2] = {lists.n, n_out};
     const char *name = rt_model_is_embedder(model) ? "hidden" : "logits";
-    if (!code) code = gguf_safetensors_save_f32(o->logits, name, dims, 2, logits, t->force, err);
+    if (!code && gguf_ranks_own(t->ranks) == 0)
+        code = gguf_safetensors_save_f32(o->logits, name, dims, 2, logits, t->force, err);
     if (!code && t->json) print_written(o->logits, name, dims);
     rt_session_free(session);
     free(logits);

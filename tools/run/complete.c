@@ -291,7 +291,8 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, cons
     if (!t->json && (a.n_prompt || begun)) printf("\n");
     if (!code) run_report(t, &g, &a, &warned);
     /* What there is was printed; the status tells the rest. */
-    if (!code && a.finish == RT_FINISH_INTERRUPTED && !ferror(stdout)) code = GGUF_E_CANCELLED;
+    if (!code && a.finish == RT_FINISH_INTERRUPTED && (t->ranks || !ferror(stdout)))
+        code = GGUF_E_CANCELLED;
     rt_answer_clear(&a);
     rt_generator_clear(&g);
     rt_session_free(session);

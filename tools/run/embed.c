@@ -171,8 +171,10 @@ static void print_vectors(const texts *x) {
 
 static gguf_code write_vectors(const tool *t, const run_opts *o, const texts *x, gguf_error *err) {
     const uint64_t dims[2] = {x->n, x->n_values};
-    gguf_code code =
-        gguf_safetensors_save_f32(o->output, "embeddings", dims, 2, x->values, t->force, err);
+    gguf_code code = GGUF_OK;
+    if (gguf_ranks_own(t->ranks) == 0)
+        code =
+            gguf_safetensors_save_f32(o->output, "embeddings", dims, 2, x->values, t->force, err);
     if (!code && t->json)
         tool_print_json(json_pack(
             "{s:o, s:s, s:[I, I]}", "output", gguf_json_bytes(o->output, strlen(o->output)),

@@ -260,6 +260,14 @@ static gguf_code check_usage(const tool *t, const run_opts *o, gguf_error *err) 
     return code ? code : check_precision(t, o, err);
 }
 
+/* Standard input goes to one of several ranks. */
+static gguf_code check_shared(const tool *t, const run_opts *o, gguf_error *err) {
+    const char *text = o->file ? o->file : o->prompt;
+    if (!t->ranks || (!is_chat(o) && (!text || strcmp(text, "-") != 0))) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     "several ranks do not share standard input: give a text with -p or -f");
+}
+
 static gguf_code run_file(tool *t, const run_opts *o, gguf_error *err) {
     gguf_file *file;
     gguf_code code = gguf_file_open(t->args[0], GGUF_OPEN_ANY_TYPE, &file, err);
@@ -277,6 +285,7 @@ static gguf_code open_file(tool *t, const run_opts *o, rt_model **model, gguf_er
         code = rt_model_open_encoder(t->args[0], model, err);
     }
     if (!code && o->pooling) rt_model_set_pooling(*model, o->pooling);
+    if (!code) code = rt_model_share(*model, t->ranks, err);
     if (!code) code = model_add_loras(*model, &o->loras, err);
     if (code) rt_model_close(*model);
     return code;
@@ -285,6 +294,10 @@ static gguf_code open_file(tool *t, const run_opts *o, rt_model **model, gguf_er
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     run_opts *o = ctx;
     gguf_code code = check_usage(t, o, err);
+    if (!code) code = check_shared(t, o, err);
+    /* All choose alike. */
+    uint64_t *seed = &o->settings.sampler.seed;
+    if (!code) code = gguf_ranks_spread(t->ranks, code, 0, seed, sizeof *seed, err);
     if (!code && t->n_args) code = model_locate(t, &t->args[0], false, err);
     if (code) return code;
     if (o->kv_type == UINT32_MAX) o->kv_type = o->exact ? GGUF_TYPE_F32 : GGUF_TYPE_F16;
@@ -330,6 +343,7 @@ int main(int argc, char **argv) {
         .options = options,
         .set = set_option,
         .run = run,
+        .shares = true,
         .ctx = &o,
         .reads = "file system-file template render lora json-schema grammar"};
     int status = tool_main(&spec, argc, argv);
