@@ -1,6 +1,6 @@
 /* Processes that share the work of one command, as a launcher (mpirun, srun) started them: ranks 0
- * to n - 1. A build without MPI, and a process that no launcher started, is alone: its ranks are
- * NULL, which every function here takes.
+ * to n - 1. A process that no launcher started is alone: its ranks are NULL, which every function
+ * here takes. Others load the module that carries the ranks (ranks_ops.h).
  *
  * Collective functions are called by all ranks in the same order. A rank that failed passes its
  * failure to the next one that it comes to, all ranks get it there, and from then on every
@@ -22,7 +22,7 @@ typedef struct gguf_ranks gguf_ranks;
 
 /* Join the others; *out is NULL where there are none.
  *   stop  is set when another rank failed, and outlives the ranks
- * Errors: GGUF_E_UNSUPPORTED a launcher started several processes, and this build has no MPI. */
+ * Errors: GGUF_E_UNSUPPORTED a launcher started several processes, and there is no such module. */
 gguf_code gguf_ranks_join(atomic_bool *stop, gguf_ranks **out, gguf_error *err);
 
 /* Collective: wait for all, unless nobody can be waited for, and leave. Frees the handle. */

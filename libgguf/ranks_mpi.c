@@ -1,7 +1,7 @@
-/* Ranks by MPI. Nobody waits inside MPI, where a core would be burnt and a rank that is gone waited
- * for forever: requests are polled. A thread of every rank tells rank 0, and rank 0 tells all, that
- * it is there, how far it is and whether it failed. */
-#include "libgguf/ranks.h"
+/* Ranks by MPI: a module, see ranks_ops.h. Nobody waits inside MPI, where a core would be burnt and
+ * a rank that is gone waited for forever: requests are polled. A thread of every rank tells rank 0,
+ * and rank 0 tells all, that it is there, how far it is and whether it failed. */
+#include "libgguf/ranks_ops.h"
 
 #include <mpi.h>
 #include <pthread.h>
@@ -31,8 +31,9 @@ typedef struct sending {
     uint8_t bytes[];
 } sending;
 
-struct gguf_ranks {
-    int own, n;
+typedef struct mpi_ranks {
+    gguf_ranks base;
+    int own, n; /* as in base */
     MPI_Comm work, watch;
     atomic_bool *stop;
     double timeout_s;
@@ -48,7 +49,7 @@ struct gguf_ranks {
     atomic_uint_fast64_t others;
     uint64_t *done_of; /* [n] of rank 0 */
     double *heard;     /* [n] when; the others have only that of rank 0 */
-};
+} mpi_ranks;
 
 static double now_s(void) {
     struct timespec now;
@@ -63,7 +64,7 @@ static void nap(long ns) {
 
 /* ---- who is there ------------------------------------------------------------------------ */
 
-static void send_beat(gguf_ranks *r, int to) {
+static void send_beat(mpi_ranks *r, int to) {
     const beat b = {atomic_load(&r->done), atomic_load(&r->failed)};
     MPI_Request request;
     MPI_Isend(&b, sizeof b, MPI_BYTE, to, TAG_BEAT, r->watch, &request);
@@ -76,7 +77,7 @@ static void send_beat(gguf_ranks *r, int to) {
     if (request != MPI_REQUEST_NULL) MPI_Request_free(&request);
 }
 
-static bool take_beat(gguf_ranks *r) {
+static bool take_beat(mpi_ranks *r) {
     MPI_Status status;
     int there = 0;
     beat b;
@@ -96,14 +97,14 @@ static bool take_beat(gguf_ranks *r) {
     return true;
 }
 
-static void end_job(const gguf_ranks *r, int silent) {
+static void end_job(const mpi_ranks *r, int silent) {
     fprintf(stderr, "ggufkit: nothing was heard of rank %d for %.0f seconds; the job ends\n",
             silent, r->timeout_s);
     MPI_Abort(MPI_COMM_WORLD, gguf_code_exit_status(GGUF_E_IO));
 }
 
 static void *watch(void *ctx) {
-    gguf_ranks *r = ctx;
+    mpi_ranks *r = ctx;
     int first = r->own ? 0 : 1, end = r->own ? 1 : r->n;
     bool told_failure = false;
     for (double last = 0; !atomic_load(&r->quits);) {
@@ -124,16 +125,7 @@ static void *watch(void *ctx) {
 
 /* ---- joining ----------------------------------------------------------------------------- */
 
-/* MPI is only asked where a launcher started the process: without one it would start a service. */
-static bool was_launched(void) {
-    static const char *const names[] = {"OMPI_COMM_WORLD_SIZE", "PMI_SIZE", "PMI_RANK",
-                                        "PMIX_RANK"};
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (getenv(names[i])) return true;
-    return false;
-}
-
-static gguf_code start(gguf_ranks *r, gguf_error *err) {
+static gguf_code start(mpi_ranks *r, gguf_error *err) {
     const char *timeout = getenv("GGUFKIT_RANK_TIMEOUT");
     double now = now_s();
     r->timeout_s = timeout && strtod(timeout, NULL) > 0 ? strtod(timeout, NULL) : DEFAULT_TIMEOUT;
@@ -149,47 +141,10 @@ static gguf_code start(gguf_ranks *r, gguf_error *err) {
     return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "cannot start a thread");
 }
 
-gguf_code gguf_ranks_join(atomic_bool *stop, gguf_ranks **out, gguf_error *err) {
-    int has, n, own;
-    *out = NULL;
-    if (!was_launched()) return GGUF_OK;
-    MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &has);
-    MPI_Comm_size(MPI_COMM_WORLD, &n);
-    MPI_Comm_rank(MPI_COMM_WORLD, &own);
-    if (n == 1) {
-        MPI_Finalize();
-        return GGUF_OK;
-    }
-    gguf_ranks *r = has == MPI_THREAD_MULTIPLE ? calloc(1, sizeof *r) : NULL;
-    gguf_code code;
-    if (has != MPI_THREAD_MULTIPLE)
-        code = gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
-                         "this MPI does not let several threads communicate");
-    else if (!r)
-        code = gguf_fail_memory(err);
-    else {
-        r->own = own;
-        r->n = n;
-        r->stop = stop;
-        code = start(r, err);
-    }
-    if (code) MPI_Abort(MPI_COMM_WORLD, gguf_code_exit_status(code));
-    *out = r;
-    return code;
-}
-
-uint32_t gguf_ranks_own(const gguf_ranks *r) {
-    return r ? (uint32_t)r->own : 0;
-}
-
-uint32_t gguf_ranks_n(const gguf_ranks *r) {
-    return r ? (uint32_t)r->n : 1;
-}
-
 /* ---- waiting ----------------------------------------------------------------------------- */
 
 /* Messages that have arrived need their copies no longer. */
-static void free_sent(gguf_ranks *r, bool all) {
+static void free_sent(mpi_ranks *r, bool all) {
     for (sending **at = &r->sent; *at;) {
         sending *s = *at;
         int there = 0;
@@ -208,7 +163,7 @@ static void free_sent(gguf_ranks *r, bool all) {
 }
 
 /* Soon, or after naps that become longer. False: another rank failed before. */
-static bool wait_for(gguf_ranks *r, MPI_Request *request, bool until_stopped) {
+static bool wait_for(mpi_ranks *r, MPI_Request *request, bool until_stopped) {
     double began = now_s();
     for (int there = 0;;) {
         MPI_Test(request, &there, MPI_STATUS_IGNORE);
@@ -233,7 +188,7 @@ static int first_failure(const int *codes, int n, bool *same) {
     return found;
 }
 
-static void spread_failure(gguf_ranks *r, int from, bool same, const gguf_error *own) {
+static void spread_failure(mpi_ranks *r, int from, bool same, const gguf_error *own) {
     MPI_Request request;
     size_t n = own ? strlen(own->message) : 0;
     if (r->own == from && own) r->failure = *own;
@@ -244,8 +199,8 @@ static void spread_failure(gguf_ranks *r, int from, bool same, const gguf_error 
     wait_for(r, &request, false);
 }
 
-gguf_code gguf_ranks_agree(gguf_ranks *r, gguf_code code, gguf_error *err) {
-    if (!r) return code;
+static gguf_code agree(gguf_ranks *ranks, gguf_code code, gguf_error *err) {
+    mpi_ranks *r = (mpi_ranks *)ranks;
     if (!r->ended) {
         int own = (int)code, *codes = calloc((size_t)r->n, sizeof *codes);
         MPI_Request request;
@@ -266,31 +221,27 @@ gguf_code gguf_ranks_agree(gguf_ranks *r, gguf_code code, gguf_error *err) {
     return r->code;
 }
 
-gguf_code gguf_ranks_spread(gguf_ranks *r, gguf_code code, uint32_t from, void *bytes, size_t n,
-                            gguf_error *err) {
-    code = gguf_ranks_agree(r, code, err);
+static void spread(gguf_ranks *ranks, uint32_t from, void *bytes, size_t n) {
+    mpi_ranks *r = (mpi_ranks *)ranks;
     uint8_t *at = bytes;
-    for (size_t part; r && !code && n > 0; at += part, n -= part) {
+    for (size_t part; n > 0; at += part, n -= part) {
         MPI_Request request;
         part = n < MAX_PART ? n : MAX_PART;
         MPI_Ibcast(at, (int)part, MPI_BYTE, (int)from, r->work, &request);
         wait_for(r, &request, false);
     }
-    return code;
 }
 
-gguf_code gguf_ranks_max(gguf_ranks *r, gguf_code code, uint64_t *value, gguf_error *err) {
+static void largest(gguf_ranks *ranks, uint64_t *value) {
+    mpi_ranks *r = (mpi_ranks *)ranks;
     MPI_Request request;
-    code = gguf_ranks_agree(r, code, err);
-    if (!r || code) return code;
     uint64_t own = *value;
     MPI_Iallreduce(&own, value, 1, MPI_UINT64_T, MPI_MAX, r->work, &request);
     wait_for(r, &request, false);
-    return GGUF_OK;
 }
 
-void gguf_ranks_leave(gguf_ranks *r) {
-    if (!r) return;
+static void leave(gguf_ranks *ranks) {
+    mpi_ranks *r = (mpi_ranks *)ranks;
     MPI_Request request;
     MPI_Ibarrier(r->work, &request);
     wait_for(r, &request, false);
@@ -314,8 +265,9 @@ static gguf_code fail_stopped(gguf_error *err) {
     return gguf_fail(err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
 }
 
-gguf_code gguf_ranks_send(gguf_ranks *r, uint32_t to, const void *bytes, size_t n,
-                          gguf_error *err) {
+static gguf_code send_bytes(gguf_ranks *ranks, uint32_t to, const void *bytes, size_t n,
+                            gguf_error *err) {
+    mpi_ranks *r = (mpi_ranks *)ranks;
     const uint8_t *at = bytes;
     if (atomic_load(r->stop)) return fail_stopped(err);
     free_sent(r, false);
@@ -332,7 +284,9 @@ gguf_code gguf_ranks_send(gguf_ranks *r, uint32_t to, const void *bytes, size_t 
     return GGUF_OK;
 }
 
-gguf_code gguf_ranks_receive(gguf_ranks *r, uint32_t from, void *bytes, size_t n, gguf_error *err) {
+static gguf_code receive_bytes(gguf_ranks *ranks, uint32_t from, void *bytes, size_t n,
+                               gguf_error *err) {
+    mpi_ranks *r = (mpi_ranks *)ranks;
     uint8_t *at = bytes;
     for (size_t part; n > 0; at += part, n -= part) {
         MPI_Request request;
@@ -347,8 +301,45 @@ gguf_code gguf_ranks_receive(gguf_ranks *r, uint32_t from, void *bytes, size_t n
     return GGUF_OK;
 }
 
-uint64_t gguf_ranks_progress(gguf_ranks *r, uint64_t done) {
-    if (!r) return done;
+static uint64_t progress(gguf_ranks *ranks, uint64_t done) {
+    mpi_ranks *r = (mpi_ranks *)ranks;
     atomic_store(&r->done, done);
     return done + atomic_load(&r->others);
+}
+
+/* ---- joining ----------------------------------------------------------------------------- */
+
+static const gguf_ranks_ops ops = {leave,      agree,         spread,  largest,
+                                   send_bytes, receive_bytes, progress};
+
+gguf_code ggufkit_ranks_join(atomic_bool *stop, gguf_ranks **out, gguf_error *err) {
+    int has, n, own;
+    *out = NULL;
+    MPI_Init_thread(NULL, NULL, MPI_THREAD_MULTIPLE, &has);
+    MPI_Comm_size(MPI_COMM_WORLD, &n);
+    MPI_Comm_rank(MPI_COMM_WORLD, &own);
+    if (n == 1) {
+        MPI_Finalize();
+        return GGUF_OK;
+    }
+    mpi_ranks *r = calloc(1, sizeof *r);
+    gguf_code code = GGUF_OK;
+    if (has != MPI_THREAD_MULTIPLE)
+        code = gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
+                         "this MPI does not let several threads communicate");
+    else if (!r)
+        code = gguf_fail_memory(err);
+    if (!code) {
+        r->base = (gguf_ranks){&ops, (uint32_t)own, (uint32_t)n};
+        r->own = own;
+        r->n = n;
+        r->stop = stop;
+        code = start(r, err);
+    }
+    if (code) {
+        fprintf(stderr, "ggufkit: rank %d cannot join: %s\n", own, err ? err->message : "");
+        MPI_Abort(MPI_COMM_WORLD, gguf_code_exit_status(code));
+    }
+    *out = r ? &r->base : NULL;
+    return code;
 }
