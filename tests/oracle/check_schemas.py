@@ -83,6 +83,8 @@ with tempfile.TemporaryDirectory() as temporary:
     check(folder, "bench-fit", 0, "fit", "b.gguf", "--vram", "1G", tool="gguf-bench")
     check(folder, "bench-fit", 0, "fit", "b.gguf", tool="gguf-bench")
     check(folder, "bench-fit", 1, "fit", "b.gguf", "--vram", "100M", tool="gguf-bench")
+    for status, *args in ((0, "--vram", "12G"), (1, "--vram", "10M"), (0, "--device", "rtx 4090"), (0, "--ram", "64G", "--type", "Q4_K_M")):
+        check(folder, "bench-fit-models", status, "fit", *args, tool="gguf-bench")
     check(folder, "bench-fit", 0, "fit", str(DATA / "models" / "deepseek_v3"), "--device", "9950X", tool="gguf-bench")
     subprocess.run([BUILD / "gguf-convert", DATA / "models" / "bert_sentence", "-o", folder / "e.gguf", "-q"], check=True)
     (folder / "texts.txt").write_text("one\ntwo\n")
