@@ -263,20 +263,52 @@ static const gguf_yaml_field entry_fields[] = {{"name", .form = GGUF_YAML_TEXT, 
                                                {"model", .form = GGUF_YAML_TEXT, .needed = true},
                                                {"source", .form = GGUF_YAML_TEXT, .needed = true},
                                                {0}};
+static const gguf_yaml_field shape_fields[] = {{"name", .form = GGUF_YAML_TEXT, .needed = true},
+                                               {"type", .form = GGUF_YAML_TEXT},
+                                               {"source", .form = GGUF_YAML_TEXT, .needed = true},
+                                               {"config", .form = GGUF_YAML_TEXT, .needed = true},
+                                               {0}};
 static const gguf_yaml_field file_fields[] = {{"models", .form = GGUF_YAML_RECORDS, .needed = true,
                                                .fields = entry_fields, .what = "a model"},
+                                              {"shapes", .form = GGUF_YAML_RECORDS, .needed = true,
+                                               .fields = shape_fields, .what = "a shape"},
                                               {0}};
+
+static gguf_code open_names(gguf_yaml_doc **doc, gguf_error *err) {
+    const gguf_embedded *file = rt_builtin_models;
+    gguf_code code = gguf_yaml_parse(file->text, file->n_bytes, "configs/models.yaml", doc, err);
+    if (code) return code;
+    code = gguf_yaml_check(*doc, gguf_yaml_root(*doc), file_fields, "the file", err);
+    if (code) gguf_yaml_free(*doc);
+    return code;
+}
 
 gguf_code rt_names_builtin(void (*on_name)(void *ctx, const char *name, const char *model),
                            void *ctx, gguf_error *err) {
-    const gguf_embedded *file = rt_builtin_models;
     gguf_yaml_doc *doc;
-    gguf_code code = gguf_yaml_parse(file->text, file->n_bytes, "configs/models.yaml", &doc, err);
+    gguf_code code = open_names(&doc, err);
     if (code) return code;
-    code = gguf_yaml_check(doc, gguf_yaml_root(doc), file_fields, "the file", err);
     const gguf_yaml *list = gguf_yaml_get(gguf_yaml_root(doc), "models");
-    for (const gguf_yaml *m = code ? NULL : list->first; m; m = m->next)
+    for (const gguf_yaml *m = list->first; m; m = m->next)
         on_name(ctx, gguf_yaml_text(m, "name", ""), gguf_yaml_text(m, "model", ""));
+    gguf_yaml_free(doc);
+    return GGUF_OK;
+}
+
+gguf_code rt_shapes_builtin(gguf_code (*on_shape)(void *ctx, const rt_shape *shape,
+                                                  gguf_error *err),
+                            void *ctx, gguf_error *err) {
+    gguf_yaml_doc *doc;
+    gguf_code code = open_names(&doc, err);
+    if (code) return code;
+    const gguf_yaml *list = gguf_yaml_get(gguf_yaml_root(doc), "shapes");
+    for (const gguf_yaml *m = list->first; m && !code; m = m->next) {
+        const rt_shape shape = {.name = gguf_yaml_text(m, "name", ""),
+                                .type = gguf_yaml_text(m, "type", NULL),
+                                .source = gguf_yaml_text(m, "source", ""),
+                                .config = gguf_yaml_text(m, "config", "")};
+        code = on_shape(ctx, &shape, err);
+    }
     gguf_yaml_free(doc);
     return code;
 }

@@ -44,6 +44,20 @@ bool rt_name_builtin(const rt_name *bare, rt_name *out);
  * Errors: GGUF_E_FORMAT, GGUF_E_NOMEM. */
 gguf_code rt_names_builtin(void (*on_name)(void *ctx, const char *name, const char *model),
                            void *ctx, gguf_error *err);
+
+/* A well-known model to size without its files. Texts are valid during the call only. */
+typedef struct rt_shape {
+    const char *name;
+    const char *type;   /* recipe of the published weights, or NULL: as config.json says */
+    const char *source; /* address of the page with the numbers */
+    const char *config; /* a config.json */
+} rt_shape;
+
+/* Each of them in the file's order, until one call fails.
+ * Errors: those of the call; GGUF_E_FORMAT, GGUF_E_NOMEM. */
+gguf_code rt_shapes_builtin(gguf_code (*on_shape)(void *ctx, const rt_shape *shape,
+                                                  gguf_error *err),
+                            void *ctx, gguf_error *err);
 /* What there is nearest to a bare name, as a hint for an error message, or "". Returns out. */
 const char *rt_name_hint(const char *bare, char *out, size_t room);
 

@@ -83,6 +83,8 @@ with tempfile.TemporaryDirectory() as temporary:
     check(folder, "bench-fit", 0, "fit", "b.gguf", "--vram", "1G", tool="gguf-bench")
     check(folder, "bench-fit", 0, "fit", "b.gguf", tool="gguf-bench")
     check(folder, "bench-fit", 1, "fit", "b.gguf", "--vram", "100M", tool="gguf-bench")
+    for status, *args in ((0, "--vram", "12G"), (1, "--vram", "10M"), (0, "--device", "rtx 4090"), (0, "--ram", "64G", "--type", "Q4_K_M")):
+        check(folder, "bench-fit-models", status, "fit", *args, tool="gguf-bench")
     check(folder, "bench-fit", 0, "fit", str(DATA / "models" / "deepseek_v3"), "--device", "9950X", tool="gguf-bench")
     subprocess.run([BUILD / "gguf-convert", DATA / "models" / "bert_sentence", "-o", folder / "e.gguf", "-q"], check=True)
     (folder / "texts.txt").write_text("one\ntwo\n")
@@ -94,6 +96,13 @@ with tempfile.TemporaryDirectory() as temporary:
     check(folder, "edit-merge-lora", 0, "merge-lora", "llama_linear.gguf", "llama_lora.gguf:0.5", "-o", "m.gguf", tool="gguf-edit")
     sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "cli"))
     import hub_server
+    for args in (["gguf-inspect", "cut.gguf"], ["gguf-inspect", "none.gguf"], ["gguf-quantize", "a.gguf", "log.gguf", "Q8_0", "--progress", "always"],
+                 ["gguf-bench", "quality", "b.gguf", "-f", "text.txt", "--ctx", "32", "--max-ppl", "1", "--progress", "always"]):
+        log = subprocess.run([BUILD / args[0], *args[1:], "--log-json"], capture_output=True, cwd=folder).stderr.decode()
+        assert log
+        for line in log.splitlines():
+            validate("log", line)
+        print(f"log: {' '.join(args)}")
     hub = hub_server.Hub()
     os.environ.update(HF_ENDPOINT=hub.url, GGUFKIT_MODELS=str(folder / "store"))
     hub.repos["org/repo"] = {"m-Q4_0.gguf": (folder / "b.gguf").read_bytes()}

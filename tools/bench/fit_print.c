@@ -47,7 +47,7 @@ static void set_rate(json_t *object, const char *name, double rate) {
 }
 
 /* The fields of the contract. */
-static void set_fit(json_t *object, const rt_fit *fit) {
+void fit_set_json(json_t *object, const rt_fit *fit) {
     const rt_footprint *f = &fit->footprint;
     set_size(object, "weights_bytes", f->weights_bytes);
     set_size(object, "kv_bytes", f->kv_bytes);
@@ -99,7 +99,7 @@ static json_t *types_json(const fit_report *r, const fit_row *row) {
         set_text(object, "type", r->model->types[i].name);
         json_object_set_new(object, "bits_per_weight",
                             tool_json_real(bits_per_weight(&r->model->types[i].weights)));
-        set_fit(object, &row->types[i]);
+        fit_set_json(object, &row->types[i]);
         json_array_append_new(list, object);
     }
     return list;
@@ -114,7 +114,7 @@ static json_t *row_json(const fit_report *r, const fit_row *row) {
     set_rate(object, "memory_bytes_per_s", d->bytes_per_s > 0 ? d->bytes_per_s : NAN);
     set_rate(object, "flop_per_s", d->flop_per_s > 0 ? d->flop_per_s : NAN);
     set_rate(object, "int8_op_per_s", d->int_op_per_s > 0 ? d->int_op_per_s : NAN);
-    set_fit(object, &row->fit);
+    fit_set_json(object, &row->fit);
     set_size_or_null(object, "predicted_rss_bytes", row->fit.rss_bytes);
     set_size(object, "lookup_rss_bytes", row->fit.lookup_bytes);
     set_text(object, "best_type", row->best);
@@ -134,7 +134,7 @@ void fit_print_json(const fit_report *r) {
 /* ---- tables -------------------------------------------------------------------------------------
  */
 
-static const char *rate_text(double rate, char *out, size_t room) {
+const char *fit_rate_text(double rate, char *out, size_t room) {
     if (isfinite(rate))
         snprintf(out, room, rate < 100 ? "%.1f" : "%.0f", rate);
     else
@@ -184,8 +184,8 @@ static void print_row(const char *name, int width, const char *first, const rt_f
         tool_size_text(total, needed, sizeof needed);
     print_cells(width,
                 (const char *const[]){name, first, needed, fit->fits ? "yes" : "no", max_ctx,
-                                      layers, rate_text(fit->tg_per_s, tg, sizeof tg),
-                                      rate_text(fit->pp_per_s, pp, sizeof pp)},
+                                      layers, fit_rate_text(fit->tg_per_s, tg, sizeof tg),
+                                      fit_rate_text(fit->pp_per_s, pp, sizeof pp)},
                 last);
 }
 
@@ -339,7 +339,8 @@ static void print_speed(const fit_report *r, const fit_row *row) {
            r->model->model.hp.n_ctx_train);
     if (isfinite(fit->tg_per_s) || isfinite(fit->pp_per_s))
         printf("  expected tokens per second: generation %s, prompt %s\n",
-               rate_text(fit->tg_per_s, tg, sizeof tg), rate_text(fit->pp_per_s, pp, sizeof pp));
+               fit_rate_text(fit->tg_per_s, tg, sizeof tg),
+               fit_rate_text(fit->pp_per_s, pp, sizeof pp));
 }
 
 static void print_account(const fit_report *r, const fit_row *row) {

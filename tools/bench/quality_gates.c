@@ -36,14 +36,13 @@ gguf_code quality_record_read(const char *path, bool has_base, quality_record *o
                      "this is no record of gguf-bench quality --json with a text");
 }
 
-static bool miss(const tool *t, const char *what, double value, const char *relation, double limit,
+static bool miss(tool *t, const char *what, double value, const char *relation, double limit,
                  const char *why) {
-    fprintf(stderr, "%s: missed: %s %.6g, %s than %.6g%s\n", t->spec->name, what, value, relation,
-            limit, why);
+    tool_missed(t, "%s %.6g, %s than %.6g%s", what, value, relation, limit, why);
     return true;
 }
 
-gguf_code quality_check(const tool *t, const quality_gates *gates, const quality_record *record,
+gguf_code quality_check(tool *t, const quality_gates *gates, const quality_record *record,
                         const rt_quality *q, bool has_base, bool *missed, gguf_error *err) {
     if (!(q->ppl <= gates->max_ppl))
         *missed = miss(t, "perplexity", q->ppl, "more", gates->max_ppl, "");

@@ -20,7 +20,7 @@ gguf_code quality_record_read(const char *path, bool has_base, quality_record *o
 /* Print a line for every figure that misses, and set *missed.
  *   has_base  divergence was measured
  * Errors: GGUF_E_USAGE the record is of another text. */
-gguf_code quality_check(const tool *t, const quality_gates *gates, const quality_record *record,
+gguf_code quality_check(tool *t, const quality_gates *gates, const quality_record *record,
                         const rt_quality *q, bool has_base, bool *missed, gguf_error *err);
 
 #endif

@@ -224,10 +224,15 @@ static gguf_code answer_all(exam *e, tool *t, const bench_opts *o, const rt_mode
         if (atomic_load(&tool_cancelled))
             return gguf_fail(e->err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
         code = answer(e, t, o, model, &e->questions[i]);
-        if (!t->show_progress) continue;
-        t->progress_shown = true;
-        fprintf(stderr, "\r\033[K%zu of %zu questions, %.1f %% right", i + 1, e->n,
-                100.0 * (double)e->n_right_norm / (double)(i + 1));
+        if (code) break;
+        char what[32];
+        snprintf(what, sizeof what, "%.1f %% right",
+                 100.0 * (double)e->n_right_norm / (double)(i + 1));
+        tool_show_step(t, &(tool_step){.unit = "questions",
+                                       .what = what,
+                                       .done = (double)i + 1,
+                                       .total = (double)e->n,
+                                       .started_s = t->started_s});
     }
     return code;
 }
@@ -250,7 +255,6 @@ static void report(const exam *e, const tool *t, json_t *json) {
         json_object_set_new(json, "accuracy_norm_stderr", tool_json_real(norm_stderr));
         return;
     }
-    if (t->progress_shown) fprintf(stderr, "\r\033[K");
     printf("questions        %zu\n", e->n);
     printf("accuracy         %.2f ± %.2f %%\n", 100 * plain, 100 * plain_stderr);
     printf("per character    %.2f ± %.2f %%\n", 100 * norm, 100 * norm_stderr);

@@ -16,6 +16,7 @@
 
 enum {
     OPT_VRAM = TOOL_LONG_ONLY,
+    OPT_RAM,
     OPT_DEVICE,
     OPT_HARDWARE,
     OPT_TYPE,
@@ -27,6 +28,7 @@ enum {
 
 static const tool_option options[] = {
     {OPT_VRAM, "vram", "SIZE", "a graphics card with this much memory"},
+    {OPT_RAM, "ram", "SIZE", "a processor with this much memory"},
     {OPT_DEVICE, "device", "NAME", "a device of the catalogue, e.g. 4090 or m4-max; default: all"},
     {OPT_HARDWARE, "hardware", "FILE.yaml", "devices of your own instead of the catalogue"},
     {OPT_TYPE, "type", "TYPE", "as if quantised to it: a type, a recipe or a recipe's file"},
@@ -43,6 +45,8 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     switch (id) {
     case OPT_VRAM:
         return tool_parse_size("--vram", arg, &o->vram, err);
+    case OPT_RAM:
+        return tool_parse_size("--ram", arg, &o->ram, err);
     case OPT_DEVICE:
         o->device = arg;
         break;
@@ -147,16 +151,11 @@ static void tell_source(tool *t, const fit_model *m, const char *path) {
                   rt_import_architecture(m->import));
 }
 
-static gguf_code open_model(tool *t, fit_model *m, const fit_opts *o, const char *path,
-                            gguf_error *err) {
-    const rt_import_opts opts = {.shapes_suffice = true};
-    gguf_code code = rt_import_open(path, &opts, &m->import, err);
-    if (code) return code;
+gguf_code fit_model_weigh(fit_model *m, const fit_opts *o, const char *path, gguf_error *err) {
     m->plan = rt_import_plan(m->import);
-    code = check_whole(m, path, err);
+    gguf_code code = check_whole(m, path, err);
     if (!code) code = rt_fit_describe(m->import, path, &m->model, err);
     if (code) return code;
-    tell_source(t, m, path);
     name_source(m, &m->types[0]);
     m->n_types = 1;
     code = rt_fit_weigh(m->plan, m->model.hp.n_layer, &m->types[0].weights, err);
@@ -166,7 +165,16 @@ static gguf_code open_model(tool *t, fit_model *m, const fit_opts *o, const char
     return code;
 }
 
-static void close_model(fit_model *m) {
+static gguf_code open_model(tool *t, fit_model *m, const fit_opts *o, const char *path,
+                            gguf_error *err) {
+    const rt_import_opts opts = {.shapes_suffice = true};
+    gguf_code code = rt_import_open(path, &opts, &m->import, err);
+    if (!code) code = fit_model_weigh(m, o, path, err);
+    if (!code) tell_source(t, m, path);
+    return code;
+}
+
+void fit_model_close(fit_model *m) {
     for (size_t i = 0; i < FIT_MAX_TYPES; i++) rt_fit_weights_clear(&m->types[i].weights);
     rt_fit_weights_clear(&m->asked.weights);
     rt_fit_model_clear(&m->model);
@@ -176,10 +184,12 @@ static void close_model(fit_model *m) {
 /* ---- devices ------------------------------------------------------------------------------------
  */
 
-static gguf_code add_vram(rt_devices *devices, uint64_t vram, gguf_error *err) {
-    rt_device device = rt_device_usual(RT_DEVICE_GPU, vram);
+static gguf_code add_memory(rt_devices *devices, rt_device_kind kind, uint64_t n_bytes,
+                            gguf_error *err) {
+    rt_device device = rt_device_usual(kind, n_bytes);
     char size[32];
-    snprintf(device.name, sizeof device.name, "%s GPU", tool_size_text(vram, size, sizeof size));
+    snprintf(device.name, sizeof device.name, "%s %s", tool_size_text(n_bytes, size, sizeof size),
+             kind == RT_DEVICE_GPU ? "GPU" : "RAM");
     return rt_devices_add(devices, &device, err);
 }
 
@@ -194,7 +204,8 @@ static gguf_code select_device(rt_devices *devices, const char *name, gguf_error
 }
 
 static gguf_code choose_devices(tool *t, const fit_opts *o, rt_devices *devices, gguf_error *err) {
-    if (o->vram) return add_vram(devices, o->vram, err);
+    if (o->vram) return add_memory(devices, RT_DEVICE_GPU, o->vram, err);
+    if (o->ram) return add_memory(devices, RT_DEVICE_CPU, o->ram, err);
     gguf_code code =
         o->hardware ? rt_devices_load(devices, o->hardware, err) : rt_devices_builtin(devices, err);
     bool machine = !o->hardware && (!o->device || strcasecmp(o->device, "this machine") == 0);
@@ -206,8 +217,8 @@ static gguf_code choose_devices(tool *t, const fit_opts *o, rt_devices *devices,
 /* ---- fit ----------------------------------------------------------------------------------------
  */
 
-static gguf_code fit_row_make(const fit_model *m, const rt_session_opts *opts,
-                              const rt_device *device, fit_row *row, gguf_error *err) {
+gguf_code fit_row_make(const fit_model *m, const rt_session_opts *opts, const rt_device *device,
+                       fit_row *row, gguf_error *err) {
     *row = (fit_row){.device = device};
     gguf_code code = rt_fit_on(device, &m->model, &m->chosen->weights, opts, &row->fit, err);
     for (size_t i = 0; i < m->n_types && !code; i++) {
@@ -218,7 +229,7 @@ static gguf_code fit_row_make(const fit_model *m, const rt_session_opts *opts,
     return code;
 }
 
-static rt_session_opts session_opts(tool *t, const fit_opts *o, const rt_hparams *hp) {
+rt_session_opts fit_session_opts(const tool *t, const fit_opts *o, const rt_hparams *hp) {
     enum { USUAL_CTX = 8192, USUAL_THREADS = 8 };
     rt_session_opts opts = o->session;
     uint32_t usual = hp->n_ctx_train < USUAL_CTX ? hp->n_ctx_train : USUAL_CTX;
@@ -231,7 +242,7 @@ static rt_session_opts session_opts(tool *t, const fit_opts *o, const rt_hparams
 static gguf_code fit_all(tool *t, const fit_model *m, const fit_opts *o, const rt_devices *devices,
                          gguf_error *err) {
     fit_report report = {.model = m,
-                         .opts = session_opts(t, o, &m->model.hp),
+                         .opts = fit_session_opts(t, o, &m->model.hp),
                          .rows = calloc(devices->n, sizeof *report.rows),
                          .n = devices->n,
                          .explain = o->explain};
@@ -253,24 +264,38 @@ static gguf_code fit_all(tool *t, const fit_model *m, const fit_opts *o, const r
     return code ? code : any ? GGUF_OK : GGUF_E_CHECK;
 }
 
+/* Without a model: one device, or this machine. */
+static gguf_code check_no_model(const tool *t, fit_opts *o, gguf_error *err) {
+    if (!o->vram && !o->ram && !o->device && !o->hardware) o->device = "this machine";
+    return tool_refuse(t, "explain", "needs a MODEL", err);
+}
+
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
-    const fit_opts *o = ctx;
+    fit_opts *o = ctx;
     fit_model m = {0};
     rt_devices devices = {0};
-    if (t->n_args != 1)
+    if (t->n_args > 1)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "expected fit MODEL (see fit --help)");
-    if (o->vram && (o->device || o->hardware))
+                         "expected fit MODEL, or none for the table of known models (see fit "
+                         "--help)");
+    if ((o->vram || o->ram) && (o->device || o->hardware || (o->vram && o->ram)))
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "--vram is a device of its own: use it without --device and --hardware");
+                         "--%s is a device of its own: use it without --device, --hardware%s",
+                         o->vram ? "vram" : "ram", o->vram ? " and --ram" : "");
     gguf_code code = GGUF_OK;
     if (t->json) code = tool_refuse(t, "explain", "has no effect with --json", err);
+    if (!code && t->n_args == 0) code = check_no_model(t, o, err);
     if (!code) code = choose_devices(t, o, &devices, err);
+    if (!code && t->n_args == 0) {
+        code = fit_known_models(t, o, &devices, err);
+        rt_devices_clear(&devices);
+        return code;
+    }
     if (!code) code = model_locate(t, &t->args[0], true, err);
     if (!code) code = open_model(t, &m, o, t->args[0], err);
     if (!code) code = kv_type_check(t, &m.model.hp, err);
     if (!code) code = fit_all(t, &m, o, &devices, err);
-    close_model(&m);
+    fit_model_close(&m);
     rt_devices_clear(&devices);
     return code;
 }
@@ -279,11 +304,13 @@ const tool_spec *bench_fit_spec(void) {
     static const tool_spec spec = {
         .name = "gguf-bench",
         .verb = "fit",
-        .usage = "fit MODEL [--vram SIZE | --device NAME] [options]",
+        .usage = "fit MODEL [--vram SIZE | --ram SIZE | --device NAME] [options]\n"
+                 "fit [--vram SIZE | --ram SIZE | --device NAME] [options]",
         .summary =
             "Say what memory a model needs, where it fits and how fast it will run. MODEL is "
             "a GGUF file, a model folder, a config.json, or a name as gguf-pull takes it: then nothing "
-            "but headers is fetched.",
+            "but headers is fetched. Without a MODEL: which of the known models run there, the "
+            "best first.",
         .options = options,
         .set = set_option,
         .run = run};

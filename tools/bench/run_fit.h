@@ -6,7 +6,7 @@
 #include "tools/common/tool.h"
 
 typedef struct fit_opts {
-    uint64_t vram;
+    uint64_t vram, ram;
     const char *device, *hardware, *type;
     rt_session_opts session;
     bool explain;
@@ -44,6 +44,27 @@ typedef struct fit_report {
     size_t n;
     bool explain;
 } fit_report;
+
+/* Describe the model of m->import and weigh it as it is, as the types of the ladder and as o->type.
+ *   path  for errors
+ * Errors: of rt_fit_describe, rt_fit_weigh and recipes; GGUF_E_UNSUPPORTED for a part of a model.
+ */
+gguf_code fit_model_weigh(fit_model *m, const fit_opts *o, const char *path, gguf_error *err);
+void fit_model_close(fit_model *m); /* accepts a zeroed one */
+/* Errors: of rt_fit_on. */
+gguf_code fit_row_make(const fit_model *m, const rt_session_opts *opts, const rt_device *device,
+                       fit_row *row, gguf_error *err);
+/* As asked, or what is usual for the model. */
+rt_session_opts fit_session_opts(const tool *t, const fit_opts *o, const rt_hparams *hp);
+
+/* Print which of the known models run on the only device, the best first.
+ * Errors: GGUF_E_USAGE for several devices, GGUF_E_CHECK where none fits, those of fit_row_make. */
+gguf_code fit_known_models(tool *t, const fit_opts *o, const rt_devices *devices, gguf_error *err);
+
+/* Fields that both documents share. */
+void fit_set_json(json_t *object, const rt_fit *fit);
+/* The middle of a row of either table: 12.3 or -. Returns out. */
+const char *fit_rate_text(double rate, char *out, size_t room);
 
 /* Append this machine, measured with so many threads. Errors: GGUF_E_NOMEM. */
 gguf_code fit_add_machine(rt_devices *devices, unsigned n_threads, gguf_error *err);

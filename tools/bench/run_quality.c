@@ -14,13 +14,13 @@
 
 static void show_progress(void *ctx, uint64_t done, uint64_t total, double ppl) {
     tool *t = ctx;
-    if (!t->show_progress || !done) return;
-    t->progress_shown = true;
-    double elapsed = tool_elapsed_s(t);
-    fprintf(stderr, "\r\033[K%llu of %llu tokens, perplexity %.3f, %.0f s left",
-            (unsigned long long)done, (unsigned long long)total, ppl,
-            (double)(total - done) * elapsed / (double)done);
-    fflush(stderr);
+    char what[48];
+    snprintf(what, sizeof what, "perplexity %.3f", ppl);
+    tool_show_step(t, &(tool_step){.unit = "tokens",
+                                   .what = done ? what : NULL,
+                                   .done = (double)done,
+                                   .total = (double)total,
+                                   .started_s = t->started_s});
 }
 
 typedef struct named_value {

@@ -18,6 +18,7 @@ static void become_server(const tool *t, const char *model, uint32_t n_users, in
     size_t n = 7;
     snprintf(users, sizeof users, "%u", (unsigned)n_users);
     snprintf(threads, sizeof threads, "%u", t->n_threads);
+    if (t->log_json) args[n++] = "--log-json";
     if (t->n_threads) args[n++] = "-t", args[n++] = threads;
     prctl(PR_SET_PDEATHSIG, SIGTERM);
     setpgid(0, 0); /* Ctrl-C ends the measurement, and that ends the server */

@@ -48,7 +48,7 @@ typedef struct speed_run {
     bench_machine machine;
     bench_printer printer;
     bench_record *records;
-    size_t n, n_cases, n_started;
+    size_t n, n_cases, n_done;
 } speed_run;
 
 /* What makes the numbers doubtful. */
@@ -66,26 +66,26 @@ static void warn_of_noise(tool *t, const bench_record *r) {
                   r->model_filename, test, 100 * r->stddev_ts / r->avg_ts);
 }
 
-static void show_progress(speed_run *s) {
-    s->n_started++;
-    if (!s->t->show_progress) return;
-    s->t->progress_shown = true;
-    fprintf(stderr, "\r\033[K%zu of %zu, %.0f s", s->n_started, s->n_cases, tool_elapsed_s(s->t));
-    fflush(stderr);
+static void show_progress(speed_run *s, size_t n_done) {
+    tool_show_step(s->t, &(tool_step){.unit = "measurements",
+                                      .done = (double)n_done,
+                                      .total = (double)s->n_cases,
+                                      .started_s = s->t->started_s});
 }
 
 static gguf_code measure_case(speed_run *s, const bench_case *c, gguf_error *err) {
+    s->n_done++;
     /* Nobody reads any more. */
     if (c->n_prompt + c->n_gen == 0 || ferror(stdout)) return GGUF_OK;
     void *grown = realloc(s->records, (s->n + 1) * sizeof *s->records);
     if (!grown) return gguf_fail_memory(err);
     s->records = grown;
-    show_progress(s);
+    show_progress(s, s->n_done - 1);
     bench_record *record = &s->records[s->n];
     gguf_code code = bench_measure(s->t, s->opts, c, &s->machine, record, err);
     if (code) return code;
     s->n++;
-    if (s->t->progress_shown) fprintf(stderr, "\r\033[K");
+    tool_progress_end(s->t); /* a row of the table may follow */
     warn_of_noise(s->t, record);
     return s->t->json ? GGUF_OK : bench_print(&s->printer, record, err);
 }
@@ -189,6 +189,7 @@ static gguf_code measure_all(speed_run *s, gguf_error *err) {
             tool_refuse(s->t, "kv-type", "has no effect: no model here keeps keys and values", err);
     s->n_cases = n * o->n_depths * (o->n_prompts + o->n_gens + o->n_pairs / 2);
     for (size_t i = 0; i < n && !code; i++) code = measure_model(s, s->t->args[i], &facts[i], err);
+    if (!code) show_progress(s, s->n_cases);
     free(facts);
     return code;
 }
@@ -204,24 +205,24 @@ static bool is_prompt(const bench_record *r) {
 }
 
 /* One line for every threshold that a record misses; whether there was one. */
-static bool report_misses(const tool *t, const bench_opts *o, const bench_record *r) {
+static bool report_misses(tool *t, const bench_opts *o, const bench_record *r) {
     char test[96], rss[32], limit[32];
     double least = is_generation(r) ? o->min_tg : is_prompt(r) ? o->min_pp : 0;
     bool slow = least > 0 && !(r->avg_ts >= least);
     bool large = o->max_rss_bytes && r->peak_rss_bytes > o->max_rss_bytes;
     bench_test_name(r, test, sizeof test);
     if (slow)
-        fprintf(stderr, "%s: missed: %s %s: %.2f tokens/s, less than %.2f\n", t->spec->name,
-                r->model_filename, test, r->avg_ts, least);
+        tool_missed(t, "%s %s: %.2f tokens/s, less than %.2f", r->model_filename, test, r->avg_ts,
+                    least);
     if (large)
-        fprintf(stderr, "%s: missed: %s %s: %s resident, more than %s\n", t->spec->name,
-                r->model_filename, test, tool_size_text(r->peak_rss_bytes, rss, sizeof rss),
-                tool_size_text(o->max_rss_bytes, limit, sizeof limit));
+        tool_missed(t, "%s %s: %s resident, more than %s", r->model_filename, test,
+                    tool_size_text(r->peak_rss_bytes, rss, sizeof rss),
+                    tool_size_text(o->max_rss_bytes, limit, sizeof limit));
     bool full = o->max_vram_bytes && r->vram_allocated_bytes > o->max_vram_bytes;
     if (full)
-        fprintf(stderr, "%s: missed: %s %s: %s on the device, more than %s\n", t->spec->name,
-                r->model_filename, test, tool_size_text(r->vram_allocated_bytes, rss, sizeof rss),
-                tool_size_text(o->max_vram_bytes, limit, sizeof limit));
+        tool_missed(t, "%s %s: %s on the device, more than %s", r->model_filename, test,
+                    tool_size_text(r->vram_allocated_bytes, rss, sizeof rss),
+                    tool_size_text(o->max_vram_bytes, limit, sizeof limit));
     return slow || large || full;
 }
 

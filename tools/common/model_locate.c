@@ -19,12 +19,13 @@
 
 static void become_pull(const tool *t, const char *name, bool headers, int out) {
     char path[4096], threads[16];
-    const char *args[12] = {"gguf-pull", "--json", "--if-missing", "--progress",
+    const char *args[14] = {"gguf-pull", "--json", "--if-missing", "--progress",
                             t->show_progress ? "always" : "never"};
     size_t n = 5;
     snprintf(threads, sizeof threads, "%u", t->n_threads);
     if (headers) args[n++] = "--headers";
     if (t->quiet) args[n++] = "-q";
+    if (t->log_json) args[n++] = "--log-json";
     if (t->n_threads) args[n++] = "-t", args[n++] = threads;
     args[n++] = "--";
     args[n++] = name;

@@ -130,13 +130,20 @@ size_t tool_utf8_len(const char *bytes, size_t n) {
     return utf8_len((const unsigned char *)bytes, n);
 }
 
+/* Control characters, and what turns the writing direction: text could look like another one. */
+static bool is_hidden(const unsigned char *p, size_t len) {
+    if (p[0] < 0x20 || p[0] == 0x7F || (len == 2 && p[0] == 0xC2 && p[1] < 0xA0)) return true;
+    if (len != 3 || p[0] != 0xE2) return false;
+    return (p[1] == 0x80 && p[2] >= 0xAA && p[2] <= 0xAE) || /* U+202A to U+202E */
+           (p[1] == 0x81 && p[2] >= 0xA6 && p[2] <= 0xA9);   /* U+2066 to U+2069 */
+}
+
 char *tool_escape(const char *bytes, size_t n, char *out, size_t room) {
     size_t len = 0;
     for (size_t i = 0; i < n && len + 5 < room;) {
         const unsigned char *p = (const unsigned char *)bytes + i;
         size_t step = utf8_len(p, n - i);
-        bool control = p[0] < 0x20 || p[0] == 0x7F || (p[0] == 0xC2 && step == 2 && p[1] < 0xA0);
-        if (step && !control) {
+        if (step && !is_hidden(p, step)) {
             memcpy(out + len, p, step);
             len += step;
             i += step;

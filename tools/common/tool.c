@@ -12,9 +12,7 @@
 
 #include <errno.h>
 #include <getopt.h>
-#include <inttypes.h>
 #include <signal.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +22,15 @@
 
 #define MAX_OPTIONS 128
 
-enum { OPT_VERSION = 1000, OPT_PROGRESS, OPT_JSON, OPT_FORCE, OPT_COMPLETION, OPT_MAN_PAGE };
+enum {
+    OPT_VERSION = 1000,
+    OPT_PROGRESS,
+    OPT_JSON,
+    OPT_LOG_JSON,
+    OPT_FORCE,
+    OPT_COMPLETION,
+    OPT_MAN_PAGE
+};
 
 static const tool_option common_options[] = {
     {'h', "help", NULL, "show this help"},
@@ -34,6 +40,7 @@ static const tool_option common_options[] = {
     {'t', "threads", "N", "threads (default: the usable physical cores)"},
     {OPT_PROGRESS, "progress", "WHEN", "auto, always or never (auto: on a terminal)"},
     {OPT_JSON, "json", NULL, "print the result as one JSON document"},
+    {OPT_LOG_JSON, "log-json", NULL, "messages and progress as JSON, one object a line"},
     {OPT_FORCE, "force", NULL, "replace an existing output, unless it is read"},
     {OPT_COMPLETION, "completion", "SHELL", "print the completion script for bash, zsh or fish"},
     {OPT_MAN_PAGE, "man-page", NULL, "print the manual page, for man -l"},
@@ -202,6 +209,9 @@ static gguf_code set_option(tool *t, int id, const char *arg, gguf_error *err) {
         return set_progress(t, arg, err);
     case OPT_JSON:
         t->json = true;
+        return GGUF_OK;
+    case OPT_LOG_JSON:
+        t->log_json = true;
         return GGUF_OK;
     case OPT_FORCE:
         t->force = true;
@@ -377,20 +387,20 @@ static gguf_code join_ranks(tool *t, gguf_error *err) {
                      gguf_ranks_n(t->ranks));
 }
 
-static bool prints(const tool *t) {
-    return gguf_ranks_own(t->ranks) == 0;
-}
-
 bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *status) {
     getopt_table table = {.shorts = ":"};
     gguf_error err = {0};
-    *t = (tool){.spec = spec, .started_s = tool_now_s(), .show_progress = isatty(STDERR_FILENO)};
+    *t = (tool){.spec = spec, .started_s = tool_now_s(), .on_terminal = isatty(STDERR_FILENO)};
+    t->show_progress = t->on_terminal;
     gguf_inputs_watch();
     add_options(&table, spec->options);
     add_options(&table, common_options);
     *status = 0;
-    /* --json decides how errors look, also those of the command line itself. */
-    for (int i = 1; i < argc; i++) t->json = t->json || strcmp(argv[i], "--json") == 0;
+    /* They decide how errors look, also those of the command line itself. */
+    for (int i = 1; i < argc; i++) {
+        t->json = t->json || strcmp(argv[i], "--json") == 0;
+        t->log_json = t->log_json || strcmp(argv[i], "--log-json") == 0;
+    }
     opterr = 0;
     gguf_code begun = join_ranks(t, &err);
     if (!begun) begun = use_usual_spellings(spec, &argc, argv, &err);
@@ -432,7 +442,7 @@ bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *stat
     }
     t->args = argv + optind;
     t->n_args = argc - optind;
-    if (t->quiet || !prints(t)) t->show_progress = false;
+    if (t->quiet || !tool_prints(t)) t->show_progress = false;
     for (int i = 0; i < t->n_args; i++)
         if (i + 1 != spec->output_arg) gguf_inputs_add(t->args[i]);
     raise_file_limit();
@@ -445,22 +455,6 @@ bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *stat
 }
 
 /* ---- ending ------------------------------------------------------------------------------ */
-
-static void clear_progress(tool *t) {
-    if (t->progress_shown) fprintf(stderr, "\r\033[K");
-    t->progress_shown = false;
-}
-
-void tool_print_error(const tool *t, const gguf_error *err) {
-    char file[600], message[2400];
-    if (!prints(t)) return;
-    tool_escape(err->file, strlen(err->file), file, sizeof file);
-    tool_escape(err->message, strlen(err->message), message, sizeof message);
-    fprintf(stderr, "%s: ", t->spec->name);
-    if (*file) fprintf(stderr, "%s: ", file);
-    if (err->offset != GGUF_NO_OFFSET && *file) fprintf(stderr, "byte %" PRId64 ": ", err->offset);
-    fprintf(stderr, "%s\n", message);
-}
 
 static void print_json_error(const gguf_error *err) {
     json_t *error = json_object();
@@ -485,7 +479,7 @@ static void add_pull_hint(const tool *t, gguf_error *err) {
 
 int tool_end(tool *t, gguf_code code, const gguf_error *err) {
     gguf_error shown = err ? *err : (gguf_error){0};
-    clear_progress(t);
+    tool_progress_end(t);
     code = gguf_ranks_agree(t->ranks, code, &shown);
     if (code && shown.code) {
         add_pull_hint(t, &shown);
@@ -498,8 +492,10 @@ int tool_end(tool *t, gguf_code code, const gguf_error *err) {
     bool left = !flushed && errno == EPIPE;
     /* A reader may leave a pager or a pipe early. */
     if (!tool_page_end() && !flushed && !left && !code) {
-        fprintf(stderr, "%s: cannot write to standard output: %s\n", t->spec->name,
-                strerror(errno));
+        gguf_error own = {0};
+        gguf_fail(&own, GGUF_E_IO, NULL, GGUF_NO_OFFSET, "cannot write to standard output: %s",
+                  strerror(errno));
+        tool_print_error(t, &own);
         return gguf_code_exit_status(GGUF_E_IO);
     }
     return gguf_code_exit_status(code);
@@ -512,63 +508,4 @@ int tool_main(const tool_spec *spec, int argc, char **argv) {
     if (!tool_start(&t, spec, argc, argv, &status)) return status;
     gguf_code code = spec->run(&t, spec->ctx, &err);
     return tool_end(&t, code, &err);
-}
-
-/* ---- messages and progress --------------------------------------------------------------- */
-
-static void print_message(tool *t, const char *label, const char *format, va_list args) {
-    char text[2048], safe[4096];
-    if (!prints(t)) return;
-    vsnprintf(text, sizeof text, format, args);
-    clear_progress(t);
-    fprintf(stderr, "%s: %s%s\n", t->spec->name, label,
-            tool_escape(text, strlen(text), safe, sizeof safe));
-}
-
-void tool_warn(tool *t, const char *format, ...) {
-    va_list args;
-    va_start(args, format);
-    print_message(t, "warning: ", format, args);
-    va_end(args);
-}
-
-void tool_note(tool *t, const char *format, ...) {
-    va_list args;
-    if (t->quiet) return;
-    va_start(args, format);
-    print_message(t, "", format, args);
-    va_end(args);
-}
-
-/* Whether a line is due; at the end it goes. */
-static bool start_progress(tool *t, bool ended) {
-    double now = tool_now_s();
-    if (ended) clear_progress(t);
-    if (!t->show_progress || ended || now - t->last_progress_s < 0.1) return false;
-    t->last_progress_s = now;
-    t->progress_shown = true;
-    return true;
-}
-
-void tool_progress(void *ctx, uint64_t done, uint64_t total) {
-    tool *t = ctx;
-    double elapsed = tool_now_s() - t->started_s;
-    if (!start_progress(t, done >= total)) return;
-    char done_text[32], total_text[32], rate_text[32];
-    double rate = elapsed > 0 ? (double)done / elapsed : 0;
-    double left = rate > 0 ? (double)(total - done) / rate : 0;
-    fprintf(stderr, "\r\033[K%s of %s (%.0f %%), %s/s, %.0f s left",
-            tool_size_text(done, done_text, sizeof done_text),
-            tool_size_text(total, total_text, sizeof total_text),
-            100.0 * (double)done / (double)total,
-            tool_size_text((uint64_t)rate, rate_text, sizeof rate_text), left);
-    fflush(stderr);
-}
-
-void tool_progress_share(tool *t, const char *what, double share, double started_s) {
-    double elapsed = tool_now_s() - started_s;
-    if (!start_progress(t, share >= 1)) return;
-    fprintf(stderr, "\r\033[K%s (%.0f %%)", what, 100 * share);
-    if (share > 0) fprintf(stderr, ", %.0f s left", elapsed / share - elapsed);
-    fflush(stderr);
 }

@@ -68,7 +68,8 @@ typedef struct tool_spec {
 
 struct tool {
     const tool_spec *spec;
-    bool json, quiet, verbose, show_progress, force;
+    bool json, log_json, quiet, verbose, show_progress, force;
+    bool on_terminal;   /* the error stream */
     unsigned n_threads; /* 0 = usable cores */
     uint64_t given;     /* which rows of spec->options were given, as bits */
     char **args;
@@ -77,9 +78,17 @@ struct tool {
     size_t n_outputs;
     gguf_ranks *ranks; /* NULL: alone; only rank 0 prints */
     double started_s;
+    /* Of log.c: when progress was shown last, whether its line stands on the terminal, and which
+     * tenth a file has of it. */
     double last_progress_s;
     bool progress_shown;
+    int last_tenth;
 };
+
+/* Of several ranks the first one speaks. */
+static inline bool tool_prints(const tool *t) {
+    return gguf_ranks_own(t->ranks) == 0;
+}
 
 /* A whole command: parse, run, report. Returns the exit status. */
 int tool_main(const tool_spec *spec, int argc, char **argv);
@@ -108,20 +117,39 @@ bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *stat
 int tool_end(tool *t, gguf_code code, const gguf_error *err);
 
 /* The error line alone, for who goes on after an error. */
-void tool_print_error(const tool *t, const gguf_error *err);
+void tool_print_error(tool *t, const gguf_error *err);
 
 /* Set by SIGINT, SIGTERM and SIGHUP. */
 extern atomic_bool tool_cancelled;
 
-/* Report done of total units on stderr (about ten times a second, only where progress is shown).
- * A function for quant_execute_opts.progress and its like; ctx is the tool. */
-void tool_progress(void *ctx, uint64_t done, uint64_t total);
-/* The same for work that is no number of bytes: what is being done, 0 to 1, since when. */
-void tool_progress_share(tool *t, const char *what, double share, double started_s);
+/* ---- messages and progress ------------------------------------------------------------------
+ * All go to stderr, as text or with --log-json as one object a line (docs/schemas/log.json). Only
+ * one thread may call these at a time. */
 
 void tool_warn(tool *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
 void tool_note(tool *t, const char *format, ...)
     __attribute__((format(printf, 2, 3))); /* not if -q */
+/* A threshold that was asked for is missed. */
+void tool_missed(tool *t, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* How far the work is. */
+typedef struct tool_step {
+    const char *unit;   /* "bytes", "tokens"; NULL = shares of a whole */
+    const char *what;   /* is being done, or is known so far; may be NULL */
+    double done, total; /* total > 0 */
+    double started_s;   /* by tool_now_s */
+} tool_step;
+
+/* Show it where progress is shown: on a terminal in one line, ten times a second, which goes at the
+ * end; else as a line for every tenth of the whole. */
+void tool_show_step(tool *t, const tool_step *step);
+/* The same for bytes since the command began. A function for quant_execute_opts.progress and its
+ * like; ctx is the tool. */
+void tool_progress(void *ctx, uint64_t done, uint64_t total);
+/* The same for work that nothing counts: what is being done, 0 to 1, since when. */
+void tool_progress_share(tool *t, const char *what, double share, double started_s);
+/* Take the line off the terminal, before something else is printed. */
+void tool_progress_end(tool *t);
 
 /* Seconds since an arbitrary start, monotonic. */
 double tool_now_s(void);
@@ -152,7 +180,8 @@ json_t *tool_json_real(double value); /* "nan", "inf", "-inf" where not finite *
 static inline json_t *tool_json_bytes(const char *bytes, size_t n) {
     return gguf_json_bytes(bytes, n);
 }
-/* Text from a file for a terminal: control and broken bytes as \xNN. Returns out. */
+/* Text from a file for a terminal: control characters, overrides of the writing direction and
+ * broken bytes as \xNN. Returns out. */
 char *tool_escape(const char *bytes, size_t n, char *out, size_t room);
 /* Length of the UTF-8 sequence that starts there, or 0 if the bytes are none; n > 0. */
 size_t tool_utf8_len(const char *bytes, size_t n);

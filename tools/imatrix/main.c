@@ -140,13 +140,10 @@ static gguf_code merge(tool *t, const imatrix_opts *o, gguf_error *err) {
 
 static void count_tokens(void *ctx, uint64_t done, uint64_t total) {
     tool *t = ctx;
-    double elapsed = tool_elapsed_s(t);
-    if (!t->show_progress) return;
-    t->progress_shown = true;
-    fprintf(stderr, "\r\033[K%llu of %llu tokens, %.0f tokens/s, %.0f s left",
-            (unsigned long long)done, (unsigned long long)total, (double)done / elapsed,
-            (double)(total - done) * elapsed / (double)done);
-    fflush(stderr);
+    tool_show_step(t, &(tool_step){.unit = "tokens",
+                                   .done = (double)done,
+                                   .total = (double)total,
+                                   .started_s = t->started_s});
 }
 
 /* Of n_chunks, the first n_before were there before this run, which they do not count as its work.

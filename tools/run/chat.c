@@ -35,7 +35,7 @@ static void show(void *ctx, gguf_str text, bool is_reasoning) {
 static void show_progress(void *ctx, size_t n_done, size_t n_total) {
     display *d = ctx;
     clear_progress(d);
-    bool wanted = d->chat->terminal && d->chat->t->show_progress;
+    bool wanted = d->chat->terminal && d->chat->t->show_progress && !d->chat->t->log_json;
     if (!wanted || n_done == n_total || n_total < MIN_PROGRESS) return;
     fprintf(stderr, "reading: %zu of %zu tokens", n_done, n_total);
     fflush(stderr);

@@ -44,7 +44,7 @@ static void log_exchange(const server *s, const exchange *x) {
     double seconds = tool_now_s() - x->started_s;
     if (s->t->quiet) return;
     server_time_text(time(NULL), 0, when, sizeof when);
-    if (s->settings->log_json) {
+    if (s->settings->log_json || s->t->log_json) {
         json_t *line = json_pack("{s:s, s:s, s:s, s:s, s:i, s:f, s:s}", "time", when, "request",
                                  x->request_id, "method", x->method, "path", x->path, "status",
                                  x->status, "seconds", seconds, "peer", x->peer);

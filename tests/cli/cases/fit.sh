@@ -52,7 +52,7 @@ t gguf-bench fit latent.gguf --device abacus --json
 t gguf-bench fit latent.gguf --vram 1G --device 4090
 
 # What is not a model, or not enough of one.
-t gguf-bench fit
+t gguf-bench fit latent.gguf small.gguf
 t gguf-bench -q fit latent.gguf
 t gguf-bench fit missing.gguf --vram 1G
 echo '{}' >empty.json
@@ -63,3 +63,22 @@ t gguf-bench fit "$DATA/models/llama_lora" --vram 1G
 t gguf-bench fit latent.gguf --vram 1G --type Q9
 t gguf-bench fit latent.gguf --vram 1G --ctx 0
 t gguf-bench fit latent.gguf --vram 1G --parallel 65536 --ctx 200000000
+
+# Without a model: the known ones that fit, the best first.
+t gguf-bench fit --vram 12G
+t gguf-bench fit --vram 10M
+t gguf-bench fit --ram 24G --type Q8_0 --ctx 65536 -q
+t gguf-bench fit --device 4090 --vram 12G
+t gguf-bench fit --vram 12G --ram 12G
+t gguf-bench fit --device "rtx 40"
+t gguf-bench fit --vram 12G --explain
+gguf-bench fit --vram 24G -v --json | python3 -c '
+import json, sys
+models = json.load(sys.stdin)["models"]
+classes = [2 if not m["fits"] else m["bits_per_weight"] < 4 for m in models]
+print(len(models) > 20, classes == sorted(classes), set(classes) == {0, 1, 2}, all(m["source"].startswith("https://") for m in models))
+params = {m["name"]: m["n_params"] for m in models}
+# What their authors publish.
+print(params["llama3.1-8b"], params["llama3.2-1b"], params["gemma2-2b"], params["qwen3-30b-a3b"], params["gpt-oss-20b"])
+print([m["name"] for m in models if m["pull"]])'
+gguf-bench fit --json -q | python3 -c 'import json, sys; print(json.load(sys.stdin)["device"]["name"])'
