@@ -485,6 +485,7 @@ gguf_code quant_execute(quant_plan *plan, const char *path, gguf_pool *pool,
     if (!code && gguf_ranks_own(opts->ranks) == 0) {
         code = quant_job_commit(job, pool, err);
     } else {
+        if (!code && opts->seal) code = opts->seal(opts->seal_ctx, pool, err);
         if (job && code) job->ran = false; /* some rank failed: nobody will commit */
         quant_job_close(job);
     }

@@ -91,7 +91,7 @@ refused 1 'missed:' ranks 2 gguf-bench quality q.gguf -f "$demo/test.txt" --ctx 
 cp one.gguf only_here.gguf
 mkdir elsewhere
 refused 3 '(rank 1, on ' ranks 3 sh -c '[ "$OMPI_COMM_WORLD_RANK" != 1 ] || cd elsewhere; exec gguf-quantize only_here.gguf ../x.gguf Q4_0'
-refused 6 '' ranks 2 sh -c 'ulimit -f 2000; exec gguf-quantize one.gguf x.gguf Q4_K_M'
+refused 6 '' ranks 2 sh -c 'ulimit -f 40960; exec gguf-quantize one.gguf x.gguf F32'
 [ -z "$(find . -name '*.part*' -o -name 'x.gguf')" ] || fail "a failed run left something: $(find . -name '*.part*' -o -name 'x.gguf')"
 
 # ---- killed in the middle and resumed, by another number of ranks

@@ -2,9 +2,10 @@
 # Run a command on two ranks in network namespaces of their own, joined by a bridge: they only have TCP.
 # usage: unshare -n networks.sh COMMAND...      (as root)
 set -eu
-agent=$(mktemp)
+scratch=$(mktemp -d)
+agent=$scratch/agent
 nodes=()
-trap 'kill "${nodes[@]}"; rm -f "$agent"' EXIT
+trap 'kill "${nodes[@]}"; rm -rf "$scratch"' EXIT
 ip link set lo up
 ip link add name br0 type bridge
 ip addr add 10.99.0.1/24 dev br0
@@ -24,6 +25,8 @@ cat >"$agent" <<A
 #!/bin/bash
 nodes=(${nodes[@]})
 node=\${nodes[\$((\${1##*.1} - 1))]}
+export TMPDIR=$scratch/\$node
+mkdir -p "\$TMPDIR"
 shift
 exec nsenter -t \$node -n bash -c "\$*"
 A

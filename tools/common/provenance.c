@@ -53,6 +53,7 @@ gguf_code provenance_set(gguf_meta *meta, const char *recipe, const char *imatri
 
 typedef struct sources {
     const rt_import *import;
+    const gguf_ranks *ranks;
     gguf_hash *hashes;
     gguf_error error;
     atomic_flag failed;
@@ -94,20 +95,24 @@ static void hash_task(void *ctx, size_t task, unsigned worker) {
     sources *s = ctx;
     gguf_error why = {0};
     (void)worker;
+    if (task % gguf_ranks_n(s->ranks) != gguf_ranks_own(s->ranks)) return;
     if (hash_file(rt_import_file(s->import, task), &s->hashes[task], &why) &&
         !atomic_flag_test_and_set(&s->failed))
         s->error = why;
 }
 
-gguf_code provenance_seal(void *ctx, gguf_pool *pool, gguf_error *err) {
-    rt_import *import = ctx;
+gguf_code provenance_seal(rt_import *import, gguf_ranks *ranks, gguf_pool *pool, gguf_error *err) {
     size_t n = rt_import_n_files(import);
-    sources s = {.import = import, .failed = ATOMIC_FLAG_INIT};
+    sources s = {.import = import, .ranks = ranks, .failed = ATOMIC_FLAG_INIT};
     s.hashes = calloc(n + 1, sizeof *s.hashes);
     if (!s.hashes) return gguf_fail_memory(err);
     gguf_pool_run(pool, n, hash_task, &s);
     gguf_code code = s.error.code;
     if (code && err && !err->code) *err = s.error;
+    for (size_t i = 0; i < n && (ranks || !code); i++) {
+        uint32_t from = (uint32_t)(i % gguf_ranks_n(ranks));
+        code = gguf_ranks_spread(ranks, code, from, &s.hashes[i], sizeof s.hashes[i], err);
+    }
     if (!code && n) code = set_hashes(import, s.hashes, err);
     free(s.hashes);
     return code;

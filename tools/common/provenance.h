@@ -2,6 +2,7 @@
 #ifndef TOOLS_COMMON_PROVENANCE_H
 #define TOOLS_COMMON_PROVENANCE_H
 
+#include "libgguf/ranks.h"
 #include "runtime/import/import.h"
 
 /* Set ggufkit.recipe and, if imatrix_file is not NULL, ggufkit.imatrix.xxh3, the hash of its bytes.
@@ -13,8 +14,7 @@ gguf_code provenance_set(gguf_meta *meta, const char *recipe, const char *imatri
 /* Set ggufkit.source.files (names without folders) and, for now with zeros, ggufkit.source.xxh3. */
 gguf_code provenance_set_sources(rt_import *import, gguf_error *err);
 
-/* Fill in the hashes, which takes another read of the files; a function for
- * quant_execute_opts.seal, ctx is the rt_import. */
-gguf_code provenance_seal(void *ctx, gguf_pool *pool, gguf_error *err);
+/* Fill in the hashes, which takes another read of the files; collective, each rank reads some. */
+gguf_code provenance_seal(rt_import *import, gguf_ranks *ranks, gguf_pool *pool, gguf_error *err);
 
 #endif

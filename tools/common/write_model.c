@@ -491,6 +491,7 @@ static gguf_code write_manifest(const tool *t, const quant_plan *plan, const cha
 }
 
 typedef struct sealing {
+    gguf_ranks *ranks;
     rt_import *import;
     const rt_calibration *calibration; /* or NULL */
 } sealing;
@@ -498,7 +499,7 @@ typedef struct sealing {
 /* Values that are known when all is written. */
 static gguf_code seal(void *ctx, gguf_pool *pool, gguf_error *err) {
     const sealing *s = ctx;
-    gguf_code code = provenance_seal(s->import, pool, err);
+    gguf_code code = provenance_seal(s->import, s->ranks, pool, err);
     if (code || !s->calibration) return code;
     return rt_calibration_keys_set(rt_import_plan(s->import), rt_calibration_errors(s->calibration),
                                    err);
@@ -534,8 +535,8 @@ static gguf_code execute(tool *t, rt_import *import, const char *path, const wri
     gguf_pool *pool = NULL;
     gguf_code code = gguf_pool_new(t->n_threads, &pool, err);
     opts.seal = seal;
-    opts.seal_ctx =
-        &(sealing){import, result->calibration ? calibration_work(result->calibration) : NULL};
+    opts.seal_ctx = &(sealing){t->ranks, import,
+                               result->calibration ? calibration_work(result->calibration) : NULL};
     if (result->calibration) calibration_provide(result->calibration, &opts);
     opts.resumed_bytes = &result->resumed_bytes;
     if (!code) code = quant_execute(plan, path, pool, &opts, err);
