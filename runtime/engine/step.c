@@ -59,6 +59,7 @@ typedef struct evaluation {
     rt_session *session;
     const rt_span *spans;
     size_t n_spans;
+    size_t room;       /* tokens of a batch */
     size_t span, done; /* the next token is tokens[done] of the span */
     size_t n_out;      /* rows of logits in this batch */
 } evaluation;
@@ -121,7 +122,7 @@ static gguf_code fill_batch(evaluation *e, gguf_error *err) {
     e->n_out = 0;
     while (e->span < e->n_spans) {
         const rt_span *span = &e->spans[e->span];
-        size_t left = span->n - e->done, room = session->layout.n_batch - session->batch.n;
+        size_t left = span->n - e->done, room = e->room - session->batch.n;
         size_t n = left < room ? left : room;
         bool whole = !session->model->hparams.causal || session->encodes;
         if (left && (n == 0 || (whole && n < left))) break;
@@ -157,6 +158,21 @@ static gguf_code reserve_all(const evaluation *e, gguf_error *err) {
     return code;
 }
 
+enum { LEAST_SHARED = 64, BATCHES_OF_RANK = 8 };
+
+/* As many as there is room for. Ranks compute batches of a text at the same time, one behind the
+ * other: there have to be several for each, but not so small that weights are read too often. */
+static size_t batch_room(const rt_session *session, const rt_span *spans, size_t n_spans) {
+    uint32_t most = session->layout.n_batch, n_ranks = gguf_ranks_n(session->model->ranks);
+    size_t n = 0;
+    for (size_t i = 0; i < n_spans; i++) n += spans[i].n;
+    size_t room = n / ((size_t)BATCHES_OF_RANK * (n_ranks - 1) + (n_ranks == 1));
+    room = (room + RT_TILE_TOKENS - 1) / RT_TILE_TOKENS * RT_TILE_TOKENS;
+    if (room < LEAST_SHARED) room = LEAST_SHARED;
+    bool whole = n_ranks == 1 || !session->model->hparams.causal || room > most;
+    return whole ? most : room;
+}
+
 static gguf_code step(evaluation *e, float *logits, gguf_error *err) {
     rt_session *session = e->session;
     size_t span = e->span, done = e->done;
@@ -172,6 +188,7 @@ static gguf_code step(evaluation *e, float *logits, gguf_error *err) {
 gguf_code rt_session_eval_spans(rt_session *session, const rt_span *spans, size_t n_spans,
                                 float *logits, gguf_error *err) {
     evaluation e = {.session = session, .spans = spans, .n_spans = n_spans};
+    e.room = batch_room(session, spans, n_spans);
     gguf_code code = GGUF_OK;
     for (size_t i = 0; i < n_spans && !code; i++) code = check_span(session, spans, i, err);
     if (code) return code;
@@ -205,6 +222,7 @@ gguf_code rt_session_encode(rt_session *session, uint32_t seq, const int32_t *to
 gguf_code rt_session_begin(rt_session *session, const int32_t *tokens, size_t n, gguf_error *err) {
     const rt_span span = {0, tokens, n, RT_LOGITS_NONE};
     evaluation e = {.session = session, .spans = &span, .n_spans = 1};
+    e.room = session->layout.n_batch;
     gguf_code code = GGUF_OK;
     if (n == 0 || n > session->layout.n_batch || n > session->layout.n_ctx)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
