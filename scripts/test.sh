@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
 # Install what is missing, build everything and run every test. Ends with a summary; exit 0 if all passed. A step that
 # cannot run here counts as skipped, which is a failure where it was asked for by name.
-# usage: scripts/test.sh [STEP...]   steps: style release cross device sanitize threads oracle serve (default: these), fuzz
+# usage: scripts/test.sh [STEP...]   steps: style release cross device mpi sanitize threads oracle serve (default: these), fuzz
 set -euo pipefail
 cd "$(dirname "$0")/.."
 steps=("$@")
-[ ${#steps[@]} -gt 0 ] || steps=(style release cross device sanitize threads oracle serve)
+[ ${#steps[@]} -gt 0 ] || steps=(style release cross device mpi sanitize threads oracle serve)
 for step in "${steps[@]}"; do
-    [[ " style release cross device sanitize threads oracle serve fuzz " == *" $step "* ]] || { sed -n '2,4s/^# //p' "$0"; exit 2; }
+    [[ " style release cross device mpi sanitize threads oracle serve fuzz " == *" $step "* ]] || { sed -n '2,4s/^# //p' "$0"; exit 2; }
 done
 scripts/install_deps.sh --tests
 jobs=$(nproc)
@@ -56,13 +56,18 @@ device() {
         LP_NATIVE_VECTOR_WIDTH=$width ctest --test-dir build -R test_device_kernels --output-on-failure || return 1
     done
 }
+# Several processes on one machine, and between networks of their own; the package of the module.
+mpi() {
+    build build -DCMAKE_C_COMPILER=gcc -DGGUFKIT_MPI=ON
+    ctest --test-dir build --output-on-failure -R '^(mpi|packages)$'
+}
 sanitize() {
     build build-asan -DCMAKE_C_COMPILER=clang -DGGUFKIT_SANITIZE=address,undefined
     ASAN_OPTIONS=allocator_may_return_null=1 UBSAN_OPTIONS=print_stacktrace=1 run_ctest build-asan
 }
 threads() {
     build build-tsan -DCMAKE_C_COMPILER=clang -DGGUFKIT_SANITIZE=thread
-    run_ctest build-tsan -R 'pool|execute|test_job|shared_file|runtime|logits|quality_base|test_tokenizer$|test_calibrate|test_sensitivity|test_weights|serve'
+    run_ctest build-tsan -R 'pool|execute|test_job|shared_file|runtime|logits|quality_base|test_tokenizer$|test_calibrate|test_sensitivity|test_weights|test_ranks|serve'
 }
 # Every fuzz target for FUZZ_SECONDS; the corpora are replayed by ctest in the steps above.
 fuzz() {

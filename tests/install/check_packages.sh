@@ -7,13 +7,15 @@ command -v dpkg-deb >/dev/null && command -v dpkg-shlibdeps >/dev/null || exit 7
 scratch=$(mktemp -d)
 trap 'rm -rf "$scratch"' EXIT
 root=$scratch/root
+packages="ggufkit libgguf-dev libgguf0"
+[ ! -e "$build/ggufkit_mpi.so" ] || packages="ggufkit ggufkit-mpi libgguf-dev libgguf0"
 cpack --config "$build/CPackConfig.cmake" -G DEB -B "$scratch" >"$scratch/log" || { cat "$scratch/log"; exit 1; }
-ls "$scratch"/*.deb | xargs -n 1 basename | sed 's/_.*//' | sort | tr '\n' ' ' | grep -qx 'ggufkit libgguf-dev libgguf0 '
+ls "$scratch"/*.deb | xargs -n 1 basename | sed 's/_.*//' | sort | tr '\n' ' ' | grep -qx "$packages "
 
 # What they need is here, since the build needed it; what they say of each other is the same version.
 for deb in "$scratch"/*.deb; do
     dpkg-deb -f "$deb" Depends | tr ',' '\n' | sed 's/ *(.*//; s/^ *//' | while read -r name; do
-        [ "$name" = libgguf0 ] || dpkg-query -W -f='${Status}\n' "$name" | grep -q 'ok installed' || { echo "$deb needs $name"; exit 1; }
+        [ "$name" = libgguf0 ] || [ "$name" = ggufkit ] || dpkg-query -W -f='${Status}\n' "$name" | grep -q 'ok installed' || { echo "$deb needs $name"; exit 1; }
     done
 done
 dpkg-deb -f "$scratch"/libgguf-dev_*.deb Depends | grep -q '^libgguf0 (= '
@@ -50,8 +52,8 @@ for program in "$root"/usr/bin/gguf-*; do
     [ -s "$root/usr/share/bash-completion/completions/$name" ]
 done
 grep -q '^\.SH "FIT"' "$root/usr/share/man/man1/gguf-bench.1"
-for package in ggufkit libgguf0 libgguf-dev; do grep -q 'MIT License' "$root/usr/share/doc/$package/copyright"; done
+for package in $packages; do grep -q 'MIT License' "$root/usr/share/doc/$package/copyright"; done
 
-dpkg_root -P libgguf-dev ggufkit libgguf0
+dpkg_root -P $packages
 [ -z "$(find "$root/usr" ! -type d)" ] || { find "$root/usr" ! -type d; exit 1; }
 echo "packages: installed, used and removed"
