@@ -285,8 +285,8 @@ typedef struct quant_execute_opts {
      * something of the stage is still to be written, by any rank. May be NULL. */
     gguf_code (*provide)(void *ctx, uint32_t stage, bool needed, gguf_pool *pool, gguf_error *err);
     void *provide_ctx;
-    /* Called when all data is written, by all ranks; what rank 0's does counts: may change values of the plan's metadata that keep their
-     * length, such as hashes. May be NULL. */
+    /* Called when all data is written, by all ranks; what rank 0's does counts: may change values
+     * of the plan's metadata that keep their length, such as hashes. May be NULL. */
     gguf_code (*seal)(void *ctx, gguf_pool *pool, gguf_error *err);
     void *seal_ctx;
 } quant_execute_opts;

@@ -70,7 +70,7 @@ typedef struct rt_layer_hparams {
  * and no product of them overflows. */
 typedef struct rt_hparams {
     uint32_t n_vocab, n_ctx_train, n_layer, n_embd;
-    uint32_t first_layer, end_layer; /* that this process computes: all, or see rt_model_share */
+    uint32_t n_layer_before, n_layer_after; /* that other ranks compute, see rt_model_share */
     uint32_t n_draft_layer; /* that stand behind the n_layer ones, propose tokens to come, and are
                                not computed */
     rt_layer_hparams layers[RT_MAX_LAYERS];

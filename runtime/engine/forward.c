@@ -405,12 +405,12 @@ gguf_code rt_forward(rt_session *session, size_t n_out, float *logits, gguf_erro
     const atomic_bool *cancel = session->opts.cancel;
     const rt_hparams *hp = &session->model->hparams;
     uint32_t first = session->encodes ? 0 : hp->n_encoder_layer;
-    uint32_t end = session->encodes ? hp->n_encoder_layer : hp->end_layer;
+    uint32_t end = session->encodes ? hp->n_encoder_layer : rt_hparams_end(hp);
     gguf_code code = GGUF_OK;
-    if (hp->first_layer > first) {
+    if (hp->n_layer_before) {
         rt_session_enter(session, 0);
         code = rt_pipeline_receive(session, err);
-        first = hp->first_layer;
+        first = hp->n_layer_before;
     } else {
         rt_forward_input(session);
     }

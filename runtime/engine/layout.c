@@ -60,7 +60,7 @@ static gguf_code fail_blocks(uint32_t type, uint32_t n_k, uint32_t n_v, gguf_err
 
 /* What another rank computes takes nothing here; pages and slots are counted as there. */
 static bool is_elsewhere(const rt_hparams *hp, uint32_t layer) {
-    return layer < hp->first_layer || layer >= hp->end_layer;
+    return layer < hp->n_layer_before || layer >= rt_hparams_end(hp);
 }
 
 /* The first layer of the same place that keeps the rows that a layer attends to. */
@@ -478,7 +478,7 @@ static void layout_host(const rt_hparams *hp, rt_layout *out) {
     uint64_t widest = 0;
     for (size_t i = 0; i < out->n_stream_parts; i++)
         widest = max_u64(widest, out->stream_parts[i].n_cols);
-    bool passes = out->n_places > 1 || hp->first_layer > 0 || hp->end_layer < hp->n_layer;
+    bool passes = out->n_places > 1 || hp->n_layer_before || hp->n_layer_after;
     out->stream = reserve(&end, passes ? out->n_batch : 0, widest);
     out->host_bytes = end;
 }

@@ -45,8 +45,8 @@ gguf_code rt_model_share(rt_model *model, gguf_ranks *ranks, gguf_error *err) {
     uint64_t *bytes = calloc(hp->n_layer, sizeof *bytes);
     if (!bytes) return gguf_fail_memory(err);
     gguf_code code = layer_bytes(model, bytes);
-    hp->first_layer = begin_of(bytes, hp->n_layer, own, n);
-    hp->end_layer = own + 1 == n ? hp->n_layer : begin_of(bytes, hp->n_layer, own + 1, n);
+    hp->n_layer_before = begin_of(bytes, hp->n_layer, own, n);
+    if (own + 1 < n) hp->n_layer_after = hp->n_layer - begin_of(bytes, hp->n_layer, own + 1, n);
     model->ranks = ranks;
     free(bytes);
     return code;

@@ -115,6 +115,12 @@ static gguf_code check_positions(const rt_session *session, gguf_error *err) {
                      session->layout.n_ctx, model->hparams.n_ctx_train);
 }
 
+static gguf_code check_ranks(const rt_session *session, gguf_error *err) {
+    if (!session->model->ranks || !session->opts.device) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
+                     "several ranks compute a model without devices (--device none)");
+}
+
 gguf_code rt_session_new(const rt_model *model, const rt_session_opts *opts, rt_session **out,
                          gguf_error *err) {
     rt_session *session = calloc(1, sizeof *session);
@@ -122,7 +128,8 @@ gguf_code rt_session_new(const rt_model *model, const rt_session_opts *opts, rt_
     if (!session) return gguf_fail_memory(err);
     session->model = model;
     session->opts = opts ? *opts : rt_session_defaults();
-    gguf_code code = rt_layout_make(&model->hparams, &session->opts, &session->layout, err);
+    gguf_code code = check_ranks(session, err);
+    if (!code) code = rt_layout_make(&model->hparams, &session->opts, &session->layout, err);
     if (!code) code = check_positions(session, err);
     if (!code) code = gguf_pool_new(session->layout.n_threads, &session->pool, err);
     if (!code) code = open_places(session, err);

@@ -508,7 +508,7 @@ bool rt_tensor_is_idle(const rt_hparams *hp, gguf_str name) {
     memcpy(text, name.ptr, name.len);
     text[name.len] = '\0';
     if (sscanf(text, "blk.%" SCNu32 ".", &layer) != 1) return false;
-    if (layer < hp->n_layer) return layer < hp->first_layer || layer >= hp->end_layer;
+    if (layer < hp->n_layer) return layer < hp->n_layer_before || layer >= rt_hparams_end(hp);
     return layer - hp->n_layer < hp->n_draft_layer;
 }
 

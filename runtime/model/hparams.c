@@ -201,7 +201,6 @@ static void read_sizes(key_reader *r, rt_hparams *hp) {
     hp->n_layer = read_count(r, "block_count", NEEDED, 1, RT_MAX_LAYERS);
     hp->n_draft_layer = read_count(r, "nextn_predict_layers", 0, 0, hp->n_layer - 1);
     hp->n_layer -= hp->n_draft_layer;
-    hp->end_layer = hp->n_layer;
     if (r->compute->stacks == RT_STACKS_BOTH) {
         hp->n_encoder_layer = hp->n_layer;
         hp->n_layer += read_count(r, "decoder_block_count", hp->n_layer, 1,

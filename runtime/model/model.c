@@ -126,7 +126,7 @@ static bool is_output_of_others(const rt_model *model, const gguf_tensor *t) {
     const rt_hparams *hp = &model->hparams;
     bool is_table = is_named(t, model->token_embd.name),
          is_output = is_named(t, model->output.name);
-    bool used = (is_table && hp->first_layer == 0) || (is_output && hp->end_layer == hp->n_layer);
+    bool used = (is_table && hp->n_layer_before == 0) || (is_output && hp->n_layer_after == 0);
     return (is_table || is_output) && !used;
 }
 

@@ -158,6 +158,11 @@ typedef struct rt_model_facts {
 
 rt_model_facts rt_facts_of_file(const gguf_file *file);
 
+/* Where the layers end that this process computes. */
+static inline uint32_t rt_hparams_end(const rt_hparams *hp) {
+    return hp->n_layer - hp->n_layer_after;
+}
+
 /* Whether a tensor belongs to a part that is not computed: a layer that proposes tokens, the
  * decoder beside an encoder, or another rank's layer. */
 bool rt_tensor_is_idle(const rt_hparams *hp, gguf_str name);

@@ -74,8 +74,8 @@ static rt_weight *matrix_of(rt_model *model, uint32_t layer, size_t i) {
 
 static uint64_t total_bytes(rt_model *model, bool several) {
     const rt_hparams *hp = &model->hparams;
-    uint64_t n_bytes = hp->end_layer == hp->n_layer ? repacked_bytes(&model->output, several) : 0;
-    for (uint32_t layer = hp->first_layer; layer < hp->end_layer; layer++)
+    uint64_t n_bytes = hp->n_layer_after ? 0 : repacked_bytes(&model->output, several);
+    for (uint32_t layer = hp->n_layer_before; layer < rt_hparams_end(hp); layer++)
         for (size_t i = 0; i < rt_layer_slots.n_matrices; i++)
             n_bytes += repacked_bytes(matrix_of(model, layer, i), several);
     return n_bytes;
@@ -95,9 +95,9 @@ gguf_code rt_model_repack(rt_model *model, unsigned n_threads, bool several,
     }
     uint8_t *to = model->repacked;
     const rt_hparams *hp = &model->hparams;
-    if (hp->end_layer == hp->n_layer) code = repack(model, &model->output, several, &to, pool, err);
-    for (uint32_t layer = hp->first_layer;
-         layer < hp->end_layer && !(cancel && atomic_load(cancel)); layer++)
+    if (!hp->n_layer_after) code = repack(model, &model->output, several, &to, pool, err);
+    for (uint32_t layer = hp->n_layer_before;
+         layer < rt_hparams_end(hp) && !(cancel && atomic_load(cancel)); layer++)
         for (size_t i = 0; i < rt_layer_slots.n_matrices && !code; i++)
             code = repack(model, matrix_of(model, layer, i), several, &to, pool, err);
     model->repacked_bytes = (uint64_t)(to - model->repacked);
