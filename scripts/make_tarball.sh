@@ -13,7 +13,7 @@ version=$(sed -n 's/^project(ggufkit VERSION \([0-9.]*\).*/\1/p' CMakeLists.txt)
 machine=$(uname -m)
 name=ggufkit-$version-linux-$machine
 log=build/tarball.log
-packages=(clang-16 make pkg-config zlib1g-dev libssl-dev libxxhash-dev libyaml-dev libopenblas-dev libpcre2-dev libutf8proc-dev
+packages=(clang-13 make pkg-config zlib1g-dev libssl-dev libxxhash-dev libyaml-dev libopenblas-dev libpcre2-dev libutf8proc-dev
           libmicrohttpd-dev libcurl4-openssl-dev libedit-dev libvulkan-dev glslang-tools python3-venv patchelf
           ca-certificates)
 : >"$log"
@@ -46,7 +46,7 @@ if [ ! -f "$root/usr/local/lib/libjansson.a" ]; then
     rm -rf "$root/jansson"
     mkdir "$root/jansson"
     tar -xzf "$root/$jansson" -C "$root/jansson" --strip-components 1
-    inside cmake -S /jansson -B /jansson/build -DCMAKE_C_COMPILER=clang-16 -DCMAKE_BUILD_TYPE=Release -DCMAKE_POSITION_INDEPENDENT_CODE=ON \
+    inside cmake -S /jansson -B /jansson/build -DCMAKE_C_COMPILER=clang-13 -DCMAKE_BUILD_TYPE=Release -DCMAKE_POSITION_INDEPENDENT_CODE=ON \
         -DJANSSON_BUILD_SHARED_LIBS=OFF -DJANSSON_BUILD_DOCS=OFF -DJANSSON_WITHOUT_TESTS=ON -DCMAKE_INSTALL_LIBDIR=lib
     inside cmake --build /jansson/build --target install
 fi
@@ -56,8 +56,8 @@ rm -rf "$root/src" "$root/stage" "$root/build"
 mkdir -p "$root/src" "$root/stage"
 git ls-files -z -- CMakeLists.txt LICENSE README.md CHANGELOG.md docs configs libgguf quant runtime tools scripts |
     tar --null -T - -c | tar -x -C "$root/src"
-# gcc 10 knows no __builtin_shufflevector.
-inside cmake -S /src -B /build -DCMAKE_C_COMPILER=clang-16 -DGGUFKIT_TESTS=OFF -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=/ \
+# gcc 10 knows no __builtin_shufflevector, and clang 16 crashes on a kernel of AVX-512.
+inside cmake -S /src -B /build -DCMAKE_C_COMPILER=clang-13 -DGGUFKIT_TESTS=OFF -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=/ \
     -DCMAKE_INSTALL_LIBDIR=lib "-DCMAKE_INSTALL_RPATH=\$ORIGIN/../lib"
 inside cmake --build /build -j "${JOBS:-$(nproc)}"
 inside env DESTDIR=/stage cmake --install /build --strip

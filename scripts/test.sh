@@ -83,6 +83,7 @@ oracle() {
     venv gguf safetensors numpy jsonschema
     build/venv/bin/python tests/oracle/check_files.py build tests/data
     build/venv/bin/python tests/oracle/check_schemas.py build tests/data
+    build/venv/bin/python tests/oracle/check_wheel.py build .
     (cd tests/data/models && "$OLDPWD/build/venv/bin/python" "$OLDPWD/scripts/check_folders.py" "$OLDPWD/build" \
         llama llama3 mixtral qwen3_moe_wide gemma3 gemma4 gpt_oss deepseek_v2 falcon_new jamba kimi_linear lfm2 nemotron_h roberta)
 }
