@@ -16,7 +16,7 @@ from ._library import FILES, Error, Path
 def command(name: str, *args: "str | Path", input: Optional[str] = None) -> Dict[str, Any]:
     """Run a command ("gguf-inspect") with --json and return its document. A check that found something (exit status 1) returns
     its document too. Raises Error."""
-    line = [str(FILES / "bin" / name), *map(os.fspath, args), "--json"]
+    line = [str(FILES / "bin" / name), *(os.fspath(arg) for arg in args), "--json"]
     result = subprocess.run(line, input=None if input is None else input.encode(), stdin=None if input is not None else subprocess.DEVNULL,
                             capture_output=True, check=False)
     try:

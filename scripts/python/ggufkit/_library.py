@@ -105,7 +105,7 @@ class Tensor:
         address = _library.gguf_file_data(self._file._handle, ctypes.byref(self._raw))
         block = (ctypes.c_uint8 * self.n_bytes).from_address(address)
         block._file = self._file  # type: ignore[attr-defined]
-        array = np.frombuffer(block, dtype=_TYPES.get(self.type, "u1"))
+        array: "np.ndarray[Any, Any]" = np.frombuffer(memoryview(block), dtype=_TYPES.get(self.type, "u1"))
         array.flags.writeable = False
         return array.reshape(self.shape if self.type in _TYPES else (*self.shape[:-1], self._row_bytes))
 
