@@ -57,7 +57,7 @@ mkdir -p "$root/src" "$root/stage"
 git ls-files -z -- CMakeLists.txt LICENSE README.md CHANGELOG.md docs configs libgguf quant runtime tools scripts |
     tar --null -T - -c | tar -x -C "$root/src"
 # gcc 10 knows no __builtin_shufflevector, and clang 16 crashes on a kernel of AVX-512.
-inside cmake -S /src -B /build -DCMAKE_C_COMPILER=clang-13 -DGGUFKIT_TESTS=OFF -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=/ \
+inside cmake -S /src -B /build -DCMAKE_C_COMPILER=clang-13 -DGGUFKIT_TESTS=OFF -DCMAKE_BUILD_TYPE=Release -DCMAKE_INSTALL_PREFIX=/ggufkit \
     -DCMAKE_INSTALL_LIBDIR=lib "-DCMAKE_INSTALL_RPATH=\$ORIGIN/../lib"
 inside cmake --build /build -j "${JOBS:-$(nproc)}"
 inside env DESTDIR=/stage cmake --install /build --strip
@@ -66,7 +66,7 @@ inside env DESTDIR=/stage cmake --install /build --strip
 echo "libraries"
 cat >"$root/collect.sh" <<'INSIDE'
 set -eu
-cd /stage
+cd /stage/ggufkit
 licences=share/doc/ggufkit/licences
 mkdir -p "$licences"
 echo "Libraries in lib/, and the Debian 11 packages with their sources (deb.debian.org, snapshot.debian.org):" >"$licences/SOURCES"
@@ -87,7 +87,7 @@ cp -L /usr/share/common-licenses/LGPL-2.1 /usr/share/common-licenses/LGPL-3 /usr
     /usr/share/common-licenses/GPL-2 /usr/share/common-licenses/GPL-3 /usr/share/common-licenses/Apache-2.0 "$licences/"
 INSIDE
 inside sh /collect.sh
-cat >"$root/stage/README.txt" <<TEXT
+cat >"$root/stage/ggufkit/README.txt" <<TEXT
 ggufkit $version for Linux on $machine, from glibc 2.31 on.
 
 Unpack it anywhere and call bin/gguf-inspect and the others, or put bin/ into PATH. Manual pages are in share/man, completion
@@ -100,6 +100,6 @@ commands load them from lib/ when they start.
 TEXT
 epoch=$(git log -1 --format=%ct)
 tarball=$out/$name.tar.xz
-tar -C "$root/stage" --sort=name --mtime="@$epoch" --owner=0 --group=0 --numeric-owner --transform "s,^\./,$name/," -c . | xz -6 -T 2 >"$tarball"
+tar -C "$root/stage/ggufkit" --sort=name --mtime="@$epoch" --owner=0 --group=0 --numeric-owner --transform "s,^\./,$name/," -c . | xz -6 -T 2 >"$tarball"
 rm -rf "$root/stage" "$root/src" "$root/build" "$root/collect.sh"
 echo "$tarball: $(stat -c %s "$tarball") bytes"
