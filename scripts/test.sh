@@ -1,13 +1,14 @@
 #!/usr/bin/env bash
 # Install what is missing, build everything and run every test. Ends with a summary; exit 0 if all passed. A step that
 # cannot run here counts as skipped, which is a failure where it was asked for by name.
-# usage: scripts/test.sh [STEP...]   steps: style release cross device mpi sanitize threads oracle serve (default: these), fuzz
+# usage: scripts/test.sh [STEP...]   steps: style release cross device mpi sanitize threads oracle serve (default: these), fuzz,
+#   tarball (needs root, debootstrap and the network)
 set -euo pipefail
 cd "$(dirname "$0")/.."
 steps=("$@")
 [ ${#steps[@]} -gt 0 ] || steps=(style release cross device mpi sanitize threads oracle serve)
 for step in "${steps[@]}"; do
-    [[ " style release cross device mpi sanitize threads oracle serve fuzz " == *" $step "* ]] || { sed -n '2,4s/^# //p' "$0"; exit 2; }
+    [[ " style release cross device mpi sanitize threads oracle serve fuzz tarball " == *" $step "* ]] || { sed -n '2,5s/^# //p' "$0"; exit 2; }
 done
 scripts/install_deps.sh --tests
 jobs=$(nproc)
@@ -88,6 +89,7 @@ oracle() {
     venv gguf safetensors numpy jsonschema
     build/venv/bin/python tests/oracle/check_files.py build tests/data
     build/venv/bin/python tests/oracle/check_schemas.py build tests/data
+    build/venv/bin/python tests/oracle/check_wheel.py build .
     (cd tests/data/models && "$OLDPWD/build/venv/bin/python" "$OLDPWD/scripts/check_folders.py" "$OLDPWD/build" \
         llama llama3 mixtral qwen3_moe_wide gemma3 gemma4 gpt_oss deepseek_v2 falcon_new jamba kimi_linear lfm2 nemotron_h roberta)
 }
@@ -97,6 +99,14 @@ serve() {
     build/venv/bin/python tests/oracle/check_serve.py build tests/data
     build/venv/bin/python tests/oracle/check_clients.py build tests/data
     build/venv/bin/python tests/oracle/check_page.py build tests/data
+}
+# The tarball and its wheel, in a root that has nothing else.
+tarball() {
+    venv numpy
+    scripts/make_tarball.sh build/packages
+    [ -x build/plain-root/bin/sh ] || debootstrap --variant=minbase bullseye "$PWD/build/plain-root" http://deb.debian.org/debian >"$scratch/root.log"
+    tests/install/check_tarball.sh build/packages/ggufkit-*.tar.xz build/plain-root .
+    build/venv/bin/python tests/oracle/check_wheel.py build . build/packages/ggufkit-*.tar.xz
 }
 # venv PACKAGES...
 venv() {

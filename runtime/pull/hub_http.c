@@ -2,10 +2,10 @@
 #include "runtime/pull/hub_http.h"
 
 #include "libgguf/dynbuf.h"
+#include "runtime/pull/curl_versions.h"
 #include "runtime/pull/model_name.h"
 
 #include <ctype.h>
-#include <curl/curl.h>
 #include <inttypes.h>
 #include <pthread.h>
 #include <stdio.h>
@@ -13,6 +13,7 @@
 #include <string.h>
 #include <strings.h>
 #include <time.h>
+#include <unistd.h>
 
 #define MAX_WAIT_S 600.0
 
@@ -116,6 +117,21 @@ static void set_direct(CURL *curl, bool local) {
                      local || (named && strcmp(named, "*") == 0) ? "*" : list);
 }
 
+/* libcurl looks where the system that it was built on keeps its certificates; elsewhere they lie
+ * in another place. */
+static void find_certificates(CURL *curl) {
+    static const char *const places[] = {
+        "/etc/ssl/certs/ca-certificates.crt",                /* Debian, Arch */
+        "/etc/pki/ca-trust/extracted/pem/tls-ca-bundle.pem", /* Fedora, RHEL */
+        "/etc/ssl/ca-bundle.pem",                            /* openSUSE */
+        "/etc/ssl/cert.pem"};                                /* Alpine */
+    for (size_t i = 0; i < sizeof places / sizeof places[0]; i++) {
+        if (access(places[i], R_OK) != 0) continue;
+        if (i > 0) curl_easy_setopt(curl, CURLOPT_CAINFO, places[i]);
+        return;
+    }
+}
+
 /* What begins encrypted stays so. */
 static void set_options(transfer *t, const rt_http_request *r, struct curl_slist *headers) {
     CURL *curl = t->curl;
@@ -126,8 +142,8 @@ static void set_options(transfer *t, const rt_http_request *r, struct curl_slist
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(curl, CURLOPT_USERAGENT, "ggufkit/" GGUFKIT_VERSION);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
-    curl_easy_setopt(curl, CURLOPT_REDIR_PROTOCOLS_STR, secure ? "https" : "http,https");
+    rt_curl_set_protocols(curl, secure);
+    find_certificates(curl);
     curl_easy_setopt(curl, CURLOPT_FOLLOWLOCATION, 1L);
     curl_easy_setopt(curl, CURLOPT_MAXREDIRS, 10L);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)(1000 * t->http->stall_s));

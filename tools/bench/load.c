@@ -1,7 +1,8 @@
 /* A generator of load, on one thread with libcurl's multi interface. */
 #include "tools/bench/load.h"
 
-#include <curl/curl.h>
+#include "runtime/pull/curl_versions.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -163,7 +164,7 @@ static CURL *new_curl(const load_opts *o, struct curl_slist *headers, const char
     curl_easy_setopt(curl, CURLOPT_URL, url);
     curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
     curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
-    curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+    rt_curl_set_protocols(curl, false);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, 10L);
     curl_easy_setopt(curl, CURLOPT_TCP_NODELAY, 1L);
     if (o->api_key) {

@@ -77,6 +77,7 @@ static const tool_option options[] = {
     DEVICE_SPELLINGS(OPT_DEVICE, OPT_NGL),
     TOOL_CONTEXT_SPELLINGS(OPT_CTX, OPT_KV_TYPE),
     {OPT_PAIRS, "-pg", "P,N", NULL},
+    {'b', "batch-size", "N", NULL},
     {0},
 };
 

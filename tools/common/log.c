@@ -1,4 +1,5 @@
 /* What a command says on the error stream: errors, warnings, notes and progress. */
+#include "tools/common/columns.h"
 #include "tools/common/tool.h"
 
 #include <inttypes.h>
@@ -83,8 +84,13 @@ static void print_message(tool *t, const char *level, const char *format, va_lis
         return;
     }
     bool plain = strcmp(level, "note") == 0;
-    fprintf(stderr, "%s: %s%s%s\n", t->spec->name, plain ? "" : level, plain ? "" : ": ",
-            tool_escape(text, strlen(text), safe, sizeof safe));
+    int at = fprintf(stderr, "%s: %s%s", t->spec->name, plain ? "" : level, plain ? "" : ": ");
+    tool_escape(text, strlen(text), safe, sizeof safe);
+    if (t->on_terminal)
+        tool_print_words(stderr, safe, at > 0 ? (size_t)at : 0, 2, tool_columns());
+    else
+        fputs(safe, stderr);
+    fputc('\n', stderr);
 }
 
 void tool_warn(tool *t, const char *format, ...) {

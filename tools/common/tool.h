@@ -25,10 +25,10 @@ typedef struct tool_option {
 
 /* The id of spellings after which the model stands that is otherwise a plain argument. */
 #define TOOL_MODEL_ID 4000
-#define TOOL_MODEL_SPELLINGS                                                       \
-    {TOOL_MODEL_ID, "-m", "MODEL", NULL}, {TOOL_MODEL_ID, "model", "MODEL", NULL}, \
-        {TOOL_MODEL_ID, "-hf", "NAME", NULL}, {                                    \
-        TOOL_MODEL_ID, "hf-repo", "NAME", NULL                                     \
+#define TOOL_MODEL_SPELLINGS                                                           \
+    {TOOL_MODEL_ID, "-m", "MODEL", NULL}, {TOOL_MODEL_ID, "model", "MODEL", NULL},     \
+        {TOOL_MODEL_ID, "-hf", "NAME", NULL}, {TOOL_MODEL_ID, "-hfr", "NAME", NULL}, { \
+        TOOL_MODEL_ID, "hf-repo", "NAME", NULL                                         \
     }
 
 /* The same for the length and the type of a cache, whose options have these ids. */

@@ -27,6 +27,8 @@ static const tool_option options[] = {
     {OPT_MAX_SIZE, "max-size", "SIZE", "split: largest size of a shard's tensors"},
     {OPT_MAX_TENSORS, "max-tensors", "N", "split: most tensors in a shard"},
     {OPT_TYPE, "type", "TYPE", "merge-lora: of the weights (those of the model)"},
+    {OPT_MAX_SIZE, "split-max-size", "SIZE", NULL},
+    {OPT_MAX_TENSORS, "split-max-tensors", "N", NULL},
     {0},
 };
 

@@ -41,6 +41,10 @@ static const tool_option options[] = {
     TOOL_MODEL_SPELLINGS,
     {OPT_CTX, "-c", "N", NULL},
     {OPT_CTX, "ctx-size", "N", NULL},
+    {'o', "output-file", "F", NULL},
+    {OPT_FORMAT, "output-format", "FORMAT", NULL},
+    {OPT_SAVE_EVERY, "-ofreq", "N", NULL},
+    {OPT_SAVE_EVERY, "output-frequency", "N", NULL},
     {0},
 };
 

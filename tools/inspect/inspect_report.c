@@ -51,11 +51,11 @@ static void put_shares(FILE *f, const char *title, const inspect_share *s, size_
         double share = facts->n_bytes ? (double)s[i].n_bytes / (double)facts->n_bytes : 0;
         if (!s[i].n_tensors) continue;
         fprintf(f,
-                "<tr><th>%s</th><td class=\"n\">%zu tensors</td><td class=\"n\">%s</td>"
+                "<tr><th>%s</th><td class=\"n\">%zu tensor%s</td><td class=\"n\">%s</td>"
                 "<td class=\"n\">%.1f %%</td><td><span class=\"bar\" style=\"width:%.1frem\">"
                 "</span></td></tr>\n",
-                s[i].name, s[i].n_tensors, tool_size_text(s[i].n_bytes, size, sizeof size),
-                100 * share, 20 * share);
+                s[i].name, s[i].n_tensors, tool_s(s[i].n_tensors),
+                tool_size_text(s[i].n_bytes, size, sizeof size), 100 * share, 20 * share);
     }
     fprintf(f, "</table>\n");
 }

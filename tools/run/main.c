@@ -96,6 +96,17 @@ static const tool_option options[] = {
     {'n', "predict", "N", NULL},
     {OPT_SETTING, "temperature", "X", NULL},
     {OPT_SETTING + 6, "-s", "N", NULL},
+    {OPT_SYSTEM_FILE, "-sysf", "F", NULL},
+    {OPT_SYSTEM_FILE, "system-prompt-file", "F", NULL},
+    {OPT_TEMPLATE_VARS, "chat-template-kwargs", "JSON", NULL},
+    {OPT_STOP, "-r", "TEXT", NULL},
+    {OPT_STOP, "reverse-prompt", "TEXT", NULL},
+    {OPT_SHIFT, "context-shift", NULL, NULL},
+    {OPT_SHOW_SPECIAL, "-sp", NULL, NULL},
+    {OPT_SHOW_SPECIAL, "special", NULL, NULL},
+    {OPT_JSON_SCHEMA, "-jf", "F", NULL},
+    {OPT_JSON_SCHEMA, "json-schema-file", "F", NULL},
+    {OPT_GRAMMAR, "grammar-file", "F", NULL},
     {0},
 };
 

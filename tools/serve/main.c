@@ -117,6 +117,7 @@ static const tool_option options[] = {
     {OPT_MAX_TOKENS, "-n", "N", NULL},
     {OPT_MAX_TOKENS, "n-predict", "N", NULL},
     {OPT_SETTING, "temperature", "X", NULL},
+    {OPT_TEMPLATE_VARS, "chat-template-kwargs", "JSON", NULL},
     {0},
 };
 

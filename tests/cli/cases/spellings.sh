@@ -14,6 +14,19 @@ t gguf-run -hf
 t gguf-serve -m m.gguf -np 0
 t gguf-bench -m m.gguf -pg 4
 t gguf-imatrix -m m.gguf -c 1 -f text -o i.gguf
+# As in llama-imatrix, llama-cli and llama-gguf-split.
+head -c 3000 "$DATA/demo-model/test.txt" >text
+gguf-imatrix -m m.gguf -f text -c 64 --chunks 4 --output-format gguf -ofreq 2 --output-file i.gguf -q
+gguf-inspect get i.gguf imatrix.chunk_count; rm i.gguf text
+printf 'root ::= "yes"' >g.gbnf
+echo 'Answer in one word.' >sys.txt
+t gguf-run m.gguf -p Once -n 3 --grammar-file g.gbnf
+t gguf-run m.gguf -p Once --chat -n 3 -sysf missing.txt
+t gguf-run m.gguf -p Once -n 8 --temp 0 -r e -sp
+t gguf-run m.gguf -p Once -n 3 -jf missing.json
+t gguf-run m.gguf -p Once --chat --chat-template-kwargs '[1]'
+t gguf-edit split m.gguf part --split-max-tensors 0
+gguf-edit split m.gguf part --split-max-size 100K -q && ls part-0000?-of-* | wc -l
 # A word behind -- is no option.
 t gguf-run --tokenize -p x -- -m
 printf '/?\n/bye\n' | gguf-run -m m.gguf --temp 0 2>/dev/null | grep -c '^/exit'
