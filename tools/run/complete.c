@@ -65,7 +65,7 @@ rt_session_opts run_session_opts(const tool *t, const run_opts *o, uint32_t n_ct
 rt_session_opts run_answer_session(const tool *t, const run_opts *o, const rt_model *model,
                                    uint32_t n_ctx) {
     rt_session_opts opts = run_session_opts(t, o, n_ctx);
-    rt_answer_session_opts(rt_model_hparams(model), &opts);
+    rt_answer_session_opts(rt_model_hparams(model), &opts, 0);
     return opts;
 }
 
