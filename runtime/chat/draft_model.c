@@ -173,15 +173,15 @@ static bool evaluate(rt_draft_model *m, uint32_t seq, const int32_t *tokens, siz
     return true;
 }
 
-/* The most likely token, or -1 where none is likely. */
-static int32_t likely_token(const rt_draft_model *m) {
+/* The most likely token, or -1 where the model is to be sure of it, and is not. */
+static int32_t likely_token(const rt_draft_model *m, bool sure) {
     size_t best = 0;
     double sum = 0;
     for (size_t i = 1; i < m->n_vocab; i++)
         if (m->logits[i] > m->logits[best]) best = i;
     for (size_t i = 0; i < m->n_vocab; i++)
         sum += (double)expf(m->logits[i] - m->logits[best]); /* at least 1 */
-    return sum * MIN_PROBABILITY <= 1 ? (int32_t)best : -1;
+    return !sure || sum * MIN_PROBABILITY <= 1 ? (int32_t)best : -1;
 }
 
 /* False: there is more to read, or it failed. */
@@ -197,7 +197,7 @@ static bool read_text(rt_draft_model *m, uint32_t seq, const int32_t *text, size
 }
 
 size_t rt_draft_model_next(rt_draft_model *m, uint64_t owner, const int32_t *text, size_t n,
-                           int32_t *out, size_t most) {
+                           bool sure, int32_t *out, size_t most) {
     uint32_t seq = sequence_of(m, owner);
     size_t n_out = 0, n_read;
     double start = now_s();
@@ -205,7 +205,7 @@ size_t rt_draft_model_next(rt_draft_model *m, uint64_t owner, const int32_t *tex
     if (n == 0 || n + most > rt_session_n_ctx(m->session)) return 0;
     if (!read_text(m, seq, text, n, &n_read)) return 0;
     while (n_out < most) {
-        int32_t id = likely_token(m);
+        int32_t id = likely_token(m, sure);
         if (id < 0) break;
         out[n_out++] = id;
         if (n_out < most && !evaluate(m, seq, &id, 1, RT_LOGITS_LAST)) break;

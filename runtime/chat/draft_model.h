@@ -31,14 +31,15 @@ gguf_code rt_draft_model_new(const rt_model *model, const rt_session_opts *opts,
                              rt_draft_model **out, gguf_error *err);
 void rt_draft_model_free(rt_draft_model *m); /* accepts NULL */
 
-/* The most likely tokens behind a text, one after the other, while they are likely. It reads some
+/* The most likely tokens behind a text, one after the other. It reads some
  * hundred tokens of a text that is new to it, and drafts nothing until it has read all; nor where
  * evaluating fails.
  *   owner  tells texts apart
+ *   sure   only while the model is fairly sure of them
  *   out    [most]
  * Returns how many there are. Threads: one caller at a time. */
 size_t rt_draft_model_next(rt_draft_model *m, uint64_t owner, const int32_t *text, size_t n,
-                           int32_t *out, size_t most);
+                           bool sure, int32_t *out, size_t most);
 /* Seconds that a drafted token takes it; 0: unknown. */
 double rt_draft_model_token_s(const rt_draft_model *m);
 

@@ -107,7 +107,7 @@ static size_t ask_model(rt_drafter *d, const int32_t *text, size_t n_text, size_
     if (n == 0) return 0;
     d->n_without = 0;
     d->kind = RT_DRAFT_MODEL;
-    d->n_found = rt_draft_model_next(d->model, d->owner, text, n_text, d->ids, n);
+    d->n_found = rt_draft_model_next(d->model, d->owner, text, n_text, !d->opts.always, d->ids, n);
     if (d->n_found == 0) count_try(d, false); /* it took its time for nothing */
     return d->n_found;
 }
