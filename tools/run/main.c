@@ -38,6 +38,9 @@ enum {
     OPT_TEMPLATE_VARS,
     OPT_DEVICE,
     OPT_NGL,
+    OPT_LOOKUP,
+    OPT_DRAFT,
+    OPT_DRAFT_MAX,
     OPT_SETTING /* and behind it: taken by settings_set under their names */
 };
 
@@ -85,10 +88,14 @@ static const tool_option options[] = {
     {OPT_NO_REPACK, "no-repack", NULL, NO_REPACK_HELP},
     {OPT_DEVICE, "device", "NAME|none", DEVICE_HELP},
     {OPT_NGL, "ngl", "N|all|auto", NGL_HELP},
+    {OPT_LOOKUP, "lookup", "WHEN", LOOKUP_HELP},
+    {OPT_DRAFT, "draft", "MODEL", DRAFT_HELP},
+    {OPT_DRAFT_MAX, "draft-max", "N", DRAFT_MAX_HELP},
     {OPT_EXACT, "exact", NULL,
      "--precision f32, and a KV cache of f32 unless --kv-type says otherwise"},
     TOOL_MODEL_SPELLINGS,
     DEVICE_SPELLINGS(OPT_DEVICE, OPT_NGL),
+    DRAFT_SPELLINGS(OPT_DRAFT, OPT_DRAFT_MAX),
     TOOL_CONTEXT_SPELLINGS(OPT_CTX, OPT_KV_TYPE),
     {OPT_SYSTEM, "-sys", "TEXT", NULL},
     {OPT_SYSTEM, "system-prompt", "TEXT", NULL},
@@ -168,6 +175,7 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         {OPT_NO_REPACK, &o->no_repack, NULL},
         {OPT_DEVICE, NULL, &o->device.name},
         {OPT_NGL, NULL, &o->device.layers},
+        {OPT_DRAFT, NULL, &o->draft.model},
     };
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
         if (plain[i].id != id) continue;
@@ -180,6 +188,8 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     if (id == OPT_PRECISION) return precision_parse(arg, &o->precision, err);
     if (id == OPT_POOLING) return set_pooling(o, arg, err);
     if (id == OPT_STOP) return add_stop(o, arg, err);
+    if (id == OPT_LOOKUP) return draft_opts_lookup(&o->draft, arg, err);
+    if (id == OPT_DRAFT_MAX) return draft_opts_most(&o->draft, arg, err);
     if (id == OPT_LORA) return model_loras_add(&o->loras, arg, err);
     return set_setting(o, id, arg, err);
 }
@@ -193,8 +203,9 @@ static bool is_chat(const run_opts *o) {
 #define SESSION  " ctx kv-type precision exact lora"
 #define PLACE    " device ngl"
 #define SAMPLING " temp top-k top-p min-p repeat-penalty repeat-last-n seed"
+#define DRAFTS   " lookup draft draft-max"
 #define ANSWER \
-    " n-predict stop shift json-schema grammar show-special no-repack" SESSION SAMPLING PLACE
+    " n-predict stop shift json-schema grammar show-special no-repack" SESSION SAMPLING PLACE DRAFTS
 #define TEMPLATE " template template-vars"
 
 /* What the command can do; each takes the options that it has a use for. */
@@ -331,7 +342,7 @@ int main(int argc, char **argv) {
         .set = set_option,
         .run = run,
         .ctx = &o,
-        .reads = "file system-file template render lora json-schema grammar"};
+        .reads = "file system-file template render lora json-schema grammar draft"};
     int status = tool_main(&spec, argc, argv);
     model_loras_clear(&o.loras);
     rt_grammar_unref(o.grammar);
