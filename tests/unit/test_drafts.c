@@ -4,6 +4,8 @@
 #include "runtime/serve/serve.h"
 #include "unit_model.h"
 
+#include <sched.h>
+
 #define N_DRAFT 8
 #define MAX_IDS 256
 
@@ -328,7 +330,7 @@ typedef struct outcome {
     size_t n_ids, n_foreseen, n_unforeseen, n_finished;
     rt_serve_finish finish;
     gguf_code code;
-    bool ended;
+    atomic_bool ended;
 } outcome;
 
 static void on_event(void *ctx, const rt_serve_event *e) {
@@ -444,6 +446,41 @@ START_TEST(same_crowds) {
 }
 END_TEST
 
+/* The engine in a thread of its own, while others submit, pause and cancel. */
+START_TEST(in_a_thread) {
+    gguf_error err = {0};
+    fixture f;
+    crowd c;
+    rt_serve_stats stats;
+    rt_request *requests[4];
+    open_fixture(&f, "demo-model", true);
+    open_crowd(&c, &f, (rt_draft_opts){true, N_DRAFT, true}, true, 4);
+    unit_ok(rt_serve_start(c.serve, &err), err);
+    for (size_t i = 0; i < c.n; i++) {
+        rt_ids prompt = prompt_of(&f, 20 + 13 * i, (unsigned)i);
+        rt_request_opts r = request_opts(&prompt, i, &c.outcomes[i]);
+        r.max_tokens = 100;
+        unit_ok(rt_serve_submit(c.serve, &r, &requests[i], &err), err);
+        rt_ids_clear(&prompt);
+    }
+    rt_request_pause(requests[1], true);
+    do rt_serve_stats_get(c.serve, &stats);
+    while (stats.n_accepted == 0 && sched_yield() == 0);
+    rt_request_cancel(requests[0]);
+    rt_request_pause(requests[1], false);
+    do rt_serve_stats_get(c.serve, &stats);
+    while (stats.n_running + stats.n_waiting > 0);
+    rt_serve_end(c.serve);
+    for (size_t i = 0; i < c.n; i++) {
+        ck_assert(c.outcomes[i].ended);
+        if (i > 0) ck_assert_uint_eq(c.outcomes[i].n_finished, 1);
+        rt_request_release(requests[i]);
+    }
+    close_crowd(&c);
+    close_fixture(&f);
+}
+END_TEST
+
 /* The answer itself as its prediction comes true; another text is in vain. */
 START_TEST(predictions) {
     fixture f;
@@ -489,6 +526,7 @@ int main(void) {
     tcase_add_test(answers, other_vocabularies);
     tcase_add_loop_test(answers, windows_go_back, 0, 2);
     tcase_add_loop_test(answers, same_crowds, 0, (int)N_MODELS);
+    tcase_add_test(answers, in_a_thread);
     tcase_add_test(answers, predictions);
     suite_add_tcase(suite, parts);
     suite_add_tcase(suite, answers);
