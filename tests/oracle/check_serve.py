@@ -889,6 +889,27 @@ def own_drafts(models):
     same(answers[0], answers[2])
 
 
+def own_vectors(models):
+    """--pooling changes what becomes of the rows; --embed serves an encoder that has a decoder."""
+    def vector(name, *options):
+        server = Server(models / name, *options)
+        try:
+            status, a = server.post("/v1/embeddings", {"input": "the king"})
+            same(status, 200, str(a))
+            return a["data"][0]["embedding"]
+        finally:
+            server.stop()
+    mean, cls, last = (vector("bert.gguf", "--pooling", how) for how in ("mean", "cls", "last"))
+    assert mean != cls and cls != last and mean != last
+    own = vector("bert.gguf")
+    assert own in (mean, cls, last)
+    embedded = vector("t5.gguf", "--embed", "--pooling", "mean")
+    run_vector = subprocess.run([BUILD / "gguf-run", models / "t5.gguf", "--embed", "--pooling", "mean", "-p", "the king", "--json"],
+                                check=True, capture_output=True).stdout
+    wanted = json.loads(run_vector)["texts"][0]["embedding"]
+    assert all(abs(a - b) < 1e-5 for a, b in zip(embedded, wanted)), (embedded[:3], wanted[:3])
+
+
 def run(name, function, *arguments):
     if ONLY and not any(name.startswith(o) for o in ONLY):
         return True
@@ -909,7 +930,8 @@ def main():
     good = True
     with tempfile.TemporaryDirectory() as folder:
         models = pathlib.Path(folder)
-        for source, name, kind in ((DATA / "demo-model", "demo", "q8_0"), (DATA / "models/bert_sentence", "bert", "f32")):
+        for source, name, kind in ((DATA / "demo-model", "demo", "q8_0"), (DATA / "models/bert_sentence", "bert", "f32"),
+                                   (DATA / "models/t5", "t5", "f32")):
             subprocess.run([BUILD / "gguf-convert", source, "-o", models / f"{name}.gguf", "--outtype", kind], check=True,
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         (models / "plain.jinja").write_text(PLAIN)
@@ -918,7 +940,7 @@ def main():
             for function in checks:
                 good &= run(function.__name__, function, server)
             good &= run("stop", server.stop)
-        for function in (own_reasoning, own_calls, own_keys, own_shares, own_limits, own_drain, own_drafts, own_embeddings):
+        for function in (own_reasoning, own_calls, own_keys, own_shares, own_limits, own_drain, own_drafts, own_embeddings, own_vectors):
             good &= run(function.__name__, function, models)
     print("gguf-serve: all checks passed" if good else "gguf-serve: checks failed")
     return 0 if good else 1

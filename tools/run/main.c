@@ -117,20 +117,6 @@ static gguf_code add_stop(run_opts *o, const char *text, gguf_error *err) {
     return GGUF_OK;
 }
 
-static gguf_code set_pooling(run_opts *o, const char *word, gguf_error *err) {
-    static const struct {
-        const char *word;
-        rt_pooling is;
-    } words[] = {{"mean", RT_POOLING_MEAN}, {"cls", RT_POOLING_CLS}, {"last", RT_POOLING_LAST}};
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        if (strcmp(words[i].word, word) != 0) continue;
-        o->pooling = words[i].is;
-        return GGUF_OK;
-    }
-    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                     "--pooling is mean, cls or last, not '%s'", word);
-}
-
 static gguf_code set_setting(run_opts *o, int id, const char *arg, gguf_error *err) {
     char label[32];
     if (id == 'n') return settings_set(&o->settings, "n", "-n", arg, NULL, err);
@@ -186,7 +172,7 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     if (id == OPT_CTX) return tool_parse_u32("--ctx", arg, 1, 1u << 30, &o->n_ctx, err);
     if (id == OPT_KV_TYPE) return tool_parse_kv_type(arg, &o->kv_type, err);
     if (id == OPT_PRECISION) return precision_parse(arg, &o->precision, err);
-    if (id == OPT_POOLING) return set_pooling(o, arg, err);
+    if (id == OPT_POOLING) return model_parse_pooling(arg, &o->pooling, err);
     if (id == OPT_STOP) return add_stop(o, arg, err);
     if (id == OPT_LOOKUP) return draft_opts_lookup(&o->draft, arg, err);
     if (id == OPT_DRAFT_MAX) return draft_opts_most(&o->draft, arg, err);

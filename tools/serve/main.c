@@ -33,6 +33,8 @@ enum {
     OPT_DEVICE,
     OPT_NGL,
     OPT_LORA,
+    OPT_EMBED,
+    OPT_POOLING,
     OPT_LOOKUP,
     OPT_DRAFT,
     OPT_DRAFT_MAX,
@@ -80,6 +82,8 @@ static const tool_option options[] = {
     {OPT_DEVICE, "device", "NAME|none", DEVICE_HELP},
     {OPT_NGL, "ngl", "N|all|auto", NGL_HELP},
     {OPT_LORA, "lora", "F[:SCALE]", LORA_HELP},
+    {OPT_EMBED, "embed", NULL, "vectors of the encoder of a model with an encoder and a decoder"},
+    {OPT_POOLING, "pooling", "HOW", "of vectors: mean, cls (the first token) or last"},
     {OPT_LOOKUP, "lookup", "WHEN", LOOKUP_HELP},
     {OPT_DRAFT, "draft", "MODEL", DRAFT_HELP},
     {OPT_DRAFT_MAX, "draft-max", "N", DRAFT_MAX_HELP},
@@ -204,7 +208,7 @@ static bool set_plain(serve_settings *o, int id, const char *arg) {
         {OPT_NO_METRICS, &o->no_metrics, NULL},  {OPT_NO_SLOTS, &o->no_slots, NULL},
         {OPT_NO_PROPS, &o->no_props, NULL},      {OPT_NO_UI, &o->no_ui, NULL},
         {OPT_DEVICE, NULL, &o->device.name},     {OPT_NGL, NULL, &o->device.layers},
-        {OPT_DRAFT, NULL, &o->draft.model},
+        {OPT_DRAFT, NULL, &o->draft.model},      {OPT_EMBED, &o->embed, NULL},
     };
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
         if (plain[i].id != id) continue;
@@ -236,6 +240,8 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         return add(o->allowed_hosts, &o->n_allowed_hosts, "--allowed-host", arg, err);
     case OPT_LORA:
         return model_loras_add(&o->loras, arg, err);
+    case OPT_POOLING:
+        return model_parse_pooling(arg, &o->pooling, err);
     case OPT_LOOKUP:
         return draft_opts_lookup(&o->draft, arg, err);
     case OPT_DRAFT_MAX:

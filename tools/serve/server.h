@@ -27,6 +27,8 @@ typedef struct serve_settings {
     device_opts device;
     model_loras loras;
     draft_opts draft;
+    bool embed;         /* the encoder of a model that has a decoder too makes vectors */
+    rt_pooling pooling; /* RT_POOLING_NONE: the model's own */
     bool no_repack;
     const char *template_file, *template_vars;
     const char *keys[SERVER_MAX_NAMES];

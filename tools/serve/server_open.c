@@ -214,6 +214,29 @@ static rt_serve_opts engine_opts(const server *s) {
     return o;
 }
 
+/* --embed and --pooling have an effect. */
+static gguf_code check_vectors(const server *s, gguf_error *err) {
+    const rt_hparams *hp = rt_model_hparams(s->model);
+    const char *path = s->t->args[0];
+    if (s->settings->pooling == RT_POOLING_NONE) return GGUF_OK;
+    if (!rt_model_is_embedder(s->model))
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, path, GGUF_NO_OFFSET,
+                         "--pooling is for models that make vectors, and this one makes answers");
+    if (hp->pooling == RT_POOLING_RANK)
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, path, GGUF_NO_OFFSET,
+                         "--pooling is for models that make vectors, and this one makes scores");
+    return GGUF_OK;
+}
+
+static gguf_code open_model(server *s, gguf_error *err) {
+    const char *path = s->t->args[0];
+    gguf_code code = s->settings->embed ? rt_model_open_encoder(path, &s->model, err)
+                                        : rt_model_open(path, &s->model, err);
+    if (!code) code = check_vectors(s, err);
+    if (!code && s->settings->pooling) rt_model_set_pooling(s->model, s->settings->pooling);
+    return code;
+}
+
 /* --lookup and --draft, where there are answers. */
 static gguf_code open_drafts(server *s, rt_serve_opts *o, gguf_error *err) {
     const rt_session_opts session = rt_serve_session_opts(s->hp, o);
@@ -226,7 +249,7 @@ static gguf_code open_drafts(server *s, rt_serve_opts *o, gguf_error *err) {
 gguf_code server_open(server *s, gguf_error *err) {
     rt_footprint footprint;
     rt_spread_memory(s->t->n_threads);
-    gguf_code code = rt_model_open(s->t->args[0], &s->model, err);
+    gguf_code code = open_model(s, err);
     if (!code) code = model_add_loras(s->model, &s->settings->loras, err);
     if (code) return code;
     read_facts(s);
