@@ -16,6 +16,15 @@ printf 'Who art thou?\nAnd thou?\n' >talk
 gguf-run demo.gguf -q --temp 0 -n 30 --lookup off <talk >without 2>&1
 gguf-run demo.gguf -q --temp 0 -n 30 --draft demo.gguf <talk >with 2>&1
 cmp with without && echo "the same chat"
+# A full context that moves on, and a text that an encoder read.
+gguf-convert "$DATA/models/t5" -o t5.gguf --outtype f32 -q
+for model in demo t5; do
+    shift=$([ $model = demo ] && echo "--ctx 128 --shift")
+    for lookup in off on; do
+        gguf-run $model.gguf -p "a b c a b c" -n 200 $shift -q --temp 0 --json --lookup $lookup | jq -c .ids >$lookup
+    done
+    cmp off on && echo "the same ids of $model: $(jq length on)"
+done
 gguf-run demo.gguf -p "And it came to pass" -n 200 --temp 0 --lookup off --draft demo.gguf --json | jq '.n_accepted > 0 and .n_accepted <= .n_drafted'
 t gguf-run mamba.gguf -p x -n 2 --lookup on
 t gguf-run mamba.gguf -p x -n 2 --draft demo.gguf
