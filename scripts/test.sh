@@ -68,7 +68,7 @@ sanitize() {
 }
 threads() {
     build build-tsan -DCMAKE_C_COMPILER=clang -DGGUFKIT_SANITIZE=thread
-    run_ctest build-tsan -R 'pool|execute|test_job|shared_file|runtime|logits|quality_base|test_tokenizer$|test_calibrate|test_sensitivity|test_weights|test_ranks|serve'
+    run_ctest build-tsan -R 'pool|execute|test_job|shared_file|runtime|logits|quality_base|test_tokenizer$|test_calibrate|test_sensitivity|test_weights|test_ranks|test_drafts|serve'
 }
 # Every fuzz target for FUZZ_SECONDS; the corpora are replayed by ctest in the steps above.
 fuzz() {

@@ -1,6 +1,8 @@
 /* Evaluating a prompt after what the cache holds, and one token after the other. */
 #include "runtime/chat/answer.h"
 
+#include "runtime/engine/pages.h"
+
 #include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
@@ -20,9 +22,9 @@ static double now_s(void) {
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-void rt_answer_session_opts(const rt_hparams *hp, rt_session_opts *opts) {
-    uint32_t n_seqs = opts->n_seqs ? opts->n_seqs : 1;
-    opts->n_out = n_seqs < MAX_ROWS ? n_seqs : MAX_ROWS;
+void rt_answer_session_opts(const rt_hparams *hp, rt_session_opts *opts, uint32_t n_draft) {
+    uint32_t n_rows = (opts->n_seqs ? opts->n_seqs : 1) + n_draft;
+    opts->n_out = n_rows < MAX_ROWS ? n_rows : MAX_ROWS;
     opts->n_snapshots = hp->n_recurrent ? N_SNAPSHOTS : 0;
 }
 
@@ -49,6 +51,12 @@ gguf_code rt_generator_set_sampler(rt_generator *g, const rt_sampler_opts *opts,
     rt_sampler_free(g->sampler);
     g->sampler = sampler;
     return GGUF_OK;
+}
+
+void rt_generator_draft(rt_generator *g, const rt_draft_opts *opts, rt_draft_model *model) {
+    g->drafter.opts = *opts;
+    g->drafter.model = model;
+    g->drafter.owner = (uint64_t)g->seq + 1;
 }
 
 const char *rt_finish_name(rt_finish finish) {
@@ -203,6 +211,7 @@ gguf_code rt_answer_begin(rt_generator *g, const rt_ids *prompt, const rt_answer
     out->n_prompt = prompt->n;
     code = opts->grammar ? constrain(out, err) : GGUF_OK;
     out->n_read = out->n_reused = keep_common(g, prompt);
+    rt_drafter_begin(&g->drafter);
     return code;
 }
 
@@ -210,6 +219,45 @@ static rt_span next_of_prompt(const rt_answer *a) {
     size_t left = a->n_prompt - a->n_read, n = left < PROMPT_STEP ? left : PROMPT_STEP;
     return (rt_span){a->generator->seq, a->prompt->data + a->n_read, n,
                      n == left ? RT_LOGITS_LAST : RT_LOGITS_NONE};
+}
+
+/* How many tokens may be drafted. */
+static uint32_t draft_room(const rt_answer *a) {
+    const rt_generator *g = a->generator;
+    size_t left = rt_session_n_ctx(g->session) - rt_seq_n_past(g->session, g->seq) - 1;
+    size_t most = g->drafter.opts.n_most, wanted = a->opts.n_predict - a->ids.n;
+    if (most > left) most = left;
+    if (most >= wanted) most = wanted ? wanted - 1 : 0;
+    return rt_seq_returnable(g->session, g->seq, (uint32_t)most);
+}
+
+/* The last token, and what may follow it. */
+static gguf_code next_of_answer(rt_answer *a, rt_span *span, gguf_error *err) {
+    rt_generator *g = a->generator;
+    rt_drafter *d = &g->drafter;
+    gguf_code code = append_ids(&g->past, &a->chosen, 1, err);
+    if (code) return code;
+    size_t n = d->opts.n_most
+                   ? rt_drafter_propose(d, g->past.data, g->past.n, a->ids.n, draft_room(a),
+                                        rt_budget_draft_cost(&g->budget, 1),
+                                        rt_budget_decode_s(&g->budget, 1))
+                   : 0;
+    code = append_ids(&g->past, d->ids, n, err);
+    a->n_drafted = n;
+    a->n_drafts += n;
+    *span = (rt_span){g->seq, g->past.data + (g->past.n - n - 1), n + 1,
+                      n ? RT_LOGITS_ALL : RT_LOGITS_LAST};
+    return code;
+}
+
+/* Evaluate the last token alone. */
+static void drop_drafts(rt_answer *a, rt_span *span) {
+    a->generator->past.n -= a->n_drafted;
+    rt_drafter_drop(&a->generator->drafter);
+    a->n_drafts -= a->n_drafted;
+    a->n_drafted = 0;
+    span->n = 1;
+    span->which = RT_LOGITS_LAST;
 }
 
 gguf_code rt_answer_next(rt_answer *a, rt_span *span, gguf_error *err) {
@@ -226,8 +274,7 @@ gguf_code rt_answer_next(rt_answer *a, rt_span *span, gguf_error *err) {
         a->context_full = true;
         return code ? code : rt_answer_end(a, RT_FINISH_LENGTH, err);
     }
-    *span = (rt_span){g->seq, &a->chosen, 1, RT_LOGITS_LAST};
-    return append_ids(&g->past, &a->chosen, 1, err);
+    return next_of_answer(a, span, err);
 }
 
 /* Whether the grammar holds the next token. */
@@ -261,6 +308,28 @@ static gguf_code choose(rt_answer *a, float *logits, gguf_error *err) {
     return a->ids.n < a->opts.n_predict ? GGUF_OK : rt_answer_end(a, RT_FINISH_LENGTH, err);
 }
 
+/* A token from each row, as long as the one before it is what was drafted. The sequence goes back
+ * to the last that was. */
+static gguf_code choose_all(rt_answer *a, float *logits, gguf_error *err) {
+    rt_generator *g = a->generator;
+    size_t n = a->n_drafted, n_agreed = 0, n_ids;
+    uint32_t n_vocab = rt_model_hparams(g->model)->n_vocab;
+    gguf_code code;
+    bool agrees;
+    a->n_drafted = 0;
+    do {
+        n_ids = a->ids.n;
+        code = choose(a, logits + n_agreed * n_vocab, err);
+        agrees = a->ids.n > n_ids && rt_drafter_check(&g->drafter, a->chosen);
+        n_agreed += agrees;
+    } while (!code && !a->ended && agrees);
+    a->n_accepted += n_agreed;
+    if (n_agreed == n) return code;
+    g->past.n -= n - n_agreed;
+    gguf_code back = rt_seq_truncate(g->session, g->seq, (uint32_t)g->past.n, NULL, err);
+    return code ? code : back;
+}
+
 gguf_code rt_answer_take(rt_answer *a, float *logits, gguf_error *err) {
     rt_generator *g = a->generator;
     size_t wanted = g->past.n;
@@ -274,7 +343,7 @@ gguf_code rt_answer_take(rt_answer *a, float *logits, gguf_error *err) {
         a->prompt_s = now_s() - a->started_s;
         rt_sampler_forget(g->sampler);
     }
-    return choose(a, logits, err);
+    return choose_all(a, logits, err);
 }
 
 /* ---- a whole answer ---------------------------------------------------------------------- */
@@ -296,8 +365,15 @@ static gguf_code step(rt_answer *a, float *logits, gguf_error *err) {
     if (g->repack && a->ids.n == REPACK_AFTER) code = repack(a, err);
     if (!code) code = rt_answer_next(a, &span, err);
     if (code || a->ended) return code;
+    bool decodes = !reads_prompt(a);
+    double start = now_s();
     gguf_code evaluated = rt_session_eval_spans(g->session, &span, 1, logits, &own);
+    if (evaluated && evaluated != GGUF_E_CANCELLED && a->n_drafted) {
+        drop_drafts(a, &span); /* whose fault it was */
+        evaluated = rt_session_eval_spans(g->session, &span, 1, logits, &own);
+    }
     code = rt_answer_take(a, logits, err);
+    if (decodes) rt_budget_learn(&g->budget, 1, 0, span.n - 1, now_s() - start);
     if (evaluated == GGUF_OK || evaluated == GGUF_E_CANCELLED) return code;
     if (err) *err = own;
     return evaluated;
@@ -307,7 +383,8 @@ gguf_code rt_generator_answer(rt_generator *g, const rt_ids *prompt, const rt_an
                               rt_answer *out, gguf_error *err) {
     gguf_code code = rt_answer_begin(g, prompt, opts, out, err);
     if (code) return code;
-    float *logits = malloc(rt_model_hparams(g->model)->n_vocab * sizeof *logits);
+    size_t n_rows = 1 + (size_t)g->drafter.opts.n_most;
+    float *logits = malloc(n_rows * rt_model_hparams(g->model)->n_vocab * sizeof *logits);
     if (!logits) code = gguf_fail_memory(err);
     while (!code && !out->ended) code = step(out, logits, err);
     free(logits);

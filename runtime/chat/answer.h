@@ -8,15 +8,17 @@
 #define RUNTIME_CHAT_ANSWER_H
 
 #include "runtime/chat/channels.h"
+#include "runtime/chat/drafts.h"
 #include "runtime/chat/grammar.h"
+#include "runtime/chat/step_budget.h"
 #include "runtime/chat/text_stream.h"
 #include "runtime/engine/sample.h"
 #include "runtime/runtime.h"
 #include "runtime/tokenizer/tokenizer.h"
 
-/* Options for sessions that make answers: each sequence asks for one row of logits at once, and
- * recurrent layers keep some states to go back to. */
-void rt_answer_session_opts(const rt_hparams *hp, rt_session_opts *opts);
+/* Options for sessions that make answers: each sequence asks for one row of logits at once, and one
+ * for each drafted token, and recurrent layers keep some states to go back to. */
+void rt_answer_session_opts(const rt_hparams *hp, rt_session_opts *opts, uint32_t n_draft);
 
 /* A sequence, what the cache holds of it, and how its tokens are chosen. */
 typedef struct rt_generator {
@@ -31,6 +33,8 @@ typedef struct rt_generator {
     rt_token_table *table; /* made for the first answer that a grammar holds */
     bool repack;           /* an answer that gets long repacks the weights, once */
     unsigned n_threads;    /* for that; 0 = all usable cores */
+    rt_drafter drafter;    /* see rt_generator_draft */
+    rt_step_budget budget;
 } rt_generator;
 
 /* The sequence is empty. Errors: those of rt_sampler_new, GGUF_E_NOMEM. Clear also after a failure.
@@ -42,6 +46,11 @@ void rt_generator_clear(rt_generator *g); /* accepts a zeroed one; the sequence 
 
 /* Sample as these options say from now on; on an error nothing changes. */
 gguf_code rt_generator_set_sampler(rt_generator *g, const rt_sampler_opts *opts, gguf_error *err);
+
+/* Check drafted tokens in the same step as the last one from now on; answers stay the same. Where
+ * the model cannot take tokens back (rt_check_returns) none are drafted.
+ *   model  drafts, and outlives the generator; or NULL */
+void rt_generator_draft(rt_generator *g, const rt_draft_opts *opts, rt_draft_model *model);
 
 /* Of a model with an encoder and a decoder: let the encoder read a text into the sequence, which
  * loses what it had, and append to `text` what the decoder begins with. What comes of it is the
@@ -83,19 +92,21 @@ typedef struct rt_answer {
     bool ended;
     rt_finish finish;
     bool context_full;
-    uint32_t n_shifted;        /* tokens that a full context lost */
-    size_t n_prompt, n_reused; /* n_reused were in the cache already */
-    double prompt_s;           /* until the prompt was evaluated */
-    double first_s;            /* until the first token was chosen; 0 without one */
-    double generation_s;       /* for the tokens, */
-    double repack_s;           /* without this, for repacking the weights */
+    uint32_t n_shifted;            /* tokens that a full context lost */
+    size_t n_prompt, n_reused;     /* n_reused were in the cache already */
+    double prompt_s;               /* until the prompt was evaluated */
+    double first_s;                /* until the first token was chosen; 0 without one */
+    double generation_s;           /* for the tokens, */
+    double repack_s;               /* without this, for repacking the weights */
+    uint64_t n_drafts, n_accepted; /* drafted tokens that were evaluated, and that came true */
 
     /* Where it stands. */
     rt_generator *generator;
     rt_answer_opts opts;
     const rt_ids *prompt;
-    size_t n_read;  /* tokens of the prompt that were evaluated */
-    int32_t chosen; /* the last token, not yet evaluated */
+    size_t n_read;    /* tokens of the prompt that were evaluated */
+    int32_t chosen;   /* the last token, not yet evaluated */
+    size_t n_drafted; /* tokens of the span that is evaluated */
     double started_s;
 } rt_answer;
 
@@ -116,16 +127,16 @@ gguf_code rt_generator_answer(rt_generator *g, const rt_ids *prompt, const rt_an
 gguf_code rt_answer_begin(rt_generator *g, const rt_ids *prompt, const rt_answer_opts *opts,
                           rt_answer *out, gguf_error *err);
 
-/* What has to be evaluated next: some hundred tokens of the prompt, or the last token. Makes room
- * for it. Valid until rt_answer_take. Not to be called once the answer has ended; it may end here,
- * and there is no span then.
- * Errors: those of rt_seq_shift, GGUF_E_NOMEM. */
+/* What has to be evaluated next: some hundred tokens of the prompt, or the last token and what was
+ * drafted behind it. Makes room for it. Valid until rt_answer_take. Not to be called once the
+ * answer has ended; it may end here, and there is no span then. Errors: those of rt_seq_shift,
+ * GGUF_E_NOMEM. */
 gguf_code rt_answer_next(rt_answer *a, rt_span *span, gguf_error *err);
 
 /* Take what came of it, also after evaluating failed or was cancelled: the sequence tells how far
  * it got.
- *   logits  [n_vocab] of the span's last row, changed on the way and at the end as before; not
- *           read where the span asked for none
+ *   logits  [n_vocab] of the span's last row, or [span.n][n_vocab] with drafts; changed on the way
+ *           and at the end as before; not read where the span asked for none
  * Errors: GGUF_E_NONFINITE, GGUF_E_LIMIT, GGUF_E_NOMEM. */
 gguf_code rt_answer_take(rt_answer *a, float *logits, gguf_error *err);
 

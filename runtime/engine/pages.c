@@ -42,3 +42,14 @@ uint32_t rt_seq_pages_needed(const rt_session *session, uint32_t seq, uint32_t n
     uint32_t page = rt_kv_table(&session->kv, RT_KV_FULL, seq)[current];
     return n_new + (pool->refs[page] > 1);
 }
+
+uint32_t rt_seq_returnable(const rt_session *session, uint32_t seq, uint32_t n) {
+    const rt_kv *kv = &session->kv;
+    uint32_t next = kv->seqs[seq].n_past + 1;
+    if (session->state.n_slots) return 0;
+    if (kv->pools[RT_KV_WINDOW].n_layers == 0 || next + (uint64_t)n < kv->n_window) return n;
+    /* Up to the position that would see one page less. */
+    uint32_t seen = next >= kv->n_window ? (next - kv->n_window + 1) / RT_PAGE_TOKENS : 0;
+    uint32_t last = (seen + 1) * RT_PAGE_TOKENS + kv->n_window - 2;
+    return last - next < n ? last - next : n;
+}

@@ -26,4 +26,9 @@ uint32_t rt_session_held(const rt_session *session, const uint32_t *seqs, size_t
 /* Free pages that appending n tokens to a sequence takes; a page that it shares is copied. */
 uint32_t rt_seq_pages_needed(const rt_session *session, uint32_t seq, uint32_t n);
 
+/* How many tokens behind the next one can be appended together with it, at most n, so that
+ * rt_seq_truncate can take them back: none where layers keep a state; a window must not move on to
+ * another page. */
+uint32_t rt_seq_returnable(const rt_session *session, uint32_t seq, uint32_t n);
+
 #endif

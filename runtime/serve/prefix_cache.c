@@ -78,7 +78,18 @@ static void park(rt_serve *s, uint32_t seq, const rt_ids *ids, size_t n) {
         s->parked[seq].used = ++s->clock;
 }
 
+/* Drafts are as many as can be taken back; otherwise all is computed again. */
+void rt_cache_retract(rt_serve *s, rt_task *t) {
+    uint32_t n = rt_seq_n_past(s->session, t->seq) - (uint32_t)t->n_doubtful;
+    if (t->n_doubtful && rt_seq_truncate(s->session, t->seq, n, NULL, NULL)) {
+        rt_seq_truncate(s->session, t->seq, 0, NULL, NULL);
+        t->read = false;
+    }
+    t->n_doubtful = 0;
+}
+
 void rt_cache_end(rt_serve *s, rt_task *t, bool keep) {
+    rt_cache_retract(s, t);
     uint32_t seq = t->seq, n = rt_seq_n_past(s->session, seq);
     s->taken[seq] = false;
     t->seq = RT_NO_SEQ;

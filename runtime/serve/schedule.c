@@ -165,8 +165,9 @@ static uint32_t pages_needed(const rt_serve *s) {
     return n;
 }
 
-/* Make room for what the step will append. */
+/* Make room for what the step will append; for drafts nothing gives way. */
 static void make_room(rt_serve *s) {
+    if (pages_needed(s) > rt_session_pages(s->session).n_free) rt_serve_drop_drafts(s);
     while (pages_needed(s) > rt_session_pages(s->session).n_free)
         if (!rt_cache_evict(s)) {
             if (s->n_running < 2) return;
@@ -239,6 +240,7 @@ static void plan(rt_serve *s) {
         plan_texts(s);
     else
         plan_prompts(s, n_decoding);
+    rt_serve_draft(s, n_decoding);
 }
 
 /* ---- computing --------------------------------------------------------------------------- */
@@ -251,11 +253,11 @@ static size_t make_spans(rt_serve *s, size_t *n_rows) {
         rt_task *t = s->running[i];
         if (!t->n_now) continue;
         uint32_t past = rt_seq_n_past(s->session, t->seq);
-        bool ends = past + t->n_now == t->ids.n;
-        rt_logits which = s->embedder ? RT_LOGITS_ALL : ends ? RT_LOGITS_LAST : RT_LOGITS_NONE;
+        bool ends = past + t->n_now - t->n_drafted == t->ids.n, all = s->embedder || t->n_drafted;
+        rt_logits which = all ? RT_LOGITS_ALL : ends ? RT_LOGITS_LAST : RT_LOGITS_NONE;
         s->spans[n] = (rt_span){t->seq, t->ids.data + past, t->n_now, which};
         s->span_tasks[n++] = t;
-        *n_rows += s->embedder ? t->n_now : ends;
+        *n_rows += all ? t->n_now : ends;
     }
     return n;
 }
@@ -351,22 +353,57 @@ static void prompt_is_read(rt_serve *s, rt_task *t) {
     if (t->index % t->request->opts.n_choices == 0) free_choices(s, t);
 }
 
-/* Give each task what its span made. */
-static gguf_code take_rows(rt_serve *s, size_t n_spans, gguf_error *err) {
-    size_t n = 0;
+/* Where each task's rows lie. */
+static void find_rows(rt_serve *s, size_t n_spans) {
+    float *row = s->logits;
     for (size_t i = 0; i < n_spans; i++) {
         rt_task *t = s->span_tasks[i];
-        if (s->spans[i].which == RT_LOGITS_NONE) {
+        t->row = s->spans[i].which == RT_LOGITS_NONE ? NULL : row;
+        t->agrees = true;
+        t->n_doubtful = t->n_drafted;
+        if (!t->row) {
             rt_task_tell_read(t, rt_seq_n_past(s->session, t->seq));
             continue;
         }
+        row += (1 + t->n_drafted) * s->n_vocab;
         if (!t->read) prompt_is_read(s, t);
-        s->rows[n] = s->logits + n * s->n_vocab;
-        s->row_tasks[n++] = t;
     }
-    gguf_code code = rt_choose_rows(s, s->row_tasks, s->rows, n, s->chosen, err);
-    for (size_t i = 0; i < n && !code; i++)
-        if (!s->row_tasks[i]->ended) take_token(s, s->row_tasks[i], s->chosen[i]);
+}
+
+/* The tasks that get a token from their next row: all at first, then those whose last token is the
+ * one that was drafted. */
+static size_t next_rows(rt_serve *s, size_t n_spans) {
+    size_t n = 0;
+    for (size_t i = 0; i < n_spans; i++) {
+        rt_task *t = s->span_tasks[i];
+        if (!t->row || !t->agrees || t->ended) continue;
+        s->rows[n] = t->row;
+        s->row_tasks[n++] = t;
+        t->row += s->n_vocab;
+    }
+    return n;
+}
+
+static void take_drafted(rt_serve *s, rt_task *t, int32_t id) {
+    t->agrees = !t->stuck && rt_drafter_check(&t->drafter, id);
+    bool ends = !t->request->opts.ignore_end && id >= 0 && rt_tokenizer_is_end(s->tok, id);
+    /* The token that ends an answer is not part of it. */
+    if (t->agrees && !ends) t->n_doubtful--;
+    s->now_stats.n_accepted += t->agrees;
+    take_token(s, t, id);
+}
+
+/* Give each task what its span made. */
+static gguf_code take_rows(rt_serve *s, size_t n_spans, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    find_rows(s, n_spans);
+    for (size_t n; !code && (n = next_rows(s, n_spans));) {
+        code = rt_choose_rows(s, s->row_tasks, s->rows, n, s->chosen, err);
+        for (size_t i = 0; i < n && !code; i++)
+            if (!s->row_tasks[i]->ended) take_drafted(s, s->row_tasks[i], s->chosen[i]);
+    }
+    for (size_t i = 0; i < n_spans; i++)
+        if (!s->span_tasks[i]->ended) rt_cache_retract(s, s->span_tasks[i]);
     return code;
 }
 
@@ -396,6 +433,8 @@ static void find_fault(rt_serve *s, size_t n_spans) {
         rt_span span = s->spans[i];
         if (t->ended) continue;
         span.which = RT_LOGITS_NONE;
+        span.n -= t->n_drafted;
+        if (t->n_drafted) t->drafter.opts.n_most = 0; /* it may be the drafts' fault */
         gguf_code code = rt_session_eval_spans(s->session, &span, 1, NULL, &err);
         if (code == GGUF_E_CANCELLED) return;
         if (code) abandon(s, t->request, code, err.message);
@@ -417,20 +456,23 @@ static void abandon_all(rt_serve *s, size_t n_spans, gguf_code code, const char 
         if (!s->span_tasks[i]->ended) abandon(s, s->span_tasks[i]->request, code, message);
 }
 
-static void learn(rt_serve *s, size_t n_decoding, size_t n_prompt, double seconds) {
-    rt_budget_learn(&s->budget, n_decoding, n_prompt, seconds);
+static void learn(rt_serve *s, size_t n_decoding, size_t n_prompt, size_t n_drafted,
+                  double seconds) {
+    rt_budget_learn(&s->budget, n_decoding, n_prompt, n_drafted, seconds);
     s->now_stats.n_steps++;
+    s->now_stats.n_drafted += n_drafted;
     s->now_stats.step_seconds += seconds;
     rt_stats_observe(&s->now_stats.step_tokens, rt_serve_count_bounds,
-                     (double)(n_prompt + n_decoding));
+                     (double)(n_prompt + n_decoding + n_drafted));
 }
 
 static void compute(rt_serve *s, size_t n_spans) {
     gguf_error err = {0};
-    size_t n_prompt = 0, n_decoding = 0;
+    size_t n_prompt = 0, n_decoding = 0, n_drafted = 0;
     for (size_t i = 0; i < n_spans; i++) {
         bool decodes = s->span_tasks[i]->read;
         n_decoding += decodes;
+        n_drafted += s->span_tasks[i]->n_drafted;
         n_prompt += decodes ? 0 : s->spans[i].n;
     }
     double start = rt_serve_now(s);
@@ -445,7 +487,7 @@ static void compute(rt_serve *s, size_t n_spans) {
     else
         code = take_rows(s, n_spans, &err);
     if (code) abandon_all(s, n_spans, code, err.message);
-    learn(s, n_decoding, n_prompt, rt_serve_now(s) - start);
+    learn(s, n_decoding, n_prompt, n_drafted, rt_serve_now(s) - start);
 }
 
 bool rt_serve_do_step(rt_serve *s) {

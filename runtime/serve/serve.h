@@ -9,6 +9,7 @@
 #define RUNTIME_SERVE_SERVE_H
 
 #include "runtime/chat/answer_text.h"
+#include "runtime/chat/drafts.h"
 #include "runtime/chat/grammar.h"
 #include "runtime/engine/sample.h"
 #include "runtime/runtime.h"
@@ -31,9 +32,12 @@ typedef struct rt_serve_opts {
     const struct rt_backend_type *device; /* these three as in rt_session_opts */
     const char *device_name;
     uint32_t n_device_layers;
-    bool repack;           /* repack the weights before the first request */
-    double step_s;         /* how long a step with a part of a prompt should take */
-    double (*now)(void *); /* seconds, monotonic; NULL: the system's clock */
+    bool repack;         /* repack the weights before the first request */
+    rt_draft_opts draft; /* while few answers are computed; none where the model takes no tokens
+                            back (rt_check_returns) */
+    rt_draft_model *draft_model; /* outlives the engine; or NULL */
+    double step_s;               /* how long a step with a part of a prompt should take */
+    double (*now)(void *);       /* seconds, monotonic; NULL: the system's clock */
     void *now_ctx;
 } rt_serve_opts;
 
@@ -100,6 +104,7 @@ typedef struct rt_serve_event {
     rt_serve_finish finish;
     int stop;                        /* which stop text, or -1 */
     size_t n_generated, n_reasoning; /* tokens, the one that ended it included */
+    size_t n_foreseen, n_unforeseen; /* tokens of the prediction that came true, or were in vain */
     double queue_s, prompt_s, answer_s;
     const int32_t *ids; /* [n_ids] prompt and answer */
     size_t n_ids;
@@ -136,6 +141,7 @@ typedef struct rt_request_opts {
     uint32_t n_top;           /* most likely tokens beside each */
     rt_answer_text_opts text; /* its stops are copied */
     bool no_cache;            /* compute the whole prompt */
+    const rt_ids *prediction; /* what the answers may say, copied; or NULL */
     uint64_t key;             /* who asks: requests of one key do not push out those of another */
     rt_serve_event_fn event;
     void *ctx;
@@ -171,6 +177,7 @@ typedef struct rt_serve_stats {
     uint32_t n_pages, n_pages_used, n_pages_parked;
     uint64_t n_prompt_tokens, n_cached_tokens, n_generated_tokens;
     uint64_t n_preempted, n_cancelled, n_steps;
+    uint64_t n_drafted, n_accepted; /* drafted tokens that were evaluated, and that came true */
     double step_seconds;
     rt_serve_histogram first_token, inter_token, queue, request, step_tokens;
 } rt_serve_stats;

@@ -2,9 +2,9 @@
 #ifndef RUNTIME_SERVE_SERVE_INTERNAL_H
 #define RUNTIME_SERVE_SERVE_INTERNAL_H
 
+#include "runtime/chat/step_budget.h"
 #include "runtime/engine/pages.h"
 #include "runtime/serve/serve.h"
-#include "runtime/serve/step_budget.h"
 
 #include <pthread.h>
 
@@ -35,7 +35,12 @@ struct rt_task {
     bool waits;                /* until the first choice of its prompt has read it */
     unsigned n_passed;         /* steps in which a prompt got nothing */
     double started_s, read_s, last_token_s;
-    size_t n_now;  /* tokens in the step at work */
+    size_t n_now;      /* tokens in the step at work, */
+    size_t n_drafted;  /* of them the last ones are drafts */
+    size_t n_doubtful; /* tokens at the end of the sequence that are not the answer's */
+    bool agrees;       /* what was chosen in this step is what was drafted */
+    float *row;        /* its next row of logits */
+    rt_drafter drafter;
     rt_task *next; /* in the queue */
 };
 
@@ -45,6 +50,7 @@ struct rt_request {
     char **stops;
     rt_grammar *grammar;
     rt_logit_bias *bias;
+    rt_ids prediction;
     rt_task *tasks; /* [n_tasks] */
     size_t n_tasks, n_ended;
     uint64_t id;
@@ -167,6 +173,8 @@ void rt_cache_begin(rt_serve *s, rt_task *t);
 size_t rt_cache_find(const rt_serve *s, const rt_task *t);
 /* The task gives its sequence back; what it holds stays if `keep`. */
 void rt_cache_end(rt_serve *s, rt_task *t, bool keep);
+/* Take back what was drafted in vain. */
+void rt_cache_retract(rt_serve *s, rt_task *t);
 /* The prompt is read: where a sequence cannot go back, keep a copy that ends here. */
 void rt_cache_checkpoint(rt_serve *s, rt_task *t);
 /* Free the pages of the least recently used parked sequence. False: there is none. */
@@ -183,6 +191,16 @@ gguf_code rt_choose_begin(rt_serve *s, rt_task *t, gguf_error *err);
 gguf_code rt_choose_rows(rt_serve *s, rt_task *const *tasks, float *const *logits, size_t n,
                          int32_t *ids, gguf_error *err);
 void rt_choose_end(rt_task *t);
+
+/* ---- drafts (serve_draft.c) ---- */
+
+/* The drafts of a new task. */
+void rt_serve_draft_begin(const rt_serve *s, rt_task *t);
+/* Draft behind the last token of each answer, where few are computed and no prompt is read; counts
+ * among n_now of the tasks. */
+void rt_serve_draft(rt_serve *s, size_t n_decoding);
+/* Evaluate none of what was drafted in this step. */
+void rt_serve_drop_drafts(rt_serve *s);
 
 /* ---- steps (schedule.c) ---- */
 

@@ -37,6 +37,17 @@ static gguf_code check_opts(const rt_serve *s, const rt_request_opts *o, gguf_er
                                  : "the model makes answers, not vectors");
 }
 
+static bool copy_prediction(rt_request *r) {
+    const rt_ids *from = r->opts.prediction;
+    r->opts.prediction = NULL;
+    if (!from || from->n == 0) return true;
+    r->prediction.data = malloc(from->n * sizeof *from->data);
+    if (!r->prediction.data) return false;
+    memcpy(r->prediction.data, from->data, from->n * sizeof *from->data);
+    r->prediction.n = r->prediction.room = from->n;
+    return true;
+}
+
 static gguf_code copy_lists(rt_request *r, gguf_error *err) {
     size_t n = r->opts.text.n_stops;
     r->stops = calloc(n + 1, sizeof *r->stops);
@@ -48,6 +59,7 @@ static gguf_code copy_lists(rt_request *r, gguf_error *err) {
     r->opts.text.stops = (const char *const *)r->stops;
     if (r->opts.grammar) rt_grammar_ref(r->opts.grammar);
     r->grammar = r->opts.grammar;
+    if (!copy_prediction(r)) return gguf_fail_memory(err);
     if (r->opts.n_bias == 0) return GGUF_OK;
     r->bias = malloc(r->opts.n_bias * sizeof *r->bias);
     if (!r->bias) return gguf_fail_memory(err);
@@ -67,6 +79,7 @@ static gguf_code init_task(rt_serve *s, rt_request *r, uint32_t index, const rt_
     memcpy(t->ids.data, prompt->data, prompt->n * sizeof *prompt->data);
     t->ids.n = prompt->n;
     t->ids.room = prompt->n + 64;
+    rt_serve_draft_begin(s, t);
     return r->opts.embed ? GGUF_OK : rt_choose_begin(s, t, err);
 }
 
@@ -109,6 +122,7 @@ void rt_request_unref(rt_request *r) {
     free(r->stops);
     rt_grammar_unref(r->grammar);
     free(r->bias);
+    rt_ids_clear(&r->prediction);
     free(r->tasks);
     free(r);
 }
@@ -197,6 +211,7 @@ static void end_task(rt_task *t) {
 
 void rt_task_finish(rt_task *t, rt_serve_finish finish, int stop) {
     double now = rt_serve_now(t->request->serve);
+    const rt_draft_counts *drafts = &t->drafter.counts;
     rt_serve_event event = {.kind = RT_SERVE_FINISHED,
                             .index = t->index,
                             .finish = finish,
@@ -205,6 +220,8 @@ void rt_task_finish(rt_task *t, rt_serve_finish finish, int stop) {
                             .n_cached = t->n_cached,
                             .n_generated = t->n_generated,
                             .n_reasoning = t->n_reasoning,
+                            .n_foreseen = (size_t)drafts->n_foreseen,
+                            .n_unforeseen = (size_t)(drafts->n_predicted - drafts->n_foreseen),
                             .ids = t->ids.data,
                             .n_ids = t->ids.n,
                             .queue_s = t->started_s - t->request->submitted_s,

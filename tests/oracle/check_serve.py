@@ -2,6 +2,7 @@
 """gguf-serve as its clients see it: the packages openai, anthropic and ollama, and raw HTTP.
 usage: check_serve.py BUILD DATA [NAME...]     NAME: only the checks whose name begins so"""
 import base64
+import concurrent.futures
 import contextlib
 import json
 import math
@@ -547,7 +548,7 @@ def http_metrics(s):
     text = s.get("/metrics")[1].decode()
     for name in ("requests_running", "requests_waiting", "kv_pages_used", "kv_pages_total", "kv_bytes",
                  "prefix_cache_pages", "prompt_tokens_total", "prompt_tokens_cached_total", "generation_tokens_total",
-                 "preemptions_total", "cancelled_total", "steps_total", "step_seconds_total",
+                 "preemptions_total", "cancelled_total", "spec_drafted_total", "spec_accepted_total", "steps_total", "step_seconds_total",
                  "time_to_first_token_seconds_count", "inter_token_seconds_sum", "queue_seconds_count",
                  "request_seconds_count", "step_tokens_count"):
         assert re.search(rf"^ggufkit_{name} [0-9.e+-]+$", text, re.M), name
@@ -557,6 +558,26 @@ def http_metrics(s):
     props = json.loads(s.get("/props")[1])
     same(props["default_generation_settings"]["n_ctx"], 1024)
     assert props["chat_template"]
+    same(props["speculation"], {"lookup": True, "draft_model": None, "n_max": 16})
+
+
+@check
+def predictions(s):
+    """An answer with its own text as prediction, with another one, and without."""
+    body = user("Tell of the king", max_tokens=60)
+    plain = s.post("/v1/chat/completions", body)[1]
+    assert "accepted_prediction_tokens" not in plain["usage"]["completion_tokens_details"]
+    text = plain["choices"][0]["message"]["content"]
+    for content in (text, [{"type": "text", "text": text[:20]}, {"type": "text", "text": text[20:]}], "x y z " * 40):
+        status, a = s.post("/v1/chat/completions", {**body, "prediction": {"type": "content", "content": content}})
+        same(status, 200)
+        same(a["choices"][0]["message"]["content"], text)
+        details = a["usage"]["completion_tokens_details"]
+        assert 0 <= details["accepted_prediction_tokens"] < 60, details
+        assert details["rejected_prediction_tokens"] >= 0, details
+    same(s.post("/v1/chat/completions", {**body, "prediction": None})[0], 200)
+    for wrong in ("x", {"type": "text", "content": "x"}, {"type": "content"}, {"type": "content", "content": 5}):
+        same(s.post("/v1/chat/completions", {**body, "prediction": wrong})[0], 400, str(wrong))
 
 
 # ---- packages ---------------------------------------------------------------------------------
@@ -845,6 +866,50 @@ def own_embeddings(models):
         s.stop()
 
 
+def own_drafts(models):
+    """Answers do not depend on what drafts them, nor on whether anything does."""
+    bodies = [{"prompt": "And the king said unto them", "max_tokens": 80, "temperature": t, "seed": 3, "logprobs": 2,
+               "frequency_penalty": t / 4, "n": 2} for t in (0, 0.9)]
+    answers = []
+    for options in (("--lookup", "off"), ("--lookup", "on", "--draft-max", "5"), ("--draft", models / "demo.gguf")):
+        server = Server(models / "demo.gguf", *options)
+        try:
+            with concurrent.futures.ThreadPoolExecutor(4) as pool:
+                results = list(pool.map(lambda b: server.post("/v1/completions", b), bodies * 2))
+            same([status for status, _ in results], [200] * 4)
+            answers.append([a["choices"] for _, a in results])
+            props = json.loads(server.get("/props")[1])["speculation"]
+            same(props["lookup"], options[1] != "off")
+            same(props["draft_model"] is not None, options[0] == "--draft")
+            status, a = server.post("/v1/chat/completions", user("x", prediction={"type": "content", "content": "y"}))
+            same(status, 400 if options[1] == "off" else 200)
+        finally:
+            server.stop()
+    same(answers[0], answers[1])
+    same(answers[0], answers[2])
+
+
+def own_vectors(models):
+    """--pooling changes what becomes of the rows; --embed serves an encoder that has a decoder."""
+    def vector(name, *options):
+        server = Server(models / name, *options)
+        try:
+            status, a = server.post("/v1/embeddings", {"input": "the king"})
+            same(status, 200, str(a))
+            return a["data"][0]["embedding"]
+        finally:
+            server.stop()
+    mean, cls, last = (vector("bert.gguf", "--pooling", how) for how in ("mean", "cls", "last"))
+    assert mean != cls and cls != last and mean != last
+    own = vector("bert.gguf")
+    assert own in (mean, cls, last)
+    embedded = vector("t5.gguf", "--embed", "--pooling", "mean")
+    run_vector = subprocess.run([BUILD / "gguf-run", models / "t5.gguf", "--embed", "--pooling", "mean", "-p", "the king", "--json"],
+                                check=True, capture_output=True).stdout
+    wanted = json.loads(run_vector)["texts"][0]["embedding"]
+    assert all(abs(a - b) < 1e-5 for a, b in zip(embedded, wanted)), (embedded[:3], wanted[:3])
+
+
 def run(name, function, *arguments):
     if ONLY and not any(name.startswith(o) for o in ONLY):
         return True
@@ -865,7 +930,8 @@ def main():
     good = True
     with tempfile.TemporaryDirectory() as folder:
         models = pathlib.Path(folder)
-        for source, name, kind in ((DATA / "demo-model", "demo", "q8_0"), (DATA / "models/bert_sentence", "bert", "f32")):
+        for source, name, kind in ((DATA / "demo-model", "demo", "q8_0"), (DATA / "models/bert_sentence", "bert", "f32"),
+                                   (DATA / "models/t5", "t5", "f32")):
             subprocess.run([BUILD / "gguf-convert", source, "-o", models / f"{name}.gguf", "--outtype", kind], check=True,
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         (models / "plain.jinja").write_text(PLAIN)
@@ -874,7 +940,7 @@ def main():
             for function in checks:
                 good &= run(function.__name__, function, server)
             good &= run("stop", server.stop)
-        for function in (own_reasoning, own_calls, own_keys, own_shares, own_limits, own_drain, own_embeddings):
+        for function in (own_reasoning, own_calls, own_keys, own_shares, own_limits, own_drain, own_drafts, own_embeddings, own_vectors):
             good &= run(function.__name__, function, models)
     print("gguf-serve: all checks passed" if good else "gguf-serve: checks failed")
     return 0 if good else 1

@@ -140,7 +140,7 @@ static void open_fixture(fixture *f, const char *folder, uint32_t n_ctx) {
     session.n_threads = 2;
     session.cancel = &f->cancel;
     f->model = unit_model(folder, GGUF_TYPE_Q8_0);
-    rt_answer_session_opts(rt_model_hparams(f->model), &session);
+    rt_answer_session_opts(rt_model_hparams(f->model), &session, 0);
     unit_ok(rt_tokenizer_new(gguf_file_meta(rt_model_file(f->model)), &f->tok, &err), err);
     unit_ok(rt_session_new(f->model, &session, &f->session, &err), err);
     unit_ok(rt_generator_init(&f->g, f->model, f->session, 0, f->tok, &sampler, &err), err);

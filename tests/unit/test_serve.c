@@ -603,8 +603,8 @@ START_TEST(time_of_a_step) {
     ck_assert_uint_eq(rt_budget_chunk(&b, 0.1, 0, 512), 512); /* nobody is delayed */
     ck_assert_uint_eq(rt_budget_chunk(&b, 0.1, 8, 504), 64);  /* nothing is known */
     for (int i = 0; i < 100; i++) {
-        rt_budget_learn(&b, 8, 0, 0.032);
-        rt_budget_learn(&b, 8, 64, 0.032 + 64 * 0.0005);
+        rt_budget_learn(&b, 8, 0, 0, 0.032);
+        rt_budget_learn(&b, 8, 64, 0, 0.032 + 64 * 0.0005);
     }
     ck_assert_double_eq_tol(rt_budget_decode_s(&b, 8), 0.032, 1e-6);
     ck_assert_double_eq_tol(b.token_s, 0.0005, 1e-6);

@@ -235,7 +235,7 @@ rt_session_opts fit_session_opts(const tool *t, const fit_opts *o, const rt_hpar
     uint32_t usual = hp->n_ctx_train < USUAL_CTX ? hp->n_ctx_train : USUAL_CTX;
     if (!opts.n_ctx) opts.n_ctx = usual;
     opts.n_threads = t->n_threads ? t->n_threads : USUAL_THREADS;
-    rt_answer_session_opts(hp, &opts);
+    rt_answer_session_opts(hp, &opts, hp->n_recurrent ? 0 : RT_USUAL_DRAFT);
     return opts;
 }
 

@@ -70,3 +70,17 @@ gguf_code model_open(tool *t, const char *path, const model_loras *loras, rt_mod
     }
     return code;
 }
+
+gguf_code model_parse_pooling(const char *word, rt_pooling *out, gguf_error *err) {
+    static const struct {
+        const char *word;
+        rt_pooling is;
+    } words[] = {{"mean", RT_POOLING_MEAN}, {"cls", RT_POOLING_CLS}, {"last", RT_POOLING_LAST}};
+    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
+        if (strcmp(words[i].word, word) != 0) continue;
+        *out = words[i].is;
+        return GGUF_OK;
+    }
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     "--pooling is mean, cls or last, not '%s'", word);
+}

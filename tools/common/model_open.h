@@ -28,6 +28,8 @@ gguf_code model_open(tool *t, const char *path, const model_loras *loras, rt_mod
                      gguf_error *err);
 /* The adapters alone, of a model that is open. */
 gguf_code model_add_loras(rt_model *model, const model_loras *loras, gguf_error *err);
+/* "mean", "cls" or "last" of --pooling. Errors: GGUF_E_USAGE. */
+gguf_code model_parse_pooling(const char *word, rt_pooling *out, gguf_error *err);
 /* The note alone, where there is something to say. */
 void model_note_draft(tool *t, const char *path, uint32_t n_draft_layer);
 

@@ -209,16 +209,19 @@ static void greet(chat *c, const rt_model *model) {
 
 static gguf_code open_chat(chat *c, rt_model *model, const rt_tokenizer *tok, gguf_error *err) {
     const gguf_meta *meta = gguf_file_meta(rt_model_file(model));
-    rt_session_opts session = run_answer_session(c->t, c->o, model, run_chat_ctx(model));
+    rt_session_opts session;
     char history[4096];
-    session.cancel = &signals_interrupted;
     settings_of_model(&c->settings, meta);
     gguf_code code = conversation_open(&c->conversation, c->o, meta, tok, err);
+    if (!code)
+        code = run_answer_session(c->t, c->o, model, tok, run_chat_ctx(model), &session, &c->drafts,
+                                  err);
+    session.cancel = c->drafts.session.cancel = &signals_interrupted;
     if (!code) code = device_opts_apply(&c->o->device, model, &session, NULL, err);
     if (!code) code = rt_session_new(model, &session, &c->session, err);
     if (!code)
         code = run_open_generator(&c->generator, c->t, c->o, model, c->session, tok,
-                                  &c->settings.sampler, err);
+                                  &c->settings.sampler, &c->drafts, err);
     if (code) return code;
     memcpy(c->stops, c->o->stops, sizeof c->stops);
     c->n_stops = c->o->n_stops;
@@ -244,6 +247,7 @@ gguf_code run_chat(tool *t, const run_opts *o, rt_model *model, gguf_error *err)
     input_close(c.input);
     rt_generator_clear(&c.generator);
     rt_session_free(c.session);
+    draft_close(&c.drafts);
     rt_conversation_close(&c.conversation);
     rt_tokenizer_free(tok);
     return code;

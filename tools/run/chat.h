@@ -12,6 +12,7 @@ typedef struct chat {
     settings settings;
     rt_conversation conversation;
     rt_session *session;
+    draft_source drafts;
     rt_generator generator; /* of sequence 0 */
     input *input;
     const char *stops[RUN_MAX_STOPS];

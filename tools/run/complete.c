@@ -62,17 +62,22 @@ rt_session_opts run_session_opts(const tool *t, const run_opts *o, uint32_t n_ct
     return opts;
 }
 
-rt_session_opts run_answer_session(const tool *t, const run_opts *o, const rt_model *model,
-                                   uint32_t n_ctx) {
-    rt_session_opts opts = run_session_opts(t, o, n_ctx);
-    rt_answer_session_opts(rt_model_hparams(model), &opts);
-    return opts;
+gguf_code run_answer_session(tool *t, const run_opts *o, const rt_model *model,
+                             const rt_tokenizer *tok, uint32_t n_ctx, rt_session_opts *out,
+                             draft_source *drafts, gguf_error *err) {
+    *out = run_session_opts(t, o, n_ctx);
+    gguf_code code = draft_open(t, &o->draft, model, tok, out, 1, drafts, err);
+    rt_answer_session_opts(rt_model_hparams(model), out, drafts->opts.n_most);
+    return code;
 }
 
 gguf_code run_open_generator(rt_generator *g, const tool *t, const run_opts *o, rt_model *model,
                              rt_session *session, const rt_tokenizer *tok,
-                             const rt_sampler_opts *sampler, gguf_error *err) {
+                             const rt_sampler_opts *sampler, draft_source *drafts,
+                             gguf_error *err) {
     gguf_code code = rt_generator_init(g, model, session, 0, tok, sampler, err);
+    if (!code) code = draft_start(drafts, model, err);
+    rt_generator_draft(g, &drafts->opts, drafts->drafter);
     g->repack = !rt_session_device(session) && !o->no_repack && o->precision != RT_PRECISION_F32;
     g->n_threads = t->n_threads;
     return code;
@@ -144,6 +149,8 @@ static void print_answer_json(const run_opts *o, const rt_answer *a) {
     json_object_set_new(root, "seed", json_integer((json_int_t)o->settings.sampler.seed));
     json_object_set_new(root, "n_prompt", json_integer((json_int_t)a->n_prompt));
     json_object_set_new(root, "n_generated", json_integer((json_int_t)a->ids.n));
+    json_object_set_new(root, "n_drafted", json_integer((json_int_t)a->n_drafts));
+    json_object_set_new(root, "n_accepted", json_integer((json_int_t)a->n_accepted));
     json_object_set_new(root, "prompt_s", tool_json_real(a->prompt_s));
     json_object_set_new(root, "ttft_s", tool_json_real(a->first_s));
     json_object_set_new(root, "generation_s", tool_json_real(a->generation_s));
@@ -179,6 +186,9 @@ void run_report(tool *t, const rt_generator *g, const rt_answer *a, bool *warned
             "prompt %zu token%s (%zu from the cache) in %.2f s, answer %zu token%s in %.2f s (%s)",
             a->n_prompt, tool_s(a->n_prompt), a->n_reused, a->prompt_s, a->ids.n, tool_s(a->ids.n),
             a->generation_s, rt_finish_name(a->finish));
+    if (t->verbose && a->n_drafts)
+        tool_note(t, "drafts: %" PRIu64 " of %" PRIu64 " tokens came true", a->n_accepted,
+                  a->n_drafts);
 }
 
 /* ---- completing -------------------------------------------------------------------------- */
@@ -262,8 +272,8 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, cons
     bool encodes = rt_model_hparams(model)->n_encoder_layer;
     uint64_t needed = ids->n + encodes + (uint64_t)o->settings.n_predict;
     bool reasoning = false, warned = false, open_end = o->settings.n_predict == RT_ANSWER_NO_LIMIT;
-    rt_session_opts session_opts = run_answer_session(
-        t, o, model, open_end || needed > UINT32_MAX ? run_chat_ctx(model) : (uint32_t)needed);
+    uint32_t n_ctx = open_end || needed > UINT32_MAX ? run_chat_ctx(model) : (uint32_t)needed;
+    rt_session_opts session_opts;
     const rt_answer_opts opts = {.n_predict = o->settings.n_predict,
                                  .stops = o->stops,
                                  .n_stops = o->n_stops,
@@ -277,9 +287,13 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, cons
     rt_session *session = NULL;
     rt_generator g = {0};
     rt_answer a = {0};
-    gguf_code code = device_opts_apply(&o->device, model, &session_opts, NULL, err);
+    draft_source drafts = {0};
+    gguf_code code = run_answer_session(t, o, model, tok, n_ctx, &session_opts, &drafts, err);
+    if (!code) code = device_opts_apply(&o->device, model, &session_opts, NULL, err);
     if (!code) code = rt_session_new(model, &session_opts, &session, err);
-    if (!code) code = run_open_generator(&g, t, o, model, session, tok, &o->settings.sampler, err);
+    if (!code)
+        code =
+            run_open_generator(&g, t, o, model, session, tok, &o->settings.sampler, &drafts, err);
     if (!code) run_warn_context(t, &g, ids->n, &warned);
     if (!code) code = check_prompt(session, model, ids, err);
     if (!code && needed > rt_session_n_ctx(session)) code = check_shift(o, model, session, err);
@@ -296,6 +310,7 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, cons
     rt_answer_clear(&a);
     rt_generator_clear(&g);
     rt_session_free(session);
+    draft_close(&drafts);
     return code;
 }
 

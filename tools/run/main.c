@@ -38,6 +38,9 @@ enum {
     OPT_TEMPLATE_VARS,
     OPT_DEVICE,
     OPT_NGL,
+    OPT_LOOKUP,
+    OPT_DRAFT,
+    OPT_DRAFT_MAX,
     OPT_SETTING /* and behind it: taken by settings_set under their names */
 };
 
@@ -85,10 +88,14 @@ static const tool_option options[] = {
     {OPT_NO_REPACK, "no-repack", NULL, NO_REPACK_HELP},
     {OPT_DEVICE, "device", "NAME|none", DEVICE_HELP},
     {OPT_NGL, "ngl", "N|all|auto", NGL_HELP},
+    {OPT_LOOKUP, "lookup", "WHEN", LOOKUP_HELP},
+    {OPT_DRAFT, "draft", "MODEL", DRAFT_HELP},
+    {OPT_DRAFT_MAX, "draft-max", "N", DRAFT_MAX_HELP},
     {OPT_EXACT, "exact", NULL,
      "--precision f32, and a KV cache of f32 unless --kv-type says otherwise"},
     TOOL_MODEL_SPELLINGS,
     DEVICE_SPELLINGS(OPT_DEVICE, OPT_NGL),
+    DRAFT_SPELLINGS(OPT_DRAFT, OPT_DRAFT_MAX),
     TOOL_CONTEXT_SPELLINGS(OPT_CTX, OPT_KV_TYPE),
     {OPT_SYSTEM, "-sys", "TEXT", NULL},
     {OPT_SYSTEM, "system-prompt", "TEXT", NULL},
@@ -119,20 +126,6 @@ static gguf_code add_stop(run_opts *o, const char *text, gguf_error *err) {
                          RUN_MAX_STOPS - 1);
     o->stops[o->n_stops++] = text;
     return GGUF_OK;
-}
-
-static gguf_code set_pooling(run_opts *o, const char *word, gguf_error *err) {
-    static const struct {
-        const char *word;
-        rt_pooling is;
-    } words[] = {{"mean", RT_POOLING_MEAN}, {"cls", RT_POOLING_CLS}, {"last", RT_POOLING_LAST}};
-    for (size_t i = 0; i < sizeof words / sizeof *words; i++) {
-        if (strcmp(words[i].word, word) != 0) continue;
-        o->pooling = words[i].is;
-        return GGUF_OK;
-    }
-    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                     "--pooling is mean, cls or last, not '%s'", word);
 }
 
 static gguf_code set_setting(run_opts *o, int id, const char *arg, gguf_error *err) {
@@ -179,6 +172,7 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         {OPT_NO_REPACK, &o->no_repack, NULL},
         {OPT_DEVICE, NULL, &o->device.name},
         {OPT_NGL, NULL, &o->device.layers},
+        {OPT_DRAFT, NULL, &o->draft.model},
     };
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
         if (plain[i].id != id) continue;
@@ -189,8 +183,10 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     if (id == OPT_CTX) return tool_parse_u32("--ctx", arg, 1, 1u << 30, &o->n_ctx, err);
     if (id == OPT_KV_TYPE) return tool_parse_kv_type(arg, &o->kv_type, err);
     if (id == OPT_PRECISION) return precision_parse(arg, &o->precision, err);
-    if (id == OPT_POOLING) return set_pooling(o, arg, err);
+    if (id == OPT_POOLING) return model_parse_pooling(arg, &o->pooling, err);
     if (id == OPT_STOP) return add_stop(o, arg, err);
+    if (id == OPT_LOOKUP) return draft_opts_lookup(&o->draft, arg, err);
+    if (id == OPT_DRAFT_MAX) return draft_opts_most(&o->draft, arg, err);
     if (id == OPT_LORA) return model_loras_add(&o->loras, arg, err);
     return set_setting(o, id, arg, err);
 }
@@ -204,8 +200,9 @@ static bool is_chat(const run_opts *o) {
 #define SESSION  " ctx kv-type precision exact lora"
 #define PLACE    " device ngl"
 #define SAMPLING " temp top-k top-p min-p repeat-penalty repeat-last-n seed"
+#define DRAFTS   " lookup draft draft-max"
 #define ANSWER \
-    " n-predict stop shift json-schema grammar show-special no-repack" SESSION SAMPLING PLACE
+    " n-predict stop shift json-schema grammar show-special no-repack" SESSION SAMPLING PLACE DRAFTS
 #define TEMPLATE " template template-vars"
 
 /* What the command can do; each takes the options that it has a use for. */
@@ -356,7 +353,7 @@ int main(int argc, char **argv) {
         .run = run,
         .shares = true,
         .ctx = &o,
-        .reads = "file system-file template render lora json-schema grammar"};
+        .reads = "file system-file template render lora json-schema grammar draft"};
     int status = tool_main(&spec, argc, argv);
     model_loras_clear(&o.loras);
     rt_grammar_unref(o.grammar);

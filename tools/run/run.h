@@ -5,6 +5,7 @@
 #include "runtime/chat/answer.h"
 #include "runtime/runtime.h"
 #include "tools/common/device_opts.h"
+#include "tools/common/draft_opts.h"
 #include "tools/common/model_open.h"
 #include "tools/common/settings.h"
 #include "tools/common/tool.h"
@@ -28,6 +29,7 @@ typedef struct run_opts {
     rt_pooling pooling; /* RT_POOLING_NONE: the model's own */
     model_loras loras;
     device_opts device;
+    draft_opts draft;
     const char *rank, *output; /* the question; where vectors go */
     const char *render, *template_file, *template_vars;
     const char *system, *system_file;
@@ -63,14 +65,16 @@ unsigned run_tokenize_flags(const run_opts *o);
 /*   n_ctx  if --ctx does not say */
 rt_session_opts run_session_opts(const tool *t, const run_opts *o, uint32_t n_ctx);
 
-/* The same for answers, see rt_answer_session_opts. */
-rt_session_opts run_answer_session(const tool *t, const run_opts *o, const rt_model *model,
-                                   uint32_t n_ctx);
+/* The same for answers, see rt_answer_session_opts, and what drafts them. */
+gguf_code run_answer_session(tool *t, const run_opts *o, const rt_model *model,
+                             const rt_tokenizer *tok, uint32_t n_ctx, rt_session_opts *out,
+                             draft_source *drafts, gguf_error *err);
 
-/* A generator of the session's sequence 0, which repacks weights if the options allow it. */
+/* A generator of the session's sequence 0, which repacks weights if the options allow it, and
+ * drafts. */
 gguf_code run_open_generator(rt_generator *g, const tool *t, const run_opts *o, rt_model *model,
                              rt_session *session, const rt_tokenizer *tok,
-                             const rt_sampler_opts *sampler, gguf_error *err);
+                             const rt_sampler_opts *sampler, draft_source *drafts, gguf_error *err);
 
 /* The context of a conversation if --ctx does not say. */
 uint32_t run_chat_ctx(const rt_model *model);

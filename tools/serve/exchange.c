@@ -32,6 +32,7 @@ void exchange_unref(exchange *x) {
     if (!x || atomic_fetch_sub(&x->n_refs, 1) != 1) return;
     rt_request_release(x->request);
     rt_grammar_unref(x->grammar);
+    rt_ids_clear(&x->prediction);
     gguf_dynbuf_clear(&x->body);
     gguf_dynbuf_clear(&x->out);
     json_decref(x->json);

@@ -59,6 +59,7 @@ struct exchange {
     double last_write_s;
     bool paused;         /* the reader is slow, and the engine waits for it */
     rt_grammar *grammar; /* of its answers; or NULL */
+    rt_ids prediction;   /* of its answers */
     rt_request *request; /* that is being answered */
 };
 

@@ -139,6 +139,8 @@ static void on_finished(generation *g, const rt_serve_event *e) {
     a->stop = e->stop >= 0 ? g->stops[e->stop] : NULL;
     a->n_generated = e->n_generated;
     a->n_reasoning = e->n_reasoning;
+    g->n_foreseen += e->n_foreseen;
+    g->n_unforeseen += e->n_unforeseen;
     if (g->want_ids) {
         a->ids.data = malloc(e->n_ids * sizeof *a->ids.data);
         if (a->ids.data) memcpy(a->ids.data, e->ids, e->n_ids * sizeof *e->ids);
@@ -267,6 +269,7 @@ void generation_start(generation *g, const rt_ids *prompts, size_t n_prompts,
                             .n_top = p->n_top,
                             .text = *text,
                             .no_cache = p->no_cache,
+                            .prediction = p->prediction,
                             .key = g->x->key,
                             .event = on_event,
                             .ctx = g};

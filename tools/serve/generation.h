@@ -23,7 +23,8 @@ typedef struct params {
     size_t n_bias;
     const char *stops[MAX_STOPS]; /* of the body */
     size_t n_stops;
-    rt_grammar *grammar; /* of the exchange; or NULL */
+    rt_grammar *grammar;      /* of the exchange; or NULL */
+    const rt_ids *prediction; /* likewise */
     bool stream, ignore_end, no_cache, logprobs, progress, timings;
     uint32_t n_top;
 } params;
@@ -36,6 +37,8 @@ void params_read_sampling(fields *f, params *p);
 void params_read_bias(fields *f, const server *s, params *p);
 /* A text or a list of texts. */
 void params_read_stops(fields *f, const char *name, params *p);
+/* "prediction": {"type": "content", "content"}, what the answer may say. */
+void params_read_prediction(fields *f, exchange *x, params *p);
 /* Refuse fields that ask for what is not there. */
 void params_refuse(fields *f);
 /* The request names this server's model. */
@@ -87,6 +90,7 @@ struct generation {
     time_t created;
     double created_s, queue_s, prompt_s, answer_s; /* of the first answer */
     size_t n_prompt, n_cached;                     /* tokens, of all prompts */
+    size_t n_foreseen, n_unforeseen;               /* of the prediction, see rt_serve_event */
     bool begun, want_ids;
     size_t n_left_out; /* messages */
     size_t n_logprobs; /* kept so far */

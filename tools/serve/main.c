@@ -33,6 +33,11 @@ enum {
     OPT_DEVICE,
     OPT_NGL,
     OPT_LORA,
+    OPT_EMBED,
+    OPT_POOLING,
+    OPT_LOOKUP,
+    OPT_DRAFT,
+    OPT_DRAFT_MAX,
     OPT_PARALLEL,
     OPT_QUEUE,
     OPT_STEP_MS,
@@ -77,6 +82,11 @@ static const tool_option options[] = {
     {OPT_DEVICE, "device", "NAME|none", DEVICE_HELP},
     {OPT_NGL, "ngl", "N|all|auto", NGL_HELP},
     {OPT_LORA, "lora", "F[:SCALE]", LORA_HELP},
+    {OPT_EMBED, "embed", NULL, "vectors of the encoder of a model with an encoder and a decoder"},
+    {OPT_POOLING, "pooling", "HOW", "of vectors: mean, cls (the first token) or last"},
+    {OPT_LOOKUP, "lookup", "WHEN", LOOKUP_HELP},
+    {OPT_DRAFT, "draft", "MODEL", DRAFT_HELP},
+    {OPT_DRAFT_MAX, "draft-max", "N", DRAFT_MAX_HELP},
     {OPT_TEMPLATE, "template", "F.jinja", "chat template in place of the model's"},
     {OPT_TEMPLATE_VARS, "template-vars", "JSON", "variables of the chat template, as an object"},
     {OPT_MAX_TOKENS, "max-tokens", "N", "of an answer whose request names no number (the context)"},
@@ -110,6 +120,7 @@ static const tool_option options[] = {
     {OPT_LOG, "log", "FORM", "text or json lines on stderr (text)"},
     TOOL_MODEL_SPELLINGS,
     DEVICE_SPELLINGS(OPT_DEVICE, OPT_NGL),
+    DRAFT_SPELLINGS(OPT_DRAFT, OPT_DRAFT_MAX),
     TOOL_CONTEXT_SPELLINGS(OPT_CTX, OPT_KV_TYPE),
     {OPT_PARALLEL, "-np", "N", NULL},
     {OPT_ALIAS, "-a", "NAME", NULL},
@@ -198,6 +209,7 @@ static bool set_plain(serve_settings *o, int id, const char *arg) {
         {OPT_NO_METRICS, &o->no_metrics, NULL},  {OPT_NO_SLOTS, &o->no_slots, NULL},
         {OPT_NO_PROPS, &o->no_props, NULL},      {OPT_NO_UI, &o->no_ui, NULL},
         {OPT_DEVICE, NULL, &o->device.name},     {OPT_NGL, NULL, &o->device.layers},
+        {OPT_DRAFT, NULL, &o->draft.model},      {OPT_EMBED, &o->embed, NULL},
     };
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
         if (plain[i].id != id) continue;
@@ -229,6 +241,12 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         return add(o->allowed_hosts, &o->n_allowed_hosts, "--allowed-host", arg, err);
     case OPT_LORA:
         return model_loras_add(&o->loras, arg, err);
+    case OPT_POOLING:
+        return model_parse_pooling(arg, &o->pooling, err);
+    case OPT_LOOKUP:
+        return draft_opts_lookup(&o->draft, arg, err);
+    case OPT_DRAFT_MAX:
+        return draft_opts_most(&o->draft, arg, err);
     case OPT_KV_MEMORY:
         return tool_parse_size("--kv-memory", arg, &o->kv_memory, err);
     case OPT_MAX_BODY:
@@ -415,7 +433,7 @@ int main(int argc, char **argv) {
         .set = set_option,
         .run = run,
         .ctx = &o,
-        .reads = "template api-key-file"};
+        .reads = "template api-key-file draft"};
     gguf_error err = {0};
     gguf_code code = read_environment(&o, &err);
     if (code) {

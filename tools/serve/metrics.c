@@ -144,6 +144,8 @@ static void put_counters(gguf_dynbuf *out, const rt_serve_stats *s) {
         {"generation_tokens_total", "Tokens that were generated.", (double)s->n_generated_tokens},
         {"preemptions_total", "Requests that gave way and came back.", (double)s->n_preempted},
         {"cancelled_total", "Requests whose client went away.", (double)s->n_cancelled},
+        {"spec_drafted_total", "Drafted tokens that were checked.", (double)s->n_drafted},
+        {"spec_accepted_total", "Drafted tokens that came true.", (double)s->n_accepted},
         {"steps_total", "Steps of the engine.", (double)s->n_steps},
         {"step_seconds_total", "Time of these steps.", s->step_seconds},
     };

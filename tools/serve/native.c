@@ -47,6 +47,14 @@ static json_t *default_params(const server *s) {
                      (int)o->repeat_last_n, "n_predict", n);
 }
 
+/* What is drafted beside the tokens of answers. */
+static json_t *speculation(const server *s) {
+    const draft_source *d = &s->drafts;
+    return json_pack("{s:b, s:s?, s:i}", "lookup", d->opts.lookup, "draft_model",
+                     d->model ? gguf_file_path(rt_model_file(d->model)) : NULL, "n_max",
+                     (int)d->opts.n_most);
+}
+
 void handle_props(exchange *x) {
     const server *s = x->s;
     json_t *root = json_pack(
@@ -58,6 +66,7 @@ void handle_props(exchange *x) {
         "bos_token", token_of(s, RT_SPECIAL_BOS), "eos_token", token_of(s, RT_SPECIAL_EOS),
         "modalities", "vision", 0, "audio", 0, "build_info", "ggufkit " GGUFKIT_VERSION,
         "tool_style", "none", "reasoning_style", s->markers.close ? s->markers.open : "none");
+    json_object_set_new(root, "speculation", speculation(s));
     exchange_reply(x, 200, root);
 }
 

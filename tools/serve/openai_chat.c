@@ -15,10 +15,17 @@ const char *openai_finish(const answer *a) {
 
 json_t *openai_usage(const generation *g) {
     json_int_t n_prompt = (json_int_t)g->n_prompt, n = (json_int_t)generation_n_generated(g);
-    return json_pack("{s:I, s:I, s:I, s:{s:I}, s:{s:I}}", "prompt_tokens", n_prompt,
+    json_t *details = json_pack("{s:I}", "reasoning_tokens", (json_int_t)generation_n_reasoning(g));
+    if (g->params.prediction) {
+        json_object_set_new(details, "accepted_prediction_tokens",
+                            json_integer((json_int_t)g->n_foreseen));
+        json_object_set_new(details, "rejected_prediction_tokens",
+                            json_integer((json_int_t)g->n_unforeseen));
+    }
+    return json_pack("{s:I, s:I, s:I, s:{s:I}, s:o}", "prompt_tokens", n_prompt,
                      "completion_tokens", n, "total_tokens", n_prompt + n, "prompt_tokens_details",
                      "cached_tokens", (json_int_t)g->n_cached, "completion_tokens_details",
-                     "reasoning_tokens", (json_int_t)generation_n_reasoning(g));
+                     details);
 }
 
 static double per(double a, double b) {
@@ -214,6 +221,7 @@ static void read_request(exchange *x, fields *f, params *p, chat_request *c, boo
     openai_read_common(f, x, p);
     openai_read_stream(f, p, include_usage);
     read_logprobs(f, p);
+    params_read_prediction(f, x, p);
     fields_bool(f, "timings_per_token", &p->timings);
     fields_bool(f, "return_progress", &p->progress);
     chat_refuse_tools(f);

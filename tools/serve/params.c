@@ -1,5 +1,7 @@
 /* Parameters of answers that several interfaces have. */
+#include "tools/serve/chat_request.h"
 #include "tools/serve/generation.h"
+#include "tools/serve/prompts.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -108,6 +110,36 @@ void params_read_stops(fields *f, const char *name, params *p) {
     json_array_foreach(value, i, stop) if (!add_stop(f, name, stop, p)) return;
 }
 
+/* Tokens as an answer has them. */
+static bool set_prediction(fields *f, exchange *x, const json_t *text, params *p) {
+    const char *bytes = json_string_value(text);
+    if (!prompts_tokenize(x->s, bytes, json_string_length(text), 0, &x->prediction, f->error))
+        return false;
+    p->prediction = &x->prediction;
+    return true;
+}
+
+void params_read_prediction(fields *f, exchange *x, params *p) {
+    json_t *prediction;
+    if (!fields_object(f, "prediction", &prediction)) return;
+    const char *type = json_string_value(json_object_get(prediction, "type"));
+    if (!type || strcmp(type, "content") != 0) {
+        api_fail(f->error, "prediction", NULL, "'prediction.type' must be \"content\"");
+        return;
+    }
+    if (!x->s->drafts.opts.lookup) {
+        api_fail(f->error, "prediction", NULL, "'prediction': %s",
+                 x->s->settings->draft.lookup == LOOKUP_OFF
+                     ? "the server was started with --lookup off"
+                     : "this model's layers keep a state, and cannot check drafts");
+        return;
+    }
+    json_t *text =
+        chat_read_content(json_object_get(prediction, "content"), "prediction.content", f->error);
+    if (text) set_prediction(f, x, text, p);
+    json_decref(text);
+}
+
 bool params_fail_model(api_error *error, const exchange *x, const char *name) {
     if (x->route->dialect == DIALECT_OLLAMA)
         return api_fail_status(error, 404, "model_not_found", "model '%.200s' not found", name);
@@ -145,7 +177,6 @@ static const struct {
     {"function_call", NULL, "functions are the old form of tools, which are not supported"},
     {"audio", "unsupported_content", "the model makes no sound"},
     {"web_search_options", NULL, "this server uses no network"},
-    {"prediction", NULL, "drafts are not supported"},
     {"mirostat", NULL, "Mirostat is not supported"},
     {"xtc_probability", NULL, "XTC is not supported"},
     {"dry_multiplier", NULL, "DRY is not supported"},

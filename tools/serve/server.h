@@ -5,6 +5,7 @@
 #include "runtime/serve/serve.h"
 #include "runtime/template/template.h"
 #include "tools/common/device_opts.h"
+#include "tools/common/draft_opts.h"
 #include "tools/common/model_open.h"
 #include "tools/common/tool.h"
 
@@ -25,6 +26,9 @@ typedef struct serve_settings {
     rt_precision precision;
     device_opts device;
     model_loras loras;
+    draft_opts draft;
+    bool embed;         /* the encoder of a model that has a decoder too makes vectors */
+    rt_pooling pooling; /* RT_POOLING_NONE: the model's own */
     bool no_repack;
     const char *template_file, *template_vars;
     const char *keys[SERVER_MAX_NAMES];
@@ -65,6 +69,7 @@ typedef struct server {
     json_t *template_vars; /* of --template-vars */
     rt_reasoning_markers markers;
     rt_serve *engine;
+    draft_source drafts;
     rt_sampler_opts sampler; /* for requests that name none */
     uint32_t n_ctx, n_parallel;
     const char *name; /* the model's, as answers give it */

@@ -35,6 +35,16 @@ static gguf_code measure(const server *s, const rt_serve_opts *o, rt_footprint *
     return rt_footprint_of_model(s->model, &session, true, out, err);
 }
 
+/* What a model that drafts takes. */
+static gguf_code measure_drafter(const server *s, uint64_t *out, gguf_error *err) {
+    rt_footprint f = {0};
+    gguf_code code = GGUF_OK;
+    if (s->drafts.model)
+        code = rt_footprint_of_model(s->drafts.model, &s->drafts.session, true, &f, err);
+    *out = f.total_bytes;
+    return code;
+}
+
 static gguf_code fail_memory(const server *s, const rt_footprint *f, uint64_t available,
                              gguf_error *err) {
     char weights[32], cache[32], compute[32], room[32];
@@ -93,8 +103,10 @@ static gguf_code place_layers(server *s, rt_serve_opts *o, gguf_error *err) {
 /* The tokens of the cache: as many as the budget holds, at least one context. Layers with a window
  * or a state take memory for each sequence: then fewer are kept. */
 static gguf_code plan_cache(const server *s, rt_serve_opts *o, rt_footprint *f, gguf_error *err) {
-    uint64_t available = rt_available_bytes("");
-    gguf_code code;
+    uint64_t available = rt_available_bytes(""), drafter;
+    gguf_code code = measure_drafter(s, &drafter, err);
+    if (code) return code;
+    available = available > drafter ? available - drafter : 0;
     o->n_kv_tokens = o->n_ctx;
     for (;;) {
         code = measure(s, o, f, err);
@@ -202,10 +214,42 @@ static rt_serve_opts engine_opts(const server *s) {
     return o;
 }
 
+/* --embed and --pooling have an effect. */
+static gguf_code check_vectors(const server *s, gguf_error *err) {
+    const rt_hparams *hp = rt_model_hparams(s->model);
+    const char *path = s->t->args[0];
+    if (s->settings->pooling == RT_POOLING_NONE) return GGUF_OK;
+    if (!rt_model_is_embedder(s->model))
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, path, GGUF_NO_OFFSET,
+                         "--pooling is for models that make vectors, and this one makes answers");
+    if (hp->pooling == RT_POOLING_RANK)
+        return gguf_fail(err, GGUF_E_UNSUPPORTED, path, GGUF_NO_OFFSET,
+                         "--pooling is for models that make vectors, and this one makes scores");
+    return GGUF_OK;
+}
+
+static gguf_code open_model(server *s, gguf_error *err) {
+    const char *path = s->t->args[0];
+    gguf_code code = s->settings->embed ? rt_model_open_encoder(path, &s->model, err)
+                                        : rt_model_open(path, &s->model, err);
+    if (!code) code = check_vectors(s, err);
+    if (!code && s->settings->pooling) rt_model_set_pooling(s->model, s->settings->pooling);
+    return code;
+}
+
+/* --lookup and --draft, where there are answers. */
+static gguf_code open_drafts(server *s, rt_serve_opts *o, gguf_error *err) {
+    const rt_session_opts session = rt_serve_session_opts(s->hp, o);
+    gguf_code code = draft_open(s->t, &s->settings->draft, s->model, s->tok, &session,
+                                o->n_parallel, &s->drafts, err);
+    o->draft = s->drafts.opts;
+    return code;
+}
+
 gguf_code server_open(server *s, gguf_error *err) {
     rt_footprint footprint;
     rt_spread_memory(s->t->n_threads);
-    gguf_code code = rt_model_open(s->t->args[0], &s->model, err);
+    gguf_code code = open_model(s, err);
     if (!code) code = model_add_loras(s->model, &s->settings->loras, err);
     if (code) return code;
     read_facts(s);
@@ -217,10 +261,13 @@ gguf_code server_open(server *s, gguf_error *err) {
     if (s->hp->n_ctx_train && opts.n_ctx > s->hp->n_ctx_train)
         tool_warn(s->t, "a context of %" PRIu32 " tokens: the model was trained with %" PRIu32,
                   opts.n_ctx, s->hp->n_ctx_train);
-    code = place_layers(s, &opts, err);
+    code = open_drafts(s, &opts, err);
+    if (!code) code = place_layers(s, &opts, err);
     if (!code) code = plan_cache(s, &opts, &footprint, err);
     s->grammars = grammar_cache_new();
     if (!code && !s->grammars) code = gguf_fail_memory(err);
+    if (!code) code = draft_start(&s->drafts, s->model, err);
+    opts.draft_model = s->drafts.drafter;
     if (!code) code = rt_serve_new(s->model, s->tok, &opts, &s->engine, err);
     if (code) return code;
     s->n_ctx = rt_serve_n_ctx(s->engine);
@@ -241,6 +288,7 @@ gguf_code server_open(server *s, gguf_error *err) {
 
 void server_close(server *s) {
     rt_serve_free(s->engine);
+    draft_close(&s->drafts);
     grammar_cache_free(s->grammars);
     rt_template_free(s->tpl);
     json_decref(s->template_vars);

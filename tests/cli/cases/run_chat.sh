@@ -6,7 +6,7 @@ cat >chatml.jinja <<'JINJA'
 JINJA
 # `answer ARGUMENTS...`: a JSON result without its times.
 answer() {
-    gguf-run "$@" --json | jq -c 'with_entries(select(.key | test("_s$") | not))'
+    gguf-run "$@" --json | jq -c 'with_entries(select(.key | test("_s$|^n_(drafted|accepted)$") | not))'
     echo "exit ${PIPESTATUS[0]}"
 }
 t gguf-run demo.gguf -p "And the LORD said unto" -n 8 --temp 0

@@ -19,6 +19,9 @@ t gguf-serve demo.gguf --template-vars '[1]'
 t gguf-serve demo.gguf --kv-memory 1MiB --parallel 4
 t gguf-serve demo.gguf -t 1 --ctx 200000000 | sed 's/but .* are available/but so many are available/'
 t env GGUFKIT_SERVE_PORT=x gguf-serve demo.gguf
+t gguf-serve demo.gguf --pooling mean
+t gguf-serve demo.gguf --pooling max
+t gguf-serve demo.gguf --embed
 echo '{{ x' >broken.jinja
 t gguf-serve demo.gguf --template broken.jinja
 
