@@ -1,0 +1,296 @@
+/* Calls of tools: what models write is read, however it is divided, and what a grammar admits is
+ * read back with arguments that the tools accept. */
+#include "libgguf/json.h"
+#include "runtime/chat/tools.h"
+#include "unit.h"
+
+static rt_tool_styles *styles;
+static json_t *tools;
+
+static void setup(void) {
+    gguf_error err = {0};
+    gguf_code code = rt_tool_styles_new(&styles, &err);
+    ck_assert_msg(!code, "%s", err.message);
+    tools = json_loads(
+        "[{\"type\":\"function\",\"function\":{\"name\":\"get_weather\",\"parameters\":{\"type\":"
+        "\"object\",\"properties\":{\"city\":{\"type\":\"string\"},\"days\":{\"type\":\"integer\"},"
+        "\"tags\":{\"type\":\"array\",\"items\":{\"type\":\"string\"}},\"dry\":{\"type\":"
+        "\"boolean\"}},\"required\":[\"city\"]}}},"
+        "{\"type\":\"function\",\"function\":{\"name\":\"now\"}}]",
+        0, NULL);
+    ck_assert_ptr_nonnull(tools);
+}
+
+static void teardown(void) {
+    rt_tool_styles_free(styles);
+    json_decref(tools);
+}
+
+/* ---- reading ----------------------------------------------------------------------------- */
+
+/* Events as a text: what is said as it is, calls as [name arguments]. */
+static void note(void *ctx, const rt_call_event *e) {
+    gguf_dynbuf *out = ctx;
+    if (e->kind == RT_CALL_BEGIN) {
+        gguf_dynbuf_put_text(out, "[");
+        gguf_dynbuf_put(out, e->name.ptr, e->name.len);
+        gguf_dynbuf_put_text(out, " ");
+    } else if (e->kind == RT_CALL_END) {
+        gguf_dynbuf_put_text(out, "]");
+    } else {
+        gguf_dynbuf_put(out, e->text.ptr, e->text.len);
+    }
+}
+
+/* Read a text in pieces that end at `cut`, and of `piece` bytes from there on. */
+static char *read_divided(const char *style, const char *text, size_t cut, size_t piece,
+                          bool streams) {
+    gguf_dynbuf out;
+    rt_call_parser p;
+    size_t n = strlen(text);
+    const rt_tool_style *own = rt_tool_styles_find(styles, style);
+    ck_assert_msg(own != NULL, "%s", style);
+    gguf_dynbuf_init(&out, SIZE_MAX / 4);
+    rt_call_parser_init(&p, own, tools, streams, note, &out);
+    for (size_t at = 0; at < n;) {
+        size_t len = at < cut ? cut - at : piece;
+        if (len > n - at) len = n - at;
+        rt_call_parser_put(&p, (gguf_str){text + at, len});
+        at += len;
+    }
+    rt_call_parser_end(&p);
+    ck_assert_int_eq(rt_call_parser_code(&p), GGUF_OK);
+    rt_call_parser_clear(&p);
+    gguf_dynbuf_put(&out, "", 1);
+    return (char *)out.data;
+}
+
+static void expect(const char *style, const char *text, size_t cut, size_t piece, bool streams,
+                   const char *wanted) {
+    char *got = read_divided(style, text, cut, piece, streams);
+    ck_assert_msg(strcmp(got, wanted) == 0, "%s, %s, divided at %zu, then %zu%s: %s, wanted %s",
+                  style, text, cut, piece, streams ? ", streamed" : "", got, wanted);
+    free(got);
+}
+
+#define PARIS  "{\"city\": \"Paris\", \"days\": 2}"
+#define CALLED "[get_weather " PARIS "]"
+
+/* A style, what a model wrote, and what is read. */
+static const struct {
+    const char *style, *text, *wanted;
+} recorded[] = {
+    {"hermes",
+     "Let me see.\n<tool_call>\n{\"name\": \"get_weather\", \"arguments\": " PARIS
+     "}\n</tool_call>",
+     "Let me see." CALLED},
+    {"hermes",
+     "<tool_call>{\"arguments\":" PARIS ",\"name\":\"get_weather\"}</tool_call>\n<tool_call>\n"
+     "{\"name\": \"now\", \"arguments\": {}}\n</tool_call>\nDone.",
+     CALLED "[now {}]Done."},
+    {"hermes", "<tool_call>{\"name\": \"now\", \"arguments\": \"{\\\"a\\\": 1}\"}</tool_call>",
+     "[now {\"a\": 1}]"},
+    {"hermes", "<tool_call>{\"name\": \"now\"}</tool_call>", "[now {}]"},
+    {"hermes", "a < b and <tool_ and } \xC3\xA9", "a < b and <tool_ and } \xC3\xA9"},
+    {"hermes", "<tool_call>{\"name\": \"nobody\", \"arguments\": {}}</tool_call> x",
+     "<tool_call>{\"name\": \"nobody\", \"arguments\": {}}</tool_call> x"},
+    {"hermes", "<tool_call>{\"name\": \"now\", \"arguments\": {]}</tool_call>",
+     "<tool_call>{\"name\": \"now\", \"arguments\": {]}</tool_call>"},
+    {"hermes", "<tool_call>{\"name\": \"now\", \"arguments\": {\"a\": \"</tool_call>",
+     "<tool_call>{\"name\": \"now\", \"arguments\": {\"a\": \"</tool_call>"},
+    {"hermes", "<tool_call>\n<tool_call>{\"name\": \"now\", \"arguments\": {}}</tool_call>",
+     "<tool_call>[now {}]"},
+    {"qwen3-coder",
+     "<tool_call>\n<function=get_weather>\n<parameter=city>\nParis\n</parameter>\n"
+     "<parameter=days>\n2\n</parameter>\n</function>\n</tool_call>",
+     CALLED},
+    {"qwen3-coder",
+     "<tool_call><function=get_weather><parameter=city>\n  a \"b\"\n\n</parameter>"
+     "<parameter=tags>[\"x\", \"</y>\"]</parameter><parameter=dry>True</parameter>"
+     "<parameter=days>many</parameter></function></tool_call>!",
+     "[get_weather {\"city\": \"  a \\\"b\\\"\\n\", \"tags\": [\"x\", \"</y>\"], \"dry\": true, "
+     "\"days\": \"many\"}]!"},
+    {"qwen3-coder", "<tool_call>\n<function=now>\n</function>\n</tool_call>", "[now {}]"},
+    {"qwen3-coder", "<tool_call><function=now><parameter=a>1</parameter>",
+     "<tool_call><function=now><parameter=a>1</parameter>"},
+    {"seed-oss",
+     "<seed:tool_call>\n<function=get_weather>\n<parameter=city>Paris</parameter>\n"
+     "<parameter=days>2</parameter>\n</function>\n</seed:tool_call>",
+     CALLED},
+    {"glm-4.5",
+     "\n<tool_call>get_weather\n<arg_key>city</arg_key>\n<arg_value>Paris</arg_value>\n"
+     "<arg_key>days</arg_key><arg_value>2</arg_value></tool_call>",
+     CALLED},
+    {"mistral-id", "[TOOL_CALLS]get_weather[CALL_ID]abcdef123[ARGS]" PARIS, CALLED},
+    {"mistral-args", "Yes.[TOOL_CALLS]get_weather[ARGS]" PARIS "[TOOL_CALLS]now[ARGS]{}",
+     "Yes." CALLED "[now {}]"},
+    {"mistral",
+     "[TOOL_CALLS][{\"name\": \"get_weather\", \"arguments\": " PARIS
+     ", \"id\": \"abcdef123\"}, {\"name\": \"now\", \"arguments\": {}}]",
+     CALLED "[now {}]"},
+    {"mistral", "[TOOL_CALLS] no", "[TOOL_CALLS] no"},
+    {"deepseek-r1",
+     "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>get_weather\n```json\n" PARIS
+     "\n```<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>function<｜tool▁sep｜>now\n```json\n{}\n```"
+     "<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+     CALLED "[now {}]"},
+    {"deepseek-v3.1",
+     "<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>" PARIS
+     "<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+     CALLED},
+    {"deepseek-v3.2",
+     "<｜DSML｜function_calls>\n<｜DSML｜invoke name=\"get_weather\">\n<｜DSML｜parameter "
+     "name=\"city\" string=\"true\">Paris</｜DSML｜parameter>\n<｜DSML｜parameter name=\"days\" "
+     "string=\"false\">2</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜function_calls>",
+     CALLED},
+    {"deepseek-v4",
+     "<｜DSML｜tool_calls>\n<｜DSML｜invoke name=\"now\">\n</｜DSML｜invoke>\n<｜DSML｜invoke "
+     "name=\"get_weather\">\n<｜DSML｜parameter name=\"city\" string=\"true\">5"
+     "</｜DSML｜parameter>\n</｜DSML｜invoke>\n</｜DSML｜tool_calls>",
+     "[now {}][get_weather {\"city\": \"5\"}]"},
+    {"gpt-oss", "<|channel|>commentary to=functions.get_weather <|constrain|>json<|message|>" PARIS,
+     CALLED},
+    {"kimi-k2",
+     "<|tool_calls_section_begin|><|tool_call_begin|>functions.get_weather:0"
+     "<|tool_call_argument_begin|>" PARIS "<|tool_call_end|><|tool_call_begin|>functions.now:1"
+     "<|tool_call_argument_begin|>{}<|tool_call_end|><|tool_calls_section_end|>",
+     CALLED "[now {}]"},
+    {"kimi-k3",
+     "<|open|>tools<|sep|><|open|>call tool=\"get_weather\" index=\"1\"<|sep|><|open|>argument "
+     "key=\"city\" type=\"string\"<|sep|>Paris<|close|>argument<|sep|><|open|>argument "
+     "key=\"days\" type=\"number\"<|sep|>2<|close|>argument<|sep|><|close|>call<|sep|>"
+     "<|close|>tools<|sep|>",
+     CALLED},
+    {"minimax-m2",
+     "<minimax:tool_call>\n<invoke name=\"get_weather\">\n<parameter name=\"city\">Paris"
+     "</parameter>\n<parameter name=\"days\">2</parameter>\n</invoke>\n<invoke name=\"now\">\n"
+     "</invoke>\n</minimax:tool_call>",
+     CALLED "[now {}]"},
+    {"minimax-m3",
+     "]<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name=\"get_weather\">]<]minimax[>[<city>Paris"
+     "]<]minimax[>[</city>]<]minimax[>[<days>2]<]minimax[>[</days>]<]minimax[>[</invoke>\n"
+     "]<]minimax[>[</tool_call>",
+     CALLED},
+    {"gemma-4",
+     "<|tool_call>call:get_weather{city:<|\"|>Paris<|\"|>,days:2}<tool_call|>"
+     "<|tool_call>call:now{a:[<|\"|>\"b\"<|\"|>,{c:true}]}<tool_call|>",
+     CALLED "[now {\"a\": [\"\\\"b\\\"\", {\"c\": true}]}]"},
+    {"functiongemma",
+     "<start_function_call>call:get_weather{city:<escape>Paris<escape>,days:2}"
+     "<end_function_call>",
+     CALLED},
+    {"lfm2",
+     "<|tool_call_start|>[get_weather(city=\"Paris\", days=2), now()]<|tool_call_end|>Wait.",
+     CALLED "[now {}]Wait."},
+    {"llama-4", "<|python_start|>[get_weather(city='Paris', days=2)]<|python_end|>", CALLED},
+    {"llama-4", "<|python_start|>[now(a=None, b={'c': (1, -2.5)}, d='it\\'s\\n')]<|python_end|>",
+     "[now {\"a\": null, \"b\": {\"c\": [1, -2.5]}, \"d\": \"it's\\n\"}]"},
+    {"olmo-3", "<function_calls>get_weather(city=\"Paris\", days=2)\nnow()</function_calls>",
+     CALLED "[now {}]"},
+    {"phi-4-mini",
+     "<|tool_call|>[{\"name\": \"get_weather\", \"arguments\": " PARIS "}]<|/tool_call|>", CALLED},
+    {"granite-3.3",
+     "<|tool_call|>[{\"name\": \"get_weather\", \"arguments\": " PARIS
+     "},{\"name\": \"now\", \"arguments\": {}}]",
+     CALLED "[now {}]"},
+    {"nemotron-2", "<TOOLCALL>[{\"name\": \"get_weather\", \"arguments\": " PARIS "}]</TOOLCALL>",
+     CALLED},
+    {"apertus", "<|tools_prefix|>[{\"get_weather\": " PARIS "}, {\"now\": {}}]<|tools_suffix|>",
+     CALLED "[now {}]"},
+    {"command-r7b",
+     "<|START_ACTION|>[\n    {\"tool_call_id\": \"0\", \"tool_name\": \"get_weather\", "
+     "\"parameters\": " PARIS "}\n]<|END_ACTION|>",
+     CALLED},
+    {"command-r7b", "<|START_RESPONSE|>Hello<|END_RESPONSE|>", "Hello"},
+    {"command-r",
+     "Action:\n```json\n[\n    {\n        \"tool_name\": \"get_weather\",\n        "
+     "\"parameters\": " PARIS "\n    }\n]\n```",
+     CALLED},
+    {"command-r", "Action: none", "Action: none"},
+    {"functionary-3.1", "<function=get_weather>" PARIS "</function><function=now>{}</function>",
+     CALLED "[now {}]"},
+    {"functionary-3.2", ">>>all\nHello>>>get_weather\n" PARIS ">>>now\n{}",
+     "Hello" CALLED "[now {}]"},
+    {"llama-3", "{\"name\": \"get_weather\", \"parameters\": " PARIS "}", CALLED},
+    {"llama-3", "<|python_tag|>get_weather.call(city=\"Paris\", days=2)", CALLED},
+    {"llama-3", "So {\"name\": \"now\", \"parameters\": {}}",
+     "So {\"name\": \"now\", \"parameters\": {}}"},
+    {"generic",
+     "{\"tool_calls\": [{\"name\": \"get_weather\", \"arguments\": " PARIS
+     "}, {\"name\":\"now\",\"arguments\":{}}]}",
+     CALLED "[now {}]"},
+    {"generic", "{\"tool_calls\":[]}", "{\"tool_calls\":[]}"},
+};
+#define N_RECORDED (sizeof recorded / sizeof recorded[0])
+
+START_TEST(calls_are_read_however_they_are_divided) {
+    const char *style = recorded[_i].style, *text = recorded[_i].text;
+    size_t n = strlen(text);
+    for (size_t cut = 0; cut <= n; cut++)
+        expect(style, text, cut, SIZE_MAX, false, recorded[_i].wanted);
+    for (size_t piece = 1; piece < 8; piece++)
+        expect(style, text, 0, piece, false, recorded[_i].wanted);
+}
+END_TEST
+
+/* Calls that are complete are the same when their arguments come bit by bit. */
+START_TEST(streamed_arguments_join_to_the_same) {
+    const char *style = recorded[_i].style, *text = recorded[_i].text,
+               *wanted = recorded[_i].wanted;
+    size_t n = strlen(text);
+    bool broken = strcmp(text, wanted) == 0;
+    for (size_t cut = 0; cut <= n && !broken; cut++)
+        expect(style, text, cut, SIZE_MAX, true, wanted);
+    if (!broken) expect(style, text, 0, 1, true, wanted);
+}
+END_TEST
+
+START_TEST(every_style_has_a_recorded_call) {
+    for (size_t i = 0; i < rt_tool_styles_n(styles); i++) {
+        const char *name = rt_tool_style_name(rt_tool_styles_at(styles, i));
+        size_t n = 0;
+        for (size_t j = 0; j < N_RECORDED; j++)
+            n += strcmp(recorded[j].style, name) == 0 && strchr(recorded[j].wanted, '[');
+        ck_assert_msg(n > 0, "%s", name);
+    }
+}
+END_TEST
+
+/* What ends before a call does is text; when it streams, the call has begun. */
+START_TEST(calls_that_break_off) {
+    const char *style = recorded[_i].style, *text = recorded[_i].text;
+    size_t n = strlen(text);
+    for (size_t len = 0; len < n; len++) {
+        char *part = strndup(text, len);
+        char *whole = read_divided(style, part, len, SIZE_MAX, false);
+        char *single = read_divided(style, part, 0, 1, false);
+        ck_assert_str_eq(whole, single);
+        /* Each call is complete. */
+        for (char *at = strstr(whole, "[get_weather {"); at; at = strstr(at, "[get_weather {")) {
+            json_error_t error;
+            at += strlen("[get_weather ");
+            json_t *arguments = json_loads(at, JSON_DISABLE_EOF_CHECK, &error);
+            ck_assert_msg(arguments != NULL, "%s", whole);
+            json_decref(arguments);
+        }
+        free(whole);
+        free(single);
+        free(part);
+    }
+    const char *cut = "<tool_call>{\"name\": \"now\", \"arguments\": {\"a\": \"b";
+    expect("hermes", cut, 0, 1, true, "[now {\"a\": \"b]");
+    expect("hermes", cut, 0, 1, false, cut);
+}
+END_TEST
+
+int main(void) {
+    Suite *suite = suite_create("tools");
+    TCase *reading = tcase_create("reading");
+    tcase_add_checked_fixture(reading, setup, teardown);
+    tcase_add_loop_test(reading, calls_are_read_however_they_are_divided, 0, N_RECORDED);
+    tcase_add_loop_test(reading, streamed_arguments_join_to_the_same, 0, N_RECORDED);
+    tcase_add_loop_test(reading, calls_that_break_off, 0, N_RECORDED);
+    tcase_add_test(reading, every_style_has_a_recorded_call);
+    suite_add_tcase(suite, reading);
+    return unit_run(suite);
+}
