@@ -105,14 +105,15 @@ static size_t find_mark(const rt_call_parser *p, size_t *held) {
     const rt_tool_style *s = p->style;
     const uint8_t *text = p->text.data;
     size_t len = p->text.len, best = len, lead = n_leading(p);
+    bool spoke = p->spoke && !p->in_call;
     *held = 0;
     for (size_t i = 0; i < s->n_calls + s->n_drop; i++) {
         gguf_str mark = mark_of(s, i);
         bool at_start = s->start && i == 0;
-        const uint8_t *found =
-            at_start
-                ? (p->spoke || lead == len || text[lead] != (uint8_t)*mark.ptr ? NULL : text + lead)
-                : memmem(text, len, mark.ptr, mark.len);
+        bool here = at_start && !spoke && lead < len && text[lead] == (uint8_t)*mark.ptr;
+        const uint8_t *found = here       ? text + lead
+                               : at_start ? NULL
+                                          : memmem(text, len, mark.ptr, mark.len);
         if (found && (size_t)(found - text) < best) best = (size_t)(found - text);
         if (at_start) continue;
         size_t part = mark.len - 1 < len ? mark.len - 1 : len;

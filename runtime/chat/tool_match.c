@@ -301,6 +301,7 @@ static tool_fit fit_value(reading *r, const tool_pattern *p, size_t i, const par
     return TOOL_YES;
 }
 
+/* *begun: there is one, right or wrong. */
 static tool_fit fit_parameter(reading *r, bool *begun) {
     const tool_pattern *p = &r->style->parameter;
     tool_cursor *c = r->c;
@@ -319,6 +320,8 @@ static tool_fit fit_parameter(reading *r, bool *begun) {
         } else {
             fit = fit_until(c, end_of(p, i), &n);
             if (fit == TOOL_YES && piece->slot == TOOL_KEY) {
+                if (c->text[c->at] == '/') return TOOL_NO;
+                *begun = true;
                 a.key = c->text + c->at;
                 a.n_key = n;
                 put_key(r, a.key, n);
@@ -329,7 +332,6 @@ static tool_fit fit_parameter(reading *r, bool *begun) {
             if (fit == TOOL_YES) c->at += n;
         }
         if (fit != TOOL_YES) return fit;
-        *begun = true;
     }
     return TOOL_YES;
 }

@@ -106,6 +106,8 @@ static const gguf_yaml_field style_fields[] = {
     {.name = "name_key", .form = GGUF_YAML_TEXT},
     {.name = "arguments_key", .form = GGUF_YAML_TEXT},
     {.name = "id_key", .form = GGUF_YAML_TEXT},
+    {.name = "id_form", .form = GGUF_YAML_TEXT},
+    {.name = "id_first", .form = GGUF_YAML_FLAG},
     {.name = "quote", .form = GGUF_YAML_TEXT},
     {.name = "start", .form = GGUF_YAML_FLAG},
     {.name = "single", .form = GGUF_YAML_FLAG},
@@ -161,6 +163,8 @@ static gguf_code read_style(const gguf_yaml_doc *doc, const gguf_yaml *node, rt_
                          .name_key = gguf_yaml_text(node, "name_key", "name"),
                          .arguments_key = gguf_yaml_text(node, "arguments_key", "arguments"),
                          .id_key = gguf_yaml_text(node, "id_key", NULL),
+                         .id_form = gguf_yaml_text(node, "id_form", "[a-zA-Z0-9]{9}"),
+                         .id_first = flag_of(node, "id_first"),
                          .quote = text_of(node, "quote"),
                          .start = flag_of(node, "start"),
                          .single = flag_of(node, "single")};
@@ -239,5 +243,6 @@ gguf_str rt_tool_style_marks(const rt_tool_style *style) {
 }
 
 bool rt_tool_style_is_channel(const rt_tool_style *style) {
-    return strncmp(style->calls[0].pieces[0].text.ptr, "<|channel|>", 11) == 0;
+    gguf_str first = style->calls[0].pieces[0].text;
+    return first.len > 11 && memcmp(first.ptr, "<|channel|>", 11) == 0;
 }

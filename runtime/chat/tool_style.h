@@ -40,10 +40,11 @@ struct rt_tool_style {
     tool_pattern parameter;
     gguf_str section_open, section_close, separator; /* empty: there is none */
     const char *name_key, *arguments_key, *id_key;   /* id_key may be NULL */
+    const char *id_form;                             /* an expression that ids match */
     gguf_str quote;
     gguf_str drop[TOOL_MAX_ALSO];
     size_t n_drop;
-    bool start, single;
+    bool start, single, id_first;
     char *marks;
 };
 

@@ -283,6 +283,189 @@ START_TEST(calls_that_break_off) {
 }
 END_TEST
 
+/* ---- holding ----------------------------------------------------------------------------- */
+
+static rt_grammar *grammar_of(const char *style, rt_tool_demand demand) {
+    gguf_error err = {0};
+    rt_grammar *g;
+    json_t *left_out = json_array();
+    demand.tools = tools;
+    gguf_code code =
+        rt_grammar_tools(rt_tool_styles_find(styles, style), &demand, left_out, &g, &err);
+    ck_assert_msg(!code, "%s: %s", style, err.message);
+    ck_assert_uint_eq(json_array_size(left_out), 0);
+    json_decref(left_out);
+    return g;
+}
+
+static bool admits(rt_grammar *g, const char *text) {
+    rt_matcher m;
+    rt_matcher_init(&m, g);
+    bool good = rt_matcher_take(&m, text, strlen(text)) && rt_matcher_may_end(&m);
+    rt_matcher_clear(&m);
+    return good;
+}
+
+static uint32_t draw(uint32_t *seed) {
+    *seed = *seed * 1664525 + 1013904223;
+    return *seed >> 8;
+}
+
+/* A text that the grammar admits, drawn byte by byte; ends as soon as it may. */
+static char *draw_text(rt_grammar *g, uint32_t seed) {
+    static const char likely[] = "\"}])<|> \n0aT,e";
+    enum { N_CLOSERS = 7 };
+    /* What ends raw texts is not hit by chance. */
+    static const char *const closers[N_CLOSERS] = {"</parameter>",
+                                                   "</arg_value>",
+                                                   "</｜DSML｜parameter>",
+                                                   "<|close|>argument<|sep|>",
+                                                   "]<]minimax[>[</city>",
+                                                   "<|\"|>",
+                                                   "<escape>"};
+    gguf_dynbuf out;
+    rt_matcher m;
+    gguf_dynbuf_init(&out, SIZE_MAX / 4);
+    rt_matcher_init(&m, g);
+    for (bool ends = false; !ends;) {
+        uint32_t first = draw(&seed);
+        bool found = false;
+        for (size_t i = 0; i < N_CLOSERS && first % 8 == 0; i++) {
+            const char *closer = closers[(first / 8 + i) % N_CLOSERS];
+            rt_matcher next = m;
+            if (!rt_matcher_take(&next, closer, strlen(closer))) continue;
+            m = next;
+            gguf_dynbuf_put_text(&out, closer);
+            break;
+        }
+        for (uint32_t i = 0; i < 16 + 256 && !found; i++) {
+            char byte = i < 16 ? likely[(first + i) % (sizeof likely - 1)] : (char)(first + i);
+            rt_matcher next = m;
+            found = rt_matcher_take(&next, &byte, 1);
+            if (!found) continue;
+            m = next;
+            gguf_dynbuf_put(&out, &byte, 1);
+        }
+        ck_assert_msg(found || rt_matcher_may_end(&m), "dead end: %.*s", (int)out.len, out.data);
+        ck_assert_msg(out.len < 20000, "%.200s", out.data);
+        ends = rt_matcher_may_end(&m);
+    }
+    rt_matcher_clear(&m);
+    gguf_dynbuf_put(&out, "", 1);
+    return (char *)out.data;
+}
+
+/* The calls of a text, each {"name", "arguments"}; text beside them is "text". */
+static void collect(void *ctx, const rt_call_event *e) {
+    json_t *list = ctx, *last = json_array_get(list, json_array_size(list) - 1);
+    if (e->kind == RT_CALL_BEGIN)
+        json_array_append_new(
+            list, json_pack("{s:s%, s:s}", "name", e->name.ptr, e->name.len, "arguments", ""));
+    else if (e->kind == RT_CALL_TEXT)
+        json_array_append_new(list, json_pack("{s:s%}", "text", e->text.ptr, e->text.len));
+    else if (e->kind == RT_CALL_ARGUMENTS)
+        json_object_set_new(last, "arguments",
+                            json_pack("s+%", json_string_value(json_object_get(last, "arguments")),
+                                      e->text.ptr, e->text.len));
+}
+
+static void check_arguments(const char *style, const char *text, const json_t *call) {
+    const char *name = json_string_value(json_object_get(call, "name"));
+    const char *own = json_string_value(json_object_get(call, "arguments"));
+    json_t *arguments = own ? json_loads(own, 0, NULL) : NULL;
+    ck_assert_msg(name && json_is_object(arguments), "%s: %s", style, text);
+    if (strcmp(name, "get_weather") == 0) {
+        const json_t *days = json_object_get(arguments, "days");
+        ck_assert_msg(json_is_string(json_object_get(arguments, "city")), "%s: %s", style, text);
+        ck_assert_msg(!days || json_is_integer(days), "%s: %s", style, text);
+    }
+    json_decref(arguments);
+}
+
+/* What is drawn of a grammar that demands calls is read back as calls that the tools accept. */
+START_TEST(demanded_calls_are_valid) {
+    const rt_tool_style *style = rt_tool_styles_at(styles, (size_t)_i % rt_tool_styles_n(styles));
+    const char *name = rt_tool_style_name(style);
+    if (rt_tool_style_is_channel(style)) return;
+    rt_grammar *g = grammar_of(name, (rt_tool_demand){.required = true});
+    for (uint32_t seed = 0; seed < 40; seed++) {
+        char *text = draw_text(g, seed);
+        json_t *calls = json_array(), *call;
+        size_t i;
+        rt_call_parser p;
+        rt_call_parser_init(&p, style, tools, false, collect, calls);
+        rt_call_parser_put(&p, gguf_str_of(text));
+        rt_call_parser_end(&p);
+        rt_call_parser_clear(&p);
+        ck_assert_msg(json_array_size(calls) > 0, "%s: %s", name, text);
+        json_array_foreach(calls, i, call) check_arguments(name, text, call);
+        json_decref(calls);
+        free(text);
+    }
+    rt_grammar_unref(g);
+}
+END_TEST
+
+START_TEST(answers_that_grammars_admit) {
+    static const char weather[] = "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": "
+                                  "{\"city\": \"x\"}}\n</tool_call>",
+                      now[] = "<tool_call>\n{\"name\": \"now\", \"arguments\": {}}\n"
+                              "</tool_call>",
+                      wrong[] = "<tool_call>\n{\"name\": \"now\", \"arguments\": 1}\n"
+                                "</tool_call>";
+    char both[512];
+    rt_grammar *any = grammar_of("hermes", (rt_tool_demand){0}),
+               *needed = grammar_of("hermes", (rt_tool_demand){.required = true}),
+               *named = grammar_of("hermes", (rt_tool_demand){.required = true, .named = "now"}),
+               *one = grammar_of("hermes", (rt_tool_demand){.single = true});
+    snprintf(both, sizeof both, "%s\n%s", weather, now);
+    const struct {
+        rt_grammar *g;
+        const char *text;
+        bool good;
+    } cases[] = {{any, "", true},          {any, "a < b <tool_ <tool_calls", true},
+                 {any, weather, true},     {any, both, true},
+                 {any, wrong, false},      {any, "<tool_call>x", false},
+                 {needed, weather, true},  {needed, "", false},
+                 {needed, "Hi", false},    {needed, both, true},
+                 {named, now, true},       {named, weather, false},
+                 {one, now, true},         {one, both, false},
+                 {one, "some text", true}, {one, wrong, false}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        ck_assert_msg(admits(cases[i].g, cases[i].text) == cases[i].good, "case %zu: %s", i,
+                      cases[i].text);
+    rt_grammar_unref(any);
+    rt_grammar_unref(needed);
+    rt_grammar_unref(named);
+    rt_grammar_unref(one);
+}
+END_TEST
+
+/* Keywords that are not enforced are left out and named; a strict tool is refused. */
+START_TEST(schemas_that_are_not_enforced) {
+    gguf_error err = {0};
+    rt_grammar *g;
+    json_t *left_out = json_array();
+    json_t *own =
+        json_loads("[{\"function\":{\"name\":\"f\",\"parameters\":{\"properties\":{\"a\":{\"type\":"
+                   "\"array\",\"uniqueItems\":true}}}}}]",
+                   0, NULL);
+    rt_tool_demand demand = {.tools = own};
+    const rt_tool_style *style = rt_tool_styles_find(styles, "hermes");
+    ck_assert_int_eq(rt_grammar_tools(style, &demand, left_out, &g, &err), GGUF_OK);
+    rt_grammar_unref(g);
+    ck_assert_uint_eq(json_array_size(left_out), 1);
+    ck_assert_str_eq(json_string_value(json_array_get(left_out, 0)),
+                     "tools.f.parameters.properties.a.uniqueItems");
+    json_object_set_new(json_object_get(json_array_get(own, 0), "function"), "strict", json_true());
+    ck_assert_int_eq(rt_grammar_tools(style, &demand, left_out, &g, &err), GGUF_E_UNSUPPORTED);
+    ck_assert_ptr_nonnull(strstr(err.message, "'f'"));
+    ck_assert_ptr_nonnull(strstr(err.message, "$.properties.a: the keyword 'uniqueItems'"));
+    json_decref(left_out);
+    json_decref(own);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("tools");
     TCase *reading = tcase_create("reading");
@@ -292,5 +475,12 @@ int main(void) {
     tcase_add_loop_test(reading, calls_that_break_off, 0, N_RECORDED);
     tcase_add_test(reading, every_style_has_a_recorded_call);
     suite_add_tcase(suite, reading);
+    TCase *holding = tcase_create("holding");
+    tcase_set_timeout(holding, 60);
+    tcase_add_checked_fixture(holding, setup, teardown);
+    tcase_add_loop_test(holding, demanded_calls_are_valid, 0, 32);
+    tcase_add_test(holding, answers_that_grammars_admit);
+    tcase_add_test(holding, schemas_that_are_not_enforced);
+    suite_add_tcase(suite, holding);
     return unit_run(suite);
 }
