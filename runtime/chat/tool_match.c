@@ -267,24 +267,37 @@ typedef struct parameter {
     size_t n_key, n_type;
 } parameter;
 
+/* JSON whose strings may have in them what ends a value; n is what stands before that. */
+static tool_fit fit_inner_json(const tool_cursor *c, gguf_str end, size_t *n) {
+    tool_cursor inner = *c;
+    tool_skip_space(&inner);
+    if (inner.at == inner.n) return TOOL_MORE;
+    if (!strchr("[{\"", inner.text[inner.at])) return TOOL_NO;
+    tool_fit fit = tool_fit_json(&inner);
+    *n = inner.at - c->at;
+    return fit == TOOL_YES ? tool_fit_text(&inner, end) : fit;
+}
+
 static tool_fit fit_value(reading *r, const tool_pattern *p, size_t i, const parameter *a) {
     tool_cursor *c = r->c;
     const tool_piece *piece = &p->pieces[i];
     if (piece->newline_before && c->at == c->n) return TOOL_MORE;
     if (piece->newline_before && c->text[c->at] == '\n') c->at++;
     size_t n;
+    const json_t *schema = schema_of(r, a->key, a->n_key);
+    gguf_str type = {a->type, a->n_type};
+    bool is_text =
+        a->type ? gguf_str_eq(type, "true") || gguf_str_eq(type, "string") : tool_is_text(schema);
     /* Where the key comes again behind the value, it belongs to what ends it. */
     gguf_dynbuf end;
     gguf_dynbuf_init(&end, SIZE_MAX / 4);
     gguf_str text = end_of(p, i);
     gguf_dynbuf_put(&end, text.ptr, text.len);
     if (i + 2 < p->n && p->pieces[i + 2].slot == TOOL_KEY) gguf_dynbuf_put(&end, a->key, a->n_key);
-    tool_fit fit = fit_until(c, (gguf_str){(const char *)end.data, end.len}, &n);
+    gguf_str mark = {(const char *)end.data, end.len};
+    tool_fit fit = is_text ? TOOL_NO : fit_inner_json(c, mark, &n);
+    if (fit == TOOL_NO) fit = fit_until(c, mark, &n);
     gguf_dynbuf_clear(&end);
-    const json_t *schema = schema_of(r, a->key, a->n_key);
-    gguf_str type = {a->type, a->n_type};
-    bool is_text =
-        a->type ? gguf_str_eq(type, "true") || gguf_str_eq(type, "string") : tool_is_text(schema);
     const char *from = c->text + c->at;
     if (fit == TOOL_MORE) {
         if (is_text) put_part(r, from, n, piece->newline_behind);

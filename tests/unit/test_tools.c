@@ -373,7 +373,7 @@ static void check_arguments(const char *style, const char *text, const json_t *c
     const char *name = json_string_value(json_object_get(call, "name"));
     const char *own = json_string_value(json_object_get(call, "arguments"));
     json_t *arguments = own ? json_loads(own, 0, NULL) : NULL;
-    ck_assert_msg(name && json_is_object(arguments), "%s: %s", style, text);
+    ck_assert_msg(name && json_is_object(arguments), "%s: %.1000s", style, text);
     if (strcmp(name, "get_weather") == 0) {
         const json_t *days = json_object_get(arguments, "days");
         ck_assert_msg(json_is_string(json_object_get(arguments, "city")), "%s: %s", style, text);
@@ -397,7 +397,7 @@ START_TEST(demanded_calls_are_valid) {
         rt_call_parser_put(&p, gguf_str_of(text));
         rt_call_parser_end(&p);
         rt_call_parser_clear(&p);
-        ck_assert_msg(json_array_size(calls) > 0, "%s: %s", name, text);
+        ck_assert_msg(json_array_size(calls) > 0, "%s: %.1000s", name, text);
         json_array_foreach(calls, i, call) check_arguments(name, text, call);
         json_decref(calls);
         free(text);
