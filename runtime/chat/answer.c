@@ -130,6 +130,7 @@ static void add_text(rt_answer *a, int32_t id) {
     const rt_tokenizer *tok = a->generator->tok;
     gguf_str part = rt_token_text(tok, id);
     rt_channel what = rt_channels_next(&a->channels, part, rt_token_is_special(tok, id));
+    if (what == RT_CHANNEL_CALL) what = RT_CHANNEL_REASONING;
     if (what == RT_CHANNEL_REASONING && !a->opts.show_special)
         rt_text_stream_add(&a->reasoning, part.ptr, part.len);
     if (what != RT_CHANNEL_ANSWER && !a->opts.show_special) return;
