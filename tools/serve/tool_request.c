@@ -59,6 +59,12 @@ void tools_add(chat_request *c, json_t *name, json_t *description, json_t *schem
                           json_pack("{s:s, s:o}", "type", "function", "function", function));
 }
 
+void tools_ignore(exchange *x, const char *type) {
+    size_t len = strlen(x->ignored);
+    if (is_name(type) && len + 80 < sizeof x->ignored)
+        snprintf(x->ignored + len, sizeof x->ignored - len, "%stools.%s", len ? ", " : "", type);
+}
+
 /* ---- the choice -------------------------------------------------------------------------- */
 
 void tools_choose(fields *f, chat_request *c, tool_choice choice, const char *named) {
@@ -69,7 +75,7 @@ void tools_choose(fields *f, chat_request *c, tool_choice choice, const char *na
     c->demand.named = named;
 }
 
-static void read_choice(fields *f, chat_request *c) {
+void tools_read_choice(fields *f, chat_request *c) {
     json_t *choice = NULL;
     fields_any(f, "tool_choice", &choice);
     if (!choice || f->error->status) return;
@@ -135,6 +141,6 @@ void tools_read(fields *f, exchange *x, params *p, chat_request *c) {
         if (!c->tools) c->tools = json_array();
         json_array_append(c->tools, item);
     }
-    read_choice(f, c);
+    tools_read_choice(f, c);
     tools_finish(f, x, p, c);
 }

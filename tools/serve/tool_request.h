@@ -11,9 +11,13 @@ void tools_read(fields *f, exchange *x, params *p, chat_request *c);
  *   schema  of its arguments; or NULL
  *   strict  keywords that are not enforced are refused */
 void tools_add(chat_request *c, json_t *name, json_t *description, json_t *schema, bool strict);
+/* A tool that is left out, by its type, joins the ignored fields. */
+void tools_ignore(exchange *x, const char *type);
 /* Check the tools, and hold the answer to them. Nothing happens without tools. */
 void tools_finish(fields *f, exchange *x, params *p, chat_request *c);
 
+/* OpenAI's choices: a word, or a function by its name. */
+void tools_read_choice(fields *f, chat_request *c);
 /* What tool_choice demands; the first mistake stays. */
 typedef enum tool_choice { TOOL_CHOICE_AUTO, TOOL_CHOICE_NONE, TOOL_CHOICE_REQUIRED } tool_choice;
 /*   named  the only tool that may be called, kept; or NULL */
