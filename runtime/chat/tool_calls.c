@@ -100,6 +100,12 @@ static gguf_str mark_of(const rt_tool_style *s, size_t i) {
     return i < s->n_calls ? opening_of(s, i) : s->drop[i - s->n_calls];
 }
 
+/* A call that begins with an object can only begin the answer: objects are frequent. */
+static bool must_start(const rt_tool_style *s, size_t i) {
+    if (i >= s->n_calls || (i == 0 && s->section_open.len)) return false;
+    return s->calls[i].pieces[0].slot != TOOL_TEXT;
+}
+
 /* The first mark in the text, or text.len; *held: bytes at its end that may begin one. */
 static size_t find_mark(const rt_call_parser *p, size_t *held) {
     const rt_tool_style *s = p->style;
@@ -109,7 +115,7 @@ static size_t find_mark(const rt_call_parser *p, size_t *held) {
     *held = 0;
     for (size_t i = 0; i < s->n_calls + s->n_drop; i++) {
         gguf_str mark = mark_of(s, i);
-        bool at_start = s->start && i == 0;
+        bool at_start = must_start(s, i);
         bool here = at_start && !spoke && lead < len && text[lead] == (uint8_t)*mark.ptr;
         const uint8_t *found = here       ? text + lead
                                : at_start ? NULL

@@ -19,6 +19,46 @@ const json_t *tool_find(const json_t *tools, const char *name, size_t n) {
     return NULL;
 }
 
+static gguf_code fail_tool(gguf_error *err, size_t i, const char *what) {
+    return gguf_fail(err, GGUF_E_FORMAT, NULL, GGUF_NO_OFFSET, "tools[%zu]%s", i, what);
+}
+
+static bool in_name(char ch) {
+    return isalnum((unsigned char)ch) || ch == '_' || ch == '-' || ch == '.';
+}
+
+static bool is_name(const char *name) {
+    size_t n = 0;
+    while (name && in_name(name[n])) n++;
+    return n > 0 && n <= 64 && !name[n];
+}
+
+gguf_code rt_tools_check(const json_t *tools, gguf_error *err) {
+    const json_t *own;
+    size_t i;
+    if (!json_is_array(tools))
+        return gguf_fail(err, GGUF_E_FORMAT, NULL, GGUF_NO_OFFSET, "tools must be a list");
+    json_array_foreach(tools, i, own) {
+        const char *type = json_string_value(json_object_get(own, "type"));
+        const json_t *function = json_object_get(own, "function"),
+                     *name = json_object_get(function, "name"),
+                     *schema = json_object_get(function, "parameters"),
+                     *strict = json_object_get(function, "strict");
+        if (!type || strcmp(type, "function") != 0)
+            return fail_tool(err, i, ": the type must be function");
+        if (!json_is_object(function)) return fail_tool(err, i, " has no function");
+        if (!is_name(json_string_value(name)))
+            return fail_tool(err, i, ": a name has 1 to 64 letters, digits, '_', '.' and '-'");
+        if (tool_find(tools, json_string_value(name), json_string_length(name)) != function)
+            return fail_tool(err, i, ": there is another tool of this name");
+        if (schema && !json_is_null(schema) && !json_is_object(schema))
+            return fail_tool(err, i, ": the parameters must be a JSON schema");
+        if (strict && !json_is_null(strict) && !json_is_boolean(strict))
+            return fail_tool(err, i, ": 'strict' must be true or false");
+    }
+    return GGUF_OK;
+}
+
 static bool is_type(const json_t *schema, const char *name) {
     const char *type = json_string_value(json_object_get(schema, "type"));
     return type && strcmp(type, name) == 0;
@@ -64,10 +104,6 @@ static tool_fit set_name(reading *r, const char *name, size_t n) {
     gguf_dynbuf_put(&r->call->name, name, n);
     r->call->is_named = true;
     return TOOL_YES;
-}
-
-static bool in_name(char ch) {
-    return isalnum((unsigned char)ch) || ch == '_' || ch == '-' || ch == '.';
 }
 
 static tool_fit fit_name(reading *r) {

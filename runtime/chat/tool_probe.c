@@ -220,8 +220,8 @@ static void add_result(json_t *list, const json_t *message) {
     gguf_dynbuf_clear(&text);
 }
 
-json_t *rt_tool_generic_messages(const rt_tool_use *use, const json_t *messages,
-                                 const json_t *tools) {
+static json_t *generic_messages(const rt_tool_use *use, const json_t *messages,
+                                const json_t *tools) {
     json_t *list = json_array(), *message;
     size_t i;
     const json_t *first = json_array_get(messages, 0);
@@ -241,4 +241,24 @@ json_t *rt_tool_generic_messages(const rt_tool_use *use, const json_t *messages,
             json_array_append(list, message);
     }
     return list;
+}
+
+/* The arguments of calls as texts. */
+static json_t *with_texts(const json_t *messages) {
+    json_t *copy = json_deep_copy(messages), *message, *call;
+    size_t i, j;
+    json_array_foreach(copy, i, message) {
+        json_array_foreach(json_object_get(message, "tool_calls"), j, call) {
+            json_t *function = json_object_get(call, "function");
+            char *text = json_dumps(json_object_get(function, "arguments"), JSON_ENCODE_ANY);
+            if (text) json_object_set_new(function, "arguments", json_string(text));
+            free(text);
+        }
+    }
+    return copy;
+}
+
+json_t *rt_tool_messages(const rt_tool_use *use, const json_t *messages, const json_t *tools) {
+    if (use->generic) return generic_messages(use, messages, tools);
+    return use->arguments_text ? with_texts(messages) : json_incref((json_t *)messages);
 }

@@ -40,7 +40,7 @@ bool rt_tool_style_is_channel(const rt_tool_style *style);
 /* What a model's template does with tools. */
 typedef struct rt_tool_use {
     const rt_tool_style *style;
-    bool generic;        /* the template knows no tools: rt_tool_generic_messages tells of them */
+    bool generic;        /* the template knows no tools: rt_tool_messages tells of them */
     bool arguments_text; /* it wants the arguments of a call as a text, not as an object */
     bool shows_calls;    /* calls in a history come to be seen, in whatever form */
 } rt_tool_use;
@@ -51,11 +51,15 @@ typedef struct rt_tool_use {
 gguf_code rt_tool_probe(const rt_tool_styles *styles, const rt_template *tpl,
                         const json_t *variables, rt_tool_use *out, gguf_error *err);
 
-/* Messages for a template that knows no tools: a text in the system message tells of them, calls
- * and results become texts. Returns new messages, or NULL when out of memory.
+/* Messages as the template wants them. For one that knows no tools, a text in the system message
+ * tells of them, and calls and results become texts. Returns messages of its own, or NULL when out
+ * of memory.
  *   tools  may be NULL: only calls and results are rewritten */
-json_t *rt_tool_generic_messages(const rt_tool_use *use, const json_t *messages,
-                                 const json_t *tools);
+json_t *rt_tool_messages(const rt_tool_use *use, const json_t *messages, const json_t *tools);
+
+/* Tools have names, each of them once, and schemas.
+ * Errors: GGUF_E_FORMAT with the place in the list. */
+gguf_code rt_tools_check(const json_t *tools, gguf_error *err);
 
 /* ---- reading answers --------------------------------------------------------------------- */
 

@@ -209,26 +209,6 @@ static bool goes_on(const chat_request *c) {
            !json_object_get(last_message(c), "tool_calls");
 }
 
-/* The arguments of calls as texts, where the template wants them so. */
-static json_t *with_texts(const json_t *messages) {
-    json_t *copy = json_deep_copy(messages), *message, *call;
-    size_t i, j;
-    json_array_foreach(copy, i, message) {
-        json_array_foreach(json_object_get(message, "tool_calls"), j, call) {
-            json_t *function = json_object_get(call, "function");
-            char *text = json_dumps(json_object_get(function, "arguments"), JSON_ENCODE_ANY);
-            if (text) json_object_set_new(function, "arguments", json_string(text));
-            free(text);
-        }
-    }
-    return copy;
-}
-
-static json_t *messages_of(const server *s, const chat_request *c) {
-    if (s->tools.generic) return rt_tool_generic_messages(&s->tools, c->messages, c->tools);
-    return s->tools.arguments_text ? with_texts(c->messages) : json_incref(c->messages);
-}
-
 static json_t *variables_of(const server *s, const chat_request *c, bool begins) {
     json_t *v = json_object();
     bool knows_developer = memmem(s->template_source.ptr, s->template_source.len, "developer", 9);
@@ -243,7 +223,7 @@ static json_t *variables_of(const server *s, const chat_request *c, bool begins)
         if (!knows_developer && strcmp(role, "developer") == 0)
             json_object_set_new(message, "role", json_string("system"));
     }
-    json_object_set_new(v, "messages", messages_of(s, c));
+    json_object_set_new(v, "messages", rt_tool_messages(&s->tools, c->messages, c->tools));
     if (c->tools && !s->tools.generic) json_object_set(v, "tools", c->tools);
     json_object_set_new(v, "add_generation_prompt", json_boolean(begins));
     if (think >= 0) {

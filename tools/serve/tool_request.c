@@ -17,35 +17,15 @@ static bool is_name(const char *name) {
     return n > 0 && n <= 64;
 }
 
-static const char *name_of(const json_t *own) {
-    return json_string_value(json_object_get(json_object_get(own, "function"), "name"));
-}
-
-static bool has_tool(const json_t *tools, const char *name, size_t n) {
-    for (size_t i = 0; i < n; i++)
-        if (strcmp(name_of(json_array_get(tools, i)), name) == 0) return true;
+static bool has_tool(const json_t *tools, const char *name) {
+    const json_t *item;
+    size_t i;
+    json_array_foreach(tools, i, item) {
+        const char *own =
+            json_string_value(json_object_get(json_object_get(item, "function"), "name"));
+        if (own && strcmp(own, name) == 0) return true;
+    }
     return false;
-}
-
-static bool check_tool(const json_t *tools, size_t i, api_error *error) {
-    const json_t *function = json_object_get(json_array_get(tools, i), "function");
-    const json_t *name = json_object_get(function, "name"),
-                 *schema = json_object_get(function, "parameters"),
-                 *strict = json_object_get(function, "strict");
-    if (!json_is_object(function))
-        return api_fail(error, "tools", NULL, "tools[%zu] has no function", i);
-    if (!json_is_string(name) || !is_name(json_string_value(name)))
-        return api_fail(error, "tools", NULL,
-                        "tools[%zu]: a name has 1 to 64 letters, digits, '_', '.' and '-'", i);
-    if (has_tool(tools, json_string_value(name), i))
-        return api_fail(error, "tools", NULL, "tools[%zu]: there are two tools '%s'", i,
-                        json_string_value(name));
-    if (schema && !json_is_null(schema) && !json_is_object(schema))
-        return api_fail(error, "tools", NULL, "tools[%zu]: the parameters must be a JSON schema",
-                        i);
-    if (strict && !json_is_null(strict) && !json_is_boolean(strict))
-        return api_fail(error, "tools", NULL, "tools[%zu]: 'strict' must be true or false", i);
-    return true;
 }
 
 void tools_add(chat_request *c, json_t *name, json_t *description, json_t *schema, bool strict) {
@@ -103,9 +83,11 @@ void tools_finish(fields *f, exchange *x, params *p, chat_request *c) {
     size_t n = json_array_size(c->tools);
     if (n > MAX_TOOLS)
         api_fail(f->error, "tools", NULL, "'tools' can have %d entries, not %zu", MAX_TOOLS, n);
-    for (size_t i = 0; i < n && !f->error->status; i++) check_tool(c->tools, i, f->error);
+    gguf_error err = {0};
+    if (c->tools && rt_tools_check(c->tools, &err))
+        api_fail(f->error, "tools", NULL, "%s", err.message);
     if (f->error->status) return;
-    if (c->demand.named && !has_tool(c->tools, c->demand.named, n))
+    if (c->demand.named && !has_tool(c->tools, c->demand.named))
         api_fail(f->error, "tool_choice", NULL, "'tool_choice': there is no tool '%.64s'",
                  c->demand.named);
     if (n == 0 || c->choice_none) {
@@ -127,20 +109,12 @@ void tools_finish(fields *f, exchange *x, params *p, chat_request *c) {
 }
 
 void tools_read(fields *f, exchange *x, params *p, chat_request *c) {
-    json_t *tools = NULL, *item;
+    json_t *tools = NULL;
     bool parallel = true;
-    size_t i;
     fields_array(f, "tools", &tools);
     fields_bool(f, "parallel_tool_calls", &parallel);
     c->demand.single = !parallel;
-    json_array_foreach(tools, i, item) {
-        const char *type = json_string_value(json_object_get(item, "type"));
-        if (!type || strcmp(type, "function") != 0)
-            api_fail(f->error, "tools", NULL, "tools[%zu]: the type must be function", i);
-        if (f->error->status) return;
-        if (!c->tools) c->tools = json_array();
-        json_array_append(c->tools, item);
-    }
+    if (tools && !f->error->status) c->tools = json_incref(tools);
     tools_read_choice(f, c);
     tools_finish(f, x, p, c);
 }
