@@ -238,6 +238,7 @@ static bool decide_section(rt_call_parser *p, bool ended, tool_call *call) {
         break_off(p, c.at, fit == TOOL_MORE);
     } else {
         p->in_section = false;
+        p->n_broken++;
         if (closes == TOOL_MORE) consume(p, p->text.len);
     }
     return true;

@@ -82,6 +82,7 @@ static bool reads_back(const rt_tool_style *style, const json_t *tools, const ch
         rt_call_parser_init(&p, style, tools, false, take_event, &f);
         rt_call_parser_put(&p, gguf_str_of(at));
         rt_call_parser_end(&p);
+        f.good &= p.n_broken == 0;
         rt_call_parser_clear(&p);
         /* A call that must begin the answer begins at one of the brackets. */
         at = style->start ? strchr(at + 1, '{') : NULL;

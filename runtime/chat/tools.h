@@ -92,6 +92,7 @@ typedef struct rt_call_parser {
     size_t next_try;    /* bytes of it that are worth another try */
     size_t n_calls;     /* that are complete or have begun */
     size_t n_arguments; /* bytes of the current call's that were told */
+    size_t n_broken;    /* sections that were not closed as they should be */
     bool in_section, in_call, spoke, trims;
 } rt_call_parser;
 

@@ -471,6 +471,92 @@ START_TEST(schemas_that_are_not_enforced) {
 }
 END_TEST
 
+/* ---- templates --------------------------------------------------------------------------- */
+
+#define TOOLS_SEEN "{% if tools %}[{{ tools | tojson }}]{% endif %}"
+#define MESSAGES                                                                         \
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content or '' }}{% for t in " \
+    "m.tool_calls or [] %}{% set c = t.function %}"
+#define REST "{% endfor %}<|im_end|>\n{% endfor %}"
+
+/* Templates of calls, and what is found out of them. */
+static const struct {
+    const char *source, *style;
+    bool generic, arguments_text, shows_calls;
+} templates[] = {
+    {TOOLS_SEEN MESSAGES "<tool_call>\n{\"name\": \"{{ c.name }}\", \"arguments\": "
+                         "{{ c.arguments | tojson }}}\n</tool_call>" REST,
+     "hermes", false, false, true},
+    /* The arguments as they are: only a text comes out right. */
+    {TOOLS_SEEN MESSAGES "[TOOL_CALLS]{{ c.name }}[ARGS]{{ c.arguments }}" REST, "mistral-args",
+     false, true, true},
+    {TOOLS_SEEN MESSAGES "[TOOL_CALLS][{\"name\": \"{{ c.name }}\", \"arguments\": "
+                         "{{ c.arguments | tojson }}, \"id\": \"{{ t.id }}\"}]" REST,
+     "mistral", false, false, true},
+    {TOOLS_SEEN MESSAGES "<tool_call>\n<function={{ c.name }}>\n{% for k, v in c.arguments.items() "
+                         "%}<parameter={{ k }}>\n{{ v }}\n</parameter>\n{% endfor %}</function>\n"
+                         "</tool_call>" REST,
+     "qwen3-coder", false, false, true},
+    {TOOLS_SEEN MESSAGES "<tool_call>{{ c.name }}\n{% for k, v in c.arguments.items() %}<arg_key>"
+                         "{{ k }}</arg_key>\n<arg_value>{{ v }}</arg_value>\n{% endfor %}"
+                         "</tool_call>" REST,
+     "glm-4.5", false, false, true},
+    {TOOLS_SEEN MESSAGES "{\"name\": \"{{ c.name }}\", \"parameters\": {{ c.arguments | tojson }}}"
+                         "<|eot_id|>" REST,
+     "llama-3", false, false, true},
+    {TOOLS_SEEN MESSAGES "<|start|>assistant to=functions.{{ c.name }}<|channel|>commentary "
+                         "json<|message|>{{ c.arguments | tojson }}<|call|>" REST,
+     "gpt-oss", false, false, true},
+    {TOOLS_SEEN MESSAGES "<|tool_call_start|>[{{ c.name }}({% for k, v in c.arguments.items() %}"
+                         "{{ k }}=\"{{ v }}\"{% endfor %})]<|tool_call_end|>" REST,
+     "lfm2", false, false, true},
+    {TOOLS_SEEN MESSAGES "<|tool_call|>[{\"name\": \"{{ c.name }}\", \"arguments\": "
+                         "{{ c.arguments | tojson }}}]" REST,
+     "granite-3.3", false, false, true},
+    {TOOLS_SEEN MESSAGES "{{ c.name }} was called" REST, "generic", true, false, true},
+    {MESSAGES "<tool_call>{\"name\": \"{{ c.name }}\", \"arguments\": {}}</tool_call>" REST,
+     "generic", true, false, true},
+    {"{% for m in messages %}{{ m.role }}: {{ m.content }}{% endfor %}", "generic", true, false,
+     false},
+    {"{% for m in messages %}{% if m.role == 'tool' %}{{ raise_exception('no') }}{% endif %}"
+     "{% endfor %}",
+     "generic", true, false, false},
+};
+
+START_TEST(styles_of_templates) {
+    gguf_error err = {0};
+    rt_template *tpl;
+    rt_tool_use use;
+    gguf_code code = rt_template_parse(gguf_str_of(templates[_i].source), &tpl, &err);
+    ck_assert_msg(!code, "%s", err.message);
+    ck_assert_int_eq(rt_tool_probe(styles, tpl, NULL, &use, &err), GGUF_OK);
+    ck_assert_str_eq(rt_tool_style_name(use.style), templates[_i].style);
+    ck_assert_int_eq(use.generic, templates[_i].generic);
+    ck_assert_int_eq(use.arguments_text, templates[_i].arguments_text);
+    ck_assert_int_eq(use.shows_calls, templates[_i].shows_calls);
+    rt_template_free(tpl);
+}
+END_TEST
+
+static const struct {
+    const char *text, *wanted;
+} wrong_tables[] = {
+    {"styles:\n  - name: a\n    families: b\n", "'call'"},
+    {"styles:\n  - name: a\n    families: b\n    call: '{object}'\n", "'start: true'"},
+    {"styles:\n  - name: a\n    families: b\n    call: 'x{any}'\n", "slot"},
+    {"styles:\n  - name: a\n    families: b\n    call: 'x{name}'\n    fun: 1\n", "fun"},
+};
+
+START_TEST(tables_that_are_wrong) {
+    gguf_error err = {0};
+    rt_tool_styles *own;
+    const char *text = wrong_tables[_i].text;
+    ck_assert_int_eq(rt_tool_styles_parse(text, strlen(text), "t.yaml", &own, &err), GGUF_E_FORMAT);
+    ck_assert_ptr_null(own);
+    ck_assert_msg(strstr(err.message, wrong_tables[_i].wanted) != NULL, "%s", err.message);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("tools");
     TCase *reading = tcase_create("reading");
@@ -480,6 +566,12 @@ int main(void) {
     tcase_add_loop_test(reading, calls_that_break_off, 0, N_RECORDED);
     tcase_add_test(reading, every_style_has_a_recorded_call);
     suite_add_tcase(suite, reading);
+    TCase *choosing = tcase_create("choosing");
+    tcase_add_checked_fixture(choosing, setup, teardown);
+    tcase_add_loop_test(choosing, styles_of_templates, 0, sizeof templates / sizeof templates[0]);
+    tcase_add_loop_test(choosing, tables_that_are_wrong, 0,
+                        sizeof wrong_tables / sizeof wrong_tables[0]);
+    suite_add_tcase(suite, choosing);
     TCase *holding = tcase_create("holding");
     tcase_set_timeout(holding, 60);
     tcase_add_checked_fixture(holding, setup, teardown);
