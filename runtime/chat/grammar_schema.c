@@ -586,6 +586,21 @@ void rt_schema_prune(json_t *schema, const char *path, json_t *left_out) {
 
 /* ---- the whole --------------------------------------------------------------------------- */
 
+/* The rules that an earlier schema of the grammar made, or new ones. */
+static void share(schema_compiler *c) {
+    uint32_t *const own[] = {&c->a_char, &c->a_string, &c->an_integer, &c->a_number,
+                             &c->a_bool, &c->a_value,  &c->an_object,  &c->an_array};
+    bool known = c->b.has_json_rules;
+    if (!known) make_shared(c);
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
+        if (known)
+            *own[i] = c->b.json_rules[i];
+        else
+            c->b.json_rules[i] = *own[i];
+    }
+    c->b.has_json_rules = true;
+}
+
 rt_expr rt_schema_expr(rt_grammar_builder *b, const json_t *schema, const json_t *root) {
     schema_compiler c = {.b = *b, .root = root, .path = "$", .owned = json_array()};
     size_t n_bytes = json_dumpb(schema, NULL, 0, JSON_ENCODE_ANY | JSON_COMPACT);
@@ -593,7 +608,7 @@ rt_expr rt_schema_expr(rt_grammar_builder *b, const json_t *schema, const json_t
     if (n_bytes > RT_SCHEMA_MAX_BYTES)
         rt_schema_fail(&c, GGUF_E_LIMIT, "it has %zu bytes, %u are allowed", n_bytes,
                        RT_SCHEMA_MAX_BYTES);
-    make_shared(&c);
+    share(&c);
     expr = rt_schema_compile(&c, schema);
     json_decref(c.owned);
     free(c.refs);

@@ -17,6 +17,8 @@ typedef struct writer {
     const rt_tool_style *style;
     const json_t *function; /* the tool at work, */
     const json_t *schema;   /* and that of its arguments, as it is enforced */
+    rt_expr free_text;      /* any text up to free_end; made once */
+    char free_end[64];
 } writer;
 
 static rt_expr text_of(writer *w, gguf_str text) {
@@ -166,6 +168,16 @@ static gguf_str end_of(gguf_str text) {
     return (gguf_str){text.ptr, n ? n : text.len};
 }
 
+/* Most texts end alike. */
+static rt_expr free_text(writer *w, gguf_str end) {
+    if (w->free_text && gguf_str_eq(end, w->free_end)) return w->free_text;
+    rt_expr text = text_to(w, end, true);
+    if (end.len >= sizeof w->free_end) return text;
+    memcpy(w->free_end, end.ptr, end.len);
+    w->free_end[end.len] = '\0';
+    return w->free_text = text;
+}
+
 /* A text as it is, one of those of the schema where it lists them, and what ends it. */
 static rt_expr raw_text(writer *w, const json_t *schema, gguf_str end) {
     rt_grammar_builder *b = &w->b;
@@ -178,7 +190,7 @@ static rt_expr raw_text(writer *w, const json_t *schema, gguf_str end) {
             w,
             rt_regex_expr(b, json_string_value(pattern), json_string_length(pattern), false, false),
             text_of(w, end));
-    if (!json_is_array(values) && !json_is_string(one)) return text_to(w, end, true);
+    if (!json_is_array(values) && !json_is_string(one)) return free_text(w, end);
     rt_expr any = rt_expr_alt(b);
     if (json_is_string(one))
         rt_expr_add(b, any, rt_expr_text(b, json_string_value(one), json_string_length(one)));
@@ -220,10 +232,8 @@ static rt_expr parameter_of(writer *w, const char *key, const json_t *schema) {
             }
             /* The value goes up to what ends it, which the texts behind it go on from. */
             gguf_str behind = p->pieces[i + 1].text, mark = end_of(behind);
-            bool has_key = i + 2 < p->n && p->pieces[i + 2].slot == TOOL_KEY;
             end.len = 0;
             gguf_dynbuf_put(&end, mark.ptr, mark.len);
-            if (has_key) gguf_dynbuf_put_text(&end, key);
             bool listed = json_object_get(schema, "enum") || json_object_get(schema, "const") ||
                           json_object_get(schema, "pattern");
             if (listed && piece->newline_behind) {
@@ -233,7 +243,7 @@ static rt_expr parameter_of(writer *w, const char *key, const json_t *schema) {
             }
             rt_expr_add(b, seq, raw_text(w, schema, (gguf_str){(const char *)end.data, end.len}));
             rt_expr_add(b, seq, rt_expr_text(b, behind.ptr + mark.len, behind.len - mark.len));
-            i += has_key ? 2 : 1;
+            i++;
         }
     }
     gguf_dynbuf_clear(&end);

@@ -446,6 +446,36 @@ START_TEST(answers_that_grammars_admit) {
 }
 END_TEST
 
+/* A hundred tools with ten parameters each fit into a grammar of any style. */
+START_TEST(many_tools) {
+    const rt_tool_style *style = rt_tool_styles_at(styles, (size_t)_i % rt_tool_styles_n(styles));
+    gguf_error err = {0};
+    rt_grammar *g;
+    json_t *many = json_array(), *left_out = json_array();
+    char name[32];
+    if (rt_tool_style_is_channel(style)) return;
+    for (int i = 0; i < 100; i++) {
+        json_t *properties = json_object();
+        for (int j = 0; j < 10; j++) {
+            snprintf(name, sizeof name, "parameter_%d", j);
+            json_object_set_new(properties, name,
+                                json_pack("{s:s}", "type", j % 2 ? "string" : "integer"));
+        }
+        snprintf(name, sizeof name, "tool_%d", i);
+        json_array_append_new(many,
+                              json_pack("{s:{s:s, s:{s:s, s:o}}}", "function", "name", name,
+                                        "parameters", "type", "object", "properties", properties));
+    }
+    rt_tool_demand demand = {.tools = many};
+    gguf_code code = rt_grammar_tools(style, &demand, left_out, &g, &err);
+    ck_assert_msg(!code, "%s: %s", rt_tool_style_name(style), err.message);
+    ck_assert_uint_lt(rt_grammar_n_states(g), 120000);
+    rt_grammar_unref(g);
+    json_decref(many);
+    json_decref(left_out);
+}
+END_TEST
+
 /* Keywords that are not enforced are left out and named; a strict tool is refused. */
 START_TEST(schemas_that_are_not_enforced) {
     gguf_error err = {0};
@@ -576,6 +606,7 @@ int main(void) {
     tcase_set_timeout(holding, 60);
     tcase_add_checked_fixture(holding, setup, teardown);
     tcase_add_loop_test(holding, demanded_calls_are_valid, 0, 32);
+    tcase_add_loop_test(holding, many_tools, 0, 32);
     tcase_add_test(holding, answers_that_grammars_admit);
     tcase_add_test(holding, schemas_that_are_not_enforced);
     suite_add_tcase(suite, holding);
