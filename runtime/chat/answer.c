@@ -134,10 +134,26 @@ static bool shift(rt_answer *a, gguf_code *code, gguf_error *err) {
 
 /* ---- text -------------------------------------------------------------------------------- */
 
+/* The header of a call in a channel, as the style of calls has it. */
+static void add_recipient(rt_answer *a) {
+    static const char before[] = "<|channel|>commentary to=functions.", behind[] = "<|message|>";
+    gguf_str name = rt_channels_recipient(&a->channels);
+    rt_text_stream_add(&a->text, before, sizeof before - 1);
+    rt_text_stream_add(&a->text, name.ptr, name.len);
+    rt_text_stream_add(&a->text, behind, sizeof behind - 1);
+}
+
 static void add_text(rt_answer *a, int32_t id) {
     const rt_tokenizer *tok = a->generator->tok;
-    gguf_str part = rt_token_text(tok, id);
-    rt_channel what = rt_channels_next(&a->channels, part, rt_token_is_special(tok, id));
+    gguf_str part = rt_token_text(tok, id), marks = a->opts.marks;
+    bool special = rt_token_is_special(tok, id);
+    rt_channel before = a->channels.part, what = rt_channels_next(&a->channels, part, special);
+    bool calls = a->channels.part == RT_CHANNEL_CALL;
+    if (calls && a->opts.call_channel && before != RT_CHANNEL_CALL) add_recipient(a);
+    if (what == RT_CHANNEL_CALL)
+        what = a->opts.call_channel ? RT_CHANNEL_ANSWER : RT_CHANNEL_REASONING;
+    if (special && part.len && marks.len && memmem(marks.ptr, marks.len, part.ptr, part.len))
+        what = RT_CHANNEL_ANSWER;
     if (what == RT_CHANNEL_REASONING && !a->opts.show_special)
         rt_text_stream_add(&a->reasoning, part.ptr, part.len);
     if (what != RT_CHANNEL_ANSWER && !a->opts.show_special) return;

@@ -64,8 +64,10 @@ typedef struct rt_answer_opts {
     uint32_t n_predict;       /* tokens; RT_ANSWER_NO_LIMIT: until the model ends, or the context */
     const char *const *stops; /* [n_stops] texts that end the answer; none is empty */
     size_t n_stops;
-    bool show_special;   /* special tokens are part of the text */
-    bool trim;           /* no spaces at the start of the text */
+    bool show_special; /* special tokens are part of the text */
+    bool trim;         /* no spaces at the start of the text */
+    gguf_str marks;    /* these two as in rt_answer_text_opts */
+    bool call_channel;
     rt_grammar *grammar; /* the answer belongs to it; in channels, the final one; or NULL */
     bool shift;          /* a full context loses its older half, instead of ending the answer */
     const atomic_bool *cancel; /* ends the answer; the session's, or one of its own; may be NULL */

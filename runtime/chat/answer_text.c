@@ -150,11 +150,28 @@ void rt_answer_text_put(rt_answer_text *t, gguf_str text) {
     decide(t, false);
 }
 
+/* The header of a call in a channel, as the style of calls has it. */
+static void put_recipient(rt_answer_text *t) {
+    rt_answer_text_put(t, gguf_str_of("<|channel|>commentary to=functions."));
+    rt_answer_text_put(t, rt_channels_recipient(&t->channels));
+    rt_answer_text_put(t, gguf_str_of("<|message|>"));
+}
+
+static bool is_kept(const rt_answer_text *t, gguf_str text) {
+    const gguf_str *marks = &t->opts.marks;
+    return marks->len && text.len && memmem(marks->ptr, marks->len, text.ptr, text.len);
+}
+
 void rt_answer_text_add(rt_answer_text *t, const rt_tokenizer *tok, int32_t id) {
     gguf_str text = rt_token_text(tok, id);
     bool special = rt_token_is_special(tok, id);
-    rt_channel part = rt_channels_next(&t->channels, text, special);
-    if (special && (t->opts.show_special || is_marker(t, text))) part = RT_CHANNEL_ANSWER;
+    rt_channel before = t->channels.part, part = rt_channels_next(&t->channels, text, special);
+    bool calls = t->channels.part == RT_CHANNEL_CALL;
+    if (calls && t->opts.call_channel && before != RT_CHANNEL_CALL) put_recipient(t);
+    if (part == RT_CHANNEL_CALL)
+        part = t->opts.call_channel ? RT_CHANNEL_ANSWER : RT_CHANNEL_REASONING;
+    if (special && (t->opts.show_special || is_marker(t, text) || is_kept(t, text)))
+        part = RT_CHANNEL_ANSWER;
     if (part == RT_CHANNEL_REASONING && !t->opts.show_special && t->opts.split) {
         rt_text_stream_add(&t->thought, text.ptr, text.len);
         return;

@@ -24,6 +24,8 @@ typedef struct rt_answer_text_opts {
     bool inside;              /* the answer begins inside the reasoning */
     bool trim;                /* no spaces at the start of the text */
     bool show_special;        /* special tokens are part of the text, which is not divided */
+    gguf_str marks;           /* special tokens within this text are text: those of calls */
+    bool call_channel;        /* calls in channels are text, with their headers (tools.h) */
     const char *const *stops; /* [n_stops], not empty; they end what the model says */
     size_t n_stops;
 } rt_answer_text_opts;

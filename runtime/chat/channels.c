@@ -1,18 +1,35 @@
 /* Channels of an answer. */
 #include "runtime/chat/channels.h"
 
+#include <string.h>
+
+gguf_str rt_channels_recipient(const rt_channels *c) {
+    static const char before[] = "to=functions.";
+    size_t n = sizeof before - 1, len = 0;
+    const char *at = memmem(c->header, c->n_header, before, n);
+    if (!at) return (gguf_str){"", 0};
+    at += n;
+    size_t left = (size_t)(c->header + c->n_header - at);
+    while (len < left && at[len] != ' ' && at[len] != '<') len++;
+    return (gguf_str){at, len};
+}
+
 static void take_special(rt_channels *c, gguf_str text) {
     if (gguf_str_eq(text, "<|channel|>")) {
+        if (c->part != RT_CHANNEL_MARKUP) c->n_header = 0;
         c->part = RT_CHANNEL_MARKUP;
         c->in_name = true;
         c->n_name = 0;
     } else if (c->in_name && gguf_str_eq(text, "<|message|>")) {
-        c->part = gguf_str_eq((gguf_str){c->name, c->n_name}, "final") ? RT_CHANNEL_ANSWER
-                                                                       : RT_CHANNEL_REASONING;
+        bool final = gguf_str_eq((gguf_str){c->name, c->n_name}, "final");
+        c->part = rt_channels_recipient(c).len ? RT_CHANNEL_CALL
+                  : final                      ? RT_CHANNEL_ANSWER
+                                               : RT_CHANNEL_REASONING;
         c->in_name = false;
         c->named = true;
     } else if (gguf_str_eq(text, "<|start|>")) {
         c->part = RT_CHANNEL_MARKUP; /* the role follows */
+        c->n_header = 0;
     }
 }
 
@@ -23,5 +40,7 @@ rt_channel rt_channels_next(rt_channels *c, gguf_str text, bool special) {
     }
     for (size_t i = 0; c->in_name && i < text.len && c->n_name < sizeof c->name; i++)
         c->name[c->n_name++] = text.ptr[i];
+    for (size_t i = 0; c->part == RT_CHANNEL_MARKUP && i < text.len; i++)
+        if (c->n_header < sizeof c->header) c->header[c->n_header++] = text.ptr[i];
     return c->part;
 }

@@ -1,6 +1,9 @@
 /* Answers in channels, as gpt-oss writes them:
  * <|channel|>analysis<|message|>TEXT<|end|><|start|>assistant<|channel|>final<|message|>TEXT
- * What is not in the channel `final` is reasoning. (OpenAI Harmony response format.) */
+ * What is not in the channel `final` is reasoning, but for calls of tools, whose name stands behind
+ * the role or the channel:
+ * <|channel|>commentary to=functions.NAME <|constrain|>json<|message|>{...}<|call|>
+ * (OpenAI Harmony response format.) */
 #ifndef RUNTIME_CHAT_CHANNELS_H
 #define RUNTIME_CHAT_CHANNELS_H
 
@@ -8,7 +11,12 @@
 
 #include <stdbool.h>
 
-typedef enum rt_channel { RT_CHANNEL_ANSWER, RT_CHANNEL_REASONING, RT_CHANNEL_MARKUP } rt_channel;
+typedef enum rt_channel {
+    RT_CHANNEL_ANSWER,
+    RT_CHANNEL_REASONING,
+    RT_CHANNEL_MARKUP,
+    RT_CHANNEL_CALL /* arguments of a call */
+} rt_channel;
 
 /* Start as {0}: without such tokens all is the answer. */
 typedef struct rt_channels {
@@ -16,12 +24,17 @@ typedef struct rt_channels {
     bool in_name;
     char name[8]; /* its beginning */
     size_t n_name;
-    bool named; /* a channel was opened */
+    bool named;      /* a channel was opened */
+    char header[96]; /* of the message: role, channel, recipient */
+    size_t n_header;
 } rt_channels;
 
 /* What a token is.
  *   text     of the token
  *   special  it is a special token; those are always markup */
 rt_channel rt_channels_next(rt_channels *c, gguf_str text, bool special);
+
+/* The tool that the header of the message calls; empty: none. */
+gguf_str rt_channels_recipient(const rt_channels *c);
 
 #endif

@@ -46,6 +46,18 @@ void rt_conversation_add_reasoning(rt_conversation *c, const char *text, size_t 
     json_object_set_new(message, "thinking", gguf_json_bytes(text, n));
 }
 
+void rt_conversation_add_calls(rt_conversation *c, json_t *calls) {
+    json_object_set_new(json_array_get(c->messages, rt_conversation_n(c) - 1), "tool_calls", calls);
+}
+
+void rt_conversation_set_call(rt_conversation *c, const json_t *call) {
+    json_t *message = json_array_get(c->messages, rt_conversation_n(c) - 1),
+           *name = json_object_get(json_object_get(call, "function"), "name"),
+           *id = json_object_get(call, "id");
+    if (name) json_object_set(message, "name", name);
+    if (id) json_object_set(message, "tool_call_id", id);
+}
+
 size_t rt_conversation_n(const rt_conversation *c) {
     return json_array_size(c->messages);
 }
@@ -136,7 +148,14 @@ static json_t *seen_messages(const rt_conversation *c) {
 }
 
 gguf_code rt_conversation_ids(const rt_conversation *c, rt_ids *out, gguf_error *err) {
-    json_object_set_new(c->variables, "messages", seen_messages(c));
+    json_t *seen = seen_messages(c);
+    if (c->tools) {
+        json_object_set_new(c->variables, "messages", rt_tool_messages(c->use, seen, c->tools));
+        if (!c->use->generic) json_object_set(c->variables, "tools", (json_t *)c->tools);
+        json_decref(seen);
+    } else {
+        json_object_set_new(c->variables, "messages", seen);
+    }
     return rt_chat_ids(c->tpl, c->variables, c->tok, out, err);
 }
 

@@ -2,6 +2,7 @@
 #ifndef RUNTIME_CHAT_CONVERSATION_H
 #define RUNTIME_CHAT_CONVERSATION_H
 
+#include "runtime/chat/tools.h"
 #include "runtime/template/template.h"
 #include "runtime/tokenizer/tokenizer.h"
 
@@ -10,8 +11,10 @@ typedef struct rt_conversation {
     json_t *variables; /* of the template */
     rt_template *tpl;
     const rt_tokenizer *tok;
-    bool plain;        /* no template: a transcript with "User:" and "Assistant:" */
-    size_t n_left_out; /* messages after the system message that the model does not see */
+    bool plain;             /* no template: a transcript with "User:" and "Assistant:" */
+    const rt_tool_use *use; /* how tools are told of, and */
+    const json_t *tools;    /* those that there are; or NULL; both belong to the caller */
+    size_t n_left_out;      /* messages after the system message that the model does not see */
 } rt_conversation;
 
 /* Where there is no template: what stands in for it, and the text that ends an answer. */
@@ -31,6 +34,10 @@ void rt_conversation_close(rt_conversation *c); /* accepts a zeroed one */
 void rt_conversation_add(rt_conversation *c, const char *role, const char *text, size_t n);
 /* What the model thought before its last message, in the form that templates take. */
 void rt_conversation_add_reasoning(rt_conversation *c, const char *text, size_t n);
+/* The calls of its last message: [{"id", "type", "function": {"name", "arguments"}}], taken. */
+void rt_conversation_add_calls(rt_conversation *c, json_t *calls);
+/* The last message is the result of this call. */
+void rt_conversation_set_call(rt_conversation *c, const json_t *call);
 size_t rt_conversation_n(const rt_conversation *c);
 bool rt_conversation_last_is(const rt_conversation *c, const char *role);
 void rt_conversation_drop_last(rt_conversation *c);

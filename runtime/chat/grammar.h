@@ -46,7 +46,8 @@ size_t rt_grammar_n_states(const rt_grammar *grammar);
 /* The texts of a vocabulary in order, so that those with the same beginning are tried once. */
 typedef struct rt_token_table rt_token_table;
 
-/* Special tokens are not in it; those that end a text are known apart.
+/* Special tokens are kept apart: those that end a text, and those that only grammars of calls
+ * (tools.h) admit.
  *   tok      kept
  *   n_vocab  logits of the model; tokens beyond are never admitted
  * Errors: GGUF_E_NOMEM. Threads: may be used from several threads. */

@@ -494,6 +494,7 @@ void rt_grammar_unref(rt_grammar *grammar) {
     rt_follow_free(grammar->follow);
     pthread_mutex_destroy(&grammar->lock);
     free(grammar->states);
+    free(grammar->marks);
     free(grammar);
 }
 

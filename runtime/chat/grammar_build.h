@@ -61,6 +61,8 @@ typedef struct rt_grammar_builder {
     rt_rule *rules;
     size_t n_nodes, n_links, n_ranges, n_bytes, n_rules;
     size_t nodes_room, links_room, ranges_room, bytes_room, rules_room;
+    uint32_t json_rules[8]; /* of JSON values, which all schemas of a grammar share; */
+    bool has_json_rules;    /* made by the first one */
     gguf_code code;
     gguf_error *err;
 } rt_grammar_builder;

@@ -27,6 +27,7 @@ struct rt_grammar {
     rt_state *states;
     size_t n_states;
     uint32_t start;
+    char *marks;          /* special tokens within this text may spell it; or NULL */
     uint8_t classes[256]; /* bytes that no state tells apart */
     unsigned n_classes;
     uint8_t samples[256]; /* a byte of each class */

@@ -395,12 +395,26 @@ static void try_tokens(const rt_grammar *g, rt_follow *f, uint32_t from, const r
     }
 }
 
+/* Special tokens that are marks of the grammar. */
+static void try_specials(const rt_grammar *g, rt_follow *f, uint32_t from, const rt_token_table *t,
+                         uint64_t *mask) {
+    size_t n_marks = g->marks ? strlen(g->marks) : 0;
+    for (size_t i = 0; n_marks && i < t->n_specials; i++) {
+        const rt_token_entry *e = &t->specials[i];
+        uint32_t at = from;
+        if (!memmem(g->marks, n_marks, e->text, e->n)) continue;
+        for (size_t j = 0; j < e->n && at != DEAD; j++) at = step(g, f, at, e->text[j]);
+        if (at != DEAD) mask[e->id / 64] |= UINT64_C(1) << e->id % 64;
+    }
+}
+
 static bool fill_mask(const rt_grammar *g, rt_follow *f, uint32_t set, const rt_token_table *t,
                       uint64_t *mask) {
     memset(mask, 0, (t->n_vocab + 63) / 64 * sizeof *mask);
     for (unsigned b = 0; b < 256; b++)
         if (t->first[b] < t->first[b + 1] && step(g, f, set, (uint8_t)b) != DEAD)
             try_tokens(g, f, set, t, t->first[b], t->first[b + 1], mask);
+    try_specials(g, f, set, t, mask);
     if (f->sets[set].accepts)
         for (size_t i = 0; i < t->n_ends; i++)
             mask[t->ends[i] / 64] |= UINT64_C(1) << t->ends[i] % 64;

@@ -249,23 +249,28 @@ static uint32_t count_of(schema_compiler *c, const json_t *schema, const char *n
 
 /* ---- values ------------------------------------------------------------------------------ */
 
+static const struct {
+    const char *name, *pattern;
+} formats[] = {
+    {"date", "[12]\\d{3}-((0[13578]|1[02])-(0[1-9]|[12]\\d|3[01])|(0[469]|11)-"
+             "(0[1-9]|[12]\\d|30)|02-(0[1-9]|1\\d|2[0-8]))"},
+    {"time", "([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,6})?(Z|[+-]([01]\\d|2[0-3]):[0-5]\\d)"},
+    {"date-time",
+     "[12]\\d{3}-((0[13578]|1[02])-(0[1-9]|[12]\\d|3[01])|(0[469]|11)-(0[1-9]|[12]\\d|30)|"
+     "02-(0[1-9]|1\\d|2[0-8]))T([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,6})?"
+     "(Z|[+-]([01]\\d|2[0-3]):[0-5]\\d)"},
+    {"uuid", "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"},
+    {"email", "[A-Za-z0-9_+-]+(\\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
+              "(\\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+"},
+    {"ipv4", "((25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)\\.){3}(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)"}};
+
+static bool is_format(const char *name) {
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
+        if (strcmp(formats[i].name, name) == 0) return true;
+    return false;
+}
+
 static rt_expr compile_string(schema_compiler *c, const json_t *schema) {
-    static const struct {
-        const char *name, *pattern;
-    } formats[] = {
-        {"date", "[12]\\d{3}-((0[13578]|1[02])-(0[1-9]|[12]\\d|3[01])|(0[469]|11)-"
-                 "(0[1-9]|[12]\\d|30)|02-(0[1-9]|1\\d|2[0-8]))"},
-        {"time",
-         "([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,6})?(Z|[+-]([01]\\d|2[0-3]):[0-5]\\d)"},
-        {"date-time",
-         "[12]\\d{3}-((0[13578]|1[02])-(0[1-9]|[12]\\d|3[01])|(0[469]|11)-(0[1-9]|[12]\\d|30)|"
-         "02-(0[1-9]|1\\d|2[0-8]))T([01]\\d|2[0-3]):[0-5]\\d:[0-5]\\d(\\.\\d{1,6})?"
-         "(Z|[+-]([01]\\d|2[0-3]):[0-5]\\d)"},
-        {"uuid", "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}"},
-        {"email", "[A-Za-z0-9_+-]+(\\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?"
-                  "(\\.[A-Za-z0-9]([A-Za-z0-9-]*[A-Za-z0-9])?)+"},
-        {"ipv4",
-         "((25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)\\.){3}(25[0-5]|2[0-4]\\d|1\\d\\d|[1-9]?\\d)"}};
     rt_grammar_builder *b = &c->b;
     const json_t *pattern = json_object_get(schema, "pattern"),
                  *format = json_object_get(schema, "format");
@@ -531,16 +536,79 @@ rt_expr rt_schema_compile(schema_compiler *c, const json_t *schema) {
     return c->b.code ? 0 : expr;
 }
 
+/* ---- what is not enforced ---------------------------------------------------------------- */
+
+static void prune(json_t *schema, const char *path, json_t *left_out, unsigned depth);
+
+static void prune_all(json_t *all, const char *path, const char *name, json_t *left_out,
+                      unsigned depth) {
+    json_t *schema;
+    const char *key;
+    char inner[256];
+    size_t i;
+    json_object_foreach(all, key, schema) {
+        snprintf(inner, sizeof inner, "%s.%s.%s", path, name, key);
+        prune(schema, inner, left_out, depth);
+    }
+    json_array_foreach(all, i, schema) {
+        snprintf(inner, sizeof inner, "%s.%s[%zu]", path, name, i);
+        prune(schema, inner, left_out, depth);
+    }
+}
+
+static void prune(json_t *schema, const char *path, json_t *left_out, unsigned depth) {
+    static const char *const lists[] = {"properties", "$defs", "definitions", "prefixItems",
+                                        "anyOf",      "oneOf", "allOf"};
+    static const char *const single[] = {"items", "additionalProperties"};
+    const char *name;
+    json_t *value;
+    void *next;
+    char inner[256];
+    if (!json_is_object(schema) || depth > RT_GRAMMAR_MAX_DEPTH) return;
+    json_object_foreach_safe(schema, next, name, value) {
+        const char *format = strcmp(name, "format") == 0 ? json_string_value(value) : NULL;
+        if (types_of_keyword(name) >= 0 && !(format && !is_format(format))) continue;
+        snprintf(inner, sizeof inner, "%s.%s", path, name);
+        json_array_append_new(left_out, json_string(inner));
+        json_object_del(schema, name);
+    }
+    for (size_t i = 0; i < sizeof lists / sizeof lists[0]; i++)
+        prune_all(json_object_get(schema, lists[i]), path, lists[i], left_out, depth + 1);
+    for (size_t i = 0; i < sizeof single / sizeof single[0]; i++) {
+        snprintf(inner, sizeof inner, "%s.%s", path, single[i]);
+        prune(json_object_get(schema, single[i]), inner, left_out, depth + 1);
+    }
+}
+
+void rt_schema_prune(json_t *schema, const char *path, json_t *left_out) {
+    prune(schema, path, left_out, 0);
+}
+
 /* ---- the whole --------------------------------------------------------------------------- */
 
-rt_expr rt_schema_expr(rt_grammar_builder *b, const json_t *schema) {
-    schema_compiler c = {.b = *b, .root = schema, .path = "$", .owned = json_array()};
+/* The rules that an earlier schema of the grammar made, or new ones. */
+static void share(schema_compiler *c) {
+    uint32_t *const own[] = {&c->a_char, &c->a_string, &c->an_integer, &c->a_number,
+                             &c->a_bool, &c->a_value,  &c->an_object,  &c->an_array};
+    bool known = c->b.has_json_rules;
+    if (!known) make_shared(c);
+    for (size_t i = 0; i < sizeof own / sizeof own[0]; i++) {
+        if (known)
+            *own[i] = c->b.json_rules[i];
+        else
+            c->b.json_rules[i] = *own[i];
+    }
+    c->b.has_json_rules = true;
+}
+
+rt_expr rt_schema_expr(rt_grammar_builder *b, const json_t *schema, const json_t *root) {
+    schema_compiler c = {.b = *b, .root = root, .path = "$", .owned = json_array()};
     size_t n_bytes = json_dumpb(schema, NULL, 0, JSON_ENCODE_ANY | JSON_COMPACT);
     rt_expr expr = 0;
     if (n_bytes > RT_SCHEMA_MAX_BYTES)
         rt_schema_fail(&c, GGUF_E_LIMIT, "it has %zu bytes, %u are allowed", n_bytes,
                        RT_SCHEMA_MAX_BYTES);
-    make_shared(&c);
+    share(&c);
     expr = rt_schema_compile(&c, schema);
     json_decref(c.owned);
     free(c.refs);
@@ -553,7 +621,7 @@ gguf_code rt_grammar_schema(const json_t *schema, rt_grammar **out, gguf_error *
     *out = NULL;
     rt_builder_init(&b, err);
     uint32_t root = rt_rule_new(&b, NULL, 0);
-    rt_rule_define(&b, root, rt_schema_expr(&b, schema));
+    rt_rule_define(&b, root, rt_schema_expr(&b, schema, schema));
     gguf_code code = rt_grammar_finish(&b, root, out);
     rt_builder_clear(&b);
     return code;

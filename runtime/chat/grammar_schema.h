@@ -23,8 +23,12 @@ typedef struct schema_compiler {
     uint32_t a_char, a_string, an_integer, a_number, a_bool, a_value, an_object, an_array;
 } schema_compiler;
 
-/* The values of a schema, as a part of a grammar. Errors stay in b. */
-rt_expr rt_schema_expr(rt_grammar_builder *b, const json_t *schema);
+/* The values of a schema, as a part of a grammar. Errors stay in b.
+ *   root  what references within the schema are looked up in; often the schema itself */
+rt_expr rt_schema_expr(rt_grammar_builder *b, const json_t *schema, const json_t *root);
+/* Take out of a schema, in place, the keywords and formats that are not enforced; their paths,
+ * which begin with `path`, are appended to a list of texts. */
+void rt_schema_prune(json_t *schema, const char *path, json_t *left_out);
 
 rt_expr rt_schema_fail(schema_compiler *c, gguf_code code, const char *format, ...)
     __attribute__((format(printf, 3, 4)));

@@ -16,10 +16,20 @@ static void add_token(rt_token_table *t, const rt_tokenizer *tok, int32_t id) {
     gguf_str text = rt_token_text(tok, id);
     if (rt_tokenizer_is_end(tok, id)) {
         t->ends[t->n_ends++] = id;
-    } else if (!rt_token_is_special(tok, id) && text.len && text.len <= RT_TOKEN_MAX_BYTES) {
-        t->entries[t->n++] =
-            (rt_token_entry){.text = (const uint8_t *)text.ptr, .id = id, .n = (uint8_t)text.len};
+    } else if (text.len && text.len <= RT_TOKEN_MAX_BYTES) {
+        rt_token_entry entry = {
+            .text = (const uint8_t *)text.ptr, .id = id, .n = (uint8_t)text.len};
+        if (rt_token_is_special(tok, id))
+            t->specials[t->n_specials++] = entry;
+        else
+            t->entries[t->n++] = entry;
     }
+}
+
+static size_t count_special(const rt_tokenizer *tok, size_t n_tokens) {
+    size_t n = 0;
+    for (size_t id = 0; id < n_tokens; id++) n += rt_token_is_special(tok, (int32_t)id);
+    return n;
 }
 
 static void compare(rt_token_table *t) {
@@ -47,8 +57,9 @@ gguf_code rt_token_table_new(const rt_tokenizer *tok, uint32_t n_vocab, rt_token
         t->n_vocab = n_vocab;
         t->entries = malloc((n_tokens + 1) * sizeof *t->entries);
         t->ends = malloc((n_tokens + 1) * sizeof *t->ends);
+        t->specials = malloc((count_special(tok, n_tokens) + 1) * sizeof *t->specials);
     }
-    if (!t || !t->entries || !t->ends) {
+    if (!t || !t->entries || !t->ends || !t->specials) {
         rt_token_table_free(t);
         *out = NULL;
         return gguf_fail_memory(err);
@@ -63,5 +74,6 @@ void rt_token_table_free(rt_token_table *table) {
     if (!table) return;
     free(table->entries);
     free(table->ends);
+    free(table->specials);
     free(table);
 }

@@ -18,8 +18,10 @@ struct rt_token_table {
     uint32_t n_vocab;
     rt_token_entry *entries; /* [n] in order of their texts */
     uint32_t n;
-    uint32_t first[257]; /* entries that begin with each byte */
-    int32_t *ends;       /* [n_ends] */
+    uint32_t first[257];      /* entries that begin with each byte */
+    rt_token_entry *specials; /* [n_specials] special tokens that end nothing */
+    size_t n_specials;
+    int32_t *ends; /* [n_ends] */
     size_t n_ends;
 };
 

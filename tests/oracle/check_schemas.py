@@ -71,7 +71,8 @@ with tempfile.TemporaryDirectory() as temporary:
     check(folder, "bench-quality", 0, *quality, "--base", "a.gguf", "--choices", "c.jsonl", **bench)
     check(folder, "bench-quality", 0, "quality", "b.gguf", "--choices", "c.jsonl", **bench)
     check(folder, "error", 4, "cut.gguf", **bench)
-    for args in (["-p", "x"], ["-p", "x", "--chat"], ["-p", "x", "-n", "0"], ["-p", "x", "--seed", "random", "-n", "40"]):
+    (folder / "f.json").write_text('[{"type": "function", "function": {"name": "f"}}]')
+    for args in (["-p", "x"], ["-p", "x", "--chat"], ["-p", "x", "--chat", "-n", "9", "--tools", "f.json"], ["-p", "x", "-n", "0"], ["-p", "x", "--seed", "random", "-n", "40"]):
         check(folder, "run", 0, "a.gguf", *args, tool="gguf-run")
     check(folder, "run-tokenize", 0, "a.gguf", "--tokenize", "-p", "some words", tool="gguf-run")
     check(folder, "run-logits", 0, "a.gguf", "--tokens", "1,2", "--logits", "l.safetensors", tool="gguf-run")

@@ -32,6 +32,10 @@ THINKING = ("{% for m in messages %}<{{ m.role }}>{% if m.reasoning_content %}<t
 CALLS = ("{% for m in messages %}{% for c in m.tool_calls or [] %}[{{ c.id }} {{ c.function.name }} "
          "{{ c.function.arguments | tojson }}]{% endfor %}{% if m.role == 'tool' %}({{ m.tool_call_id }}){% endif %}"
          "{{ m.content }}{% endfor %}")
+HERMES = ("{% if tools %}<tools>{% for t in tools %}{{ t | tojson }}\n{% endfor %}{% endif %}{% for m in messages %}"
+          "<{{ m.role }}>{{ m.content }}{% for c in m.tool_calls or [] %}<tool_call>\n{\"name\": \"{{ c.function.name }}\", "
+          "\"arguments\": {{ c.function.arguments | tojson }}}\n</tool_call>{% endfor %}\n{% endfor %}"
+          "{% if add_generation_prompt %}<assistant>{% endif %}")
 PLAIN = ("{% for m in messages %}{% if m.role == 'system' and not loop.first %}{{ raise_exception('system comes first') }}"
          "{% endif %}<{{ m.role }}>{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}")
 checks = []
@@ -280,7 +284,15 @@ MISTAKES = [
     ("logit_bias", user("x", logit_bias=3)), ("logit_bias", user("x", logit_bias={"99999999": 1})),
     ("max_tokens", user("x", max_tokens=0)), ("max_tokens", user("x", max_tokens="many")),
     ("stream", user("x", stream="yes")), ("presence_penalty", user("x", presence_penalty=3)),
-    ("tools", user("x", tools=[{"type": "function", "function": {"name": "f"}}])),
+    ("tools", user("x", tools=[{"type": "function", "function": {"name": "f g"}}])),
+    ("tools", user("x", tools=[{"type": "function", "function": {"name": "f"}}] * 2)),
+    ("tools", user("x", tools=[{"type": "web_search"}])), ("tools", user("x", tools=3)),
+    ("tools", user("x", tools=[{"type": "function", "function": {"name": "f", "strict": True, "parameters": {"not": {}}}}])),
+    ("tools", user("x", tools=[{"type": "function", "function": {"name": "f"}}], response_format={"type": "json_object"})),
+    ("tool_choice", user("x", tools=[{"type": "function", "function": {"name": "f"}}],
+                         tool_choice={"type": "function", "function": {"name": "g"}})),
+    ("tool_choice", user("x", tool_choice="required")),
+    ("tool_choice", user("x", tools=[{"type": "function", "function": {"name": "f"}}], tool_choice="often")),
     ("response_format", user("x", response_format={"type": "json_schema", "json_schema": {"schema": {"not": {}}}})),
     ("grammar", user("x", grammar="root ::= root")), ("grammar", user("x", grammar="root ::= " + "(" * 20000)),
     ("reasoning_effort", user("x", reasoning_effort="lots")), ("modalities", user("x", modalities=["audio"])),
@@ -752,6 +764,155 @@ def own_calls(models):
         s.stop()
 
 
+WEATHER = {"type": "object", "properties": {"city": {"type": "string", "maxLength": 8}, "days": {"enum": [1, 2]}},
+           "required": ["city", "days"], "additionalProperties": False}
+FUNCTION = {"name": "get_weather", "description": "The weather of a city", "parameters": WEATHER}
+
+
+def check_arguments(arguments):
+    same(sorted(arguments), ["city", "days"])
+    assert len(arguments["city"]) <= 8 and arguments["days"] in (1, 2), arguments
+
+
+def calls_of_openai(s):
+    client = openai.OpenAI(base_url=s.url + "/v1", api_key="none", max_retries=0)
+    asked = {"model": "demo", "messages": [{"role": "user", "content": "Weather?"}], "temperature": 0, "max_tokens": 200,
+             "tools": [{"type": "function", "function": FUNCTION}], "parallel_tool_calls": False}
+    forced = {**asked, "tool_choice": {"type": "function", "function": {"name": "get_weather"}}}
+    choice = client.chat.completions.create(**forced).choices[0]
+    same((choice.finish_reason, choice.message.content, len(choice.message.tool_calls)), ("tool_calls", None, 1))
+    call = choice.message.tool_calls[0]
+    assert call.type == "function" and call.function.name == "get_weather" and re.fullmatch("call_[A-Za-z0-9]{24}", call.id)
+    check_arguments(json.loads(call.function.arguments))
+    heads, parts, reason = [], [], None
+    for chunk in client.chat.completions.create(**{**forced, "stream": True}):
+        for delta in chunk.choices[0].delta.tool_calls or []:
+            same(delta.index, 0)
+            (heads if delta.id else parts).append(delta)
+        reason = chunk.choices[0].finish_reason or reason
+    same((reason, len(heads), heads[0].function.name, heads[0].function.arguments), ("tool_calls", 1, "get_weather", ""))
+    same("".join(d.function.arguments for d in parts), call.function.arguments, "deltas joined")
+    several = client.chat.completions.create(**{**asked, "parallel_tool_calls": True, "tool_choice": "required"}).choices[0]
+    for own in several.message.tool_calls:
+        check_arguments(json.loads(own.function.arguments))
+    free = client.chat.completions.create(**{**asked, "max_tokens": 12}).choices[0]
+    assert not free.message.tool_calls and free.finish_reason == "length", free
+    tokens = client.chat.completions.create(**{**asked, "max_tokens": 1, "tool_choice": "none"}).usage.prompt_tokens
+    assert tokens < client.chat.completions.create(**{**asked, "max_tokens": 1}).usage.prompt_tokens - 20
+    messages = asked["messages"] + [choice.message.model_dump(exclude_none=True),
+                                    {"role": "tool", "tool_call_id": call.id, "content": "sunny"}]
+    prompt = s.post("/apply-template", {"messages": messages, "tools": asked["tools"]})[1]["prompt"]
+    assert '<tool_call>\n{"name": "get_weather", "arguments": {"city"' in prompt and "<tool>sunny" in prompt, prompt
+    status, _, headers = s.request("POST", "/v1/chat/completions", {**asked, "max_tokens": 1, "tools": [
+        {"type": "function", "function": {"name": "f", "parameters": {"properties": {"a": {"uniqueItems": True}}}}}]})
+    same((status, headers["x-ggufkit-ignored"]), (200, "tools.f.parameters.properties.a.uniqueItems"))
+
+
+def calls_of_responses(s):
+    client = openai.OpenAI(base_url=s.url + "/v1", api_key="none", max_retries=0)
+    asked = {"model": "demo", "input": "Weather?", "temperature": 0, "max_output_tokens": 200, "parallel_tool_calls": False,
+             "tools": [{"type": "function", "strict": True, **FUNCTION}, {"type": "web_search"}],
+             "tool_choice": {"type": "function", "name": "get_weather"}}
+    answer = client.responses.create(**asked)
+    same((answer.status, [i.type for i in answer.output]), ("completed", ["function_call"]))
+    call = answer.output[0]
+    check_arguments(json.loads(call.arguments))
+    same((answer.tool_choice.name, answer.parallel_tool_calls), ("get_weather", False))
+    events = list(client.responses.create(**{**asked, "stream": True}))
+    same([e.sequence_number for e in events], list(range(len(events))))
+    same("".join(e.delta for e in events if e.type == "response.function_call_arguments.delta"), call.arguments)
+    done = [e for e in events if e.type == "response.function_call_arguments.done"]
+    same([e.arguments for e in done], [call.arguments])
+    last = events[-1].response.output[0]
+    same((last.type, last.name, last.arguments), ("function_call", "get_weather", call.arguments))
+    with client.responses.stream(**asked) as stream:
+        same(stream.get_final_response().output[0].arguments, call.arguments)
+    again = client.responses.create(model="demo", max_output_tokens=1, input=[
+        {"role": "user", "content": "Weather?"}, call.model_dump(exclude_none=True),
+        {"type": "function_call_output", "call_id": call.call_id, "output": "sunny"}])
+    assert again.usage.input_tokens > 10
+
+
+def calls_of_anthropic(s):
+    client = anthropic.Anthropic(base_url=s.url, api_key="none", max_retries=0)
+    tools = [{"name": "get_weather", "description": "d", "input_schema": WEATHER}]
+    asked = {"model": "demo", "max_tokens": 200, "messages": [{"role": "user", "content": "Weather?"}], "tools": tools,
+             "tool_choice": {"type": "tool", "name": "get_weather", "disable_parallel_tool_use": True},
+             "extra_body": {"temperature": 0}}
+    answer = client.messages.create(**asked)
+    same((answer.stop_reason, [b.type for b in answer.content]), ("tool_use", ["tool_use"]))
+    use = answer.content[0]
+    check_arguments(use.input)
+    assert use.name == "get_weather" and use.id.startswith("toolu_")
+    with client.messages.stream(**asked) as stream:
+        events = [e.type for e in stream]
+        final = stream.get_final_message()
+    same((final.stop_reason, final.content[0].input), ("tool_use", use.input))
+    assert "input_json" in events, events
+    messages = asked["messages"] + [{"role": "assistant", "content": [use.model_dump()]},
+                                    {"role": "user", "content": [{"type": "tool_result", "tool_use_id": use.id, "content": "sun"}]}]
+    counted = client.messages.count_tokens(model="demo", messages=messages, tools=tools).input_tokens
+    again = client.messages.create(model="demo", max_tokens=1, messages=messages, tools=tools)
+    same(counted, again.usage.input_tokens + (again.usage.cache_read_input_tokens or 0), "count_tokens with tools")
+    assert counted > client.messages.count_tokens(model="demo", messages=messages).input_tokens + 20
+    for choice, param in (({"type": "tool", "name": "x"}, "tool_choice"), ({"type": "some"}, "tool_choice")):
+        status, a = s.post("/v1/messages", {**{k: v for k, v in asked.items() if k != "extra_body"}, "tool_choice": choice})
+        same((status, a["error"]["type"]), (400, "invalid_request_error"), str(choice))
+        assert param in a["error"]["message"], a
+
+
+def calls_of_ollama(s):
+    client = ollama.Client(host=s.url)
+    asked = {"model": "demo", "messages": [{"role": "user", "content": "Weather?"}],
+             "tools": [{"type": "function", "function": FUNCTION}], "options": {"temperature": 0, "num_predict": 24}}
+    assert client.chat(**asked).message.content
+    body = {**asked, "stream": False, "tool_choice": "required", "parallel_tool_calls": False,
+            "options": {"temperature": 0, "num_predict": 200}}
+    message = s.post("/api/chat", body)[1]["message"]
+    same((message["content"], [c["function"]["name"] for c in message["tool_calls"]]), ("", ["get_weather"]))
+    check_arguments(message["tool_calls"][0]["function"]["arguments"])
+    lines = [json.loads(line) for line in s.stream("/api/chat", {**body, "stream": True})]
+    called = [c for line in lines for c in line["message"].get("tool_calls", [])]
+    same(called, message["tool_calls"], "streamed")
+    same(lines[-1]["done_reason"], "stop")
+    history = asked["messages"] + [message, {"role": "tool", "tool_name": "get_weather", "content": "sunny"}]
+    assert client.chat(**{**asked, "messages": history}).prompt_eval_count > 20
+
+
+def own_tools(models):
+    """Calls of tools by the clients: names and arguments are those of the tool, streamed or not."""
+    template = models / "hermes.jinja"
+    template.write_text(HERMES)
+    s = Server(models / "demo.gguf", "--template", template)
+    try:
+        props = json.loads(s.get("/props")[1])
+        same((props["tool_style"], props["chat_template_caps"]["supports_tools"]), ("hermes", True))
+        for group in (calls_of_openai, calls_of_responses, calls_of_anthropic, calls_of_ollama):
+            group(s)
+    finally:
+        s.stop()
+
+
+def own_generic_tools(models):
+    """A template that knows no tools: a text tells of them, and the answer is held all the same."""
+    s = Server(models / "demo.gguf", "--template", models / "plain.jinja")
+    try:
+        same(json.loads(s.get("/props")[1])["tool_style"], "generic")
+        tools = [{"type": "function", "function": FUNCTION}]
+        messages = [{"role": "user", "content": "Weather?"},
+                    {"role": "assistant", "tool_calls": [{"id": "a", "function": {"name": "get_weather", "arguments": "{}"}}]},
+                    {"role": "tool", "tool_call_id": "a", "content": "sunny"}]
+        prompt = s.post("/apply-template", {"messages": messages, "tools": tools})[1]["prompt"]
+        assert prompt.startswith("<system>") and '"name": "get_weather"' in prompt and "sunny" in prompt, prompt
+        assert '<assistant>{"tool_calls": [{"name": "get_weather", "arguments": {}}]}' in prompt, prompt
+        choice = s.post("/v1/chat/completions", user("Weather?", max_tokens=200, tools=tools, tool_choice="required",
+                                                     parallel_tool_calls=False))[1]["choices"][0]
+        same((choice["finish_reason"], choice["message"]["content"]), ("tool_calls", None))
+        check_arguments(json.loads(choice["message"]["tool_calls"][0]["function"]["arguments"]))
+    finally:
+        s.stop()
+
+
 def own_keys(models):
     s = Server(models / "demo.gguf", "--api-key", "secret", environment={"GGUFKIT_SERVE_ALIAS": "bard"})
     try:
@@ -940,7 +1101,7 @@ def main():
             for function in checks:
                 good &= run(function.__name__, function, server)
             good &= run("stop", server.stop)
-        for function in (own_reasoning, own_calls, own_keys, own_shares, own_limits, own_drain, own_drafts, own_embeddings, own_vectors):
+        for function in (own_reasoning, own_calls, own_tools, own_generic_tools, own_keys, own_shares, own_limits, own_drain, own_drafts, own_embeddings, own_vectors):
             good &= run(function.__name__, function, models)
     print("gguf-serve: all checks passed" if good else "gguf-serve: checks failed")
     return 0 if good else 1

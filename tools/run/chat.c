@@ -16,7 +16,7 @@
 
 typedef struct display {
     chat *chat;
-    bool at_line_start, progress_shown, reasoning;
+    bool at_line_start, progress_shown;
 } display;
 
 static void clear_progress(display *d) {
@@ -27,7 +27,10 @@ static void clear_progress(display *d) {
 static void show(void *ctx, gguf_str text, bool is_reasoning) {
     display *d = ctx;
     clear_progress(d);
-    run_print_part(text, is_reasoning, &d->reasoning);
+    if (d->chat->tools.tools && !is_reasoning)
+        call_tools_put(&d->chat->tools, text);
+    else
+        run_print_part(text, is_reasoning, &d->chat->tools.reasoning);
     if (ferror(stdout)) atomic_store(&signals_interrupted, true);
     d->at_line_start = text.ptr[text.len - 1] == '\n';
 }
@@ -65,25 +68,37 @@ static gguf_code prompt_ids(chat *c, rt_ids *ids, gguf_error *err) {
 
 static gguf_code generate(chat *c, const rt_ids *prompt, gguf_error *err) {
     display d = {.chat = c, .at_line_start = true};
-    const rt_answer_opts opts = {.n_predict = c->settings.n_predict,
-                                 .stops = c->stops,
-                                 .n_stops = c->n_stops,
-                                 .show_special = c->o->show_special,
-                                 .trim = true,
-                                 .grammar = c->o->grammar,
-                                 .shift = c->o->shift,
-                                 .cancel = &signals_interrupted,
-                                 .show = show,
-                                 .progress = show_progress,
-                                 .ctx = &d};
+    rt_answer_opts opts = {.n_predict = c->settings.n_predict,
+                           .stops = c->stops,
+                           .n_stops = c->n_stops,
+                           .show_special = c->o->show_special,
+                           .trim = true,
+                           .grammar = c->o->grammar,
+                           .shift = c->o->shift,
+                           .cancel = &signals_interrupted,
+                           .show = show,
+                           .progress = show_progress,
+                           .ctx = &d};
+    call_tools_apply(&c->tools, &opts);
+    c->tools.reasoning = false;
+    if (c->tools.tools) call_tools_begin(&c->tools, true);
     rt_answer_clear(&c->last);
     run_warn_context(c->t, &c->generator, prompt->n, &c->warned_context);
     gguf_code code = rt_generator_answer(&c->generator, prompt, &opts, &c->last, err);
     clear_progress(&d);
+    if (c->tools.tools) call_tools_end(&c->tools);
     c->answered = !code;
     if (!d.at_line_start || (!code && !c->terminal)) printf("\n");
     fflush(stdout);
     return code;
+}
+
+/* The calls join the message; their results come next. */
+static void add_calls(chat *c) {
+    rt_conversation_add_calls(&c->conversation, json_deep_copy(c->tools.calls));
+    if (c->terminal)
+        tool_note(c->t, "what you type next is the result of the call%s",
+                  tool_s(json_array_size(c->tools.calls)));
 }
 
 gguf_code chat_answer(chat *c, gguf_error *err) {
@@ -93,10 +108,13 @@ gguf_code chat_answer(chat *c, gguf_error *err) {
     if (!code) code = generate(c, &ids, err);
     rt_ids_clear(&ids);
     if (code) return code;
-    const gguf_dynbuf *text = &c->last.text.text, *reasoning = &c->last.reasoning.text;
-    bool begun = c->last.finish != RT_FINISH_INTERRUPTED || text->len > 0;
+    const gguf_dynbuf *text = c->tools.tools ? &c->tools.text : &c->last.text.text,
+                      *reasoning = &c->last.reasoning.text;
+    bool begun = c->last.finish != RT_FINISH_INTERRUPTED || text->len > 0 || c->tools.calls;
     if (begun)
-        rt_conversation_add(&c->conversation, "assistant", (const char *)text->data, text->len);
+        rt_conversation_add(&c->conversation, "assistant",
+                            text->len ? (const char *)text->data : "", text->len);
+    if (begun && c->tools.calls) add_calls(c);
     if (begun && reasoning->len)
         rt_conversation_add_reasoning(&c->conversation, (const char *)reasoning->data,
                                       reasoning->len);
@@ -117,12 +135,39 @@ static bool is_blank(const gguf_dynbuf *text) {
     return true;
 }
 
+/* The call whose result comes next: of the last message of the assistant, behind which stand the
+ * results of those before it. NULL: none is wanted. */
+static const json_t *open_call(const chat *c) {
+    const json_t *messages = c->conversation.messages, *message = NULL;
+    size_t i = json_array_size(messages), n_results = 0;
+    for (; i-- > 0; n_results++) {
+        message = json_array_get(messages, i);
+        const char *role = json_string_value(json_object_get(message, "role"));
+        if (!role || strcmp(role, "tool") != 0) break;
+    }
+    return json_array_get(json_object_get(message, "tool_calls"), n_results);
+}
+
+/* Behind the last result the model goes on. What got no answer was not said. */
+static gguf_code take_result(chat *c, const json_t *call, const char *text, size_t n,
+                             gguf_error *err) {
+    rt_conversation *talk = &c->conversation;
+    rt_conversation_add(talk, "tool", text, n);
+    rt_conversation_set_call(talk, call);
+    if (open_call(c)) return GGUF_OK;
+    gguf_code code = chat_answer(c, err);
+    if (rt_conversation_last_is(talk, "tool")) rt_conversation_drop_last(talk);
+    return code;
+}
+
 static gguf_code take_message(chat *c, const gguf_dynbuf *message, gguf_error *err) {
     const char *text = (const char *)message->data;
     size_t n = message->len;
     if (is_blank(message)) return GGUF_OK;
     if (text[0] == '/' && text[1] != '/') return chat_command(c, text, err);
     if (text[0] == '/') text++, n--;
+    const json_t *call = c->tools.tools ? open_call(c) : NULL;
+    if (call) return take_result(c, call, text, n, err);
     rt_conversation_add(&c->conversation, "user", text, n);
     gguf_code code = chat_answer(c, err);
     /* What got no answer was not said. */
@@ -217,6 +262,7 @@ static gguf_code open_chat(chat *c, rt_model *model, const rt_tokenizer *tok, gg
         code = run_answer_session(c->t, c->o, model, tok, run_chat_ctx(model), &session, &c->drafts,
                                   err);
     session.cancel = c->drafts.session.cancel = &signals_interrupted;
+    if (!code) code = call_tools_open(&c->tools, c->t, c->o, &c->conversation, err);
     if (!code) code = device_opts_apply(&c->o->device, model, &session, NULL, err);
     if (!code) code = rt_session_new(model, &session, &c->session, err);
     if (!code)
@@ -244,6 +290,7 @@ gguf_code run_chat(tool *t, const run_opts *o, rt_model *model, gguf_error *err)
     if (!code) code = open_chat(&c, model, tok, err);
     if (!code) code = talk(&c, err);
     rt_answer_clear(&c.last);
+    call_tools_clear(&c.tools);
     input_close(c.input);
     rt_generator_clear(&c.generator);
     rt_session_free(c.session);

@@ -3,6 +3,7 @@
 #define TOOLS_RUN_CHAT_H
 
 #include "runtime/chat/answer.h"
+#include "tools/run/call_tools.h"
 #include "tools/run/conversation_files.h"
 #include "tools/run/input.h"
 
@@ -22,6 +23,7 @@ typedef struct chat {
     bool warned_context; /* of more tokens than the model was trained with */
     rt_answer last;      /* the latest one */
     bool answered;
+    call_tools tools;
 } chat;
 
 /* Answer the conversation, whose last message is the user's, and add the answer to it. An answer

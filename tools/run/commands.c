@@ -35,7 +35,8 @@ static gguf_code do_regen(chat *c, const char *arg, gguf_error *err) {
     (void)arg;
     rt_conversation *talk = &c->conversation;
     if (rt_conversation_last_is(talk, "assistant")) rt_conversation_drop_last(talk);
-    if (!rt_conversation_last_is(talk, "user")) return usage(err, "there is no message to answer");
+    if (!rt_conversation_last_is(talk, "user") && !rt_conversation_last_is(talk, "tool"))
+        return usage(err, "there is no message to answer");
     return chat_answer(c, err);
 }
 

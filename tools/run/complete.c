@@ -3,6 +3,7 @@
 #include "libgguf/map.h"
 #include "tools/common/pager.h"
 #include "tools/common/text_tokens.h"
+#include "tools/run/call_tools.h"
 #include "tools/run/conversation_files.h"
 
 #include <inttypes.h>
@@ -134,11 +135,20 @@ static double rate(size_t n, double seconds) {
     return seconds > 0 ? (double)n / seconds : 0;
 }
 
-static void print_answer_json(const run_opts *o, const rt_answer *a) {
-    const gguf_dynbuf *text = &a->text.text;
+/* {"name", "arguments"} of each call. */
+static json_t *calls_json(const json_t *calls) {
+    json_t *list = json_array(), *call;
+    size_t i;
+    json_array_foreach(calls, i, call) json_array_append(list, json_object_get(call, "function"));
+    return list;
+}
+
+static void print_answer_json(const run_opts *o, const rt_answer *a, const call_tools *tools) {
+    const gguf_dynbuf *text = tools->tools ? &tools->text : &a->text.text;
     json_t *root = json_object(), *ids = json_array();
     for (size_t i = 0; i < a->ids.n; i++) json_array_append_new(ids, json_integer(a->ids.data[i]));
     json_object_set_new(root, "text", gguf_json_bytes((const char *)text->data, text->len));
+    if (tools->tools) json_object_set_new(root, "tool_calls", calls_json(tools->calls));
     if (a->reasoning.text.len)
         json_object_set_new(
             root, "reasoning",
@@ -194,7 +204,11 @@ void run_report(tool *t, const rt_generator *g, const rt_answer *a, bool *warned
 /* ---- completing -------------------------------------------------------------------------- */
 
 static void show(void *ctx, gguf_str text, bool is_reasoning) {
-    run_print_part(text, is_reasoning, ctx);
+    call_tools *tools = ctx;
+    if (tools->tools && !is_reasoning)
+        call_tools_put(tools, text);
+    else
+        run_print_part(text, is_reasoning, &tools->reasoning);
     if (ferror(stdout)) atomic_store(&tool_cancelled, true); /* nobody reads on */
 }
 
@@ -203,6 +217,7 @@ typedef struct prompt_text {
     rt_ids ids;
     char *echo; /* [n_echo], or NULL */
     size_t n_echo;
+    call_tools tools;
 } prompt_text;
 
 /* The message's ids, behind a system message if there is one. */
@@ -224,6 +239,7 @@ static gguf_code make_prompt(tool *t, run_opts *o, const gguf_meta *meta, const 
     if (code) return code;
     if (o->chat) {
         code = conversation_open(&c, o, meta, tok, err);
+        if (!code) code = call_tools_open(&out->tools, t, o, &c, err);
         if (!code) code = message_ids(o, &c, text, n, ids, err);
         if (!code && c.plain) {
             conversation_note_plain(t);
@@ -271,19 +287,19 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, cons
     rt_ids *ids = &p->ids;
     bool encodes = rt_model_hparams(model)->n_encoder_layer;
     uint64_t needed = ids->n + encodes + (uint64_t)o->settings.n_predict;
-    bool reasoning = false, warned = false, open_end = o->settings.n_predict == RT_ANSWER_NO_LIMIT;
+    bool warned = false, open_end = o->settings.n_predict == RT_ANSWER_NO_LIMIT;
     uint32_t n_ctx = open_end || needed > UINT32_MAX ? run_chat_ctx(model) : (uint32_t)needed;
     rt_session_opts session_opts;
-    const rt_answer_opts opts = {.n_predict = o->settings.n_predict,
-                                 .stops = o->stops,
-                                 .n_stops = o->n_stops,
-                                 .show_special = o->show_special,
-                                 .trim = o->chat || encodes,
-                                 .grammar = o->grammar,
-                                 .shift = o->shift,
-                                 .cancel = &tool_cancelled,
-                                 .show = t->json ? NULL : show,
-                                 .ctx = &reasoning};
+    rt_answer_opts opts = {.n_predict = o->settings.n_predict,
+                           .stops = o->stops,
+                           .n_stops = o->n_stops,
+                           .show_special = o->show_special,
+                           .trim = o->chat || encodes,
+                           .grammar = o->grammar,
+                           .shift = o->shift,
+                           .cancel = &tool_cancelled,
+                           .show = t->json && !p->tools.tools ? NULL : show,
+                           .ctx = &p->tools};
     rt_session *session = NULL;
     rt_generator g = {0};
     rt_answer a = {0};
@@ -300,8 +316,11 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, cons
     if (!code && p->echo) run_print_text((gguf_str){p->echo, p->n_echo});
     bool begun = !code && p->echo;
     if (!code && encodes) code = rt_generator_read(&g, ids, err);
+    call_tools_apply(&p->tools, &opts);
+    if (!code && p->tools.tools) call_tools_begin(&p->tools, !t->json);
     if (!code) code = rt_generator_answer(&g, ids, &opts, &a, err);
-    if (!code && t->json) print_answer_json(o, &a);
+    if (!code && p->tools.tools) call_tools_end(&p->tools);
+    if (!code && t->json) print_answer_json(o, &a, &p->tools);
     if (!t->json && (a.n_prompt || begun)) printf("\n");
     if (!code) run_report(t, &g, &a, &warned);
     /* What there is was printed; the status tells the rest. */
@@ -330,6 +349,7 @@ gguf_code run_complete(tool *t, const run_opts *opts, rt_model *model, gguf_erro
     if (!code) code = make_prompt(t, &o, meta, tok, encodes, &p, err);
     if (!code) code = answer_prompt(t, &o, model, tok, &p, err);
     rt_ids_clear(&p.ids);
+    call_tools_clear(&p.tools);
     free(p.echo);
     rt_tokenizer_free(tok);
     return code;

@@ -19,6 +19,7 @@ enum {
     OPT_SHOW_SPECIAL,
     OPT_JSON_SCHEMA,
     OPT_GRAMMAR,
+    OPT_TOOLS,
     OPT_NO_HISTORY,
     OPT_TOKENIZE,
     OPT_NO_SPECIAL,
@@ -68,6 +69,7 @@ static const tool_option options[] = {
     {OPT_SETTING + 6, "seed", "N", "seed of the random choice, or random (0)"},
     {OPT_JSON_SCHEMA, "json-schema", "F.json", "answers are JSON that this schema accepts"},
     {OPT_GRAMMAR, "grammar", "F.gbnf", "answers belong to this grammar"},
+    {OPT_TOOLS, "tools", "F.json", "tools that the model may call in a chat, as a list"},
     {OPT_SHOW_SPECIAL, "show-special", NULL, "show special tokens of the answer"},
     {OPT_NO_HISTORY, "no-history", NULL, "do not keep the lines typed in the chat"},
     {OPT_TOKENIZE, "tokenize", NULL, "print the token ids of the text"},
@@ -155,6 +157,7 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         {OPT_TEMPLATE_VARS, NULL, &o->template_vars},
         {OPT_JSON_SCHEMA, NULL, &o->json_schema},
         {OPT_GRAMMAR, NULL, &o->grammar_file},
+        {OPT_TOOLS, NULL, &o->tools_file},
         {OPT_SHIFT, &o->shift, NULL},
         {OPT_SHOW_SPECIAL, &o->show_special, NULL},
         {OPT_NO_HISTORY, &o->no_history, NULL},
@@ -207,8 +210,8 @@ static bool is_chat(const run_opts *o) {
 
 /* What the command can do; each takes the options that it has a use for. */
 static gguf_code check_options(const tool *t, const run_opts *o, gguf_error *err) {
-    static const char chat[] = "chat system system-file no-history" TEMPLATE ANSWER;
-    static const char reply[] = "prompt file chat system system-file" TEMPLATE ANSWER;
+    static const char chat[] = "chat system system-file tools no-history" TEMPLATE ANSWER;
+    static const char reply[] = "prompt file chat system system-file tools" TEMPLATE ANSWER;
     static const char text[] = "prompt file no-special no-parse-special" ANSWER;
     if (o->render) return tool_takes_only(t, "--render", "render" TEMPLATE, err);
     if (o->tokenize)
@@ -225,7 +228,7 @@ static gguf_code check_options(const tool *t, const run_opts *o, gguf_error *err
                             "is not for chats: a chat template is made of special "
                             "tokens",
                             err)
-              : tool_refuse(t, "system system-file template template-vars",
+              : tool_refuse(t, "system system-file tools template template-vars",
                             "is for chats: without --chat, -p and -f complete a text", err);
     if (code) return code;
     if (talks)
@@ -260,6 +263,8 @@ static gguf_code check_usage(const tool *t, const run_opts *o, gguf_error *err) 
         what = "--json needs -p TEXT or -f FILE: a chat has no single result";
     else if (o->json_schema && o->grammar_file)
         what = "expected one of --json-schema and --grammar";
+    else if (o->tools_file && (o->json_schema || o->grammar_file || o->show_special))
+        what = "--tools says what answers are: not with --json-schema, --grammar, --show-special";
     else if (o->system && o->system_file)
         what = "expected one of --system and --system-file";
     if (what) return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s", what);
@@ -353,7 +358,7 @@ int main(int argc, char **argv) {
         .run = run,
         .shares = true,
         .ctx = &o,
-        .reads = "file system-file template render lora json-schema grammar draft"};
+        .reads = "file system-file template render lora json-schema grammar draft tools"};
     int status = tool_main(&spec, argc, argv);
     model_loras_clear(&o.loras);
     rt_grammar_unref(o.grammar);

@@ -20,6 +20,7 @@ typedef struct run_opts {
     rt_precision precision;
     const char *stops[RUN_MAX_STOPS];
     size_t n_stops;
+    const char *tools_file;
     const char *json_schema, *grammar_file; /* files; */
     rt_grammar *grammar;                    /* of either, or NULL */
     bool show_special, shift, no_history;

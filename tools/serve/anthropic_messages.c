@@ -2,6 +2,7 @@
 #include "tools/serve/chat_request.h"
 #include "tools/serve/dialects.h"
 #include "tools/serve/structured.h"
+#include "tools/serve/tool_request.h"
 
 #include "libgguf/json.h"
 
@@ -211,18 +212,48 @@ static void read_output(fields *f, exchange *x, params *p, chat_request *c) {
         structured_read_format(f, x, format, "output_config.format", p);
 }
 
-static void refuse_tools(fields *f) {
-    json_t *tools = NULL, *choice = NULL;
-    fields_any(f, "tools", &tools);
-    fields_any(f, "tool_choice", &choice);
+/* Tools that run elsewhere have a type of their own: they are left out. */
+static void read_tool(exchange *x, fields *f, chat_request *c, size_t i, const json_t *item) {
+    const char *type = json_string_value(json_object_get(item, "type"));
+    if (!json_is_object(item)) {
+        api_fail(f->error, "tools", NULL, "tools[%zu] must be an object", i);
+    } else if (type && strcmp(type, "custom") != 0) {
+        tools_ignore(x, type);
+    } else {
+        json_t *strict = json_object_get(item, "strict");
+        if (!json_object_get(item, "input_schema"))
+            api_fail(f->error, "tools", NULL, "tools[%zu] has no input_schema", i);
+        tools_add(c, json_object_get(item, "name"), json_object_get(item, "description"),
+                  json_object_get(item, "input_schema"), json_is_true(strict));
+    }
+}
+
+static void read_choice(fields *f, chat_request *c) {
+    json_t *choice = NULL;
+    if (!fields_object(f, "tool_choice", &choice)) return;
     const char *type = json_string_value(json_object_get(choice, "type"));
-    bool none = type && strcmp(type, "none") == 0;
-    if (tools && !json_is_array(tools))
-        api_fail(f->error, "tools", NULL, "'tools' must be a list");
-    else if (json_array_size(tools) && !none)
-        api_fail(f->error, "tools", NULL, "tools are not supported by this server");
-    else if (type && (strcmp(type, "any") == 0 || strcmp(type, "tool") == 0))
-        api_fail(f->error, "tool_choice", NULL, "'tool_choice' asks for a tool, but there is none");
+    const char *named = json_string_value(json_object_get(choice, "name"));
+    c->demand.single = json_is_true(json_object_get(choice, "disable_parallel_tool_use"));
+    if (type && strcmp(type, "auto") == 0)
+        tools_choose(f, c, TOOL_CHOICE_AUTO, NULL);
+    else if (type && strcmp(type, "any") == 0)
+        tools_choose(f, c, TOOL_CHOICE_REQUIRED, NULL);
+    else if (type && strcmp(type, "none") == 0)
+        tools_choose(f, c, TOOL_CHOICE_NONE, NULL);
+    else if (type && strcmp(type, "tool") == 0 && named)
+        tools_choose(f, c, TOOL_CHOICE_REQUIRED, named);
+    else
+        api_fail(f->error, "tool_choice", NULL,
+                 "'tool_choice.type' must be auto, any, none, or tool with a name");
+}
+
+static void read_tools(exchange *x, fields *f, params *p, chat_request *c) {
+    json_t *tools = NULL, *item;
+    size_t i;
+    fields_array(f, "tools", &tools);
+    json_array_foreach(tools, i, item) if (!f->error->status) read_tool(x, f, c, i, item);
+    read_choice(f, c);
+    tools_finish(f, x, p, c);
 }
 
 /* What both paths read; false after a mistake. */
@@ -233,13 +264,15 @@ static bool read_prompt(exchange *x, fields *f, params *p, chat_request *c) {
     json_decref(list);
     read_thinking(f, c);
     read_output(f, x, p, c);
-    refuse_tools(f);
+    read_tools(x, f, p, c);
     return !f->error->status && chat_prompt(x->s, c, p, f->error);
 }
 
 /* ---- answers ----------------------------------------------------------------------------- */
 
 static const char *stop_reason(const answer *a) {
+    bool ended = a->finish == RT_SERVE_END || (a->finish == RT_SERVE_STOP && !a->stop);
+    if (a->calls && ended) return "tool_use";
     switch (a->finish) {
     case RT_SERVE_STOP:
         return a->stop && strcmp(a->stop, "\nUser:") == 0 ? "end_turn" : "stop_sequence";
@@ -270,21 +303,31 @@ static json_t *message_of(const generation *g, json_t *content, const answer *a)
                      "usage", usage_of(g));
 }
 
+static json_t *use_of(const json_t *own) {
+    const json_t *arguments = json_object_get(own, "arguments");
+    json_t *input =
+        json_loadb(json_string_value(arguments), json_string_length(arguments), 0, NULL);
+    return json_pack("{s:s, s:O, s:O, s:o}", "type", "tool_use", "id", json_object_get(own, "id"),
+                     "name", json_object_get(own, "name"), "input", input ? input : json_object());
+}
+
 static json_t *whole(generation *g) {
     const answer *a = &g->answers[0];
-    json_t *content = json_array();
+    json_t *content = json_array(), *own;
+    size_t i;
     if (a->thought.len)
         json_array_append_new(content, json_pack("{s:s, s:o, s:s}", "type", "thinking", "thinking",
                                                  answer_text(&a->thought), "signature", ""));
-    if (a->text.len || !a->thought.len)
+    if (a->text.len || (!a->thought.len && !a->calls))
         json_array_append_new(
             content, json_pack("{s:s, s:o}", "type", "text", "text", answer_text(&a->text)));
+    json_array_foreach(a->calls, i, own) json_array_append_new(content, use_of(own));
     return message_of(g, content, a);
 }
 
 /* ---- streams ----------------------------------------------------------------------------- */
 
-enum { BLOCK_NONE, BLOCK_THINKING, BLOCK_TEXT };
+enum { BLOCK_NONE, BLOCK_THINKING, BLOCK_TEXT, BLOCK_USE };
 
 static void begin(generation *g) {
     exchange_event(g->x, "message_start",
@@ -308,16 +351,20 @@ static void close_block(generation *g) {
     g->state = BLOCK_NONE;
 }
 
-static void open_block(generation *g, int state) {
-    if (g->state == state) return;
+static void begin_block(generation *g, int state, json_t *block) {
     close_block(g);
     g->state = state;
-    json_t *block = state == BLOCK_THINKING ? json_pack("{s:s, s:s, s:s}", "type", "thinking",
-                                                        "thinking", "", "signature", "")
-                                            : json_pack("{s:s, s:s}", "type", "text", "text", "");
     exchange_event(g->x, "content_block_start",
                    json_pack("{s:s, s:i, s:o}", "type", "content_block_start", "index", g->block,
                              "content_block", block));
+}
+
+static void open_block(generation *g, int state) {
+    if (g->state == state) return;
+    json_t *block = state == BLOCK_THINKING ? json_pack("{s:s, s:s, s:s}", "type", "thinking",
+                                                        "thinking", "", "signature", "")
+                                            : json_pack("{s:s, s:s}", "type", "text", "text", "");
+    begin_block(g, state, block);
 }
 
 static void part(generation *g, answer *a, gguf_str text, bool thought) {
@@ -325,6 +372,20 @@ static void part(generation *g, answer *a, gguf_str text, bool thought) {
     open_block(g, thought ? BLOCK_THINKING : BLOCK_TEXT);
     send_delta(g, json_pack("{s:s, s:s%}", "type", thought ? "thinking_delta" : "text_delta",
                             thought ? "thinking" : "text", text.ptr, text.len));
+}
+
+static void call(generation *g, answer *a, const rt_call_event *e) {
+    const json_t *own = answer_call(a);
+    if (e->kind == RT_CALL_BEGIN)
+        begin_block(g, BLOCK_USE,
+                    json_pack("{s:s, s:O, s:O, s:{}}", "type", "tool_use", "id",
+                              json_object_get(own, "id"), "name", json_object_get(own, "name"),
+                              "input"));
+    else if (e->kind == RT_CALL_ARGUMENTS)
+        send_delta(g, json_pack("{s:s, s:s%}", "type", "input_json_delta", "partial_json",
+                                e->text.ptr, e->text.len));
+    else
+        close_block(g);
 }
 
 static void finish(generation *g, answer *a) {
@@ -349,6 +410,8 @@ static void fail(generation *g, const api_error *error) {
 static const dialect_format messages_format = {.stream_type = "text/event-stream",
                                                .begin = begin,
                                                .part = part,
+                                               .call = call,
+                                               .call_prefix = "toolu_",
                                                .finish = finish,
                                                .end = end,
                                                .fail = fail,

@@ -13,6 +13,7 @@
 void chat_request_clear(chat_request *c) {
     json_decref(c->messages);
     json_decref(c->variables);
+    json_decref(c->tools);
     rt_ids_clear(&c->ids);
 }
 
@@ -174,23 +175,6 @@ bool chat_read_messages(const json_t *list, json_t **out, api_error *error) {
     return true;
 }
 
-/* ---- what is not there ------------------------------------------------------------------- */
-
-void chat_refuse_tools(fields *f) {
-    json_t *tools = NULL, *choice = NULL;
-    fields_any(f, "tools", &tools);
-    fields_any(f, "tool_choice", &choice);
-    fields_any(f, "parallel_tool_calls", &(json_t *){NULL});
-    const char *word = json_string_value(choice);
-    bool none = word && strcmp(word, "none") == 0;
-    if (tools && !json_is_array(tools))
-        api_fail(f->error, "tools", NULL, "'tools' must be a list");
-    else if (json_array_size(tools) && !none)
-        api_fail(f->error, "tools", NULL, "tools are not supported by this server");
-    else if (choice && !none && !(word && strcmp(word, "auto") == 0))
-        api_fail(f->error, "tool_choice", NULL, "'tool_choice' asks for a tool, but there is none");
-}
-
 /* ---- variables --------------------------------------------------------------------------- */
 
 void chat_read_variables(fields *f, chat_request *c) {
@@ -239,7 +223,8 @@ static json_t *variables_of(const server *s, const chat_request *c, bool begins)
         if (!knows_developer && strcmp(role, "developer") == 0)
             json_object_set_new(message, "role", json_string("system"));
     }
-    json_object_set(v, "messages", c->messages);
+    json_object_set_new(v, "messages", rt_tool_messages(&s->tools, c->messages, c->tools));
+    if (c->tools && !s->tools.generic) json_object_set(v, "tools", c->tools);
     json_object_set_new(v, "add_generation_prompt", json_boolean(begins));
     if (think >= 0) {
         json_object_set_new(v, "enable_thinking", json_boolean(think));
@@ -301,6 +286,10 @@ bool chat_prompt(const server *s, chat_request *c, params *p, api_error *error) 
                               .split = !s->settings->keep_reasoning,
                               .inside = rt_reasoning_is_open(&s->markers, (gguf_str){text, len}),
                               .trim = true};
+    if (c->tools) {
+        c->text.call_channel = rt_tool_style_is_channel(s->tools.style);
+        if (!c->text.call_channel) c->text.marks = rt_tool_style_marks(s->tools.style);
+    }
     gguf_code code = rt_chat_text_ids(s->tok, text, len, &c->ids, &err);
     free(text);
     if (code == GGUF_E_NOMEM) return api_fail_status(error, 500, NULL, "out of memory");

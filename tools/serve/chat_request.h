@@ -10,6 +10,9 @@
 typedef struct chat_request {
     json_t *messages;  /* [{"role", "content", ...}], checked by chat_read_messages */
     json_t *variables; /* of the template, an object; or NULL */
+    json_t *tools;     /* that may be called, as OpenAI's chat has them; or NULL */
+    rt_tool_demand demand;
+    bool choice_none;
     /* Begin an answer; otherwise the last message, of the assistant, goes on. By default that is so
      * where there is such a message. */
     bool begins_given, begins;
@@ -25,8 +28,6 @@ void chat_request_clear(chat_request *c);
 bool chat_read_messages(const json_t *list, json_t **out, api_error *error);
 /* A content: a text, or parts that are texts. Returns a new text or NULL. */
 json_t *chat_read_content(const json_t *content, const char *param, api_error *error);
-/* tools and tool_choice: only what means none. */
-void chat_refuse_tools(fields *f);
 /* reasoning_effort, chat_template_kwargs. */
 void chat_read_variables(fields *f, chat_request *c);
 

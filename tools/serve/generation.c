@@ -14,6 +14,7 @@ generation *generation_new(exchange *x, const dialect_format *format, const para
     generation *g = calloc(1, sizeof *g);
     if (!g) return NULL;
     *g = (generation){.x = x, .s = x->s, .format = format, .params = *p, .created = time(NULL)};
+    json_incref(g->params.tools);
     g->created_s = tool_now_s();
     gguf_dynbuf_init(&g->text, SIZE_MAX / 4);
     server_random_id(id_prefix, 24, g->id, sizeof g->id);
@@ -29,10 +30,14 @@ void generation_free(generation *g) {
         gguf_dynbuf_clear(&g->answers[i].tokens);
         rt_ids_clear(&g->answers[i].ids);
         json_decref(g->answers[i].logprobs);
+        rt_call_parser_clear(&g->answers[i].parser);
+        gguf_dynbuf_clear(&g->answers[i].arguments);
+        json_decref(g->answers[i].calls);
     }
     for (size_t i = 0; g->stops && g->stops[i]; i++) free(g->stops[i]);
     free(g->stops);
     free(g->answers);
+    json_decref(g->params.tools);
     gguf_dynbuf_clear(&g->text);
     json_decref(g->echo);
     exchange_unref(g->x);
@@ -105,6 +110,51 @@ static void make_entries(generation *g) {
     }
 }
 
+/* ---- calls ------------------------------------------------------------------------------- */
+
+json_t *answer_call(const answer *a) {
+    return json_array_get(a->calls, json_array_size(a->calls) - 1);
+}
+
+static void put_text(generation *g, answer *a, gguf_str text) {
+    if (g->params.stream)
+        g->format->part(g, a, text, false);
+    else
+        gguf_dynbuf_put(&a->text, text.ptr, text.len);
+}
+
+static void on_call(void *ctx, const rt_call_event *e) {
+    answer *a = ctx;
+    generation *g = a->owner;
+    char id[48];
+    if (e->kind == RT_CALL_TEXT) {
+        put_text(g, a, e->text);
+        return;
+    }
+    if (e->kind == RT_CALL_BEGIN) {
+        const char *prefix = g->format->call_prefix;
+        server_random_id(prefix ? prefix : "call_", 24, id, sizeof id);
+        if (!a->calls) a->calls = json_array();
+        json_array_append_new(a->calls, json_pack("{s:s, s:s%, s:s}", "id", id, "name", e->name.ptr,
+                                                  e->name.len, "arguments", ""));
+        a->arguments.len = 0;
+    }
+    gguf_dynbuf_put(&a->arguments, e->text.ptr, e->text.len);
+    if (e->kind == RT_CALL_END)
+        json_object_set_new(answer_call(a), "arguments",
+                            gguf_json_bytes(a->arguments.len ? (const char *)a->arguments.data : "",
+                                            a->arguments.len));
+    if (g->params.stream && (!g->format->whole_calls || e->kind == RT_CALL_END))
+        g->format->call(g, a, e);
+}
+
+static void put_said(generation *g, answer *a, gguf_str text) {
+    if (g->params.tools)
+        rt_call_parser_put(&a->parser, text);
+    else
+        put_text(g, a, text);
+}
+
 /* ---- events ------------------------------------------------------------------------------ */
 
 static void on_started(generation *g, const rt_serve_event *e) {
@@ -125,16 +175,17 @@ static void on_part(generation *g, const rt_serve_event *e) {
     }
     if (!g->params.stream) {
         gguf_dynbuf_put(&a->thought, e->thought.ptr, e->thought.len);
-        gguf_dynbuf_put(&a->text, e->text.ptr, e->text.len);
+        if (e->text.len) put_said(g, a, e->text);
         return;
     }
     if (e->thought.len) g->format->part(g, a, e->thought, true);
-    if (e->text.len) g->format->part(g, a, e->text, false);
+    if (e->text.len) put_said(g, a, e->text);
 }
 
 static void on_finished(generation *g, const rt_serve_event *e) {
     answer *a = &g->answers[e->index];
     a->finished = true;
+    if (g->params.tools) rt_call_parser_end(&a->parser);
     a->finish = e->finish;
     a->stop = e->stop >= 0 ? g->stops[e->stop] : NULL;
     a->n_generated = e->n_generated;
@@ -226,6 +277,12 @@ static bool make_answers(generation *g, const rt_ids *prompts, size_t n_prompts)
     if (!g->answers) g->n_answers = 0;
     for (size_t i = 0; i < g->n_answers; i++) {
         g->answers[i].index = (uint32_t)i;
+        g->answers[i].owner = g;
+        gguf_dynbuf_init(&g->answers[i].arguments, SIZE_MAX / 4);
+        if (g->params.tools)
+            rt_call_parser_init(&g->answers[i].parser, g->s->tools.style, g->params.tools,
+                                g->params.stream && !g->format->whole_calls, on_call,
+                                &g->answers[i]);
         gguf_dynbuf_init(&g->answers[i].text, SIZE_MAX / 4);
         gguf_dynbuf_init(&g->answers[i].thought, SIZE_MAX / 4);
         gguf_dynbuf_init(&g->answers[i].tokens, SIZE_MAX / 4);

@@ -3,6 +3,7 @@
 #ifndef TOOLS_SERVE_GENERATION_H
 #define TOOLS_SERVE_GENERATION_H
 
+#include "runtime/chat/tools.h"
 #include "tools/serve/exchange.h"
 #include "tools/serve/json_fields.h"
 
@@ -25,6 +26,7 @@ typedef struct params {
     size_t n_stops;
     rt_grammar *grammar;      /* of the exchange; or NULL */
     const rt_ids *prediction; /* likewise */
+    json_t *tools;            /* that may be called; or NULL */
     bool stream, ignore_end, no_cache, logprobs, progress, timings;
     uint32_t n_top;
 } params;
@@ -52,7 +54,11 @@ typedef struct generation generation;
 /* One of the answers. */
 typedef struct answer {
     uint32_t index;
+    generation *owner;
     gguf_dynbuf text, thought; /* all of it, unless it is streamed */
+    rt_call_parser parser;     /* with tools */
+    json_t *calls;             /* [{"id", "name", "arguments": text}] so far; or NULL */
+    gguf_dynbuf arguments;     /* of the last one */
     json_t *logprobs;          /* chat's entries of tokens that were not sent yet */
     gguf_dynbuf tokens;        /* rt_serve_token of an answer that is not streamed */
     size_t n_shown;            /* bytes of the text, for offsets */
@@ -71,6 +77,11 @@ typedef struct dialect_format {
     void (*begin)(generation *g);
     void (*part)(generation *g, answer *a, gguf_str text, bool thought);
     void (*progress)(generation *g, size_t n_read); /* may be NULL */
+    /* A call of a tool, the last of a->calls, begins, goes on with a part of its arguments, or
+     * ends; with whole_calls only its end is told. NULL: the dialect has none. */
+    void (*call)(generation *g, answer *a, const rt_call_event *e);
+    bool whole_calls;
+    const char *call_prefix; /* of ids; NULL: "call_" */
     void (*finish)(generation *g, answer *a);
     void (*end)(generation *g);
     void (*fail)(generation *g, const api_error *error);
@@ -116,6 +127,9 @@ void generation_free(generation *g);
  *   text     how the text is divided; its stops come from the parameters */
 void generation_start(generation *g, const rt_ids *prompts, size_t n_prompts,
                       const rt_answer_text_opts *text);
+
+/* The call that is at work or was the last one. */
+json_t *answer_call(const answer *a);
 
 size_t generation_n_generated(const generation *g);
 size_t generation_n_reasoning(const generation *g);

@@ -62,10 +62,11 @@ void handle_props(exchange *x) {
         "default_generation_settings", "n_ctx", (int)s->n_ctx, "params", default_params(s),
         "total_slots", (int)s->n_parallel, "model_path", s->t->args[0], "model_alias", s->name,
         "chat_template", gguf_json_bytes(s->template_source.ptr, s->template_source.len),
-        "chat_template_caps", "supports_tools", 0, "supports_thinking", s->markers.close != NULL,
-        "bos_token", token_of(s, RT_SPECIAL_BOS), "eos_token", token_of(s, RT_SPECIAL_EOS),
-        "modalities", "vision", 0, "audio", 0, "build_info", "ggufkit " GGUFKIT_VERSION,
-        "tool_style", "none", "reasoning_style", s->markers.close ? s->markers.open : "none");
+        "chat_template_caps", "supports_tools", !s->tools.generic, "supports_thinking",
+        s->markers.close != NULL, "bos_token", token_of(s, RT_SPECIAL_BOS), "eos_token",
+        token_of(s, RT_SPECIAL_EOS), "modalities", "vision", 0, "audio", 0, "build_info",
+        "ggufkit " GGUFKIT_VERSION, "tool_style", rt_tool_style_name(s->tools.style),
+        "reasoning_style", s->markers.close ? s->markers.open : "none");
     json_object_set_new(root, "speculation", speculation(s));
     exchange_reply(x, 200, root);
 }

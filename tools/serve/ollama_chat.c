@@ -3,6 +3,7 @@
 #include "tools/serve/dialects.h"
 #include "tools/serve/prompts.h"
 #include "tools/serve/structured.h"
+#include "tools/serve/tool_request.h"
 #include "tools/serve/vectors.h"
 
 #include "libgguf/json.h"
@@ -82,6 +83,24 @@ static void part(generation *g, answer *a, gguf_str text, bool thought) {
     exchange_line(g->x, line);
 }
 
+static json_t *call_of(const json_t *own) {
+    const json_t *arguments = json_object_get(own, "arguments");
+    json_t *input =
+        json_loadb(json_string_value(arguments), json_string_length(arguments), 0, NULL);
+    return json_pack("{s:{s:O, s:o}}", "function", "name", json_object_get(own, "name"),
+                     "arguments", input ? input : json_object());
+}
+
+static void call(generation *g, answer *a, const rt_call_event *e) {
+    (void)e;
+    json_t *line = head(g->s);
+    set_text(g, line, "response", json_string(""));
+    set_text(g, line, "tool_calls", json_pack("[o]", call_of(answer_call(a))));
+    json_object_set_new(line, "done", json_false());
+    set_logprobs(line, a);
+    exchange_line(g->x, line);
+}
+
 static void finish(generation *g, answer *a) {
     (void)g, (void)a;
 }
@@ -103,6 +122,12 @@ static json_t *whole(generation *g) {
     json_t *line = head(g->s);
     set_text(g, line, "response", answer_text(&a->text));
     if (a->thought.len) set_text(g, line, "thinking", answer_text(&a->thought));
+    if (a->calls) {
+        json_t *list = json_array(), *own;
+        size_t i;
+        json_array_foreach(a->calls, i, own) json_array_append_new(list, call_of(own));
+        set_text(g, line, "tool_calls", list);
+    }
     set_logprobs(line, a);
     set_done(g, line);
     return line;
@@ -111,6 +136,8 @@ static json_t *whole(generation *g) {
 static const dialect_format ollama_format = {.stream_type = "application/x-ndjson",
                                              .begin = begin,
                                              .part = part,
+                                             .call = call,
+                                             .whole_calls = true,
                                              .finish = finish,
                                              .end = end,
                                              .fail = fail,
@@ -166,8 +193,6 @@ static void read_format(fields *f, exchange *x, params *p) {
 static void refuse(fields *f) {
     json_t *value;
     const char *text;
-    if (fields_any(f, "tools", &value) && json_array_size(value))
-        api_fail(f->error, "tools", NULL, "tools are not supported by this server");
     if (fields_any(f, "images", &value) && json_array_size(value))
         api_fail(f->error, "images", "unsupported_content", "the model reads texts, not images");
     if (fields_text(f, "suffix", &text) && *text)
@@ -274,6 +299,7 @@ void handle_ollama_chat(exchange *x) {
     fields_array(&f, "messages", &messages);
     fields_bool(&f, "truncate", &ignored);
     fields_bool(&f, "shift", &ignored);
+    tools_read(&f, x, &p, &c);
     if (!error.status && json_array_size(messages) == 0) {
         reply_load(x, SHAPE_CHAT);
     } else {
@@ -327,6 +353,8 @@ void handle_ollama_generate(exchange *x) {
     fields_open(&f, x->json, &error);
     read_common(x, &f, &p, &c);
     fields_bool(&f, "raw", &raw);
+    if (json_array_size(json_object_get(x->json, "tools")))
+        api_fail(&error, "tools", NULL, "'tools': only /api/chat calls tools");
     fields_bool(&f, "truncate", &ignored);
     fields_bool(&f, "shift", &ignored);
     read_prompt(x, &f, &p, &c, raw);

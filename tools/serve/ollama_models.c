@@ -35,6 +35,7 @@ static json_t *capabilities_of(const server *s) {
     json_t *list = json_array();
     bool embeds = rt_model_is_embedder(s->model);
     json_array_append_new(list, json_string(embeds ? "embedding" : "completion"));
+    if (!embeds) json_array_append_new(list, json_string("tools"));
     if (s->markers.close) json_array_append_new(list, json_string("thinking"));
     return list;
 }

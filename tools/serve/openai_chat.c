@@ -2,6 +2,7 @@
 #include "tools/serve/chat_request.h"
 #include "tools/serve/dialects.h"
 #include "tools/serve/structured.h"
+#include "tools/serve/tool_request.h"
 
 #include "libgguf/json.h"
 
@@ -10,7 +11,8 @@
 /* ---- shapes ------------------------------------------------------------------------------ */
 
 const char *openai_finish(const answer *a) {
-    return a->finish == RT_SERVE_END || a->finish == RT_SERVE_STOP ? "stop" : "length";
+    if (a->finish != RT_SERVE_END && a->finish != RT_SERVE_STOP) return "length";
+    return a->calls ? "tool_calls" : "stop";
 }
 
 json_t *openai_usage(const generation *g) {
@@ -92,6 +94,19 @@ static void part(generation *g, answer *a, gguf_str text, bool thought) {
     send_delta(g, a, delta, take_logprobs(a), NULL);
 }
 
+static void call(generation *g, answer *a, const rt_call_event *e) {
+    const json_t *own = answer_call(a);
+    json_t *delta = NULL;
+    if (e->kind == RT_CALL_BEGIN)
+        delta = json_pack("{s:i, s:O, s:s, s:{s:O, s:s}}", "index", (int)e->index, "id",
+                          json_object_get(own, "id"), "type", "function", "function", "name",
+                          json_object_get(own, "name"), "arguments", "");
+    else if (e->kind == RT_CALL_ARGUMENTS)
+        delta = json_pack("{s:i, s:{s:s%}}", "index", (int)e->index, "function", "arguments",
+                          e->text.ptr, e->text.len);
+    if (delta) send_delta(g, a, json_pack("{s:[o]}", "tool_calls", delta), take_logprobs(a), NULL);
+}
+
 static void finish(generation *g, answer *a) {
     send_delta(g, a, json_object(), take_logprobs(a), openai_finish(a));
 }
@@ -122,10 +137,24 @@ json_t *answer_text(const gguf_dynbuf *text) {
     return json_stringn(text->len ? (const char *)text->data : "", text->len);
 }
 
+static json_t *calls_of(const answer *a) {
+    json_t *list = json_array(), *own;
+    size_t i;
+    json_array_foreach(a->calls, i, own) {
+        json_array_append_new(list, json_pack("{s:O, s:s, s:{s:O, s:O}}", "id",
+                                              json_object_get(own, "id"), "type", "function",
+                                              "function", "name", json_object_get(own, "name"),
+                                              "arguments", json_object_get(own, "arguments")));
+    }
+    return list;
+}
+
 static json_t *choice_of(answer *a) {
     json_t *message = json_pack("{s:s, s:n}", "role", "assistant", "refusal");
     bool cut_in_thought = a->text.len == 0 && a->thought.len && a->finish != RT_SERVE_END;
-    json_object_set_new(message, "content", cut_in_thought ? json_null() : answer_text(&a->text));
+    bool is_null = cut_in_thought || (a->calls && a->text.len == 0);
+    json_object_set_new(message, "content", is_null ? json_null() : answer_text(&a->text));
+    if (a->calls) json_object_set_new(message, "tool_calls", calls_of(a));
     if (a->thought.len) json_object_set_new(message, "reasoning_content", answer_text(&a->thought));
     json_t *logprobs = take_logprobs(a);
     return json_pack("{s:i, s:o, s:o, s:s}", "index", (int)a->index, "message", message, "logprobs",
@@ -146,6 +175,7 @@ static const dialect_format chat_format = {.stream_type = "text/event-stream",
                                            .begin = begin,
                                            .part = part,
                                            .progress = progress,
+                                           .call = call,
                                            .finish = finish,
                                            .end = end,
                                            .fail = openai_stream_fail,
@@ -224,9 +254,9 @@ static void read_request(exchange *x, fields *f, params *p, chat_request *c, boo
     params_read_prediction(f, x, p);
     fields_bool(f, "timings_per_token", &p->timings);
     fields_bool(f, "return_progress", &p->progress);
-    chat_refuse_tools(f);
     if (fields_any(f, "response_format", &format))
         structured_read_format(f, x, format, "response_format", p);
+    tools_read(f, x, p, c);
     chat_read_variables(f, c);
     read_begin(f, c);
     read_modalities(f);
@@ -259,7 +289,7 @@ void handle_apply_template(exchange *x) {
     params_read_model(&f, x);
     fields_any(&f, "messages", &messages);
     chat_read_messages(messages, &c.messages, &error);
-    chat_refuse_tools(&f);
+    tools_read(&f, x, NULL, &c);
     chat_read_variables(&f, &c);
     read_begin(&f, &c);
     fields_ignored(&f, x->ignored, sizeof x->ignored);

@@ -2,6 +2,7 @@
 #include "tools/serve/chat_request.h"
 #include "tools/serve/dialects.h"
 #include "tools/serve/structured.h"
+#include "tools/serve/tool_request.h"
 
 #include "libgguf/json.h"
 
@@ -89,28 +90,27 @@ static void refuse_kept(fields *f) {
         api_fail(f->error, "background", NULL, "'background': this server keeps no responses");
 }
 
-/* Hosted tools are left out, functions are not supported. */
-static void read_tools(exchange *x, fields *f) {
-    json_t *tools = NULL, *choice = NULL, *item;
-    size_t i, n_functions = 0;
+/* Hosted tools are left out. Without `strict` a tool is strict here. */
+static void read_tools(exchange *x, fields *f, params *p, chat_request *c) {
+    json_t *tools = NULL, *item;
+    bool parallel = true;
+    size_t i;
     fields_array(f, "tools", &tools);
-    fields_any(f, "tool_choice", &choice);
-    fields_any(f, "parallel_tool_calls", &(json_t *){NULL});
+    fields_bool(f, "parallel_tool_calls", &parallel);
+    c->demand.single = !parallel;
     json_array_foreach(tools, i, item) {
         const char *type = json_string_value(json_object_get(item, "type"));
-        size_t len = strlen(x->ignored);
-        if (!type) api_fail(f->error, "tools", NULL, "tools[%zu] has no type", i);
-        if (type && strcmp(type, "function") == 0)
-            n_functions++;
-        else if (type && strlen(type) < 60 && len + 70 < sizeof x->ignored)
-            snprintf(x->ignored + len, sizeof x->ignored - len, "%stools.%s", len ? ", " : "",
-                     type);
+        if (!type)
+            api_fail(f->error, "tools", NULL, "tools[%zu] has no type", i);
+        else if (strcmp(type, "function") == 0)
+            tools_add(c, json_object_get(item, "name"), json_object_get(item, "description"),
+                      json_object_get(item, "parameters"),
+                      !json_is_false(json_object_get(item, "strict")));
+        else
+            tools_ignore(x, type);
     }
-    const char *word = json_string_value(choice);
-    if (n_functions && !(word && strcmp(word, "none") == 0))
-        api_fail(f->error, "tools", NULL, "tools are not supported by this server");
-    else if (choice && !(word && (strcmp(word, "none") == 0 || strcmp(word, "auto") == 0)))
-        api_fail(f->error, "tool_choice", NULL, "'tool_choice' asks for a tool, but there is none");
+    tools_read_choice(f, c);
+    tools_finish(f, x, p, c);
 }
 
 static void read_text(fields *f, exchange *x, params *p) {
@@ -139,14 +139,14 @@ static void read_request(exchange *x, fields *f, params *p, chat_request *c) {
     fields_bool(f, "stream", &p->stream);
     params_refuse(f);
     refuse_kept(f);
-    read_tools(x, f);
     read_text(f, x, p);
+    read_tools(x, f, p, c);
     read_reasoning(f, c);
 }
 
 /* ---- shapes ------------------------------------------------------------------------------ */
 
-enum { ITEM_NONE, ITEM_REASONING, ITEM_MESSAGE };
+enum { ITEM_NONE, ITEM_REASONING, ITEM_MESSAGE, ITEM_CALL };
 
 static json_t *usage_of(const generation *g) {
     json_int_t n_prompt = (json_int_t)g->n_prompt, n = (json_int_t)generation_n_generated(g);
@@ -162,20 +162,29 @@ static json_t *format_of(const generation *g) {
     return json_is_object(format) ? json_incref(format) : json_pack("{s:s}", "type", "text");
 }
 
+static json_t *asked_for(const generation *g, const char *name, json_t *otherwise) {
+    json_t *value = json_object_get(g->x->json, name);
+    if (!value || json_is_null(value)) return otherwise;
+    json_decref(otherwise);
+    return json_incref(value);
+}
+
 /* The output so far is g->echo. */
 static json_t *response_of(const generation *g, const char *status, bool done) {
     const answer *a = done ? &g->answers[0] : NULL;
     bool cut = a && (a->finish == RT_SERVE_LENGTH || a->finish == RT_SERVE_FULL);
     json_t *details = cut ? json_pack("{s:s}", "reason", "max_output_tokens") : json_null();
     return json_pack(
-        "{s:s, s:s, s:I, s:s, s:n, s:o, s:n, s:n, s:s, s:O, s:b, s:b, s:s, s:[], s:{s:o}, s:f, "
+        "{s:s, s:s, s:I, s:s, s:n, s:o, s:n, s:n, s:s, s:O, s:b, s:o, s:o, s:o, s:{s:o}, s:f, "
         "s:f, s:s, s:{}, s:o}",
         "id", g->id, "object", "response", "created_at", (json_int_t)g->created, "status", status,
         "error", "incomplete_details", details, "instructions", "previous_response_id", "model",
-        g->s->name, "output", g->echo, "store", 0, "parallel_tool_calls", 1, "tool_choice", "auto",
-        "tools", "text", "format", format_of(g), "temperature", (double)g->params.sampler.temp,
-        "top_p", (double)g->params.sampler.top_p, "truncation", "disabled", "metadata", "usage",
-        done ? usage_of(g) : json_null());
+        g->s->name, "output", g->echo, "store", 0, "parallel_tool_calls",
+        asked_for(g, "parallel_tool_calls", json_true()), "tool_choice",
+        asked_for(g, "tool_choice", json_string("auto")), "tools",
+        asked_for(g, "tools", json_array()), "text", "format", format_of(g), "temperature",
+        (double)g->params.sampler.temp, "top_p", (double)g->params.sampler.top_p, "truncation",
+        "disabled", "metadata", "usage", done ? usage_of(g) : json_null());
 }
 
 static json_t *text_part(const char *bytes, size_t n) {
@@ -201,22 +210,39 @@ static const char *item_status(const answer *a) {
     return a->finish == RT_SERVE_LENGTH || a->finish == RT_SERVE_FULL ? "incomplete" : "completed";
 }
 
+static json_t *call_item(const char *id, const char *status, const json_t *own,
+                         const char *arguments) {
+    return json_pack(
+        "{s:s, s:s, s:s, s:O, s:O, s:o}", "id", id, "type", "function_call", "status", status,
+        "call_id", json_object_get(own, "id"), "name", json_object_get(own, "name"), "arguments",
+        arguments ? json_string(arguments) : json_incref(json_object_get(own, "arguments")));
+}
+
 static void new_item_id(generation *g, int kind) {
-    server_random_id(kind == ITEM_MESSAGE ? "msg_" : "rs_", 24, g->item_id, sizeof g->item_id);
+    server_random_id(kind == ITEM_MESSAGE ? "msg_"
+                     : kind == ITEM_CALL  ? "fc_"
+                                          : "rs_",
+                     24, g->item_id, sizeof g->item_id);
 }
 
 static json_t *whole(generation *g) {
     answer *a = &g->answers[0];
+    json_t *own;
+    size_t n;
     const struct {
         int kind;
         const gguf_dynbuf *text;
     } items[] = {{ITEM_REASONING, &a->thought}, {ITEM_MESSAGE, &a->text}};
     g->echo = json_array();
     for (size_t i = 0; i < 2; i++) {
-        if (items[i].text->len == 0 && (i == 0 || a->thought.len)) continue;
+        if (items[i].text->len == 0 && (i == 0 || a->thought.len || a->calls)) continue;
         new_item_id(g, items[i].kind);
         json_array_append_new(g->echo,
                               item_of(g->item_id, items[i].kind, item_status(a), items[i].text));
+    }
+    json_array_foreach(a->calls, n, own) {
+        new_item_id(g, ITEM_CALL);
+        json_array_append_new(g->echo, call_item(g->item_id, "completed", own, NULL));
     }
     return response_of(g, item_status(a), true);
 }
@@ -299,6 +325,37 @@ static void part(generation *g, answer *a, gguf_str text, bool thought) {
     send_event(g, thought ? "response.reasoning_text.delta" : "response.output_text.delta", event);
 }
 
+static json_t *call_event(const generation *g, const char *name, json_t *value) {
+    return json_pack("{s:s, s:i, s:o}", "item_id", g->item_id, "output_index", g->item, name,
+                     value);
+}
+
+static void end_call(generation *g, answer *a) {
+    json_t *own = answer_call(a), *item = call_item(g->item_id, "completed", own, NULL);
+    json_t *event = call_event(g, "arguments", json_incref(json_object_get(own, "arguments")));
+    json_object_set(event, "name", json_object_get(own, "name"));
+    send_event(g, "response.function_call_arguments.done", event);
+    json_array_append(g->echo, item);
+    send_event(g, "response.output_item.done",
+               json_pack("{s:i, s:o}", "output_index", g->item, "item", item));
+    g->item++;
+}
+
+static void call(generation *g, answer *a, const rt_call_event *e) {
+    if (e->kind == RT_CALL_BEGIN) {
+        close_item(g, "completed");
+        new_item_id(g, ITEM_CALL);
+        send_event(g, "response.output_item.added",
+                   json_pack("{s:i, s:o}", "output_index", g->item, "item",
+                             call_item(g->item_id, "in_progress", answer_call(a), "")));
+    } else if (e->kind == RT_CALL_ARGUMENTS) {
+        send_event(g, "response.function_call_arguments.delta",
+                   call_event(g, "delta", json_stringn(e->text.ptr, e->text.len)));
+    } else {
+        end_call(g, a);
+    }
+}
+
 static void finish(generation *g, answer *a) {
     if (g->item == 0 && g->state == ITEM_NONE) open_item(g, ITEM_MESSAGE);
     close_item(g, item_status(a));
@@ -323,6 +380,7 @@ static void fail(generation *g, const api_error *error) {
 static const dialect_format responses_format = {.stream_type = "text/event-stream",
                                                 .begin = begin,
                                                 .part = part,
+                                                .call = call,
                                                 .finish = finish,
                                                 .end = end,
                                                 .fail = fail,

@@ -2,6 +2,7 @@
 #ifndef TOOLS_SERVE_SERVER_H
 #define TOOLS_SERVE_SERVER_H
 
+#include "runtime/chat/tools.h"
 #include "runtime/serve/serve.h"
 #include "runtime/template/template.h"
 #include "tools/common/device_opts.h"
@@ -68,6 +69,8 @@ typedef struct server {
     bool plain;            /* no template of the model's: a transcript */
     json_t *template_vars; /* of --template-vars */
     rt_reasoning_markers markers;
+    rt_tool_styles *tool_styles;
+    rt_tool_use tools; /* how the model writes calls */
     rt_serve *engine;
     draft_source drafts;
     rt_sampler_opts sampler; /* for requests that name none */

@@ -5,6 +5,7 @@
 #include "libgguf/hash.h"
 #include "libgguf/json.h"
 #include "quant/quant.h"
+#include "runtime/chat/chat_prompt.h"
 #include "runtime/chat/conversation.h"
 #include "runtime/engine/memory.h"
 #include "runtime/sizing/footprint.h"
@@ -191,6 +192,17 @@ static gguf_code read_template(server *s, gguf_error *err) {
     return GGUF_OK;
 }
 
+static gguf_code find_tool_style(server *s, gguf_error *err) {
+    json_t *variables = json_deep_copy(s->template_vars);
+    gguf_code code = variables ? rt_tool_styles_new(&s->tool_styles, err) : gguf_fail_memory(err);
+    if (!code) {
+        rt_chat_add_tokens(variables, s->tok);
+        code = rt_tool_probe(s->tool_styles, s->tpl, variables, &s->tools, err);
+    }
+    json_decref(variables);
+    return code;
+}
+
 /* The model's recommendations, then the command line. */
 static void read_sampling(server *s) {
     settings of_model = {.sampler = s->settings->sampler, .given = s->settings->sampler_given};
@@ -255,6 +267,7 @@ gguf_code server_open(server *s, gguf_error *err) {
     read_facts(s);
     code = rt_tokenizer_new(s->meta, &s->tok, err);
     if (!code) code = read_template(s, err);
+    if (!code) code = find_tool_style(s, err);
     if (code) return code;
     read_sampling(s);
     rt_serve_opts opts = engine_opts(s);
@@ -280,9 +293,11 @@ gguf_code server_open(server *s, gguf_error *err) {
         tool_note(s->t, "%" PRIu32 " of %" PRIu32 " layers on a device", opts.n_device_layers,
                   s->hp->n_layer);
     char cache[32];
-    tool_note(s->t, "%s: %s, context of %" PRIu32 " tokens, cache of %" PRIu32 " tokens (%s)",
+    tool_note(s->t,
+              "%s: %s, context of %" PRIu32 " tokens, cache of %" PRIu32
+              " tokens (%s), calls of tools: %s",
               s->name, server_quantisation(s), s->n_ctx, opts.n_kv_tokens,
-              tool_size_text(s->kv_bytes, cache, sizeof cache));
+              tool_size_text(s->kv_bytes, cache, sizeof cache), rt_tool_style_name(s->tools.style));
     return GGUF_OK;
 }
 
@@ -291,6 +306,7 @@ void server_close(server *s) {
     draft_close(&s->drafts);
     grammar_cache_free(s->grammars);
     rt_template_free(s->tpl);
+    rt_tool_styles_free(s->tool_styles);
     json_decref(s->template_vars);
     rt_tokenizer_free(s->tok);
     rt_model_close(s->model);

@@ -3,6 +3,7 @@
 #include "tools/serve/structured.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -10,13 +11,20 @@
 
 #define N_KEPT 32
 
-typedef enum source_kind { SOURCE_SCHEMA, SOURCE_GBNF, SOURCE_REGEX, SOURCE_CHOICE } source_kind;
+typedef enum source_kind {
+    SOURCE_SCHEMA,
+    SOURCE_GBNF,
+    SOURCE_REGEX,
+    SOURCE_CHOICE,
+    SOURCE_CALLS
+} source_kind;
 
 typedef struct kept {
     source_kind kind;
     char *text;
     size_t n;
     rt_grammar *grammar;
+    json_t *left_out; /* texts: what is not enforced; or NULL */
     uint64_t used;
 } kept;
 
@@ -34,6 +42,7 @@ grammar_cache *grammar_cache_new(void) {
 
 static void forget(kept *k) {
     rt_grammar_unref(k->grammar);
+    json_decref(k->left_out);
     free(k->text);
     *k = (kept){0};
 }
@@ -45,7 +54,8 @@ void grammar_cache_free(grammar_cache *cache) {
     free(cache);
 }
 
-static rt_grammar *find(grammar_cache *c, source_kind kind, const char *text, size_t n) {
+static rt_grammar *find(grammar_cache *c, source_kind kind, const char *text, size_t n,
+                        json_t **left_out) {
     rt_grammar *found = NULL;
     pthread_mutex_lock(&c->lock);
     for (size_t i = 0; i < N_KEPT && !found; i++) {
@@ -53,13 +63,15 @@ static rt_grammar *find(grammar_cache *c, source_kind kind, const char *text, si
         if (!k->grammar || k->kind != kind || k->n != n || memcmp(k->text, text, n) != 0) continue;
         k->used = ++c->clock;
         found = rt_grammar_ref(k->grammar);
+        if (left_out) *left_out = json_deep_copy(k->left_out);
     }
     pthread_mutex_unlock(&c->lock);
     return found;
 }
 
 /* In the place of the one that was not used for longest. */
-static void keep(grammar_cache *c, source_kind kind, const char *text, size_t n, rt_grammar *g) {
+static void keep(grammar_cache *c, source_kind kind, const char *text, size_t n, rt_grammar *g,
+                 const json_t *left_out) {
     char *copy = malloc(n + 1);
     if (!copy) return;
     memcpy(copy, text, n);
@@ -68,7 +80,7 @@ static void keep(grammar_cache *c, source_kind kind, const char *text, size_t n,
     for (size_t i = 1; i < N_KEPT; i++)
         if (c->kept[i].used < place->used) place = &c->kept[i];
     forget(place);
-    *place = (kept){kind, copy, n, rt_grammar_ref(g), ++c->clock};
+    *place = (kept){kind, copy, n, rt_grammar_ref(g), json_deep_copy(left_out), ++c->clock};
     pthread_mutex_unlock(&c->lock);
 }
 
@@ -100,9 +112,9 @@ static bool set_grammar(fields *f, exchange *x, params *p, const char *name, sou
     char *text = json_dumps(source, JSON_ENCODE_ANY | JSON_COMPACT);
     if (!text) return api_fail_status(f->error, 500, NULL, "out of memory");
     size_t n = strlen(text);
-    g = find(x->s->grammars, kind, text, n);
+    g = find(x->s->grammars, kind, text, n, NULL);
     gguf_code code = g ? GGUF_OK : compile(kind, source, &g, &err);
-    if (!code) keep(x->s->grammars, kind, text, n, g);
+    if (!code) keep(x->s->grammars, kind, text, n, g, NULL);
     free(text);
     x->grammar = p->grammar = g;
     if (code == GGUF_E_NOMEM) return api_fail_status(f->error, 500, NULL, "out of memory");
@@ -120,6 +132,60 @@ static void set_any_object(fields *f, exchange *x, params *p, const char *name) 
     json_t *schema = json_pack("{s:s}", "type", "object");
     set_grammar(f, x, p, name, SOURCE_SCHEMA, schema);
     json_decref(schema);
+}
+
+/* ---- calls ------------------------------------------------------------------------------- */
+
+/* Names of properties may be any texts. */
+static bool fits_header(const char *text) {
+    for (; *text; text++)
+        if (*text <= 0x20 || *text > 0x7E || *text == ',') return false;
+    return true;
+}
+
+static void add_ignored(exchange *x, const json_t *left_out) {
+    const json_t *path;
+    size_t i;
+    json_array_foreach(left_out, i, path) {
+        size_t n = strlen(x->ignored);
+        if (fits_header(json_string_value(path)) &&
+            n + json_string_length(path) + 3 < sizeof x->ignored)
+            snprintf(x->ignored + n, sizeof x->ignored - n, "%s%s", n ? ", " : "",
+                     json_string_value(path));
+    }
+}
+
+void structured_hold_calls(fields *f, exchange *x, params *p, const rt_tool_style *style,
+                           const rt_tool_demand *demand) {
+    gguf_error err = {0};
+    rt_grammar *g = NULL;
+    json_t *left_out = NULL;
+    if (f->error->status) return;
+    if (p->grammar) {
+        api_fail(f->error, "tools", NULL,
+                 "'tools': another field asks for a form of the answer already");
+        return;
+    }
+    json_t *source = json_pack("[O, s?, b, b]", (json_t *)demand->tools, demand->named,
+                               demand->required, demand->single);
+    char *text = source ? json_dumps(source, JSON_COMPACT) : NULL;
+    size_t n = text ? strlen(text) : 0;
+    gguf_code code = text ? GGUF_OK : gguf_fail_memory(&err);
+    if (!code) g = find(x->s->grammars, SOURCE_CALLS, text, n, &left_out);
+    if (!code && !g) {
+        left_out = json_array();
+        code = rt_grammar_tools(style, demand, left_out, &g, &err);
+        if (!code) keep(x->s->grammars, SOURCE_CALLS, text, n, g, left_out);
+    }
+    x->grammar = p->grammar = g;
+    add_ignored(x, left_out);
+    if (code == GGUF_E_NOMEM)
+        api_fail_status(f->error, 500, NULL, "out of memory");
+    else if (code)
+        api_fail(f->error, "tools", "unsupported_schema", "'tools': %s", err.message);
+    json_decref(left_out);
+    json_decref(source);
+    free(text);
 }
 
 /* ---- fields ------------------------------------------------------------------------------ */

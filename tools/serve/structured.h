@@ -18,4 +18,8 @@ void structured_read_format(fields *f, exchange *x, const json_t *format, const 
 /* Ollama's: "json" or a schema. */
 void structured_read_ollama(fields *f, exchange *x, const json_t *format, params *p);
 
+/* Calls of tools, and what stands beside them; what is not enforced joins the ignored fields. */
+void structured_hold_calls(fields *f, exchange *x, params *p, const rt_tool_style *style,
+                           const rt_tool_demand *demand);
+
 #endif
