@@ -86,6 +86,7 @@ refused 2 "unknown option '--bad'" ranks 2 gguf-quantize --bad
 refused 2 'not shared' ranks 2 gguf-inspect one.gguf
 refused 2 'one process' ranks 2 gguf-bench compare q.json b.json
 refused 2 'standard input' ranks 2 gguf-run one.gguf
+refused 5 'without drafts' ranks 2 gguf-run one.gguf -p a -n 1 --lookup on
 refused 2 'cannot be shared by 7 ranks' ranks 7 gguf-run one.gguf -p a -n 1
 refused 1 'missed:' ranks 2 gguf-bench quality q.gguf -f "$demo/test.txt" --ctx 256 --chunks 4 --max-ppl 2
 cp one.gguf only_here.gguf

@@ -22,6 +22,13 @@ gguf_code draft_opts_most(draft_opts *o, const char *text, gguf_error *err) {
     return tool_parse_u32("--draft-max", text, 1, RT_MAX_DRAFT, &o->n_most, err);
 }
 
+/* How many tokens are drafted follows the clock, which ranks do not share. */
+static gguf_code check_possible(const tool *t, const rt_model *model, gguf_error *why) {
+    if (!t->ranks) return rt_check_returns(model, why);
+    return gguf_fail(why, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
+                     "several ranks compute a model without drafts (--lookup off)");
+}
+
 /* Which drafts are wanted and possible. */
 static gguf_code choose(tool *t, const draft_opts *o, const rt_model *model, rt_draft_opts *out,
                         gguf_error *err) {
@@ -30,7 +37,7 @@ static gguf_code choose(tool *t, const draft_opts *o, const rt_model *model, rt_
     if (!wanted && o->n_most)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "--draft-max has no effect with --lookup off and without --draft");
-    if (wanted && rt_check_returns(model, &why)) {
+    if (wanted && check_possible(t, model, &why)) {
         if (o->lookup == LOOKUP_ON || o->model || o->n_most) {
             if (err) *err = why;
             return why.code;
