@@ -2,7 +2,8 @@
 """Every command line of the documents is tried: parsed by the command's own parser, and run where it can be run here.
 usage: check_commands.py BUILD SOURCE [DOCUMENT...]      VERBOSE=1 in the environment shows each with its time
 
-A command line is a line of an indented or fenced block that begins with gguf-, or a span `gguf-x ...` in a text. Names of files
+A command line is a line of an indented or fenced block that begins with gguf- (what is to be started by mpirun is started as one
+process here, see tests/mpi), or a span `gguf-x ...` in a text. Names of files
 that documents use are names of fixtures; placeholders in capitals stand for one. --help at the end of a command line makes the
 command parse everything before it and do nothing.
 """
@@ -49,6 +50,7 @@ SAME = {
     "quality": "record.json",
     "choices": "F.jsonl",
     "chat": "chat.json",
+    "tools": "tools.json",
     "template": "F.jinja TEMPLATE.jinja",
     "ids": "cases.json LIST.json",
     "schema": "person.json",
@@ -100,6 +102,7 @@ def make_fixtures(folder):
     command("gguf-bench", "q4", "-p", "8", "-n", "4", "-r", "3", "-o", "json", "-q", out="speed")
     (folder / "choices").write_text('{"context": "And", "choices": ["God said", "said God"], "label": 0}\n')
     (folder / "chat").write_text('{"messages": [{"role": "user", "content": "Hello"}]}')
+    (folder / "tools").write_text('[{"type": "function", "function": {"name": "weather", "parameters": {"type": "object"}}}]')
     (folder / "ids").write_text("[]")
     (folder / "schema").write_text('{"type": "object", "properties": {"age": {"type": "integer"}}, "required": ["age"]}')
     (folder / "grammar").write_text('root ::= "yes" | "no"')
@@ -141,7 +144,7 @@ def command_lines(text):
         if fenced:
             block.append(line)
         script = fenced and block[0].startswith("#!")
-        match = re.match(r"\s*(?:\$ )?(gguf-[a-z]+( .*)?)$", line)
+        match = re.match(r"\s*(?:\$ )?(?:mpirun (?:-\S+ [^-\s]\S* )*)?(gguf-[a-z]+( .*)?)$", line)
         if match and (fenced or line.startswith("    ")) and not script:
             yield number, match.group(1), False
         elif not fenced and not line.startswith("    "):
