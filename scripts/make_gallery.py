@@ -114,9 +114,9 @@ def fit(folder, _):
 
 
 def speed(folder, _):
-    subprocess.run(["gguf-bench", NAME, "-p", "64,256", "-n", "32", "-d", "0,512,1024", "-r", "5", "-t", "1", "-q", "--plot", "speed.svg"],
+    subprocess.run(["gguf-bench", NAME, "-p", "64,256", "-n", "32", "-d", "0,512,1024", "-r", "3", "-t", "1", "-q", "--plot", "speed.svg"],
                    env=ENV, cwd=folder, stdout=subprocess.DEVNULL, check=True)
-    draw(pathlib.Path(folder, "speed.svg").read_text(), "speed", 32)
+    draw(pathlib.Path(folder, "speed.svg").read_text(), "speed", 128)
 
 
 def report(folder, browser):
