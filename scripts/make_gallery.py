@@ -1,26 +1,30 @@
 #!/usr/bin/env python3
 """The pictures of docs/gallery: what people see of ggufkit, made from a real model.
-usage: make_gallery.py BUILD MODEL.gguf OUTPUT-FOLDER [PICTURE...]      pictures: chat report page-360 page-1440 speed fit
+usage: make_gallery.py BUILD MODEL.gguf OUTPUT-FOLDER [PICTURE...]      pictures: chat report page-360 page-1440 fit; speed,
+which needs a machine that does nothing else
 
 Needs the Python packages playwright and pillow, chromium and rsvg-convert of the system. MODEL is one that chats, for instance
 SmolLM2-135M-Instruct. Numbers differ from machine to machine; the pictures of a commit need not be made anew.
 """
+import fcntl
 import html
 import os
 import pathlib
 import pty
 import re
 import select
+import struct
 import subprocess
 import sys
 import tempfile
+import termios
 import time
 
 from PIL import Image
 from playwright.sync_api import sync_playwright
 
 BUILD, MODEL, OUT = (pathlib.Path(arg).resolve() for arg in sys.argv[1:4])
-WANTED = sys.argv[4:] or ["chat", "report", "page-360", "page-1440", "speed", "fit"]
+WANTED = sys.argv[4:] or ["chat", "report", "page-360", "page-1440", "fit"]
 ENV = {**os.environ, "PATH": f"{BUILD}:{os.environ['PATH']}", "COLUMNS": "80", "TERM": "xterm-256color", "LC_ALL": "C.UTF-8"}
 NAME = "model.gguf"
 
@@ -38,6 +42,7 @@ def play(command, folder, lines=(), wait=60):
     """What a command shows on a terminal of 80 columns to which lines are typed, each when the prompt is there."""
     pid, fd = pty.fork()
     if pid == 0:
+        fcntl.ioctl(0, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 80, 0, 0))
         os.chdir(folder)
         os.execvpe(command[0], command, ENV)
     shown, typed, quiet_since = "", 0, time.monotonic()
@@ -114,9 +119,9 @@ def fit(folder, _):
 
 
 def speed(folder, _):
-    subprocess.run(["gguf-bench", NAME, "-p", "64,256", "-n", "32", "-d", "0,512,1024", "-r", "5", "-t", "1", "-q", "--plot", "speed.svg"],
+    subprocess.run(["gguf-bench", NAME, "-p", "64,256", "-n", "32", "-d", "0,512,1024", "-r", "3", "-t", "1", "-q", "--plot", "speed.svg"],
                    env=ENV, cwd=folder, stdout=subprocess.DEVNULL, check=True)
-    draw(pathlib.Path(folder, "speed.svg").read_text(), "speed", 32)
+    draw(pathlib.Path(folder, "speed.svg").read_text(), "speed", 128)
 
 
 def report(folder, browser):
