@@ -451,9 +451,9 @@ START_TEST(many_tools) {
     const rt_tool_style *style = rt_tool_styles_at(styles, (size_t)_i % rt_tool_styles_n(styles));
     gguf_error err = {0};
     rt_grammar *g;
-    json_t *many = json_array(), *left_out = json_array();
     char name[32];
     if (rt_tool_style_is_channel(style)) return;
+    json_t *many = json_array(), *left_out = json_array();
     for (int i = 0; i < 100; i++) {
         json_t *properties = json_object();
         for (int j = 0; j < 10; j++) {
