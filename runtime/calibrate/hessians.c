@@ -272,20 +272,6 @@ static void record_entry(const rt_hessians *h, size_t i, entry_record *record) {
     snprintf(record->name, sizeof record->name, "%s", e->name);
 }
 
-/* A rank without a chunk has met no product. */
-static gguf_code add_recorded(rt_hessians *h, const entry_record *record, gguf_error *err) {
-    bool owns = record->owner == h->n_entries;
-    uint64_t own_hash = h->n_entries;
-    entry *e =
-        add_entry(h, record->name, (size_t)record->mat, own_hash, (size_t)record->n_cols, err);
-    if (!e) return GGUF_E_NOMEM;
-    if (owns) return GGUF_OK;
-    quant_hessian_free(e->hessian);
-    e->hessian = NULL;
-    e->owner = (size_t)record->owner;
-    return GGUF_OK;
-}
-
 /* All ranks have the entries of rank 0, which always has a part. */
 static gguf_code share_entries(rt_hessians *h, gguf_error *err) {
     gguf_ranks *ranks = h->opts.ranks;
@@ -297,9 +283,12 @@ static gguf_code share_entries(rt_hessians *h, gguf_error *err) {
         if (i < h->n_entries) record_entry(h, i, &own);
         record = own;
         code = gguf_ranks_spread(ranks, GGUF_OK, 0, &record, sizeof record, err);
-        if (!code && makes)
-            code = add_recorded(h, &record, err);
-        else if (!code && memcmp(&record, &own, sizeof own) != 0)
+        /* A rank without a chunk has met no product. What shares a Hessian has its owner's hash. */
+        if (!code && makes &&
+            !add_entry(h, record.name, (size_t)record.mat, record.owner, (size_t)record.n_cols,
+                       err))
+            code = GGUF_E_NOMEM;
+        if (!code && !makes && memcmp(&record, &own, sizeof own) != 0)
             code = gguf_fail(err, GGUF_E_CHECK, NULL, GGUF_NO_OFFSET,
                              "the ranks do not see the same products: '%s' is '%s' elsewhere",
                              own.name, record.name);

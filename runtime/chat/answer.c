@@ -74,13 +74,7 @@ void rt_answer_clear(rt_answer *a) {
 /* ---- the cache --------------------------------------------------------------------------- */
 
 static gguf_code append_ids(rt_ids *ids, const int32_t *more, size_t n, gguf_error *err) {
-    if (ids->n + n > ids->room) {
-        size_t room = 2 * (ids->n + n);
-        void *grown = realloc(ids->data, room * sizeof *ids->data);
-        if (!grown) return gguf_fail_memory(err);
-        ids->data = grown;
-        ids->room = room;
-    }
+    if (!rt_ids_reserve(ids, n)) return gguf_fail_memory(err);
     memcpy(ids->data + ids->n, more, n * sizeof *more);
     ids->n += n;
     return GGUF_OK;

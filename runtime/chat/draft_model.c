@@ -149,21 +149,11 @@ static void keep_common(rt_draft_model *m, uint32_t seq, const int32_t *text, si
     ids->n = same;
 }
 
-static bool has_room(rt_ids *ids, size_t n) {
-    if (ids->n + n <= ids->room) return true;
-    size_t room = 2 * (ids->n + n);
-    int32_t *grown = realloc(ids->data, room * sizeof *grown);
-    if (!grown) return false;
-    ids->data = grown;
-    ids->room = room;
-    return true;
-}
-
 static bool evaluate(rt_draft_model *m, uint32_t seq, const int32_t *tokens, size_t n,
                      rt_logits which) {
     rt_ids *ids = &m->texts[seq].ids;
     const rt_span span = {seq, tokens, n, which};
-    if (!has_room(ids, n)) return false;
+    if (!rt_ids_reserve(ids, n)) return false;
     if (rt_session_eval_spans(m->session, &span, 1, m->logits, NULL)) {
         ids->n = rt_seq_n_past(m->session, seq);
         return false;

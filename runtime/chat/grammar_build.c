@@ -113,6 +113,12 @@ void rt_rule_define(rt_grammar_builder *b, uint32_t rule, rt_expr body) {
     b->rules[rule].defined = true;
 }
 
+rt_expr rt_expr_as_rule(rt_grammar_builder *b, rt_expr body) {
+    uint32_t rule = rt_rule_new(b, NULL, 0);
+    rt_rule_define(b, rule, body);
+    return rt_expr_rule(b, rule);
+}
+
 /* ---- states ------------------------------------------------------------------------------ */
 
 typedef struct emitter {

@@ -82,6 +82,8 @@ void rt_expr_add(rt_grammar_builder *b, rt_expr list, rt_expr part);
 /* A rule without a body yet. name may be NULL; copied. */
 uint32_t rt_rule_new(rt_grammar_builder *b, const char *name, size_t n);
 void rt_rule_define(rt_grammar_builder *b, uint32_t rule, rt_expr body);
+/* A rule without a name, for what is used several times. */
+rt_expr rt_expr_as_rule(rt_grammar_builder *b, rt_expr body);
 
 /* A regular expression over characters, as ECMAScript has them; without `anchored` it may match
  * anywhere in the text unless it says ^ and $ itself.

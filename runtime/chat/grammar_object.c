@@ -30,12 +30,6 @@ static rt_expr pair(schema_compiler *c, rt_expr a, rt_expr b) {
     return seq;
 }
 
-static rt_expr as_rule(schema_compiler *c, rt_expr body) {
-    uint32_t rule = rt_rule_new(&c->b, NULL, 0);
-    rt_rule_define(&c->b, rule, body);
-    return rt_expr_rule(&c->b, rule);
-}
-
 /* ---- keys that are not declared ---------------------------------------------------------- */
 
 static bool is_plain(const char *text) {
@@ -130,12 +124,12 @@ static void end_of(schema_compiler *c, const json_t *more, const names *declared
     if (!more) return;
     size_t n = rt_schema_enter(c, "additionalProperties");
     rt_expr member = pair(c, other_key(c, declared), mark(c, ":"));
-    member = as_rule(c, pair(c, member, rt_schema_compile(c, more)));
+    member = rt_expr_as_rule(&c->b, pair(c, member, rt_schema_compile(c, more)));
     rt_schema_leave(c, n);
     rt_expr others = rt_expr_repeat(b, pair(c, mark(c, ","), member), 0, RT_GRAMMAR_UNLIMITED);
     rt_expr end = text_of(c, "}");
-    *rest = as_rule(c, pair(c, others, end));
-    *first = as_rule(c, pair(c, rt_expr_repeat(b, pair(c, member, others), 0, 1), end));
+    *rest = rt_expr_as_rule(&c->b, pair(c, others, end));
+    *first = rt_expr_as_rule(&c->b, pair(c, rt_expr_repeat(b, pair(c, member, others), 0, 1), end));
 }
 
 /* "name": value */
@@ -145,8 +139,8 @@ static rt_expr member_of(schema_compiler *c, const char *name, const json_t *sch
     rt_expr member = 0;
     size_t n = rt_schema_enter(c, name);
     if (text)
-        member = as_rule(
-            c, pair(c, pair(c, text_of(c, text), mark(c, ":")), rt_schema_compile(c, schema)));
+        member = rt_expr_as_rule(
+            &c->b, pair(c, pair(c, text_of(c, text), mark(c, ":")), rt_schema_compile(c, schema)));
     else
         rt_schema_fail(c, GGUF_E_NOMEM, "out of memory");
     rt_schema_leave(c, n);
@@ -161,8 +155,8 @@ static void put_before(schema_compiler *c, rt_expr member, bool required, rt_exp
     rt_grammar_builder *b = &c->b;
     rt_expr follow = pair(c, member, *rest), with_comma = pair(c, mark(c, ","), follow);
     if (required) {
-        *first = as_rule(c, follow);
-        *rest = as_rule(c, with_comma);
+        *first = rt_expr_as_rule(&c->b, follow);
+        *rest = rt_expr_as_rule(&c->b, with_comma);
         return;
     }
     rt_expr either = rt_expr_alt(b), any = rt_expr_alt(b);
@@ -170,8 +164,8 @@ static void put_before(schema_compiler *c, rt_expr member, bool required, rt_exp
     rt_expr_add(b, either, *first);
     rt_expr_add(b, any, with_comma);
     rt_expr_add(b, any, *rest);
-    *first = as_rule(c, either);
-    *rest = as_rule(c, any);
+    *first = rt_expr_as_rule(&c->b, either);
+    *rest = rt_expr_as_rule(&c->b, any);
 }
 
 /* The declared properties, and those that are only required; *needed has the latter as keys. */

@@ -34,12 +34,6 @@ static rt_expr seq_of(writer *w, const rt_expr *parts, size_t n) {
     seq_of(w, (const rt_expr[]){__VA_ARGS__}, \
            sizeof((const rt_expr[]){__VA_ARGS__}) / sizeof(rt_expr))
 
-static rt_expr as_rule(writer *w, rt_expr body) {
-    uint32_t rule = rt_rule_new(&w->b, NULL, 0);
-    rt_rule_define(&w->b, rule, body);
-    return rt_expr_rule(&w->b, rule);
-}
-
 static rt_expr either(writer *w, rt_expr a, rt_expr b) {
     rt_expr any = rt_expr_alt(&w->b);
     rt_expr_add(&w->b, any, a);
@@ -132,7 +126,8 @@ static rt_expr text_to(writer *w, gguf_str text, bool through) {
 static rt_expr not_beginning(writer *w, const char *text) {
     static const rt_char_range all[] = {{1, RT_MAX_CODE_POINT}};
     rt_grammar_builder *b = &w->b;
-    rt_expr rest = as_rule(w, rt_expr_repeat(b, rt_expr_class(b, all, 1), 0, RT_GRAMMAR_UNLIMITED));
+    rt_expr rest = rt_expr_as_rule(
+        &w->b, rt_expr_repeat(b, rt_expr_class(b, all, 1), 0, RT_GRAMMAR_UNLIMITED));
     rt_expr any = rt_expr_alt(b);
     for (size_t i = 0; text[i]; i++) {
         uint32_t ch = (unsigned char)text[i];
@@ -147,7 +142,7 @@ static rt_expr not_beginning(writer *w, const char *text) {
 /* ---- arguments --------------------------------------------------------------------------- */
 
 static rt_expr value_of(writer *w, const json_t *schema) {
-    return as_rule(w, rt_schema_expr(&w->b, schema, w->schema));
+    return rt_expr_as_rule(&w->b, rt_schema_expr(&w->b, schema, w->schema));
 }
 
 /* Which of an object's members must be there. */
@@ -247,7 +242,7 @@ static rt_expr parameter_of(writer *w, const char *key, const json_t *schema) {
         }
     }
     gguf_dynbuf_clear(&end);
-    return as_rule(w, seq);
+    return rt_expr_as_rule(&w->b, seq);
 }
 
 /* A value in Python's or Gemma's form. Inside lists and objects it is JSON, or between the style's
@@ -266,8 +261,8 @@ static rt_expr literal_of(writer *w, const json_t *schema) {
 static rt_expr member_of(writer *w, const char *key, const json_t *schema) {
     if (w->style->parameter.n) return parameter_of(w, key, schema);
     const char *mark = w->style->quote.len ? ":" : "=";
-    return as_rule(w, SEQ(w, rt_expr_text(&w->b, key, strlen(key)), rt_expr_text(&w->b, mark, 1),
-                          literal_of(w, schema)));
+    return rt_expr_as_rule(&w->b, SEQ(w, rt_expr_text(&w->b, key, strlen(key)),
+                                      rt_expr_text(&w->b, mark, 1), literal_of(w, schema)));
 }
 
 /* The members in the order of the schema, `comma` between them; see grammar_object.c. */
@@ -286,8 +281,8 @@ static rt_expr members(writer *w, gguf_str comma) {
         rt_expr follow = SEQ(w, member_of(w, keys[n], schema), rest);
         rt_expr behind = comma.len ? SEQ(w, text_of(w, comma), follow) : follow;
         bool needed = is_required(w->schema, keys[n]);
-        first = as_rule(w, needed ? follow : either(w, follow, first));
-        rest = as_rule(w, needed ? behind : either(w, behind, rest));
+        first = rt_expr_as_rule(&w->b, needed ? follow : either(w, follow, first));
+        rest = rt_expr_as_rule(&w->b, needed ? behind : either(w, behind, rest));
     }
     free(keys);
     return first;
@@ -365,7 +360,7 @@ static rt_expr call_of(writer *w, size_t n_written) {
                     is_text ? rt_expr_text(&w->b, text.ptr + skip, text.len - skip)
                             : slot_of(w, p->pieces[i].slot));
     }
-    return as_rule(w, seq);
+    return rt_expr_as_rule(&w->b, seq);
 }
 
 /* ---- schemas ----------------------------------------------------------------------------- */
@@ -413,7 +408,7 @@ static rt_expr calls_of(writer *w, const rt_tool_demand *d, size_t n_written, js
         if (schema) rt_expr_add(&w->b, any, call_of(w, n_written));
         json_decref(schema);
     }
-    return as_rule(w, any);
+    return rt_expr_as_rule(&w->b, any);
 }
 
 /* ---- answers ----------------------------------------------------------------------------- */

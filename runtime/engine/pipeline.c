@@ -7,7 +7,7 @@
 #include <string.h>
 
 /* Bytes of a layer's tensors, of the last one with those of the output. */
-static gguf_code layer_bytes(const rt_model *model, uint64_t *bytes) {
+static void layer_bytes(const rt_model *model, uint64_t *bytes) {
     uint32_t n = model->hparams.n_layer, layer;
     for (size_t i = 0; i < gguf_file_n_tensors(model->file); i++) {
         const gguf_tensor *t = gguf_file_tensor(model->file, i);
@@ -16,7 +16,6 @@ static gguf_code layer_bytes(const rt_model *model, uint64_t *bytes) {
         if (sscanf(text, "blk.%" SCNu32 ".", &layer) == 1 && layer < n) bytes[layer] += t->n_bytes;
     }
     bytes[n - 1] += model->output.n_rows * model->output.row_bytes;
-    return GGUF_OK;
 }
 
 /* The layer at which `rank` begins: where its share of the bytes does, with a layer for each. */
@@ -44,12 +43,12 @@ gguf_code rt_model_share(rt_model *model, gguf_ranks *ranks, gguf_error *err) {
                          n);
     uint64_t *bytes = calloc(hp->n_layer, sizeof *bytes);
     if (!bytes) return gguf_fail_memory(err);
-    gguf_code code = layer_bytes(model, bytes);
+    layer_bytes(model, bytes);
     hp->n_layer_before = begin_of(bytes, hp->n_layer, own, n);
     if (own + 1 < n) hp->n_layer_after = hp->n_layer - begin_of(bytes, hp->n_layer, own + 1, n);
     model->ranks = ranks;
     free(bytes);
-    return code;
+    return GGUF_OK;
 }
 
 gguf_code rt_pipeline_receive(rt_session *session, gguf_error *err) {

@@ -25,20 +25,10 @@ static uint32_t draft_room(const rt_serve *s, const rt_task *t) {
     return rt_seq_returnable(s->session, t->seq, (uint32_t)most);
 }
 
-/* Drafts lie behind the ids, where what is chosen will lie. */
-static bool has_room(rt_task *t, size_t n) {
-    if (t->ids.n + n <= t->ids.room) return true;
-    size_t room = 2 * (t->ids.n + n);
-    int32_t *grown = realloc(t->ids.data, room * sizeof *grown);
-    if (!grown) return false;
-    t->ids.data = grown;
-    t->ids.room = room;
-    return true;
-}
-
 static void draft(rt_serve *s, rt_task *t, size_t n_decoding) {
     rt_drafter *d = &t->drafter;
-    uint32_t most = has_room(t, d->opts.n_most) ? draft_room(s, t) : 0;
+    /* Drafts lie behind the ids, where what is chosen will lie. */
+    uint32_t most = rt_ids_reserve(&t->ids, d->opts.n_most) ? draft_room(s, t) : 0;
     d->owner = t->request->id * RT_SERVE_MAX_SEQS + t->index + 1;
     t->n_drafted =
         rt_drafter_propose(d, t->ids.data, t->ids.n, t->n_generated, most,

@@ -15,6 +15,16 @@ void rt_ids_clear(rt_ids *ids) {
     *ids = (rt_ids){0};
 }
 
+bool rt_ids_reserve(rt_ids *ids, size_t n) {
+    if (ids->n + n <= ids->room) return true;
+    size_t room = 2 * (ids->n + n);
+    int32_t *grown = realloc(ids->data, room * sizeof *grown);
+    if (!grown) return false;
+    ids->data = grown;
+    ids->room = room;
+    return true;
+}
+
 /* ---- pieces ------------------------------------------------------------------------------ */
 
 static void encode_piece(rt_work *work, const char *text, size_t len) {

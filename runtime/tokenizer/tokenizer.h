@@ -73,6 +73,8 @@ typedef struct rt_ids {
 } rt_ids;
 
 void rt_ids_clear(rt_ids *ids);
+/* Room for n more; false when out of memory. */
+bool rt_ids_reserve(rt_ids *ids, size_t n);
 
 typedef enum rt_tokenize_flags {
     RT_TOKENIZE_ADD_SPECIAL = 1,  /* what the tokenizer itself puts around a text, such as bos */
