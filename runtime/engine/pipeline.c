@@ -6,7 +6,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Bytes of a layer's tensors, of the last one with those of the output. */
+/* Bytes of a layer's tensors, of the first with the table of tokens, of the last with the output:
+ * what its rank keeps beside it. Both are about as large, so layers are dealt evenly. */
 static void layer_bytes(const rt_model *model, uint64_t *bytes) {
     uint32_t n = model->hparams.n_layer, layer;
     for (size_t i = 0; i < gguf_file_n_tensors(model->file); i++) {
@@ -15,6 +16,7 @@ static void layer_bytes(const rt_model *model, uint64_t *bytes) {
         snprintf(text, sizeof text, "%.*s", (int)t->name.len, t->name.ptr);
         if (sscanf(text, "blk.%" SCNu32 ".", &layer) == 1 && layer < n) bytes[layer] += t->n_bytes;
     }
+    bytes[0] += model->token_embd.n_rows * model->token_embd.row_bytes;
     bytes[n - 1] += model->output.n_rows * model->output.row_bytes;
 }
 
