@@ -203,12 +203,14 @@ static gguf_code check_prompt(const rt_generator *g, const rt_ids *prompt, gguf_
                      "the prompt takes %zu tokens, the context holds %" PRIu32, prompt->n, n_ctx);
 }
 
-static gguf_code constrain(rt_answer *a, gguf_error *err) {
+static gguf_code constrain(rt_answer *a, const rt_ids *prompt, gguf_error *err) {
     rt_generator *g = a->generator;
     gguf_code code = GGUF_OK;
     if (!g->table)
         code = rt_token_table_new(g->tok, rt_model_hparams(g->model)->n_vocab, &g->table, err);
-    return code ? code : rt_constraint_init(&a->constraint, a->opts.grammar, g->tok, g->table, err);
+    return code ? code
+                : rt_constraint_init(&a->constraint, a->opts.grammar, g->tok, g->table,
+                                     prompt->data, prompt->n, err);
 }
 
 gguf_code rt_answer_begin(rt_generator *g, const rt_ids *prompt, const rt_answer_opts *opts,
@@ -219,7 +221,7 @@ gguf_code rt_answer_begin(rt_generator *g, const rt_ids *prompt, const rt_answer
     gguf_code code = check_prompt(g, prompt, err);
     if (code) return code;
     out->n_prompt = prompt->n;
-    code = opts->grammar ? constrain(out, err) : GGUF_OK;
+    code = opts->grammar ? constrain(out, prompt, err) : GGUF_OK;
     out->n_read = out->n_reused = keep_common(g, prompt);
     rt_drafter_begin(&g->drafter);
     return code;
@@ -289,9 +291,7 @@ gguf_code rt_answer_next(rt_answer *a, rt_span *span, gguf_error *err) {
 
 /* Whether the grammar holds the next token. */
 static bool is_held(const rt_answer *a) {
-    if (!a->opts.grammar) return false;
-    return !a->constraint.has_channels ||
-           (a->channels.named && a->channels.part == RT_CHANNEL_ANSWER);
+    return a->opts.grammar && !a->constraint.off;
 }
 
 static gguf_code choose(rt_answer *a, float *logits, gguf_error *err) {

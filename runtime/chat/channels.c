@@ -14,10 +14,16 @@ gguf_str rt_channels_recipient(const rt_channels *c) {
     return (gguf_str){at, len};
 }
 
+/* Words of the header are apart where special tokens stand between them. */
+static void add_to_header(rt_channels *c, char byte) {
+    if (c->n_header < sizeof c->header) c->header[c->n_header++] = byte;
+}
+
 static void take_special(rt_channels *c, gguf_str text) {
     if (gguf_str_eq(text, "<|channel|>")) {
         if (c->part != RT_CHANNEL_MARKUP) c->n_header = 0;
         c->part = RT_CHANNEL_MARKUP;
+        add_to_header(c, ' ');
         c->in_name = true;
         c->n_name = 0;
     } else if (c->in_name && gguf_str_eq(text, "<|message|>")) {
@@ -30,7 +36,18 @@ static void take_special(rt_channels *c, gguf_str text) {
     } else if (gguf_str_eq(text, "<|start|>")) {
         c->part = RT_CHANNEL_MARKUP; /* the role follows */
         c->n_header = 0;
+    } else if (c->part == RT_CHANNEL_MARKUP) {
+        add_to_header(c, ' ');
     }
+}
+
+bool rt_channels_follow(const rt_tokenizer *tok, const int32_t *prompt, size_t n) {
+    int32_t channel = rt_tokenizer_find(tok, gguf_str_of("<|channel|>")),
+            message = rt_tokenizer_find(tok, gguf_str_of("<|message|>")),
+            start = rt_tokenizer_find(tok, gguf_str_of("<|start|>"));
+    if (channel < 0 || message < 0 || start < 0) return false;
+    while (n && prompt[n - 1] != start && prompt[n - 1] != message) n--;
+    return n && prompt[n - 1] == start;
 }
 
 rt_channel rt_channels_next(rt_channels *c, gguf_str text, bool special) {
@@ -41,6 +58,6 @@ rt_channel rt_channels_next(rt_channels *c, gguf_str text, bool special) {
     for (size_t i = 0; c->in_name && i < text.len && c->n_name < sizeof c->name; i++)
         c->name[c->n_name++] = text.ptr[i];
     for (size_t i = 0; c->part == RT_CHANNEL_MARKUP && i < text.len; i++)
-        if (c->n_header < sizeof c->header) c->header[c->n_header++] = text.ptr[i];
+        add_to_header(c, text.ptr[i]);
     return c->part;
 }

@@ -8,6 +8,7 @@
 #define RUNTIME_CHAT_CHANNELS_H
 
 #include "libgguf/gguf.h"
+#include "runtime/tokenizer/tokenizer.h"
 
 #include <stdbool.h>
 
@@ -24,8 +25,8 @@ typedef struct rt_channels {
     bool in_name;
     char name[8]; /* its beginning */
     size_t n_name;
-    bool named;      /* a channel was opened */
-    char header[96]; /* of the message: role, channel, recipient */
+    bool named;       /* a channel was opened */
+    char header[128]; /* of the message: role, channel, recipient */
     size_t n_header;
 } rt_channels;
 
@@ -33,6 +34,9 @@ typedef struct rt_channels {
  *   text     of the token
  *   special  it is a special token; those are always markup */
 rt_channel rt_channels_next(rt_channels *c, gguf_str text, bool special);
+
+/* Whether an answer begins in the header of a message: the prompt ends in one. */
+bool rt_channels_follow(const rt_tokenizer *tok, const int32_t *prompt, size_t n);
 
 /* The tool that the header of the message calls; empty: none. */
 gguf_str rt_channels_recipient(const rt_channels *c);

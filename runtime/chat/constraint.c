@@ -1,15 +1,22 @@
 /* Answers that are held to a grammar. */
 #include "runtime/chat/grammar.h"
 
+#include "runtime/chat/channels.h"
+#include "runtime/chat/grammar_channels.h"
+#include "runtime/chat/grammar_internal.h"
 #include "runtime/chat/token_table.h"
 
 #include <stdlib.h>
 
 gguf_code rt_constraint_init(rt_constraint *c, rt_grammar *grammar, const rt_tokenizer *tok,
-                             const rt_token_table *table, gguf_error *err) {
+                             const rt_token_table *table, const int32_t *prompt, size_t n_prompt,
+                             gguf_error *err) {
     *c = (rt_constraint){.tok = tok, .table = table};
+    c->in_channels = rt_channels_follow(tok, prompt, n_prompt);
+    c->off = grammar->in_channels && !c->in_channels;
+    if (c->in_channels) grammar = rt_grammar_in_channels(grammar);
+    if (!grammar) return gguf_fail_memory(err);
     rt_matcher_init(&c->matcher, grammar);
-    c->has_channels = rt_tokenizer_find(tok, gguf_str_of("<|channel|>")) >= 0;
     c->mask = malloc((table->n_vocab + 63) / 64 * sizeof *c->mask);
     return c->mask ? GGUF_OK : gguf_fail_memory(err);
 }
@@ -28,7 +35,9 @@ gguf_code rt_constraint_next(rt_constraint *c, gguf_error *err) {
 }
 
 bool rt_constraint_take(rt_constraint *c, int32_t id) {
+    static const char special[] = {(char)RT_SPECIAL_BYTE};
     gguf_str text = rt_token_text(c->tok, id);
+    if (c->in_channels && rt_token_is_special(c->tok, id)) rt_matcher_take(&c->matcher, special, 1);
     rt_matcher_take(&c->matcher, text.ptr, text.len);
     return rt_matcher_must_end(&c->matcher);
 }

@@ -89,12 +89,18 @@ typedef struct rt_constraint {
     const rt_tokenizer *tok;
     const rt_token_table *table;
     uint64_t *mask;
-    bool has_channels; /* the model writes in channels (channels.h), which are not held to it */
+    bool in_channels; /* the answer is in channels (channels.h), and held from its first token */
+    bool off;         /* the grammar is of answers in channels, and this one is not */
 } rt_constraint;
 
-/* tok and table must outlive it. Errors: GGUF_E_NOMEM. Clear also after a failure. */
+/* Where a prompt ends in the header of a message, the answer is written in channels, and a grammar
+ * of texts is that of its final message.
+ *   prompt      [n_prompt], only read here
+ *   tok, table  must outlive it
+ * Errors: GGUF_E_NOMEM. Clear also after a failure. */
 gguf_code rt_constraint_init(rt_constraint *c, rt_grammar *grammar, const rt_tokenizer *tok,
-                             const rt_token_table *table, gguf_error *err);
+                             const rt_token_table *table, const int32_t *prompt, size_t n_prompt,
+                             gguf_error *err);
 void rt_constraint_clear(rt_constraint *c);
 
 /* The tokens that may come next. Errors: GGUF_E_LIMIT none may. */

@@ -438,8 +438,9 @@ static gguf_code check(emitter *e, uint32_t root) {
     return b->code;
 }
 
-static void find_classes(rt_grammar *g) {
+void rt_grammar_classes(rt_grammar *g) {
     bool border[257] = {true};
+    g->n_classes = 0;
     for (size_t i = 0; i < g->n_states; i++) {
         if (g->states[i].kind != RT_STATE_BYTE) continue;
         border[g->states[i].lo] = true;
@@ -485,7 +486,7 @@ gguf_code rt_grammar_finish(rt_grammar_builder *b, uint32_t root, rt_grammar **o
     g->start = b->rules[root].start;
     atomic_init(&g->n_refs, 1);
     pthread_mutex_init(&g->lock, NULL);
-    find_classes(g);
+    rt_grammar_classes(g);
     *out = g;
     return GGUF_OK;
 }
@@ -501,6 +502,7 @@ void rt_grammar_unref(rt_grammar *grammar) {
     pthread_mutex_destroy(&grammar->lock);
     free(grammar->states);
     free(grammar->marks);
+    rt_grammar_unref(grammar->wrapped);
     free(grammar);
 }
 

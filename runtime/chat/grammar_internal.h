@@ -28,6 +28,8 @@ struct rt_grammar {
     size_t n_states;
     uint32_t start;
     char *marks;          /* special tokens within this text may spell it; or NULL */
+    bool in_channels;     /* of whole answers (grammar_channels.h) */
+    rt_grammar *wrapped;  /* this one in the final channel; made once, under the lock */
     uint8_t classes[256]; /* bytes that no state tells apart */
     unsigned n_classes;
     uint8_t samples[256]; /* a byte of each class */
@@ -35,6 +37,9 @@ struct rt_grammar {
     pthread_mutex_t lock; /* of follow */
     rt_follow *follow;
 };
+
+/* Work out the classes anew. */
+void rt_grammar_classes(rt_grammar *g);
 
 void rt_follow_free(rt_follow *f); /* accepts NULL */
 

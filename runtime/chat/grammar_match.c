@@ -1,6 +1,7 @@
 /* Following texts through a grammar. A set of configurations (a state and a stack each) is made
  * once and known by a number, as are the steps between sets and the tokens that each admits. */
 #include "libgguf/hash.h"
+#include "runtime/chat/grammar_channels.h"
 #include "runtime/chat/grammar_internal.h"
 #include "runtime/chat/token_table.h"
 
@@ -383,7 +384,8 @@ static void try_tokens(const rt_grammar *g, rt_follow *f, uint32_t from, const r
         if (e->rest_is_plain)
             for (; at < e->n && (to = plain_step(g, f, path[at])); at++) path[at + 1] = to;
         for (; at < e->n; at++) {
-            path[at + 1] = step(g, f, path[at], e->text[at]);
+            bool marks = g->in_channels && e->text[at] == RT_SPECIAL_BYTE;
+            path[at + 1] = marks ? DEAD : step(g, f, path[at], e->text[at]);
             if (path[at + 1] == DEAD) break;
         }
         if (at == e->n) {
@@ -395,14 +397,15 @@ static void try_tokens(const rt_grammar *g, rt_follow *f, uint32_t from, const r
     }
 }
 
-/* Special tokens that are marks of the grammar. */
+/* Special tokens that are marks of the grammar, or all where it tells them from texts. */
 static void try_specials(const rt_grammar *g, rt_follow *f, uint32_t from, const rt_token_table *t,
                          uint64_t *mask) {
     size_t n_marks = g->marks ? strlen(g->marks) : 0;
-    for (size_t i = 0; n_marks && i < t->n_specials; i++) {
+    if (g->in_channels && (from = step(g, f, from, RT_SPECIAL_BYTE)) == DEAD) return;
+    for (size_t i = 0; (n_marks || g->in_channels) && i < t->n_specials; i++) {
         const rt_token_entry *e = &t->specials[i];
         uint32_t at = from;
-        if (!memmem(g->marks, n_marks, e->text, e->n)) continue;
+        if (!g->in_channels && !memmem(g->marks, n_marks, e->text, e->n)) continue;
         for (size_t j = 0; j < e->n && at != DEAD; j++) at = step(g, f, at, e->text[j]);
         if (at != DEAD) mask[e->id / 64] |= UINT64_C(1) << e->id % 64;
     }

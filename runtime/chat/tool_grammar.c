@@ -1,5 +1,6 @@
 /* The grammar of answers with calls: what is free text, and calls as the style's pattern writes
  * them, with the tools' names and what their schemas admit. */
+#include "runtime/chat/grammar_channels.h"
 #include "runtime/chat/grammar_internal.h"
 #include "runtime/chat/grammar_schema.h"
 #include "runtime/chat/tool_style.h"
@@ -348,9 +349,23 @@ static rt_expr slot_of(writer *w, tool_slot slot) {
     }
 }
 
+/* A call in a channel of its own, up to where its arguments end. */
+static rt_expr channel_call(writer *w) {
+    rt_grammar_builder *b = &w->b;
+    const char *name = name_of(w->function);
+    rt_expr json = rt_expr_text(b, "json", 4), space = optional(w, rt_expr_text(b, " ", 1));
+    rt_expr form = optional(w, rt_channel_mark(b, "<|constrain|>"));
+    return rt_expr_as_rule(b, SEQ(w, rt_channel_mark(b, "<|channel|>"),
+                                  text_of(w, gguf_str_of("commentary to=functions.")),
+                                  rt_expr_text(b, name, strlen(name)),
+                                  optional(w, SEQ(w, space, form, json)),
+                                  rt_channel_mark(b, "<|message|>"), value_of(w, w->schema)));
+}
+
 /* A call, of its first text only what is behind n_written bytes. */
 static rt_expr call_of(writer *w, size_t n_written) {
     const tool_pattern *p = &w->style->calls[0];
+    if (rt_tool_style_is_channel(w->style)) return channel_call(w);
     rt_expr seq = rt_expr_seq(&w->b);
     for (size_t i = 0; i < p->n; i++) {
         gguf_str text = p->pieces[i].text;
@@ -419,9 +434,19 @@ static rt_expr repeated(writer *w, rt_expr call, gguf_str separator, bool single
                rt_expr_repeat(&w->b, SEQ(w, text_of(w, separator), call), 0, RT_GRAMMAR_UNLIMITED));
 }
 
+/* Reasoning, then a call, or where none is demanded the final message. */
+static rt_expr channels_of(writer *w, const rt_tool_demand *d, json_t *left_out) {
+    rt_grammar_builder *b = &w->b;
+    rt_expr call = calls_of(w, d, 0, left_out);
+    if (d->required) return SEQ(w, rt_channel_thoughts(b, 1, false), call);
+    return SEQ(w, rt_channel_thoughts(b, RT_GRAMMAR_UNLIMITED, true),
+               either(w, call, rt_channel_final(b, rt_channel_text(b))));
+}
+
 static rt_expr answer_of(writer *w, const rt_tool_demand *d, json_t *left_out) {
     const rt_tool_style *s = w->style;
     rt_grammar_builder *b = &w->b;
+    if (rt_tool_style_is_channel(s)) return channels_of(w, d, left_out);
     bool single = d->single || s->single, section = s->section_open.len > 0;
     gguf_str first = section ? s->section_open : s->calls[0].pieces[0].text, mark = end_of(first);
     rt_expr close = text_of(w, s->section_close);
@@ -454,6 +479,7 @@ gguf_code rt_grammar_tools(const rt_tool_style *style, const rt_tool_demand *dem
     gguf_code code = rt_grammar_finish(&w.b, root, out);
     rt_builder_clear(&w.b);
     if (code) return code;
+    (*out)->in_channels = rt_tool_style_is_channel(style);
     (*out)->marks = strdup(style->marks);
     if ((*out)->marks) return GGUF_OK;
     rt_grammar_unref(*out);

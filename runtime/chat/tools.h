@@ -34,7 +34,7 @@ const char *rt_tool_style_name(const rt_tool_style *style);
 const char *rt_tool_style_families(const rt_tool_style *style);
 /* All texts of its patterns: special tokens within them belong to the answer's text. */
 gguf_str rt_tool_style_marks(const rt_tool_style *style);
-/* Calls are written in a channel of their own: no grammar can hold them. */
+/* Calls are written in a channel of their own (channels.h); grammars are of whole answers. */
 bool rt_tool_style_is_channel(const rt_tool_style *style);
 
 /* What a model's template does with tools. */

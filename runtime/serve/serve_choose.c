@@ -27,7 +27,8 @@ gguf_code rt_choose_begin(rt_serve *s, rt_task *t, gguf_error *err) {
     opts.seed += t->index % o->n_choices;
     gguf_code code = rt_sampler_new(&opts, s->n_vocab, &t->sampler, err);
     if (!code && o->grammar)
-        code = rt_constraint_init(&t->constraint, o->grammar, s->tok, s->table, err);
+        code = rt_constraint_init(&t->constraint, o->grammar, s->tok, s->table, t->ids.data,
+                                  t->n_prompt, err);
     return code ? code : set_bias(s, t, !o->ignore_end && o->min_tokens == 0, err);
 }
 
@@ -53,12 +54,10 @@ static gguf_code add_token(rt_serve *s, rt_task *t, const float *logits, int32_t
     return GGUF_OK;
 }
 
-/* Whether the grammar holds the next token: what a model thinks, and the names of its channels, it
- * does not. */
+/* Whether the grammar holds the next token: what a model thinks it does not, but for channels. */
 static bool is_held(const rt_task *t) {
-    const rt_answer_text *text = &t->text;
-    if (!t->request->opts.grammar || rt_answer_text_thinks(text)) return false;
-    return !t->constraint.has_channels || !text->opts.split || text->channels.named;
+    if (!t->request->opts.grammar || t->constraint.off) return false;
+    return t->constraint.in_channels || !rt_answer_text_thinks(&t->text);
 }
 
 /* An answer may begin with what the model thinks. */
@@ -73,7 +72,7 @@ static void admit_marker(const rt_serve *s, rt_task *t) {
 static gguf_code hold(const rt_serve *s, rt_task *t, gguf_error *err) {
     t->held = is_held(t);
     gguf_code code = t->held ? rt_constraint_next(&t->constraint, err) : GGUF_OK;
-    if (t->held && !code) admit_marker(s, t);
+    if (t->held && !code && !t->constraint.in_channels) admit_marker(s, t);
     rt_sampler_set_mask(t->sampler, t->held && !code ? t->constraint.mask : NULL);
     return code;
 }

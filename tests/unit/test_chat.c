@@ -35,6 +35,20 @@ START_TEST(channels_of_an_answer) {
 }
 END_TEST
 
+/* A special token ends a recipient, which may stand before the channel too. */
+START_TEST(recipients_of_calls) {
+    static const char *const tokens[] = {"<|start|>",     "assistant to=functions.f",
+                                         "<|channel|>",   "commentary",
+                                         "<|constrain|>", "json",
+                                         "<|message|>",   "{}"};
+    rt_channels c = {0};
+    for (size_t i = 0; i < sizeof tokens / sizeof tokens[0]; i++)
+        rt_channels_next(&c, gguf_str_of(tokens[i]), *tokens[i] == '<');
+    ck_assert_int_eq(c.part, RT_CHANNEL_CALL);
+    ck_assert(gguf_str_eq(rt_channels_recipient(&c), "f"));
+}
+END_TEST
+
 /* ---- text streams ------------------------------------------------------------------------ */
 
 /* Feed a text in pieces of n bytes; what came out piece by piece, separated by '|'. */
@@ -413,6 +427,7 @@ int main(void) {
     TCase *text = tcase_create("text"), *answers = tcase_create("answers");
     tcase_add_loop_test(text, channels_of_an_answer, 0,
                         (int)(sizeof channel_texts / sizeof channel_texts[0]));
+    tcase_add_test(text, recipients_of_calls);
     tcase_add_loop_test(text, whole_characters, 0, (int)(sizeof characters / sizeof characters[0]));
     tcase_add_test(text, pieces);
     tcase_add_loop_test(text, stops, 0, (int)(sizeof stop_texts / sizeof stop_texts[0]));

@@ -1,6 +1,8 @@
 /* Calls of tools: what models write is read, however it is divided, and what a grammar admits is
  * read back with arguments that the tools accept. */
 #include "libgguf/json.h"
+#include "runtime/chat/channels.h"
+#include "runtime/chat/grammar_channels.h"
 #include "runtime/chat/tools.h"
 #include "unit.h"
 
@@ -319,7 +321,7 @@ static uint32_t draw(uint32_t *seed) {
 /* A text that the grammar admits, drawn byte by byte; ends as soon as it may. */
 static char *draw_text(rt_grammar *g, uint32_t seed) {
     static const char likely[] = "\"}])<|> \n0aT,e";
-    enum { N_CLOSERS = 7 };
+    enum { N_CLOSERS = 8 };
     /* What ends raw texts is not hit by chance. */
     static const char *const closers[N_CLOSERS] = {"</parameter>",
                                                    "</arg_value>",
@@ -327,7 +329,8 @@ static char *draw_text(rt_grammar *g, uint32_t seed) {
                                                    "<|close|>argument<|sep|>",
                                                    "]<]minimax[>[</city>",
                                                    "<|\"|>",
-                                                   "<escape>"};
+                                                   "<escape>",
+                                                   "\xFF<|end|>"};
     gguf_dynbuf out;
     rt_matcher m;
     gguf_dynbuf_init(&out, SIZE_MAX / 4);
@@ -387,14 +390,40 @@ static void check_arguments(const char *style, const char *text, const json_t *c
     json_decref(arguments);
 }
 
+/* Of an answer in channels, in place: the call's header and arguments, as answers give them to the
+ * parser. Behind a byte of 0xFF stands a special token. */
+static void keep_call(char *text) {
+    gguf_dynbuf out;
+    rt_channels c = {0};
+    gguf_dynbuf_init(&out, SIZE_MAX / 4);
+    for (const char *p = text; *p;) {
+        bool special = (unsigned char)*p == 0xFF;
+        size_t n = special ? strcspn(p, ">") : strcspn(p, "\xFF");
+        gguf_str token = {p + special, n};
+        rt_channel before = c.part, part = rt_channels_next(&c, token, special);
+        gguf_str name = rt_channels_recipient(&c);
+        if (c.part == RT_CHANNEL_CALL && before != RT_CHANNEL_CALL) {
+            gguf_dynbuf_put_text(&out, "<|channel|>commentary to=functions.");
+            gguf_dynbuf_put(&out, name.ptr, name.len);
+            gguf_dynbuf_put_text(&out, "<|message|>");
+        }
+        if (part == RT_CHANNEL_CALL) gguf_dynbuf_put(&out, token.ptr, token.len);
+        p += n + special;
+    }
+    memcpy(text, out.data, out.len);
+    text[out.len] = '\0';
+    gguf_dynbuf_clear(&out);
+}
+
 /* What is drawn of a grammar that demands calls is read back as calls that the tools accept. */
 START_TEST(demanded_calls_are_valid) {
     const rt_tool_style *style = rt_tool_styles_at(styles, (size_t)_i % rt_tool_styles_n(styles));
     const char *name = rt_tool_style_name(style);
-    if (rt_tool_style_is_channel(style)) return;
+    bool channel = rt_tool_style_is_channel(style);
     rt_grammar *g = grammar_of(name, (rt_tool_demand){.required = true});
     for (uint32_t seed = 0; seed < 40; seed++) {
         char *text = draw_text(g, seed);
+        if (channel) keep_call(text);
         json_t *calls = json_array(), *call;
         size_t i;
         rt_call_parser p;
@@ -446,13 +475,55 @@ START_TEST(answers_that_grammars_admit) {
 }
 END_TEST
 
+#define M(token) "\xFF<|" token "|>"
+#define THOUGHT  M("channel") "analysis" M("message") "a < b" M("end") M("start") "assistant"
+#define CALL     M("channel") "commentary to=functions.now " M("constrain") "json" M("message")
+
+/* Special tokens are told from the same texts. */
+START_TEST(answers_in_channels) {
+    static const char final[] = M("channel") "final" M("message");
+    char text[512];
+    rt_grammar *any = grammar_of("gpt-oss", (rt_tool_demand){0}),
+               *needed = grammar_of("gpt-oss", (rt_tool_demand){.required = true}), *digits;
+    gguf_error err = {0};
+    ck_assert(!rt_grammar_regex("[0-9]+", 6, &digits, &err));
+    rt_grammar *held = rt_grammar_in_channels(digits);
+    ck_assert_ptr_eq(rt_grammar_in_channels(digits), held);
+    ck_assert_ptr_eq(rt_grammar_in_channels(any), any);
+    snprintf(text, sizeof text, "%s%s", THOUGHT, final);
+    const struct {
+        rt_grammar *g;
+        const char *text;
+        bool good;
+    } cases[] = {{any, THOUGHT CALL "{}", true},
+                 {any, THOUGHT THOUGHT CALL "{}", true},
+                 {any, text, true},
+                 {any, CALL "1", false},
+                 {any, "Hi", false},
+                 {needed, CALL "{}", true},
+                 {needed, THOUGHT CALL "{}", true},
+                 {needed, THOUGHT THOUGHT CALL "{}", false},
+                 {needed, final, false},
+                 {needed, "<|channel|>commentary to=functions.now<|message|>{}", false},
+                 {held, M("channel") "final" M("message") "12", true},
+                 {held, THOUGHT M("channel") "final" M("message") "12", true},
+                 {held, M("channel") "final" M("message") "x", false},
+                 {held, THOUGHT, false},
+                 {held, "12", false}};
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
+        ck_assert_msg(admits(cases[i].g, cases[i].text) == cases[i].good, "case %zu", i);
+    rt_grammar_unref(any);
+    rt_grammar_unref(needed);
+    rt_grammar_unref(digits);
+}
+END_TEST
+
 /* A hundred tools with ten parameters each fit into a grammar of any style. */
 START_TEST(many_tools) {
     const rt_tool_style *style = rt_tool_styles_at(styles, (size_t)_i % rt_tool_styles_n(styles));
     gguf_error err = {0};
     rt_grammar *g;
     char name[32];
-    if (rt_tool_style_is_channel(style)) return;
     json_t *many = json_array(), *left_out = json_array();
     for (int i = 0; i < 100; i++) {
         json_t *properties = json_object();
@@ -608,6 +679,7 @@ int main(void) {
     tcase_add_loop_test(holding, demanded_calls_are_valid, 0, 31);
     tcase_add_loop_test(holding, many_tools, 0, 31);
     tcase_add_test(holding, answers_that_grammars_admit);
+    tcase_add_test(holding, answers_in_channels);
     tcase_add_test(holding, schemas_that_are_not_enforced);
     suite_add_tcase(suite, holding);
     return unit_run(suite);

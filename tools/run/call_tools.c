@@ -37,8 +37,7 @@ gguf_code call_tools_open(call_tools *c, tool *t, const run_opts *o, rt_conversa
     rt_tool_demand demand = {.tools = c->tools};
     if (!code) code = rt_tool_styles_new(&c->styles, err);
     if (!code) code = rt_tool_probe(c->styles, talk->tpl, talk->variables, &c->use, err);
-    if (!code && !rt_tool_style_is_channel(c->use.style))
-        code = rt_grammar_tools(c->use.style, &demand, left_out, &c->grammar, err);
+    if (!code) code = rt_grammar_tools(c->use.style, &demand, left_out, &c->grammar, err);
     if (code && !err->file[0]) snprintf(err->file, sizeof err->file, "%s", o->tools_file);
     if (!code) {
         warn_left_out(t, left_out);

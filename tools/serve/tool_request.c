@@ -96,12 +96,7 @@ void tools_finish(fields *f, exchange *x, params *p, chat_request *c) {
     }
     if (!c->tools || f->error->status) return;
     const rt_tool_style *style = x->s->tools.style;
-    if (rt_tool_style_is_channel(style)) {
-        if (c->demand.required)
-            api_fail(f->error, "tool_choice", NULL,
-                     "'tool_choice': calls of this model stand in channels, which cannot be "
-                     "demanded; only auto and none are supported");
-    } else if (p) {
+    if (p) {
         c->demand.tools = c->tools;
         structured_hold_calls(f, x, p, style, &c->demand);
     }
