@@ -26,6 +26,10 @@ static rt_weight_use use_of(gguf_str name, bool is_output) {
     return has(name, "_exps.") ? RT_USE_EXPERTS : RT_USE_LAYERS;
 }
 
+bool rt_cost_is_expert(const gguf_tensor *t) {
+    return use_of(t->name, false) == RT_USE_EXPERTS;
+}
+
 void rt_cost_add_weight(rt_cost_weights *weights, const gguf_tensor *t, uint64_t n_bytes,
                         bool is_output) {
     rt_weight_sums *sums = &weights->of[use_of(t->name, is_output)];

@@ -33,6 +33,9 @@ typedef struct rt_cost_weights {
 void rt_cost_add_weight(rt_cost_weights *weights, const gguf_tensor *t, uint64_t n_bytes,
                         bool is_output);
 
+/* A matrix of routed experts. */
+bool rt_cost_is_expert(const gguf_tensor *t);
+
 /* The share of the experts that a step of n tokens reads, if all are equally likely. */
 double rt_cost_experts_read(const rt_hparams *hp, double n_tokens);
 

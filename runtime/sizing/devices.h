@@ -13,13 +13,18 @@ typedef enum rt_device_kind {
     RT_DEVICE_CPU
 } rt_device_kind;
 
+#define RT_MAX_CARDS 16
+
 typedef struct rt_device {
     char name[64];
     rt_device_kind kind;
-    uint64_t memory_bytes;
-    double usable;            /* share of the memory that a model can have */
-    double bytes_per_s;       /* of memory, as published; 0 = unknown */
-    double flop_per_s;        /* FP16, on processors FP32; as published; 0 = unknown */
+    uint64_t memory_bytes;             /* of all cards */
+    uint64_t card_bytes[RT_MAX_CARDS]; /* [n_cards] */
+    uint32_t n_cards;                  /* 0 = one, of memory_bytes */
+    uint64_t host_bytes;               /* memory of the host beside a GPU; 0 = not stated */
+    double usable;                     /* share of the memory that a model can have */
+    double bytes_per_s;                /* of memory, as published; 0 = unknown */
+    double flop_per_s;                 /* FP16, on processors FP32; as published; 0 = unknown */
     double vector_flop_per_s; /* of products with one vector; 0 = no limit beside the bandwidth */
     double int_op_per_s;      /* 8-bit arithmetic, as published; 0 = unknown */
     double bandwidth_share, arithmetic_share; /* of the published rates, what inference reaches */

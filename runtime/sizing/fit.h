@@ -29,8 +29,10 @@ void rt_fit_model_clear(rt_fit_model *model); /* accepts a zeroed one */
 /* Sizes of a model's weights, as the types of a plan say. */
 typedef struct rt_fit_weights {
     uint64_t n_bytes, n_elems;
-    uint64_t table_bytes;  /* of an embedding that is not the output too */
-    uint64_t *layer_bytes; /* [n_layer] */
+    uint64_t table_bytes;   /* of an embedding that is not the output too */
+    uint64_t file_bytes;    /* with padding and the tensors' entries, without other metadata */
+    uint64_t *layer_bytes;  /* [n_layer] */
+    uint64_t *expert_bytes; /* [n_layer], of layer_bytes those of routed experts */
     rt_cost_weights cost;
 } rt_fit_weights;
 
@@ -42,6 +44,31 @@ void rt_fit_weights_clear(rt_fit_weights *weights); /* accepts a zeroed one */
 /* ---- fit ----------------------------------------------------------------------------------------
  */
 
+/* Where a model lies on a GPU and in the memory of its host. */
+typedef enum rt_fit_place {
+    RT_PLACE_DEVICE,  /* all on the cards */
+    RT_PLACE_EXPERTS, /* routed experts in the host's memory, the rest on the cards */
+    RT_PLACE_LAYERS,  /* the last layers on the cards, as many as they hold; the rest in the host's
+                       */
+    RT_N_PLACES
+} rt_fit_place;
+
+const char *rt_fit_place_name(rt_fit_place place);
+
+typedef struct rt_fit_placement {
+    bool offered; /* there is such a place: host memory is stated, there are experts */
+    bool fits;
+    uint64_t device_bytes, host_bytes; /* needed on all cards, and in the host's memory */
+    uint32_t device_layers;
+    double tg_per_s; /* NaN: unknown */
+} rt_fit_placement;
+
+/* One card in the chosen place. */
+typedef struct rt_fit_card {
+    uint64_t room_bytes, used_bytes; /* used: buffers, overhead, layers; 0 = nothing is on it */
+    uint32_t n_layers;
+} rt_fit_card;
+
 typedef struct rt_fit {
     rt_footprint footprint; /* compute and overhead are the device's */
     uint64_t rss_bytes; /* on a processor: the total without rows of the embedding that stay in the
@@ -52,7 +79,11 @@ typedef struct rt_fit {
     uint32_t n_ctx;        /* of each sequence */
     uint32_t max_ctx;      /* the largest context that fits, at most the trained one; 0 = none */
     uint32_t device_layers; /* of n_layer, with their KV cache; all if everything fits */
-    bool fits;
+    bool fits;              /* in the chosen place */
+    rt_fit_place place;     /* the device, or else the faster one of those that fit */
+    rt_fit_placement places[RT_N_PLACES];
+    rt_fit_card cards[RT_MAX_CARDS]; /* [n_cards] */
+    uint32_t n_cards;
     /* Tokens of all sequences together, with caches half full; NaN: unknown. Layers that a GPU has
      * no room for run from the host's memory. */
     double tg_per_s, pp_per_s;

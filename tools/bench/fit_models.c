@@ -20,6 +20,7 @@ typedef struct known_model {
     uint32_t trained_ctx, n_layers;
     char type[64]; /* the best that fits, or the smallest */
     double bits;
+    uint64_t file_bytes;
     rt_fit fit; /* of this type */
 } known_model;
 
@@ -52,7 +53,12 @@ static const fit_type *choose(const fit_model *m, const fit_row *row, const fit_
     size_t i = first;
     *fit = &row->fit;
     if (o->type) return m->chosen;
-    while (i + 1 < m->n_types && !row->types[i].fits) i++;
+    /* A larger type that needs the host's memory is slower than a smaller one that does not. */
+    for (size_t n = 0; n < m->n_types; n++) {
+        i = row->order[n];
+        if (i >= first && row->types[i].fits) break;
+        i = m->n_types - 1;
+    }
     *fit = &row->types[i];
     return &m->types[i];
 }
@@ -76,6 +82,7 @@ static gguf_code add_model(survey *s, const rt_shape *shape, const fit_model *m,
                        .trained_ctx = m->model.hp.n_ctx_train,
                        .n_layers = m->model.hp.n_layer,
                        .bits = bits_of(type),
+                       .file_bytes = type->file_bytes,
                        .fit = *fit};
     snprintf(k->name, sizeof k->name, "%s", shape->name);
     snprintf(k->source, sizeof k->source, "%s", shape->source);
@@ -84,8 +91,9 @@ static gguf_code add_model(survey *s, const rt_shape *shape, const fit_model *m,
 }
 
 /* Weights that were published with few bits are the best there is: nothing larger is offered. */
-static gguf_code start_at(const rt_shape *shape, fit_model *m, size_t *first, gguf_error *err) {
-    const fit_opts as = {.type = shape->type};
+static gguf_code start_at(const rt_shape *shape, uint64_t max_file, fit_model *m, size_t *first,
+                          gguf_error *err) {
+    const fit_opts as = {.type = shape->type, .max_file = max_file};
     gguf_code code = fit_model_weigh(m, &as, shape->name, err);
     *first = 0;
     if (code || !shape->type) return code;
@@ -107,7 +115,7 @@ static gguf_code size_model(survey *s, const rt_shape *shape, fit_model *m, gguf
     gguf_code code = rt_import_from_memory(&file, 1, &opts, &m->import, err);
     if (!code)
         code = s->o->type ? fit_model_weigh(m, s->o, shape->name, err)
-                          : start_at(shape, m, &first, err);
+                          : start_at(shape, s->o->max_file, m, &first, err);
     if (code) return code;
     rt_session_opts session = fit_session_opts(s->t, s->o, &m->model.hp);
     s->n_ctx = session.n_ctx;
@@ -161,6 +169,7 @@ static void print_json(const survey *s) {
             (json_int_t)k->used_params, "n_layers", (json_int_t)k->n_layers, "trained_ctx",
             (json_int_t)k->trained_ctx, "type", k->type, "bits_per_weight", k->bits);
         json_object_set_new(object, "ctx", json_integer(k->fit.n_ctx));
+        json_object_set_new(object, "file_bytes", json_integer((json_int_t)k->file_bytes));
         fit_set_json(object, &k->fit);
         json_array_append_new(list, object);
     }
@@ -181,11 +190,11 @@ static const char *params_text(double n, char *out, size_t room) {
 static void print_model(const known_model *k) {
     char params[32], used[40] = "", needed[32], tg[32];
     if (k->used_params < 0.5 * (double)k->n_params) params_text(k->used_params, used, sizeof used);
-    printf("%-15s %6s %5s  %-9s %5.2f %10s %4s %7" PRIu32 " %6s\n", k->name,
+    printf("%-15s %6s %5s  %-9s %5.2f %10s %4s %7" PRIu32 " %6s%s\n", k->name,
            params_text((double)k->n_params, params, sizeof params), used, k->type, k->bits,
            tool_size_text(k->fit.footprint.total_bytes, needed, sizeof needed),
            k->fit.fits ? "yes" : "no", k->fit.max_ctx,
-           fit_rate_text(k->fit.tg_per_s, tg, sizeof tg));
+           fit_rate_text(k->fit.tg_per_s, tg, sizeof tg), fit_place_note(&k->fit));
 }
 
 /* What to do next. */

@@ -59,6 +59,41 @@ void fit_set_json(json_t *object, const rt_fit *fit) {
     set_size(object, "device_layers", fit->device_layers);
     set_rate(object, "expected_tg_per_s", fit->tg_per_s);
     set_rate(object, "expected_pp_per_s", fit->pp_per_s);
+    set_text(object, "place", fit->fits ? rt_fit_place_name(fit->place) : NULL);
+}
+
+const char *fit_place_note(const rt_fit *fit) {
+    static const char *const notes[] = {"", "  experts in RAM", "  layers in RAM"};
+    return fit->fits ? notes[fit->place] : "";
+}
+
+static json_t *placements_json(const rt_fit *fit) {
+    json_t *list = json_array();
+    for (int place = 0; place < RT_N_PLACES; place++) {
+        const rt_fit_placement *p = &fit->places[place];
+        if (!p->offered) continue;
+        json_t *object = json_object();
+        set_text(object, "place", rt_fit_place_name((rt_fit_place)place));
+        set_size(object, "device_bytes", p->device_bytes);
+        set_size(object, "host_bytes", p->host_bytes);
+        json_object_set_new(object, "fits", json_boolean(p->fits));
+        set_size(object, "device_layers", p->device_layers);
+        set_rate(object, "expected_tg_per_s", p->tg_per_s);
+        json_array_append_new(list, object);
+    }
+    return list;
+}
+
+static json_t *cards_json(const rt_fit *fit) {
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < fit->n_cards; i++) {
+        json_t *object = json_object();
+        set_size(object, "usable_bytes", fit->cards[i].room_bytes);
+        set_size(object, "used_bytes", fit->cards[i].used_bytes);
+        set_size(object, "n_layers", fit->cards[i].n_layers);
+        json_array_append_new(list, object);
+    }
+    return list;
 }
 
 static json_t *caches_json(const fit_report *r, const rt_footprint *f) {
@@ -94,9 +129,11 @@ static json_t *model_json(const fit_report *r) {
 
 static json_t *types_json(const fit_report *r, const fit_row *row) {
     json_t *list = json_array();
-    for (size_t i = 0; i < r->model->n_types; i++) {
+    for (size_t n = 0; n < r->model->n_types; n++) {
         json_t *object = json_object();
+        size_t i = row->order[n];
         set_text(object, "type", r->model->types[i].name);
+        set_size(object, "file_bytes", r->model->types[i].file_bytes);
         json_object_set_new(object, "bits_per_weight",
                             tool_json_real(bits_per_weight(&r->model->types[i].weights)));
         fit_set_json(object, &row->types[i]);
@@ -118,6 +155,10 @@ static json_t *row_json(const fit_report *r, const fit_row *row) {
     set_size_or_null(object, "predicted_rss_bytes", row->fit.rss_bytes);
     set_size(object, "lookup_rss_bytes", row->fit.lookup_bytes);
     set_text(object, "best_type", row->best);
+    set_size(object, "file_bytes", r->model->chosen->file_bytes);
+    set_size_or_null(object, "host_memory_bytes", d->host_bytes);
+    json_object_set_new(object, "placements", placements_json(&row->fit));
+    json_object_set_new(object, "cards", cards_json(&row->fit));
     json_object_set_new(object, "caches", caches_json(r, &row->fit.footprint));
     if (r->n == 1) json_object_set_new(object, "types", types_json(r, row));
     return object;
@@ -209,12 +250,13 @@ static void print_devices(const fit_report *r) {
 
 static void print_best(const fit_report *r, const fit_row *row) {
     if (row->best) {
-        printf("best that fits: %s\n", row->best);
+        printf("best that fits: %s%s\n", row->best, fit_place_note(&row->types[row->order[0]]));
         return;
     }
-    printf("nothing fits with this context");
+    printf(r->model->max_file ? "nothing fits with this context and file size"
+                              : "nothing fits with this context");
     for (size_t i = 0; i < r->model->n_types; i++)
-        if (row->types[i].max_ctx) {
+        if (row->types[i].max_ctx && !r->model->max_file) {
             printf("; %s does with up to %" PRIu32 " tokens", r->model->types[i].name,
                    row->types[i].max_ctx);
             break;
@@ -223,16 +265,22 @@ static void print_best(const fit_report *r, const fit_row *row) {
 }
 
 static void print_types(const fit_report *r, const fit_row *row) {
+    bool sized = r->model->max_file != 0;
     printf("\n");
     print_cells(10,
                 (const char *const[]){"type", "bits", "needed", "fits", "max ctx", "layers",
                                       "tg t/s", "pp t/s"},
-                "");
-    for (size_t i = 0; i < r->model->n_types; i++) {
+                sized ? "file" : "");
+    for (size_t n = 0; n < r->model->n_types; n++) {
+        size_t i = row->order[n];
         const fit_type *type = &r->model->types[i];
-        char bits[32];
+        char bits[32], file[32], last[64];
         snprintf(bits, sizeof bits, "%.2f", bits_per_weight(&type->weights));
-        print_row(type->name, 10, bits, &row->types[i], r->model->model.hp.n_layer, "");
+        snprintf(last, sizeof last, "%s%s",
+                 sized ? tool_size_text(type->file_bytes, file, sizeof file) : "",
+                 fit_place_note(&row->types[i]) +
+                     (sized ? 0 : 2 * !!*fit_place_note(&row->types[i])));
+        print_row(type->name, 10, bits, &row->types[i], r->model->model.hp.n_layer, last);
     }
     print_best(r, row);
 }
@@ -307,6 +355,31 @@ static void print_memory(const fit_report *r, const fit_row *row) {
     print_size("room", row->fit.room_bytes, why);
 }
 
+/* What each place needs, and where the layers lie. */
+static void print_places(const fit_report *r, const fit_row *row) {
+    static const char *const names[] = {"all on the device", "experts in RAM", "layers in RAM"};
+    const rt_fit *fit = &row->fit;
+    uint32_t n_layer = r->model->model.hp.n_layer;
+    char a[32], b[32], tg[32];
+    for (uint32_t i = 0; i < fit->n_cards && fit->n_cards > 1; i++)
+        printf("  card %-5" PRIu32 " %10s  of %s, %" PRIu32 " layer%s\n", i + 1,
+               tool_size_text(fit->cards[i].used_bytes, a, sizeof a),
+               tool_size_text(fit->cards[i].room_bytes, b, sizeof b), fit->cards[i].n_layers,
+               tool_s(fit->cards[i].n_layers));
+    if (!row->device->host_bytes) return;
+    printf("  place                 device        RAM  fits  layers   tg t/s\n");
+    for (int place = 0; place < RT_N_PLACES; place++) {
+        const rt_fit_placement *p = &fit->places[place];
+        char layers[32];
+        if (!p->offered) continue;
+        snprintf(layers, sizeof layers, "%" PRIu32 "/%" PRIu32, p->device_layers, n_layer);
+        printf("  %-17s %10s %10s %5s %7s %8s\n", names[place],
+               tool_size_text(p->device_bytes, a, sizeof a),
+               p->host_bytes ? tool_size_text(p->host_bytes, b, sizeof b) : "-",
+               p->fits ? "yes" : "no", layers, fit_rate_text(p->tg_per_s, tg, sizeof tg));
+    }
+}
+
 static void explain_rates(const fit_report *r, const fit_row *row) {
     const rt_device *d = row->device;
     const rt_fit *fit = &row->fit;
@@ -346,6 +419,7 @@ static void print_speed(const fit_report *r, const fit_row *row) {
 static void print_account(const fit_report *r, const fit_row *row) {
     printf("%s\n", row->device->name);
     print_memory(r, row);
+    print_places(r, row);
     print_speed(r, row);
     if (r->explain) explain_rates(r, row);
 }

@@ -1,6 +1,7 @@
 /* gguf-bench fit: what a model needs on a device, and how fast it can be expected to run. */
 #include "tools/bench/run_fit.h"
 
+#include "libgguf/checked.h"
 #include "libgguf/pool.h"
 #include "quant/recipe.h"
 #include "runtime/chat/answer.h"
@@ -23,12 +24,15 @@ enum {
     OPT_CTX,
     OPT_KV_TYPE,
     OPT_PARALLEL,
-    OPT_EXPLAIN
+    OPT_EXPLAIN,
+    OPT_SIZE
 };
 
 static const tool_option options[] = {
-    {OPT_VRAM, "vram", "SIZE", "a graphics card with this much memory"},
-    {OPT_RAM, "ram", "SIZE", "a processor with this much memory"},
+    {OPT_VRAM, "vram", "SIZE[,SIZE]", "a graphics card with this much memory, or several cards"},
+    {OPT_RAM, "ram", "SIZE",
+     "a processor with this much memory; with a card, the host's beside it"},
+    {OPT_SIZE, "size", "SIZE", "only types whose file is smaller"},
     {OPT_DEVICE, "device", "NAME", "a device of the catalogue, e.g. 4090 or m4-max; default: all"},
     {OPT_HARDWARE, "hardware", "FILE.yaml", "devices of your own instead of the catalogue"},
     {OPT_TYPE, "type", "TYPE", "as if quantised to it: a type, a recipe or a recipe's file"},
@@ -40,13 +44,31 @@ static const tool_option options[] = {
     {0},
 };
 
+/* 24G,24G; a repeated option adds cards. */
+static gguf_code add_cards(fit_opts *o, const char *arg, gguf_error *err) {
+    for (const char *at = arg;; at++) {
+        char size[64];
+        size_t n = strcspn(at, ",");
+        snprintf(size, sizeof size, "%.*s", (int)n, at);
+        if (o->n_cards == RT_MAX_CARDS || n >= sizeof size)
+            return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "--vram: '%s': %s", arg,
+                             n >= sizeof size ? "expected sizes such as 24G,24G"
+                                              : "at most 16 cards");
+        gguf_code code = tool_parse_size("--vram", size, &o->cards[o->n_cards++], err);
+        at += n;
+        if (code || !*at) return code;
+    }
+}
+
 static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err) {
     fit_opts *o = ctx;
     switch (id) {
     case OPT_VRAM:
-        return tool_parse_size("--vram", arg, &o->vram, err);
+        return add_cards(o, arg, err);
     case OPT_RAM:
         return tool_parse_size("--ram", arg, &o->ram, err);
+    case OPT_SIZE:
+        return tool_parse_size("--size", arg, &o->max_file, err);
     case OPT_DEVICE:
         o->device = arg;
         break;
@@ -97,6 +119,7 @@ static gguf_code weigh_as(fit_model *m, const char *name, fit_type *out, gguf_er
     if (!code) code = quant_recipe_apply(recipe, m->plan, false, NULL, err);
     if (!code) code = rt_fit_weigh(m->plan, m->model.hp.n_layer, &out->weights, err);
     if (!code) snprintf(out->name, sizeof out->name, "%s", quant_recipe_name(recipe));
+    out->file_bytes = out->weights.file_bytes + m->model.n_meta_bytes;
     quant_recipe_free(recipe);
     return code;
 }
@@ -158,7 +181,9 @@ gguf_code fit_model_weigh(fit_model *m, const fit_opts *o, const char *path, ggu
     if (code) return code;
     name_source(m, &m->types[0]);
     m->n_types = 1;
+    m->max_file = o->max_file;
     code = rt_fit_weigh(m->plan, m->model.hp.n_layer, &m->types[0].weights, err);
+    m->types[0].file_bytes = m->types[0].weights.file_bytes + m->model.n_meta_bytes;
     if (!code) code = weigh_all(m, err);
     if (!code && o->type) code = weigh_as(m, o->type, &m->asked, err);
     m->chosen = o->type ? &m->asked : &m->types[0];
@@ -193,6 +218,41 @@ static gguf_code add_memory(rt_devices *devices, rt_device_kind kind, uint64_t n
     return rt_devices_add(devices, &device, err);
 }
 
+static gguf_code add_graphics(rt_devices *devices, const fit_opts *o, gguf_error *err) {
+    uint64_t n_bytes = 0;
+    for (uint32_t i = 0; i < o->n_cards; i++)
+        if (!gguf_add_u64(n_bytes, o->cards[i], &n_bytes) || n_bytes > UINT64_C(1) << 60)
+            return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET, "--vram: too much memory");
+    rt_device device = rt_device_usual(RT_DEVICE_GPU, n_bytes);
+    size_t n = 0;
+    device.n_cards = o->n_cards;
+    for (uint32_t i = 0; i < o->n_cards && n < sizeof device.name; i++) {
+        char size[32];
+        device.card_bytes[i] = o->cards[i];
+        n += (size_t)snprintf(device.name + n, sizeof device.name - n, "%s%s", i ? " + " : "",
+                              tool_size_text(o->cards[i], size, sizeof size));
+    }
+    for (uint32_t i = 0; i < o->n_cards; i++) device.card_bytes[i] = o->cards[i];
+    if (n < sizeof device.name)
+        snprintf(device.name + n, sizeof device.name - n, " GPU%s", o->n_cards > 1 ? "s" : "");
+    if (n + 5 >= sizeof device.name)
+        snprintf(device.name, sizeof device.name, "%" PRIu32 " GPUs", o->n_cards);
+    return rt_devices_add(devices, &device, err);
+}
+
+/* The host's memory beside each card. */
+static gguf_code add_host(rt_devices *devices, uint64_t n_bytes, gguf_error *err) {
+    for (size_t i = 0; i < devices->n; i++) {
+        rt_device *device = &devices->list[i];
+        if (device->kind != RT_DEVICE_GPU)
+            return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                             "--ram is memory beside a graphics card, and '%s' is none",
+                             device->name);
+        device->host_bytes = n_bytes;
+    }
+    return GGUF_OK;
+}
+
 static gguf_code select_device(rt_devices *devices, const char *name, gguf_error *err) {
     const rt_device *near = rt_devices_nearest(devices, name);
     char hint[128] = "";
@@ -203,9 +263,7 @@ static gguf_code select_device(rt_devices *devices, const char *name, gguf_error
                      name, hint);
 }
 
-static gguf_code choose_devices(tool *t, const fit_opts *o, rt_devices *devices, gguf_error *err) {
-    if (o->vram) return add_memory(devices, RT_DEVICE_GPU, o->vram, err);
-    if (o->ram) return add_memory(devices, RT_DEVICE_CPU, o->ram, err);
+static gguf_code find_devices(tool *t, const fit_opts *o, rt_devices *devices, gguf_error *err) {
     gguf_code code =
         o->hardware ? rt_devices_load(devices, o->hardware, err) : rt_devices_builtin(devices, err);
     bool machine = !o->hardware && (!o->device || strcasecmp(o->device, "this machine") == 0);
@@ -214,18 +272,43 @@ static gguf_code choose_devices(tool *t, const fit_opts *o, rt_devices *devices,
     return !code && o->device ? select_device(devices, o->device, err) : code;
 }
 
+static gguf_code choose_devices(tool *t, const fit_opts *o, rt_devices *devices, gguf_error *err) {
+    bool named = o->n_cards || o->device || o->hardware;
+    if (o->ram && !named) return add_memory(devices, RT_DEVICE_CPU, o->ram, err);
+    gguf_code code = o->n_cards ? add_graphics(devices, o, err) : find_devices(t, o, devices, err);
+    return !code && o->ram ? add_host(devices, o->ram, err) : code;
+}
+
 /* ---- fit ----------------------------------------------------------------------------------------
  */
+
+static bool is_small_enough(const fit_model *m, const fit_type *type) {
+    return !m->max_file || type->file_bytes < m->max_file;
+}
+
+/* What a person would choose first: what fits on the device alone, then with the host's memory,
+ * then what fits nowhere; the best type first in each. */
+static void sort_types(const fit_model *m, fit_row *row) {
+    size_t n = 0;
+    for (int class = 0; class < 3; class ++)
+        for (size_t i = 0; i < m->n_types; i++) {
+            const rt_fit *fit = &row->types[i];
+            if (class == (!fit->fits ? 2 : fit->place != RT_PLACE_DEVICE)) row->order[n++] = i;
+        }
+    if (row->types[row->order[0]].fits) row->best = m->types[row->order[0]].name;
+}
 
 gguf_code fit_row_make(const fit_model *m, const rt_session_opts *opts, const rt_device *device,
                        fit_row *row, gguf_error *err) {
     *row = (fit_row){.device = device};
     gguf_code code = rt_fit_on(device, &m->model, &m->chosen->weights, opts, &row->fit, err);
+    row->fit.fits &= is_small_enough(m, m->chosen);
     for (size_t i = 0; i < m->n_types && !code; i++) {
         rt_fit *fit = &row->types[i];
         code = rt_fit_on(device, &m->model, &m->types[i].weights, opts, fit, err);
-        if (!code && fit->fits && !row->best) row->best = m->types[i].name;
+        fit->fits &= is_small_enough(m, &m->types[i]);
     }
+    if (!code) sort_types(m, row);
     return code;
 }
 
@@ -264,10 +347,9 @@ static gguf_code fit_all(tool *t, const fit_model *m, const fit_opts *o, const r
     return code ? code : any ? GGUF_OK : GGUF_E_CHECK;
 }
 
-/* Without a model: one device, or this machine. */
-static gguf_code check_no_model(const tool *t, fit_opts *o, gguf_error *err) {
-    if (!o->vram && !o->ram && !o->device && !o->hardware) o->device = "this machine";
-    return tool_refuse(t, "explain", "needs a MODEL", err);
+/* A question for one device: where none is named, it is this machine. */
+static void use_this_machine(fit_opts *o) {
+    if (!o->n_cards && !o->ram && !o->device && !o->hardware) o->device = "this machine";
 }
 
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
@@ -278,13 +360,16 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "expected fit MODEL, or none for the table of known models (see fit "
                          "--help)");
-    if ((o->vram || o->ram) && (o->device || o->hardware || (o->vram && o->ram)))
+    if (o->n_cards && (o->device || o->hardware))
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "--%s is a device of its own: use it without --device, --hardware%s",
-                         o->vram ? "vram" : "ram", o->vram ? " and --ram" : "");
+                         "--vram is a device of its own: use it without --device and --hardware");
+    if (o->max_file && o->type && t->n_args == 0)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "--size chooses the type: use it without --type where there is no MODEL");
     gguf_code code = GGUF_OK;
     if (t->json) code = tool_refuse(t, "explain", "has no effect with --json", err);
-    if (!code && t->n_args == 0) code = check_no_model(t, o, err);
+    if (!code && t->n_args == 0) code = tool_refuse(t, "explain", "needs a MODEL", err);
+    if (t->n_args == 0 || o->max_file) use_this_machine(o);
     if (!code) code = choose_devices(t, o, &devices, err);
     if (!code && t->n_args == 0) {
         code = fit_known_models(t, o, &devices, err);
@@ -304,8 +389,9 @@ const tool_spec *bench_fit_spec(void) {
     static const tool_spec spec = {
         .name = "gguf-bench",
         .verb = "fit",
-        .usage = "fit MODEL [--vram SIZE | --ram SIZE | --device NAME] [options]\n"
-                 "fit [--vram SIZE | --ram SIZE | --device NAME] [options]",
+        .usage =
+            "fit MODEL [--vram SIZE[,SIZE] | --device NAME] [--ram SIZE] [--size SIZE] [options]\n"
+            "fit [--vram SIZE[,SIZE] | --device NAME] [--ram SIZE] [--size SIZE] [options]",
         .summary =
             "Say what memory a model needs, where it fits and how fast it will run. MODEL is "
             "a GGUF file, a model folder, a config.json, or a name as gguf-pull takes it: then nothing "

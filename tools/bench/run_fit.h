@@ -6,7 +6,10 @@
 #include "tools/common/tool.h"
 
 typedef struct fit_opts {
-    uint64_t vram, ram;
+    uint64_t cards[RT_MAX_CARDS]; /* --vram */
+    uint32_t n_cards;
+    uint64_t ram;
+    uint64_t max_file; /* --size; 0 = any */
     const char *device, *hardware, *type;
     rt_session_opts session;
     bool explain;
@@ -18,6 +21,7 @@ typedef struct fit_opts {
 typedef struct fit_type {
     char name[64];
     rt_fit_weights weights;
+    uint64_t file_bytes; /* of a GGUF file, nearly */
 } fit_type;
 
 typedef struct fit_model {
@@ -28,13 +32,15 @@ typedef struct fit_model {
     size_t n_types;
     fit_type asked; /* --type */
     const fit_type *chosen;
+    uint64_t max_file; /* larger files do not fit; 0 = any */
 } fit_model;
 
 typedef struct fit_row {
     const rt_device *device;
     rt_fit fit;                  /* of the chosen type */
     rt_fit types[FIT_MAX_TYPES]; /* of each of the model's */
-    const char *best;            /* the first of them that fits, or NULL */
+    size_t order[FIT_MAX_TYPES]; /* of types, what a person would choose first */
+    const char *best;            /* the first in this order, or NULL if none fits */
 } fit_row;
 
 typedef struct fit_report {
@@ -63,6 +69,8 @@ gguf_code fit_known_models(tool *t, const fit_opts *o, const rt_devices *devices
 
 /* Fields that both documents share. */
 void fit_set_json(json_t *object, const rt_fit *fit);
+/* What a row says of a model that lies partly in the host's memory; "" for others. */
+const char *fit_place_note(const rt_fit *fit);
 /* The middle of a row of either table: 12.3 or -. Returns out. */
 const char *fit_rate_text(double rate, char *out, size_t room);
 

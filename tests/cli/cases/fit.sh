@@ -82,3 +82,20 @@ params = {m["name"]: m["n_params"] for m in models}
 print(params["llama3.1-8b"], params["llama3.2-1b"], params["gemma2-2b"], params["qwen3-30b-a3b"], params["gpt-oss-20b"])
 print([m["name"] for m in models if m["pull"]])'
 gguf-bench fit --json -q | python3 -c 'import json, sys; print(json.load(sys.stdin)["device"]["name"])'
+
+# Several cards, memory beside them, and files below a size.
+mkdir moe
+cat >moe/config.json <<'JSON'
+{"architectures": ["Qwen3MoeForCausalLM"], "vocab_size": 151936, "hidden_size": 2048,"intermediate_size": 6144, "moe_intermediate_size": 768, "num_hidden_layers": 48,"num_attention_heads": 32, "num_key_value_heads": 4, "head_dim": 128,"num_experts": 128, "num_experts_per_tok": 8, "norm_topk_prob": true,"max_position_embeddings": 40960,"rms_norm_eps": 1e-6, "dtype": "bfloat16", "tie_word_embeddings": false}
+JSON
+t gguf-bench fit moe/config.json --vram 12G,24G --type Q8_0 -q
+t gguf-bench fit moe/config.json --device 4090 --ram 64G --type Q8_0 --size 24G -q
+t gguf-bench fit moe/config.json --vram 4G --size 1G -q
+t gguf-bench fit --vram 24G --size 5G -q
+t gguf-bench fit latent.gguf --vram 24G,
+t gguf-bench fit latent.gguf --device "m4 max 36" --ram 64G
+t gguf-bench fit --vram 8G --size 5G --type Q8_0
+gguf-bench fit latent --vram 1G --type Q4_0 -q --json | python3 -c '
+import json, os, sys
+d = json.load(sys.stdin)["devices"][0]
+print("file_bytes is near:", 0 <= os.path.getsize("small.gguf") - d["file_bytes"] < 4096)'
