@@ -226,13 +226,12 @@ static gguf_code add_graphics(rt_devices *devices, const fit_opts *o, gguf_error
     rt_device device = rt_device_usual(RT_DEVICE_GPU, n_bytes);
     size_t n = 0;
     device.n_cards = o->n_cards;
+    memcpy(device.card_bytes, o->cards, o->n_cards * sizeof *o->cards);
     for (uint32_t i = 0; i < o->n_cards && n < sizeof device.name; i++) {
         char size[32];
-        device.card_bytes[i] = o->cards[i];
         n += (size_t)snprintf(device.name + n, sizeof device.name - n, "%s%s", i ? " + " : "",
                               tool_size_text(o->cards[i], size, sizeof size));
     }
-    for (uint32_t i = 0; i < o->n_cards; i++) device.card_bytes[i] = o->cards[i];
     if (n < sizeof device.name)
         snprintf(device.name + n, sizeof device.name - n, " GPU%s", o->n_cards > 1 ? "s" : "");
     if (n + 5 >= sizeof device.name)
@@ -290,10 +289,10 @@ static bool is_small_enough(const fit_model *m, const fit_type *type) {
  * then what fits nowhere; the best type first in each. */
 static void sort_types(const fit_model *m, fit_row *row) {
     size_t n = 0;
-    for (int class = 0; class < 3; class ++)
+    for (int group = 0; group < 3; group++)
         for (size_t i = 0; i < m->n_types; i++) {
             const rt_fit *fit = &row->types[i];
-            if (class == (!fit->fits ? 2 : fit->place != RT_PLACE_DEVICE)) row->order[n++] = i;
+            if (group == (!fit->fits ? 2 : fit->place != RT_PLACE_DEVICE)) row->order[n++] = i;
         }
     if (row->types[row->order[0]].fits) row->best = m->types[row->order[0]].name;
 }
