@@ -5,6 +5,8 @@
 #include <stdio.h>
 #include <string.h>
 
+#include "libgguf/verify.h"
+
 #define STATUS_OVERLOADED 529 /* of Anthropic's interface */
 
 /* What a status is called. */
@@ -29,12 +31,20 @@ static const char *type_of(int status, dialect shape) {
     return shape == DIALECT_ANTHROPIC ? types[i].anthropic : types[i].openai;
 }
 
+/* Messages quote what was sent, and a long quotation may be cut within a character. */
+static void make_utf8(char *text) {
+    size_t n = strlen(text), at;
+    while (!gguf_utf8_valid(text, n, &at)) text[at] = '?';
+}
+
 static void set(api_error *e, int status, const char *param, const char *code, const char *format,
                 va_list args) {
     if (e->status) return;
     *e = (api_error){.status = status, .type = type_of(status, DIALECT_OPENAI), .code = code};
     snprintf(e->param, sizeof e->param, "%s", param ? param : "");
     vsnprintf(e->message, sizeof e->message, format, args);
+    make_utf8(e->param);
+    make_utf8(e->message);
 }
 
 bool api_fail(api_error *e, const char *param, const char *code, const char *format, ...) {
