@@ -72,11 +72,10 @@ static void list_candidates(const quant_plan *plan, const quant_plan_tensor *t,
 
 /* ---- measuring --------------------------------------------------------------------------- */
 
-typedef struct sample {
-    quant_piece piece;
+typedef struct sample_sums {
     double signal;                      /* sum imp w^2 */
     double noise[QUANT_MAX_CANDIDATES]; /* sum imp (w - w^)^2 */
-} sample;
+} sample_sums;
 
 typedef struct worker_buffers {
     uint8_t *raw, *moved, *encoded;
@@ -87,8 +86,10 @@ typedef struct job {
     const quant_plan *plan;
     const quant_execute_opts *opts;
     quant_tensor_candidates *tensors;
-    sample *samples;
+    quant_piece *samples;
     size_t n_samples;
+    size_t n_shared;   /* samples of a rank: the last ones may have one less */
+    sample_sums *sums; /* [n_ranks][n_shared]: sample i is number i / n_ranks of rank i % n_ranks */
     worker_buffers *buffers;
     unsigned n_workers;
     pthread_mutex_t lock; /* guards the fields below, and calls of opts->progress */
@@ -97,7 +98,7 @@ typedef struct job {
 } job;
 
 /* Evenly spread pieces; whole units of rows that belong together. */
-static size_t cut_samples(const quant_plan_tensor *t, uint32_t index, sample *out) {
+static size_t cut_samples(const quant_plan_tensor *t, uint32_t index, quant_piece *out) {
     uint64_t unit = quant_rows_per_unit(t), matrix = quant_rows_per_matrix(t);
     uint64_t n_rows = PIECE_ELEMS / (t->n_cols * unit) * unit;
     if (n_rows == 0) n_rows = unit;
@@ -107,7 +108,7 @@ static size_t cut_samples(const quant_plan_tensor *t, uint32_t index, sample *ou
     for (uint64_t i = 0; out && i < n; i++) {
         uint64_t row = n_pieces * i / n * n_rows;
         uint64_t left = matrix - row % matrix;
-        out[i].piece = (quant_piece){index, row, left < n_rows ? left : n_rows};
+        out[i] = (quant_piece){index, row, left < n_rows ? left : n_rows};
     }
     return (size_t)n;
 }
@@ -122,13 +123,21 @@ static gguf_code cut_all(job *j, gguf_error *err) {
         if (pass == 0) j->samples = calloc(n + 1, sizeof *j->samples);
         if (!j->samples) return gguf_fail_memory(err);
     }
-    return GGUF_OK;
+    size_t n_ranks = gguf_ranks_n(j->opts->ranks);
+    j->n_shared = (j->n_samples + n_ranks - 1) / n_ranks;
+    j->sums = calloc(j->n_shared * n_ranks + 1, sizeof *j->sums);
+    return j->sums ? GGUF_OK : gguf_fail_memory(err);
+}
+
+static sample_sums *sums_of(const job *j, size_t sample) {
+    size_t n_ranks = gguf_ranks_n(j->opts->ranks);
+    return &j->sums[sample % n_ranks * j->n_shared + sample / n_ranks];
 }
 
 static gguf_code alloc_buffers(job *j, gguf_error *err) {
     uint64_t n = 0;
     for (size_t i = 0; i < j->n_samples; i++) {
-        const quant_piece *p = &j->samples[i].piece;
+        const quant_piece *p = &j->samples[i];
         uint64_t elems = p->n_rows * j->plan->tensors[p->tensor].n_cols;
         if (elems > n) n = elems;
     }
@@ -157,18 +166,20 @@ static double signal_of(const quant_plan_tensor *t, const quant_piece *p, const 
     return sum;
 }
 
-static gguf_code measure(job *j, sample *s, worker_buffers *b, gguf_error *err) {
-    const quant_plan_tensor *t = &j->plan->tensors[s->piece.tensor];
-    const quant_tensor_candidates *candidates = &j->tensors[s->piece.tensor];
+static gguf_code measure(job *j, size_t sample, worker_buffers *b, gguf_error *err) {
+    const quant_piece *piece = &j->samples[sample];
+    sample_sums *out = sums_of(j, sample);
+    const quant_plan_tensor *t = &j->plan->tensors[piece->tensor];
+    const quant_tensor_candidates *candidates = &j->tensors[piece->tensor];
     const uint8_t *rows = NULL;
-    gguf_code code = quant_rows_read(t, &s->piece, b->raw, b->moved, &rows, err);
-    if (!code) code = quant_rows_decode(t, &s->piece, rows, b->values, err);
-    if (!code) s->signal = signal_of(t, &s->piece, b->values);
+    gguf_code code = quant_rows_read(t, piece, b->raw, b->moved, &rows, err);
+    if (!code) code = quant_rows_decode(t, piece, rows, b->values, err);
+    if (!code) out->signal = signal_of(t, piece, b->values);
     for (size_t c = 0; c < candidates->n && !code; c++) {
         quant_loss_sums sums = {0};
-        code = quant_rows_encode(t, candidates->list[c].type, &s->piece, b->values, NULL, NULL,
+        code = quant_rows_encode(t, candidates->list[c].type, piece, b->values, NULL, NULL,
                                  b->encoded, b->decoded, &sums, err);
-        s->noise[c] = sums.weighted;
+        out->noise[c] = sums.weighted;
     }
     return code;
 }
@@ -179,23 +190,39 @@ static void measure_task(void *ctx, size_t task, unsigned worker) {
     if (j->opts->cancel && atomic_load(j->opts->cancel))
         gguf_fail(&failure, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
     else
-        measure(j, &j->samples[task], &j->buffers[worker], &failure);
+        measure(j, task * gguf_ranks_n(j->opts->ranks) + gguf_ranks_own(j->opts->ranks),
+                &j->buffers[worker], &failure);
     pthread_mutex_lock(&j->lock);
     if (failure.code && !j->failure.code) j->failure = failure;
-    j->n_done++;
-    if (j->opts->progress) j->opts->progress(j->opts->progress_ctx, j->n_done, j->n_samples);
+    uint64_t done = gguf_ranks_progress(j->opts->ranks, ++j->n_done);
+    if (j->opts->progress) j->opts->progress(j->opts->progress_ctx, done, j->n_samples);
     pthread_mutex_unlock(&j->lock);
 }
 
-/* In the order of the samples, so that threads do not change the sums. */
+/* The samples of this rank, then what the others measured. */
+static gguf_code measure_samples(job *j, gguf_pool *pool, gguf_error *err) {
+    gguf_ranks *ranks = j->opts->ranks;
+    uint32_t own = gguf_ranks_own(ranks), n_ranks = gguf_ranks_n(ranks);
+    size_t n = (j->n_samples + n_ranks - 1 - own) / n_ranks;
+    gguf_pool_run(pool, n, measure_task, j);
+    if (j->failure.code && err && !err->code) *err = j->failure;
+    gguf_code code = gguf_ranks_agree(ranks, j->failure.code, err);
+    for (uint32_t from = 0; from < n_ranks && !code; from++)
+        code = gguf_ranks_spread(ranks, code, from, j->sums + from * j->n_shared,
+                                 j->n_shared * sizeof *j->sums, err);
+    return code;
+}
+
+/* In the order of the samples, so that neither threads nor ranks change the sums. */
 static void sum_samples(const job *j) {
     for (size_t i = 0; i < j->n_samples;) {
-        uint32_t tensor = j->samples[i].piece.tensor;
+        uint32_t tensor = j->samples[i].tensor;
         quant_tensor_candidates *t = &j->tensors[tensor];
         double signal = 0, noise[QUANT_MAX_CANDIDATES] = {0};
-        for (; i < j->n_samples && j->samples[i].piece.tensor == tensor; i++) {
-            signal += j->samples[i].signal;
-            for (size_t c = 0; c < t->n; c++) noise[c] += j->samples[i].noise[c];
+        for (; i < j->n_samples && j->samples[i].tensor == tensor; i++) {
+            const sample_sums *sums = sums_of(j, i);
+            signal += sums->signal;
+            for (size_t c = 0; c < t->n; c++) noise[c] += sums->noise[c];
         }
         for (size_t c = 0; c < t->n; c++) t->list[c].error = signal > 0 ? noise[c] / signal : 0;
     }
@@ -211,6 +238,7 @@ static void free_job(job *j) {
     }
     free(j->buffers);
     free(j->samples);
+    free(j->sums);
     pthread_mutex_destroy(&j->lock);
 }
 
@@ -229,11 +257,8 @@ gguf_code quant_allocation_measure(quant_allocation *allocation, const quant_pla
     }
     gguf_code code = cut_all(&j, err);
     if (!code) code = alloc_buffers(&j, err);
-    if (!code) {
-        gguf_pool_run(pool, j.n_samples, measure_task, &j);
-        code = j.failure.code;
-        if (code && err && !err->code) *err = j.failure;
-    }
+    code = gguf_ranks_agree(opts->ranks, code, err);
+    if (!code) code = measure_samples(&j, pool, err);
     if (!code) sum_samples(&j);
     free_job(&j);
     return code;

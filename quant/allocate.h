@@ -36,6 +36,7 @@ double quant_default_sensitivity(const quant_plan_tensor *t, const quant_model_t
 /* Measure the error of every tensor that a recipe may choose a type for (not tagged `keep` or
  * `pinned`), at every type whose blocks divide its rows, on a sample of up to half a million
  * elements. Importance is to be set before. Fills tensors and the default sensitivities.
+ * opts->ranks share the samples; all call it with the same plan.
  * Errors: of sources, GGUF_E_CANCELLED, GGUF_E_NOMEM. */
 gguf_code quant_allocation_measure(quant_allocation *allocation, const quant_plan *plan,
                                    gguf_pool *pool, const quant_execute_opts *opts,
