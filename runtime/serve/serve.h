@@ -177,8 +177,8 @@ typedef struct rt_serve_stats {
     uint32_t n_pages, n_pages_used, n_pages_parked;
     uint64_t n_prompt_tokens, n_cached_tokens, n_generated_tokens;
     uint64_t n_preempted, n_cancelled, n_steps;
-    uint64_t n_drafted, n_accepted; /* drafted tokens that were evaluated, and that came true */
-    double step_seconds;
+    uint64_t n_drafted, n_accepted;    /* drafted tokens that were evaluated, and that came true */
+    double step_seconds, mask_seconds; /* of all steps, and in them for grammars */
     rt_serve_histogram first_token, inter_token, queue, request, step_tokens;
 } rt_serve_stats;
 

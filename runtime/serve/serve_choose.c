@@ -77,6 +77,16 @@ static gguf_code hold(const rt_serve *s, rt_task *t, gguf_error *err) {
     return code;
 }
 
+static void hold_all(rt_serve *s, rt_task *const *tasks, size_t n) {
+    double start = rt_serve_now(s);
+    for (size_t i = 0; i < n; i++) {
+        gguf_error err = {0};
+        /* No token is taken of such an answer: the id says so. */
+        if (hold(s, tasks[i], &err)) tasks[i]->stuck = true;
+    }
+    s->now_stats.mask_seconds += rt_serve_now(s) - start;
+}
+
 gguf_code rt_choose_rows(rt_serve *s, rt_task *const *tasks, float *const *logits, size_t n,
                          int32_t *ids, gguf_error *err) {
     gguf_code code = GGUF_OK;
@@ -85,10 +95,8 @@ gguf_code rt_choose_rows(rt_serve *s, rt_task *const *tasks, float *const *logit
         s->samplers[i] = tasks[i]->sampler;
         if (tasks[i]->bans_end && !o->ignore_end && tasks[i]->n_generated >= o->min_tokens)
             code = set_bias(s, tasks[i], true, err);
-        gguf_error own = {0};
-        /* No token is taken of such an answer: the id says so. */
-        if (!code && hold(s, tasks[i], &own)) tasks[i]->stuck = true;
     }
+    if (!code) hold_all(s, tasks, n);
     if (!code) code = rt_sample_rows(s->sampling, s->samplers, logits, n, ids, err);
     for (size_t i = 0; i < n && !code; i++)
         if (tasks[i]->request->opts.logprobs && ids[i] >= 0)

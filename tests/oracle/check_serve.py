@@ -561,6 +561,7 @@ def http_metrics(s):
     for name in ("requests_running", "requests_waiting", "kv_pages_used", "kv_pages_total", "kv_bytes",
                  "prefix_cache_pages", "prompt_tokens_total", "prompt_tokens_cached_total", "generation_tokens_total",
                  "preemptions_total", "cancelled_total", "spec_drafted_total", "spec_accepted_total", "steps_total", "step_seconds_total",
+                 "mask_seconds_total",
                  "time_to_first_token_seconds_count", "inter_token_seconds_sum", "queue_seconds_count",
                  "request_seconds_count", "step_tokens_count"):
         assert re.search(rf"^ggufkit_{name} [0-9.e+-]+$", text, re.M), name

@@ -148,6 +148,7 @@ static void put_counters(gguf_dynbuf *out, const rt_serve_stats *s) {
         {"spec_accepted_total", "Drafted tokens that came true.", (double)s->n_accepted},
         {"steps_total", "Steps of the engine.", (double)s->n_steps},
         {"step_seconds_total", "Time of these steps.", s->step_seconds},
+        {"mask_seconds_total", "Of it, for the tokens that grammars admit.", s->mask_seconds},
     };
     for (size_t i = 0; i < sizeof counters / sizeof counters[0]; i++)
         number(out, counters[i].name, "counter", counters[i].help, counters[i].value);
