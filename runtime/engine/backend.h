@@ -285,6 +285,9 @@ typedef struct rt_backend_ops {
     /* ---- the cache ---- */
     /* Copy bytes of the cache to another place in it. */
     void (*copy_cache)(rt_backend *backend, uint64_t from, uint64_t to, uint64_t n_bytes);
+    /* The cache's bytes at off, where the host can read and write them between batches; NULL: it
+     * cannot. */
+    uint8_t *(*cached)(rt_backend *backend, uint64_t off);
     /* Store K and V rows of the batch; v RT_NO_OFF: only K, of which a value may be the first part.
      * Fails with GGUF_E_NONFINITE. */
     void (*kv_store)(rt_backend *backend, const rt_kv_layer *kv, const rt_batch *batch, rt_off k,

@@ -16,8 +16,7 @@ const uint32_t *rt_kv_table(const rt_kv *kv, rt_kv_class kv_class, uint32_t seq)
     return table_of(kv, kv_class, seq);
 }
 
-/* The first page that position `pos` sees. */
-static uint32_t first_seen(const rt_kv *kv, rt_kv_class kv_class, uint32_t pos) {
+uint32_t rt_kv_first_seen(const rt_kv *kv, rt_kv_class kv_class, uint32_t pos) {
     if (kv_class == RT_KV_FULL || pos < kv->n_window) return 0;
     return (pos - kv->n_window + 1) / RT_KV_PAGE_TOKENS;
 }
@@ -94,7 +93,7 @@ void rt_kv_trim(rt_kv *kv, uint32_t seq) {
 }
 
 void rt_kv_slide(rt_kv *kv, uint32_t seq) {
-    uint32_t first = first_seen(kv, RT_KV_WINDOW, kv->seqs[seq].n_past);
+    uint32_t first = rt_kv_first_seen(kv, RT_KV_WINDOW, kv->seqs[seq].n_past);
     if (kv->pools[RT_KV_WINDOW].n_layers) keep(kv, RT_KV_WINDOW, seq, first, UINT32_MAX);
 }
 
@@ -105,7 +104,7 @@ static gguf_code check_held(const rt_kv *kv, uint32_t seq, uint32_t n, gguf_erro
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "sequence %" PRIu32 " has %" PRIu32 " tokens, not %" PRIu32, seq,
                          s->n_past, n);
-    if (n == 0 || s->first[RT_KV_WINDOW] <= first_seen(kv, RT_KV_WINDOW, n)) return GGUF_OK;
+    if (n == 0 || s->first[RT_KV_WINDOW] <= rt_kv_first_seen(kv, RT_KV_WINDOW, n)) return GGUF_OK;
     return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET,
                      "layers with a window of %" PRIu32 " no longer hold what position %" PRIu32
                      " sees",
@@ -139,12 +138,29 @@ gguf_code rt_kv_share(rt_kv *kv, uint32_t from, uint32_t to, uint32_t n, gguf_er
         const uint32_t *source = table_of(kv, (rt_kv_class)c, from);
         uint32_t *table = table_of(kv, (rt_kv_class)c, to);
         if (pool->n_layers == 0) continue;
-        uint32_t first = first_seen(kv, (rt_kv_class)c, n), end = pages_for(n);
+        uint32_t first = rt_kv_first_seen(kv, (rt_kv_class)c, n), end = pages_for(n);
         for (uint32_t i = first; i < end; i++) pool->refs[table[i] = source[i]]++;
         kv->seqs[to].first[c] = first;
         kv->seqs[to].end[c] = end;
     }
     return GGUF_OK;
+}
+
+gguf_code rt_kv_restore(rt_kv *kv, uint32_t seq, uint32_t n, gguf_error *err) {
+    rt_seq *s = &kv->seqs[seq];
+    gguf_code code = GGUF_OK;
+    for (int c = 0; c < RT_N_KV_CLASSES; c++) {
+        if (kv->pools[c].n_layers == 0) continue;
+        uint32_t *table = table_of(kv, (rt_kv_class)c, seq);
+        s->first[c] = s->end[c] = rt_kv_first_seen(kv, (rt_kv_class)c, n);
+        while (s->end[c] < pages_for(n) && !code) {
+            code = take(&kv->pools[c], &table[s->end[c]], err);
+            if (!code) s->end[c]++;
+        }
+    }
+    s->n_past = n;
+    if (code) empty(kv, seq);
+    return code;
 }
 
 /* Pages first .. end leave the table of one class; those behind them move up. */
@@ -178,7 +194,7 @@ static gguf_code check_drop(const rt_kv *kv, uint32_t seq, uint32_t first, uint3
         begin = held;
     else if (held >= begin + gone)
         begin = held - gone;
-    if (begin == 0 || begin <= first_seen(kv, RT_KV_WINDOW, s->n_past - n)) return GGUF_OK;
+    if (begin == 0 || begin <= rt_kv_first_seen(kv, RT_KV_WINDOW, s->n_past - n)) return GGUF_OK;
     return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET,
                      "layers with a window of %" PRIu32 " no longer hold what lies before position "
                      "%" PRIu32,

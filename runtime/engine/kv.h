@@ -47,6 +47,12 @@ void rt_kv_slide(rt_kv *kv, uint32_t seq);
 gguf_code rt_kv_truncate(rt_kv *kv, uint32_t seq, uint32_t n, gguf_error *err);
 gguf_code rt_kv_share(rt_kv *kv, uint32_t from, uint32_t to, uint32_t n, gguf_error *err);
 
+/* The first page that position `pos` sees. */
+uint32_t rt_kv_first_seen(const rt_kv *kv, rt_kv_class kv_class, uint32_t pos);
+/* Let an empty sequence have n tokens: the pages that position n sees, to be filled by the caller.
+ * Errors: GGUF_E_LIMIT; the sequence stays empty. */
+gguf_code rt_kv_restore(rt_kv *kv, uint32_t seq, uint32_t n, gguf_error *err);
+
 /* Drop whole pages from a sequence: positions first .. first + n. The pages behind them move up,
  * and become the sequence's own. Errors: GGUF_E_LIMIT, also if a window would reach what is not
  * held. */

@@ -168,3 +168,13 @@ void rt_state_share(rt_state *state, uint32_t from, uint32_t to, uint32_t n_past
         keep_snapshot(state, to, n, slot);
     }
 }
+
+bool rt_state_restore(rt_state *state, uint32_t seq, uint32_t pos, bool is_end, uint32_t *slot) {
+    if (!is_end && !state->n_snapshots) return false;
+    *slot = take(state);
+    if (is_end)
+        set_current(state, seq, *slot);
+    else
+        keep_snapshot(state, seq, pos, *slot);
+    return true;
+}

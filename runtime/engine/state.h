@@ -41,6 +41,9 @@ void rt_state_reject(rt_state *state, const rt_run *runs, size_t n_runs);
 uint32_t rt_state_held(const rt_state *state, uint32_t seq, uint32_t n_past, uint32_t n);
 /* Go back to position n, which is held. */
 void rt_state_truncate(rt_state *state, uint32_t seq, uint32_t n_past, uint32_t n);
+/* A slot for the state of a sequence at position pos, to be filled by the caller: that of its end,
+ * or a snapshot. False: no snapshots are kept. */
+bool rt_state_restore(rt_state *state, uint32_t seq, uint32_t pos, bool is_end, uint32_t *slot);
 /* Let `to` begin with the first n tokens of `from`, where the state is held. */
 void rt_state_share(rt_state *state, uint32_t from, uint32_t to, uint32_t n_past, uint32_t n);
 

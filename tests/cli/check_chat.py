@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Chat with gguf-run on a pseudo-terminal: editing, history, Ctrl-C, leaving. usage: check_chat.py BUILD DATA editor|plain"""
+"""Chat with gguf-run on a pseudo-terminal: editing, history, Ctrl-C, word wrap, typing ahead, leaving. usage: check_chat.py BUILD DATA editor|plain"""
 import fcntl
 import os
 import pathlib
@@ -22,15 +22,16 @@ UP, CTRL_C, CTRL_D, ENTER = b"\x1b[A", b"\x03", b"\x04", b"\r"
 class Chat:
     """A gguf-run on a terminal of 80 columns."""
 
-    def __init__(self, folder, *options):
+    def __init__(self, folder, *options, columns=80, model="demo.gguf"):
         environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "TERM": "xterm", "LC_ALL": "C.UTF-8"}
         # libedit 3.1 never frees the names of added functions; leaks are looked for in the cases with pipes.
         environment["ASAN_OPTIONS"] = os.environ.get("ASAN_OPTIONS", "") + ":detect_leaks=0"
-        command = [str(BUILD / "gguf-run"), str(folder / "demo.gguf"), "--temp", "0", *options]
+        command = [str(BUILD / "gguf-run"), str(folder / model), "--temp", "0", *options]
         self.pid, self.terminal = pty.fork()
         if self.pid == 0:
+            self.terminal = 0
+            self.resize(columns)
             os.execve(command[0], command, environment)
-        self.resize(80)
         self.text = b""
         if "-p" not in options:
             self.prompt()
@@ -69,10 +70,16 @@ class Chat:
         self.expect(rb"\r\n")
         return re.sub(rb"\x1b\[[?0-9;]*[a-zA-Z]", b"", self.prompt())
 
+    def echoes(self):
+        """Whether the terminal shows what is typed, and hands it on in lines."""
+        modes = termios.tcgetattr(self.terminal)[3]
+        return bool(modes & termios.ECHO) and bool(modes & termios.ICANON)
+
     def end(self, status):
         while self.read():
             pass
         got = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        check(self.echoes(), "the terminal is left as it was")
         os.close(self.terminal)
         check(got == status, f"exit {got} instead of {status}: {self.text!r}")
 
@@ -143,10 +150,53 @@ def test_control_characters(folder):
     chat.end(0)
 
 
+def test_note(folder):
+    """Who completes a text with a model for chats is told of --chat."""
+    template = folder / "x.jinja"
+    template.write_text("{{ messages[0].content }}")
+    (folder / "chat.gguf").write_bytes((folder / "demo.gguf").read_bytes())
+    subprocess.run([BUILD / "gguf-edit", "set-template", folder / "chat.gguf", template, "-q"], check=True)
+    chat = Chat(folder, "-p", "one", "-n", "1", model="chat.gguf")
+    chat.expect(rb"gguf-run: the text is continued; .* --chat answers\r\n *it\r\none")
+    chat.end(0)
+
+
+def test_wrapping(folder):
+    """Words that do not fit a line of 30 columns begin the next one; so does what the model says."""
+    chat = Chat(folder, "-p", "one two three four five six seven eight", "-n", "1", columns=30)
+    chat.expect(rb"one two three four five six (s[a-z]*\x1b\[\dD\x1b\[K)?\r\nseven eight")
+    chat.end(0)
+
+
+def test_typing_ahead(folder):
+    """What is typed during an answer is not shown in it, and is the next line."""
+    for ends in (signal.SIGINT, signal.SIGQUIT):
+        chat = Chat(folder, "--ctx", "40000", "--no-history")
+        chat.send(b"What is the world" + ENTER)
+        chat.expect(rb"\r\n[^\r]*\r\n")
+        check(not chat.echoes(), "no echo during an answer")
+        chat.send(b"/stats" + ENTER)
+        chat.expect(rb"\r\n[^\r]*\r\n")
+        os.kill(chat.pid, ends)
+        if ends == signal.SIGQUIT:
+            chat.end(-signal.SIGQUIT)
+            continue
+        check(b"/stats" not in chat.expect(rb"gguf-run: stopped"), "the answer has what was typed in it")
+        chat.expect(rb"context +\d+ of 40000 tokens")
+        chat.prompt()
+        chat.send(CTRL_D)
+        chat.end(0)
+
+
 def test_editing(folder):
     chat = Chat(folder, "-n", "4")
     chat.say(b"first mesage\x1b[D\x1b[D\x1b[D\x1b[Ds")
     chat.say(b"/st\t")
+    chat.send(b"\t")
+    chat.expect(rb"/help  /clear  .*/exit  \r\n")
+    chat.send(b"/s\t")
+    chat.expect(rb"/system  /save  /set  /stats  \r\n.*> /s")
+    chat.send(b"\x15")
     chat.send(b"one\\" + ENTER)
     chat.expect(rb"\. ")
     chat.say(b"two")
@@ -195,7 +245,10 @@ with tempfile.TemporaryDirectory() as temporary:
     test_answers(home)
     test_interrupts(home)
     test_control_characters(home)
+    test_note(home)
+    test_wrapping(home)
+    test_typing_ahead(home)
     if EDITOR:
         test_editing(home)
         test_stopped_and_continued(home)
-print("chat on a terminal: answers, interrupts" + (", editing" if EDITOR else ""))
+print("chat on a terminal: answers, interrupts, wrapping, typing ahead" + (", editing" if EDITOR else ""))

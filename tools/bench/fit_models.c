@@ -180,9 +180,9 @@ static void print_json(const survey *s) {
 
 static const char *params_text(double n, char *out, size_t room) {
     snprintf(out, room,
-             n < 1e9    ? "%.0fM"
-             : n < 1e11 ? "%.1fB"
-                        : "%.0fB",
+             n < 0.9995e9 ? "%.0fM"
+             : n < 1e11   ? "%.1fB"
+                          : "%.0fB",
              n < 0.9995e9 ? n / 1e6 : n / 1e9);
     return out;
 }

@@ -162,10 +162,17 @@ static void write_page(FILE *f, const void *ctx) {
     fprintf(f, "</body>\n</html>\n");
 }
 
+/* Numbers in names as people count them. */
+static int compare_names(const void *a, const void *b) {
+    const inspect_share *x = a, *y = b;
+    return strverscmp(x->name, y->name);
+}
+
 static gguf_code write_report(const inspect_call *c, const gguf_file *file) {
     inspect_stats_list list;
     gguf_code code = inspect_stats_measure(c, file, &list);
     page p = {file, &list, inspect_facts_of(file)};
+    qsort(p.facts.types, p.facts.n_types, sizeof *p.facts.types, compare_names);
     if (!code) code = tool_save_page(c->t, c->o->output, write_page, &p, c->err);
     inspect_stats_clear(&list);
     if (code || !c->t->json) return code;

@@ -83,6 +83,7 @@ static gguf_code generate(chat *c, const rt_ids *prompt, gguf_error *err) {
     c->tools.reasoning = false;
     if (c->tools.tools) call_tools_begin(&c->tools, true);
     rt_answer_clear(&c->last);
+    run_print_begin();
     run_warn_context(c->t, &c->generator, prompt->n, &c->warned_context);
     gguf_code code = rt_generator_answer(&c->generator, prompt, &opts, &c->last, err);
     clear_progress(&d);

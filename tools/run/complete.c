@@ -3,6 +3,7 @@
 #include "libgguf/map.h"
 #include "tools/common/pager.h"
 #include "tools/common/text_tokens.h"
+#include "tools/common/wrap.h"
 #include "tools/run/call_tools.h"
 #include "tools/run/conversation_files.h"
 
@@ -102,18 +103,28 @@ gguf_code run_check_talks(const rt_model *model, gguf_error *err) {
                      "a model with an encoder answers one text (-p, -f); it does not chat");
 }
 
+/* What the cursor of the terminal is behind. */
+static wrap shown;
+
+void run_print_begin(void) {
+    wrap_begin(&shown, stdout, STDOUT_FILENO);
+}
+
 void run_print_text(gguf_str text) {
     bool plain = !isatty(STDOUT_FILENO);
-    for (size_t i = 0; i < text.len;) {
+    if (plain) fwrite(text.ptr, 1, text.len, stdout);
+    for (size_t i = 0; i < text.len && !plain;) {
         const unsigned char *p = (const unsigned char *)text.ptr + i;
         size_t n = tool_utf8_len(text.ptr + i, text.len - i);
         bool control = n == 0 || (p[0] < 0x20 && p[0] != '\n' && p[0] != '\t') || p[0] == 0x7F ||
                        (n == 2 && p[0] == 0xC2 && p[1] < 0xA0);
+        char escaped[8];
         if (n == 0) n = 1;
-        if (control && !plain)
-            printf("\\x%02x", p[n - 1]);
+        snprintf(escaped, sizeof escaped, "\\x%02x", p[n - 1]);
+        if (control)
+            for (const char *c = escaped; *c; c++) wrap_put(&shown, c, 1);
         else
-            fwrite(p, 1, n, stdout);
+            wrap_put(&shown, text.ptr + i, n);
         i += n;
     }
     fflush(stdout);
@@ -121,7 +132,7 @@ void run_print_text(gguf_str text) {
 
 void run_print_part(gguf_str text, bool is_reasoning, bool *reasoning) {
     if (is_reasoning && !isatty(STDOUT_FILENO)) return;
-    if (*reasoning && !is_reasoning) fputs("\n\n", stdout);
+    if (*reasoning && !is_reasoning) run_print_text(gguf_str_of("\n\n"));
     *reasoning = is_reasoning;
     if (is_reasoning) fputs(tool_style_text(TOOL_DIM), stdout);
     run_print_text(text);
@@ -313,12 +324,21 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, cons
     if (!code) run_warn_context(t, &g, ids->n, &warned);
     if (!code) code = check_prompt(session, model, ids, err);
     if (!code && needed > rt_session_n_ctx(session)) code = check_shift(o, model, session, err);
+    run_print_begin();
     if (!code && p->echo) run_print_text((gguf_str){p->echo, p->n_echo});
     bool begun = !code && p->echo;
+    size_t n_held = 0;
+    double cache_s = 0;
+    if (!code && o->prompt_cache) code = run_prompt_cache(o, &g, ids, &n_held, &cache_s, err);
     if (!code && encodes) code = rt_generator_read(&g, ids, err);
     call_tools_apply(&p->tools, &opts);
     if (!code && p->tools.tools) call_tools_begin(&p->tools, !t->json);
     if (!code) code = rt_generator_answer(&g, ids, &opts, &a, err);
+    if (o->prompt_cache) { /* what was read for it is part of the prompt */
+        a.n_reused = n_held;
+        a.prompt_s += cache_s;
+        a.first_s += cache_s;
+    }
     if (!code && p->tools.tools) call_tools_end(&p->tools);
     if (!code && t->json) print_answer_json(o, &a, &p->tools);
     if (!t->json && (a.n_prompt || begun)) printf("\n");
@@ -333,6 +353,14 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, cons
     return code;
 }
 
+/* Who reads a terminal may have meant to ask. */
+static void note_chat(tool *t, const run_opts *o, const gguf_meta *meta) {
+    if (o->chat || t->json || !isatty(STDOUT_FILENO) ||
+        !gguf_meta_find(meta, "tokenizer.chat_template"))
+        return;
+    tool_note(t, "the text is continued; the model has a chat template: --chat answers it");
+}
+
 gguf_code run_complete(tool *t, const run_opts *opts, rt_model *model, gguf_error *err) {
     const gguf_meta *meta = gguf_file_meta(rt_model_file(model));
     run_opts o = *opts;
@@ -340,6 +368,7 @@ gguf_code run_complete(tool *t, const run_opts *opts, rt_model *model, gguf_erro
     rt_tokenizer *tok = NULL;
     settings_of_model(&o.settings, meta);
     settings_warn_unused(t, &o.settings);
+    note_chat(t, &o, meta);
     if (o.settings.n_predict == RT_ANSWER_NO_LIMIT && !o.chat)
         o.settings.n_predict = DEFAULT_PREDICT;
     gguf_code code = run_check_generates(model, err);

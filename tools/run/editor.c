@@ -169,14 +169,24 @@ static unsigned char insert_pasted(EditLine *el, int key) {
 
 /* ---- Tab --------------------------------------------------------------------------------- */
 
-/* Complete a command by what all that fit have in common. */
+/* Below the line, which is drawn anew behind them. */
+static unsigned char list_commands(const editor *e, const char *start, size_t n) {
+    putchar('\n');
+    for (const char *const *name = e->commands; *name; name++)
+        if (strncmp(*name, start, n) == 0) printf("%s  ", *name);
+    putchar('\n');
+    fflush(stdout);
+    return CC_REDISPLAY;
+}
+
+/* Complete a command by what all that fit have in common; list them where that is nothing more. */
 static unsigned char complete(EditLine *el, int key) {
     const LineInfo *line = el_line(el);
     editor *e = editor_of(el);
     size_t n = (size_t)(line->cursor - line->buffer), common = 0;
     const char *found = NULL;
     (void)key;
-    if (n == 0 || line->buffer[0] != '/' || memchr(line->buffer, ' ', n)) return CC_ERROR;
+    if ((n && line->buffer[0] != '/') || memchr(line->buffer, ' ', n)) return CC_ERROR;
     for (const char *const *name = e->commands; *name; name++) {
         if (strncmp(*name, line->buffer, n) != 0) continue;
         if (!found) common = strlen(*name);
@@ -184,7 +194,8 @@ static unsigned char complete(EditLine *el, int key) {
             if ((*name)[i] != found[i]) common = i;
         found = *name;
     }
-    if (!found || common <= n) return CC_ERROR;
+    if (!found) return CC_ERROR;
+    if (common <= n || n == 0) return list_commands(e, line->buffer, n);
     char rest[32];
     snprintf(rest, sizeof rest, "%.*s", (int)(common - n), found + n);
     return el_insertstr(el, rest) == 0 ? CC_REFRESH : CC_ERROR;

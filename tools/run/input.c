@@ -2,6 +2,7 @@
 #include "tools/run/input.h"
 #include "tools/run/editor.h"
 #include "tools/run/signals.h"
+#include "tools/run/typing.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,12 +24,14 @@ input *input_open(bool terminal, const char *history, const char *const *command
     if (!in) return NULL;
     in->prompts = terminal;
     if (terminal) in->editor = editor_open(in, history, commands);
+    if (terminal) typing_start(in->editor != NULL);
     return in;
 }
 
 void input_close(input *in) {
     if (!in) return;
     editor_close(in->editor);
+    typing_hide(false);
     free(in);
 }
 
@@ -114,10 +117,8 @@ static input_status read_continued(input *in, gguf_dynbuf *out) {
     return INPUT_MESSAGE;
 }
 
-input_status input_read(input *in, gguf_dynbuf *out) {
+static input_status read_message(input *in, gguf_dynbuf *out) {
     size_t n = strlen(QUOTES);
-    out->len = 0;
-    in->typing = false;
     input_status status = read_line(in, "> ", out);
     if (status != INPUT_MESSAGE) return status;
     bool block = out->len >= n && memcmp(out->data, QUOTES, n) == 0;
@@ -128,5 +129,14 @@ input_status input_read(input *in, gguf_dynbuf *out) {
     if (out->code) return INPUT_FAILED;
     out->len--;
     if (in->editor && out->len) editor_remember(in->editor, (const char *)out->data);
+    return status;
+}
+
+input_status input_read(input *in, gguf_dynbuf *out) {
+    out->len = 0;
+    in->typing = false;
+    typing_hide(false);
+    input_status status = read_message(in, out);
+    typing_hide(true);
     return status;
 }

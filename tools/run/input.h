@@ -24,7 +24,8 @@ typedef enum input_status {
 input *input_open(bool terminal, const char *history, const char *const *commands);
 void input_close(input *in); /* accepts NULL */
 
-/* Read a message into `out`, which it replaces. A backslash at the end of a line goes on in the
+/* Read a message into `out`, which it replaces. What is typed between two calls is not echoed, and
+ * belongs to the next message. A backslash at the end of a line goes on in the
  * next one; lines between three quotes and three quotes are one message. A NUL is behind the end.
  */
 input_status input_read(input *in, gguf_dynbuf *out);

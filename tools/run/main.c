@@ -1,4 +1,5 @@
 /* gguf-run: chat, complete a text, show token ids, write logits, embed and rank texts. */
+#include "libgguf/outfile.h"
 #include "tools/common/model_locate.h"
 #include "tools/common/model_open.h"
 #include "tools/common/output_files.h"
@@ -20,6 +21,8 @@ enum {
     OPT_JSON_SCHEMA,
     OPT_GRAMMAR,
     OPT_TOOLS,
+    OPT_PROMPT_CACHE,
+    OPT_PROMPT_CACHE_RO,
     OPT_NO_HISTORY,
     OPT_TOKENIZE,
     OPT_NO_SPECIAL,
@@ -71,6 +74,9 @@ static const tool_option options[] = {
     {OPT_GRAMMAR, "grammar", "F.gbnf", "answers belong to this grammar"},
     {OPT_TOOLS, "tools", "F.json", "tools that the model may call in a chat, as a list"},
     {OPT_SHOW_SPECIAL, "show-special", NULL, "show special tokens of the answer"},
+    {OPT_PROMPT_CACHE, "prompt-cache", "FILE",
+     "go on from what it holds of the text; keep it there"},
+    {OPT_PROMPT_CACHE_RO, "prompt-cache-ro", NULL, "do not write that file"},
     {OPT_NO_HISTORY, "no-history", NULL, "do not keep the lines typed in the chat"},
     {OPT_TOKENIZE, "tokenize", NULL, "print the token ids of the text"},
     {OPT_NO_SPECIAL, "no-special", NULL, "without the tokens that the tokenizer adds itself"},
@@ -160,6 +166,8 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         {OPT_TOOLS, NULL, &o->tools_file},
         {OPT_SHIFT, &o->shift, NULL},
         {OPT_SHOW_SPECIAL, &o->show_special, NULL},
+        {OPT_PROMPT_CACHE, NULL, &o->prompt_cache},
+        {OPT_PROMPT_CACHE_RO, &o->prompt_cache_ro, NULL},
         {OPT_NO_HISTORY, &o->no_history, NULL},
         {OPT_TOKENIZE, &o->tokenize, NULL},
         {OPT_NO_SPECIAL, &o->no_special, NULL},
@@ -206,13 +214,14 @@ static bool is_chat(const run_opts *o) {
 #define DRAFTS   " lookup draft draft-max"
 #define ANSWER \
     " n-predict stop shift json-schema grammar show-special no-repack" SESSION SAMPLING PLACE DRAFTS
+#define CACHE    " prompt-cache prompt-cache-ro"
 #define TEMPLATE " template template-vars"
 
 /* What the command can do; each takes the options that it has a use for. */
 static gguf_code check_options(const tool *t, const run_opts *o, gguf_error *err) {
     static const char chat[] = "chat system system-file tools no-history" TEMPLATE ANSWER;
-    static const char reply[] = "prompt file chat system system-file tools" TEMPLATE ANSWER;
-    static const char text[] = "prompt file no-special no-parse-special" ANSWER;
+    static const char reply[] = "prompt file chat system system-file tools" CACHE TEMPLATE ANSWER;
+    static const char text[] = "prompt file no-special no-parse-special" CACHE ANSWER;
     if (o->render) return tool_takes_only(t, "--render", "render" TEMPLATE, err);
     if (o->tokenize)
         return tool_takes_only(t, "--tokenize", "tokenize prompt file no-special no-parse-special",
@@ -265,6 +274,8 @@ static gguf_code check_usage(const tool *t, const run_opts *o, gguf_error *err) 
         what = "expected one of --json-schema and --grammar";
     else if (o->tools_file && (o->json_schema || o->grammar_file || o->show_special))
         what = "--tools says what answers are: not with --json-schema, --grammar, --show-special";
+    else if (o->prompt_cache_ro && !o->prompt_cache)
+        what = "--prompt-cache-ro needs --prompt-cache FILE";
     else if (o->system && o->system_file)
         what = "expected one of --system and --system-file";
     if (what) return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s", what);
@@ -322,7 +333,9 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     rt_model *model;
     rt_spread_memory(t->n_threads);
     const char *output = o->logits ? o->logits : o->output;
-    if (output) code = tool_check_output(t, output, TOOL_OUTPUT_STREAM, err);
+    if (o->prompt_cache && !o->prompt_cache_ro)
+        code = gguf_outfile_check(o->prompt_cache, GGUF_OUT_REPLACE, err);
+    if (!code && output) code = tool_check_output(t, output, TOOL_OUTPUT_STREAM, err);
     if (!code) code = open_file(t, o, &model, err);
     if (code) return code;
     if (atomic_load(&tool_cancelled))

@@ -23,6 +23,8 @@ typedef struct run_opts {
     const char *tools_file;
     const char *json_schema, *grammar_file; /* files; */
     rt_grammar *grammar;                    /* of either, or NULL */
+    const char *prompt_cache;               /* a file, or NULL */
+    bool prompt_cache_ro;                   /* it is not written */
     bool show_special, shift, no_history;
     bool tokenize, no_special, no_parse_special, exact, no_repack;
     const char *tokens, *decoder_tokens, *logits;
@@ -52,6 +54,13 @@ gguf_code run_rank(tool *t, const run_opts *o, rt_model *model, gguf_error *err)
 
 /* Print the prompt that the chat template makes of a conversation in a JSON file. */
 gguf_code run_render(tool *t, const run_opts *o, gguf_error *err);
+
+/* Let the generator, whose sequence is empty, begin with what the file of --prompt-cache holds of
+ * the prompt, evaluate the rest but for its last token, and write the file anew if there was any.
+ *   n_held     tokens that the file held
+ *   seconds    that all of it took */
+gguf_code run_prompt_cache(const run_opts *o, rt_generator *g, const rt_ids *prompt, size_t *n_held,
+                           double *seconds, gguf_error *err);
 
 /* ---- shared by them ---------------------------------------------------------------------- */
 
@@ -91,7 +100,10 @@ void run_report(tool *t, const rt_generator *g, const rt_answer *a, bool *warned
 /* Warn, once, of more tokens than the model was trained with. */
 void run_warn_context(tool *t, const rt_generator *g, uint64_t n_tokens, bool *warned);
 
-/* Print text of the model; on a terminal, control characters as \xNN, and what is no UTF-8. */
+/* An answer begins, at the start of a line. */
+void run_print_begin(void);
+/* Print text of the model; on a terminal lines are broken between words, and control characters
+ * and what is no UTF-8 are \xNN. */
 void run_print_text(gguf_str text);
 
 /* The same of an answer: reasoning is shown on a terminal only, dimmed and apart from the rest.

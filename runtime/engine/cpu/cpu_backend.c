@@ -56,6 +56,10 @@ static void cpu_copy_cache(rt_backend *backend, uint64_t from, uint64_t to, uint
     memcpy(cache + to, cache + from, n_bytes);
 }
 
+static uint8_t *cpu_cached(rt_backend *backend, uint64_t off) {
+    return rt_cpu_of(backend)->cache + off;
+}
+
 static const rt_backend_ops cpu_ops = {
     .free = cpu_free,
     .write = cpu_write,
@@ -86,6 +90,7 @@ static const rt_backend_ops cpu_ops = {
     .route = rt_cpu_route,
     .group = rt_cpu_group,
     .copy_cache = cpu_copy_cache,
+    .cached = cpu_cached,
     .kv_store = rt_cpu_kv_store,
     .kv_load = rt_cpu_kv_load,
     .attention = rt_cpu_attention,

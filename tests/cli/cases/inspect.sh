@@ -64,3 +64,8 @@ gguf-inspect get get.gguf tokenizer.ggml.tokens | wc -l
 gguf-edit set get.gguf 'x.text=string:two
 lines' -q
 t gguf-inspect get get.gguf x.text
+# The report has types as people count, not as they come in the file.
+gguf-convert "$DATA/demo-model" -o demo.gguf -q
+gguf-quantize demo.gguf demo-q.gguf Q4_K_M -q
+gguf-inspect report demo-q.gguf -o types.html -q
+sed -n '/Size by type/,/<\/table>/s/<tr><th>\([^<]*\).*/\1/p' types.html
