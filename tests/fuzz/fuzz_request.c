@@ -83,7 +83,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         x->route->handle(x);
     else
         exchange_fail(x, &error);
-    for (int i = 0; i < 1000 && !x->ended; i++) rt_serve_step(s.engine);
+    for (int i = 0; i < 20000 && !x->ended; i++) rt_serve_step(s.engine);
     fuzz_check(x->ready && x->ended && x->out.len > 0 && x->status != 500);
     if (!x->stream) check_whole(x);
     exchange_unref(x);
