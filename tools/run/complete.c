@@ -110,6 +110,12 @@ void run_print_begin(void) {
     wrap_begin(&shown, stdout, STDOUT_FILENO);
 }
 
+static void print_escaped(unsigned char byte) {
+    char escaped[8];
+    snprintf(escaped, sizeof escaped, "\\x%02x", byte);
+    for (const char *c = escaped; *c; c++) wrap_put(&shown, c, 1);
+}
+
 void run_print_text(gguf_str text) {
     bool plain = !isatty(STDOUT_FILENO);
     if (plain) fwrite(text.ptr, 1, text.len, stdout);
@@ -118,11 +124,9 @@ void run_print_text(gguf_str text) {
         size_t n = tool_utf8_len(text.ptr + i, text.len - i);
         bool control = n == 0 || (p[0] < 0x20 && p[0] != '\n' && p[0] != '\t') || p[0] == 0x7F ||
                        (n == 2 && p[0] == 0xC2 && p[1] < 0xA0);
-        char escaped[8];
         if (n == 0) n = 1;
-        snprintf(escaped, sizeof escaped, "\\x%02x", p[n - 1]);
         if (control)
-            for (const char *c = escaped; *c; c++) wrap_put(&shown, c, 1);
+            print_escaped(p[n - 1]);
         else
             wrap_put(&shown, text.ptr + i, n);
         i += n;
