@@ -30,6 +30,11 @@ gguf_hash gguf_hasher_end(gguf_hasher *hasher); /* frees */
 /* XXH3, 64 bits, of bytes in memory; `seed` chains several ranges. */
 uint64_t gguf_xxh3(const void *bytes, size_t n, uint64_t seed);
 
+/* The same of a number as it lies in memory. */
+static inline uint64_t gguf_mix(uint64_t seed, uint64_t value) {
+    return gguf_xxh3(&value, sizeof value, seed);
+}
+
 /* Hash every tensor's data and, as `whole`, all data in file order without padding.
  *   tensors  [gguf_file_n_tensors]
  *   cancel   polled; may be NULL

@@ -70,20 +70,16 @@ static gguf_code shard_path(const quant_outputs *o, uint32_t no, char out[MAX_PA
 
 /* ---- what decides the bytes -------------------------------------------------------------- */
 
-static uint64_t mix(uint64_t seed, uint64_t value) {
-    return gguf_xxh3(&value, sizeof value, seed);
-}
-
 static uint64_t mix_file(uint64_t seed, int fd, const char *path) {
     struct stat st;
     if (fd >= 0 ? fstat(fd, &st) != 0 : !path || stat(path, &st) != 0) return seed;
-    seed = mix(seed, (uint64_t)st.st_size);
-    seed = mix(seed, (uint64_t)st.st_mtim.tv_sec);
-    return mix(seed, (uint64_t)st.st_mtim.tv_nsec);
+    seed = gguf_mix(seed, (uint64_t)st.st_size);
+    seed = gguf_mix(seed, (uint64_t)st.st_mtim.tv_sec);
+    return gguf_mix(seed, (uint64_t)st.st_mtim.tv_nsec);
 }
 
 static uint64_t mix_bytes(uint64_t seed, const quant_bytes *b) {
-    seed = mix(mix(seed, b->off), b->n_bytes);
+    seed = gguf_mix(gguf_mix(seed, b->off), b->n_bytes);
     if (b->memory) return gguf_xxh3(b->memory, b->n_bytes, seed);
     return b->n_bytes ? mix_file(seed, b->fd, b->path) : seed;
 }
@@ -92,19 +88,20 @@ static uint64_t mix_bytes(uint64_t seed, const quant_bytes *b) {
 static uint64_t mix_affine(uint64_t h, const quant_affine *a) {
     const quant_packed *packed[] = {&a->codes, &a->zeros};
     for (size_t i = 0; i < 2; i++) {
-        h = mix(mix(mix(h, packed[i]->grid.n_inner), packed[i]->n_bits), packed[i]->unit_bytes);
-        h = mix(mix(h, packed[i]->along_rows), packed[i]->stream_is_inner);
-        h = mix(mix(h, packed[i]->pairs_interleaved), packed[i]->flip);
+        h = gguf_mix(gguf_mix(gguf_mix(h, packed[i]->grid.n_inner), packed[i]->n_bits),
+                     packed[i]->unit_bytes);
+        h = gguf_mix(gguf_mix(h, packed[i]->along_rows), packed[i]->stream_is_inner);
+        h = gguf_mix(gguf_mix(h, packed[i]->pairs_interleaved), packed[i]->flip);
     }
-    h = mix(mix(mix(h, a->zero), a->scales.n_inner), a->scale_type);
-    h = mix(mix(mix(h, a->groups_inner), a->one_scale), a->group_cols);
-    return mix(mix(mix(h, a->n_groups), a->n_rows), a->n_cols);
+    h = gguf_mix(gguf_mix(gguf_mix(h, a->zero), a->scales.n_inner), a->scale_type);
+    h = gguf_mix(gguf_mix(gguf_mix(h, a->groups_inner), a->one_scale), a->group_cols);
+    return gguf_mix(gguf_mix(gguf_mix(h, a->n_groups), a->n_rows), a->n_cols);
 }
 
 static uint64_t mix_source(uint64_t seed, const quant_source *s) {
     quant_bytes parts[QUANT_MAX_SOURCE_PARTS];
     size_t n = quant_source_parts(s, parts);
-    seed = mix(mix(seed, s->first), n);
+    seed = gguf_mix(gguf_mix(seed, s->first), n);
     if (s->affine) seed = mix_affine(seed, s->affine);
     for (size_t i = 0; i < n; i++) seed = mix_bytes(seed, &parts[i]);
     return seed;
@@ -117,12 +114,14 @@ static uint64_t mix_order(uint64_t h, const quant_order *order) {
 static uint64_t mix_patches(uint64_t h, const quant_patches *patches) {
     for (size_t i = 0; i < patches->n; i++) {
         const quant_patch *p = &patches->list[i];
-        h = mix(mix_bytes(h, &p->bytes), p->type);
-        h = mix(mix(mix(mix(h, p->n_mats), p->n_rows), p->n_cols), p->n_used_rows);
-        h = mix(mix(mix(mix(h, p->first), p->mat_stride), p->view.row_stride), p->view.col_stride);
-        h = mix(mix_order(mix_order(h, &p->row_order), &p->col_order), p->head_rows);
+        h = gguf_mix(mix_bytes(h, &p->bytes), p->type);
+        h = gguf_mix(gguf_mix(gguf_mix(gguf_mix(h, p->n_mats), p->n_rows), p->n_cols),
+                     p->n_used_rows);
+        h = gguf_mix(gguf_mix(gguf_mix(gguf_mix(h, p->first), p->mat_stride), p->view.row_stride),
+                     p->view.col_stride);
+        h = gguf_mix(mix_order(mix_order(h, &p->row_order), &p->col_order), p->head_rows);
         for (uint32_t k = 0; k < p->n_steps; k++)
-            h = mix(mix(h, (uint64_t)p->steps[k].op), p->steps[k].arg);
+            h = gguf_mix(gguf_mix(h, (uint64_t)p->steps[k].op), p->steps[k].arg);
         if (p->row_factors) h = gguf_xxh3(p->row_factors, p->n_rows * sizeof(float), h);
     }
     return h;
@@ -131,14 +130,15 @@ static uint64_t mix_patches(uint64_t h, const quant_patches *patches) {
 static uint64_t mix_tensor(uint64_t h, const quant_plan_tensor *t) {
     uint64_t rows = t->out.n_dims > 2 ? t->out.dims[1] : t->n_rows;
     uint64_t n_mats = rows ? t->n_rows / rows : 0;
-    h = mix(mix(mix(h, (uint64_t)t->coding), t->view.row_stride), t->view.col_stride);
-    h = mix_order(mix_order(mix(h, t->n_stored_rows), &t->row_order), &t->col_order);
-    h = mix(mix(h, t->scaling.n_cols), t->scaling.block_rows);
-    h = mix(mix(mix(h, t->stage), t->calibrated), t->compensate);
-    h = mix(mix(mix(h, (uint64_t)t->effort), t->n_rows), t->n_cols);
-    h = mix(mix(mix(h, t->scaling.block_cols), t->scaling.type), t->source_type);
+    h = gguf_mix(gguf_mix(gguf_mix(h, (uint64_t)t->coding), t->view.row_stride),
+                 t->view.col_stride);
+    h = mix_order(mix_order(gguf_mix(h, t->n_stored_rows), &t->row_order), &t->col_order);
+    h = gguf_mix(gguf_mix(h, t->scaling.n_cols), t->scaling.block_rows);
+    h = gguf_mix(gguf_mix(gguf_mix(h, t->stage), t->calibrated), t->compensate);
+    h = gguf_mix(gguf_mix(gguf_mix(h, (uint64_t)t->effort), t->n_rows), t->n_cols);
+    h = gguf_mix(gguf_mix(gguf_mix(h, t->scaling.block_cols), t->scaling.type), t->source_type);
     for (uint32_t i = 0; i < t->n_steps; i++)
-        h = mix(mix(h, (uint64_t)t->steps[i].op), t->steps[i].arg);
+        h = gguf_mix(gguf_mix(h, (uint64_t)t->steps[i].op), t->steps[i].arg);
     if (t->row_factors) h = gguf_xxh3(t->row_factors, t->n_rows * sizeof *t->row_factors, h);
     if (t->imp) h = gguf_xxh3(t->imp, n_mats * t->n_cols * sizeof *t->imp, h);
     if (t->patches) h = mix_patches(h, t->patches);
@@ -149,8 +149,8 @@ static uint64_t mix_tensor(uint64_t h, const quant_plan_tensor *t) {
 
 static uint64_t fingerprint(const quant_plan *plan, const quant_execute_opts *opts) {
     uint64_t h = gguf_xxh3(GGUFKIT_VERSION, strlen(GGUFKIT_VERSION), opts->loss != NULL);
-    h = mix(mix(h, opts->output_error != NULL), opts->compensate.n_passes);
-    h = mix(h, opts->inputs_hash);
+    h = gguf_mix(gguf_mix(h, opts->output_error != NULL), opts->compensate.n_passes);
+    h = gguf_mix(h, opts->inputs_hash);
     for (uint32_t i = 0; i < plan->n_shards; i++)
         h = gguf_xxh3(plan->shards[i].header, plan->shards[i].header_bytes, h);
     for (size_t i = 0; i < plan->n_tensors; i++) h = mix_tensor(h, &plan->tensors[i]);

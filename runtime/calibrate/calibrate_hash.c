@@ -6,16 +6,12 @@
 
 #include <string.h>
 
-static uint64_t mix(uint64_t seed, uint64_t value) {
-    return gguf_xxh3(&value, sizeof value, seed);
-}
-
 uint64_t rt_calibrate_hash(const rt_model *model, const int32_t *tokens, size_t n_tokens,
                            const rt_calibrate_opts *opts) {
     const char *isa = quant_isa_name();
     uint64_t h = gguf_xxh3(tokens, n_tokens * sizeof *tokens, gguf_xxh3(isa, strlen(isa), 0));
-    h = mix(mix(h, opts->n_ctx), opts->n_chunks);
-    h = mix(mix(h, (uint64_t)opts->bos), (uint64_t)opts->precision);
+    h = gguf_mix(gguf_mix(h, opts->n_ctx), opts->n_chunks);
+    h = gguf_mix(gguf_mix(h, (uint64_t)opts->bos), (uint64_t)opts->precision);
     h = rt_model_hash(h, model);
     return h ? h : 1; /* 0 stands for "not known" */
 }

@@ -40,19 +40,15 @@ static gguf_code check(const rt_session *session, gguf_error *err) {
                      "the cache of a model with %s is not kept in files", what);
 }
 
-static uint64_t mix(uint64_t h, uint64_t value) {
-    return gguf_xxh3(&value, sizeof value, h);
-}
-
 static uint64_t hash_model(const rt_session *session) {
     const rt_layout *l = &session->layout;
     const char *isa = quant_isa_name();
     uint64_t h = rt_model_hash(gguf_xxh3(isa, strlen(isa), 0), session->model);
-    h = mix(mix(h, session->opts.kv_type), (uint64_t)session->opts.precision);
-    h = mix(mix(h, (uint64_t)rt_rope_usual(session->model, l->n_ctx)), RT_KV_PAGE_TOKENS);
+    h = gguf_mix(gguf_mix(h, session->opts.kv_type), (uint64_t)session->opts.precision);
+    h = gguf_mix(gguf_mix(h, (uint64_t)rt_rope_usual(session->model, l->n_ctx)), RT_KV_PAGE_TOKENS);
     for (int c = 0; c < RT_N_KV_CLASSES; c++)
-        h = mix(mix(h, l->pools[c].n_layers), l->pools[c].page_bytes[0]);
-    return mix(h, l->slots.n_slots ? l->slots.slot_bytes[0] : 0);
+        h = gguf_mix(gguf_mix(h, l->pools[c].n_layers), l->pools[c].page_bytes[0]);
+    return gguf_mix(h, l->slots.n_slots ? l->slots.slot_bytes[0] : 0);
 }
 
 static uint8_t *page_at(const rt_session *session, int c, uint32_t page) {
@@ -82,36 +78,39 @@ static void put(writer *w, const void *bytes, uint64_t n) {
     w->pos += n;
 }
 
-/* States that are held: the slots' positions, the end's last. Returns how many. */
-static uint32_t find_states(const rt_state *state, uint32_t seq, uint32_t n_past,
-                            uint64_t *positions, uint32_t *slots) {
+/* States that are held, the end's last. */
+typedef struct held_states {
+    uint32_t n;
+    uint64_t positions[MAX_STATES];
+    uint32_t slots[MAX_STATES];
+} held_states;
+
+static void find_states(const rt_state *state, uint32_t seq, uint32_t n_past, held_states *out) {
     uint32_t n = 0;
-    if (!state->n_slots || !n_past) return 0;
+    out->n = 0;
+    if (!state->n_slots || !n_past) return;
     for (uint32_t i = 0; i < state->n_snapshots && n < MAX_STATES - 1; i++) {
         const rt_snapshot *s = &state->snapshots[i];
         if (!s->used || s->seq != seq || s->pos >= n_past) continue;
-        positions[n] = s->pos;
-        slots[n++] = s->slot;
+        out->positions[n] = s->pos;
+        out->slots[n++] = s->slot;
     }
-    positions[n] = n_past;
-    slots[n++] = state->current[seq];
-    return n;
+    out->positions[n] = n_past;
+    out->slots[n++] = state->current[seq];
+    out->n = n;
 }
 
 static void put_content(writer *w, const rt_session *session, uint32_t seq, const header *h,
-                        const int32_t *tokens) {
-    uint64_t positions[MAX_STATES];
-    uint32_t slots[MAX_STATES];
-    uint32_t n_states = find_states(&session->state, seq, (uint32_t)h->n_tokens, positions, slots);
+                        const int32_t *tokens, const held_states *states) {
     put(w, tokens, h->n_tokens * sizeof *tokens);
-    put(w, positions, n_states * sizeof *positions);
+    put(w, states->positions, states->n * sizeof *states->positions);
     for (int c = 0; c < RT_N_KV_CLASSES; c++) {
         const uint32_t *table = rt_kv_table(&session->kv, (rt_kv_class)c, seq);
         for (uint64_t i = h->first[c]; i < h->end[c]; i++)
             put(w, page_at(session, c, table[i]), session->layout.pools[c].page_bytes[0]);
     }
-    for (uint32_t i = 0; i < n_states; i++)
-        put(w, slot_at(session, slots[i]), session->layout.slots.slot_bytes[0]);
+    for (uint32_t i = 0; i < states->n; i++)
+        put(w, slot_at(session, states->slots[i]), session->layout.slots.slot_bytes[0]);
 }
 
 gguf_code rt_seq_save(const rt_session *session, uint32_t seq, const int32_t *tokens,
@@ -120,17 +119,17 @@ gguf_code rt_seq_save(const rt_session *session, uint32_t seq, const int32_t *to
     writer w = {.pos = sizeof h, .err = err};
     gguf_code code = check(session, err);
     if (code) return code;
-    uint64_t positions[MAX_STATES];
-    uint32_t slots[MAX_STATES];
+    held_states states;
     h.model = hash_model(session);
-    h.n_states = find_states(&session->state, seq, (uint32_t)h.n_tokens, positions, slots);
+    find_states(&session->state, seq, (uint32_t)h.n_tokens, &states);
+    h.n_states = states.n;
     for (int c = 0; c < RT_N_KV_CLASSES; c++) {
         h.first[c] = session->kv.seqs[seq].first[c];
         h.end[c] = session->kv.seqs[seq].end[c];
     }
     code = gguf_outfile_open(path, 0, GGUF_OUT_REPLACE | GGUF_OUT_OVER_INPUT, &w.file, err);
     if (code) return code;
-    put_content(&w, session, seq, &h, tokens);
+    put_content(&w, session, seq, &h, tokens, &states);
     h.content = w.hash;
     if (!w.code) w.code = gguf_outfile_write(w.file, &h, sizeof h, 0, err);
     if (!w.code) return gguf_outfile_commit(w.file, err);
@@ -224,7 +223,11 @@ static uint32_t find_held(const reader *r, const rt_session *session, uint32_t n
     uint32_t held = session->state.n_slots ? 0 : n;
     for (uint64_t i = 0; i < r->h.n_states; i++)
         if (position(r, i) <= n && position(r, i) > held) held = (uint32_t)position(r, i);
-    return rt_kv_first_seen(&session->kv, RT_KV_WINDOW, held) < r->h.first[RT_KV_WINDOW] ? 0 : held;
+    for (int c = 0; c < RT_N_KV_CLASSES; c++)
+        if (session->layout.pools[c].n_layers &&
+            rt_kv_first_seen(&session->kv, (rt_kv_class)c, held) < r->h.first[c])
+            return 0;
+    return held;
 }
 
 static void read_pages(const reader *r, rt_session *session, uint32_t seq) {
