@@ -2,10 +2,10 @@
 #include "quant/hessian.h"
 
 #include "libgguf/checked.h"
+#include "quant/blas.h"
 
 #include <cblas.h>
 #include <math.h>
-#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,20 +15,10 @@
 void spotrf_(const char *uplo, const int *n, float *a, const int *lda, int *info);
 void spotri_(const char *uplo, const int *n, float *a, const int *lda, int *info);
 
-static void one_thread(void) {
-    openblas_set_num_threads(1);
-}
-
-/* Results must not depend on how many threads OpenBLAS would start; the pool is ours. */
-static void prepare_blas(void) {
-    static pthread_once_t once = PTHREAD_ONCE_INIT;
-    pthread_once(&once, one_thread);
-}
-
 gguf_code quant_hessian_new(size_t n, quant_hessian **out, gguf_error *err) {
     uint64_t n_elems, n_bytes;
     *out = NULL;
-    prepare_blas();
+    quant_blas_prepare();
     if (!gguf_mul_u64(n, n, &n_elems) || !gguf_mul_u64(n_elems, sizeof(float), &n_bytes) ||
         n > INT32_MAX)
         return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET, "a row of %zu columns", n);

@@ -1,4 +1,5 @@
 /* Error compensation: lattices of every type, Hessians, and less loss than rounding. */
+#include "quant/blas.h"
 #include "quant/compensate.h"
 #include "quant/kernels/kernels.h"
 #include "quant/kernels/lattice.h"
@@ -61,6 +62,17 @@ static quant_hessian *make_hessian(size_t n_threads) {
 }
 
 /* What a type's encoder wrote is taken apart and put together again. */
+/* Whatever the processor is called: an old library does not know the newest ones. */
+START_TEST(products_use_what_the_processor_has) {
+    const char *wanted[QUANT_N_ISAS] = {
+        [QUANT_ISA_AVX2] = "Haswell", [QUANT_ISA_AVX512] = "SkylakeX"};
+    quant_blas_prepare();
+    if (wanted[quant_isa_choose()] && !getenv("OPENBLAS_CORETYPE"))
+        ck_assert_str_eq(quant_blas_kernels(), wanted[quant_isa_choose()]);
+    ck_assert_str_ne(quant_blas_kernels(), "");
+}
+END_TEST
+
 START_TEST(blocks_survive_their_lattice) {
     gguf_error err = {0};
     static float values[N_COLS], numbers[N_COLS];
@@ -424,6 +436,7 @@ int main(void) {
     TCase *tests = tcase_create("compensate");
     fill_data();
     tcase_set_timeout(tests, 120);
+    tcase_add_test(tests, products_use_what_the_processor_has);
     tcase_add_test(tests, blocks_survive_their_lattice);
     tcase_add_test(tests, every_instruction_set_gives_the_same);
     tcase_add_test(tests, compensation_loses_less);
