@@ -219,11 +219,16 @@ static void check_task(void *ctx, size_t task, unsigned worker) {
     atomic_fetch_add(&r->n_resumed_bytes, piece_bytes(r, p));
 }
 
+static bool is_ready(const quant_job *r, const quant_piece *p) {
+    const quant_plan_tensor *t = &r->plan->tensors[p->tensor];
+    return !t->ready || t->ready[p->row / quant_rows_per_matrix(t)];
+}
+
 static void piece_task(void *ctx, size_t task, unsigned worker) {
     quant_job *r = ctx;
     size_t index = r->first + task;
     gguf_error failure = {0};
-    if (r->done[index] || atomic_load(&r->stop)) return;
+    if (r->done[index] || atomic_load(&r->stop) || !is_ready(r, &r->pieces[index])) return;
     if (r->opts->cancel && atomic_load(r->opts->cancel))
         gguf_fail(&failure, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
     else
@@ -314,17 +319,21 @@ static void free_buffers(quant_job *r) {
 /* The part's pieces [r->first, r->first + n) of one stage. */
 static gguf_code run_stage(quant_job *r, uint32_t stage, size_t n, gguf_pool *pool,
                            gguf_error *err) {
+    const quant_execute_opts *opts = r->opts;
     uint64_t needed = 0; /* by any rank */
+    gguf_code code = GGUF_OK;
     gguf_pool_run(pool, n, check_task, r);
     for (size_t i = 0; i < n; i++) needed |= !r->done[r->first + i];
-    if (r->opts->provide) {
-        gguf_code code = gguf_ranks_max(r->opts->ranks, GGUF_OK, &needed, err);
-        if (!code) code = r->opts->provide(r->opts->provide_ctx, stage, needed, pool, err);
-        if (code) return code;
+    if (opts->provide) code = gguf_ranks_max(opts->ranks, GGUF_OK, &needed, err);
+    for (bool more = true; more && !code;) {
+        more = false;
+        if (opts->provide) code = opts->provide(opts->provide_ctx, stage, needed, pool, &more, err);
+        if (code) break;
+        gguf_pool_run(pool, n, piece_task, r);
+        if (r->failure.code && err && !err->code) *err = r->failure;
+        code = r->failure.code;
     }
-    gguf_pool_run(pool, n, piece_task, r);
-    if (r->failure.code && err && !err->code) *err = r->failure;
-    return r->failure.code;
+    return code;
 }
 
 /* The pieces of a stage, from `first` on. */

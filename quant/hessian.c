@@ -3,6 +3,7 @@
 
 #include "libgguf/checked.h"
 #include "quant/blas.h"
+#include "quant/hessian_factor.h"
 
 #include <cblas.h>
 #include <math.h>
@@ -10,10 +11,6 @@
 #include <string.h>
 
 #define TILE 256
-
-/* LAPACK, in OpenBLAS: Cholesky factor of a symmetric matrix, and the inverse from the factor. */
-void spotrf_(const char *uplo, const int *n, float *a, const int *lda, int *info);
-void spotri_(const char *uplo, const int *n, float *a, const int *lda, int *info);
 
 gguf_code quant_hessian_new(size_t n, quant_hessian **out, gguf_error *err) {
     uint64_t n_elems, n_bytes;
@@ -92,19 +89,6 @@ static double make_means(quant_hessian *hessian) {
     return n ? sum / (double)n : 0;
 }
 
-/* u = upper Cholesky factor of the inverse. A row-major upper triangle is a lower one to LAPACK. */
-static bool factor_inverse(const quant_hessian *hessian, float *u) {
-    size_t n = hessian->n;
-    int size = (int)n, info = 0;
-    memcpy(u, hessian->h, n * n * sizeof *u);
-    spotrf_("L", &size, u, &size, &info);
-    if (info == 0) spotri_("L", &size, u, &size, &info);
-    if (info == 0) spotrf_("L", &size, u, &size, &info);
-    for (size_t i = 0; i < n && info == 0; i++)
-        if (!(u[i * n + i] > 0) || !isfinite(u[i * n + i])) info = 1;
-    return info == 0;
-}
-
 static void add_damp(quant_hessian *hessian, double damp) {
     float amount = (float)(damp * hessian->mean);
     for (size_t i = 0; i < hessian->n; i++) hessian->h[i * hessian->n + i] += amount;
@@ -124,18 +108,21 @@ gguf_code quant_hessian_mean(quant_hessian *hessian, double damp, gguf_error *er
     return GGUF_OK;
 }
 
-gguf_code quant_hessian_factor(quant_hessian *hessian, double damp, gguf_error *err) {
+gguf_code quant_hessian_factor(quant_hessian *hessian, double damp, gguf_pool *pool,
+                               gguf_error *err) {
     size_t n = hessian->n;
     gguf_code code = quant_hessian_mean(hessian, damp, err);
     if (code) return code;
     free(hessian->u);
     hessian->u = malloc(n * n * sizeof *hessian->u);
     if (!hessian->u) return gguf_fail_memory(err);
-    while (!factor_inverse(hessian, hessian->u)) {
+    for (;;) {
+        quant_factored done = quant_factor_inverse(hessian->h, n, pool, hessian->u);
+        if (done == QUANT_FACTORED) return GGUF_OK;
+        if (done == QUANT_FACTOR_MEMORY) return gguf_fail_memory(err);
         if (hessian->damp > 100)
             return gguf_fail(err, GGUF_E_NONFINITE, NULL, GGUF_NO_OFFSET,
                              "the Hessian cannot be inverted");
         add_damp(hessian, hessian->damp > 0 ? 9 * hessian->damp : 1e-4);
     }
-    return GGUF_OK;
 }

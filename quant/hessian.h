@@ -50,9 +50,10 @@ gguf_code quant_hessian_spread(quant_hessian *hessian, gguf_ranks *ranks, uint32
  * the mean diagonal, so that their weights are rounded alone. Errors: GGUF_E_NONFINITE. */
 gguf_code quant_hessian_mean(quant_hessian *hessian, double damp, gguf_error *err);
 
-/* The same, then compute u; `damp` is raised tenfold until the factors exist. The work is done by
- * the calling thread.
+/* The same, then compute u; `damp` is raised tenfold until the factors exist.
+ *   pool  may be NULL: the calling thread alone; the bytes are the same
  * Errors: GGUF_E_NONFINITE, GGUF_E_NOMEM. */
-gguf_code quant_hessian_factor(quant_hessian *hessian, double damp, gguf_error *err);
+gguf_code quant_hessian_factor(quant_hessian *hessian, double damp, gguf_pool *pool,
+                               gguf_error *err);
 
 #endif

@@ -183,6 +183,8 @@ typedef struct quant_plan_tensor {
     bool calibrated;             /* gets Hessians before its stage begins */
     bool compensate;             /* rounded with feedback where its Hessian has factors */
     const quant_hessian *const *hessians; /* [n_mats], any may be NULL; not owned */
+    const bool
+        *ready; /* [n_mats] those that this pass of the stage rounds; NULL = all; not owned */
 } quant_plan_tensor;
 
 /* One output file: tensors [first, first + n_tensors) of the plan. */
@@ -282,8 +284,11 @@ typedef struct quant_execute_opts {
     quant_output_error *output_error; /* [n_tensors], filled before `seal` if not NULL */
     quant_compensate_opts compensate;
     /* Called before each stage, in order: sets importance and Hessians of its tensors. `needed`:
-     * something of the stage is still to be written, by any rank. May be NULL. */
-    gguf_code (*provide)(void *ctx, uint32_t stage, bool needed, gguf_pool *pool, gguf_error *err);
+     * something of the stage is still to be written, by any rank. With *more, which is false
+     * before, the matrices that are `ready` are rounded and it is called again for others. May be
+     * NULL. */
+    gguf_code (*provide)(void *ctx, uint32_t stage, bool needed, gguf_pool *pool, bool *more,
+                         gguf_error *err);
     void *provide_ctx;
     /* Called when all data is written, by all ranks; what rank 0's does counts: may change values
      * of the plan's metadata that keep their length, such as hashes. May be NULL. */

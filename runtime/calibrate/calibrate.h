@@ -9,10 +9,11 @@
 #include <stdatomic.h>
 
 typedef struct rt_calibrate_opts {
-    uint32_t n_ctx;      /* tokens of a chunk (512) */
-    uint32_t n_chunks;   /* at most; 0 = all */
-    uint32_t n_skip;     /* chunks at the start that `im` has already; they count in n_chunks */
-    uint32_t n_together; /* chunks computed at once; 0 = a few, as far as 2048 tokens go */
+    uint32_t n_ctx;         /* tokens of a chunk (512) */
+    uint32_t n_chunks;      /* at most; 0 = all */
+    uint32_t n_skip;        /* chunks at the start that `im` has already; they count in n_chunks */
+    uint32_t n_together;    /* chunks computed at once; 0 = a few, as far as 2048 tokens go */
+    uint64_t hessian_bytes; /* of rt_hessians, at once; 0 = 2 GiB; a single one may be larger */
     rt_precision precision;
     unsigned n_threads;
     gguf_ranks *ranks;         /* that share the chunks, called by all; NULL: this process alone */

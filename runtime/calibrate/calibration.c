@@ -104,9 +104,27 @@ gguf_code rt_calibration_new(const rt_calibration_opts *opts, rt_model *model,
     return code;
 }
 
+/* Tensors that are written need nothing any more. */
+static void end_stage(rt_calibration *c) {
+    for (size_t i = 0; c->stage_tensors && i < c->plan->n_tensors; i++) {
+        quant_plan_tensor *t = &c->plan->tensors[i];
+        stage_tensor *own = &c->stage_tensors[i];
+        if (!own->ready) continue;
+        t->hessians = NULL;
+        t->imp = NULL;
+        t->ready = NULL;
+        free(own->hessians);
+        free(own->imp);
+        free(own->ready);
+        *own = (stage_tensor){0};
+    }
+}
+
 void rt_calibration_free(rt_calibration *c) {
     if (!c) return;
+    end_stage(c);
     rt_hessians_free(c->hessians);
+    free(c->stage_tensors);
     free(c->errors);
     free(c);
 }
@@ -144,7 +162,8 @@ gguf_code rt_calibration_start(rt_calibration *c, const char *folder,
                                const rt_calibration_watch *watch, gguf_error *err) {
     rt_calibrate_opts opts = calibrate_opts(c);
     c->errors = calloc(c->plan->n_tensors + 1, sizeof *c->errors);
-    if (!c->errors) return gguf_fail_memory(err);
+    c->stage_tensors = calloc(c->plan->n_tensors + 1, sizeof *c->stage_tensors);
+    if (!c->errors || !c->stage_tensors) return gguf_fail_memory(err);
     if (watch) c->watch = *watch;
     opts.progress = c->watch.tokens;
     opts.progress_ctx = c->watch.ctx;
@@ -163,35 +182,57 @@ static void fill_importance(const quant_hessian *hessian, float *imp, size_t n_c
     for (size_t i = 0; i < n_cols; i++) imp[i] = hessian ? hessian->h[i * (n_cols + 1)] : 1.0f;
 }
 
-static gguf_code set_tensor(rt_calibration *c, quant_plan_tensor *t, gguf_error *err) {
+static gguf_code begin_tensor(quant_plan_tensor *t, stage_tensor *own, gguf_error *err) {
     size_t n_mats = (size_t)n_mats_of(t), n_cols = (size_t)t->n_cols;
-    const quant_hessian **list = quant_plan_alloc(c->plan, n_mats * sizeof(quant_hessian *));
-    float *imp = quant_plan_alloc(c->plan, n_mats * n_cols * sizeof *imp);
-    if (!list || !imp) return gguf_fail_memory(err);
-    for (size_t mat = 0; mat < n_mats; mat++) {
-        list[mat] = rt_hessians_find(c->hessians, t->out.name.ptr, mat);
-        if (list[mat] && list[mat]->n != n_cols) list[mat] = NULL;
-        fill_importance(list[mat], imp + mat * n_cols, n_cols);
-    }
-    t->imp = imp;
-    t->hessians = list;
+    *own = (stage_tensor){calloc(n_mats + 1, sizeof *own->hessians),
+                          calloc(n_mats * n_cols + 1, sizeof *own->imp),
+                          calloc(n_mats + 1, sizeof *own->ready)};
+    if (!own->hessians || !own->imp || !own->ready) return gguf_fail_memory(err);
+    t->hessians = own->hessians;
+    t->imp = own->imp;
+    t->ready = own->ready;
     return GGUF_OK;
 }
 
-static gguf_code provide(void *ctx, uint32_t stage, bool needed, gguf_pool *pool, gguf_error *err) {
+/* Matrices without a Hessian are rounded in the last pass; those of earlier ones are written. */
+static void set_tensor(const rt_calibration *c, const quant_plan_tensor *t, stage_tensor *own,
+                       bool more) {
+    size_t n_mats = (size_t)n_mats_of(t), n_cols = (size_t)t->n_cols;
+    for (size_t mat = 0; mat < n_mats; mat++) {
+        const quant_hessian *hessian = rt_hessians_find(c->hessians, t->out.name.ptr, mat);
+        if (hessian && hessian->n != n_cols) hessian = NULL;
+        own->hessians[mat] = hessian;
+        own->ready[mat] = hessian || !more;
+        if (own->ready[mat]) fill_importance(hessian, own->imp + mat * n_cols, n_cols);
+    }
+}
+
+/* Of the stage's tensors, what this pass has. */
+static gguf_code set_tensors(rt_calibration *c, uint32_t stage, bool more, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    for (size_t i = 0; i < c->plan->n_tensors && !code; i++) {
+        quant_plan_tensor *t = &c->plan->tensors[i];
+        stage_tensor *own = &c->stage_tensors[i];
+        if (t->stage != stage || !t->calibrated) continue;
+        if (!own->ready) code = begin_tensor(t, own, err);
+        if (!code) set_tensor(c, t, own, more);
+    }
+    return code;
+}
+
+static gguf_code provide(void *ctx, uint32_t stage, bool needed, gguf_pool *pool, bool *more,
+                         gguf_error *err) {
     rt_calibration *c = ctx;
     gguf_code code = GGUF_OK;
+    if (stage != c->stage) end_stage(c);
+    c->stage = stage;
     if (stage == 0) return GGUF_OK;
     if (c->watch.stage) c->watch.stage(c->watch.ctx, stage);
     if (stage <= c->n_layers)
-        code = rt_hessians_next_layer(c->hessians, needed, pool, err);
+        code = rt_hessians_next_layer(c->hessians, needed, pool, more, err);
     else if (needed)
-        code = rt_hessians_head(c->hessians, pool, err);
-    for (size_t i = 0; i < c->plan->n_tensors && !code && needed; i++) {
-        quant_plan_tensor *t = &c->plan->tensors[i];
-        if (t->stage == stage && t->calibrated) code = set_tensor(c, t, err);
-    }
-    return code;
+        code = rt_hessians_head(c->hessians, pool, more, err);
+    return code || !needed ? code : set_tensors(c, stage, *more, err);
 }
 
 void rt_calibration_provide(rt_calibration *c, quant_execute_opts *opts) {

@@ -6,6 +6,13 @@
 #include "runtime/calibrate/calibration.h"
 #include "runtime/calibrate/hessians.h"
 
+/* What a tensor of the stage at hand is rounded with, [n_mats] each. */
+typedef struct stage_tensor {
+    const quant_hessian **hessians;
+    float *imp; /* [n_mats][n_cols] */
+    bool *ready;
+} stage_tensor;
+
 struct rt_calibration {
     rt_calibration_opts opts;
     quant_plan *plan;
@@ -16,7 +23,8 @@ struct rt_calibration {
     uint32_t n_chunks;
     uint64_t inputs_hash;
     rt_hessians *hessians;
-    uint32_t n_layers;
+    stage_tensor *stage_tensors; /* [plan->n_tensors] */
+    uint32_t n_layers, stage;
     quant_output_error *errors; /* [plan->n_tensors] */
     rt_calibration_watch watch;
 };

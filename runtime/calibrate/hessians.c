@@ -14,10 +14,11 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
-#define MAX_STREAM_BYTES  ((size_t)512 << 20) /* in memory; more lies in a file */
-#define MAX_HESSIAN_BYTES ((uint64_t)2 << 30) /* of one layer; what does not fit is rounded */
-#define MIN_SAMPLES_SHARE 4                   /* samples * this >= columns */
-#define MAX_PARTS         16                  /* of the text, which are summed apart */
+#define MAX_STREAM_BYTES ((size_t)512 << 20) /* in memory; more lies in a file */
+#define MAX_HESSIAN_BYTES \
+    ((uint64_t)2 << 30)      /* at once; the rest of a layer has a pass of its own */
+#define MIN_SAMPLES_SHARE 4  /* samples * this >= columns */
+#define MAX_PARTS         16 /* of the text, which are summed apart */
 
 /* What one weight multiplies. Weights with the same inputs share a Hessian: the first one's. */
 typedef struct entry {
@@ -25,8 +26,15 @@ typedef struct entry {
     size_t mat;
     size_t owner; /* index of the entry that sums */
     uint64_t inputs_hash;
-    quant_hessian *hessian; /* of an owner */
+    quant_hessian *hessian; /* of an owner; */
+    size_t number;          /* counts them */
 } entry;
+
+/* A matrix of a weight. */
+typedef struct matrix_name {
+    char name[GGUF_MAX_TENSOR_NAME + 1];
+    size_t mat;
+} matrix_name;
 
 struct rt_hessians {
     const rt_model *model;
@@ -37,13 +45,17 @@ struct rt_hessians {
     size_t n_own;           /* chunks that this rank has: */
     int32_t *tokens;        /* [n_own][n_ctx] */
     float *stream;          /* [n_own][n_ctx * rt_session_stream_cols] */
+    float *moved;           /* [n_ctx * rt_session_stream_cols] a chunk behind the layer */
     size_t stream_bytes;
     bool mapped;
     size_t n_embedded; /* of n_own */
     uint32_t next_layer;
     entry *entries;
     size_t n_entries;
-    uint64_t hessian_bytes;
+    uint64_t hessian_bytes, most_bytes;
+    matrix_name *had; /* by earlier passes over the layer */
+    size_t n_had;
+    bool more;        /* some found no room in this one */
     bool first_chunk; /* entries are found in it */
     gguf_pool *pool;  /* during a layer */
     gguf_error failure;
@@ -89,6 +101,8 @@ static gguf_code map_file(const char *folder, size_t n_bytes, float **out, gguf_
 
 static gguf_code allocate_stream(rt_hessians *h, const char *folder, gguf_error *err) {
     size_t n_cols = rt_session_stream_cols(h->session);
+    h->moved = malloc(h->n_ctx * n_cols * sizeof *h->moved);
+    if (!h->moved) return gguf_fail_memory(err);
     h->stream_bytes = h->n_own * h->n_ctx * n_cols * sizeof(float);
     h->mapped = h->stream_bytes > MAX_STREAM_BYTES;
     if (h->mapped) return map_file(folder, h->stream_bytes, &h->stream, err);
@@ -127,6 +141,7 @@ gguf_code rt_hessians_new(const rt_model *model, const int32_t *tokens, size_t n
     rt_hessians *h = calloc(1, sizeof *h);
     if (!h) return gguf_fail_memory(err);
     *h = (rt_hessians){.model = model, .opts = *opts, .damp = damp};
+    h->most_bytes = opts->hessian_bytes ? opts->hessian_bytes : MAX_HESSIAN_BYTES;
     h->n_ctx = chunks.n_ctx;
     h->n_chunks = chunks.n;
     for (size_t i = 0; i < h->n_chunks; i++) h->n_own += is_own(h, i);
@@ -154,6 +169,8 @@ void rt_hessians_free(rt_hessians *h) {
     free_entries(h);
     rt_session_free(h->session);
     free(h->tokens);
+    free(h->moved);
+    free(h->had);
     if (h->mapped && h->stream)
         munmap(h->stream, h->stream_bytes);
     else if (!h->mapped)
@@ -174,6 +191,25 @@ static entry *find_entry(const rt_hessians *h, const char *name, size_t mat) {
     return NULL;
 }
 
+static bool was_had(const rt_hessians *h, const char *name, size_t mat) {
+    for (size_t i = 0; i < h->n_had; i++)
+        if (h->had[i].mat == mat && strcmp(h->had[i].name, name) == 0) return true;
+    return false;
+}
+
+/* Of the entry with the same inputs; n_entries if there is none. */
+static size_t owner_of(const rt_hessians *h, uint64_t hash, size_t n_cols) {
+    for (size_t i = 0; i < h->n_entries; i++) {
+        const entry *e = &h->entries[i];
+        if (e->hessian && e->hessian->n == n_cols && e->inputs_hash == hash) return i;
+    }
+    return h->n_entries;
+}
+
+static uint64_t bytes_of(size_t n_cols) {
+    return 2 * (uint64_t)n_cols * n_cols * sizeof(float); /* with the factor */
+}
+
 /* In the first chunk; `hash` tells equal inputs. */
 static entry *add_entry(rt_hessians *h, const char *name, size_t mat, uint64_t hash, size_t n_cols,
                         gguf_error *err) {
@@ -184,25 +220,33 @@ static entry *add_entry(rt_hessians *h, const char *name, size_t mat, uint64_t h
     }
     h->entries = grown;
     entry *e = &grown[h->n_entries];
-    *e = (entry){.mat = mat, .owner = h->n_entries, .inputs_hash = hash};
+    *e = (entry){.mat = mat, .owner = owner_of(h, hash, n_cols), .inputs_hash = hash};
     snprintf(e->name, sizeof e->name, "%s", name);
-    for (size_t i = 0; i < h->n_entries; i++)
-        if (grown[i].hessian && grown[i].hessian->n == n_cols && grown[i].inputs_hash == hash)
-            e->owner = i;
-    if (e->owner == h->n_entries && quant_hessian_new(n_cols, &e->hessian, err)) return NULL;
+    if (e->owner == h->n_entries) {
+        for (size_t i = 0; i < h->n_entries; i++) e->number += grown[i].hessian != NULL;
+        if (quant_hessian_new(n_cols, &e->hessian, err)) return NULL;
+        h->hessian_bytes += bytes_of(n_cols);
+    }
     h->n_entries++;
     return e;
 }
 
-/* The entry of a matrix; new ones are made in the first chunk, as long as there is memory. */
+/* One Hessian has room in any case. */
+static bool has_room(const rt_hessians *h, uint64_t hash, size_t n_cols) {
+    return h->hessian_bytes == 0 || h->hessian_bytes + bytes_of(n_cols) <= h->most_bytes ||
+           owner_of(h, hash, n_cols) < h->n_entries;
+}
+
+/* What sums for a matrix, NULL if nothing does. Entries are made in the first chunk, as long as
+ * there is room; the others wait for another pass. */
 static quant_hessian *hessian_for(rt_hessians *h, const char *name, size_t mat, uint64_t hash,
                                   size_t n_cols) {
     entry *e = find_entry(h, name, mat);
-    if (!e && h->first_chunk) {
-        uint64_t n_bytes = 2 * (uint64_t)n_cols * n_cols * sizeof(float); /* with the factor */
-        if (h->hessian_bytes + n_bytes > MAX_HESSIAN_BYTES) return NULL;
-        e = add_entry(h, name, mat, hash, n_cols, &h->failure);
-        if (e && e->hessian) h->hessian_bytes += n_bytes;
+    if (!e && h->first_chunk && !was_had(h, name, mat)) {
+        if (has_room(h, hash, n_cols))
+            e = add_entry(h, name, mat, hash, n_cols, &h->failure);
+        else
+            h->more = true;
     }
     return e ? e->hessian : NULL;
 }
@@ -298,33 +342,54 @@ static gguf_code share_entries(rt_hessians *h, gguf_error *err) {
 
 /* ---- factors ----------------------------------------------------------------------------- */
 
-typedef struct factor_job {
-    rt_hessians *h;
-    atomic_int failure;
-} factor_job;
+#define MANY_COLS 1024 /* so many that all threads factor one Hessian together */
 
 static bool has_samples(const quant_hessian *hessian) {
     return hessian->n_samples * MIN_SAMPLES_SHARE >= hessian->n;
 }
 
-static void factor_task(void *ctx, size_t task, unsigned worker) {
-    factor_job *job = ctx;
-    const gguf_ranks *ranks = job->h->opts.ranks;
-    quant_hessian *hessian = job->h->entries[task].hessian;
-    (void)worker;
-    if (!hessian || hessian->n_samples == 0) return;
-    if (task % gguf_ranks_n(ranks) != gguf_ranks_own(ranks)) return;
-    gguf_code code = has_samples(hessian) ? quant_hessian_factor(hessian, job->h->damp, NULL)
-                                          : quant_hessian_mean(hessian, job->h->damp, NULL);
-    if (code) atomic_store(&job->failure, (int)code);
+static gguf_code factor_one(const rt_hessians *h, quant_hessian *hessian, gguf_pool *pool) {
+    return has_samples(hessian) ? quant_hessian_factor(hessian, h->damp, pool, NULL)
+                                : quant_hessian_mean(hessian, h->damp, NULL);
 }
 
 /* Each rank factors some, for all. */
-static gguf_code factor_all(rt_hessians *h, gguf_pool *pool, gguf_error *err) {
-    gguf_ranks *ranks = h->opts.ranks;
+static uint32_t rank_of(const rt_hessians *h, const entry *e) {
+    return (uint32_t)(e->number % gguf_ranks_n(h->opts.ranks));
+}
+
+static bool is_mine(const rt_hessians *h, const entry *e) {
+    return e->hessian && e->hessian->n_samples && rank_of(h, e) == gguf_ranks_own(h->opts.ranks);
+}
+
+typedef struct factor_job {
+    rt_hessians *h;
+    atomic_int failure;
+} factor_job;
+
+static void factor_task(void *ctx, size_t task, unsigned worker) {
+    factor_job *job = ctx;
+    const entry *e = &job->h->entries[task];
+    (void)worker;
+    if (!is_mine(job->h, e) || e->hessian->n > MANY_COLS) return;
+    gguf_code code = factor_one(job->h, e->hessian, NULL);
+    if (code) atomic_store(&job->failure, (int)code);
+}
+
+static gguf_code factor_mine(rt_hessians *h, gguf_pool *pool) {
     factor_job job = {.h = h};
     gguf_pool_run(pool, h->n_entries, factor_task, &job);
     gguf_code code = (gguf_code)atomic_load(&job.failure);
+    for (size_t i = 0; i < h->n_entries && !code; i++) {
+        const entry *e = &h->entries[i];
+        if (is_mine(h, e) && e->hessian->n > MANY_COLS) code = factor_one(h, e->hessian, pool);
+    }
+    return code;
+}
+
+static gguf_code factor_all(rt_hessians *h, gguf_pool *pool, gguf_error *err) {
+    gguf_ranks *ranks = h->opts.ranks;
+    gguf_code code = factor_mine(h, pool);
     if (code == GGUF_E_NOMEM)
         gguf_fail_memory(err);
     else if (code)
@@ -332,9 +397,9 @@ static gguf_code factor_all(rt_hessians *h, gguf_pool *pool, gguf_error *err) {
                   h->next_layer);
     code = gguf_ranks_agree(ranks, code, err);
     for (size_t i = 0; i < h->n_entries && !code; i++) {
-        quant_hessian *hessian = h->entries[i].hessian;
-        if (hessian && hessian->n_samples)
-            code = quant_hessian_spread(hessian, ranks, (uint32_t)(i % gguf_ranks_n(ranks)), err);
+        const entry *e = &h->entries[i];
+        if (e->hessian && e->hessian->n_samples)
+            code = quant_hessian_spread(e->hessian, ranks, rank_of(h, e), err);
     }
     return code;
 }
@@ -356,20 +421,42 @@ static void report_progress(const rt_hessians *h, size_t n_done) {
         h->opts.progress(h->opts.progress_ctx, n_done * h->n_ctx, rt_hessians_n_tokens(h));
 }
 
+/* The entries of the last pass, if it was over the same layer. */
+static gguf_code remember_entries(rt_hessians *h, gguf_error *err) {
+    if (!h->more) h->n_had = 0;
+    size_t n = h->more ? h->n_entries : 0;
+    matrix_name *grown = n ? realloc(h->had, (h->n_had + n) * sizeof *grown) : h->had;
+    if (n && !grown) return gguf_fail_memory(err);
+    h->had = grown;
+    for (size_t i = 0; i < n; i++) {
+        matrix_name *had = &h->had[h->n_had++];
+        had->mat = h->entries[i].mat;
+        memcpy(had->name, h->entries[i].name, sizeof had->name);
+    }
+    return GGUF_OK;
+}
+
 static gguf_code start_collecting(rt_hessians *h, bool wanted, gguf_pool *pool, gguf_error *err) {
+    gguf_code code = remember_entries(h, err);
     free_entries(h);
     h->pool = pool;
     h->first_chunk = true;
-    return rt_session_set_hook(h->session, wanted ? collect : NULL, h, err);
+    h->more = false;
+    return code ? code : rt_session_set_hook(h->session, wanted ? collect : NULL, h, err);
 }
 
 /* Moves a chunk on, where what it shows is collected. */
 typedef gguf_code (*pass_fn)(rt_hessians *h, size_t i, float *logits, gguf_error *err);
 
+/* The stream stays before the layer until its last pass. */
 static gguf_code pass_layer(rt_hessians *h, size_t i, float *logits, gguf_error *err) {
+    size_t n_bytes = h->n_ctx * rt_session_stream_cols(h->session) * sizeof(float);
     (void)logits;
-    return rt_session_layer(h->session, h->next_layer, h->tokens + i * h->n_ctx, chunk_at(h, i),
-                            h->n_ctx, err);
+    memcpy(h->moved, chunk_at(h, i), n_bytes);
+    gguf_code code = rt_session_layer(h->session, h->next_layer, h->tokens + i * h->n_ctx, h->moved,
+                                      h->n_ctx, err);
+    if (!code && !h->more) memcpy(chunk_at(h, i), h->moved, n_bytes);
+    return code;
 }
 
 static gguf_code pass_head(rt_hessians *h, size_t i, float *logits, gguf_error *err) {
@@ -418,17 +505,30 @@ static gguf_code pass_all(rt_hessians *h, pass_fn pass, bool wanted, gguf_pool *
     return code || !wanted ? code : factor_all(h, pool, err);
 }
 
-gguf_code rt_hessians_next_layer(rt_hessians *h, bool wanted, gguf_pool *pool, gguf_error *err) {
-    gguf_code code = pass_all(h, pass_layer, wanted, pool, NULL, err);
-    h->next_layer++;
+/* Rank 0 always has a chunk, and knows. */
+static gguf_code share_more(rt_hessians *h, bool *more, gguf_error *err) {
+    uint64_t some = h->more;
+    gguf_code code = gguf_ranks_spread(h->opts.ranks, GGUF_OK, 0, &some, sizeof some, err);
+    *more = h->more = some;
     return code;
 }
 
-gguf_code rt_hessians_head(rt_hessians *h, gguf_pool *pool, gguf_error *err) {
+gguf_code rt_hessians_next_layer(rt_hessians *h, bool wanted, gguf_pool *pool, bool *more,
+                                 gguf_error *err) {
+    *more = false;
+    gguf_code code = pass_all(h, pass_layer, wanted, pool, NULL, err);
+    if (!code) code = share_more(h, more, err);
+    if (!*more) h->next_layer++;
+    return code;
+}
+
+gguf_code rt_hessians_head(rt_hessians *h, gguf_pool *pool, bool *more, gguf_error *err) {
     size_t n_vocab = rt_model_hparams(h->model)->n_vocab;
     float *logits = malloc(h->n_ctx * n_vocab * sizeof *logits);
-    if (!logits) return gguf_fail_memory(err);
-    gguf_code code = pass_all(h, pass_head, true, pool, logits, err);
+    *more = false;
+    gguf_code code = logits ? GGUF_OK : gguf_fail_memory(err);
+    if (!code) code = pass_all(h, pass_head, true, pool, logits, err);
+    if (!code) code = share_more(h, more, err);
     free(logits);
     return code;
 }

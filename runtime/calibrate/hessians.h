@@ -25,15 +25,16 @@ void rt_hessians_free(rt_hessians *hessians); /* accepts NULL */
 size_t rt_hessians_n_tokens(const rt_hessians *hessians);
 
 /* Move the stream through the next layer. With `collect` the Hessians of its inputs, which replace
- * those of the layer before, are summed and factored.
+ * those before, are summed and factored. More than fit (opts->hessian_bytes) take several passes
+ * over the layer: *more says that another call gives others of the same layer.
  * Errors: GGUF_E_CANCELLED, GGUF_E_NONFINITE, GGUF_E_NOMEM. */
-gguf_code rt_hessians_next_layer(rt_hessians *hessians, bool collect, gguf_pool *pool,
+gguf_code rt_hessians_next_layer(rt_hessians *hessians, bool collect, gguf_pool *pool, bool *more,
                                  gguf_error *err);
 /* The same for the head, behind the last layer. */
-gguf_code rt_hessians_head(rt_hessians *hessians, gguf_pool *pool, gguf_error *err);
+gguf_code rt_hessians_head(rt_hessians *hessians, gguf_pool *pool, bool *more, gguf_error *err);
 
-/* Of what a weight multiplies: matrix `mat` of a stack, 0 for a plain one. NULL if it was not met;
- * without factors if only fewer tokens than a quarter of its columns met it. */
+/* Of what a weight multiplies: matrix `mat` of a stack, 0 for a plain one. NULL if this pass has
+ * none; without factors if only fewer tokens than a quarter of its columns met it. */
 const quant_hessian *rt_hessians_find(const rt_hessians *hessians, const char *weight, size_t mat);
 
 #endif

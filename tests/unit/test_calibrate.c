@@ -86,12 +86,16 @@ static double walk(const rt_model *model, unsigned n_threads) {
     for (uint32_t layer = 0; layer < rt_model_hparams(model)->n_layer; layer++) {
         char name[64];
         snprintf(name, sizeof name, "blk.%u.attn_q.weight", layer);
-        unit_ok(rt_hessians_next_layer(h, true, pool, &err), err);
+        bool more;
+        unit_ok(rt_hessians_next_layer(h, true, pool, &more, &err), err);
+        ck_assert(!more);
         const quant_hessian *found = rt_hessians_find(h, name, 0);
         ck_assert_ptr_nonnull(found);
         for (size_t i = 0; i < found->n; i++) sum += (double)found->h[i * (found->n + 1)];
     }
-    unit_ok(rt_hessians_head(h, pool, &err), err);
+    bool more;
+    unit_ok(rt_hessians_head(h, pool, &more, &err), err);
+    ck_assert(!more);
     rt_hessians_free(h);
     gguf_pool_free(pool);
     return sum;

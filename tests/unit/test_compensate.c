@@ -1,6 +1,7 @@
 /* Error compensation: lattices of every type, Hessians, and less loss than rounding. */
 #include "quant/blas.h"
 #include "quant/compensate.h"
+#include "quant/hessian_factor.h"
 #include "quant/kernels/kernels.h"
 #include "quant/kernels/lattice.h"
 #include "quant/output_error.h"
@@ -56,12 +57,11 @@ static quant_hessian *make_hessian(size_t n_threads) {
     unit_ok(quant_hessian_new(N_COLS, &hessian, &err), err);
     quant_hessian_add(hessian, inputs, N_DATA / 2, pool);
     quant_hessian_add(hessian, inputs + N_DATA / 2 * N_COLS, N_DATA / 2, pool);
-    unit_ok(quant_hessian_factor(hessian, 0.01, &err), err);
+    unit_ok(quant_hessian_factor(hessian, 0.01, NULL, &err), err);
     gguf_pool_free(pool);
     return hessian;
 }
 
-/* What a type's encoder wrote is taken apart and put together again. */
 /* Whatever the processor is called: an old library does not know the newest ones. */
 START_TEST(products_use_what_the_processor_has) {
     const char *wanted[QUANT_N_ISAS] = {
@@ -73,6 +73,7 @@ START_TEST(products_use_what_the_processor_has) {
 }
 END_TEST
 
+/* What a type's encoder wrote is taken apart and put together again. */
 START_TEST(blocks_survive_their_lattice) {
     gguf_error err = {0};
     static float values[N_COLS], numbers[N_COLS];
@@ -271,15 +272,55 @@ START_TEST(singular_hessians_are_factored) {
     unit_ok(gguf_pool_new(1, &pool, &err), err);
     unit_ok(quant_hessian_new(N_COLS, &hessian, &err), err);
     quant_hessian_add(hessian, few, 3, pool);
-    unit_ok(quant_hessian_factor(hessian, 0, &err), err);
+    unit_ok(quant_hessian_factor(hessian, 0, NULL, &err), err);
     for (size_t i = 0; i < N_COLS; i++) ck_assert(hessian->u[i * (N_COLS + 1)] > 0);
     quant_hessian_free(hessian);
     unit_ok(quant_hessian_new(N_COLS, &hessian, &err), err);
     few[7] = NAN;
     quant_hessian_add(hessian, few, 3, pool);
-    unit_fails(quant_hessian_factor(hessian, 0.01, &err), GGUF_E_NONFINITE, "not finite", err);
+    unit_fails(quant_hessian_factor(hessian, 0.01, NULL, &err), GGUF_E_NONFINITE, "not finite",
+               err);
     quant_hessian_free(hessian);
     gguf_pool_free(pool);
+}
+END_TEST
+
+#define N_RAGGED 600 /* two tiles of a factor and a part of one */
+
+/* uᵀ u h is the identity, with any number of threads. */
+START_TEST(factors_are_those_of_the_inverse) {
+    static float h[N_RAGGED * N_RAGGED], one[N_RAGGED * N_RAGGED], u[N_RAGGED * N_RAGGED];
+    static double uh[N_RAGGED * N_RAGGED];
+    const size_t n = N_RAGGED;
+    gguf_error err = {0};
+    gguf_pool *pool;
+    for (size_t i = 0; i < n; i++)
+        for (size_t j = 0; j < n; j++)
+            h[i * n + j] = expf(-fabsf((float)i - (float)j) / 9) + (i == j ? 0.1f : 0);
+    quant_blas_prepare();
+    unit_ok(gguf_pool_new(3, &pool, &err), err);
+    ck_assert_int_eq(quant_factor_inverse(h, n, NULL, one), QUANT_FACTORED);
+    ck_assert_int_eq(quant_factor_inverse(h, n, pool, u), QUANT_FACTORED);
+    gguf_pool_free(pool);
+    for (size_t i = 0; i < n; i++) {
+        ck_assert_mem_eq(u + i * n + i, one + i * n + i, (n - i) * sizeof *u);
+        for (size_t j = 0; j < n; j++)
+            for (size_t k = i; k < n; k++)
+                uh[i * n + j] += (double)u[i * n + k] * (double)h[k * n + j];
+    }
+    double worst = 0;
+    for (size_t i = 0; i < n; i += 7)
+        for (size_t j = 0; j < n; j++) {
+            double sum = i == j ? -1 : 0;
+            for (size_t k = 0; k <= i; k++) sum += (double)u[k * n + i] * uh[k * n + j];
+            worst = fmax(worst, fabs(sum));
+        }
+    ck_assert_double_lt(worst, 1e-4);
+    h[n * n - 1] = -1;
+    ck_assert_int_eq(quant_factor_inverse(h, n, NULL, u), QUANT_FACTOR_NONE);
+    h[n * n - 1] = 1;
+    h[0] = 0;
+    ck_assert_int_eq(quant_factor_inverse(h, n, NULL, u), QUANT_FACTOR_NONE);
 }
 END_TEST
 
@@ -338,16 +379,26 @@ END_TEST
 typedef struct report_run {
     quant_plan plan;
     const quant_hessian *hessians[2];
-    unsigned n_provided; /* stages whose Hessians were needed */
+    bool ready[2];
+    unsigned n_passes;   /* of the stage: 2 for one matrix after the other */
+    unsigned n_provided; /* passes whose Hessians were needed */
     quant_output_error error;
     atomic_bool cancel;
     uint64_t cancel_bytes;
 } report_run;
 
-static gguf_code provide(void *ctx, uint32_t stage, bool needed, gguf_pool *pool, gguf_error *err) {
+static gguf_code provide(void *ctx, uint32_t stage, bool needed, gguf_pool *pool, bool *more,
+                         gguf_error *err) {
     report_run *r = ctx;
+    quant_plan_tensor *t = &r->plan.tensors[0];
     (void)pool, (void)err, (void)stage;
-    if (needed) r->plan.tensors[0].hessians = r->hessians;
+    if (needed) t->hessians = r->hessians;
+    if (needed && r->n_passes == 2) {
+        *more = !t->ready;
+        r->ready[0] = *more;
+        r->ready[1] = !*more;
+        t->ready = r->ready;
+    }
     r->n_provided += needed;
     return GGUF_OK;
 }
@@ -404,7 +455,7 @@ START_TEST(reports_do_not_depend_on_threads_or_interruptions) {
     gguf_pool *pool;
     quant_hessian *hessian = make_hessian(1), *few;
     const char *path = unit_temp("report.gguf");
-    report_run first, other;
+    report_run first, other, passes;
     memcpy(few_inputs, inputs, sizeof few_inputs);
     unit_ok(gguf_pool_new(1, &pool, &err), err);
     unit_ok(quant_hessian_new(N_COLS, &few, &err), err);
@@ -412,6 +463,8 @@ START_TEST(reports_do_not_depend_on_threads_or_interruptions) {
     unit_ok(quant_hessian_mean(few, 0.05, &err), err);
     start_report(&first, hessian, few);
     start_report(&other, hessian, few);
+    start_report(&passes, hessian, few);
+    passes.n_passes = 2;
     unit_ok(execute_report(&first, path, 1), err);
     unlink(path);
     ck_assert_uint_eq(first.error.n_samples, 3);
@@ -423,9 +476,14 @@ START_TEST(reports_do_not_depend_on_threads_or_interruptions) {
     unit_ok(execute_report(&other, path, 3), err);
     ck_assert_mem_eq(&first.error, &other.error, sizeof first.error);
     unlink(path);
+    unit_ok(execute_report(&passes, path, 2), err);
+    ck_assert_uint_eq(passes.n_provided, 2);
+    ck_assert_mem_eq(&first.error, &passes.error, sizeof first.error);
+    unlink(path);
     gguf_pool_free(pool);
     quant_plan_clear(&first.plan);
     quant_plan_clear(&other.plan);
+    quant_plan_clear(&passes.plan);
     quant_hessian_free(hessian);
     quant_hessian_free(few);
 }
@@ -444,6 +502,7 @@ int main(void) {
     tcase_add_test(tests, words_lose_less_too);
     tcase_add_test(tests, rows_do_not_depend_on_their_company);
     tcase_add_test(tests, singular_hessians_are_factored);
+    tcase_add_test(tests, factors_are_those_of_the_inverse);
     tcase_add_test(tests, output_errors_are_those_of_plain_sums);
     tcase_add_test(tests, reports_do_not_depend_on_threads_or_interruptions);
     suite_add_tcase(suite, tests);

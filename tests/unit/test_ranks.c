@@ -12,11 +12,13 @@ typedef struct work {
     rt_model *opened; /* for all but pipelines */
     const int32_t *tokens;
     uint32_t fails_at; /* stage at which `provide` fails; UINT32_MAX: never */
+    uint64_t hessian_bytes;
     gguf_code code;
     gguf_error err;
     quant_imatrix *im;
     double sum; /* of Hessians and factors */
     uint64_t n_samples;
+    unsigned n_passes;
     rt_quality quality;
     float *logits; /* [N_TOKENS][n_vocab] */
 } work;
@@ -38,9 +40,10 @@ static void start_works(work *works, const char *path, rt_model *model) {
 
 /* ---- executing plans --------------------------------------------------------------------- */
 
-static gguf_code provide(void *ctx, uint32_t stage, bool needed, gguf_pool *pool, gguf_error *err) {
+static gguf_code provide(void *ctx, uint32_t stage, bool needed, gguf_pool *pool, bool *more,
+                         gguf_error *err) {
     const work *w = ctx;
-    (void)needed, (void)pool;
+    (void)needed, (void)pool, (void)more;
     if (stage != w->fails_at) return GGUF_OK;
     return gguf_fail(err, GGUF_E_IO, w->model, GGUF_NO_OFFSET, "cannot read");
 }
@@ -171,48 +174,71 @@ static void add_bits(work *w, const float *values, size_t n) {
     for (size_t i = 0; i < n; i++) w->sum = w->sum * 0.999 + values[i];
 }
 
+#define N_WEIGHTS (sizeof weights / sizeof *weights)
+
+/* Of the weights that have a Hessian in this pass. */
+static void add_weights(const rt_hessians *h, work *w, uint32_t layer, double *sums) {
+    for (size_t k = 0; k < N_WEIGHTS; k++) {
+        char name[64];
+        snprintf(name, sizeof name, "blk.%u.%s", layer, weights[k]);
+        const quant_hessian *hessian = rt_hessians_find(h, name, 0);
+        if (!hessian) continue;
+        w->n_samples += hessian->n_samples;
+        w->sum = 0;
+        add_bits(w, hessian->h, hessian->n * hessian->n);
+        if (hessian->u) add_bits(w, hessian->u, hessian->n * hessian->n);
+        sums[k] = w->sum;
+    }
+}
+
 static void walk_layers(gguf_ranks *ranks, void *ctx) {
     work *w = ctx;
-    const rt_calibrate_opts opts = calibrate_opts(ranks);
+    rt_calibrate_opts opts = calibrate_opts(ranks);
     rt_hessians *h = NULL;
     gguf_pool *pool = NULL;
+    double sums[2][N_WEIGHTS] = {{0}}, sum = 0;
+    opts.hessian_bytes = w->hessian_bytes;
     w->code = gguf_pool_new(1, &pool, &w->err);
     if (!w->code)
         w->code = rt_hessians_new(w->opened, w->tokens, N_TOKENS, &opts, "/tmp", 0.05, &h, &w->err);
     for (uint32_t layer = 0; layer < 2 && !w->code; layer++) {
-        w->code = rt_hessians_next_layer(h, true, pool, &w->err);
-        for (size_t k = 0; k < sizeof weights / sizeof *weights && !w->code; k++) {
-            char name[64];
-            snprintf(name, sizeof name, "blk.%u.%s", layer, weights[k]);
-            const quant_hessian *hessian = rt_hessians_find(h, name, 0);
-            if (!hessian) continue;
-            w->n_samples += hessian->n_samples;
-            add_bits(w, hessian->h, hessian->n * hessian->n);
-            if (hessian->u) add_bits(w, hessian->u, hessian->n * hessian->n);
+        for (bool more = true; more && !w->code; w->n_passes++) {
+            w->code = rt_hessians_next_layer(h, true, pool, &more, &w->err);
+            if (!w->code) add_weights(h, w, layer, sums[layer]);
         }
+        for (size_t k = 0; k < N_WEIGHTS; k++) sum += sums[layer][k] * (double)(k + 1);
     }
+    w->sum = sum;
     rt_hessians_free(h);
     gguf_pool_free(pool);
 }
 
+/* All at once, or one after the other: the same. */
 START_TEST(hessians_of_any_number_of_ranks) {
+    static const uint64_t bytes[] = {0, 1};
     work works[UNIT_MAX_RANKS];
     rt_model *model = unit_model("models/qwen3_moe_wide", GGUF_TYPE_BF16);
     double sum = 0;
     uint64_t n_samples = 0;
     fill_tokens(model);
-    for (size_t k = 0; k < N_COUNTS; k++) {
+    for (size_t k = 0; k < 2 * N_COUNTS; k++) {
+        uint32_t n = counts[k / 2];
         start_works(works, NULL, model);
-        unit_ranks_run(counts[k], walk_layers, works, sizeof *works);
+        for (uint32_t i = 0; i < n; i++) works[i].hessian_bytes = bytes[k % 2];
+        unit_ranks_run(n, walk_layers, works, sizeof *works);
         if (k == 0) {
             sum = works[0].sum;
             n_samples = works[0].n_samples;
             ck_assert_double_ne(sum, 0);
         }
-        for (uint32_t i = 0; i < counts[k]; i++) {
+        for (uint32_t i = 0; i < n; i++) {
             unit_ok(works[i].code, works[i].err);
             ck_assert_double_eq(works[i].sum, sum);
             ck_assert_uint_eq(works[i].n_samples, n_samples);
+            if (bytes[k % 2])
+                ck_assert_uint_gt(works[i].n_passes, 8);
+            else
+                ck_assert_uint_eq(works[i].n_passes, 2);
         }
     }
     rt_model_close(model);
