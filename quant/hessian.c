@@ -95,6 +95,10 @@ static void add_damp(quant_hessian *hessian, double damp) {
     hessian->damp += damp;
 }
 
+void quant_hessian_raise_damp(quant_hessian *hessian) {
+    add_damp(hessian, hessian->damp > 0 ? 9 * hessian->damp : 1e-4);
+}
+
 gguf_code quant_hessian_mean(quant_hessian *hessian, double damp, gguf_error *err) {
     size_t n = hessian->n;
     double mean = make_means(hessian);
@@ -123,6 +127,6 @@ gguf_code quant_hessian_factor(quant_hessian *hessian, double damp, gguf_pool *p
         if (hessian->damp > 100)
             return gguf_fail(err, GGUF_E_NONFINITE, NULL, GGUF_NO_OFFSET,
                              "the Hessian cannot be inverted");
-        add_damp(hessian, hessian->damp > 0 ? 9 * hessian->damp : 1e-4);
+        quant_hessian_raise_damp(hessian);
     }
 }

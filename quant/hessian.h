@@ -42,18 +42,22 @@ gguf_code quant_hessian_end_part(quant_hessian *hessian, gguf_ranks *ranks, uint
                                  gguf_error *err);
 gguf_code quant_hessian_end_parts(quant_hessian *hessian, gguf_ranks *ranks, gguf_error *err);
 
-/* Collective: what quant_hessian_factor or quant_hessian_mean made on one rank, to all others. */
-gguf_code quant_hessian_spread(quant_hessian *hessian, gguf_ranks *ranks, uint32_t from,
-                               gguf_error *err);
-
 /* Make h the mean, symmetric, with QUANT_HESSIAN_TRUST, and damped. Columns that were always 0 get
  * the mean diagonal, so that their weights are rounded alone. Errors: GGUF_E_NONFINITE. */
 gguf_code quant_hessian_mean(quant_hessian *hessian, double damp, gguf_error *err);
 
-/* The same, then compute u; `damp` is raised tenfold until the factors exist.
+/* What quant_hessian_factor does when factors do not exist: ten times the damp. */
+void quant_hessian_raise_damp(quant_hessian *hessian);
+
+/* The same as quant_hessian_mean, then compute u; `damp` is raised tenfold until the factors exist.
  *   pool  may be NULL: the calling thread alone; the bytes are the same
  * Errors: GGUF_E_NONFINITE, GGUF_E_NOMEM. */
 gguf_code quant_hessian_factor(quant_hessian *hessian, double damp, gguf_pool *pool,
+                               gguf_error *err);
+
+/* Collective: the factor that quant_hessian_factor computed on one rank, to all others, where
+ * quant_hessian_mean made the same of h. Errors: GGUF_E_NOMEM on any rank. */
+gguf_code quant_hessian_spread(quant_hessian *hessian, gguf_ranks *ranks, uint32_t from,
                                gguf_error *err);
 
 #endif

@@ -93,16 +93,11 @@ gguf_code quant_hessian_end_parts(quant_hessian *h, gguf_ranks *ranks, gguf_erro
 
 gguf_code quant_hessian_spread(quant_hessian *h, gguf_ranks *ranks, uint32_t from,
                                gguf_error *err) {
-    size_t n_bytes = h->n * h->n * sizeof *h->h;
-    struct {
-        double mean, damp;
-        uint64_t has_u;
-    } numbers = {h->mean, h->damp, h->u != NULL};
-    gguf_code code = gguf_ranks_spread(ranks, GGUF_OK, from, &numbers, sizeof numbers, err);
+    size_t n_bytes = h->n * h->n * sizeof *h->u;
+    double damp = h->damp;
+    gguf_code code = gguf_ranks_spread(ranks, GGUF_OK, from, &damp, sizeof damp, err);
     if (code || !ranks) return code;
-    h->mean = numbers.mean;
-    h->damp = numbers.damp;
-    if (numbers.has_u && !h->u && !(h->u = malloc(n_bytes))) code = gguf_fail_memory(err);
-    code = gguf_ranks_spread(ranks, code, from, h->h, n_bytes, err);
-    return code || !numbers.has_u ? code : gguf_ranks_spread(ranks, code, from, h->u, n_bytes, err);
+    while (h->damp < damp) quant_hessian_raise_damp(h);
+    if (!h->u && !(h->u = malloc(n_bytes))) code = gguf_fail_memory(err);
+    return gguf_ranks_spread(ranks, code, from, h->u, n_bytes, err);
 }

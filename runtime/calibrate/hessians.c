@@ -345,21 +345,16 @@ static gguf_code share_entries(rt_hessians *h, gguf_error *err) {
 #define MANY_COLS 1024 /* so many that all threads factor one Hessian together */
 
 static bool has_samples(const quant_hessian *hessian) {
-    return hessian->n_samples * MIN_SAMPLES_SHARE >= hessian->n;
+    return hessian->n_samples && hessian->n_samples * MIN_SAMPLES_SHARE >= hessian->n;
 }
 
-static gguf_code factor_one(const rt_hessians *h, quant_hessian *hessian, gguf_pool *pool) {
-    return has_samples(hessian) ? quant_hessian_factor(hessian, h->damp, pool, NULL)
-                                : quant_hessian_mean(hessian, h->damp, NULL);
-}
-
-/* Each rank factors some, for all. */
+/* Each rank computes the factors of some, for all. */
 static uint32_t rank_of(const rt_hessians *h, const entry *e) {
     return (uint32_t)(e->number % gguf_ranks_n(h->opts.ranks));
 }
 
 static bool is_mine(const rt_hessians *h, const entry *e) {
-    return e->hessian && e->hessian->n_samples && rank_of(h, e) == gguf_ranks_own(h->opts.ranks);
+    return has_samples(e->hessian) && rank_of(h, e) == gguf_ranks_own(h->opts.ranks);
 }
 
 typedef struct factor_job {
@@ -369,10 +364,15 @@ typedef struct factor_job {
 
 static void factor_task(void *ctx, size_t task, unsigned worker) {
     factor_job *job = ctx;
-    const entry *e = &job->h->entries[task];
+    const rt_hessians *h = job->h;
+    const entry *e = &h->entries[task];
+    gguf_code code = GGUF_OK;
     (void)worker;
-    if (!is_mine(job->h, e) || e->hessian->n > MANY_COLS) return;
-    gguf_code code = factor_one(job->h, e->hessian, NULL);
+    if (!e->hessian || e->hessian->n_samples == 0) return;
+    if (!is_mine(h, e))
+        code = quant_hessian_mean(e->hessian, h->damp, NULL);
+    else if (e->hessian->n <= MANY_COLS)
+        code = quant_hessian_factor(e->hessian, h->damp, NULL, NULL);
     if (code) atomic_store(&job->failure, (int)code);
 }
 
@@ -382,7 +382,8 @@ static gguf_code factor_mine(rt_hessians *h, gguf_pool *pool) {
     gguf_code code = (gguf_code)atomic_load(&job.failure);
     for (size_t i = 0; i < h->n_entries && !code; i++) {
         const entry *e = &h->entries[i];
-        if (is_mine(h, e) && e->hessian->n > MANY_COLS) code = factor_one(h, e->hessian, pool);
+        if (e->hessian && e->hessian->n > MANY_COLS && is_mine(h, e))
+            code = quant_hessian_factor(e->hessian, h->damp, pool, NULL);
     }
     return code;
 }
@@ -398,7 +399,7 @@ static gguf_code factor_all(rt_hessians *h, gguf_pool *pool, gguf_error *err) {
     code = gguf_ranks_agree(ranks, code, err);
     for (size_t i = 0; i < h->n_entries && !code; i++) {
         const entry *e = &h->entries[i];
-        if (e->hessian && e->hessian->n_samples)
+        if (e->hessian && has_samples(e->hessian))
             code = quant_hessian_spread(e->hessian, ranks, rank_of(h, e), err);
     }
     return code;
