@@ -57,6 +57,13 @@ typedef struct http http;
 typedef struct metrics metrics;
 typedef struct grammar_cache grammar_cache;
 
+/* Until the last stage only the HTTP server stands, and what it needs to refuse. */
+typedef enum server_stage {
+    SERVER_OPENING,   /* the model is read */
+    SERVER_PREPARING, /* its weights are laid for this processor */
+    SERVER_READY
+} server_stage;
+
 typedef struct server {
     tool *t;
     const serve_settings *settings;
@@ -89,12 +96,15 @@ typedef struct server {
     http *http;
     metrics *metrics;
     grammar_cache *grammars;
+    _Atomic(server_stage) stage;
     atomic_bool draining;
     atomic_size_t n_open; /* exchanges that are not completed */
 } server;
 
 /* Whether a request's model is the one there is: absent, a name of it, with :latest or without. */
 bool server_has_model(const server *s, const char *name);
+/* The share of the model that is loaded; 1 when the server is ready. Threads: any. */
+double server_loaded(const server *s);
 /* Requests are being answered. */
 bool server_is_busy(const server *s);
 /* The name of its type: "Q4_1". */

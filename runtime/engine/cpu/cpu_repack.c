@@ -65,6 +65,7 @@ static gguf_code repack(rt_model *model, rt_weight *w, bool several, uint8_t **t
     w->placed = *to;
     release(model, w);
     *to += n_bytes;
+    atomic_fetch_add(&model->repacked_bytes, n_bytes);
     return GGUF_OK;
 }
 
@@ -94,17 +95,22 @@ gguf_code rt_model_repack(rt_model *model, unsigned n_threads, bool several,
         return code;
     }
     uint8_t *to = model->repacked;
+    atomic_store(&model->to_repack_bytes, n_bytes);
     const rt_hparams *hp = &model->hparams;
     if (!hp->n_layer_after) code = repack(model, &model->output, several, &to, pool, err);
     for (uint32_t layer = hp->n_layer_before;
          layer < rt_hparams_end(hp) && !(cancel && atomic_load(cancel)); layer++)
         for (size_t i = 0; i < rt_layer_slots.n_matrices && !code; i++)
             code = repack(model, matrix_of(model, layer, i), several, &to, pool, err);
-    model->repacked_bytes = (uint64_t)(to - model->repacked);
     gguf_pool_free(pool);
     return code;
 }
 
 uint64_t rt_model_repacked_bytes(const rt_model *model) {
-    return model->repacked_bytes;
+    return atomic_load(&model->repacked_bytes);
+}
+
+double rt_model_repacked_share(const rt_model *model) {
+    uint64_t n_bytes = atomic_load(&model->to_repack_bytes);
+    return n_bytes ? (double)atomic_load(&model->repacked_bytes) / (double)n_bytes : 0;
 }
