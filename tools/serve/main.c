@@ -359,7 +359,7 @@ static gguf_code start(server *s, gguf_error *err) {
     return code;
 }
 
-/* Opens the model and starts the engine, beside the HTTP server. */
+/* What takes time, beside the HTTP server. */
 typedef struct loader {
     server *s;
     atomic_bool done;
@@ -369,8 +369,7 @@ typedef struct loader {
 
 static void *load(void *ctx) {
     loader *l = ctx;
-    l->code = server_open(l->s, l->err);
-    if (!l->code) l->code = rt_serve_start(l->s->engine, l->err);
+    l->code = server_load(l->s, l->err);
     atomic_store(&l->done, true);
     return NULL;
 }
@@ -415,6 +414,7 @@ static void stop(server *s) {
 
 static gguf_code serve(server *s, gguf_error *err) {
     gguf_code code = read_keys(s, err);
+    if (!code) code = server_open(s, err);
     if (!code) code = start(s, err);
     if (!code) code = wait_loaded(s, err);
     if (!code) {

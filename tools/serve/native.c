@@ -6,6 +6,7 @@
 
 #include "libgguf/json.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,8 +16,9 @@ void handle_health(exchange *x) {
     if (atomic_load(&x->s->draining))
         exchange_reply(x, 503, json_pack("{s:s}", "status", "draining"));
     else if (atomic_load(&x->s->stage) != SERVER_READY)
-        exchange_reply(
-            x, 503, json_pack("{s:s, s:f}", "status", "loading", "progress", server_loaded(x->s)));
+        exchange_reply(x, 503,
+                       json_pack("{s:s, s:f}", "status", "loading", "progress",
+                                 round(1000 * server_loaded(x->s)) / 1000));
     else
         exchange_reply(x, 200, json_pack("{s:s}", "status", "ok"));
 }

@@ -25,7 +25,7 @@ bool server_has_model(const server *s, const char *name) {
 
 double server_loaded(const server *s) {
     switch (atomic_load(&s->stage)) {
-    case SERVER_OPENING:
+    case SERVER_LOADING:
         return 0;
     case SERVER_PREPARING:
         return rt_model_repacked_share(s->model);

@@ -57,10 +57,10 @@ typedef struct http http;
 typedef struct metrics metrics;
 typedef struct grammar_cache grammar_cache;
 
-/* Until the last stage only the HTTP server stands, and what it needs to refuse. */
+/* Until the last stage the HTTP server says no more than how far it is. */
 typedef enum server_stage {
-    SERVER_OPENING,   /* the model is read */
-    SERVER_PREPARING, /* its weights are laid for this processor */
+    SERVER_LOADING,   /* template and engine */
+    SERVER_PREPARING, /* the weights are laid for this processor */
     SERVER_READY
 } server_stage;
 
@@ -79,6 +79,7 @@ typedef struct server {
     rt_tool_styles *tool_styles;
     rt_tool_use tools; /* how the model writes calls */
     rt_serve *engine;
+    rt_serve_opts opts; /* of the engine */
     draft_source drafts;
     rt_sampler_opts sampler; /* for requests that name none */
     uint32_t n_ctx, n_parallel;

@@ -2,13 +2,13 @@
 gguf-convert "$DATA/demo-model" -o demo.gguf --outtype q8_0 -q
 t gguf-serve
 t gguf-serve demo.gguf demo.gguf
-t gguf-serve missing.gguf --port 0 -q
+t gguf-serve missing.gguf
 head -c 5000 demo.gguf >cut.gguf
 t gguf-bench serve cut.gguf
 t gguf-bench serve missing.gguf
 t gguf-serve demo.gguf --port 99999
 t gguf-serve demo.gguf --device none -ngl 3
-t gguf-serve demo.gguf --device 0 --no-repack --port 0 -q
+t gguf-serve demo.gguf --device 0 --no-repack
 t gguf-serve demo.gguf --hots x
 t gguf-serve demo.gguf --temp hot
 t gguf-serve demo.gguf --think maybe
@@ -16,12 +16,12 @@ t gguf-serve demo.gguf --alias ''
 t gguf-serve demo.gguf --host 0.0.0.0
 t gguf-serve demo.gguf --json
 t gguf-serve demo.gguf --template-vars '[1]' --port 0 -q
-t gguf-serve demo.gguf --kv-memory 1MiB --parallel 4 --port 0 -q
-t gguf-serve demo.gguf -t 1 --ctx 200000000 --port 0 -q | sed 's/but .* are available/but so many are available/'
+t gguf-serve demo.gguf --kv-memory 1MiB --parallel 4
+t gguf-serve demo.gguf -t 1 --ctx 200000000 | sed 's/but .* are available/but so many are available/'
 t env GGUFKIT_SERVE_PORT=x gguf-serve demo.gguf
-t gguf-serve demo.gguf --pooling mean --port 0 -q
+t gguf-serve demo.gguf --pooling mean
 t gguf-serve demo.gguf --pooling max
-t gguf-serve demo.gguf --embed --port 0 -q
+t gguf-serve demo.gguf --embed
 echo '{{ x' >broken.jinja
 t gguf-serve demo.gguf --template broken.jinja --port 0 -q
 
