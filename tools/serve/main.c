@@ -387,7 +387,10 @@ static gguf_code wait_loaded(server *s, gguf_error *err) {
     if (pthread_create(&thread, NULL, load, &l))
         return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "cannot start a thread");
     while (!atomic_load(&l.done) && !atomic_load(&tool_cancelled)) wait_ms(5);
-    if (atomic_load(&tool_cancelled)) leave(s);
+    if (atomic_load(&tool_cancelled)) {
+        pthread_detach(thread);
+        leave(s);
+    }
     pthread_join(thread, NULL);
     if (l.code) return l.code;
     atomic_store(&s->stage, SERVER_PREPARING);
