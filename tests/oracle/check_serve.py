@@ -173,19 +173,15 @@ def chat_structured(s):
 
 @check
 def chat_seed_and_crowd(s):
-    body = user("Tell me of love", temperature=1, seed=7, max_tokens=20)
-    alone = s.post("/v1/chat/completions", body)[1]["choices"][0]["message"]["content"]
-    answers = [None] * 24
-
-    def ask(i):
-        answers[i] = s.post("/v1/chat/completions", body if i % 3 == 0 else user(f"Question {i}", max_tokens=30, seed=i))
-
-    threads = [threading.Thread(target=ask, args=(i,)) for i in range(24)]
-    [t.start() for t in threads]
-    [t.join() for t in threads]
-    assert all(a[0] == 200 for a in answers)
-    for i in range(0, 24, 3):
-        same(answers[i][1]["choices"][0]["message"]["content"], alone, f"answer {i}")
+    """Greedy and seeded requests have the same answer alone and among 63 others."""
+    bodies = [user("Tell me of love", temperature=t, seed=7, max_tokens=20) for t in (0, 1)]
+    alone = [s.post("/v1/chat/completions", body)[1]["choices"][0]["message"]["content"] for body in bodies]
+    others = [user(f"Question {i}", max_tokens=30, seed=i, temperature=i % 2) for i in range(64)]
+    with concurrent.futures.ThreadPoolExecutor(64) as pool:
+        answers = list(pool.map(lambda i: s.post("/v1/chat/completions", bodies[i // 4 % 2] if i % 4 == 0 else others[i]), range(64)))
+    same([a[0] for a in answers], [200] * 64)
+    for i in range(0, 64, 4):
+        same(answers[i][1]["choices"][0]["message"]["content"], alone[i // 4 % 2], f"answer {i}")
 
 
 @check
