@@ -229,6 +229,9 @@ gguf_code rt_model_repack(rt_model *model, unsigned n_threads, bool several,
                           const atomic_bool *cancel, gguf_error *err);
 /* Of the weights that were. */
 uint64_t rt_model_repacked_bytes(const rt_model *model);
+/* How far that is: 0 before it begins or where there is nothing to repack, 1 at its end. Threads:
+ * any, while it runs. */
+double rt_model_repacked_share(const rt_model *model);
 
 gguf_file *rt_model_file(const rt_model *model);           /* valid until close */
 const rt_hparams *rt_model_hparams(const rt_model *model); /* valid until close */

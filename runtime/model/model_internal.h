@@ -137,12 +137,12 @@ struct rt_model {
     float rope_magnitude[RT_N_ROPE_KINDS]; /* of cosine and sine */
     rt_layer *layers;                      /* [n_layer] */
     uint8_t *repacked;                     /* owns what the weights' `repacked` point to */
-    uint64_t repacked_bytes;
-    atomic_uchar *passed; /* owns the weights' marks */
-    float *vectors;       /* owns all norms, biases and factors, */
-    uint64_t n_vectors;   /* so many numbers */
-    rt_adapter *adapters; /* owns the weights' `lora` */
-    gguf_ranks *ranks;    /* that compute the model together, or NULL */
+    atomic_uint_least64_t repacked_bytes, to_repack_bytes; /* so far; in all */
+    atomic_uchar *passed;                                  /* owns the weights' marks */
+    float *vectors;                                        /* owns all norms, biases and factors, */
+    uint64_t n_vectors;                                    /* so many numbers */
+    rt_adapter *adapters;                                  /* owns the weights' `lora` */
+    gguf_ranks *ranks; /* that compute the model together, or NULL */
 };
 
 /* What the numbers of a model are read from. Rows of a table that is absent count as 1; its absence

@@ -173,19 +173,15 @@ def chat_structured(s):
 
 @check
 def chat_seed_and_crowd(s):
-    body = user("Tell me of love", temperature=1, seed=7, max_tokens=20)
-    alone = s.post("/v1/chat/completions", body)[1]["choices"][0]["message"]["content"]
-    answers = [None] * 24
-
-    def ask(i):
-        answers[i] = s.post("/v1/chat/completions", body if i % 3 == 0 else user(f"Question {i}", max_tokens=30, seed=i))
-
-    threads = [threading.Thread(target=ask, args=(i,)) for i in range(24)]
-    [t.start() for t in threads]
-    [t.join() for t in threads]
-    assert all(a[0] == 200 for a in answers)
-    for i in range(0, 24, 3):
-        same(answers[i][1]["choices"][0]["message"]["content"], alone, f"answer {i}")
+    """Greedy and seeded requests have the same answer alone and among 63 others."""
+    bodies = [user("Tell me of love", temperature=t, seed=7, max_tokens=20) for t in (0, 1)]
+    alone = [s.post("/v1/chat/completions", body)[1]["choices"][0]["message"]["content"] for body in bodies]
+    others = [user(f"Question {i}", max_tokens=30, seed=i, temperature=i % 2) for i in range(64)]
+    with concurrent.futures.ThreadPoolExecutor(64) as pool:
+        answers = list(pool.map(lambda i: s.post("/v1/chat/completions", bodies[i // 4 % 2] if i % 4 == 0 else others[i]), range(64)))
+    same([a[0] for a in answers], [200] * 64)
+    for i in range(0, 64, 4):
+        same(answers[i][1]["choices"][0]["message"]["content"], alone[i // 4 % 2], f"answer {i}")
 
 
 @check
@@ -997,6 +993,55 @@ def own_drain(models):
     assert lines and "[DONE]" not in lines[-1]
 
 
+def own_loading(models):
+    """A template that comes by a pipe holds the loading up: until then the address answers with its state."""
+    pipe = models / "pipe.jinja"
+    os.mkfifo(pipe)
+
+    def start(port=0):
+        process = subprocess.Popen([BUILD / "gguf-serve", models / "demo.gguf", "-t", "2", "--port", str(port), "--template", pipe],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        line = process.stderr.readline()
+        s = Server.__new__(Server)
+        s.process, s.url = process, (re.findall(r"http://[^ ]+", line) or [""])[0]
+        return s, line
+
+    def end(s, wanted, text=""):
+        out, error = s.process.communicate(timeout=60)
+        same((s.process.returncode, "listening" in out), wanted, error)
+        assert text in error, error
+
+    s, _ = start()
+    same(s.get("/health")[0], 503)
+    same(json.loads(s.get("/health")[1]), {"status": "loading", "progress": 0.0})
+    status, text, headers = s.request("POST", "/v1/chat/completions", user("x"))
+    same((status, json.loads(text)["error"]["code"], headers["Retry-After"]), (503, "loading", "1"))
+    status, text, headers = s.request("POST", "/v1/messages", user("x"))
+    same((status, json.loads(text)["error"]["type"], headers["Retry-After"]), (529, "overloaded_error", "1"))
+    status, answer = s.post("/api/chat", user("x"))
+    same((status, list(answer)), (503, ["error"]))
+    for path in ("/v1/models", "/metrics", "/slots", "/props"):
+        same(s.get(path)[0], 503, path)
+    same(s.get("/nothing")[0], 404)
+    assert b"<html" in s.request("GET", "/", headers={"Accept": "text/html"})[1]
+    same(s.get("/health", {"Host": "example.org"})[0], 403)
+    second, line = start(s.url.rsplit(":", 1)[1])
+    assert "cannot listen" in line, line
+    end(second, (3, False))
+    s.process.send_signal(signal.SIGTERM)
+    end(s, (0, False))
+    s, _ = start()
+    pipe.write_text("{{ x")
+    end(s, (4, False), "ends inside a tag")
+    s, _ = start()
+    pipe.write_text(PLAIN)
+    assert s.process.stdout.readline().startswith("listening on " + s.url)
+    same(s.post("/v1/chat/completions", user("x"))[0], 200)
+    same(json.loads(s.get("/health")[1]), {"status": "ok"})
+    s.process.send_signal(signal.SIGTERM)
+    end(s, (0, False))
+
+
 def own_embeddings(models):
     s = Server(models / "bert.gguf", "--ctx", "64")
     try:
@@ -1102,7 +1147,7 @@ def main():
             for function in checks:
                 good &= run(function.__name__, function, server)
             good &= run("stop", server.stop)
-        for function in (own_reasoning, own_calls, own_tools, own_generic_tools, own_keys, own_shares, own_limits, own_drain, own_drafts, own_embeddings, own_vectors):
+        for function in (own_reasoning, own_calls, own_tools, own_generic_tools, own_keys, own_shares, own_limits, own_loading, own_drain, own_drafts, own_embeddings, own_vectors):
             good &= run(function.__name__, function, models)
     print("gguf-serve: all checks passed" if good else "gguf-serve: checks failed")
     return 0 if good else 1

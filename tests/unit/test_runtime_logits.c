@@ -174,7 +174,9 @@ START_TEST(repacked_weights) {
             rt_session_opts opts = rt_session_defaults();
             opts.n_threads = 1;
             float *expected = unit_logits(model, &opts, ref.tokens, ref.n);
+            ck_assert_double_eq(rt_model_repacked_share(model), 0);
             unit_ok(rt_model_repack(model, 2, true, NULL, &err), err);
+            ck_assert_double_eq(rt_model_repacked_share(model), model->repacked ? 1 : 0);
             if (types[k] == GGUF_TYPE_Q4_0 && quant_can_repack(types[k], 16))
                 ck_assert_ptr_nonnull(model->repacked); /* rows too short for Q4_K stay */
             opts.n_threads = 2;

@@ -14,7 +14,7 @@
 exchange *exchange_new(server *s, const char *method, const char *path) {
     exchange *x = calloc(1, sizeof *x);
     if (!x) return NULL;
-    *x = (exchange){.s = s, .watch = SIZE_MAX, .started_s = tool_now_s()};
+    *x = (exchange){.s = s, .started_s = tool_now_s()};
     atomic_init(&x->n_refs, 1);
     pthread_mutex_init(&x->lock, NULL);
     gguf_dynbuf_init(&x->body, s->settings->max_body);

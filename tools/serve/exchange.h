@@ -45,7 +45,7 @@ struct exchange {
     bool too_large;
     json_t *json; /* the body, parsed */
     double started_s;
-    size_t watch;      /* place and serial number with the watcher; SIZE_MAX: none */
+    size_t watch;      /* its connection's place with the watcher */
     char ignored[512]; /* names for x-ggufkit-ignored */
     atomic_int n_refs;
 

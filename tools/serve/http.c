@@ -12,7 +12,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define MAX_CONNECTIONS 2048
+#define MAX_CONNECTIONS 2048u
 #define HEADER_BYTES    (64u << 10)
 #define CHUNK_BYTES     (16u << 10)
 /* Seconds: for the header of a new connection, between parts of a body, between requests, and for a
@@ -22,11 +22,18 @@
 #define IDLE_TIMEOUT   120u
 #define READER_TIMEOUT 600u
 
+/* An address; its thread alone counts. */
+typedef struct entrance {
+    server *s;
+    struct MHD_Daemon *daemon;
+    size_t n_connections;
+} entrance;
+
 struct http {
     server *s;
     listener listeners[SERVER_MAX_NAMES];
     size_t n_listeners;
-    struct MHD_Daemon *daemons[SERVER_MAX_NAMES];
+    entrance entrances[SERVER_MAX_NAMES];
 };
 
 void http_suspend(exchange *x) {
@@ -122,13 +129,16 @@ static enum MHD_Result send_error(exchange *x, const api_error *error) {
 
 /* ---- requests ---------------------------------------------------------------------------- */
 
-static exchange *open_exchange(http *h, struct MHD_Connection *connection, const char *path,
+static exchange *open_exchange(server *s, struct MHD_Connection *connection, const char *path,
                                const char *method) {
-    exchange *x = exchange_new(h->s, method, path);
+    const union MHD_ConnectionInfo *place =
+        MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+    exchange *x = exchange_new(s, method, path);
     if (!x) return NULL;
     x->connection = connection;
+    x->watch = place ? (size_t)(uintptr_t)place->socket_context - 1 : WATCHER_NONE;
     http_read_headers(x, connection);
-    atomic_fetch_add(&h->s->n_open, 1);
+    atomic_fetch_add(&s->n_open, 1);
     return x;
 }
 
@@ -165,7 +175,7 @@ static enum MHD_Result work(exchange *x) {
     x->phase = EXCHANGE_WORKING;
     x->suspended = true;
     MHD_suspend_connection(x->connection);
-    watcher_add(x->s->watcher, x);
+    watcher_attach(x->s->watcher, x->watch, x);
     exchange_ref(x);
     workers_put(x->s->workers, x);
     return MHD_YES;
@@ -175,9 +185,10 @@ static enum MHD_Result on_request(void *ctx, struct MHD_Connection *connection, 
                                   const char *method, const char *version, const char *data,
                                   size_t *size, void **own) {
     exchange *x = *own;
+    const entrance *e = ctx;
     (void)version;
     if (!x) {
-        x = open_exchange(ctx, connection, url, method);
+        x = open_exchange(e->s, connection, url, method);
         if (!x) return MHD_NO;
         *own = x;
         return begin(x);
@@ -194,7 +205,7 @@ static void on_completed(void *ctx, struct MHD_Connection *connection, void **ow
     if (!x) return;
     *own = NULL;
     if (how == MHD_REQUEST_TERMINATED_COMPLETED_OK) set_timeout(connection, IDLE_TIMEOUT);
-    watcher_remove(x->s->watcher, x);
+    watcher_detach(x->s->watcher, x->watch);
     pthread_mutex_lock(&x->lock);
     x->closed = true;
     rt_request *request = x->ended ? NULL : x->request;
@@ -206,18 +217,44 @@ static void on_completed(void *ctx, struct MHD_Connection *connection, void **ow
     exchange_unref(x);
 }
 
+/* ---- connections ------------------------------------------------------------------------- */
+
+/* At its limit libmicrohttpd would accept none, and let clients wait: the excess is closed. */
+static enum MHD_Result accept_connection(void *ctx, const struct sockaddr *address, socklen_t len) {
+    const entrance *e = ctx;
+    (void)address, (void)len;
+    return e->n_connections < MAX_CONNECTIONS ? MHD_YES : MHD_NO;
+}
+
+/* The connection's own pointer is its place with the watcher, plus one. */
+static void on_connection(void *ctx, struct MHD_Connection *connection, void **own,
+                          enum MHD_ConnectionNotificationCode how) {
+    entrance *e = ctx;
+    if (how == MHD_CONNECTION_NOTIFY_STARTED) {
+        const union MHD_ConnectionInfo *info =
+            MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+        size_t at = info ? watcher_open(e->s->watcher, info->connect_fd) : WATCHER_NONE;
+        *own = (void *)(uintptr_t)(at + 1);
+        e->n_connections++;
+    } else {
+        watcher_close(e->s->watcher, (size_t)(uintptr_t)*own - 1);
+        e->n_connections--;
+    }
+}
+
 /* ---- start and end ----------------------------------------------------------------------- */
 
 static void be_silent(void *ctx, const char *format, va_list args) {
     (void)ctx, (void)format, (void)args;
 }
 
-static struct MHD_Daemon *start_daemon(http *h, int fd) {
+static struct MHD_Daemon *start_daemon(entrance *e, int fd) {
     return MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0, NULL, NULL,
-        on_request, h, MHD_OPTION_EXTERNAL_LOGGER, be_silent, NULL, MHD_OPTION_LISTEN_SOCKET, fd,
-        MHD_OPTION_NOTIFY_COMPLETED, on_completed, h, MHD_OPTION_CONNECTION_TIMEOUT, HEADER_TIMEOUT,
-        MHD_OPTION_CONNECTION_LIMIT, MAX_CONNECTIONS, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
+        accept_connection, e, on_request, e, MHD_OPTION_EXTERNAL_LOGGER, be_silent, NULL,
+        MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_CONNECTION, on_connection, e,
+        MHD_OPTION_NOTIFY_COMPLETED, on_completed, e, MHD_OPTION_CONNECTION_TIMEOUT, HEADER_TIMEOUT,
+        MHD_OPTION_CONNECTION_LIMIT, MAX_CONNECTIONS + 1, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)HEADER_BYTES + CHUNK_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
 }
 
@@ -228,8 +265,9 @@ gguf_code http_start(server *s, gguf_error *err) {
     h->s = s;
     gguf_code code = listen_all(s->settings, h->listeners, &h->n_listeners, err);
     for (size_t i = 0; i < h->n_listeners && !code; i++) {
-        h->daemons[i] = start_daemon(h, h->listeners[i].fd);
-        if (!h->daemons[i])
+        h->entrances[i].s = s;
+        h->entrances[i].daemon = start_daemon(&h->entrances[i], h->listeners[i].fd);
+        if (!h->entrances[i].daemon)
             code = gguf_fail(err, GGUF_E_IO, NULL, GGUF_NO_OFFSET, "%s: cannot start to listen",
                              h->listeners[i].address);
     }
@@ -242,8 +280,8 @@ const char *http_address(const http *h, size_t i) {
 
 void http_quiesce(http *h) {
     for (size_t i = 0; i < h->n_listeners; i++) {
-        if (!h->daemons[i] || h->listeners[i].fd < 0) continue;
-        MHD_quiesce_daemon(h->daemons[i]);
+        if (!h->entrances[i].daemon || h->listeners[i].fd < 0) continue;
+        MHD_quiesce_daemon(h->entrances[i].daemon);
         listen_close(&h->listeners[i]);
     }
 }
@@ -252,7 +290,7 @@ void http_stop(http *h) {
     if (!h) return;
     http_quiesce(h);
     for (size_t i = 0; i < h->n_listeners; i++)
-        if (h->daemons[i]) MHD_stop_daemon(h->daemons[i]);
+        if (h->entrances[i].daemon) MHD_stop_daemon(h->entrances[i].daemon);
     for (size_t i = 0; i < h->n_listeners; i++) listen_close(&h->listeners[i]);
     free(h);
 }

@@ -8,7 +8,7 @@
 extern const route serve_routes[];
 
 /* Bind all addresses and start to answer. Prints nothing.
- *   s  keys, settings and engine are in place
+ *   s  keys and settings are in place; the engine is when the stage says so
  * Errors: GGUF_E_IO an address cannot be used. */
 gguf_code http_start(server *s, gguf_error *err);
 /* "http://127.0.0.1:8080", for each address i; NULL behind the last. */

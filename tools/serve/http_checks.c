@@ -129,6 +129,13 @@ static bool check_key(exchange *x, struct MHD_Connection *connection, api_error 
                                  : "this server wants an API key: Authorization: Bearer KEY");
 }
 
+/* Before the model is there, only what needs no key answers: /health and the page. */
+static bool check_loaded(const exchange *x, api_error *error) {
+    if (x->route->open || atomic_load(&x->s->stage) == SERVER_READY) return true;
+    return api_fail_status(error, 503, "loading", "the model is being loaded (%.0f %%): try again",
+                           100 * server_loaded(x->s));
+}
+
 /* Of several keys, none may fill the queue alone. */
 static bool check_share(exchange *x, api_error *error) {
     server *s = x->s;
@@ -235,7 +242,7 @@ bool http_check(exchange *x, api_error *error) {
     if (preflight) return true;
     if (!check_key(x, c, error)) return false;
     if (!check_method(x, error) || !check_size(x, header(c, "Content-Length"), error)) return false;
-    if (!check_share(x, error)) return false;
+    if (!check_loaded(x, error) || !check_share(x, error)) return false;
     if (atomic_load(&x->s->draining) && !x->route->at_once)
         return api_fail_status(error, 503, "draining", "the server is shutting down");
     return true;

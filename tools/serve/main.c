@@ -13,11 +13,13 @@
 #include "libgguf/map.h"
 
 #include <ctype.h>
+#include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
+#include <unistd.h>
 
 #define N_WORKERS 2
 
@@ -352,8 +354,53 @@ static gguf_code start(server *s, gguf_error *err) {
     if (!code) code = watcher_new(&s->watcher, err);
     if (!code) code = workers_new(N_WORKERS, &s->workers, err);
     if (!code) code = http_start(s, err);
-    if (!code) code = rt_serve_start(s->engine, err);
+    for (size_t i = 0; !code && http_address(s->http, i); i++)
+        tool_note(s->t, "loading: %s answers with its state", http_address(s->http, i));
     return code;
+}
+
+/* What takes time, beside the HTTP server. */
+typedef struct loader {
+    server *s;
+    atomic_bool done;
+    gguf_code code;
+    gguf_error *err;
+} loader;
+
+static void *load(void *ctx) {
+    loader *l = ctx;
+    l->code = server_load(l->s, l->err);
+    atomic_store(&l->done, true);
+    return NULL;
+}
+
+/* What loads cannot be interrupted, and owns nothing outside of this process. */
+static _Noreturn void leave(server *s) {
+    http_quiesce(s->http);
+    _exit(0);
+}
+
+static gguf_code wait_loaded(server *s, gguf_error *err) {
+    loader l = {.s = s, .err = err};
+    rt_serve_stats stats = {0};
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, load, &l))
+        return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "cannot start a thread");
+    while (!atomic_load(&l.done) && !atomic_load(&tool_cancelled)) wait_ms(5);
+    if (atomic_load(&tool_cancelled)) {
+        pthread_detach(thread);
+        leave(s);
+    }
+    pthread_join(thread, NULL);
+    if (l.code) return l.code;
+    atomic_store(&s->stage, SERVER_PREPARING);
+    while (!stats.ready && !atomic_load(&tool_cancelled)) {
+        wait_ms(5);
+        rt_serve_stats_get(s->engine, &stats);
+    }
+    if (!stats.ready) leave(s);
+    atomic_store(&s->stage, SERVER_READY);
+    return GGUF_OK;
 }
 
 /* Everything that an exchange may wait for ends before HTTP does; what it was told goes out. */
@@ -372,6 +419,7 @@ static gguf_code serve(server *s, gguf_error *err) {
     gguf_code code = read_keys(s, err);
     if (!code) code = server_open(s, err);
     if (!code) code = start(s, err);
+    if (!code) code = wait_loaded(s, err);
     if (!code) {
         for (size_t i = 0; http_address(s->http, i); i++)
             printf("listening on %s\n", http_address(s->http, i));

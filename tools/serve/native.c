@@ -6,18 +6,19 @@
 
 #include "libgguf/json.h"
 
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 /* ---- state ------------------------------------------------------------------------------- */
 
 void handle_health(exchange *x) {
-    rt_serve_stats stats;
-    rt_serve_stats_get(x->s->engine, &stats);
     if (atomic_load(&x->s->draining))
         exchange_reply(x, 503, json_pack("{s:s}", "status", "draining"));
-    else if (!stats.ready)
-        exchange_reply(x, 503, json_pack("{s:s}", "status", "loading"));
+    else if (atomic_load(&x->s->stage) != SERVER_READY)
+        exchange_reply(x, 503,
+                       json_pack("{s:s, s:f}", "status", "loading", "progress",
+                                 round(1000 * server_loaded(x->s)) / 1000));
     else
         exchange_reply(x, 200, json_pack("{s:s}", "status", "ok"));
 }

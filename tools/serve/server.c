@@ -23,6 +23,17 @@ bool server_has_model(const server *s, const char *name) {
     return false;
 }
 
+double server_loaded(const server *s) {
+    switch (atomic_load(&s->stage)) {
+    case SERVER_LOADING:
+        return 0;
+    case SERVER_PREPARING:
+        return rt_model_repacked_share(s->model);
+    default:
+        return 1;
+    }
+}
+
 bool server_is_busy(const server *s) {
     return atomic_load(&s->n_open) > 0;
 }

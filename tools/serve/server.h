@@ -57,6 +57,13 @@ typedef struct http http;
 typedef struct metrics metrics;
 typedef struct grammar_cache grammar_cache;
 
+/* Until the last stage the HTTP server says no more than how far it is. */
+typedef enum server_stage {
+    SERVER_LOADING,   /* template and engine */
+    SERVER_PREPARING, /* the weights are laid for this processor */
+    SERVER_READY
+} server_stage;
+
 typedef struct server {
     tool *t;
     const serve_settings *settings;
@@ -72,6 +79,7 @@ typedef struct server {
     rt_tool_styles *tool_styles;
     rt_tool_use tools; /* how the model writes calls */
     rt_serve *engine;
+    rt_serve_opts opts; /* of the engine */
     draft_source drafts;
     rt_sampler_opts sampler; /* for requests that name none */
     uint32_t n_ctx, n_parallel;
@@ -89,12 +97,15 @@ typedef struct server {
     http *http;
     metrics *metrics;
     grammar_cache *grammars;
+    _Atomic(server_stage) stage;
     atomic_bool draining;
     atomic_size_t n_open; /* exchanges that are not completed */
 } server;
 
 /* Whether a request's model is the one there is: absent, a name of it, with :latest or without. */
 bool server_has_model(const server *s, const char *name);
+/* The share of the model that is loaded; 1 when the server is ready. Threads: any. */
+double server_loaded(const server *s);
 /* Requests are being answered. */
 bool server_is_busy(const server *s);
 /* The name of its type: "Q4_1". */

@@ -266,39 +266,47 @@ gguf_code server_open(server *s, gguf_error *err) {
     if (code) return code;
     read_facts(s);
     code = rt_tokenizer_new(s->meta, &s->tok, err);
-    if (!code) code = read_template(s, err);
-    if (!code) code = find_tool_style(s, err);
     if (code) return code;
     read_sampling(s);
-    rt_serve_opts opts = engine_opts(s);
-    if (s->hp->n_ctx_train && opts.n_ctx > s->hp->n_ctx_train)
+    s->opts = engine_opts(s);
+    if (s->hp->n_ctx_train && s->opts.n_ctx > s->hp->n_ctx_train)
         tool_warn(s->t, "a context of %" PRIu32 " tokens: the model was trained with %" PRIu32,
-                  opts.n_ctx, s->hp->n_ctx_train);
-    code = open_drafts(s, &opts, err);
-    if (!code) code = place_layers(s, &opts, err);
-    if (!code) code = plan_cache(s, &opts, &footprint, err);
-    s->grammars = grammar_cache_new();
-    if (!code && !s->grammars) code = gguf_fail_memory(err);
-    if (!code) code = draft_start(&s->drafts, s->model, err);
-    opts.draft_model = s->drafts.drafter;
-    if (!code) code = rt_serve_new(s->model, s->tok, &opts, &s->engine, err);
-    if (code) return code;
-    s->n_ctx = rt_serve_n_ctx(s->engine);
-    s->n_parallel = opts.n_parallel;
+                  s->opts.n_ctx, s->hp->n_ctx_train);
+    code = open_drafts(s, &s->opts, err);
+    if (!code) code = place_layers(s, &s->opts, err);
+    if (!code) code = plan_cache(s, &s->opts, &footprint, err);
+    if (!code) s->kv_bytes = footprint.kv_bytes;
+    return code;
+}
+
+static void tell(const server *s) {
+    char cache[32];
     if (s->n_parallel < s->settings->n_parallel)
         tool_warn(s->t, "memory suffices for %" PRIu32 " answers at once, not %" PRIu32,
                   s->n_parallel, s->settings->n_parallel);
-    s->kv_bytes = footprint.kv_bytes;
-    if (opts.device)
-        tool_note(s->t, "%" PRIu32 " of %" PRIu32 " layers on a device", opts.n_device_layers,
+    if (s->opts.device)
+        tool_note(s->t, "%" PRIu32 " of %" PRIu32 " layers on a device", s->opts.n_device_layers,
                   s->hp->n_layer);
-    char cache[32];
     tool_note(s->t,
               "%s: %s, context of %" PRIu32 " tokens, cache of %" PRIu32
               " tokens (%s), calls of tools: %s",
-              s->name, server_quantisation(s), s->n_ctx, opts.n_kv_tokens,
+              s->name, server_quantisation(s), s->n_ctx, s->opts.n_kv_tokens,
               tool_size_text(s->kv_bytes, cache, sizeof cache), rt_tool_style_name(s->tools.style));
-    return GGUF_OK;
+}
+
+gguf_code server_load(server *s, gguf_error *err) {
+    gguf_code code = read_template(s, err);
+    if (!code) code = find_tool_style(s, err);
+    s->grammars = grammar_cache_new();
+    if (!code && !s->grammars) code = gguf_fail_memory(err);
+    if (!code) code = draft_start(&s->drafts, s->model, err);
+    s->opts.draft_model = s->drafts.drafter;
+    if (!code) code = rt_serve_new(s->model, s->tok, &s->opts, &s->engine, err);
+    if (code) return code;
+    s->n_ctx = rt_serve_n_ctx(s->engine);
+    s->n_parallel = s->opts.n_parallel;
+    tell(s);
+    return rt_serve_start(s->engine, err);
 }
 
 void server_close(server *s) {

@@ -1,17 +1,18 @@
-/* One epoll for the sockets of all exchanges at work. Events carry place and serial number, so that
- * a late one finds nobody. */
+/* One epoll for the sockets of all connections. Events carry place and serial number, so that a
+ * late one finds nobody. */
 #include "tools/serve/watcher.h"
 
-#include <microhttpd.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #define N_PLACES 4096
 #define TICK_MS  500
 
 typedef struct place {
-    exchange *x; /* NULL: free */
+    bool taken, ended; /* by a connection, whose client has ended its half */
+    exchange *x;       /* at work, or NULL */
     int fd;
     uint32_t serial;
 } place;
@@ -24,21 +25,30 @@ struct watcher {
     atomic_bool stop;
 };
 
-/* With a reference, or NULL. */
-static exchange *find(watcher *w, uint64_t key) {
+/* The client of a connection has ended its half. With a reference to its exchange, or NULL. */
+static exchange *end_half(watcher *w, uint64_t key) {
     exchange *x = NULL;
     pthread_mutex_lock(&w->lock);
-    const place *p = &w->places[key % N_PLACES];
-    if (p->x && p->serial == key / N_PLACES) exchange_ref(x = p->x);
+    place *p = &w->places[key % N_PLACES];
+    if (p->taken && p->serial == key / N_PLACES) {
+        p->ended = true;
+        if (p->x) exchange_ref(x = p->x);
+    }
     pthread_mutex_unlock(&w->lock);
     return x;
 }
 
-static void ping_all(watcher *w) {
+/* libmicrohttpd does not notice an end that came together with data, and would wait: it is told
+ * again while nothing is at work. */
+static void tend_all(watcher *w) {
     for (size_t i = 0; i < N_PLACES; i++) {
         exchange *x = NULL;
         pthread_mutex_lock(&w->lock);
-        if (w->places[i].x) exchange_ref(x = w->places[i].x);
+        place *p = &w->places[i];
+        if (p->x)
+            exchange_ref(x = p->x);
+        else if (p->ended)
+            shutdown(p->fd, SHUT_RD);
         pthread_mutex_unlock(&w->lock);
         if (!x) continue;
         exchange_ping(x, tool_now_s());
@@ -49,18 +59,18 @@ static void ping_all(watcher *w) {
 static void *run(void *ctx) {
     watcher *w = ctx;
     struct epoll_event events[64];
-    double pinged_s = tool_now_s();
+    double tended_s = tool_now_s();
     while (!atomic_load(&w->stop)) {
         int n = epoll_wait(w->epoll, events, 64, TICK_MS);
         for (int i = 0; i < n; i++) {
-            exchange *x = find(w, events[i].data.u64);
+            exchange *x = end_half(w, events[i].data.u64);
             if (!x) continue;
             exchange_gone(x);
             exchange_unref(x);
         }
-        if (tool_now_s() - pinged_s < 1) continue;
-        ping_all(w);
-        pinged_s = tool_now_s();
+        if (tool_now_s() - tended_s < 1) continue;
+        tend_all(w);
+        tended_s = tool_now_s();
     }
     return NULL;
 }
@@ -89,44 +99,53 @@ void watcher_free(watcher *w) {
     free(w);
 }
 
-static size_t take_place(watcher *w, exchange *x, int fd) {
-    for (size_t i = 0; i < N_PLACES; i++) {
-        place *p = &w->places[i];
-        if (p->x) continue;
-        *p = (place){.x = x, .fd = fd, .serial = p->serial + 1};
-        return i;
-    }
-    return SIZE_MAX;
+static size_t find_place(const watcher *w) {
+    for (size_t i = 0; i < N_PLACES; i++)
+        if (!w->places[i].taken) return i;
+    return WATCHER_NONE;
 }
 
-void watcher_add(watcher *w, exchange *x) {
-    const union MHD_ConnectionInfo *info =
-        MHD_get_connection_info(x->connection, MHD_CONNECTION_INFO_CONNECTION_FD);
-    int fd = info ? dup(info->connect_fd) : -1;
-    if (fd < 0) return;
+size_t watcher_open(watcher *w, int socket) {
+    int fd = dup(socket);
+    if (fd < 0) return WATCHER_NONE;
     pthread_mutex_lock(&w->lock);
-    x->watch = take_place(w, x, fd);
-    /* A client that ends its half counts as gone. */
-    struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT};
-    if (x->watch != SIZE_MAX)
-        event.data.u64 = (uint64_t)w->places[x->watch].serial * N_PLACES + x->watch;
-    bool added = x->watch != SIZE_MAX && epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
-    if (!added) {
-        if (x->watch != SIZE_MAX) w->places[x->watch].x = NULL;
-        x->watch = SIZE_MAX;
-        close(fd);
+    size_t at = find_place(w);
+    bool added = false;
+    if (at != WATCHER_NONE) {
+        place *p = &w->places[at];
+        *p = (place){.fd = fd, .serial = p->serial + 1};
+        struct epoll_event event = {.events = EPOLLRDHUP | EPOLLONESHOT,
+                                    .data.u64 = (uint64_t)p->serial * N_PLACES + at};
+        added = p->taken = epoll_ctl(w->epoll, EPOLL_CTL_ADD, fd, &event) == 0;
     }
+    pthread_mutex_unlock(&w->lock);
+    if (added) return at;
+    close(fd);
+    return WATCHER_NONE;
+}
+
+void watcher_close(watcher *w, size_t at) {
+    if (at == WATCHER_NONE) return;
+    pthread_mutex_lock(&w->lock);
+    place *p = &w->places[at];
+    epoll_ctl(w->epoll, EPOLL_CTL_DEL, p->fd, NULL);
+    close(p->fd);
+    p->taken = p->ended = false;
     pthread_mutex_unlock(&w->lock);
 }
 
-void watcher_remove(watcher *w, exchange *x) {
+void watcher_attach(watcher *w, size_t at, exchange *x) {
+    if (at == WATCHER_NONE) return;
     pthread_mutex_lock(&w->lock);
-    if (x->watch != SIZE_MAX) {
-        place *p = &w->places[x->watch];
-        epoll_ctl(w->epoll, EPOLL_CTL_DEL, p->fd, NULL);
-        close(p->fd);
-        p->x = NULL;
-        x->watch = SIZE_MAX;
-    }
+    bool ended = w->places[at].ended;
+    w->places[at].x = x;
+    pthread_mutex_unlock(&w->lock);
+    if (ended) exchange_gone(x);
+}
+
+void watcher_detach(watcher *w, size_t at) {
+    if (at == WATCHER_NONE) return;
+    pthread_mutex_lock(&w->lock);
+    w->places[at].x = NULL;
     pthread_mutex_unlock(&w->lock);
 }

@@ -11,6 +11,7 @@
 #define TASK_ROWS 256
 
 typedef struct job {
+    rt_model *model;
     rt_weight *weight;
     uint8_t *to;
     size_t tasks_of_mat;
@@ -18,9 +19,10 @@ typedef struct job {
 } job;
 
 static uint64_t repacked_bytes(const rt_weight *w, bool several) {
+    if (!w || !w->data || w->placed) return 0;
     uint64_t mat_bytes = w->n_rows * w->row_bytes;
     bool fused = w->n_mats > 1 && w->mat_bytes != mat_bytes; /* other rows between the matrices */
-    if (!w->data || w->placed || fused || !quant_can_repack(w->type, w->n_rows)) return 0;
+    if (fused || !quant_can_repack(w->type, w->n_rows)) return 0;
     if (!several && !quant_repack_gains_alone(w->type)) return 0;
     return (w->n_mats * mat_bytes + 63) / 64 * 64;
 }
@@ -40,6 +42,7 @@ static void repack_rows(void *ctx, size_t task, unsigned worker) {
     (void)worker;
     check_rows(j, (uint32_t)(task / j->tasks_of_mat), (const uint8_t *)w->data + off, n_rows);
     quant_repack(w->type, (const uint8_t *)w->data + off, n_rows, w->n_cols, j->to + off);
+    atomic_fetch_add(&j->model->repacked_bytes, n_rows * w->row_bytes);
 }
 
 /* The file's pages are not needed soon: without this both copies would count as memory. */
@@ -57,7 +60,7 @@ static gguf_code repack(rt_model *model, rt_weight *w, bool several, uint8_t **t
                         gguf_error *err) {
     uint64_t n_bytes = repacked_bytes(w, several);
     if (n_bytes == 0) return GGUF_OK;
-    job j = {w, *to, (w->n_rows + TASK_ROWS - 1) / TASK_ROWS, UINTPTR_MAX};
+    job j = {model, w, *to, (w->n_rows + TASK_ROWS - 1) / TASK_ROWS, UINTPTR_MAX};
     gguf_pool_run(pool, w->n_mats * j.tasks_of_mat, repack_rows, &j);
     uintptr_t fault = atomic_load(&j.fault);
     if (fault != UINTPTR_MAX) return rt_weights_fail(model, (const uint8_t *)fault, err);
@@ -65,10 +68,14 @@ static gguf_code repack(rt_model *model, rt_weight *w, bool several, uint8_t **t
     w->placed = *to;
     release(model, w);
     *to += n_bytes;
+    atomic_fetch_add(&model->repacked_bytes, n_bytes - w->n_mats * w->n_rows * w->row_bytes);
     return GGUF_OK;
 }
 
+/* NULL: an earlier slot names the same weight otherwise. */
 static rt_weight *matrix_of(rt_model *model, uint32_t layer, size_t i) {
+    for (size_t k = 0; k < i; k++)
+        if (rt_layer_slots.matrices[k].field == rt_layer_slots.matrices[i].field) return NULL;
     return rt_slot_matrix(&model->layers[layer], &rt_layer_slots, i);
 }
 
@@ -94,17 +101,22 @@ gguf_code rt_model_repack(rt_model *model, unsigned n_threads, bool several,
         return code;
     }
     uint8_t *to = model->repacked;
+    atomic_store(&model->to_repack_bytes, n_bytes);
     const rt_hparams *hp = &model->hparams;
     if (!hp->n_layer_after) code = repack(model, &model->output, several, &to, pool, err);
     for (uint32_t layer = hp->n_layer_before;
          layer < rt_hparams_end(hp) && !(cancel && atomic_load(cancel)); layer++)
         for (size_t i = 0; i < rt_layer_slots.n_matrices && !code; i++)
             code = repack(model, matrix_of(model, layer, i), several, &to, pool, err);
-    model->repacked_bytes = (uint64_t)(to - model->repacked);
     gguf_pool_free(pool);
     return code;
 }
 
 uint64_t rt_model_repacked_bytes(const rt_model *model) {
-    return model->repacked_bytes;
+    return atomic_load(&model->repacked_bytes);
+}
+
+double rt_model_repacked_share(const rt_model *model) {
+    uint64_t n_bytes = atomic_load(&model->to_repack_bytes);
+    return n_bytes ? (double)atomic_load(&model->repacked_bytes) / (double)n_bytes : 0;
 }

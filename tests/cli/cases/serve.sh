@@ -15,7 +15,7 @@ t gguf-serve demo.gguf --think maybe
 t gguf-serve demo.gguf --alias ''
 t gguf-serve demo.gguf --host 0.0.0.0
 t gguf-serve demo.gguf --json
-t gguf-serve demo.gguf --template-vars '[1]'
+t gguf-serve demo.gguf --template-vars '[1]' --port 0 -q
 t gguf-serve demo.gguf --kv-memory 1MiB --parallel 4
 t gguf-serve demo.gguf -t 1 --ctx 200000000 | sed 's/but .* are available/but so many are available/'
 t env GGUFKIT_SERVE_PORT=x gguf-serve demo.gguf
@@ -23,7 +23,7 @@ t gguf-serve demo.gguf --pooling mean
 t gguf-serve demo.gguf --pooling max
 t gguf-serve demo.gguf --embed
 echo '{{ x' >broken.jinja
-t gguf-serve demo.gguf --template broken.jinja
+t gguf-serve demo.gguf --template broken.jinja --port 0 -q
 
 # start OPTIONS...: a server whose port goes to $port
 start() {
