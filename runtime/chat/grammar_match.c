@@ -9,14 +9,14 @@
 #include <string.h>
 
 /* What is kept for a grammar: beyond the first, all is forgotten when no text is being followed;
- * beyond the second, texts fail. */
+ * beyond half of the second no more masks are kept, beyond it texts fail. */
 #define FORGET_BYTES (64u << 20)
 #define MOST_BYTES   (512u << 20)
 /* Configurations of a set: more ways at once mean a grammar that is ambiguous without end. */
 #define MAX_CONFIGS 16384
 #define MAX_STACK   4096
 
-enum { DEAD = 0, UNKNOWN = UINT32_MAX };
+enum { DEAD = 0, UNKNOWN = UINT32_MAX, SEVERAL = UINT32_MAX - 1 };
 
 /* The state that a rule returns to, on top of others; 0 is the empty stack. */
 typedef struct stack_node {
@@ -31,7 +31,8 @@ typedef struct config_set {
     config *configs; /* [n] in order, each at a byte */
     uint32_t n;
     bool accepts;
-    uint32_t plain; /* where every byte of plain text leads; DEAD: not to one set */
+    uint32_t plain; /* where every byte of plain text (token_table.h) leads, or SEVERAL sets */
+    uint32_t text;  /* where every character of plain text leads, or SEVERAL sets */
     uint32_t *next; /* [n_classes] sets; or NULL, none is known */
     uint64_t *mask; /* or NULL */
     const rt_token_table *table;
@@ -254,8 +255,11 @@ static uint32_t end_set(const rt_grammar *g, rt_follow *f) {
     }
     if (n) memcpy(copy, f->found, n * sizeof *copy);
     f->n_bytes += (n + 1) * sizeof *copy;
-    f->sets[f->n_sets] =
-        (config_set){.configs = copy, .n = (uint32_t)n, .accepts = f->accepts, .plain = UNKNOWN};
+    f->sets[f->n_sets] = (config_set){.configs = copy,
+                                      .n = (uint32_t)n,
+                                      .accepts = f->accepts,
+                                      .plain = UNKNOWN,
+                                      .text = UNKNOWN};
     f->set_table[at] = ++f->n_sets;
     return f->n_sets - 1;
 }
@@ -363,18 +367,60 @@ bool rt_matcher_must_end(rt_matcher *m) {
 
 /* ---- masks ------------------------------------------------------------------------------- */
 
-/* Within a JSON string all bytes of plain text (token_table.h) lead to one set, and tokens made of
- * them need not be looked at. */
+/* Within a JSON string all bytes of plain text lead to one set, and tokens made of them need not be
+ * looked at. */
 static uint32_t plain_step(const rt_grammar *g, rt_follow *f, uint32_t set) {
     if (f->sets[set].plain != UNKNOWN) return f->sets[set].plain;
     uint32_t to = step(g, f, set, ' ');
-    for (unsigned b = ' '; b < 0x7F; b++)
-        if (rt_byte_is_plain((uint8_t)b) && step(g, f, set, (uint8_t)b) != to) to = DEAD;
+    for (unsigned b = ' '; b < 0x7F && to != SEVERAL; b++)
+        if (rt_byte_is_plain((uint8_t)b) && step(g, f, set, (uint8_t)b) != to) to = SEVERAL;
     return f->sets[set].plain = to;
 }
 
+typedef struct byte_range {
+    uint8_t lo, hi;
+} byte_range;
+
+/* More ways through the bytes of characters are not looked at. */
+#define MAX_CHAR_STEPS 2048
+
+/* Whether all texts of one byte of each of [n] ranges lead from one set to another. */
+static bool all_lead(const rt_grammar *g, rt_follow *f, uint32_t from, const byte_range *r,
+                     unsigned n, uint32_t to, unsigned *n_steps) {
+    if (n == 0 || from == DEAD) return from == to;
+    for (unsigned b = r->lo; b <= r->hi; b++) {
+        if (b > r->lo && g->classes[b] == g->classes[b - 1]) continue;
+        if (++*n_steps > MAX_CHAR_STEPS ||
+            !all_lead(g, f, step(g, f, from, (uint8_t)b), r + 1, n - 1, to, n_steps))
+            return false;
+    }
+    return true;
+}
+
+static uint32_t text_step(const rt_grammar *g, rt_follow *f, uint32_t set) {
+    static const struct {
+        unsigned n;
+        byte_range bytes[4];
+    } wide[] = {
+        {2, {{0xC2, 0xDF}, {0x80, 0xBF}}},
+        {3, {{0xE0, 0xE0}, {0xA0, 0xBF}, {0x80, 0xBF}}},
+        {3, {{0xE1, 0xEC}, {0x80, 0xBF}, {0x80, 0xBF}}},
+        {3, {{0xED, 0xED}, {0x80, 0x9F}, {0x80, 0xBF}}},
+        {3, {{0xEE, 0xEF}, {0x80, 0xBF}, {0x80, 0xBF}}},
+        {4, {{0xF0, 0xF0}, {0x90, 0xBF}, {0x80, 0xBF}, {0x80, 0xBF}}},
+        {4, {{0xF1, 0xF3}, {0x80, 0xBF}, {0x80, 0xBF}, {0x80, 0xBF}}},
+        {4, {{0xF4, 0xF4}, {0x80, 0x8F}, {0x80, 0xBF}, {0x80, 0xBF}}},
+    };
+    if (f->sets[set].text != UNKNOWN) return f->sets[set].text;
+    uint32_t to = plain_step(g, f, set);
+    unsigned n_steps = 0;
+    for (size_t i = 0; i < sizeof wide / sizeof wide[0] && to != SEVERAL; i++)
+        if (!all_lead(g, f, set, wide[i].bytes, wide[i].n, to, &n_steps)) to = SEVERAL;
+    return f->sets[set].text = to;
+}
+
 /* Try the tokens in [first, end), which begin with the same byte. */
-static void try_tokens(const rt_grammar *g, rt_follow *f, uint32_t from, const rt_token_table *t,
+static void try_tokens(const rt_grammar *g, rt_follow *f, uint32_t from, const rt_token_list *t,
                        uint32_t first, uint32_t end, uint64_t *mask) {
     uint32_t *path = f->path; /* behind each byte of the last token that was tried */
     path[0] = from;
@@ -382,7 +428,8 @@ static void try_tokens(const rt_grammar *g, rt_follow *f, uint32_t from, const r
         const rt_token_entry *e = &t->entries[i];
         uint32_t at = i == first ? 0 : e->n_common, to;
         if (e->rest_is_plain)
-            for (; at < e->n && (to = plain_step(g, f, path[at])); at++) path[at + 1] = to;
+            for (; at < e->n && (to = plain_step(g, f, path[at])) != DEAD && to != SEVERAL; at++)
+                path[at + 1] = to;
         for (; at < e->n; at++) {
             bool marks = g->in_channels && e->text[at] == RT_SPECIAL_BYTE;
             path[at + 1] = marks ? DEAD : step(g, f, path[at], e->text[at]);
@@ -411,12 +458,34 @@ static void try_specials(const rt_grammar *g, rt_follow *f, uint32_t from, const
     }
 }
 
+/* Where a text may go on with any characters, whole tokens of plain text are told by how many they
+ * have: up to the number that is left. False: their bytes have to be tried. */
+static bool admit_whole(const rt_grammar *g, rt_follow *f, uint32_t set, const rt_token_table *t,
+                        uint64_t *mask) {
+    uint32_t at = set, to = DEAD;
+    unsigned n_chars = 0;
+    for (; n_chars < t->most_chars && (to = text_step(g, f, at)) != DEAD; at = to, n_chars++) {
+        if (to == SEVERAL) return false;
+        if (to == at) n_chars = t->most_chars - 1;
+    }
+    uint32_t n = t->n_upto[n_chars];
+    if (n <= t->n_whole / 2) {
+        for (uint32_t i = 0; i < n; i++) mask[t->whole[i] / 64] |= UINT64_C(1) << t->whole[i] % 64;
+        return true;
+    }
+    memcpy(mask, t->whole_mask, (t->n_vocab + (size_t)63) / 64 * sizeof *mask);
+    for (uint32_t i = n; i < t->n_whole; i++)
+        mask[t->whole[i] / 64] &= ~(UINT64_C(1) << t->whole[i] % 64);
+    return true;
+}
+
 static bool fill_mask(const rt_grammar *g, rt_follow *f, uint32_t set, const rt_token_table *t,
                       uint64_t *mask) {
     memset(mask, 0, (t->n_vocab + 63) / 64 * sizeof *mask);
+    const rt_token_list *l = admit_whole(g, f, set, t, mask) ? &t->broken : &t->all;
     for (unsigned b = 0; b < 256; b++)
-        if (t->first[b] < t->first[b + 1] && step(g, f, set, (uint8_t)b) != DEAD)
-            try_tokens(g, f, set, t, t->first[b], t->first[b + 1], mask);
+        if (l->first[b] < l->first[b + 1] && step(g, f, set, (uint8_t)b) != DEAD)
+            try_tokens(g, f, set, l, l->first[b], l->first[b + 1], mask);
     try_specials(g, f, set, t, mask);
     if (f->sets[set].accepts)
         for (size_t i = 0; i < t->n_ends; i++)
@@ -442,7 +511,8 @@ bool rt_matcher_mask(rt_matcher *m, const rt_token_table *table, uint64_t *mask)
     } else {
         good = fill_mask(m->grammar, f, m->state, table, mask);
         s = &f->sets[m->state];
-        uint64_t *copy = good && !s->mask ? malloc(n * sizeof *copy) : NULL;
+        bool keep = good && !s->mask && f->n_bytes < MOST_BYTES / 2;
+        uint64_t *copy = keep ? malloc(n * sizeof *copy) : NULL;
         if (copy) {
             memcpy(copy, mask, n * sizeof *copy);
             s->mask = copy;

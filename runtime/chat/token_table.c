@@ -1,5 +1,6 @@
 /* Sorting a vocabulary. */
 #include "runtime/chat/token_table.h"
+#include "runtime/tokenizer/utf8.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -22,7 +23,7 @@ static void add_token(rt_token_table *t, const rt_tokenizer *tok, int32_t id) {
         if (rt_token_is_special(tok, id))
             t->specials[t->n_specials++] = entry;
         else
-            t->entries[t->n++] = entry;
+            t->all.entries[t->all.n++] = entry;
     }
 }
 
@@ -32,19 +33,56 @@ static size_t count_special(const rt_tokenizer *tok, size_t n_tokens) {
     return n;
 }
 
-static void compare(rt_token_table *t) {
-    for (uint32_t i = 0; i < t->n; i++) {
-        rt_token_entry *e = &t->entries[i];
+static void compare(rt_token_list *l) {
+    for (uint32_t i = 0; i < l->n; i++) {
+        rt_token_entry *e = &l->entries[i];
         const rt_token_entry *before = i ? e - 1 : NULL;
         unsigned most = before ? before->n < e->n ? before->n : e->n : 0, n = 0;
         while (n < most && before->text[n] == e->text[n]) n++;
         e->n_common = (uint8_t)n;
         e->rest_is_plain = true;
         for (; n < e->n; n++) e->rest_is_plain &= rt_byte_is_plain(e->text[n]);
-        t->first[e->text[0] + 1] = i + 1;
+        l->first[e->text[0] + 1] = i + 1;
     }
     for (unsigned b = 1; b <= 256; b++)
-        if (t->first[b] < t->first[b - 1]) t->first[b] = t->first[b - 1];
+        if (l->first[b] < l->first[b - 1]) l->first[b] = l->first[b - 1];
+}
+
+/* Characters of a token of plain text; 0: it is another one. */
+static unsigned count_chars(const rt_token_entry *e) {
+    unsigned n_chars = 0;
+    for (size_t i = 0, len; i < e->n; i += len, n_chars++) {
+        uint32_t c = rt_utf8_decode(e->text + i, e->n - i, &len);
+        if (c == RT_UTF8_INVALID || (c < 0x80 && !rt_byte_is_plain((uint8_t)c))) return 0;
+    }
+    return n_chars;
+}
+
+static bool divide(rt_token_table *t) {
+    uint32_t begin[RT_TOKEN_MAX_BYTES + 1];
+    t->broken.entries = malloc((t->all.n + (size_t)1) * sizeof *t->broken.entries);
+    t->whole = malloc((t->all.n + (size_t)1) * sizeof *t->whole);
+    t->whole_mask = calloc((t->n_vocab + (size_t)63) / 64, sizeof *t->whole_mask);
+    if (!t->broken.entries || !t->whole || !t->whole_mask) return false;
+    for (uint32_t i = 0; i < t->all.n; i++) {
+        unsigned n_chars = count_chars(&t->all.entries[i]);
+        t->n_upto[n_chars] += n_chars > 0;
+        if (n_chars > t->most_chars) t->most_chars = n_chars;
+    }
+    for (unsigned n = 1; n <= RT_TOKEN_MAX_BYTES; n++) t->n_upto[n] += t->n_upto[n - 1];
+    memcpy(begin + 1, t->n_upto, sizeof begin - sizeof *begin);
+    for (uint32_t i = 0; i < t->all.n; i++) {
+        const rt_token_entry *e = &t->all.entries[i];
+        unsigned n_chars = count_chars(e);
+        if (n_chars == 0) {
+            t->broken.entries[t->broken.n++] = *e;
+            continue;
+        }
+        t->whole[begin[n_chars]++] = e->id;
+        t->whole_mask[e->id / 64] |= UINT64_C(1) << e->id % 64;
+    }
+    t->n_whole = t->n_upto[RT_TOKEN_MAX_BYTES];
+    return true;
 }
 
 gguf_code rt_token_table_new(const rt_tokenizer *tok, uint32_t n_vocab, rt_token_table **out,
@@ -55,24 +93,32 @@ gguf_code rt_token_table_new(const rt_tokenizer *tok, uint32_t n_vocab, rt_token
     *out = t;
     if (t) {
         t->n_vocab = n_vocab;
-        t->entries = malloc((n_tokens + 1) * sizeof *t->entries);
+        t->all.entries = malloc((n_tokens + 1) * sizeof *t->all.entries);
         t->ends = malloc((n_tokens + 1) * sizeof *t->ends);
         t->specials = malloc((count_special(tok, n_tokens) + 1) * sizeof *t->specials);
     }
-    if (!t || !t->entries || !t->ends || !t->specials) {
+    bool fits = t && t->all.entries && t->ends && t->specials;
+    if (fits) {
+        for (size_t id = 0; id < n_tokens; id++) add_token(t, tok, (int32_t)id);
+        qsort(t->all.entries, t->all.n, sizeof *t->all.entries, by_text);
+        fits = divide(t);
+    }
+    if (!fits) {
         rt_token_table_free(t);
         *out = NULL;
         return gguf_fail_memory(err);
     }
-    for (size_t id = 0; id < n_tokens; id++) add_token(t, tok, (int32_t)id);
-    qsort(t->entries, t->n, sizeof *t->entries, by_text);
-    compare(t);
+    compare(&t->all);
+    compare(&t->broken);
     return GGUF_OK;
 }
 
 void rt_token_table_free(rt_token_table *table) {
     if (!table) return;
-    free(table->entries);
+    free(table->all.entries);
+    free(table->broken.entries);
+    free(table->whole);
+    free(table->whole_mask);
     free(table->ends);
     free(table->specials);
     free(table);

@@ -14,18 +14,29 @@ typedef struct rt_token_entry {
     bool rest_is_plain;  /* those behind the common ones are */
 } rt_token_entry;
 
-struct rt_token_table {
-    uint32_t n_vocab;
+typedef struct rt_token_list {
     rt_token_entry *entries; /* [n] in order of their texts */
     uint32_t n;
-    uint32_t first[257];      /* entries that begin with each byte */
-    rt_token_entry *specials; /* [n_specials] special tokens that end nothing */
+    uint32_t first[257]; /* entries that begin with each byte */
+} rt_token_list;
+
+struct rt_token_table {
+    uint32_t n_vocab;
+    rt_token_list all;    /* without special tokens */
+    rt_token_list broken; /* those of them that are not whole characters of plain text */
+    int32_t *whole;       /* [n_whole] the others, in order of their numbers of characters */
+    uint32_t n_whole;
+    uint32_t n_upto[RT_TOKEN_MAX_BYTES + 1]; /* how many of them have at most so many characters */
+    unsigned most_chars;                     /* of one of them */
+    uint64_t *whole_mask;                    /* [(n_vocab + 63) / 64] */
+    rt_token_entry *specials;                /* [n_specials] special tokens that end nothing */
     size_t n_specials;
     int32_t *ends; /* [n_ends] */
     size_t n_ends;
 };
 
-/* Bytes that stand for themselves in a JSON string and need no others around them. */
+/* Bytes that stand for themselves in a JSON string and need no others around them. Characters of
+ * plain text are these, and all that have several bytes. */
 static inline bool rt_byte_is_plain(uint8_t b) {
     return b >= 0x20 && b < 0x7F && b != '"' && b != '\\';
 }
