@@ -56,7 +56,8 @@ struct rt_follow {
     uint32_t *seen; /* [seen_size] open addressing: numbers of found plus 1 */
     size_t seen_size;
     bool accepts;
-    uint32_t *path; /* [RT_TOKEN_MAX_BYTES + 1] sets behind each byte of a token */
+    uint32_t *path;  /* [RT_TOKEN_MAX_BYTES + 1] sets behind each byte of a token */
+    uint32_t *chain; /* [RT_TOKEN_MAX_BYTES + 1] sets behind each character of plain text */
 };
 
 void rt_follow_free(rt_follow *f) {
@@ -66,8 +67,8 @@ void rt_follow_free(rt_follow *f) {
         free(f->sets[i].next);
         free(f->sets[i].mask);
     }
-    void *const blocks[] = {f->sets, f->stacks, f->set_table, f->stack_table,
-                            f->todo, f->found,  f->seen,      f->path};
+    void *const blocks[] = {f->sets,  f->stacks, f->set_table, f->stack_table, f->todo,
+                            f->found, f->seen,   f->path,      f->chain};
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) free(blocks[i]);
     free(f);
 }
@@ -299,7 +300,9 @@ static rt_follow *follow_new(const rt_grammar *g) {
     rt_follow *f = calloc(1, sizeof *f);
     if (!f) return NULL;
     f->path = malloc((RT_TOKEN_MAX_BYTES + 1) * sizeof *f->path);
-    bool fits = f->path && grow32(f, (void **)&f->sets, &f->sets_room, 1, sizeof *f->sets) &&
+    f->chain = malloc((RT_TOKEN_MAX_BYTES + 1) * sizeof *f->chain);
+    bool fits = f->path && f->chain &&
+                grow32(f, (void **)&f->sets, &f->sets_room, 1, sizeof *f->sets) &&
                 grow32(f, (void **)&f->stacks, &f->stacks_room, 1, sizeof *f->stacks);
     if (!fits) {
         rt_follow_free(f);
@@ -419,14 +422,14 @@ static uint32_t text_step(const rt_grammar *g, rt_follow *f, uint32_t set) {
     return f->sets[set].text = to;
 }
 
-/* Try the tokens in [first, end), which begin with the same byte. */
-static void try_tokens(const rt_grammar *g, rt_follow *f, uint32_t from, const rt_token_list *t,
-                       uint32_t first, uint32_t end, uint64_t *mask) {
+/* Try the texts of [n_entries], in order. */
+static void try_tokens(const rt_grammar *g, rt_follow *f, uint32_t from,
+                       const rt_token_entry *entries, uint32_t n_entries, uint64_t *mask) {
     uint32_t *path = f->path; /* behind each byte of the last token that was tried */
     path[0] = from;
-    for (uint32_t i = first; i < end; i++) {
-        const rt_token_entry *e = &t->entries[i];
-        uint32_t at = i == first ? 0 : e->n_common, to;
+    for (uint32_t i = 0; i < n_entries; i++) {
+        const rt_token_entry *e = &entries[i];
+        uint32_t at = i ? e->n_common : 0, to;
         if (e->rest_is_plain)
             for (; at < e->n && (to = plain_step(g, f, path[at])) != DEAD && to != SEVERAL; at++)
                 path[at + 1] = to;
@@ -440,7 +443,7 @@ static void try_tokens(const rt_grammar *g, rt_follow *f, uint32_t from, const r
             continue;
         }
         /* No token that begins like this one up to its wrong byte can pass. */
-        while (i + 1 < end && t->entries[i + 1].n_common > at) i++;
+        while (i + 1 < n_entries && entries[i + 1].n_common > at) i++;
     }
 }
 
@@ -458,34 +461,47 @@ static void try_specials(const rt_grammar *g, rt_follow *f, uint32_t from, const
     }
 }
 
-/* Where a text may go on with any characters, whole tokens of plain text are told by how many they
- * have: up to the number that is left. False: their bytes have to be tried. */
-static bool admit_whole(const rt_grammar *g, rt_follow *f, uint32_t set, const rt_token_table *t,
-                        uint64_t *mask) {
-    uint32_t at = set, to = DEAD;
-    unsigned n_chars = 0;
-    for (; n_chars < t->most_chars && (to = text_step(g, f, at)) != DEAD; at = to, n_chars++) {
-        if (to == SEVERAL) return false;
-        if (to == at) n_chars = t->most_chars - 1;
+/* Where each character of plain text leads to one set, `chain` has those behind so many of them.
+ * Returns how many there are at least, up to the most of a token; -1: it leads to several. */
+static int follow_text(const rt_grammar *g, rt_follow *f, uint32_t set, unsigned most) {
+    unsigned n = 0;
+    f->chain[0] = set;
+    for (uint32_t to; n < most && (to = text_step(g, f, f->chain[n])) != DEAD; n++) {
+        if (to == SEVERAL) return -1;
+        f->chain[n + 1] = to;
     }
+    return (int)n;
+}
+
+/* Whole tokens of plain text are told by how many characters they have; of the others what follows
+ * those characters is tried. */
+static void fill_in_text(const rt_grammar *g, rt_follow *f, unsigned n_chars,
+                         const rt_token_table *t, uint64_t *mask) {
     uint32_t n = t->n_upto[n_chars];
-    if (n <= t->n_whole / 2) {
-        for (uint32_t i = 0; i < n; i++) mask[t->whole[i] / 64] |= UINT64_C(1) << t->whole[i] % 64;
-        return true;
-    }
-    memcpy(mask, t->whole_mask, (t->n_vocab + (size_t)63) / 64 * sizeof *mask);
-    for (uint32_t i = n; i < t->n_whole; i++)
-        mask[t->whole[i] / 64] &= ~(UINT64_C(1) << t->whole[i] % 64);
-    return true;
+    bool most = n > t->n_whole / 2; /* begin with all of them, and take the longer ones away */
+    if (most) memcpy(mask, t->whole_mask, (t->n_vocab + 63) / 64 * sizeof *mask);
+    for (uint32_t i = most ? n : 0; i < (most ? t->n_whole : n); i++)
+        mask[t->whole[i] / 64] ^= UINT64_C(1) << t->whole[i] % 64;
+    for (unsigned k = 0; k <= n_chars; k++)
+        try_tokens(g, f, f->chain[k], t->tails + t->first_tail[k],
+                   t->first_tail[k + 1] - t->first_tail[k], mask);
+}
+
+static void fill_anywhere(const rt_grammar *g, rt_follow *f, uint32_t set, const rt_token_table *t,
+                          uint64_t *mask) {
+    for (unsigned b = 0; b < 256; b++)
+        if (t->first[b] < t->first[b + 1] && step(g, f, set, (uint8_t)b) != DEAD)
+            try_tokens(g, f, set, t->entries + t->first[b], t->first[b + 1] - t->first[b], mask);
 }
 
 static bool fill_mask(const rt_grammar *g, rt_follow *f, uint32_t set, const rt_token_table *t,
                       uint64_t *mask) {
     memset(mask, 0, (t->n_vocab + 63) / 64 * sizeof *mask);
-    const rt_token_list *l = admit_whole(g, f, set, t, mask) ? &t->broken : &t->all;
-    for (unsigned b = 0; b < 256; b++)
-        if (l->first[b] < l->first[b + 1] && step(g, f, set, (uint8_t)b) != DEAD)
-            try_tokens(g, f, set, l, l->first[b], l->first[b + 1], mask);
+    int n_chars = follow_text(g, f, set, t->most_chars);
+    if (n_chars < 0)
+        fill_anywhere(g, f, set, t, mask);
+    else
+        fill_in_text(g, f, (unsigned)n_chars, t, mask);
     try_specials(g, f, set, t, mask);
     if (f->sets[set].accepts)
         for (size_t i = 0; i < t->n_ends; i++)

@@ -14,22 +14,22 @@ typedef struct rt_token_entry {
     bool rest_is_plain;  /* those behind the common ones are */
 } rt_token_entry;
 
-typedef struct rt_token_list {
+struct rt_token_table {
+    uint32_t n_vocab;
     rt_token_entry *entries; /* [n] in order of their texts */
     uint32_t n;
     uint32_t first[257]; /* entries that begin with each byte */
-} rt_token_list;
 
-struct rt_token_table {
-    uint32_t n_vocab;
-    rt_token_list all;    /* without special tokens */
-    rt_token_list broken; /* those of them that are not whole characters of plain text */
-    int32_t *whole;       /* [n_whole] the others, in order of their numbers of characters */
+    /* The same tokens once more, by the characters of plain text that they begin with. */
+    int32_t *whole; /* [n_whole] they are nothing else; the shortest first */
     uint32_t n_whole;
-    uint32_t n_upto[RT_TOKEN_MAX_BYTES + 1]; /* how many of them have at most so many characters */
-    unsigned most_chars;                     /* of one of them */
+    uint32_t n_upto[RT_TOKEN_MAX_BYTES + 1]; /* of `whole`: at most so many characters */
     uint64_t *whole_mask;                    /* [(n_vocab + 63) / 64] */
-    rt_token_entry *specials;                /* [n_specials] special tokens that end nothing */
+    rt_token_entry *tails; /* what follows in the others, in order for each number */
+    uint32_t first_tail[RT_TOKEN_MAX_BYTES + 2]; /* behind so many characters */
+    unsigned most_chars;
+
+    rt_token_entry *specials; /* [n_specials] special tokens that end nothing */
     size_t n_specials;
     int32_t *ends; /* [n_ends] */
     size_t n_ends;
