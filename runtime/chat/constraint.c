@@ -27,6 +27,15 @@ void rt_constraint_clear(rt_constraint *c) {
     *c = (rt_constraint){0};
 }
 
+bool rt_constraint_holds(const rt_constraint *c, bool thinks) {
+    return c->matcher.grammar && !c->off && (c->in_channels || !thinks);
+}
+
+void rt_constraint_admit(rt_constraint *c, const char *text) {
+    int32_t id = rt_tokenizer_find(c->tok, gguf_str_of(text));
+    if (id >= 0 && (uint32_t)id < c->table->n_vocab) c->mask[id / 64] |= UINT64_C(1) << id % 64;
+}
+
 gguf_code rt_constraint_next(rt_constraint *c, gguf_error *err) {
     if (rt_matcher_mask(&c->matcher, c->table, c->mask)) return GGUF_OK;
     return gguf_fail(err, GGUF_E_LIMIT, NULL, GGUF_NO_OFFSET,

@@ -103,8 +103,12 @@ gguf_code rt_constraint_init(rt_constraint *c, rt_grammar *grammar, const rt_tok
                              gguf_error *err);
 void rt_constraint_clear(rt_constraint *c);
 
+/* Whether the next token is held: what a model thinks is not, but in channels. */
+bool rt_constraint_holds(const rt_constraint *c, bool thinks);
 /* The tokens that may come next. Errors: GGUF_E_LIMIT none may. */
 gguf_code rt_constraint_next(rt_constraint *c, gguf_error *err);
+/* Beside them the token that this text is, if there is one. */
+void rt_constraint_admit(rt_constraint *c, const char *text);
 /* A token that was chosen of them. True: the answer is complete. */
 bool rt_constraint_take(rt_constraint *c, int32_t id);
 

@@ -11,6 +11,7 @@ extern const gguf_embedded rt_builtin_tools[];
 
 struct rt_tool_styles {
     gguf_yaml_doc *doc; /* has all texts */
+    const gguf_yaml *reasoning;
     rt_tool_style *styles;
     size_t n;
 };
@@ -113,7 +114,17 @@ static const gguf_yaml_field style_fields[] = {
     {.name = "single", .form = GGUF_YAML_FLAG},
     {0}};
 
-static const gguf_yaml_field fields[] = {{.name = "styles",
+static const gguf_yaml_field reasoning_fields[] = {
+    {.name = "families", .form = GGUF_YAML_TEXT, .needed = true},
+    {.name = "open", .form = GGUF_YAML_TEXT, .needed = true},
+    {.name = "close", .form = GGUF_YAML_TEXT, .needed = true},
+    {0}};
+
+static const gguf_yaml_field fields[] = {{.name = "reasoning",
+                                          .form = GGUF_YAML_RECORDS,
+                                          .fields = reasoning_fields,
+                                          .what = "markers of reasoning"},
+                                         {.name = "styles",
                                           .form = GGUF_YAML_RECORDS,
                                           .needed = true,
                                           .fields = style_fields,
@@ -192,6 +203,7 @@ gguf_code rt_tool_styles_parse(const char *text, size_t n, const char *file, rt_
     if (!code) code = gguf_yaml_check(styles->doc, root, fields, "the table of tools", err);
     if (!code) {
         list = gguf_yaml_get(root, "styles");
+        styles->reasoning = gguf_yaml_get(root, "reasoning");
         styles->styles = calloc(list->n_children + 1, sizeof *styles->styles);
         if (!styles->styles) code = gguf_fail_memory(err);
     }
@@ -228,6 +240,16 @@ const rt_tool_style *rt_tool_styles_find(const rt_tool_styles *styles, const cha
     for (size_t i = 0; i < styles->n; i++)
         if (strcmp(styles->styles[i].name, name) == 0) return &styles->styles[i];
     return NULL;
+}
+
+rt_reasoning_markers rt_tool_styles_reasoning(const rt_tool_styles *styles, gguf_str source) {
+    const gguf_yaml *node = styles->reasoning ? styles->reasoning->first : NULL;
+    for (; node; node = node->next) {
+        const char *close = gguf_yaml_text(node, "close", "");
+        if (*close && memmem(source.ptr, source.len, close, strlen(close)))
+            return (rt_reasoning_markers){gguf_yaml_text(node, "open", ""), close};
+    }
+    return (rt_reasoning_markers){0};
 }
 
 const char *rt_tool_style_name(const rt_tool_style *style) {

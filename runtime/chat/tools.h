@@ -10,6 +10,7 @@
 
 #include "libgguf/dynbuf.h"
 #include "libgguf/gguf.h"
+#include "runtime/chat/answer_text.h"
 #include "runtime/chat/grammar.h"
 #include "runtime/template/template.h"
 
@@ -29,6 +30,10 @@ void rt_tool_styles_free(rt_tool_styles *styles); /* accepts NULL */
 size_t rt_tool_styles_n(const rt_tool_styles *styles);
 const rt_tool_style *rt_tool_styles_at(const rt_tool_styles *styles, size_t i);
 const rt_tool_style *rt_tool_styles_find(const rt_tool_styles *styles, const char *name); /* NULL */
+
+/* The markers of reasoning that a chat template spells; they live as long as the table. */
+rt_reasoning_markers rt_tool_styles_reasoning(const rt_tool_styles *styles,
+                                              gguf_str template_source);
 
 const char *rt_tool_style_name(const rt_tool_style *style);
 const char *rt_tool_style_families(const rt_tool_style *style);

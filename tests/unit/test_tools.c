@@ -639,6 +639,27 @@ START_TEST(styles_of_templates) {
 }
 END_TEST
 
+START_TEST(markers_of_templates) {
+    static const char *const cases[][3] = {
+        {"{{ content.split('</think>')[-1] }}", "<think>", "</think>"},
+        {"<|channel>thought\n<channel|>", "<|channel>thought", "<channel|>"},
+        {"[THINK]{{ x }}[/THINK]", "[THINK]", "[/THINK]"},
+        {"<seed:think></seed:think>", "<seed:think>", "</seed:think>"},
+        {"<mm:think></mm:think> and </think>", "<mm:think>", "</mm:think>"},
+        {"<think>", NULL, NULL},
+    };
+    gguf_error err = {0};
+    rt_tool_styles *table;
+    ck_assert(!rt_tool_styles_new(&table, &err));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        rt_reasoning_markers m = rt_tool_styles_reasoning(table, gguf_str_of(cases[i][0]));
+        ck_assert_pstr_eq(m.open, cases[i][1]);
+        ck_assert_pstr_eq(m.close, cases[i][2]);
+    }
+    rt_tool_styles_free(table);
+}
+END_TEST
+
 static const struct {
     const char *text, *wanted;
 } wrong_tables[] = {
@@ -672,6 +693,7 @@ int main(void) {
     tcase_add_loop_test(choosing, styles_of_templates, 0, sizeof templates / sizeof templates[0]);
     tcase_add_loop_test(choosing, tables_that_are_wrong, 0,
                         sizeof wrong_tables / sizeof wrong_tables[0]);
+    tcase_add_test(choosing, markers_of_templates);
     suite_add_tcase(suite, choosing);
     TCase *holding = tcase_create("holding");
     tcase_set_timeout(holding, 60);
