@@ -205,6 +205,8 @@ static gguf_str type_name(const tool_pattern *p, size_t i, const json_t *schema)
     return gguf_str_of(is_text ? "string" : type ? type : "object");
 }
 
+static rt_expr inner_value(writer *w, const json_t *schema);
+
 static rt_expr parameter_of(writer *w, const char *key, const json_t *schema) {
     const tool_pattern *p = &w->style->parameter;
     rt_grammar_builder *b = &w->b;
@@ -222,7 +224,7 @@ static rt_expr parameter_of(writer *w, const char *key, const json_t *schema) {
         } else {
             if (piece->newline_before) rt_expr_add(b, seq, rt_expr_text(b, "\n", 1));
             if (!tool_is_text(schema)) {
-                rt_expr_add(b, seq, value_of(w, schema));
+                rt_expr_add(b, seq, inner_value(w, schema));
                 if (piece->newline_behind) rt_expr_add(b, seq, rt_expr_text(b, "\n", 1));
                 continue;
             }
@@ -266,10 +268,11 @@ static rt_expr member_of(writer *w, const char *key, const json_t *schema) {
                                       rt_expr_text(&w->b, mark, 1), literal_of(w, schema)));
 }
 
-/* The members in the order of the schema, `comma` between them; see grammar_object.c. */
-static rt_expr members(writer *w, gguf_str comma) {
+/* The members of an object in the order of its schema, `comma` between them; see grammar_object.c.
+ */
+static rt_expr members(writer *w, const json_t *object, gguf_str comma) {
     rt_grammar_builder *b = &w->b;
-    const json_t *properties = json_object_get(w->schema, "properties");
+    const json_t *properties = json_object_get(object, "properties");
     const char *key;
     json_t *value;
     size_t n = 0;
@@ -281,12 +284,37 @@ static rt_expr members(writer *w, gguf_str comma) {
         const json_t *schema = json_object_get(properties, keys[n]);
         rt_expr follow = SEQ(w, member_of(w, keys[n], schema), rest);
         rt_expr behind = comma.len ? SEQ(w, text_of(w, comma), follow) : follow;
-        bool needed = is_required(w->schema, keys[n]);
+        bool needed = is_required(object, keys[n]);
         first = rt_expr_as_rule(&w->b, needed ? follow : either(w, follow, first));
         rest = rt_expr_as_rule(&w->b, needed ? behind : either(w, behind, rest));
     }
     free(keys);
     return first;
+}
+
+static uint32_t count_of(const json_t *schema, const char *key, uint32_t otherwise) {
+    const json_t *n = json_object_get(schema, key);
+    return json_is_integer(n) && json_integer_value(n) < UINT16_MAX
+               ? (uint32_t)json_integer_value(n)
+               : otherwise;
+}
+
+/* JSON, or where the style nests parameters and the schema says what is in the value, those. */
+static rt_expr inner_value(writer *w, const json_t *schema) {
+    static const char *const others[] = {"$ref",  "enum",  "const",       "anyOf",
+                                         "oneOf", "allOf", "prefixItems", "nullable"};
+    const char *type = json_string_value(json_object_get(schema, "type"));
+    const json_t *items = json_object_get(schema, "items");
+    bool nests = w->style->item && type;
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (json_object_get(schema, others[i])) nests = false;
+    if (nests && strcmp(type, "object") == 0 && json_object_get(schema, "properties"))
+        return rt_expr_as_rule(&w->b, members(w, schema, (gguf_str){0}));
+    if (nests && strcmp(type, "array") == 0 && json_is_object(items))
+        return rt_expr_repeat(&w->b, parameter_of(w, w->style->item, items),
+                              count_of(schema, "minItems", 0),
+                              count_of(schema, "maxItems", RT_GRAMMAR_UNLIMITED));
+    return value_of(w, schema);
 }
 
 /* ---- calls ------------------------------------------------------------------------------- */
@@ -338,11 +366,11 @@ static rt_expr slot_of(writer *w, tool_slot slot) {
     case TOOL_OBJECT:
         return object_of(w);
     case TOOL_PARAMETERS:
-        return members(w, (gguf_str){0});
+        return members(w, w->schema, (gguf_str){0});
     case TOOL_KEYWORDS:
-        return members(w, gguf_str_of(", "));
+        return members(w, w->schema, gguf_str_of(", "));
     case TOOL_BARE:
-        return SEQ(w, rt_expr_text(b, "{", 1), members(w, gguf_str_of(",")),
+        return SEQ(w, rt_expr_text(b, "{", 1), members(w, w->schema, gguf_str_of(",")),
                    rt_expr_text(b, "}", 1));
     default:
         return 0;

@@ -101,6 +101,7 @@ static const gguf_yaml_field style_fields[] = {
     {.name = "also", .form = GGUF_YAML_TEXTS, .most = TOOL_MAX_ALSO},
     {.name = "drop", .form = GGUF_YAML_TEXTS, .most = TOOL_MAX_ALSO},
     {.name = "parameter", .form = GGUF_YAML_TEXT},
+    {.name = "item", .form = GGUF_YAML_TEXT},
     {.name = "section_open", .form = GGUF_YAML_TEXT},
     {.name = "section_close", .form = GGUF_YAML_TEXT},
     {.name = "separator", .form = GGUF_YAML_TEXT},
@@ -168,6 +169,7 @@ static gguf_code read_style(const gguf_yaml_doc *doc, const gguf_yaml *node, rt_
                     *also = gguf_yaml_get(node, "also"), *drop = gguf_yaml_get(node, "drop");
     *s = (rt_tool_style){.name = gguf_yaml_text(node, "name", ""),
                          .families = gguf_yaml_text(node, "families", ""),
+                         .item = gguf_yaml_text(node, "item", NULL),
                          .section_open = text_of(node, "section_open"),
                          .section_close = text_of(node, "section_close"),
                          .separator = text_of(node, "separator"),
@@ -185,7 +187,10 @@ static gguf_code read_style(const gguf_yaml_doc *doc, const gguf_yaml *node, rt_
     if (!code && parameter) code = read_pattern(doc, parameter, &s->parameter, err);
     for (const gguf_yaml *d = drop ? drop->first : NULL; d; d = d->next)
         s->drop[s->n_drop++] = gguf_str_of(d->text);
-    const tool_piece *first = s->calls[0].pieces;
+    const tool_piece *first = s->calls[0].pieces, *inner = s->parameter.pieces;
+    if (!code && s->item && (s->parameter.n < 2 || inner[0].slot || inner[1].slot != TOOL_KEY))
+        code = gguf_yaml_fail(doc, node, err,
+                              "with 'item' a 'parameter' begins with a text and its key");
     if (!code && s->calls[0].n == 0) code = gguf_yaml_fail(doc, node, err, "'call' is empty");
     if (!code && !s->section_open.len && !s->start && first->slot != TOOL_TEXT)
         code =

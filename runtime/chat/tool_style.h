@@ -38,6 +38,7 @@ struct rt_tool_style {
     tool_pattern calls[1 + TOOL_MAX_ALSO]; /* [n_calls]; the first one is asked for */
     size_t n_calls;
     tool_pattern parameter;
+    const char *item; /* the key of elements where values nest as parameters; or NULL */
     gguf_str section_open, section_close, separator; /* empty: there is none */
     const char *name_key, *arguments_key, *id_key;   /* id_key may be NULL */
     const char *id_form;                             /* an expression that ids match */

@@ -178,6 +178,25 @@ static const struct {
      "]<]minimax[>[</city>]<]minimax[>[<days>2]<]minimax[>[</days>]<]minimax[>[</invoke>\n"
      "]<]minimax[>[</tool_call>",
      CALLED},
+    {"minimax-m3",
+     "]<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name=\"get_weather\">]<]minimax[>[<city>Paris"
+     "]<]minimax[>[</city>]<]minimax[>[<tags>\n]<]minimax[>[<item>a b]<]minimax[>[</item>\n"
+     "]<]minimax[>[<item>]]<]minimax[>[</item>]<]minimax[>[</tags>]<]minimax[>[</invoke>\n"
+     "]<]minimax[>[<invoke name=\"get_weather\">]<]minimax[>[<city>]<]minimax[>[</city>"
+     "]<]minimax[>[<tags>]<]minimax[>[</tags>]<]minimax[>[</invoke>\n]<]minimax[>[</tool_call>",
+     "[get_weather {\"city\": \"Paris\", \"tags\": [\"a b\", \"]\"]}]"
+     "[get_weather {\"city\": \"\", \"tags\": []}]"},
+    {"minimax-m3",
+     "]<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name=\"now\">]<]minimax[>[<at>"
+     "]<]minimax[>[<item>]<]minimax[>[<x>1]<]minimax[>[</x>]<]minimax[>[<items>b]<]minimax[>["
+     "</items>]<]minimax[>[</item>]<]minimax[>[<item>[2, {}]]<]minimax[>[</item>]<]minimax[>[</at>"
+     "]<]minimax[>[</invoke>\n]<]minimax[>[</tool_call>",
+     "[now {\"at\": [{\"x\": 1, \"items\": \"b\"}, [2, {}]]}]"},
+    {"minimax-m3",
+     "]<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name=\"now\">]<]minimax[>[<at>"
+     "]<]minimax[>[<x>1]<]minimax[>[</y>",
+     "]<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name=\"now\">]<]minimax[>[<at>"
+     "]<]minimax[>[<x>1]<]minimax[>[</y>"},
     {"gemma-4",
      "<|tool_call>call:get_weather{city:<|\"|>Paris<|\"|>,days:2}<tool_call|>"
      "<|tool_call>call:now{a:[<|\"|>\"b\"<|\"|>,{c:true}]}<tool_call|>",
@@ -321,13 +340,14 @@ static uint32_t draw(uint32_t *seed) {
 /* A text that the grammar admits, drawn byte by byte; ends as soon as it may. */
 static char *draw_text(rt_grammar *g, uint32_t seed) {
     static const char likely[] = "\"}])<|> \n0aT,e";
-    enum { N_CLOSERS = 8 };
+    enum { N_CLOSERS = 9 };
     /* What ends raw texts is not hit by chance. */
     static const char *const closers[N_CLOSERS] = {"</parameter>",
                                                    "</arg_value>",
                                                    "</｜DSML｜parameter>",
                                                    "<|close|>argument<|sep|>",
                                                    "]<]minimax[>[</city>",
+                                                   "]<]minimax[>[</item>",
                                                    "<|\"|>",
                                                    "<escape>",
                                                    "\xFF<|end|>"};
@@ -667,6 +687,8 @@ static const struct {
     {"styles:\n  - name: a\n    families: b\n    call: '{object}'\n", "'start: true'"},
     {"styles:\n  - name: a\n    families: b\n    call: 'x{any}'\n", "slot"},
     {"styles:\n  - name: a\n    families: b\n    call: 'x{name}'\n    fun: 1\n", "fun"},
+    {"styles:\n  - name: a\n    families: b\n    call: 'x{parameters}'\n    item: i\n", "'item'"},
+    {"reasoning:\n  - families: a\n    open: b\nstyles:\n", "'close'"},
 };
 
 START_TEST(tables_that_are_wrong) {
