@@ -151,6 +151,10 @@ static bool begins_inside(const rt_answer *a, gguf_error *err, gguf_code *code) 
     return open;
 }
 
+static bool in_header(const rt_answer *a) {
+    return rt_channels_follow(a->generator->tok, a->prompt->data, a->prompt->n);
+}
+
 static gguf_code begin_text(rt_answer *a, gguf_error *err) {
     const rt_answer_opts *o = &a->opts;
     gguf_code code = GGUF_OK;
@@ -161,6 +165,7 @@ static gguf_code begin_text(rt_answer *a, gguf_error *err) {
                                 .show_special = o->show_special,
                                 .marks = o->marks,
                                 .call_channel = o->call_channel,
+                                .in_header = o->call_channel && in_header(a),
                                 .stops = o->stops,
                                 .n_stops = o->n_stops};
     rt_answer_text_init(&a->text, &opts);
@@ -211,9 +216,11 @@ static gguf_code constrain(rt_answer *a, const rt_ids *prompt, gguf_error *err) 
     gguf_code code = GGUF_OK;
     if (!g->table)
         code = rt_token_table_new(g->tok, rt_model_hparams(g->model)->n_vocab, &g->table, err);
-    return code ? code
-                : rt_constraint_init(&a->constraint, a->opts.grammar, g->tok, g->table,
-                                     prompt->data, prompt->n, err);
+    if (!code)
+        code = rt_constraint_init(&a->constraint, a->opts.grammar, g->tok, g->table, prompt->data,
+                                  prompt->n, err);
+    if (!code) rt_constraint_limit(&a->constraint, a->opts.n_predict);
+    return code;
 }
 
 gguf_code rt_answer_begin(rt_generator *g, const rt_ids *prompt, const rt_answer_opts *opts,

@@ -19,6 +19,7 @@ void rt_answer_text_init(rt_answer_text *t, const rt_answer_text_opts *opts) {
     rt_text_stream_init(&t->thought, NULL, 0);
     rt_text_stream_init(&t->whole, NULL, 0);
     gguf_dynbuf_init(&t->undecided, SIZE_MAX / 4);
+    if (opts->in_header) t->channels = RT_CHANNELS_IN_HEADER;
     if (!opts->markers.close || !opts->split || opts->show_special)
         t->state = RT_ANSWER_SPEAKS;
     else if (opts->inside)

@@ -18,12 +18,13 @@ bool rt_reasoning_is_open(const rt_reasoning_markers *markers, gguf_str prompt);
 
 typedef struct rt_answer_text_opts {
     rt_reasoning_markers markers;
-    bool split;               /* reasoning is kept apart; otherwise the markers stay in the text */
-    bool inside;              /* the answer begins inside the reasoning */
-    bool trim;                /* no spaces at the start of the text */
-    bool show_special;        /* special tokens are part of the text, which is not divided */
-    gguf_str marks;           /* special tokens within this text are text: those of calls */
-    bool call_channel;        /* calls in channels are text, with their headers (tools.h) */
+    bool split;        /* reasoning is kept apart; otherwise the markers stay in the text */
+    bool inside;       /* the answer begins inside the reasoning */
+    bool trim;         /* no spaces at the start of the text */
+    bool show_special; /* special tokens are part of the text, which is not divided */
+    gguf_str marks;    /* special tokens within this text are text: those of calls */
+    bool call_channel; /* calls in channels are text, with their headers (tools.h) */
+    bool in_header;    /* the answer begins in the header of a message, and is held to that */
     const char *const *stops; /* [n_stops], not empty; they end what the model says */
     size_t n_stops;
 } rt_answer_text_opts;

@@ -516,6 +516,7 @@ void rt_grammar_unref(rt_grammar *grammar) {
     pthread_mutex_destroy(&grammar->lock);
     free(grammar->states);
     free(grammar->marks);
+    free(grammar->opening);
     rt_grammar_unref(grammar->wrapped);
     free(grammar);
 }

@@ -377,17 +377,18 @@ static rt_expr slot_of(writer *w, tool_slot slot) {
     }
 }
 
-/* A call in a channel of its own, up to where its arguments end. */
+/* A call in a channel of its own, up to where its arguments end. Its name stands behind that of the
+ * channel, or behind the role. */
 static rt_expr channel_call(writer *w) {
     rt_grammar_builder *b = &w->b;
     const char *name = name_of(w->function);
-    rt_expr json = rt_expr_text(b, "json", 4), space = optional(w, rt_expr_text(b, " ", 1));
-    rt_expr form = optional(w, rt_channel_mark(b, "<|constrain|>"));
-    return rt_expr_as_rule(b, SEQ(w, rt_channel_mark(b, "<|channel|>"),
-                                  text_of(w, gguf_str_of("commentary to=functions.")),
-                                  rt_expr_text(b, name, strlen(name)),
-                                  optional(w, SEQ(w, space, form, json)),
-                                  rt_channel_mark(b, "<|message|>"), value_of(w, w->schema)));
+    rt_expr to = SEQ(w, rt_expr_text(b, " to=functions.", 14), rt_expr_text(b, name, strlen(name)));
+    rt_expr channel = rt_channel_mark(b, "<|channel|>"),
+            commentary = rt_expr_text(b, "commentary", 10);
+    rt_expr header = either(w, SEQ(w, channel, commentary, to), SEQ(w, to, channel, commentary));
+    rt_expr form = either(w, rt_channel_form(b), rt_expr_text(b, " json", 5));
+    return rt_expr_as_rule(
+        b, SEQ(w, header, form, rt_channel_mark(b, "<|message|>"), value_of(w, w->schema)));
 }
 
 /* A call, of its first text only what is behind n_written bytes. */
@@ -471,6 +472,17 @@ static rt_expr channels_of(writer *w, const rt_tool_demand *d, json_t *left_out)
                either(w, call, rt_channel_final(b, rt_channel_text(b))));
 }
 
+/* Text may begin as a call does, with what is dropped of it. */
+static rt_expr leading_drop(writer *w, gguf_str mark) {
+    const rt_tool_style *s = w->style;
+    rt_expr any = rt_expr_alt(&w->b);
+    rt_expr_add(&w->b, any, 0);
+    for (size_t i = 0; i < s->n_drop; i++)
+        if (s->drop[i].len > mark.len && memcmp(s->drop[i].ptr, mark.ptr, mark.len) == 0)
+            rt_expr_add(&w->b, any, text_of(w, s->drop[i]));
+    return any;
+}
+
 static rt_expr answer_of(writer *w, const rt_tool_demand *d, json_t *left_out) {
     const rt_tool_style *s = w->style;
     rt_grammar_builder *b = &w->b;
@@ -487,19 +499,21 @@ static rt_expr answer_of(writer *w, const rt_tool_demand *d, json_t *left_out) {
         return either(w, repeated(w, calls_of(w, d, 0, left_out), s->separator, single),
                       not_beginning(w, "{\"name\""));
     rt_expr other = text_to(w, mark, false), to = text_to(w, mark, true);
+    rt_expr lead = leading_drop(w, mark);
     if (section) {
         rt_expr calls = repeated(w, calls_of(w, d, 0, left_out), s->separator, single);
         rt_expr rest = rt_expr_text(b, first.ptr + mark.len, first.len - mark.len);
         return either(w, other, SEQ(w, to, rest, calls, close));
     }
     rt_expr call = SEQ(w, to, calls_of(w, d, mark.len, left_out));
-    if (single) return either(w, other, call);
-    return SEQ(w, rt_expr_repeat(b, call, 0, RT_GRAMMAR_UNLIMITED), other);
+    if (single) return SEQ(w, lead, either(w, other, call));
+    return SEQ(w, lead, rt_expr_repeat(b, call, 0, RT_GRAMMAR_UNLIMITED), other);
 }
 
 gguf_code rt_grammar_tools(const rt_tool_style *style, const rt_tool_demand *demand,
                            json_t *left_out, rt_grammar **out, gguf_error *err) {
     writer w = {.style = style};
+    gguf_str opening = tool_opening(style);
     *out = NULL;
     rt_builder_init(&w.b, err);
     uint32_t root = rt_rule_new(&w.b, NULL, 0);
@@ -508,8 +522,10 @@ gguf_code rt_grammar_tools(const rt_tool_style *style, const rt_tool_demand *dem
     rt_builder_clear(&w.b);
     if (code) return code;
     (*out)->in_channels = rt_tool_style_is_channel(style);
+    (*out)->needs_call = demand->required;
     (*out)->marks = strdup(style->marks);
-    if ((*out)->marks) return GGUF_OK;
+    (*out)->opening = strndup(opening.ptr, opening.len);
+    if ((*out)->marks && (*out)->opening) return GGUF_OK;
     rt_grammar_unref(*out);
     *out = NULL;
     return gguf_fail_memory(err);

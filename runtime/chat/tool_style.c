@@ -269,6 +269,18 @@ gguf_str rt_tool_style_marks(const rt_tool_style *style) {
     return gguf_str_of(style->marks);
 }
 
+gguf_str tool_opening(const rt_tool_style *style) {
+    const tool_piece *first = style->calls[0].pieces;
+    bool alone = !style->section_open.len && first->slot == TOOL_TEXT;
+    return alone && !rt_tool_style_is_channel(style) ? first->text : (gguf_str){"", 0};
+}
+
+gguf_str rt_tool_style_begun(const rt_tool_style *style, const rt_tokenizer *tok,
+                             const int32_t *prompt, size_t n) {
+    gguf_str opening = tool_opening(style);
+    return rt_tokens_end_with(tok, prompt, n, opening) ? opening : (gguf_str){"", 0};
+}
+
 bool rt_tool_style_is_channel(const rt_tool_style *style) {
     gguf_str first = style->calls[0].pieces[0].text;
     return first.len > 11 && memcmp(first.ptr, "<|channel|>", 11) == 0;

@@ -49,6 +49,9 @@ struct rt_tool_style {
     char *marks;
 };
 
+/* The text that opens a call by itself; empty: there is none. */
+gguf_str tool_opening(const rt_tool_style *style);
+
 /* Whether a text fits: NO, it may once there is more of it, or YES. */
 typedef enum tool_fit { TOOL_NO, TOOL_MORE, TOOL_YES } tool_fit;
 

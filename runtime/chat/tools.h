@@ -42,6 +42,11 @@ gguf_str rt_tool_style_marks(const rt_tool_style *style);
 /* Calls are written in a channel of their own (channels.h); grammars are of whole answers. */
 bool rt_tool_style_is_channel(const rt_tool_style *style);
 
+/* What opens a call, where a prompt ends in it, so that the answer goes on behind it; or an empty
+ * text. It comes before the answer's own text to a parser. */
+gguf_str rt_tool_style_begun(const rt_tool_style *style, const rt_tokenizer *tok,
+                             const int32_t *prompt, size_t n);
+
 /* What a model's template does with tools. */
 typedef struct rt_tool_use {
     const rt_tool_style *style;

@@ -29,6 +29,7 @@ gguf_code rt_choose_begin(rt_serve *s, rt_task *t, gguf_error *err) {
     if (!code && o->grammar)
         code = rt_constraint_init(&t->constraint, o->grammar, s->tok, s->table, t->ids.data,
                                   t->n_prompt, err);
+    if (!code && o->grammar) rt_constraint_limit(&t->constraint, o->max_tokens);
     return code ? code : set_bias(s, t, !o->ignore_end && o->min_tokens == 0, err);
 }
 

@@ -117,7 +117,7 @@ static void on_event(void *ctx, const rt_call_event *e) {
     }
 }
 
-void call_tools_begin(call_tools *c, bool prints) {
+void call_tools_begin(call_tools *c, const rt_tokenizer *tok, const rt_ids *prompt, bool prints) {
     rt_call_parser_clear(&c->parser);
     json_decref(c->calls);
     c->calls = NULL;
@@ -125,6 +125,7 @@ void call_tools_begin(call_tools *c, bool prints) {
     c->reasoning = false;
     c->prints = prints;
     rt_call_parser_init(&c->parser, c->use.style, c->tools, false, on_event, c);
+    rt_call_parser_put(&c->parser, rt_tool_style_begun(c->use.style, tok, prompt->data, prompt->n));
 }
 
 void call_tools_put(call_tools *c, gguf_str text) {

@@ -32,8 +32,8 @@ void call_tools_clear(call_tools *c);
 /* Answers are divided at the markers, hold to the tools, and keep the marks of calls. */
 void call_tools_apply(const call_tools *c, rt_answer_opts *opts);
 
-/* Begin to read an answer; its text is printed as it comes, and calls as lines. */
-void call_tools_begin(call_tools *c, bool prints);
+/* Begin to read the answer of a prompt; its text is printed as it comes, and calls as lines. */
+void call_tools_begin(call_tools *c, const rt_tokenizer *tok, const rt_ids *prompt, bool prints);
 void call_tools_put(call_tools *c, gguf_str text);
 void call_tools_end(call_tools *c);
 

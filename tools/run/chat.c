@@ -81,7 +81,7 @@ static gguf_code generate(chat *c, const rt_ids *prompt, gguf_error *err) {
                            .ctx = &d};
     call_tools_apply(&c->tools, &opts);
     c->tools.reasoning = false;
-    if (c->tools.tools) call_tools_begin(&c->tools, true);
+    if (c->tools.tools) call_tools_begin(&c->tools, c->generator.tok, prompt, true);
     rt_answer_clear(&c->last);
     run_print_begin();
     run_warn_context(c->t, &c->generator, prompt->n, &c->warned_context);

@@ -336,7 +336,7 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, cons
     if (!code && o->prompt_cache) code = run_prompt_cache(o, &g, ids, &n_held, &cache_s, err);
     if (!code && encodes) code = rt_generator_read(&g, ids, err);
     call_tools_apply(&p->tools, &opts);
-    if (!code && p->tools.tools) call_tools_begin(&p->tools, !t->json);
+    if (!code && p->tools.tools) call_tools_begin(&p->tools, tok, ids, !t->json);
     if (!code) code = rt_generator_answer(&g, ids, &opts, &a, err);
     if (o->prompt_cache) { /* what was read for it is part of the prompt */
         a.n_reused = n_held;
