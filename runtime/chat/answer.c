@@ -15,6 +15,8 @@
 /* A few exchanges of a conversation, and the prompt that they share. */
 #define N_SNAPSHOTS 8
 #define MAX_ROWS    64
+/* Of a marker and the space behind it. */
+#define MARKER_TOKENS 32
 
 static double now_s(void) {
     struct timespec now;
@@ -65,8 +67,7 @@ const char *rt_finish_name(rt_finish finish) {
 }
 
 void rt_answer_clear(rt_answer *a) {
-    rt_text_stream_clear(&a->text);
-    rt_text_stream_clear(&a->reasoning);
+    rt_answer_text_clear(&a->text);
     rt_constraint_clear(&a->constraint);
     rt_ids_clear(&a->ids);
 }
@@ -128,39 +129,47 @@ static bool shift(rt_answer *a, gguf_code *code, gguf_error *err) {
 
 /* ---- text -------------------------------------------------------------------------------- */
 
-/* The header of a call in a channel, as the style of calls has it. */
-static void add_recipient(rt_answer *a) {
-    static const char before[] = "<|channel|>commentary to=functions.", behind[] = "<|message|>";
-    gguf_str name = rt_channels_recipient(&a->channels);
-    rt_text_stream_add(&a->text, before, sizeof before - 1);
-    rt_text_stream_add(&a->text, name.ptr, name.len);
-    rt_text_stream_add(&a->text, behind, sizeof behind - 1);
-}
-
-static void add_text(rt_answer *a, int32_t id) {
-    const rt_tokenizer *tok = a->generator->tok;
-    gguf_str part = rt_token_text(tok, id), marks = a->opts.marks;
-    bool special = rt_token_is_special(tok, id);
-    rt_channel before = a->channels.part, what = rt_channels_next(&a->channels, part, special);
-    bool calls = a->channels.part == RT_CHANNEL_CALL;
-    if (calls && a->opts.call_channel && before != RT_CHANNEL_CALL) add_recipient(a);
-    if (what == RT_CHANNEL_CALL)
-        what = a->opts.call_channel ? RT_CHANNEL_ANSWER : RT_CHANNEL_REASONING;
-    if (special && part.len && marks.len && memmem(marks.ptr, marks.len, part.ptr, part.len))
-        what = RT_CHANNEL_ANSWER;
-    if (what == RT_CHANNEL_REASONING && !a->opts.show_special)
-        rt_text_stream_add(&a->reasoning, part.ptr, part.len);
-    if (what != RT_CHANNEL_ANSWER && !a->opts.show_special) return;
-    bool trim = a->opts.trim && a->text.text.len == 0 && a->text.n_pending == 0;
-    while (trim && part.len && *part.ptr == ' ') part.ptr++, part.len--;
-    rt_text_stream_add(&a->text, part.ptr, part.len);
-}
-
-static void show(rt_answer *a, bool ended) {
-    gguf_str thought = rt_text_stream_take(&a->reasoning, ended);
+static void show(rt_answer *a) {
+    gguf_str thought = rt_answer_text_take_thought(&a->text);
     if (a->opts.show && thought.len) a->opts.show(a->opts.ctx, thought, true);
-    gguf_str part = rt_text_stream_take(&a->text, ended);
-    if (a->opts.show && part.len) a->opts.show(a->opts.ctx, part, false);
+    gguf_str said = rt_answer_text_take_said(&a->text);
+    if (a->opts.show && said.len) a->opts.show(a->opts.ctx, said, false);
+}
+
+/* Whether the last tokens of a prompt open the reasoning. */
+static bool begins_inside(const rt_answer *a, gguf_error *err, gguf_code *code) {
+    const rt_ids *prompt = a->prompt;
+    gguf_dynbuf tail;
+    gguf_dynbuf_init(&tail, SIZE_MAX / 4);
+    for (size_t i = prompt->n > MARKER_TOKENS ? prompt->n - MARKER_TOKENS : 0; i < prompt->n; i++) {
+        gguf_str text = rt_token_text(a->generator->tok, prompt->data[i]);
+        gguf_dynbuf_put(&tail, text.ptr, text.len);
+    }
+    bool open = rt_reasoning_is_open(&a->opts.markers, (gguf_str){(char *)tail.data, tail.len});
+    if (tail.code) *code = gguf_fail_memory(err);
+    gguf_dynbuf_clear(&tail);
+    return open;
+}
+
+static bool in_header(const rt_answer *a) {
+    return rt_channels_follow(a->generator->tok, a->prompt->data, a->prompt->n);
+}
+
+static gguf_code begin_text(rt_answer *a, gguf_error *err) {
+    const rt_answer_opts *o = &a->opts;
+    gguf_code code = GGUF_OK;
+    rt_answer_text_opts opts = {.markers = o->markers,
+                                .split = true,
+                                .inside = o->markers.open && begins_inside(a, err, &code),
+                                .trim = o->trim,
+                                .show_special = o->show_special,
+                                .marks = o->marks,
+                                .call_channel = o->call_channel,
+                                .in_header = o->call_channel && in_header(a),
+                                .stops = o->stops,
+                                .n_stops = o->n_stops};
+    rt_answer_text_init(&a->text, &opts);
+    return code;
 }
 
 /* ---- the course of an answer ------------------------------------------------------------- */
@@ -188,10 +197,9 @@ gguf_code rt_answer_end(rt_answer *a, rt_finish finish, gguf_error *err) {
     } else {
         a->generation_s = now_s() - a->started_s - a->prompt_s - a->repack_s;
     }
-    rt_text_stream_end(&a->reasoning);
-    rt_text_stream_end(&a->text);
-    show(a, true);
-    return a->text.text.code || a->reasoning.text.code ? gguf_fail_memory(err) : GGUF_OK;
+    rt_answer_text_end(&a->text);
+    show(a);
+    return rt_answer_text_code(&a->text) ? gguf_fail_memory(err) : GGUF_OK;
 }
 
 static gguf_code check_prompt(const rt_generator *g, const rt_ids *prompt, gguf_error *err) {
@@ -208,17 +216,18 @@ static gguf_code constrain(rt_answer *a, const rt_ids *prompt, gguf_error *err) 
     gguf_code code = GGUF_OK;
     if (!g->table)
         code = rt_token_table_new(g->tok, rt_model_hparams(g->model)->n_vocab, &g->table, err);
-    return code ? code
-                : rt_constraint_init(&a->constraint, a->opts.grammar, g->tok, g->table,
-                                     prompt->data, prompt->n, err);
+    if (!code)
+        code = rt_constraint_init(&a->constraint, a->opts.grammar, g->tok, g->table, prompt->data,
+                                  prompt->n, err);
+    if (!code) rt_constraint_limit(&a->constraint, a->opts.n_predict);
+    return code;
 }
 
 gguf_code rt_answer_begin(rt_generator *g, const rt_ids *prompt, const rt_answer_opts *opts,
                           rt_answer *out, gguf_error *err) {
     *out = (rt_answer){.generator = g, .opts = *opts, .prompt = prompt, .started_s = now_s()};
-    rt_text_stream_init(&out->text, opts->stops, opts->n_stops);
-    rt_text_stream_init(&out->reasoning, NULL, 0);
-    gguf_code code = check_prompt(g, prompt, err);
+    gguf_code code = begin_text(out, err);
+    if (!code) code = check_prompt(g, prompt, err);
     if (code) return code;
     out->n_prompt = prompt->n;
     code = opts->grammar ? constrain(out, prompt, err) : GGUF_OK;
@@ -289,9 +298,14 @@ gguf_code rt_answer_next(rt_answer *a, rt_span *span, gguf_error *err) {
     return next_of_answer(a, span, err);
 }
 
-/* Whether the grammar holds the next token. */
-static bool is_held(const rt_answer *a) {
-    return a->opts.grammar && !a->constraint.off;
+static gguf_code hold(rt_answer *a, bool *held, gguf_error *err) {
+    const char *open = a->ids.n == 0 ? rt_answer_text_opens(&a->text) : NULL;
+    *held = rt_constraint_holds(&a->constraint, rt_answer_text_thinks(&a->text));
+    gguf_code code = *held ? rt_constraint_next(&a->constraint, err) : GGUF_OK;
+    if (*held && !code && !a->constraint.in_channels && open)
+        rt_constraint_admit(&a->constraint, open);
+    rt_sampler_set_mask(a->generator->sampler, *held && !code ? a->constraint.mask : NULL);
+    return code;
 }
 
 static gguf_code choose(rt_answer *a, float *logits, gguf_error *err) {
@@ -299,10 +313,9 @@ static gguf_code choose(rt_answer *a, float *logits, gguf_error *err) {
     if (a->ids.n >= a->opts.n_predict) return rt_answer_end(a, RT_FINISH_LENGTH, err);
     if (interrupted(a)) return rt_answer_end(a, RT_FINISH_INTERRUPTED, err);
     int32_t id;
-    bool held = is_held(a);
-    gguf_code code = held ? rt_constraint_next(&a->constraint, err) : GGUF_OK;
+    bool held;
+    gguf_code code = hold(a, &held, err);
     if (code) return code;
-    rt_sampler_set_mask(g->sampler, held ? a->constraint.mask : NULL);
     code = rt_sample_rows(g->sampling, &g->sampler, &logits, 1, &id, err);
     if (code) return code;
     if (id < 0) return gguf_fail(err, GGUF_E_NONFINITE, NULL, GGUF_NO_OFFSET, "no logit is finite");
@@ -311,10 +324,12 @@ static gguf_code choose(rt_answer *a, float *logits, gguf_error *err) {
     code = append_ids(&a->ids, &id, 1, err);
     if (code) return code;
     a->chosen = id;
-    add_text(a, id);
-    show(a, false);
-    bool complete = held && rt_constraint_take(&a->constraint, id);
-    if (a->text.stopped || complete) return rt_answer_end(a, RT_FINISH_STOP, err);
+    rt_answer_text_add(&a->text, g->tok, id);
+    show(a);
+    /* The marker that opens the reasoning is none of the grammar's tokens. */
+    bool taken = held && rt_constraint_holds(&a->constraint, rt_answer_text_thinks(&a->text));
+    bool complete = taken && rt_constraint_take(&a->constraint, id);
+    if (rt_answer_text_stopped(&a->text) || complete) return rt_answer_end(a, RT_FINISH_STOP, err);
     return a->ids.n < a->opts.n_predict ? GGUF_OK : rt_answer_end(a, RT_FINISH_LENGTH, err);
 }
 

@@ -7,11 +7,10 @@
 #ifndef RUNTIME_CHAT_ANSWER_H
 #define RUNTIME_CHAT_ANSWER_H
 
-#include "runtime/chat/channels.h"
+#include "runtime/chat/answer_text.h"
 #include "runtime/chat/drafts.h"
 #include "runtime/chat/grammar.h"
 #include "runtime/chat/step_budget.h"
-#include "runtime/chat/text_stream.h"
 #include "runtime/engine/sample.h"
 #include "runtime/runtime.h"
 #include "runtime/tokenizer/tokenizer.h"
@@ -66,9 +65,10 @@ typedef struct rt_answer_opts {
     size_t n_stops;
     bool show_special; /* special tokens are part of the text */
     bool trim;         /* no spaces at the start of the text */
-    gguf_str marks;    /* these two as in rt_answer_text_opts */
+    gguf_str marks;    /* these three as in rt_answer_text_opts */
     bool call_channel;
-    rt_grammar *grammar; /* the answer belongs to it; in channels, the final one; or NULL */
+    rt_reasoning_markers markers;
+    rt_grammar *grammar; /* the answer behind the reasoning belongs to it; or NULL */
     bool shift;          /* a full context loses its older half, instead of ending the answer */
     const atomic_bool *cancel; /* ends the answer; the session's, or one of its own; may be NULL */
 
@@ -87,8 +87,7 @@ const char *rt_finish_name(rt_finish finish); /* "stop", "length", "interrupted"
 
 /* Start as {0}; clear frees. */
 typedef struct rt_answer {
-    rt_text_stream text, reasoning; /* see channels.h; with show_special all is text */
-    rt_channels channels;
+    rt_answer_text text;      /* with show_special all is said */
     rt_constraint constraint; /* with a grammar */
     rt_ids ids;               /* without the token that ended it */
     bool ended;

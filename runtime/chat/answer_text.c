@@ -3,19 +3,6 @@
 
 #include <string.h>
 
-static const rt_reasoning_markers known[] = {
-    {"<think>", "</think>"},
-    {"[THINK]", "[/THINK]"},
-    {"<seed:think>", "</seed:think>"},
-    {"<|START_THINKING|>", "<|END_THINKING|>"},
-};
-
-rt_reasoning_markers rt_reasoning_markers_of(gguf_str source) {
-    for (size_t i = 0; i < sizeof known / sizeof known[0]; i++)
-        if (memmem(source.ptr, source.len, known[i].close, strlen(known[i].close))) return known[i];
-    return (rt_reasoning_markers){0};
-}
-
 static bool is_space(char c) {
     return c == ' ' || c == '\n' || c == '\r' || c == '\t';
 }
@@ -32,6 +19,7 @@ void rt_answer_text_init(rt_answer_text *t, const rt_answer_text_opts *opts) {
     rt_text_stream_init(&t->thought, NULL, 0);
     rt_text_stream_init(&t->whole, NULL, 0);
     gguf_dynbuf_init(&t->undecided, SIZE_MAX / 4);
+    if (opts->in_header) t->channels = RT_CHANNELS_IN_HEADER;
     if (!opts->markers.close || !opts->split || opts->show_special)
         t->state = RT_ANSWER_SPEAKS;
     else if (opts->inside)
@@ -92,7 +80,13 @@ static bool decide_begin(rt_answer_text *t, bool ended) {
         t->state = RT_ANSWER_THINKS;
         return true;
     }
-    if (waits && !ended) return false;
+    bool may_open = waits;
+    if (begins_with(&t->undecided, at, t->opts.markers.close, &waits)) { /* it thought nothing */
+        consume(t, at + strlen(t->opts.markers.close));
+        t->state = RT_ANSWER_THOUGHT;
+        return true;
+    }
+    if ((may_open || waits) && !ended) return false;
     t->state = RT_ANSWER_SPEAKS;
     return true;
 }
@@ -138,9 +132,12 @@ static void decide(rt_answer_text *t, bool ended) {
 
 /* ---- in and out -------------------------------------------------------------------------- */
 
+/* A special token of a marker, which may have text beside it. */
 static bool is_marker(const rt_answer_text *t, gguf_str text) {
     const rt_reasoning_markers *m = &t->opts.markers;
-    return m->close && (gguf_str_eq(text, m->open) || gguf_str_eq(text, m->close));
+    return m->close && text.len &&
+           (memmem(m->open, strlen(m->open), text.ptr, text.len) ||
+            memmem(m->close, strlen(m->close), text.ptr, text.len));
 }
 
 void rt_answer_text_put(rt_answer_text *t, gguf_str text) {
@@ -196,6 +193,10 @@ gguf_str rt_answer_text_take_thought(rt_answer_text *t) {
 
 gguf_str rt_answer_text_take_said(rt_answer_text *t) {
     return rt_text_stream_take(&t->said, t->ended);
+}
+
+const char *rt_answer_text_opens(const rt_answer_text *t) {
+    return t->state == RT_ANSWER_BEGINS ? t->opts.markers.open : NULL;
 }
 
 bool rt_answer_text_thinks(const rt_answer_text *t) {

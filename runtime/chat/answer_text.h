@@ -8,24 +8,23 @@
 #include "runtime/chat/text_stream.h"
 #include "runtime/tokenizer/tokenizer.h"
 
-/* Around the reasoning; static texts. */
+/* Around the reasoning; those of a model are in the table of tools.h. */
 typedef struct rt_reasoning_markers {
     const char *open, *close; /* NULL: the model has none */
 } rt_reasoning_markers;
 
-/* The markers that a chat template knows. */
-rt_reasoning_markers rt_reasoning_markers_of(gguf_str template_source);
 /* Whether a prompt leaves the reasoning open: the answer begins inside. */
 bool rt_reasoning_is_open(const rt_reasoning_markers *markers, gguf_str prompt);
 
 typedef struct rt_answer_text_opts {
     rt_reasoning_markers markers;
-    bool split;               /* reasoning is kept apart; otherwise the markers stay in the text */
-    bool inside;              /* the answer begins inside the reasoning */
-    bool trim;                /* no spaces at the start of the text */
-    bool show_special;        /* special tokens are part of the text, which is not divided */
-    gguf_str marks;           /* special tokens within this text are text: those of calls */
-    bool call_channel;        /* calls in channels are text, with their headers (tools.h) */
+    bool split;        /* reasoning is kept apart; otherwise the markers stay in the text */
+    bool inside;       /* the answer begins inside the reasoning */
+    bool trim;         /* no spaces at the start of the text */
+    bool show_special; /* special tokens are part of the text, which is not divided */
+    gguf_str marks;    /* special tokens within this text are text: those of calls */
+    bool call_channel; /* calls in channels are text, with their headers (tools.h) */
+    bool in_header;    /* the answer begins in the header of a message, and is held to that */
     const char *const *stops; /* [n_stops], not empty; they end what the model says */
     size_t n_stops;
 } rt_answer_text_opts;
@@ -61,6 +60,8 @@ void rt_answer_text_end(rt_answer_text *t);
 gguf_str rt_answer_text_take_thought(rt_answer_text *t);
 gguf_str rt_answer_text_take_said(rt_answer_text *t);
 
+/* The marker that the answer may begin with; NULL: it is not divided, or has begun. */
+const char *rt_answer_text_opens(const rt_answer_text *t);
 /* What comes next belongs to the reasoning. */
 bool rt_answer_text_thinks(const rt_answer_text *t);
 /* A stop text came. */

@@ -25,9 +25,12 @@ static void take_special(rt_channels *c, gguf_str text) {
         c->part = RT_CHANNEL_MARKUP;
         add_to_header(c, ' ');
         c->in_name = true;
+        c->name_ends = false;
         c->n_name = 0;
     } else if (c->in_name && gguf_str_eq(text, "<|message|>")) {
-        bool final = gguf_str_eq((gguf_str){c->name, c->n_name}, "final");
+        size_t n = c->n_name;
+        while (c->name_ends && n && c->name[n - 1] == ' ') n--;
+        bool final = gguf_str_eq((gguf_str){c->name, n}, "final");
         c->part = rt_channels_recipient(c).len ? RT_CHANNEL_CALL
                   : final                      ? RT_CHANNEL_ANSWER
                                                : RT_CHANNEL_REASONING;
@@ -37,6 +40,7 @@ static void take_special(rt_channels *c, gguf_str text) {
         c->part = RT_CHANNEL_MARKUP; /* the role follows */
         c->n_header = 0;
     } else if (c->part == RT_CHANNEL_MARKUP) {
+        c->name_ends = true;
         add_to_header(c, ' ');
     }
 }
@@ -55,7 +59,8 @@ rt_channel rt_channels_next(rt_channels *c, gguf_str text, bool special) {
         take_special(c, text);
         return RT_CHANNEL_MARKUP;
     }
-    for (size_t i = 0; c->in_name && i < text.len && c->n_name < sizeof c->name; i++)
+    for (size_t i = 0; c->in_name && !c->name_ends && i < text.len && c->n_name < sizeof c->name;
+         i++)
         c->name[c->n_name++] = text.ptr[i];
     for (size_t i = 0; c->part == RT_CHANNEL_MARKUP && i < text.len; i++)
         add_to_header(c, text.ptr[i]);

@@ -21,14 +21,17 @@ typedef enum rt_channel {
 
 /* Start as {0}: without such tokens all is the answer. */
 typedef struct rt_channels {
-    rt_channel part; /* that the text now belongs to */
-    bool in_name;
-    char name[8]; /* its beginning */
+    rt_channel part;         /* that the text now belongs to */
+    bool in_name, name_ends; /* a special token ends it before the message does */
+    char name[8];            /* its beginning */
     size_t n_name;
     bool named;       /* a channel was opened */
     char header[128]; /* of the message: role, channel, recipient */
     size_t n_header;
 } rt_channels;
+
+/* An answer that begins in the header of a message. */
+#define RT_CHANNELS_IN_HEADER ((rt_channels){.part = RT_CHANNEL_MARKUP})
 
 /* What a token is.
  *   text     of the token

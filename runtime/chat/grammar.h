@@ -4,6 +4,7 @@
 #define RUNTIME_CHAT_GRAMMAR_H
 
 #include "libgguf/error.h"
+#include "runtime/chat/channels.h"
 #include "runtime/tokenizer/tokenizer.h"
 
 #include <jansson.h>
@@ -89,22 +90,32 @@ typedef struct rt_constraint {
     const rt_tokenizer *tok;
     const rt_token_table *table;
     uint64_t *mask;
-    bool in_channels; /* the answer is in channels (channels.h), and held from its first token */
-    bool off;         /* the grammar is of answers in channels, and this one is not */
+    bool in_channels; /* the answer is in channels, and held from its first token */
+    rt_channels channels;
+    uint32_t n_thoughts, most_thoughts; /* tokens of reasoning in channels */
+    bool off; /* the grammar is of answers in channels, and this one is not */
 } rt_constraint;
 
 /* Where a prompt ends in the header of a message, the answer is written in channels, and a grammar
- * of texts is that of its final message.
- *   prompt      [n_prompt], only read here
- *   tok, table  must outlive it
- * Errors: GGUF_E_NOMEM. Clear also after a failure. */
+ * of texts is that of its final message. Where it ends in what opens a call, a grammar of calls
+ * goes on behind that. prompt      [n_prompt], only read here tok, table  must outlive it Errors:
+ * GGUF_E_NOMEM. Clear also after a failure. */
 gguf_code rt_constraint_init(rt_constraint *c, rt_grammar *grammar, const rt_tokenizer *tok,
                              const rt_token_table *table, const int32_t *prompt, size_t n_prompt,
                              gguf_error *err);
 void rt_constraint_clear(rt_constraint *c);
 
+/* The answer has so many tokens at most: where it must be a call, reasoning in channels takes half
+ * of them, and never more than RT_MOST_THOUGHTS. */
+void rt_constraint_limit(rt_constraint *c, uint32_t n_tokens);
+#define RT_MOST_THOUGHTS 4096
+
+/* Whether the next token is held: what a model thinks is not, but in channels. */
+bool rt_constraint_holds(const rt_constraint *c, bool thinks);
 /* The tokens that may come next. Errors: GGUF_E_LIMIT none may. */
 gguf_code rt_constraint_next(rt_constraint *c, gguf_error *err);
+/* Beside them the token that this text is, if there is one. */
+void rt_constraint_admit(rt_constraint *c, const char *text);
 /* A token that was chosen of them. True: the answer is complete. */
 bool rt_constraint_take(rt_constraint *c, int32_t id);
 

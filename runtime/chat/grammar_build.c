@@ -121,6 +121,9 @@ rt_expr rt_expr_as_rule(rt_grammar_builder *b, rt_expr body) {
 
 /* ---- states ------------------------------------------------------------------------------ */
 
+/* Among so many last ones an equal state is looked for. */
+#define SHARED_STATES 32
+
 typedef struct emitter {
     rt_grammar_builder *b;
     rt_state *states;
@@ -142,6 +145,17 @@ static uint32_t add_state(emitter *e, rt_state state) {
 static uint32_t add_byte(emitter *e, unsigned lo, unsigned hi, uint32_t next) {
     return add_state(
         e, (rt_state){.kind = RT_STATE_BYTE, .lo = (uint8_t)lo, .hi = (uint8_t)hi, .a = next});
+}
+
+/* The same for the characters of a class, whose last bytes many ranges have in common. */
+static uint32_t share_byte(emitter *e, unsigned lo, unsigned hi, uint32_t next) {
+    size_t first = e->n > SHARED_STATES ? e->n - SHARED_STATES : 0;
+    for (size_t i = e->n; i-- > first;) {
+        const rt_state *s = &e->states[i];
+        if (s->kind == RT_STATE_BYTE && s->lo == lo && s->hi == hi && s->a == next)
+            return (uint32_t)i;
+    }
+    return add_byte(e, lo, hi, next);
 }
 
 static uint32_t add_split(emitter *e, uint32_t a, uint32_t b) {
@@ -182,7 +196,7 @@ static uint32_t emit_range(emitter *e, uint32_t first, uint32_t last, uint32_t n
         size_t n = rt_utf8_encode(first, (char *)lo);
         rt_utf8_encode(end, (char *)hi);
         uint32_t at = next;
-        for (unsigned i = n; i-- > 0;) at = add_byte(e, lo[i], hi[i], at);
+        for (unsigned i = n; i-- > 0;) at = share_byte(e, lo[i], hi[i], at);
         any = add_split(e, any, at);
         first = end + 1;
         if (first == 0xD800) first = 0xE000;
@@ -502,6 +516,7 @@ void rt_grammar_unref(rt_grammar *grammar) {
     pthread_mutex_destroy(&grammar->lock);
     free(grammar->states);
     free(grammar->marks);
+    free(grammar->opening);
     rt_grammar_unref(grammar->wrapped);
     free(grammar);
 }

@@ -36,10 +36,19 @@ rt_expr rt_channel_thoughts(rt_grammar_builder *b, uint32_t most, bool preamble)
     return rt_expr_repeat(b, seq, 0, most);
 }
 
+rt_expr rt_channel_form(rt_grammar_builder *b) {
+    rt_expr seq = rt_expr_seq(b);
+    rt_expr_add(b, seq, rt_expr_repeat(b, rt_expr_text(b, " ", 1), 0, 1));
+    rt_expr_add(b, seq, rt_channel_mark(b, "<|constrain|>"));
+    add_text(b, seq, "json");
+    return rt_expr_repeat(b, seq, 0, 1);
+}
+
 rt_expr rt_channel_final(rt_grammar_builder *b, rt_expr body) {
     rt_expr seq = rt_expr_seq(b);
     rt_expr_add(b, seq, rt_channel_mark(b, "<|channel|>"));
     add_text(b, seq, "final");
+    rt_expr_add(b, seq, rt_channel_form(b));
     rt_expr_add(b, seq, rt_channel_mark(b, "<|message|>"));
     rt_expr_add(b, seq, body);
     return seq;

@@ -14,6 +14,8 @@ rt_expr rt_channel_mark(rt_grammar_builder *b, const char *token);
  *   most      of them
  *   preamble  they may be in the channel `commentary` too, not only in `analysis` */
 rt_expr rt_channel_thoughts(rt_grammar_builder *b, uint32_t most, bool preamble);
+/* What may say, behind the name of a channel, that the text is JSON. */
+rt_expr rt_channel_form(rt_grammar_builder *b);
 /* The final message; its text is `body`. */
 rt_expr rt_channel_final(rt_grammar_builder *b, rt_expr body);
 /* Any text. */

@@ -28,7 +28,9 @@ struct rt_grammar {
     size_t n_states;
     uint32_t start;
     char *marks;          /* special tokens within this text may spell it; or NULL */
+    char *opening;        /* a prompt may end in this beginning of the text; or NULL */
     bool in_channels;     /* of whole answers (grammar_channels.h) */
+    bool needs_call;      /* which are calls of tools */
     rt_grammar *wrapped;  /* this one in the final channel; made once, under the lock */
     uint8_t classes[256]; /* bytes that no state tells apart */
     unsigned n_classes;

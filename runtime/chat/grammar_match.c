@@ -9,14 +9,14 @@
 #include <string.h>
 
 /* What is kept for a grammar: beyond the first, all is forgotten when no text is being followed;
- * beyond the second, texts fail. */
+ * beyond half of the second no more masks are kept, beyond it texts fail. */
 #define FORGET_BYTES (64u << 20)
 #define MOST_BYTES   (512u << 20)
 /* Configurations of a set: more ways at once mean a grammar that is ambiguous without end. */
 #define MAX_CONFIGS 16384
 #define MAX_STACK   4096
 
-enum { DEAD = 0, UNKNOWN = UINT32_MAX };
+enum { DEAD = 0, UNKNOWN = UINT32_MAX, SEVERAL = UINT32_MAX - 1 };
 
 /* The state that a rule returns to, on top of others; 0 is the empty stack. */
 typedef struct stack_node {
@@ -31,7 +31,8 @@ typedef struct config_set {
     config *configs; /* [n] in order, each at a byte */
     uint32_t n;
     bool accepts;
-    uint32_t plain; /* where every byte of plain text leads; DEAD: not to one set */
+    uint32_t plain; /* where every byte of plain text (token_table.h) leads, or SEVERAL sets */
+    uint32_t text;  /* where every character of plain text leads, or SEVERAL sets */
     uint32_t *next; /* [n_classes] sets; or NULL, none is known */
     uint64_t *mask; /* or NULL */
     const rt_token_table *table;
@@ -55,7 +56,8 @@ struct rt_follow {
     uint32_t *seen; /* [seen_size] open addressing: numbers of found plus 1 */
     size_t seen_size;
     bool accepts;
-    uint32_t *path; /* [RT_TOKEN_MAX_BYTES + 1] sets behind each byte of a token */
+    uint32_t *path;  /* [RT_TOKEN_MAX_BYTES + 1] sets behind each byte of a token */
+    uint32_t *chain; /* [RT_TOKEN_MAX_BYTES + 1] sets behind each character of plain text */
 };
 
 void rt_follow_free(rt_follow *f) {
@@ -65,8 +67,8 @@ void rt_follow_free(rt_follow *f) {
         free(f->sets[i].next);
         free(f->sets[i].mask);
     }
-    void *const blocks[] = {f->sets, f->stacks, f->set_table, f->stack_table,
-                            f->todo, f->found,  f->seen,      f->path};
+    void *const blocks[] = {f->sets,  f->stacks, f->set_table, f->stack_table, f->todo,
+                            f->found, f->seen,   f->path,      f->chain};
     for (size_t i = 0; i < sizeof blocks / sizeof blocks[0]; i++) free(blocks[i]);
     free(f);
 }
@@ -254,8 +256,11 @@ static uint32_t end_set(const rt_grammar *g, rt_follow *f) {
     }
     if (n) memcpy(copy, f->found, n * sizeof *copy);
     f->n_bytes += (n + 1) * sizeof *copy;
-    f->sets[f->n_sets] =
-        (config_set){.configs = copy, .n = (uint32_t)n, .accepts = f->accepts, .plain = UNKNOWN};
+    f->sets[f->n_sets] = (config_set){.configs = copy,
+                                      .n = (uint32_t)n,
+                                      .accepts = f->accepts,
+                                      .plain = UNKNOWN,
+                                      .text = UNKNOWN};
     f->set_table[at] = ++f->n_sets;
     return f->n_sets - 1;
 }
@@ -295,7 +300,9 @@ static rt_follow *follow_new(const rt_grammar *g) {
     rt_follow *f = calloc(1, sizeof *f);
     if (!f) return NULL;
     f->path = malloc((RT_TOKEN_MAX_BYTES + 1) * sizeof *f->path);
-    bool fits = f->path && grow32(f, (void **)&f->sets, &f->sets_room, 1, sizeof *f->sets) &&
+    f->chain = malloc((RT_TOKEN_MAX_BYTES + 1) * sizeof *f->chain);
+    bool fits = f->path && f->chain &&
+                grow32(f, (void **)&f->sets, &f->sets_room, 1, sizeof *f->sets) &&
                 grow32(f, (void **)&f->stacks, &f->stacks_room, 1, sizeof *f->stacks);
     if (!fits) {
         rt_follow_free(f);
@@ -363,26 +370,69 @@ bool rt_matcher_must_end(rt_matcher *m) {
 
 /* ---- masks ------------------------------------------------------------------------------- */
 
-/* Within a JSON string all bytes of plain text (token_table.h) lead to one set, and tokens made of
- * them need not be looked at. */
+/* Within a JSON string all bytes of plain text lead to one set, and tokens made of them need not be
+ * looked at. */
 static uint32_t plain_step(const rt_grammar *g, rt_follow *f, uint32_t set) {
     if (f->sets[set].plain != UNKNOWN) return f->sets[set].plain;
     uint32_t to = step(g, f, set, ' ');
-    for (unsigned b = ' '; b < 0x7F; b++)
-        if (rt_byte_is_plain((uint8_t)b) && step(g, f, set, (uint8_t)b) != to) to = DEAD;
+    for (unsigned b = ' '; b < 0x7F && to != SEVERAL; b++)
+        if (rt_byte_is_plain((uint8_t)b) && step(g, f, set, (uint8_t)b) != to) to = SEVERAL;
     return f->sets[set].plain = to;
 }
 
-/* Try the tokens in [first, end), which begin with the same byte. */
-static void try_tokens(const rt_grammar *g, rt_follow *f, uint32_t from, const rt_token_table *t,
-                       uint32_t first, uint32_t end, uint64_t *mask) {
+typedef struct byte_range {
+    uint8_t lo, hi;
+} byte_range;
+
+/* More ways through the bytes of characters are not looked at. */
+#define MAX_CHAR_STEPS 2048
+
+/* Whether all texts of one byte of each of [n] ranges lead from one set to another. */
+static bool all_lead(const rt_grammar *g, rt_follow *f, uint32_t from, const byte_range *r,
+                     unsigned n, uint32_t to, unsigned *n_steps) {
+    if (n == 0 || from == DEAD) return from == to;
+    for (unsigned b = r->lo; b <= r->hi; b++) {
+        if (b > r->lo && g->classes[b] == g->classes[b - 1]) continue;
+        if (++*n_steps > MAX_CHAR_STEPS ||
+            !all_lead(g, f, step(g, f, from, (uint8_t)b), r + 1, n - 1, to, n_steps))
+            return false;
+    }
+    return true;
+}
+
+static uint32_t text_step(const rt_grammar *g, rt_follow *f, uint32_t set) {
+    static const struct {
+        unsigned n;
+        byte_range bytes[4];
+    } wide[] = {
+        {2, {{0xC2, 0xDF}, {0x80, 0xBF}}},
+        {3, {{0xE0, 0xE0}, {0xA0, 0xBF}, {0x80, 0xBF}}},
+        {3, {{0xE1, 0xEC}, {0x80, 0xBF}, {0x80, 0xBF}}},
+        {3, {{0xED, 0xED}, {0x80, 0x9F}, {0x80, 0xBF}}},
+        {3, {{0xEE, 0xEF}, {0x80, 0xBF}, {0x80, 0xBF}}},
+        {4, {{0xF0, 0xF0}, {0x90, 0xBF}, {0x80, 0xBF}, {0x80, 0xBF}}},
+        {4, {{0xF1, 0xF3}, {0x80, 0xBF}, {0x80, 0xBF}, {0x80, 0xBF}}},
+        {4, {{0xF4, 0xF4}, {0x80, 0x8F}, {0x80, 0xBF}, {0x80, 0xBF}}},
+    };
+    if (f->sets[set].text != UNKNOWN) return f->sets[set].text;
+    uint32_t to = plain_step(g, f, set);
+    unsigned n_steps = 0;
+    for (size_t i = 0; i < sizeof wide / sizeof wide[0] && to != SEVERAL; i++)
+        if (!all_lead(g, f, set, wide[i].bytes, wide[i].n, to, &n_steps)) to = SEVERAL;
+    return f->sets[set].text = to;
+}
+
+/* Try the texts of [n_entries], in order. */
+static void try_tokens(const rt_grammar *g, rt_follow *f, uint32_t from,
+                       const rt_token_entry *entries, uint32_t n_entries, uint64_t *mask) {
     uint32_t *path = f->path; /* behind each byte of the last token that was tried */
     path[0] = from;
-    for (uint32_t i = first; i < end; i++) {
-        const rt_token_entry *e = &t->entries[i];
-        uint32_t at = i == first ? 0 : e->n_common, to;
+    for (uint32_t i = 0; i < n_entries; i++) {
+        const rt_token_entry *e = &entries[i];
+        uint32_t at = i ? e->n_common : 0, to;
         if (e->rest_is_plain)
-            for (; at < e->n && (to = plain_step(g, f, path[at])); at++) path[at + 1] = to;
+            for (; at < e->n && (to = plain_step(g, f, path[at])) != DEAD && to != SEVERAL; at++)
+                path[at + 1] = to;
         for (; at < e->n; at++) {
             bool marks = g->in_channels && e->text[at] == RT_SPECIAL_BYTE;
             path[at + 1] = marks ? DEAD : step(g, f, path[at], e->text[at]);
@@ -393,7 +443,7 @@ static void try_tokens(const rt_grammar *g, rt_follow *f, uint32_t from, const r
             continue;
         }
         /* No token that begins like this one up to its wrong byte can pass. */
-        while (i + 1 < end && t->entries[i + 1].n_common > at) i++;
+        while (i + 1 < n_entries && entries[i + 1].n_common > at) i++;
     }
 }
 
@@ -411,12 +461,47 @@ static void try_specials(const rt_grammar *g, rt_follow *f, uint32_t from, const
     }
 }
 
+/* Where each character of plain text leads to one set, `chain` has those behind so many of them.
+ * Returns how many there are at least, up to the most of a token; -1: it leads to several. */
+static int follow_text(const rt_grammar *g, rt_follow *f, uint32_t set, unsigned most) {
+    unsigned n = 0;
+    f->chain[0] = set;
+    for (uint32_t to; n < most && (to = text_step(g, f, f->chain[n])) != DEAD; n++) {
+        if (to == SEVERAL) return -1;
+        f->chain[n + 1] = to;
+    }
+    return (int)n;
+}
+
+/* Whole tokens of plain text are told by how many characters they have; of the others what follows
+ * those characters is tried. */
+static void fill_in_text(const rt_grammar *g, rt_follow *f, unsigned n_chars,
+                         const rt_token_table *t, uint64_t *mask) {
+    uint32_t n = t->n_upto[n_chars];
+    bool most = n > t->n_whole / 2; /* begin with all of them, and take the longer ones away */
+    if (most) memcpy(mask, t->whole_mask, (t->n_vocab + 63) / 64 * sizeof *mask);
+    for (uint32_t i = most ? n : 0; i < (most ? t->n_whole : n); i++)
+        mask[t->whole[i] / 64] ^= UINT64_C(1) << t->whole[i] % 64;
+    for (unsigned k = 0; k <= n_chars; k++)
+        try_tokens(g, f, f->chain[k], t->tails + t->first_tail[k],
+                   t->first_tail[k + 1] - t->first_tail[k], mask);
+}
+
+static void fill_anywhere(const rt_grammar *g, rt_follow *f, uint32_t set, const rt_token_table *t,
+                          uint64_t *mask) {
+    for (unsigned b = 0; b < 256; b++)
+        if (t->first[b] < t->first[b + 1] && step(g, f, set, (uint8_t)b) != DEAD)
+            try_tokens(g, f, set, t->entries + t->first[b], t->first[b + 1] - t->first[b], mask);
+}
+
 static bool fill_mask(const rt_grammar *g, rt_follow *f, uint32_t set, const rt_token_table *t,
                       uint64_t *mask) {
     memset(mask, 0, (t->n_vocab + 63) / 64 * sizeof *mask);
-    for (unsigned b = 0; b < 256; b++)
-        if (t->first[b] < t->first[b + 1] && step(g, f, set, (uint8_t)b) != DEAD)
-            try_tokens(g, f, set, t, t->first[b], t->first[b + 1], mask);
+    int n_chars = follow_text(g, f, set, t->most_chars);
+    if (n_chars < 0)
+        fill_anywhere(g, f, set, t, mask);
+    else
+        fill_in_text(g, f, (unsigned)n_chars, t, mask);
     try_specials(g, f, set, t, mask);
     if (f->sets[set].accepts)
         for (size_t i = 0; i < t->n_ends; i++)
@@ -442,7 +527,8 @@ bool rt_matcher_mask(rt_matcher *m, const rt_token_table *table, uint64_t *mask)
     } else {
         good = fill_mask(m->grammar, f, m->state, table, mask);
         s = &f->sets[m->state];
-        uint64_t *copy = good && !s->mask ? malloc(n * sizeof *copy) : NULL;
+        bool keep = good && !s->mask && f->n_bytes < MOST_BYTES / 2;
+        uint64_t *copy = keep ? malloc(n * sizeof *copy) : NULL;
         if (copy) {
             memcpy(copy, mask, n * sizeof *copy);
             s->mask = copy;

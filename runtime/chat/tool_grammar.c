@@ -205,6 +205,8 @@ static gguf_str type_name(const tool_pattern *p, size_t i, const json_t *schema)
     return gguf_str_of(is_text ? "string" : type ? type : "object");
 }
 
+static rt_expr inner_value(writer *w, const json_t *schema);
+
 static rt_expr parameter_of(writer *w, const char *key, const json_t *schema) {
     const tool_pattern *p = &w->style->parameter;
     rt_grammar_builder *b = &w->b;
@@ -222,7 +224,7 @@ static rt_expr parameter_of(writer *w, const char *key, const json_t *schema) {
         } else {
             if (piece->newline_before) rt_expr_add(b, seq, rt_expr_text(b, "\n", 1));
             if (!tool_is_text(schema)) {
-                rt_expr_add(b, seq, value_of(w, schema));
+                rt_expr_add(b, seq, inner_value(w, schema));
                 if (piece->newline_behind) rt_expr_add(b, seq, rt_expr_text(b, "\n", 1));
                 continue;
             }
@@ -266,10 +268,11 @@ static rt_expr member_of(writer *w, const char *key, const json_t *schema) {
                                       rt_expr_text(&w->b, mark, 1), literal_of(w, schema)));
 }
 
-/* The members in the order of the schema, `comma` between them; see grammar_object.c. */
-static rt_expr members(writer *w, gguf_str comma) {
+/* The members of an object in the order of its schema, `comma` between them; see grammar_object.c.
+ */
+static rt_expr members(writer *w, const json_t *object, gguf_str comma) {
     rt_grammar_builder *b = &w->b;
-    const json_t *properties = json_object_get(w->schema, "properties");
+    const json_t *properties = json_object_get(object, "properties");
     const char *key;
     json_t *value;
     size_t n = 0;
@@ -281,12 +284,37 @@ static rt_expr members(writer *w, gguf_str comma) {
         const json_t *schema = json_object_get(properties, keys[n]);
         rt_expr follow = SEQ(w, member_of(w, keys[n], schema), rest);
         rt_expr behind = comma.len ? SEQ(w, text_of(w, comma), follow) : follow;
-        bool needed = is_required(w->schema, keys[n]);
+        bool needed = is_required(object, keys[n]);
         first = rt_expr_as_rule(&w->b, needed ? follow : either(w, follow, first));
         rest = rt_expr_as_rule(&w->b, needed ? behind : either(w, behind, rest));
     }
     free(keys);
     return first;
+}
+
+static uint32_t count_of(const json_t *schema, const char *key, uint32_t otherwise) {
+    const json_t *n = json_object_get(schema, key);
+    return json_is_integer(n) && json_integer_value(n) < UINT16_MAX
+               ? (uint32_t)json_integer_value(n)
+               : otherwise;
+}
+
+/* JSON, or where the style nests parameters and the schema says what is in the value, those. */
+static rt_expr inner_value(writer *w, const json_t *schema) {
+    static const char *const others[] = {"$ref",  "enum",  "const",       "anyOf",
+                                         "oneOf", "allOf", "prefixItems", "nullable"};
+    const char *type = json_string_value(json_object_get(schema, "type"));
+    const json_t *items = json_object_get(schema, "items");
+    bool nests = w->style->item && type;
+    for (size_t i = 0; i < sizeof others / sizeof others[0]; i++)
+        if (json_object_get(schema, others[i])) nests = false;
+    if (nests && strcmp(type, "object") == 0 && json_object_get(schema, "properties"))
+        return rt_expr_as_rule(&w->b, members(w, schema, (gguf_str){0}));
+    if (nests && strcmp(type, "array") == 0 && json_is_object(items))
+        return rt_expr_repeat(&w->b, parameter_of(w, w->style->item, items),
+                              count_of(schema, "minItems", 0),
+                              count_of(schema, "maxItems", RT_GRAMMAR_UNLIMITED));
+    return value_of(w, schema);
 }
 
 /* ---- calls ------------------------------------------------------------------------------- */
@@ -338,28 +366,29 @@ static rt_expr slot_of(writer *w, tool_slot slot) {
     case TOOL_OBJECT:
         return object_of(w);
     case TOOL_PARAMETERS:
-        return members(w, (gguf_str){0});
+        return members(w, w->schema, (gguf_str){0});
     case TOOL_KEYWORDS:
-        return members(w, gguf_str_of(", "));
+        return members(w, w->schema, gguf_str_of(", "));
     case TOOL_BARE:
-        return SEQ(w, rt_expr_text(b, "{", 1), members(w, gguf_str_of(",")),
+        return SEQ(w, rt_expr_text(b, "{", 1), members(w, w->schema, gguf_str_of(",")),
                    rt_expr_text(b, "}", 1));
     default:
         return 0;
     }
 }
 
-/* A call in a channel of its own, up to where its arguments end. */
+/* A call in a channel of its own, up to where its arguments end. Its name stands behind that of the
+ * channel, or behind the role. */
 static rt_expr channel_call(writer *w) {
     rt_grammar_builder *b = &w->b;
     const char *name = name_of(w->function);
-    rt_expr json = rt_expr_text(b, "json", 4), space = optional(w, rt_expr_text(b, " ", 1));
-    rt_expr form = optional(w, rt_channel_mark(b, "<|constrain|>"));
-    return rt_expr_as_rule(b, SEQ(w, rt_channel_mark(b, "<|channel|>"),
-                                  text_of(w, gguf_str_of("commentary to=functions.")),
-                                  rt_expr_text(b, name, strlen(name)),
-                                  optional(w, SEQ(w, space, form, json)),
-                                  rt_channel_mark(b, "<|message|>"), value_of(w, w->schema)));
+    rt_expr to = SEQ(w, rt_expr_text(b, " to=functions.", 14), rt_expr_text(b, name, strlen(name)));
+    rt_expr channel = rt_channel_mark(b, "<|channel|>"),
+            commentary = rt_expr_text(b, "commentary", 10);
+    rt_expr header = either(w, SEQ(w, channel, commentary, to), SEQ(w, to, channel, commentary));
+    rt_expr form = either(w, rt_channel_form(b), rt_expr_text(b, " json", 5));
+    return rt_expr_as_rule(
+        b, SEQ(w, header, form, rt_channel_mark(b, "<|message|>"), value_of(w, w->schema)));
 }
 
 /* A call, of its first text only what is behind n_written bytes. */
@@ -443,6 +472,17 @@ static rt_expr channels_of(writer *w, const rt_tool_demand *d, json_t *left_out)
                either(w, call, rt_channel_final(b, rt_channel_text(b))));
 }
 
+/* Text may begin as a call does, with what is dropped of it. */
+static rt_expr leading_drop(writer *w, gguf_str mark) {
+    const rt_tool_style *s = w->style;
+    rt_expr any = rt_expr_alt(&w->b);
+    rt_expr_add(&w->b, any, 0);
+    for (size_t i = 0; i < s->n_drop; i++)
+        if (s->drop[i].len > mark.len && memcmp(s->drop[i].ptr, mark.ptr, mark.len) == 0)
+            rt_expr_add(&w->b, any, text_of(w, s->drop[i]));
+    return any;
+}
+
 static rt_expr answer_of(writer *w, const rt_tool_demand *d, json_t *left_out) {
     const rt_tool_style *s = w->style;
     rt_grammar_builder *b = &w->b;
@@ -459,19 +499,21 @@ static rt_expr answer_of(writer *w, const rt_tool_demand *d, json_t *left_out) {
         return either(w, repeated(w, calls_of(w, d, 0, left_out), s->separator, single),
                       not_beginning(w, "{\"name\""));
     rt_expr other = text_to(w, mark, false), to = text_to(w, mark, true);
+    rt_expr lead = leading_drop(w, mark);
     if (section) {
         rt_expr calls = repeated(w, calls_of(w, d, 0, left_out), s->separator, single);
         rt_expr rest = rt_expr_text(b, first.ptr + mark.len, first.len - mark.len);
         return either(w, other, SEQ(w, to, rest, calls, close));
     }
     rt_expr call = SEQ(w, to, calls_of(w, d, mark.len, left_out));
-    if (single) return either(w, other, call);
-    return SEQ(w, rt_expr_repeat(b, call, 0, RT_GRAMMAR_UNLIMITED), other);
+    if (single) return SEQ(w, lead, either(w, other, call));
+    return SEQ(w, lead, rt_expr_repeat(b, call, 0, RT_GRAMMAR_UNLIMITED), other);
 }
 
 gguf_code rt_grammar_tools(const rt_tool_style *style, const rt_tool_demand *demand,
                            json_t *left_out, rt_grammar **out, gguf_error *err) {
     writer w = {.style = style};
+    gguf_str opening = tool_opening(style);
     *out = NULL;
     rt_builder_init(&w.b, err);
     uint32_t root = rt_rule_new(&w.b, NULL, 0);
@@ -480,8 +522,10 @@ gguf_code rt_grammar_tools(const rt_tool_style *style, const rt_tool_demand *dem
     rt_builder_clear(&w.b);
     if (code) return code;
     (*out)->in_channels = rt_tool_style_is_channel(style);
+    (*out)->needs_call = demand->required;
     (*out)->marks = strdup(style->marks);
-    if ((*out)->marks) return GGUF_OK;
+    (*out)->opening = strndup(opening.ptr, opening.len);
+    if ((*out)->marks && (*out)->opening) return GGUF_OK;
     rt_grammar_unref(*out);
     *out = NULL;
     return gguf_fail_memory(err);

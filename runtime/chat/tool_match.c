@@ -95,11 +95,18 @@ typedef struct reading {
     tool_cursor *c;
     tool_call *call;
     const json_t *function; /* the tool */
+    const json_t *schema;   /* of the object or list whose parameters are read */
+    bool in_list;
+    unsigned depth; /* values around it */
 } reading;
+
+/* Values within values. */
+#define MAX_NESTED 32
 
 static tool_fit set_name(reading *r, const char *name, size_t n) {
     r->function = tool_find(r->tools, name, n);
     if (!r->function) return TOOL_NO;
+    r->schema = json_object_get(r->function, "parameters");
     r->call->name.len = 0;
     gguf_dynbuf_put(&r->call->name, name, n);
     r->call->is_named = true;
@@ -231,15 +238,17 @@ static tool_fit fit_object(reading *r) {
 
 static void put_key(reading *r, const char *key, size_t n) {
     gguf_dynbuf *out = &r->call->arguments;
-    gguf_dynbuf_put_text(out, out->len > 1 ? ", \"" : "\"");
+    bool first = out->len && (out->data[out->len - 1] == '{' || out->data[out->len - 1] == '[');
+    if (!first) gguf_dynbuf_put_text(out, ", ");
+    if (r->in_list) return;
+    gguf_dynbuf_put_text(out, "\"");
     tool_put_escaped(out, key, n);
     gguf_dynbuf_put_text(out, "\": ");
 }
 
 static const json_t *schema_of(const reading *r, const char *key, size_t n) {
-    const json_t *properties =
-        json_object_get(json_object_get(r->function, "parameters"), "properties");
-    return json_object_getn(properties, key, n);
+    if (r->in_list) return json_object_get(r->schema, "items");
+    return json_object_getn(json_object_get(r->schema, "properties"), key, n);
 }
 
 /* Whether a value that was written as JSON is meant as such. */
@@ -314,12 +323,60 @@ static tool_fit fit_inner_json(const tool_cursor *c, gguf_str end, size_t *n) {
     return fit == TOOL_YES ? tool_fit_text(&inner, end) : fit;
 }
 
+static tool_fit fit_members(reading *r);
+
+/* A value that is parameters again: a list or an object. NO: it is another value. */
+static tool_fit fit_nested(reading *r, const json_t *schema) {
+    tool_cursor *c = r->c, key = *c;
+    const reading around = *r;
+    const tool_piece *pieces = r->style->parameter.pieces;
+    tool_fit fit = tool_fit_text(&key, pieces[0].text);
+    size_t left = key.n - key.at, n_item = strlen(r->style->item);
+    if (fit != TOOL_YES) return fit;
+    if (left && key.text[key.at] == '/') return TOOL_NO;
+    bool begins = memcmp(key.text + key.at, r->style->item, left < n_item ? left : n_item) == 0;
+    if (begins && left <= n_item) return TOOL_MORE;
+    bool is_item = begins && key.text[key.at + n_item] == *pieces[2].text.ptr;
+    if (++r->depth > MAX_NESTED) return TOOL_NO;
+    r->in_list = is_type(schema, "array") || (is_item && !is_type(schema, "object"));
+    r->schema = schema;
+    gguf_dynbuf_put_text(&r->call->arguments, r->in_list ? "[" : "{");
+    fit = fit_members(r);
+    if (fit == TOOL_YES) gguf_dynbuf_put_text(&r->call->arguments, r->in_list ? "]" : "}");
+    *r = around;
+    return fit;
+}
+
+/* A value that is not a text: as parameters, as JSON, or raw. */
+static tool_fit fit_other_value(reading *r, const json_t *schema, gguf_str mark, size_t *n,
+                                bool *nested) {
+    size_t len = r->call->arguments.len;
+    tool_fit fit = r->style->item ? fit_nested(r, schema) : TOOL_NO;
+    *nested = r->call->arguments.len > len;
+    tool_cursor behind = *r->c;
+    if (*nested) return fit == TOOL_YES ? tool_fit_text(&behind, mark) : fit;
+    return fit == TOOL_NO ? fit_inner_json(r->c, mark, n) : fit;
+}
+
+static void put_empty(reading *r, const json_t *schema) {
+    gguf_dynbuf_put_text(&r->call->arguments, is_type(schema, "array") ? "[]" : "{}");
+}
+
+static bool may_be_empty(const reading *r, const json_t *schema) {
+    return r->style->item && (is_type(schema, "array") || is_type(schema, "object"));
+}
+
+static bool is_blank(const char *text, size_t n) {
+    while (n && isspace((unsigned char)text[n - 1])) n--;
+    return n == 0;
+}
+
 static tool_fit fit_value(reading *r, const tool_pattern *p, size_t i, const parameter *a) {
     tool_cursor *c = r->c;
     const tool_piece *piece = &p->pieces[i];
     if (piece->newline_before && c->at == c->n) return TOOL_MORE;
     if (piece->newline_before && c->text[c->at] == '\n') c->at++;
-    size_t n;
+    size_t n = 0;
     const json_t *schema = schema_of(r, a->key, a->n_key);
     gguf_str type = {a->type, a->n_type};
     bool is_text =
@@ -331,9 +388,11 @@ static tool_fit fit_value(reading *r, const tool_pattern *p, size_t i, const par
     gguf_dynbuf_put(&end, text.ptr, text.len);
     if (i + 2 < p->n && p->pieces[i + 2].slot == TOOL_KEY) gguf_dynbuf_put(&end, a->key, a->n_key);
     gguf_str mark = {(const char *)end.data, end.len};
-    tool_fit fit = is_text ? TOOL_NO : fit_inner_json(c, mark, &n);
-    if (fit == TOOL_NO) fit = fit_until(c, mark, &n);
+    bool nested = false;
+    tool_fit fit = is_text ? TOOL_NO : fit_other_value(r, schema, mark, &n, &nested);
+    if (fit == TOOL_NO && !nested) fit = fit_until(c, mark, &n);
     gguf_dynbuf_clear(&end);
+    if (nested) return fit;
     const char *from = c->text + c->at;
     if (fit == TOOL_MORE) {
         if (is_text) put_part(r, from, n, piece->newline_behind);
@@ -344,6 +403,8 @@ static tool_fit fit_value(reading *r, const tool_pattern *p, size_t i, const par
     if (is_text) {
         put_part(r, from, n, false);
         gguf_dynbuf_put(&r->call->arguments, "\"", 1);
+    } else if (is_blank(from, n) && may_be_empty(r, schema)) {
+        put_empty(r, schema);
     } else {
         put_value(r, from, n, a->type ? NULL : schema);
     }
@@ -386,21 +447,24 @@ static tool_fit fit_parameter(reading *r, bool *begun) {
 }
 
 /* Any number of parameters; the text behind them ends them. */
-static tool_fit fit_parameters(reading *r) {
-    gguf_dynbuf *out = &r->call->arguments;
-    gguf_dynbuf_put(out, "{", 1);
+static tool_fit fit_members(reading *r) {
     for (;;) {
         size_t at = r->c->at;
         bool begun;
         tool_fit fit = fit_parameter(r, &begun);
-        if (fit == TOOL_MORE) return fit;
-        if (fit == TOOL_NO && begun) return fit;
+        if (fit == TOOL_MORE || (fit == TOOL_NO && begun)) return fit;
         if (fit == TOOL_NO) {
             r->c->at = at;
-            gguf_dynbuf_put(out, "}", 1);
             return TOOL_YES;
         }
     }
+}
+
+static tool_fit fit_parameters(reading *r) {
+    gguf_dynbuf_put_text(&r->call->arguments, "{");
+    tool_fit fit = fit_members(r);
+    if (fit == TOOL_YES) gguf_dynbuf_put_text(&r->call->arguments, "}");
+    return fit;
 }
 
 /* key=value, ... up to a bracket. */

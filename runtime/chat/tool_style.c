@@ -11,6 +11,7 @@ extern const gguf_embedded rt_builtin_tools[];
 
 struct rt_tool_styles {
     gguf_yaml_doc *doc; /* has all texts */
+    const gguf_yaml *reasoning;
     rt_tool_style *styles;
     size_t n;
 };
@@ -100,6 +101,7 @@ static const gguf_yaml_field style_fields[] = {
     {.name = "also", .form = GGUF_YAML_TEXTS, .most = TOOL_MAX_ALSO},
     {.name = "drop", .form = GGUF_YAML_TEXTS, .most = TOOL_MAX_ALSO},
     {.name = "parameter", .form = GGUF_YAML_TEXT},
+    {.name = "item", .form = GGUF_YAML_TEXT},
     {.name = "section_open", .form = GGUF_YAML_TEXT},
     {.name = "section_close", .form = GGUF_YAML_TEXT},
     {.name = "separator", .form = GGUF_YAML_TEXT},
@@ -113,7 +115,17 @@ static const gguf_yaml_field style_fields[] = {
     {.name = "single", .form = GGUF_YAML_FLAG},
     {0}};
 
-static const gguf_yaml_field fields[] = {{.name = "styles",
+static const gguf_yaml_field reasoning_fields[] = {
+    {.name = "families", .form = GGUF_YAML_TEXT, .needed = true},
+    {.name = "open", .form = GGUF_YAML_TEXT, .needed = true},
+    {.name = "close", .form = GGUF_YAML_TEXT, .needed = true},
+    {0}};
+
+static const gguf_yaml_field fields[] = {{.name = "reasoning",
+                                          .form = GGUF_YAML_RECORDS,
+                                          .fields = reasoning_fields,
+                                          .what = "markers of reasoning"},
+                                         {.name = "styles",
                                           .form = GGUF_YAML_RECORDS,
                                           .needed = true,
                                           .fields = style_fields,
@@ -157,6 +169,7 @@ static gguf_code read_style(const gguf_yaml_doc *doc, const gguf_yaml *node, rt_
                     *also = gguf_yaml_get(node, "also"), *drop = gguf_yaml_get(node, "drop");
     *s = (rt_tool_style){.name = gguf_yaml_text(node, "name", ""),
                          .families = gguf_yaml_text(node, "families", ""),
+                         .item = gguf_yaml_text(node, "item", NULL),
                          .section_open = text_of(node, "section_open"),
                          .section_close = text_of(node, "section_close"),
                          .separator = text_of(node, "separator"),
@@ -174,7 +187,10 @@ static gguf_code read_style(const gguf_yaml_doc *doc, const gguf_yaml *node, rt_
     if (!code && parameter) code = read_pattern(doc, parameter, &s->parameter, err);
     for (const gguf_yaml *d = drop ? drop->first : NULL; d; d = d->next)
         s->drop[s->n_drop++] = gguf_str_of(d->text);
-    const tool_piece *first = s->calls[0].pieces;
+    const tool_piece *first = s->calls[0].pieces, *inner = s->parameter.pieces;
+    if (!code && s->item && (s->parameter.n < 2 || inner[0].slot || inner[1].slot != TOOL_KEY))
+        code = gguf_yaml_fail(doc, node, err,
+                              "with 'item' a 'parameter' begins with a text and its key");
     if (!code && s->calls[0].n == 0) code = gguf_yaml_fail(doc, node, err, "'call' is empty");
     if (!code && !s->section_open.len && !s->start && first->slot != TOOL_TEXT)
         code =
@@ -192,6 +208,7 @@ gguf_code rt_tool_styles_parse(const char *text, size_t n, const char *file, rt_
     if (!code) code = gguf_yaml_check(styles->doc, root, fields, "the table of tools", err);
     if (!code) {
         list = gguf_yaml_get(root, "styles");
+        styles->reasoning = gguf_yaml_get(root, "reasoning");
         styles->styles = calloc(list->n_children + 1, sizeof *styles->styles);
         if (!styles->styles) code = gguf_fail_memory(err);
     }
@@ -230,6 +247,16 @@ const rt_tool_style *rt_tool_styles_find(const rt_tool_styles *styles, const cha
     return NULL;
 }
 
+rt_reasoning_markers rt_tool_styles_reasoning(const rt_tool_styles *styles, gguf_str source) {
+    const gguf_yaml *node = styles->reasoning ? styles->reasoning->first : NULL;
+    for (; node; node = node->next) {
+        const char *close = gguf_yaml_text(node, "close", "");
+        if (*close && memmem(source.ptr, source.len, close, strlen(close)))
+            return (rt_reasoning_markers){gguf_yaml_text(node, "open", ""), close};
+    }
+    return (rt_reasoning_markers){0};
+}
+
 const char *rt_tool_style_name(const rt_tool_style *style) {
     return style->name;
 }
@@ -240,6 +267,18 @@ const char *rt_tool_style_families(const rt_tool_style *style) {
 
 gguf_str rt_tool_style_marks(const rt_tool_style *style) {
     return gguf_str_of(style->marks);
+}
+
+gguf_str tool_opening(const rt_tool_style *style) {
+    const tool_piece *first = style->calls[0].pieces;
+    bool alone = !style->section_open.len && first->slot == TOOL_TEXT;
+    return alone && !rt_tool_style_is_channel(style) ? first->text : (gguf_str){"", 0};
+}
+
+gguf_str rt_tool_style_begun(const rt_tool_style *style, const rt_tokenizer *tok,
+                             const int32_t *prompt, size_t n) {
+    gguf_str opening = tool_opening(style);
+    return rt_tokens_end_with(tok, prompt, n, opening) ? opening : (gguf_str){"", 0};
 }
 
 bool rt_tool_style_is_channel(const rt_tool_style *style) {

@@ -38,6 +38,7 @@ struct rt_tool_style {
     tool_pattern calls[1 + TOOL_MAX_ALSO]; /* [n_calls]; the first one is asked for */
     size_t n_calls;
     tool_pattern parameter;
+    const char *item; /* the key of elements where values nest as parameters; or NULL */
     gguf_str section_open, section_close, separator; /* empty: there is none */
     const char *name_key, *arguments_key, *id_key;   /* id_key may be NULL */
     const char *id_form;                             /* an expression that ids match */
@@ -47,6 +48,9 @@ struct rt_tool_style {
     bool start, single, id_first;
     char *marks;
 };
+
+/* The text that opens a call by itself; empty: there is none. */
+gguf_str tool_opening(const rt_tool_style *style);
 
 /* Whether a text fits: NO, it may once there is more of it, or YES. */
 typedef enum tool_fit { TOOL_NO, TOOL_MORE, TOOL_YES } tool_fit;

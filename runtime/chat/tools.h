@@ -10,6 +10,7 @@
 
 #include "libgguf/dynbuf.h"
 #include "libgguf/gguf.h"
+#include "runtime/chat/answer_text.h"
 #include "runtime/chat/grammar.h"
 #include "runtime/template/template.h"
 
@@ -30,12 +31,21 @@ size_t rt_tool_styles_n(const rt_tool_styles *styles);
 const rt_tool_style *rt_tool_styles_at(const rt_tool_styles *styles, size_t i);
 const rt_tool_style *rt_tool_styles_find(const rt_tool_styles *styles, const char *name); /* NULL */
 
+/* The markers of reasoning that a chat template spells; they live as long as the table. */
+rt_reasoning_markers rt_tool_styles_reasoning(const rt_tool_styles *styles,
+                                              gguf_str template_source);
+
 const char *rt_tool_style_name(const rt_tool_style *style);
 const char *rt_tool_style_families(const rt_tool_style *style);
 /* All texts of its patterns: special tokens within them belong to the answer's text. */
 gguf_str rt_tool_style_marks(const rt_tool_style *style);
 /* Calls are written in a channel of their own (channels.h); grammars are of whole answers. */
 bool rt_tool_style_is_channel(const rt_tool_style *style);
+
+/* What opens a call, where a prompt ends in it, so that the answer goes on behind it; or an empty
+ * text. It comes before the answer's own text to a parser. */
+gguf_str rt_tool_style_begun(const rt_tool_style *style, const rt_tokenizer *tok,
+                             const int32_t *prompt, size_t n);
 
 /* What a model's template does with tools. */
 typedef struct rt_tool_use {

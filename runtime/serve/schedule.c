@@ -320,7 +320,7 @@ static void take_token(rt_serve *s, rt_task *t, int32_t id) {
         return;
     }
     /* The marker that opens the reasoning is none of the grammar's tokens. */
-    bool taken = t->held && (t->constraint.in_channels || !rt_answer_text_thinks(&t->text));
+    bool taken = t->held && rt_constraint_holds(&t->constraint, rt_answer_text_thinks(&t->text));
     bool complete = taken && rt_constraint_take(&t->constraint, id);
     rt_task_tell_part(t);
     if (complete)

@@ -29,6 +29,7 @@ gguf_code rt_choose_begin(rt_serve *s, rt_task *t, gguf_error *err) {
     if (!code && o->grammar)
         code = rt_constraint_init(&t->constraint, o->grammar, s->tok, s->table, t->ids.data,
                                   t->n_prompt, err);
+    if (!code && o->grammar) rt_constraint_limit(&t->constraint, o->max_tokens);
     return code ? code : set_bias(s, t, !o->ignore_end && o->min_tokens == 0, err);
 }
 
@@ -54,25 +55,13 @@ static gguf_code add_token(rt_serve *s, rt_task *t, const float *logits, int32_t
     return GGUF_OK;
 }
 
-/* Whether the grammar holds the next token: what a model thinks it does not, but for channels. */
-static bool is_held(const rt_task *t) {
-    if (!t->request->opts.grammar || t->constraint.off) return false;
-    return t->constraint.in_channels || !rt_answer_text_thinks(&t->text);
-}
-
-/* An answer may begin with what the model thinks. */
-static void admit_marker(const rt_serve *s, rt_task *t) {
-    const char *open = t->text.opts.markers.open;
-    int32_t id = open && t->text.opts.split && t->n_generated == 0
-                     ? rt_tokenizer_find(s->tok, gguf_str_of(open))
-                     : -1;
-    if (id >= 0 && (uint32_t)id < s->n_vocab) t->constraint.mask[id / 64] |= UINT64_C(1) << id % 64;
-}
-
-static gguf_code hold(const rt_serve *s, rt_task *t, gguf_error *err) {
-    t->held = is_held(t);
+static gguf_code hold(rt_task *t, gguf_error *err) {
+    const rt_answer_text *text = &t->text;
+    t->held = rt_constraint_holds(&t->constraint, rt_answer_text_thinks(text));
     gguf_code code = t->held ? rt_constraint_next(&t->constraint, err) : GGUF_OK;
-    if (t->held && !code && !t->constraint.in_channels) admit_marker(s, t);
+    const char *open = t->n_generated == 0 ? rt_answer_text_opens(text) : NULL;
+    if (t->held && !code && !t->constraint.in_channels && open)
+        rt_constraint_admit(&t->constraint, open);
     rt_sampler_set_mask(t->sampler, t->held && !code ? t->constraint.mask : NULL);
     return code;
 }
@@ -82,7 +71,7 @@ static void hold_all(rt_serve *s, rt_task *const *tasks, size_t n) {
     for (size_t i = 0; i < n; i++) {
         gguf_error err = {0};
         /* No token is taken of such an answer: the id says so. */
-        if (hold(s, tasks[i], &err)) tasks[i]->stuck = true;
+        if (hold(tasks[i], &err)) tasks[i]->stuck = true;
     }
     s->now_stats.mask_seconds += rt_serve_now(s) - start;
 }

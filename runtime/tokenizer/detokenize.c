@@ -11,6 +11,18 @@ gguf_str rt_token_text(const rt_tokenizer *tok, int32_t id) {
     return in_range(tok, id) ? tok->tokens[id].text : (gguf_str){"", 0};
 }
 
+bool rt_tokens_end_with(const rt_tokenizer *tok, const int32_t *ids, size_t n, gguf_str text) {
+    size_t left = text.len;
+    while (left && n) {
+        gguf_str last = rt_token_text(tok, ids[--n]);
+        size_t part = last.len < left ? last.len : left;
+        if (part && memcmp(text.ptr + left - part, last.ptr + last.len - part, part) != 0)
+            return false;
+        left -= part;
+    }
+    return left == 0;
+}
+
 gguf_str rt_token_piece(const rt_tokenizer *tok, int32_t id) {
     return in_range(tok, id) ? tok->tokens[id].piece : (gguf_str){"", 0};
 }

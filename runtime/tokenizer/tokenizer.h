@@ -96,6 +96,9 @@ gguf_code rt_tokenize_pair(const rt_tokenizer *tok, const char *first, size_t n_
 /* ---- back to text -------------------------------------------------------------------------------
  */
 
+/* Whether the texts of the last of [n] tokens end with this one. */
+bool rt_tokens_end_with(const rt_tokenizer *tok, const int32_t *ids, size_t n, gguf_str text);
+
 /* The bytes that a token stands for in running text; a character may be spread over several tokens.
  * Empty if the id is out of range. Valid as long as the tokenizer. */
 gguf_str rt_token_text(const rt_tokenizer *tok, int32_t id);

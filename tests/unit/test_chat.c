@@ -14,6 +14,9 @@ static const struct {
     {"<|channel|>fin al<|message|>x", "[x]"}, /* names are whole */
     {"<|channel|>final<|message|>x<|return|>", "x"},
     {"<|channel|>final answer<|message|>x", "[x]"},
+    {"<|channel|>final <|constrain|>json<|message|>x", "x"},
+    {"<|channel|>final<|constrain|>json<|message|>x", "x"},
+    {"<|channel|>analysis <|constrain|>json<|message|>x", "[x]"},
     {"<|channel|>commentary to=f<|constrain|>json<|message|>{}<|call|>", "[{}]"},
     {"<|message|>a<|im_end|>b", "ab"}, /* of other models */
 };

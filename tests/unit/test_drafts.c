@@ -209,9 +209,10 @@ static uint64_t check_same(fixture *f, const rt_ids *prompt, const rt_sampler_op
         ck_assert_mem_eq(with.ids.data, without.ids.data, with.ids.n * sizeof *with.ids.data);
     ck_assert_int_eq(with.finish, without.finish);
     ck_assert_int_eq(with.context_full, without.context_full);
-    ck_assert_uint_eq(with.text.text.len, without.text.text.len);
-    if (with.text.text.len)
-        ck_assert_mem_eq(with.text.text.data, without.text.text.data, with.text.text.len);
+    ck_assert_uint_eq(with.text.said.text.len, without.text.said.text.len);
+    if (with.text.said.text.len)
+        ck_assert_mem_eq(with.text.said.text.data, without.text.said.text.data,
+                         with.text.said.text.len);
     ck_assert_uint_eq(without.n_drafts, 0);
     ck_assert_uint_le(with.n_accepted, with.n_drafts);
     uint64_t n = with.n_accepted;

@@ -292,47 +292,127 @@ END_TEST
 
 /* ---- masks ------------------------------------------------------------------------------- */
 
-/* A token is in the mask if and only if the matcher takes it, at every step of a text. */
+typedef struct vocabulary {
+    gguf_meta *meta;
+    rt_vocab_report report;
+    rt_tokenizer *tok;
+    rt_token_table *table;
+    uint32_t n;
+    uint64_t *mask;
+} vocabulary;
+
+static void open_vocabulary(vocabulary *v, const char *folder) {
+    gguf_error err = {0};
+    *v = (vocabulary){.meta = gguf_meta_new()};
+    ck_assert(!rt_vocab_import(folder, 0, v->meta, &v->report, &err));
+    ck_assert(!rt_tokenizer_new(v->meta, &v->tok, &err));
+    v->n = (uint32_t)rt_tokenizer_n_tokens(v->tok);
+    ck_assert(!rt_token_table_new(v->tok, v->n, &v->table, &err));
+    v->mask = calloc(v->n / 64 + 1, sizeof *v->mask);
+}
+
+static void close_vocabulary(vocabulary *v) {
+    free(v->mask);
+    rt_token_table_free(v->table);
+    rt_tokenizer_free(v->tok);
+    gguf_meta_free(v->meta);
+    rt_vocab_report_clear(&v->report);
+}
+
+/* A token is in the mask if and only if the matcher takes it. */
+static void check_mask(vocabulary *v, rt_matcher *m, const char *source, size_t at) {
+    bool some = rt_matcher_mask(m, v->table, v->mask), any = false;
+    for (uint32_t id = 0; id < v->n; id++) {
+        rt_matcher ahead = *m;
+        gguf_str piece = rt_token_text(v->tok, (int32_t)id);
+        bool good = !rt_token_is_special(v->tok, (int32_t)id) && piece.len &&
+                    rt_matcher_take(&ahead, piece.ptr, piece.len);
+        if (rt_tokenizer_is_end(v->tok, (int32_t)id)) good = rt_matcher_may_end(m);
+        any |= good;
+        ck_assert_msg(good == (bool)(v->mask[id / 64] >> id % 64 & 1), "%s: place %zu, token %u",
+                      source, at, (unsigned)id);
+    }
+    ck_assert(some == any);
+}
+
 START_TEST(masks) {
     static const char text[] = "{\"name\": \"\xC3\xA9 x\", \"n\": 12}";
     gguf_error err = {0};
-    gguf_meta *meta = gguf_meta_new();
-    rt_vocab_report report = {0};
-    rt_tokenizer *tok;
-    rt_token_table *table;
+    vocabulary v;
     rt_grammar *g;
     rt_matcher m;
-    ck_assert(!rt_vocab_import(TEST_DATA "/models/llama3", 0, meta, &report, &err));
-    ck_assert(!rt_tokenizer_new(meta, &tok, &err));
-    uint32_t n_vocab = (uint32_t)rt_tokenizer_n_tokens(tok);
-    uint64_t *mask = calloc(n_vocab / 64 + 1, sizeof *mask);
-    ck_assert(!rt_token_table_new(tok, n_vocab, &table, &err));
+    open_vocabulary(&v, TEST_DATA "/models/llama3");
     ck_assert(!compile('s',
                        "{\"properties\":{\"name\":{\"type\":\"string\"},"
                        "\"n\":{\"type\":\"integer\"}},\"required\":[\"name\",\"n\"]}",
                        &g, &err));
     rt_matcher_init(&m, g);
     for (size_t at = 0; at < sizeof text; at++) {
-        ck_assert(rt_matcher_mask(&m, table, mask));
-        for (uint32_t id = 0; id < n_vocab; id++) {
-            rt_matcher ahead = m;
-            gguf_str piece = rt_token_text(tok, (int32_t)id);
-            bool good = !rt_token_is_special(tok, (int32_t)id) && piece.len &&
-                        rt_matcher_take(&ahead, piece.ptr, piece.len);
-            if (rt_tokenizer_is_end(tok, (int32_t)id)) good = rt_matcher_may_end(&m);
-            ck_assert_msg(good == (bool)(mask[id / 64] >> id % 64 & 1), "byte %zu, token %u", at,
-                          (unsigned)id);
-        }
+        check_mask(&v, &m, "text", at);
         if (at + 1 < sizeof text) ck_assert(rt_matcher_take(&m, text + at, 1));
     }
     ck_assert(rt_matcher_must_end(&m));
     rt_matcher_clear(&m);
     rt_grammar_unref(g);
-    rt_token_table_free(table);
-    free(mask);
-    rt_tokenizer_free(tok);
-    gguf_meta_free(meta);
-    rt_vocab_report_clear(&report);
+    close_vocabulary(&v);
+}
+END_TEST
+
+static const struct {
+    char kind;
+    const char *source;
+} counted[] = {
+    {'s', "{\"type\":\"string\",\"maxLength\":9}"},
+    {'s', "{\"type\":\"string\",\"minLength\":3,\"maxLength\":40}"},
+    {'s', "{\"type\":\"string\",\"minLength\":12}"},
+    {'s', "{\"type\":\"array\",\"minItems\":9,\"items\":{\"type\":\"string\",\"minLength\":1,"
+          "\"maxLength\":4}}"},
+    {'s', "{\"type\":\"string\",\"pattern\":\"^.{2,11}$\"}"},
+    {'s', "{\"type\":\"string\",\"pattern\":\"^[a-z \u0430-\u044f]{2,11}$\"}"},
+    {'r', "[^\"\\\\]{4,17}"},
+    {'r', "[^\\x00-\\x1f]{3}x{2,5}.{0,7}"},
+    {'r', ".{2,6}[a-z]{3,8}"},
+    {'r', "(.{1,3}[\\n\"]){2,4}"},
+    {'r', "[\\u0020-\\u00ff]{3,30}"},
+    {'g', "root ::= \"<\" [^<>]{2,8} \">\""},
+    {'g', "root ::= .{0,5} | [^a]{3,14} \"!\""},
+    {'g', "root ::= ([ -~]{2,9} | [\\u0080-\\U0010FFFF]{1,7}) \"\\n\""},
+};
+
+/* Texts of random tokens, through places that count their characters. */
+START_TEST(counted_masks) {
+    static const char *const folders[] = {TEST_DATA "/tokenizers/llama3",
+                                          TEST_DATA "/tokenizers/spm-llama",
+                                          TEST_DATA "/tokenizers/spm-gemma"};
+    const char *source = counted[_i].source;
+    uint64_t random = 7;
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++) {
+        gguf_error err = {0};
+        vocabulary v;
+        rt_grammar *g;
+        open_vocabulary(&v, folders[i]);
+        unit_ok(compile(counted[_i].kind, source, &g, &err), err);
+        for (int text = 0; text < 6; text++) {
+            rt_matcher m;
+            rt_matcher_init(&m, g);
+            for (size_t at = 0; at < 40 && !rt_matcher_must_end(&m); at++) {
+                uint32_t n_seen = 0, chosen = 0;
+                check_mask(&v, &m, source, at);
+                for (uint32_t id = 0; id < v.n; id++) {
+                    bool good = v.mask[id / 64] >> id % 64 & 1;
+                    if (!good || rt_tokenizer_is_end(v.tok, (int32_t)id)) continue;
+                    random = random * UINT64_C(6364136223846793005) + 1;
+                    if ((random >> 33) % ++n_seen == 0) chosen = id;
+                }
+                if (n_seen == 0) break; /* only the end is left */
+                gguf_str piece = rt_token_text(v.tok, (int32_t)chosen);
+                ck_assert(rt_matcher_take(&m, piece.ptr, piece.len));
+            }
+            rt_matcher_clear(&m);
+        }
+        rt_grammar_unref(g);
+        close_vocabulary(&v);
+    }
 }
 END_TEST
 
@@ -340,16 +420,10 @@ END_TEST
  * JSON. */
 START_TEST(walks) {
     gguf_error err = {0};
-    gguf_meta *meta = gguf_meta_new();
-    rt_vocab_report report = {0};
-    rt_tokenizer *tok;
-    rt_token_table *table;
+    vocabulary v;
     uint64_t random = 5;
-    ck_assert(!rt_vocab_import(TEST_DATA "/models/llama3", 0, meta, &report, &err));
-    ck_assert(!rt_tokenizer_new(meta, &tok, &err));
-    uint32_t n_vocab = (uint32_t)rt_tokenizer_n_tokens(tok), n_ended = 0;
-    uint64_t *mask = calloc(n_vocab / 64 + 1, sizeof *mask);
-    ck_assert(!rt_token_table_new(tok, n_vocab, &table, &err));
+    uint32_t n_ended = 0;
+    open_vocabulary(&v, TEST_DATA "/models/llama3");
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
         rt_grammar *g;
         rt_matcher m;
@@ -360,15 +434,15 @@ START_TEST(walks) {
         gguf_dynbuf_init(&text, SIZE_MAX / 4);
         for (int n = 0; n < 300 && !rt_matcher_must_end(&m); n++) {
             uint32_t n_seen = 0, chosen = 0;
-            ck_assert(rt_matcher_mask(&m, table, mask));
-            for (uint32_t id = 0; id < n_vocab; id++) {
-                if (!(mask[id / 64] >> id % 64 & 1) || rt_tokenizer_is_end(tok, (int32_t)id))
+            ck_assert(rt_matcher_mask(&m, v.table, v.mask));
+            for (uint32_t id = 0; id < v.n; id++) {
+                if (!(v.mask[id / 64] >> id % 64 & 1) || rt_tokenizer_is_end(v.tok, (int32_t)id))
                     continue;
                 random = random * UINT64_C(6364136223846793005) + 1;
                 if ((random >> 33) % ++n_seen == 0) chosen = id;
             }
             if (n_seen == 0) break; /* only the end is left */
-            gguf_str piece = rt_token_text(tok, (int32_t)chosen);
+            gguf_str piece = rt_token_text(v.tok, (int32_t)chosen);
             ck_assert(rt_matcher_take(&m, piece.ptr, piece.len));
             gguf_dynbuf_put(&text, piece.ptr, piece.len);
         }
@@ -384,11 +458,7 @@ START_TEST(walks) {
         rt_grammar_unref(g);
     }
     ck_assert_uint_gt(n_ended, 10);
-    rt_token_table_free(table);
-    free(mask);
-    rt_tokenizer_free(tok);
-    gguf_meta_free(meta);
-    rt_vocab_report_clear(&report);
+    close_vocabulary(&v);
 }
 END_TEST
 
@@ -402,6 +472,7 @@ int main(void) {
     tcase_add_test(all, many_properties);
     tcase_add_test(all, ambiguity);
     tcase_add_test(all, masks);
+    tcase_add_loop_test(all, counted_masks, 0, (int)(sizeof counted / sizeof counted[0]));
     tcase_add_test(all, walks);
     suite_add_tcase(suite, all);
     return unit_run(suite);

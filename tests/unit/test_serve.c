@@ -652,6 +652,8 @@ static const struct {
     {"a</thin", true, "(a)(<)(/)(t)(h)(i)(n)"},
     {"</think>c", true, "c"},
     {"<think></think>", false, ""},
+    {"\n</think>\n c", false, "c"},
+    {"</thinc", false, "</thinc"},
 };
 
 START_TEST(thoughts_apart) {

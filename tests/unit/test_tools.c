@@ -178,6 +178,25 @@ static const struct {
      "]<]minimax[>[</city>]<]minimax[>[<days>2]<]minimax[>[</days>]<]minimax[>[</invoke>\n"
      "]<]minimax[>[</tool_call>",
      CALLED},
+    {"minimax-m3",
+     "]<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name=\"get_weather\">]<]minimax[>[<city>Paris"
+     "]<]minimax[>[</city>]<]minimax[>[<tags>\n]<]minimax[>[<item>a b]<]minimax[>[</item>\n"
+     "]<]minimax[>[<item>]]<]minimax[>[</item>]<]minimax[>[</tags>]<]minimax[>[</invoke>\n"
+     "]<]minimax[>[<invoke name=\"get_weather\">]<]minimax[>[<city>]<]minimax[>[</city>"
+     "]<]minimax[>[<tags>]<]minimax[>[</tags>]<]minimax[>[</invoke>\n]<]minimax[>[</tool_call>",
+     "[get_weather {\"city\": \"Paris\", \"tags\": [\"a b\", \"]\"]}]"
+     "[get_weather {\"city\": \"\", \"tags\": []}]"},
+    {"minimax-m3",
+     "]<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name=\"now\">]<]minimax[>[<at>"
+     "]<]minimax[>[<item>]<]minimax[>[<x>1]<]minimax[>[</x>]<]minimax[>[<items>b]<]minimax[>["
+     "</items>]<]minimax[>[</item>]<]minimax[>[<item>[2, {}]]<]minimax[>[</item>]<]minimax[>[</at>"
+     "]<]minimax[>[</invoke>\n]<]minimax[>[</tool_call>",
+     "[now {\"at\": [{\"x\": 1, \"items\": \"b\"}, [2, {}]]}]"},
+    {"minimax-m3",
+     "]<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name=\"now\">]<]minimax[>[<at>"
+     "]<]minimax[>[<x>1]<]minimax[>[</y>",
+     "]<]minimax[>[<tool_call>\n]<]minimax[>[<invoke name=\"now\">]<]minimax[>[<at>"
+     "]<]minimax[>[<x>1]<]minimax[>[</y>"},
     {"gemma-4",
      "<|tool_call>call:get_weather{city:<|\"|>Paris<|\"|>,days:2}<tool_call|>"
      "<|tool_call>call:now{a:[<|\"|>\"b\"<|\"|>,{c:true}]}<tool_call|>",
@@ -321,13 +340,14 @@ static uint32_t draw(uint32_t *seed) {
 /* A text that the grammar admits, drawn byte by byte; ends as soon as it may. */
 static char *draw_text(rt_grammar *g, uint32_t seed) {
     static const char likely[] = "\"}])<|> \n0aT,e";
-    enum { N_CLOSERS = 8 };
+    enum { N_CLOSERS = 9 };
     /* What ends raw texts is not hit by chance. */
     static const char *const closers[N_CLOSERS] = {"</parameter>",
                                                    "</arg_value>",
                                                    "</｜DSML｜parameter>",
                                                    "<|close|>argument<|sep|>",
                                                    "]<]minimax[>[</city>",
+                                                   "]<]minimax[>[</item>",
                                                    "<|\"|>",
                                                    "<escape>",
                                                    "\xFF<|end|>"};
@@ -394,7 +414,7 @@ static void check_arguments(const char *style, const char *text, const json_t *c
  * parser. Behind a byte of 0xFF stands a special token. */
 static void keep_call(char *text) {
     gguf_dynbuf out;
-    rt_channels c = {0};
+    rt_channels c = RT_CHANNELS_IN_HEADER;
     gguf_dynbuf_init(&out, SIZE_MAX / 4);
     for (const char *p = text; *p;) {
         bool special = (unsigned char)*p == 0xFF;
@@ -495,21 +515,28 @@ START_TEST(answers_in_channels) {
         rt_grammar *g;
         const char *text;
         bool good;
-    } cases[] = {{any, THOUGHT CALL "{}", true},
-                 {any, THOUGHT THOUGHT CALL "{}", true},
-                 {any, text, true},
-                 {any, CALL "1", false},
-                 {any, "Hi", false},
-                 {needed, CALL "{}", true},
-                 {needed, THOUGHT CALL "{}", true},
-                 {needed, THOUGHT THOUGHT CALL "{}", false},
-                 {needed, final, false},
-                 {needed, "<|channel|>commentary to=functions.now<|message|>{}", false},
-                 {held, M("channel") "final" M("message") "12", true},
-                 {held, THOUGHT M("channel") "final" M("message") "12", true},
-                 {held, M("channel") "final" M("message") "x", false},
-                 {held, THOUGHT, false},
-                 {held, "12", false}};
+    } cases[] = {
+        {any, THOUGHT CALL "{}", true},
+        {any, THOUGHT THOUGHT CALL "{}", true},
+        {any, text, true},
+        {any, CALL "1", false},
+        {any, " to=functions.now" M("channel") "commentary json" M("message") "{}", true},
+        {any, THOUGHT " to=functions.now" M("channel") "commentary" M("message") "{}", true},
+        {any, " to=functions.x", false},
+        {any, M("channel") "final <|constrain|>json" M("message"), false},
+        {any, M("channel") "final " M("constrain") "json" M("message") "a", true},
+        {any, "Hi", false},
+        {needed, CALL "{}", true},
+        {needed, THOUGHT CALL "{}", true},
+        {needed, THOUGHT THOUGHT CALL "{}", false},
+        {needed, final, false},
+        {needed, "<|channel|>commentary to=functions.now<|message|>{}", false},
+        {held, M("channel") "final" M("message") "12", true},
+        {held, THOUGHT M("channel") "final" M("message") "12", true},
+        {held, M("channel") "final" M("constrain") "json" M("message") "12", true},
+        {held, M("channel") "final" M("message") "x", false},
+        {held, THOUGHT, false},
+        {held, "12", false}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         ck_assert_msg(admits(cases[i].g, cases[i].text) == cases[i].good, "case %zu", i);
     rt_grammar_unref(any);
@@ -519,6 +546,51 @@ START_TEST(answers_in_channels) {
 END_TEST
 
 /* A hundred tools with ten parameters each fit into a grammar of any style. */
+/* A prompt may end in what opens a call. */
+START_TEST(calls_that_the_prompt_began) {
+    static const struct {
+        const char *style, *prompt, *begun;
+    } cases[] = {
+        {"functionary-3.2", "a\n>>>", ">>>"}, {"functionary-3.2", "a>>", ""},
+        {"functionary-3.2", ">", ""},         {"hermes", "a<tool_call>\n", "<tool_call>\n"},
+        {"mistral", "[TOOL_CALLS][", ""},     {"llama-3", "a", ""}};
+    static const char *const good[] = {"now\n{}", "all\nHi", "all\n>>>now\n{}", "all\n"},
+                             *const bad[] = {"Hi", "now\n1", "", "nobody\n{}"};
+    gguf_error err = {0};
+    gguf_meta *meta = gguf_meta_new();
+    rt_vocab_report report = {0};
+    rt_tokenizer *tok;
+    rt_token_table *table;
+    ck_assert(!rt_vocab_import(TEST_DATA "/tokenizers/llama3", 0, meta, &report, &err));
+    ck_assert(!rt_tokenizer_new(meta, &tok, &err));
+    ck_assert(!rt_token_table_new(tok, (uint32_t)rt_tokenizer_n_tokens(tok), &table, &err));
+    rt_grammar *g = grammar_of("functionary-3.2", (rt_tool_demand){0});
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        const rt_tool_style *style = rt_tool_styles_find(styles, cases[i].style);
+        rt_ids ids = {0};
+        ck_assert(!rt_tokenize(tok, cases[i].prompt, strlen(cases[i].prompt), 0, &ids, &err));
+        ck_assert(gguf_str_eq(rt_tool_style_begun(style, tok, ids.data, ids.n), cases[i].begun));
+        for (size_t j = 0; j < 4 && i == 0; j++) {
+            rt_constraint c;
+            ck_assert(!rt_constraint_init(&c, g, tok, table, ids.data, ids.n, &err));
+            rt_matcher m = c.matcher;
+            ck_assert_msg(rt_matcher_take(&m, good[j], strlen(good[j])) && rt_matcher_may_end(&m),
+                          "%s", good[j]);
+            m = c.matcher;
+            ck_assert_msg(!rt_matcher_take(&m, bad[j], strlen(bad[j])) || !rt_matcher_may_end(&m),
+                          "%s", bad[j]);
+            rt_constraint_clear(&c);
+        }
+        rt_ids_clear(&ids);
+    }
+    rt_grammar_unref(g);
+    rt_token_table_free(table);
+    rt_tokenizer_free(tok);
+    gguf_meta_free(meta);
+    rt_vocab_report_clear(&report);
+}
+END_TEST
+
 START_TEST(many_tools) {
     const rt_tool_style *style = rt_tool_styles_at(styles, (size_t)_i % rt_tool_styles_n(styles));
     gguf_error err = {0};
@@ -639,6 +711,27 @@ START_TEST(styles_of_templates) {
 }
 END_TEST
 
+START_TEST(markers_of_templates) {
+    static const char *const cases[][3] = {
+        {"{{ content.split('</think>')[-1] }}", "<think>", "</think>"},
+        {"<|channel>thought\n<channel|>", "<|channel>thought", "<channel|>"},
+        {"[THINK]{{ x }}[/THINK]", "[THINK]", "[/THINK]"},
+        {"<seed:think></seed:think>", "<seed:think>", "</seed:think>"},
+        {"<mm:think></mm:think> and </think>", "<mm:think>", "</mm:think>"},
+        {"<think>", NULL, NULL},
+    };
+    gguf_error err = {0};
+    rt_tool_styles *table;
+    ck_assert(!rt_tool_styles_new(&table, &err));
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        rt_reasoning_markers m = rt_tool_styles_reasoning(table, gguf_str_of(cases[i][0]));
+        ck_assert_pstr_eq(m.open, cases[i][1]);
+        ck_assert_pstr_eq(m.close, cases[i][2]);
+    }
+    rt_tool_styles_free(table);
+}
+END_TEST
+
 static const struct {
     const char *text, *wanted;
 } wrong_tables[] = {
@@ -646,6 +739,8 @@ static const struct {
     {"styles:\n  - name: a\n    families: b\n    call: '{object}'\n", "'start: true'"},
     {"styles:\n  - name: a\n    families: b\n    call: 'x{any}'\n", "slot"},
     {"styles:\n  - name: a\n    families: b\n    call: 'x{name}'\n    fun: 1\n", "fun"},
+    {"styles:\n  - name: a\n    families: b\n    call: 'x{parameters}'\n    item: i\n", "'item'"},
+    {"reasoning:\n  - families: a\n    open: b\nstyles:\n", "'close'"},
 };
 
 START_TEST(tables_that_are_wrong) {
@@ -672,6 +767,7 @@ int main(void) {
     tcase_add_loop_test(choosing, styles_of_templates, 0, sizeof templates / sizeof templates[0]);
     tcase_add_loop_test(choosing, tables_that_are_wrong, 0,
                         sizeof wrong_tables / sizeof wrong_tables[0]);
+    tcase_add_test(choosing, markers_of_templates);
     suite_add_tcase(suite, choosing);
     TCase *holding = tcase_create("holding");
     tcase_set_timeout(holding, 60);
@@ -680,6 +776,7 @@ int main(void) {
     tcase_add_loop_test(holding, many_tools, 0, 31);
     tcase_add_test(holding, answers_that_grammars_admit);
     tcase_add_test(holding, answers_in_channels);
+    tcase_add_test(holding, calls_that_the_prompt_began);
     tcase_add_test(holding, schemas_that_are_not_enforced);
     suite_add_tcase(suite, holding);
     return unit_run(suite);

@@ -29,13 +29,15 @@ static void warn_left_out(tool *t, const json_t *left_out) {
 
 gguf_code call_tools_open(call_tools *c, tool *t, const run_opts *o, rt_conversation *talk,
                           gguf_error *err) {
+    gguf_code code = rt_tool_styles_new(&c->styles, err);
+    if (code) return code;
+    if (talk->tpl) c->markers = rt_tool_styles_reasoning(c->styles, rt_template_source(talk->tpl));
     if (!o->tools_file) return GGUF_OK;
     gguf_dynbuf_init(&c->text, SIZE_MAX / 4);
     gguf_dynbuf_init(&c->arguments, SIZE_MAX / 4);
-    gguf_code code = read_tools(o->tools_file, &c->tools, err);
+    code = read_tools(o->tools_file, &c->tools, err);
     json_t *left_out = json_array();
     rt_tool_demand demand = {.tools = c->tools};
-    if (!code) code = rt_tool_styles_new(&c->styles, err);
     if (!code) code = rt_tool_probe(c->styles, talk->tpl, talk->variables, &c->use, err);
     if (!code) code = rt_grammar_tools(c->use.style, &demand, left_out, &c->grammar, err);
     if (code && !err->file[0]) snprintf(err->file, sizeof err->file, "%s", o->tools_file);
@@ -61,6 +63,7 @@ void call_tools_clear(call_tools *c) {
 }
 
 void call_tools_apply(const call_tools *c, rt_answer_opts *opts) {
+    opts->markers = c->markers;
     if (!c->tools) return;
     opts->call_channel = rt_tool_style_is_channel(c->use.style);
     if (!opts->call_channel) opts->marks = rt_tool_style_marks(c->use.style);
@@ -114,7 +117,7 @@ static void on_event(void *ctx, const rt_call_event *e) {
     }
 }
 
-void call_tools_begin(call_tools *c, bool prints) {
+void call_tools_begin(call_tools *c, const rt_tokenizer *tok, const rt_ids *prompt, bool prints) {
     rt_call_parser_clear(&c->parser);
     json_decref(c->calls);
     c->calls = NULL;
@@ -122,6 +125,7 @@ void call_tools_begin(call_tools *c, bool prints) {
     c->reasoning = false;
     c->prints = prints;
     rt_call_parser_init(&c->parser, c->use.style, c->tools, false, on_event, c);
+    rt_call_parser_put(&c->parser, rt_tool_style_begun(c->use.style, tok, prompt->data, prompt->n));
 }
 
 void call_tools_put(call_tools *c, gguf_str text) {

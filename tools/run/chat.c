@@ -81,7 +81,7 @@ static gguf_code generate(chat *c, const rt_ids *prompt, gguf_error *err) {
                            .ctx = &d};
     call_tools_apply(&c->tools, &opts);
     c->tools.reasoning = false;
-    if (c->tools.tools) call_tools_begin(&c->tools, true);
+    if (c->tools.tools) call_tools_begin(&c->tools, c->generator.tok, prompt, true);
     rt_answer_clear(&c->last);
     run_print_begin();
     run_warn_context(c->t, &c->generator, prompt->n, &c->warned_context);
@@ -109,8 +109,8 @@ gguf_code chat_answer(chat *c, gguf_error *err) {
     if (!code) code = generate(c, &ids, err);
     rt_ids_clear(&ids);
     if (code) return code;
-    const gguf_dynbuf *text = c->tools.tools ? &c->tools.text : &c->last.text.text,
-                      *reasoning = &c->last.reasoning.text;
+    const gguf_dynbuf *text = c->tools.tools ? &c->tools.text : &c->last.text.said.text,
+                      *reasoning = &c->last.text.thought.text;
     bool begun = c->last.finish != RT_FINISH_INTERRUPTED || text->len > 0 || c->tools.calls;
     if (begun)
         rt_conversation_add(&c->conversation, "assistant",

@@ -159,16 +159,16 @@ static json_t *calls_json(const json_t *calls) {
 }
 
 static void print_answer_json(const run_opts *o, const rt_answer *a, const call_tools *tools) {
-    const gguf_dynbuf *text = tools->tools ? &tools->text : &a->text.text;
+    const gguf_dynbuf *text = tools->tools ? &tools->text : &a->text.said.text,
+                      *thought = &a->text.thought.text;
     json_t *root = json_object(), *ids = json_array();
     for (size_t i = 0; i < a->ids.n; i++) json_array_append_new(ids, json_integer(a->ids.data[i]));
     json_object_set_new(root, "text", gguf_json_bytes((const char *)text->data, text->len));
     if (tools->tools) json_object_set_new(root, "tool_calls", calls_json(tools->calls));
-    if (a->reasoning.text.len)
-        json_object_set_new(
-            root, "reasoning",
-            gguf_json_bytes((const char *)a->reasoning.text.data, a->reasoning.text.len));
-    if (a->text.invalid_utf8) json_object_set_new(root, "invalid_utf8", json_true());
+    if (thought->len)
+        json_object_set_new(root, "reasoning",
+                            gguf_json_bytes((const char *)thought->data, thought->len));
+    if (a->text.whole.invalid_utf8) json_object_set_new(root, "invalid_utf8", json_true());
     json_object_set_new(root, "ids", ids);
     json_object_set_new(root, "finish_reason", json_string(rt_finish_name(a->finish)));
     json_object_set_new(root, "seed", json_integer((json_int_t)o->settings.sampler.seed));
@@ -336,7 +336,7 @@ static gguf_code answer_prompt(tool *t, const run_opts *o, rt_model *model, cons
     if (!code && o->prompt_cache) code = run_prompt_cache(o, &g, ids, &n_held, &cache_s, err);
     if (!code && encodes) code = rt_generator_read(&g, ids, err);
     call_tools_apply(&p->tools, &opts);
-    if (!code && p->tools.tools) call_tools_begin(&p->tools, !t->json);
+    if (!code && p->tools.tools) call_tools_begin(&p->tools, tok, ids, !t->json);
     if (!code) code = rt_generator_answer(&g, ids, &opts, &a, err);
     if (o->prompt_cache) { /* what was read for it is part of the prompt */
         a.n_reused = n_held;

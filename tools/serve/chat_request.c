@@ -293,6 +293,8 @@ bool chat_prompt(const server *s, chat_request *c, params *p, api_error *error) 
     gguf_code code = rt_chat_text_ids(s->tok, text, len, &c->ids, &err);
     free(text);
     if (code == GGUF_E_NOMEM) return api_fail_status(error, 500, NULL, "out of memory");
+    c->text.in_header =
+        !code && c->text.call_channel && rt_channels_follow(s->tok, c->ids.data, c->ids.n);
     if (code) return api_fail(error, "messages", NULL, "%s", err.message);
     if (s->plain && p) p->stops[p->n_stops++] = RT_CONVERSATION_PLAIN_STOP;
     return true;

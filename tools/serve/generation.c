@@ -283,6 +283,12 @@ static bool make_answers(generation *g, const rt_ids *prompts, size_t n_prompts)
             rt_call_parser_init(&g->answers[i].parser, g->s->tools.style, g->params.tools,
                                 g->params.stream && !g->format->whole_calls, on_call,
                                 &g->answers[i]);
+        if (g->params.tools) {
+            const rt_ids *prompt = &prompts[i / g->params.n_choices];
+            rt_call_parser_put(
+                &g->answers[i].parser,
+                rt_tool_style_begun(g->s->tools.style, g->s->tok, prompt->data, prompt->n));
+        }
         gguf_dynbuf_init(&g->answers[i].text, SIZE_MAX / 4);
         gguf_dynbuf_init(&g->answers[i].thought, SIZE_MAX / 4);
         gguf_dynbuf_init(&g->answers[i].tokens, SIZE_MAX / 4);

@@ -185,7 +185,6 @@ static gguf_code read_template(server *s, gguf_error *err) {
         code = chat_template_read(s->settings->template_file, s->meta, path, &s->tpl, err);
     if (code) return code;
     s->template_source = rt_template_source(s->tpl);
-    s->markers = rt_reasoning_markers_of(s->template_source);
     if (s->plain && !rt_model_is_embedder(s->model))
         tool_warn(s->t, "the model has no chat template: chats get a plain transcript of User and "
                         "Assistant (--template F.jinja gives one)");
@@ -196,6 +195,7 @@ static gguf_code find_tool_style(server *s, gguf_error *err) {
     json_t *variables = json_deep_copy(s->template_vars);
     gguf_code code = variables ? rt_tool_styles_new(&s->tool_styles, err) : gguf_fail_memory(err);
     if (!code) {
+        s->markers = rt_tool_styles_reasoning(s->tool_styles, s->template_source);
         rt_chat_add_tokens(variables, s->tok);
         code = rt_tool_probe(s->tool_styles, s->tpl, variables, &s->tools, err);
     }

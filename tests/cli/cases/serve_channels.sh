@@ -54,6 +54,9 @@ for demand in "required", {"type": "function", "function": {"name": "stay"}}:
         assert set(arguments) == ({"where", "steps"} if call["name"] == "go" else {"at"}), arguments
         assert demand == "required" or call["name"] == "stay", call
         assert choice["finish_reason"] == "tool_calls", choice
+# Reasoning takes half of the answer where a call is demanded.
+choice = ask(4, tools=tools, tool_choice="required", logit_bias={str(ids["<|end|>"]): -100})
+assert choice["message"]["tool_calls"] and choice["finish_reason"] == "tool_calls", choice
 schema = {"type": "object", "properties": {"at": where}, "required": ["at"], "additionalProperties": False}
 for seed in 1, 2, 3:
     form = {"type": "json_schema", "json_schema": {"name": "a", "schema": schema}}
