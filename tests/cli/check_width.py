@@ -45,6 +45,13 @@ def check(args, holds, env=None):
             sys.exit(f"{args}: {len(line)} characters: {line!r}")
 
 
+def check_errors():
+    """Errors are broken between words on a terminal."""
+    shown = on_terminal(["bash", "-c", "exec gguf-imatrix 2>&1"])
+    if "\n  " not in shown or max(len(line) for line in shown.split("\n")) > COLUMNS:
+        sys.exit(f"gguf-imatrix: {shown!r}")
+
+
 def main():
     build, data = (os.path.realpath(path) for path in sys.argv[1:])
     os.environ["PATH"] = build + ":" + os.environ["PATH"]
@@ -52,7 +59,10 @@ def main():
     os.environ["TERM"] = "xterm"
     for tool in ["convert", "imatrix", "quantize", "inspect", "edit", "bench", "run"]:
         check([f"gguf-{tool}", "--help"], "Exit status")
-    check(["gguf-bench", "fit", "--help"], "--vram")
+    for tool, verb, holds in (("bench", "fit", "--vram"), ("bench", "serve", "--users"), ("bench", "quality", "--base"), ("inspect", "stats", "--plot"),
+                              ("edit", "merge-lora", "--type")):
+        check([f"gguf-{tool}", verb, "--help"], holds)
+    check_errors()
     with tempfile.TemporaryDirectory() as scratch:
         os.chdir(scratch)
         long_name = "a-model-with-a-rather-long-name-instruct-v0.1.gguf"

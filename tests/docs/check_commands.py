@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every command line of the documents is tried: parsed by the command's own parser, and run where it can be run here.
+"""Every command line of the documents, and every example of --help, is tried: parsed by the command's own parser, and run where it can be run here.
 usage: check_commands.py BUILD SOURCE [DOCUMENT...]      VERBOSE=1 in the environment shows each with its time
 
 A command line is a line of an indented or fenced block that begins with gguf- (what is to be started by mpirun is started as one
@@ -34,7 +34,7 @@ NOT_RUN = [
 ]
 # A fixture for each name; two commands in one document find what the one before them wrote.
 SAME = {
-    "bf16": "model.gguf model-bf16.gguf demo-bf16.gguf BF16.gguf bf16.gguf m.gguf F.gguf IN.gguf MODEL.gguf MODEL MODEL... FILE A B REF",
+    "bf16": "A.gguf B.gguf model.gguf model-bf16.gguf demo-bf16.gguf BF16.gguf bf16.gguf m.gguf F.gguf IN.gguf MODEL.gguf MODEL MODEL... FILE A B REF",
     "q4": "out.gguf model-q4.gguf q.gguf Q4_K_M.gguf Q8_0.gguf new.gguf demo-Q8_0.gguf",
     "bert": "e.gguf minilm.gguf EMBEDDER",
     "rerank": "RERANKER",
@@ -274,10 +274,21 @@ def check(document, fixtures, parent):
     return failures, n_parsed, n_run
 
 
+def help_examples(folder):
+    """The examples of every command's help, as documents."""
+    for words in [[name] for name in COMMANDS] + [["gguf-bench", "fit"], ["gguf-bench", "serve"]]:
+        shown = run([*words, "--help"], None).stdout
+        path = folder / f"{'-'.join(words)}.help"
+        path.write_text(re.search(r"Examples:\n((    gguf-.*\n)+)", shown).group(1))
+        yield path
+
+
 def main():
     os.environ.update(PATH=f"{BUILD}:{os.environ['PATH']}", GGUFKIT_MODELS="/nonexistent", HF_ENDPOINT="http://127.0.0.1:9", PAGER="cat")
     documents = [pathlib.Path(name) for name in sys.argv[3:]] or [SOURCE / "README.md", *sorted((SOURCE / "docs").glob("*.md"))]
     with tempfile.TemporaryDirectory() as scratch:
+        if not sys.argv[3:]:
+            documents += help_examples(pathlib.Path(scratch))
         fixtures = pathlib.Path(scratch) / "fixtures"
         fixtures.mkdir()
         make_fixtures(fixtures)

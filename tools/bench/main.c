@@ -52,26 +52,26 @@ static const tool_option options[] = {
     {OPT_DEVICE, "device", "NAME|none", DEVICE_HELP},
     {OPT_NGL, "ngl", "N|all|auto", NGL_HELP},
     {'o', "output", "FORMAT", "table, md, json, jsonl or csv (table)"},
+    {OPT_PLOT, "plot", "F.svg", "draw the speeds, as SVG or PNG"},
+    {OPT_REPORT, "report", "F.html", "write a page with machine, table and pictures"},
     {OPT_MIN_TG, "min-tg", "X", "exit 1 if a generation reaches fewer tokens per second"},
     {OPT_MIN_PP, "min-pp", "X", "exit 1 if a prompt reaches fewer tokens per second"},
     {OPT_MAX_RSS, "max-rss", "SIZE", "exit 1 if more memory is resident"},
     {OPT_MAX_VRAM, "max-vram", "SIZE", "exit 1 if more memory of the device is allocated"},
-    {OPT_PLOT, "plot", "F.svg", "draw the speeds, as SVG or PNG"},
-    {OPT_REPORT, "report", "F.html", "write a page with machine, table and pictures"},
-    {OPT_FAIL, "fail-on-regression", NULL, "compare: exit 1 if B is significantly slower"},
-    {OPT_SIGNIFICANCE, "significance", "P", "compare: how unlikely chance must be (0.05)"},
-    {'f', "file", "TEXT[.gz]", "quality: the text to score"},
-    {OPT_BASE, "base", "REF", "quality: a model, or a saved base, to compare with"},
-    {OPT_SAVE_BASE, "save-base", "F", "quality: save the model's predictions as a small base"},
-    {OPT_CHOICES, "choices", "F.jsonl", "quality: multiple-choice questions to answer"},
-    {OPT_CTX, "ctx", "N", "quality: tokens of a chunk (512)"},
-    {OPT_CHUNKS, "chunks", "N", "quality: use at most N chunks"},
-    {OPT_MAX_PPL, "max-ppl", "X", "quality: exit 1 if the perplexity is larger"},
-    {OPT_MAX_KLD, "max-kld", "X", "quality: exit 1 if the mean divergence from the base is larger"},
+    {OPT_FAIL, "fail-on-regression", NULL, "exit 1 if B is significantly slower"},
+    {OPT_SIGNIFICANCE, "significance", "P", "how unlikely chance must be (0.05)"},
+    {'f', "file", "TEXT[.gz]", "the text to score"},
+    {OPT_BASE, "base", "REF", "a model, or a saved base, to compare with"},
+    {OPT_SAVE_BASE, "save-base", "F", "save the model's predictions as a small base"},
+    {OPT_CHOICES, "choices", "F.jsonl", "multiple-choice questions to answer"},
+    {OPT_CTX, "ctx", "N", "tokens of a chunk (512)"},
+    {OPT_CHUNKS, "chunks", "N", "use at most N chunks"},
+    {OPT_MAX_PPL, "max-ppl", "X", "exit 1 if the perplexity is larger"},
+    {OPT_MAX_KLD, "max-kld", "X", "exit 1 if the mean divergence from the base is larger"},
     {OPT_MIN_TOP1, "min-top1", "X",
-     "quality: exit 1 if the base's likeliest token is it here less often; 0 to 1"},
+     "exit 1 if the base's likeliest token is it here less often; 0 to 1"},
     {OPT_AGAINST, "against", "F.json",
-     "quality: exit 1 if a figure is worse than in this record of --json, by more than two of its "
+     "exit 1 if a figure is worse than in this record of --json, by more than two of its "
      "standard errors"},
     TOOL_MODEL_SPELLINGS,
     DEVICE_SPELLINGS(OPT_DEVICE, OPT_NGL),
@@ -196,8 +196,9 @@ static gguf_code run_quality(tool *t, bench_opts *o, gguf_error *err) {
     if (!code && !o->base) code = tool_refuse(t, "max-kld min-top1", "needs --base REF", err);
     if (code) return code;
     if (t->n_args != 2 || (!o->text && (!o->choices || o->base || o->save_base)))
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "expected quality MODEL -f TEXT, or --choices F.jsonl (see --help)");
+        return gguf_fail(
+            err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+            "expected quality MODEL -f TEXT, or --choices F.jsonl (see gguf-bench quality --help)");
     code = model_locate(t, &t->args[1], false, err);
     return code ? code : bench_quality(t, o, t->args[1], err);
 }
@@ -205,57 +206,76 @@ static gguf_code run_quality(tool *t, bench_opts *o, gguf_error *err) {
 static gguf_code run_compare(tool *t, bench_opts *o, gguf_error *err) {
     if (t->n_args != 3)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "expected compare A.json B.json (see --help)");
+                         "expected compare A.json B.json (see gguf-bench compare --help)");
     return bench_compare(t, o, t->args[1], t->args[2], err);
 }
 
-static gguf_code run_devices(tool *t, bench_opts *o, gguf_error *err) {
-    (void)o;
+static gguf_code run_devices(tool *t, gguf_error *err) {
     if (t->n_args != 1)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "devices takes no arguments");
     return bench_devices(t, err);
 }
 
-static const struct {
-    const char *name;
-    gguf_code (*run)(tool *t, bench_opts *o, gguf_error *err);
-    const char *takes; /* options */
-} verbs[] = {
-    {"compare", run_compare, "significance fail-on-regression"},
-    {"devices", run_devices, ""},
-    {"quality", run_quality,
-     "file base save-base choices ctx chunks kv-type precision lora "
-     "device ngl max-ppl max-kld min-top1 against"},
-    {"MODEL alone", bench_speed,
-     "n-prompt n-gen pg n-depth repetitions batch kv-type precision no-repack output min-tg min-pp "
-     "max-rss max-vram plot report lora device ngl"},
+/* The options of a MODEL without a verb. */
+#define SPEED_OPTIONS                                                                        \
+    "n-prompt n-gen pg n-depth repetitions batch kv-type precision no-repack output min-tg " \
+    "min-pp max-rss max-vram plot report lora device ngl"
+
+static const tool_verb verbs[] = {
+    {"compare", "A.json B.json [options]", "significance fail-on-regression",
+     "Compare two records of -o json: which differences are more than chance; exit 1 if asked to."},
+    {"devices", "[--json]", "", "List the devices that models can be computed on."},
+    {"fit", "[MODEL] [options]", NULL, NULL},
+    {"quality", "MODEL -f TEXT [--base REF] [--choices F.jsonl] [options]",
+     "file base save-base choices ctx chunks kv-type precision lora device ngl max-ppl max-kld "
+     "min-top1 against",
+     "Measure how well a model predicts a text, and with --base how far it is from the original."},
+    {"serve", "URL|MODEL [options]", NULL, NULL},
+    {0},
 };
 
-static const char *const verb_names[] = {"compare", "devices", "fit", "quality", "serve", NULL};
+static const tool_group groups[] = {{"n-prompt", "What is measured"},
+                                    {"batch", "How it is computed"},
+                                    {"output", "Results"},
+                                    {"min-tg", "Gates"},
+                                    {"fail-on-regression", "compare"},
+                                    {"file", "quality"},
+                                    {0}};
 
-/* A first word that is neither a file nor a verb, but nearly one. */
-static gguf_code check_word(const char *word, gguf_error *err) {
-    gguf_near near = {.wanted = word};
-    for (size_t i = 0; verb_names[i]; i++) gguf_near_add(&near, verb_names[i]);
-    if (!*word || !near.n || access(word, F_OK) == 0) return GGUF_OK;
-    return tool_fail_word("verb or file", word, verb_names, err);
+static gguf_code run_verb(tool *t, bench_opts *o, const tool_verb *verb, gguf_error *err) {
+    if (!verb->takes)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "%s comes first: gguf-bench %s MODEL [options]", verb->name, verb->name);
+    bool quality = strcmp(verb->name, "quality") == 0, compare = strcmp(verb->name, "compare") == 0;
+    gguf_code code = GGUF_OK;
+    if (t->ranks && !quality)
+        code = gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s is the work of one process",
+                         verb->name);
+    if (!code) code = tool_takes_only(t, verb->name, verb->takes, err);
+    if (!code) code = device_opts_check(t, &o->device, err);
+    if (code) return code;
+    return quality   ? run_quality(t, o, err)
+           : compare ? run_compare(t, o, err)
+                     : run_devices(t, err);
 }
 
-/* The last of the table is what no verb means. */
+/* A first word that is neither a file nor a verb, but nearly one. */
+static gguf_code check_word(const tool *t, gguf_error *err) {
+    gguf_near near = {.wanted = t->args[0]};
+    for (const tool_verb *v = verbs; v->name; v++) gguf_near_add(&near, v->name);
+    if (!*t->args[0] || !near.n || access(t->args[0], F_OK) == 0) return GGUF_OK;
+    return tool_fail_verb(t, "verb or file", err);
+}
+
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
-    const char *word = t->n_args > 0 ? t->args[0] : "";
-    size_t i = 0, last = sizeof verbs / sizeof verbs[0] - 1;
-    if (strcmp(word, "fit") == 0 || strcmp(word, "serve") == 0)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "%s comes first: gguf-bench %s MODEL [options]", word, word);
-    while (i < last && strcmp(word, verbs[i].name) != 0) i++;
-    gguf_code code = i == last ? check_word(word, err) : GGUF_OK;
-    if (!code && t->ranks && verbs[i].run != run_quality && i != last)
-        code = gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s is the work of one process",
-                         word);
-    if (!code) code = tool_takes_only(t, verbs[i].name, verbs[i].takes, err);
-    if (!code) code = device_opts_check(t, &((const bench_opts *)ctx)->device, err);
-    return code ? code : verbs[i].run(t, ctx, err);
+    bench_opts *o = ctx;
+    if (t->n_args == 0) return tool_fail_usage(t, "MODEL", err);
+    const tool_verb *verb = &verbs[tool_find_verb(verbs, t->args[0])];
+    if (verb->name) return run_verb(t, o, verb, err);
+    gguf_code code = check_word(t, err);
+    if (!code) code = tool_takes_only(t, "MODEL alone", SPEED_OPTIONS, err);
+    if (!code) code = device_opts_check(t, &o->device, err);
+    return code ? code : bench_speed(t, o, err);
 }
 
 int main(int argc, char **argv) {
@@ -271,8 +291,7 @@ int main(int argc, char **argv) {
                     .n_ctx = 512};
     const tool_spec spec = {
         .name = "gguf-bench",
-        .usage =
-            "MODEL... [options]\ncompare A.json B.json [options]\ndevices [--json]\nfit MODEL [options] (see fit --help)\nquality MODEL -f TEXT [--base REF] [--choices F.jsonl] [options]\nserve URL|MODEL [options] (see serve --help)",
+        .usage = "MODEL... [options]",
         .summary =
             "Measure speed and memory of models, how well one predicts a text, or a server under load.",
         .options = options,
@@ -280,7 +299,14 @@ int main(int argc, char **argv) {
         .run = run,
         .ctx = &o,
         .reads = "file base choices lora against",
-        .verbs = verb_names,
+        .verbs = verbs,
+        .groups = groups,
+        .examples = "model-q4.gguf                         # speed and memory\n"
+                    "fit model.gguf --vram 8G              # what fits, how fast\n"
+                    "quality model-q4.gguf -f test.txt --base model.gguf\n"
+                    "model-q4.gguf -o json >speed.json     # a record, for compare\n"
+                    "compare before.json after.json\n"
+                    "serve model-q4.gguf                   # a server under load",
         .subs = subs,
         .shares = true};
     int status = tool_main(&spec, argc, argv);

@@ -357,8 +357,8 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     rt_devices devices = {0};
     if (t->n_args > 1)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "expected fit MODEL, or none for the table of known models (see fit "
-                         "--help)");
+                         "expected fit MODEL, or none for the table of known models (see "
+                         "gguf-bench fit --help)");
     if (o->n_cards && (o->device || o->hardware))
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "--vram is a device of its own: use it without --device and --hardware");
@@ -397,6 +397,10 @@ const tool_spec *bench_fit_spec(void) {
             "but headers is fetched. Without a MODEL: which of the known models run there, the "
             "best first.",
         .options = options,
+        .examples = "fit model.gguf --vram 8G      # which type fits?\n"
+                    "fit --vram 24G,24G            # what runs on two cards?\n"
+                    "fit --ram 32G --vram 8G       # and beside a card, the host's?\n"
+                    "fit gemma3-4b --device 4090",
         .set = set_option,
         .run = run};
     return &spec;

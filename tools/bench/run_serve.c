@@ -249,7 +249,7 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     serve_opts *o = ctx;
     if (t->n_args != 1)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "expected serve URL or serve MODEL (see serve --help)");
+                         "expected serve URL or serve MODEL (see gguf-bench serve --help)");
     for (size_t i = 0; i < o->n_users; i++)
         if (o->users[i] == 0)
             return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
@@ -281,6 +281,7 @@ const tool_spec *bench_serve_spec(void) {
                    "tokens per second. For a MODEL, gguf-serve is started; a URL is any server "
                    "that has /v1/completions.",
         .options = options,
+        .examples = "serve model-q4.gguf\nserve http://127.0.0.1:8080 --users 1,8",
         .set = set_option,
         .run = run};
     return &spec;

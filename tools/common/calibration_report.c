@@ -43,9 +43,9 @@ void calibration_report_print(tool *t, const quant_plan *plan, const quant_outpu
         if (worst == plan->n_tensors) break;
         const quant_output_error *e = &errors[worst];
         below = e->kept;
-        tool_note(t, "%s %s %s: output error %.5f, rounded %.5f", i ? "    " : "most",
-                  plan->tensors[worst].out.name.ptr, gguf_type_name(plan->tensors[worst].out.type),
-                  e->kept, e->rounded);
+        tool_note(t, "%s %s as %s: %.5f, by rounding alone %.5f",
+                  i ? "               " : "largest errors:", plan->tensors[worst].out.name.ptr,
+                  gguf_type_name(plan->tensors[worst].out.type), e->kept, e->rounded);
     }
 }
 

@@ -13,8 +13,8 @@ static void each_option(const tool_spec *spec, const tool_option *common, option
 }
 
 static void print_verbs(const tool_spec *spec) {
-    for (size_t i = 0; spec->verbs && spec->verbs[i]; i++)
-        printf("%s%s", i ? " " : "", spec->verbs[i]);
+    for (const tool_verb *v = spec->verbs; v && v->name; v++)
+        printf("%s%s", v == spec->verbs ? "" : " ", v->name);
 }
 
 /* A help text inside single quotes; characters of `special` get a backslash. */

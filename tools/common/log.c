@@ -46,6 +46,15 @@ static void print_line(json_t *line) {
     json_decref(line);
 }
 
+/* The end of a line that has `at` bytes already; on a terminal broken between words. */
+static void print_text(const tool *t, const char *text, int at) {
+    if (t->on_terminal)
+        tool_print_words(stderr, text, at > 0 ? (size_t)at : 0, 2, tool_columns());
+    else
+        fputs(text, stderr);
+    fputc('\n', stderr);
+}
+
 /* ---- messages ---------------------------------------------------------------------------- */
 
 static void print_error_line(const tool *t, const gguf_error *err) {
@@ -68,10 +77,11 @@ void tool_print_error(tool *t, const gguf_error *err) {
     }
     tool_escape(err->file, strlen(err->file), file, sizeof file);
     tool_escape(err->message, strlen(err->message), message, sizeof message);
-    fprintf(stderr, "%s: ", t->spec->name);
-    if (*file) fprintf(stderr, "%s: ", file);
-    if (err->offset != GGUF_NO_OFFSET && *file) fprintf(stderr, "byte %" PRId64 ": ", err->offset);
-    fprintf(stderr, "%s\n", message);
+    int at = fprintf(stderr, "%s: ", t->spec->name);
+    if (*file) at += fprintf(stderr, "%s: ", file);
+    if (err->offset != GGUF_NO_OFFSET && *file)
+        at += fprintf(stderr, "byte %" PRId64 ": ", err->offset);
+    print_text(t, message, at);
 }
 
 static void print_message(tool *t, const char *level, const char *format, va_list args) {
@@ -86,11 +96,7 @@ static void print_message(tool *t, const char *level, const char *format, va_lis
     bool plain = strcmp(level, "note") == 0;
     int at = fprintf(stderr, "%s: %s%s", t->spec->name, plain ? "" : level, plain ? "" : ": ");
     tool_escape(text, strlen(text), safe, sizeof safe);
-    if (t->on_terminal)
-        tool_print_words(stderr, safe, at > 0 ? (size_t)at : 0, 2, tool_columns());
-    else
-        fputs(safe, stderr);
-    fputc('\n', stderr);
+    print_text(t, safe, at);
 }
 
 void tool_warn(tool *t, const char *format, ...) {

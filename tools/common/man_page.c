@@ -1,5 +1,6 @@
 /* From an option table to roff. */
 #include "tools/common/man_page.h"
+#include "tools/common/help.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -42,35 +43,75 @@ static void print_option(const tool_option *o) {
 static void print_spellings(const tool_option *options) {
     const char *comma = "";
     for (const tool_option *o = options; o->name; o++) {
-        const tool_option *row = options;
+        const tool_option *row = tool_row_of(options, o->id);
         if (o->help) continue;
-        while (row->name && row->help && row->id != o->id) row++;
         printf("%s", *comma ? comma : ".PP\nOther spellings: ");
         print_text(*o->name == '-' ? "" : "--", *o->name == '-' ? 0 : 2);
         print_text(o->name, strlen(o->name));
         printf(" for ");
-        print_text(row->help ? "--" : "", row->help ? 2 : 0);
-        print_text(row->help ? row->name : "MODEL", strlen(row->help ? row->name : "MODEL"));
+        print_text("--", row ? 2 : 0);
+        print_text(row ? row->name : "MODEL", strlen(row ? row->name : "MODEL"));
         comma = ",\n";
     }
     if (*comma) printf(".\n");
 }
 
-static void print_options(const tool_option *options) {
-    for (const tool_option *o = options; o->name && o->help; o++) print_option(o);
-    print_spellings(options);
+static void print_options(const tool_spec *spec) {
+    for (const tool_option *o = spec->options; o->name && o->help; o++) {
+        const char *heading = tool_heading_of(spec, o->name);
+        if (heading) printf(".SS \"%s\"\n", heading);
+        print_option(o);
+    }
+    print_spellings(spec->options);
 }
 
-/* Each line of a usage is one form of the call. */
+static size_t line_length(const char *line) {
+    const char *end = strchr(line, '\n');
+    return end ? (size_t)(end - line) : strlen(line);
+}
+
+static const char *next_line(const char *line) {
+    const char *end = strchr(line, '\n');
+    return end ? end + 1 : NULL;
+}
+
+/* One form of the call. */
+static void print_call(const tool_spec *spec, const char *rest, size_t n, const char *args) {
+    printf(".B %s\n", spec->name);
+    print_text(rest, n);
+    print_text(" ", *args != 0);
+    print_text(args, strlen(args));
+    printf("\n.br\n");
+}
+
 static void print_usage(const tool_spec *spec) {
-    for (const char *line = spec->usage; line;) {
-        const char *end = strchr(line, '\n');
-        size_t n = end ? (size_t)(end - line) : strlen(line);
-        printf(".B %s\n", spec->name);
-        print_text(line, n);
-        printf("\n%s", end ? ".br\n" : "");
-        line = end ? end + 1 : NULL;
+    for (const char *line = *spec->usage ? spec->usage : NULL; line; line = next_line(line))
+        print_call(spec, line, line_length(line), "");
+    for (const tool_verb *v = spec->verbs; v && v->name; v++)
+        print_call(spec, v->name, strlen(v->name), v->args);
+}
+
+/* Options of a verb stand with all others, its name before them. */
+static void print_verbs(const tool_spec *spec) {
+    if (!spec->verbs) return;
+    printf(".SH VERBS\n");
+    for (const tool_verb *v = spec->verbs; v->name; v++) {
+        if (!v->takes) continue; /* has a section of its own */
+        printf(".TP\n\\fB%s\\fR\n", v->name);
+        print_line(v->summary);
     }
+}
+
+static void print_examples(const tool_spec *spec) {
+    if (!spec->examples) return;
+    printf(".SH EXAMPLES\n.nf\n");
+    for (const char *line = spec->examples; line; line = next_line(line)) {
+        print_text(spec->name, strlen(spec->name));
+        putchar(' ');
+        print_text(line, line_length(line));
+        putchar('\n');
+    }
+    printf(".fi\n");
 }
 
 static void print_upper(const char *text) {
@@ -78,11 +119,9 @@ static void print_upper(const char *text) {
 }
 
 static void print_description(const tool_spec *spec) {
-    for (const char *line = spec->summary; line;) {
-        const char *end = strchr(line, '\n');
-        print_text(line, end ? (size_t)(end - line) : strlen(line));
+    for (const char *line = spec->summary; line; line = next_line(line)) {
+        print_text(line, line_length(line));
         putchar('\n');
-        line = end ? end + 1 : NULL;
     }
 }
 
@@ -116,8 +155,10 @@ void tool_print_man_page(const tool_spec *spec, const tool_option *common) {
     print_usage(spec);
     printf(".SH DESCRIPTION\n");
     print_description(spec);
+    print_verbs(spec);
+    print_examples(spec);
     printf(".SH OPTIONS\n");
-    print_options(spec->options);
+    print_options(spec);
     for (size_t i = 0; spec->subs && spec->subs[i]; i++) {
         const tool_spec *sub = spec->subs[i];
         printf(".SH \"");
@@ -126,10 +167,10 @@ void tool_print_man_page(const tool_spec *spec, const tool_option *common) {
         print_usage(sub);
         printf(".PP\n");
         print_description(sub);
-        print_options(sub->options);
+        print_options(sub);
     }
     printf(".SH COMMON OPTIONS\n");
-    print_options(common);
+    for (const tool_option *o = common; o->name; o++) print_option(o);
     printf(".SH EXIT STATUS\n");
     for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++)
         printf(".TP\n%s\n%s\n", statuses[i][0], statuses[i][1]);

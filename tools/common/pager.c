@@ -18,8 +18,11 @@ static void exec_pager(const int pipe_ends[2]) {
     close(pipe_ends[1]);
     setenv("LESS", "RF", 0);
     /* Without the pager's program the text is shown as it is. */
-    execl("/bin/sh", "sh", "-c", "eval \"$1\"; test $? -ne 127 || exec cat", "sh",
-          pager && *pager ? pager : "less -RF", (char *)NULL);
+    if (pager && *pager)
+        execl("/bin/sh", "sh", "-c", "eval \"$1\"; test $? -ne 127 || exec cat", "sh", pager,
+              (char *)NULL);
+    execlp("less", "less", "-RF", (char *)NULL);
+    execlp("cat", "cat", (char *)NULL);
     _exit(127);
 }
 

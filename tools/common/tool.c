@@ -7,10 +7,12 @@
 #include "runtime/pull/model_name.h"
 #include "tools/common/columns.h"
 #include "tools/common/completion.h"
+#include "tools/common/help.h"
 #include "tools/common/man_page.h"
 #include "tools/common/pager.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdio.h>
@@ -74,79 +76,6 @@ double tool_elapsed_s(const tool *t) {
     return tool_now_s() - t->started_s;
 }
 
-/* ---- help -------------------------------------------------------------------------------- */
-
-enum { HELP_INDENT = 29 };
-
-static void print_option(const tool_option *o) {
-    char left[64];
-    int n = o->id < TOOL_LONG_ONLY ? snprintf(left, sizeof left, "-%c, ", o->id)
-                                   : snprintf(left, sizeof left, "    ");
-    snprintf(left + n, sizeof left - (size_t)n, "--%s%s%s", o->name, o->arg ? " " : "",
-             o->arg ? o->arg : "");
-    size_t at = (size_t)printf("  %-*s", HELP_INDENT - 3, left);
-    if (at >= HELP_INDENT) printf("\n%*s", (int)(at = HELP_INDENT - 1), "");
-    putchar(' ');
-    tool_print_words(stdout, o->help, at + 1, HELP_INDENT, TOOL_HELP_COLUMNS);
-    putchar('\n');
-}
-
-/* Lines of a text, each broken into as many as it needs. */
-static void print_lines(const char *text, const char *first, const char *other, const char *name) {
-    for (const char *line = text, *prefix = first; line; prefix = other) {
-        char copy[600];
-        const char *end = strchr(line, '\n');
-        snprintf(copy, sizeof copy, "%s%.*s", name, (int)(end ? end - line : (long)strlen(line)),
-                 line);
-        printf("%s", prefix);
-        tool_print_words(stdout, copy, strlen(prefix), 2 * strlen(other), TOOL_HELP_COLUMNS);
-        putchar('\n');
-        line = end ? end + 1 : NULL;
-    }
-}
-
-/* The row that an id's spellings stand for; NULL for the model. */
-static const tool_option *row_of(const tool_option *options, int id) {
-    for (const tool_option *o = options; o->name && o->help; o++)
-        if (o->id == id) return o;
-    return NULL;
-}
-
-static void print_spellings(const tool_option *options) {
-    char text[900];
-    size_t at = 0;
-    for (const tool_option *o = options; o->name && at < sizeof text - 100; o++) {
-        if (o->help) continue;
-        const tool_option *row = row_of(options, o->id);
-        at += (size_t)snprintf(text + at, sizeof text - at, "%s%s%s", at ? ", " : "",
-                               *o->name == '-' ? "" : "--", o->name);
-        if (o[1].name && o[1].id == o->id) continue;
-        at += (size_t)snprintf(text + at, sizeof text - at, " for %s%s", row ? "--" : "",
-                               row ? row->name : "MODEL");
-    }
-    if (!at) return;
-    printf("\n  other spellings: ");
-    tool_print_words(stdout, text, 19, 4, TOOL_HELP_COLUMNS);
-    putchar('\n');
-}
-
-static void print_help(const tool_spec *spec) {
-    char name[32];
-    snprintf(name, sizeof name, "%s ", spec->name);
-    print_lines(spec->usage, "usage: ", "       ", name);
-    putchar('\n');
-    print_lines(spec->summary, "", "", "");
-    putchar('\n');
-    for (const tool_option *o = spec->options; o->name && o->help; o++) print_option(o);
-    print_spellings(spec->options);
-    putchar('\n');
-    for (const tool_option *o = common_options; o->name; o++) print_option(o);
-    putchar('\n');
-    print_lines("Exit status: 0 done, 1 the check found a difference, 2 usage, 3 file, 4 malformed "
-                "input, 5 not supported, 6 out of memory or disk space, 130 interrupted.",
-                "", "", "");
-}
-
 /* ---- parsing ----------------------------------------------------------------------------- */
 
 typedef struct getopt_table {
@@ -178,20 +107,13 @@ static gguf_code set_progress(tool *t, const char *when, gguf_error *err) {
     return GGUF_OK;
 }
 
-static bool has_word(const char *words, const char *word) {
-    size_t n = strlen(word);
-    for (const char *at = words; (at = strstr(at, word)); at += n)
-        if ((at == words || at[-1] == ' ') && (at[n] == '\0' || at[n] == ' ')) return true;
-    return false;
-}
-
 /* An option was given; the file that it names, if it is one to read, no output may replace. */
 static void note_given(tool *t, int id, const char *arg) {
     const char *reads = t->spec->reads ? t->spec->reads : "";
     for (size_t i = 0; t->spec->options[i].name && t->spec->options[i].help; i++) {
         if (t->spec->options[i].id != id) continue;
         t->given |= UINT64_C(1) << i;
-        if (arg && has_word(reads, t->spec->options[i].name)) gguf_inputs_add(arg);
+        if (arg && tool_has_word(reads, t->spec->options[i].name)) gguf_inputs_add(arg);
     }
 }
 
@@ -225,7 +147,7 @@ static gguf_code set_option(tool *t, int id, const char *arg, gguf_error *err) {
 gguf_code tool_takes_only(const tool *t, const char *what, const char *takes, gguf_error *err) {
     for (size_t i = 0; t->spec->options[i].name && t->spec->options[i].help; i++) {
         const char *name = t->spec->options[i].name;
-        if ((t->given >> i & 1) && !has_word(takes, name))
+        if ((t->given >> i & 1) && !tool_has_word(takes, name))
             return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                              "%s takes no option '--%s' (see --help)", what, name);
     }
@@ -235,20 +157,43 @@ gguf_code tool_takes_only(const tool *t, const char *what, const char *takes, gg
 gguf_code tool_refuse(const tool *t, const char *names, const char *why, gguf_error *err) {
     for (size_t i = 0; t->spec->options[i].name && t->spec->options[i].help; i++) {
         const char *name = t->spec->options[i].name;
-        if ((t->given >> i & 1) && has_word(names, name))
+        if ((t->given >> i & 1) && tool_has_word(names, name))
             return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "--%s %s", name, why);
     }
     return GGUF_OK;
 }
 
-gguf_code tool_fail_word(const char *what, const char *word, const char *const *known,
-                         gguf_error *err) {
-    gguf_near near = {.wanted = word};
+gguf_code tool_fail_verb(const tool *t, const char *what, gguf_error *err) {
+    gguf_near near = {.wanted = t->args[0]};
     char hint[160];
-    for (; *known; known++) gguf_near_add(&near, *known);
+    for (const tool_verb *v = t->spec->verbs; v->name; v++) gguf_near_add(&near, v->name);
     gguf_near_hint(&near, hint, sizeof hint);
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "unknown %s '%s'%s (see --help)",
-                     what, word, hint);
+                     what, t->args[0], hint);
+}
+
+size_t tool_find_verb(const tool_verb *verbs, const char *word) {
+    size_t i = 0;
+    while (verbs[i].name && strcmp(verbs[i].name, word) != 0) i++;
+    return i;
+}
+
+gguf_code tool_fail_verb_args(const tool *t, const tool_verb *verb, gguf_error *err) {
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected %s%s%s (see %s %s --help)",
+                     verb->name, *verb->args ? " " : " alone", verb->args, t->spec->name,
+                     verb->name);
+}
+
+gguf_code tool_fail_usage(const tool *t, const char *expected, gguf_error *err) {
+    const char *example = t->spec->examples, *end = example;
+    if (t->n_args || t->given || !example)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected %s (see --help)",
+                         expected);
+    while (*end && *end != '\n' && strncmp(end, "  ", 2) != 0)
+        end++; /* the comment is behind blanks */
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     "expected %s, as in '%s %.*s' (see --help)", expected, t->spec->name,
+                     (int)(end - example), example);
 }
 
 /* ---- other spellings ------------------------------------------------------------------------ */
@@ -320,7 +265,7 @@ static gguf_code use_usual_spellings(const tool_spec *spec, int *argc, char **ar
         if (!plain && is_model_with_value(spec, word)) word = strchr(word, '=') + 1;
         if (row && *row->name == '-') {
             char *name = names[row - spec->options];
-            snprintf(name, sizeof names[0], "--%s", row_of(spec->options, row->id)->name);
+            snprintf(name, sizeof names[0], "--%s", tool_row_of(spec->options, row->id)->name);
             word = name;
         }
         argv[n++] = word;
@@ -387,11 +332,19 @@ static gguf_code join_ranks(tool *t, gguf_error *err) {
                      gguf_ranks_n(t->ranks));
 }
 
+/* A file that is opened must not become the standard output or error that somebody closed: what is
+ * printed would go into it. Writing there fails as before. */
+static void hold_standard_files(void) {
+    for (int fd = 0; fd <= STDERR_FILENO; fd++)
+        if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd ? O_RDONLY : O_WRONLY) < 0) return;
+}
+
 bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *status) {
     getopt_table table = {.shorts = ":"};
     gguf_error err = {0};
     *t = (tool){.spec = spec, .started_s = tool_now_s(), .on_terminal = isatty(STDERR_FILENO)};
     t->show_progress = t->on_terminal;
+    hold_standard_files();
     gguf_inputs_watch();
     add_options(&table, spec->options);
     add_options(&table, common_options);
@@ -410,7 +363,7 @@ bool tool_start(tool *t, const tool_spec *spec, int argc, char **argv, int *stat
     }
     for (int id; (id = getopt_long(argc, argv, table.shorts, table.longs, NULL)) != -1;) {
         if (id == 'h') {
-            print_help(spec);
+            tool_print_help(spec, tool_verb_asked(spec, argv), common_options);
             *status = tool_end(t, GGUF_OK, NULL);
             return false;
         }
@@ -467,14 +420,27 @@ static void print_json_error(const gguf_error *err) {
     tool_print_json(json_pack("{s:o}", "error", error));
 }
 
-/* A model's name in place of a file, in a command that takes none. */
-static void add_pull_hint(const tool *t, gguf_error *err) {
+static bool is_model_folder(const char *path) {
+    char config[1200];
+    snprintf(config, sizeof config, "%.1100s/config.json", path);
+    return access(config, F_OK) == 0;
+}
+
+/* In place of a file a model's name, in a command that takes none, or a folder to convert. */
+static void add_hint(const tool *t, gguf_error *err) {
     size_t n = strlen(err->message);
+    char *end = err->message + n;
     if (err->code != GGUF_E_IO || strcmp(t->spec->name, "gguf-pull") == 0) return;
-    for (int i = 0; i < t->n_args; i++)
-        if (strcmp(t->args[i], err->file) == 0 && rt_name_is_remote(t->args[i]))
-            snprintf(err->message + n, sizeof err->message - n,
-                     "; 'gguf-pull %.200s' fetches a model and prints its path", t->args[i]);
+    for (int i = 0; i < t->n_args; i++) {
+        const char *arg = t->args[i];
+        if (strcmp(arg, err->file) != 0) continue;
+        if (rt_name_is_remote(arg))
+            snprintf(end, sizeof err->message - n,
+                     "; 'gguf-pull %.200s' fetches a model and prints its path", arg);
+        else if (is_model_folder(arg))
+            snprintf(end, sizeof err->message - n,
+                     "; 'gguf-convert %.200s -o OUT.gguf' makes one of it", arg);
+    }
 }
 
 int tool_end(tool *t, gguf_code code, const gguf_error *err) {
@@ -482,7 +448,7 @@ int tool_end(tool *t, gguf_code code, const gguf_error *err) {
     tool_progress_end(t);
     code = gguf_ranks_agree(t->ranks, code, &shown);
     if (code && shown.code) {
-        add_pull_hint(t, &shown);
+        add_hint(t, &shown);
         tool_print_error(t, &shown);
         if (t->json) print_json_error(&shown);
     }

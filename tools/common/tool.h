@@ -23,6 +23,19 @@ typedef struct tool_option {
     const char *help; /* NULL: another spelling */
 } tool_option;
 
+/* A heading of the help, which begins before the option with this name. */
+typedef struct tool_group {
+    const char *first, *heading;
+} tool_group;
+
+/* A first word that says what is done. */
+typedef struct tool_verb {
+    const char *name;
+    const char *args;    /* what stands behind it, as in a usage; "" = nothing */
+    const char *takes;   /* long names of its options; NULL = it is one of the command's subs */
+    const char *summary; /* one sentence */
+} tool_verb;
+
 /* The id of spellings after which the model stands that is otherwise a plain argument. */
 #define TOOL_MODEL_ID 4000
 #define TOOL_MODEL_SPELLINGS                                                           \
@@ -49,7 +62,8 @@ typedef gguf_code (*tool_run_fn)(tool *t, void *ctx, gguf_error *err);
 
 typedef struct tool_spec {
     const char *name;           /* "gguf-convert" */
-    const char *usage;          /* lines behind "usage: ", separated by newlines */
+    const char *usage;          /* lines behind "usage: ", separated by newlines; those of verbs
+                                   follow by themselves */
     const char *summary;        /* one sentence */
     const tool_option *options; /* ends with {0} */
     tool_set_fn set;
@@ -57,7 +71,10 @@ typedef struct tool_spec {
     void *ctx;                /* of set and run */
     const char *reads;        /* long names of the options that name an input, spaces between */
     int output_arg;           /* which plain argument, from 1, is an output; 0 = none */
-    const char *const *verbs; /* first words, for completion; ends with NULL; may be NULL */
+    const tool_verb *verbs;   /* ends with {0}; may be NULL */
+    const tool_group *groups; /* headings of the options; ends with {0}; may be NULL */
+    const char *examples;     /* lines behind the command's name, with "  # ..."; the first one is
+                                 what a newcomer does first; may be NULL */
     const char *verb;         /* of a command within a command ("fit"); otherwise NULL */
     const struct tool_spec *const *subs; /* such commands; ends with NULL; may be NULL */
     bool shares;                         /* several ranks do its work together */
@@ -104,10 +121,15 @@ gguf_code tool_takes_only(const tool *t, const char *what, const char *takes, gg
  * Errors: GGUF_E_USAGE. */
 gguf_code tool_refuse(const tool *t, const char *names, const char *why, gguf_error *err);
 
-/* Always GGUF_E_USAGE: "unknown WHAT 'WORD'; did you mean ...?"
- *   known  what there is; ends with NULL */
-gguf_code tool_fail_word(const char *what, const char *word, const char *const *known,
-                         gguf_error *err);
+/* Always GGUF_E_USAGE: "unknown WHAT 'WORD'; did you mean ...?", of the first argument, which is
+ * none of the command's verbs. */
+gguf_code tool_fail_verb(const tool *t, const char *what, gguf_error *err);
+/* Where a word stands among verbs; where their end is if it is none of them. */
+size_t tool_find_verb(const tool_verb *verbs, const char *word);
+/* Always GGUF_E_USAGE: what the verb expects behind it. */
+gguf_code tool_fail_verb_args(const tool *t, const tool_verb *verb, gguf_error *err);
+/* Always GGUF_E_USAGE: "expected ...", and for who gave nothing at all the first example. */
+gguf_code tool_fail_usage(const tool *t, const char *expected, gguf_error *err);
 
 /* Parse the command line and install the signal handlers. False: end with *status at once (help was
  * printed, or an error). */

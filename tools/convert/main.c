@@ -30,16 +30,23 @@ static const tool_option options[] = {
     {OPT_OUTTYPE, "outtype", "TYPE",
      "auto (the source's precision), f32, f16, bf16, q8_0, Q4_K_M, ..."},
     {OPT_VOCAB_ONLY, "vocab-only", NULL, "metadata and tokenizer, no tensors"},
-    {OPT_CHECK_TOKENIZER, "check-tokenizer", "F.json",
-     "compare token ids with a list of {text, ids}"},
+    {OPT_BASE, "base", "FOLDER", "the model that a LoRA adapter belongs to"},
     {OPT_METADATA, "metadata", "F.yaml", "name, license, tags, ... and further keys"},
     {OPT_OVERRIDE, "override", "KEY=TYPE:VALUE", "set a key (repeatable)"},
-    {OPT_BASE, "base", "FOLDER", "the model that a LoRA adapter belongs to"},
     WRITE_OPTIONS,
     {OPT_ARCH_FILE, "arch-file", "F.yaml", "an architecture description of your own"},
     {OPT_LIST_ARCHS, "list-archs", NULL, "list the supported architectures"},
+    {OPT_CHECK_TOKENIZER, "check-tokenizer", "F.json",
+     "compare token ids with a list of {text, ids}"},
     {0},
 };
+
+static const tool_group groups[] = {{"output", "What is written"},
+                                    {"metadata", "Metadata"},
+                                    {"imatrix", "Quantising"},
+                                    {"split-max-size", "Files and memory"},
+                                    {"arch-file", "Architectures, tokenizers"},
+                                    {0}};
 
 typedef struct convert_opts {
     write_opts write;
@@ -237,10 +244,10 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     const convert_opts *o = ctx;
     gguf_code code = check_options(t, o, err);
     if (code) return code;
-    if (t->n_args != !o->list_archs)
+    if (o->list_archs && t->n_args)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         o->list_archs ? "--list-archs takes no INPUT (see --help)"
-                                       : "expected one INPUT (see --help)");
+                         "--list-archs takes no INPUT (see --help)");
+    if (!o->list_archs && t->n_args != 1) return tool_fail_usage(t, "one INPUT", err);
     if (o->list_archs) return list_archs(t, err);
     if (o->check_file) return check_tokenizer(t, t->args[0], o->check_file, err);
     return convert(t, o, err);
@@ -256,6 +263,10 @@ int main(int argc, char **argv) {
             "Convert a Hugging Face model folder, or one .safetensors file with its config beside "
             "it, to GGUF; or a GGUF file to such a folder.",
         .options = options,
+        .groups = groups,
+        .examples = "Llama-3.2-1B -o model.gguf             # as precise as it is\n"
+                    "Llama-3.2-1B -o out.gguf --outtype Q8_0\n"
+                    "Llama-3.2-1B -o model.gguf --dry-run   # what would be written",
         .set = set_option,
         .run = run,
         .shares = true,

@@ -327,62 +327,62 @@ static gguf_code run_merge_lora(tool *t, const edit_opts *o, gguf_error *err) {
     return code;
 }
 
-static const struct {
-    const char *verb, *args;
-    int n_min, n_max; /* words with the verb */
-    gguf_code (*fn)(tool *t, const edit_opts *o, gguf_error *err);
-    const char *takes; /* options */
-} verbs[] = {
-    {"set", "FILE KEY=TYPE:VALUE...", 3, INT_MAX, run_set, "output dry-run"},
-    {"unset", "FILE KEY...", 3, INT_MAX, run_unset, "output dry-run"},
-    {"rename", "FILE OLD NEW", 4, 4, run_rename, "output dry-run"},
-    {"set-template", "FILE TEMPLATE.jinja", 3, 3, run_set_template, "output dry-run"},
-    {"split", "FILE PREFIX --max-size SIZE or --max-tensors N", 3, 3, run_split,
-     "max-size max-tensors dry-run"},
-    {"merge", "FIRST-SHARD -o OUT.gguf", 2, 2, run_merge, "output dry-run"},
-    {"merge-lora", "MODEL ADAPTER[:SCALE] -o OUT.gguf", 3, 3, run_merge_lora,
-     "output type dry-run"},
-    {"swap-endian", "FILE -o OUT.gguf", 2, 2, run_swap, "output dry-run"},
+static const tool_verb verbs[] = {
+    {"set", "FILE KEY=TYPE:VALUE...", "output dry-run", "Set keys, new ones too."},
+    {"unset", "FILE KEY...", "output dry-run", "Remove keys."},
+    {"rename", "FILE OLD NEW", "output dry-run", "Give a key another name."},
+    {"set-template", "FILE TEMPLATE.jinja", "output dry-run", "Replace the chat template."},
+    {"split", "FILE PREFIX --max-size SIZE | --max-tensors N", "max-size max-tensors dry-run",
+     "Write several files, PREFIX-00001-of-00003.gguf and so on."},
+    {"merge", "FIRST-SHARD -o OUT.gguf", "output dry-run", "Make one file of several."},
+    {"merge-lora", "MODEL ADAPTER[:SCALE] -o OUT.gguf [--type TYPE]", "output type dry-run",
+     "Add an adapter to the weights, for good."},
+    {"swap-endian", "FILE -o OUT.gguf", "output dry-run",
+     "Write a file for machines of the other byte order."},
+    {0},
 };
 
-static const char *const verb_names[] = {
-    "set", "unset", "rename", "set-template", "split", "merge", "merge-lora", "swap-endian", NULL};
+#define N_VERBS (sizeof verbs / sizeof verbs[0] - 1)
+
+/* What verbs do, in the same order, and how many words they take, with the verb. */
+static const struct {
+    gguf_code (*fn)(tool *t, const edit_opts *o, gguf_error *err);
+    int n_min, n_max;
+} actions[] = {{run_set, 3, INT_MAX},    {run_unset, 3, INT_MAX}, {run_rename, 4, 4},
+               {run_set_template, 3, 3}, {run_split, 3, 3},       {run_merge, 2, 2},
+               {run_merge_lora, 3, 3},   {run_swap, 2, 2}};
+_Static_assert(sizeof actions / sizeof actions[0] == N_VERBS, "a row for every verb");
 
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     const edit_opts *o = ctx;
-    if (t->n_args == 0)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "expected VERB FILE (see --help)");
-    for (size_t i = 0; i < sizeof verbs / sizeof verbs[0]; i++) {
-        if (strcmp(verbs[i].verb, t->args[0]) != 0) continue;
-        gguf_code code = tool_takes_only(t, verbs[i].verb, verbs[i].takes, err);
-        bool asked_later = verbs[i].fn == run_merge_lora; /* by what writes models */
-        if (!code && o->output && !o->dry_run && !asked_later)
-            code = tool_check_output(t, o->output, TOOL_OUTPUT_STREAM, err);
-        if (code) return code;
-        if (t->n_args >= verbs[i].n_min && t->n_args <= verbs[i].n_max)
-            return verbs[i].fn(t, ctx, err);
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected %s %s (see --help)",
-                         verbs[i].verb, verbs[i].args);
-    }
-    return tool_fail_word("verb", t->args[0], verb_names, err);
+    if (t->n_args == 0) return tool_fail_usage(t, "VERB FILE", err);
+    size_t i = tool_find_verb(verbs, t->args[0]);
+    if (i == N_VERBS) return tool_fail_verb(t, "verb", err);
+    gguf_code code = tool_takes_only(t, verbs[i].name, verbs[i].takes, err);
+    bool asked_later = actions[i].fn == run_merge_lora; /* by what writes models */
+    if (!code && o->output && !o->dry_run && !asked_later)
+        code = tool_check_output(t, o->output, TOOL_OUTPUT_STREAM, err);
+    if (code) return code;
+    if (t->n_args < actions[i].n_min || t->n_args > actions[i].n_max)
+        return tool_fail_verb_args(t, &verbs[i], err);
+    return actions[i].fn(t, o, err);
 }
 
 int main(int argc, char **argv) {
     edit_opts o = {0};
     const tool_spec spec = {
         .name = "gguf-edit",
-        .usage = "set FILE KEY=TYPE:VALUE...\nunset FILE KEY...\nrename FILE OLD NEW\n"
-                 "set-template FILE TEMPLATE.jinja\nsplit FILE PREFIX --max-size SIZE\n"
-                 "merge FIRST-SHARD -o OUT.gguf\n"
-                 "merge-lora MODEL ADAPTER[:SCALE] -o OUT.gguf [--type TYPE]\n"
-                 "swap-endian FILE -o OUT.gguf",
+        .usage = "",
         .summary = "Change a GGUF file: metadata in place where the header has room, split, merge, "
                    "adapters, byte order.",
         .options = options,
         .set = set_option,
         .run = run,
         .ctx = &o,
-        .verbs = verb_names};
+        .verbs = verbs,
+        .examples = "set model.gguf general.name=str:Ada\n"
+                    "set-template model.gguf F.jinja\n"
+                    "split model.gguf part --max-size 4G\n"
+                    "merge part-00001-of-00003.gguf -o merged.gguf"};
     return tool_main(&spec, argc, argv);
 }

@@ -300,19 +300,16 @@ static gguf_code calibrate(tool *t, const imatrix_opts *o, const rt_model *model
 
 /* ---- modes ------------------------------------------------------------------------------- */
 
-static gguf_code usage(const char *expected, gguf_error *err) {
-    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected %s (see --help)", expected);
-}
-
 static gguf_code run_show(tool *t, const imatrix_opts *o, gguf_error *err) {
     gguf_code code = tool_takes_only(t, "--show", "show plot", err);
-    if (!code && t->n_args != 0) code = usage("--show FILE alone", err);
+    if (!code && t->n_args != 0) code = tool_fail_usage(t, "--show FILE alone", err);
     return code ? code : show_matrix(t, o->show, o->plot, err);
 }
 
 static gguf_code run_merge(tool *t, const imatrix_opts *o, gguf_error *err) {
     gguf_code code = tool_takes_only(t, "--merge", "merge output format", err);
-    if (!code && (t->n_args == 0 || !o->output)) code = usage("--merge A B... -o OUT.gguf", err);
+    if (!code && (t->n_args == 0 || !o->output))
+        code = tool_fail_usage(t, "--merge A B... -o OUT.gguf", err);
     return code ? code : merge(t, o, err);
 }
 
@@ -320,7 +317,7 @@ static gguf_code run_merge(tool *t, const imatrix_opts *o, gguf_error *err) {
 static gguf_code check_options(tool *t, const imatrix_opts *o, gguf_error *err) {
     gguf_code code = tool_refuse(t, "plot", "needs --show", err);
     if (!code && (t->n_args != 1 || !o->text || !o->output))
-        code = usage("MODEL -f TEXT -o OUT.gguf", err);
+        code = tool_fail_usage(t, "MODEL -f TEXT -o OUT.gguf", err);
     if (!code && o->dat) code = tool_refuse(t, "save-every resume", "needs --format gguf", err);
     return code ? code : check_output(t, o, err);
 }
@@ -352,6 +349,7 @@ int main(int argc, char **argv) {
         .summary = "Measure which columns of a model's weights matter, for gguf-quantize "
                    "--imatrix.",
         .options = options,
+        .examples = "model.gguf -f calibration.txt -o imatrix.gguf\n--show imatrix.gguf",
         .set = set_option,
         .run = run,
         .shares = true,

@@ -175,6 +175,7 @@ static gguf_code write_report(const inspect_call *c, const gguf_file *file) {
     qsort(p.facts.types, p.facts.n_types, sizeof *p.facts.types, compare_names);
     if (!code) code = tool_save_page(c->t, c->o->output, write_page, &p, c->err);
     inspect_stats_clear(&list);
+    if (!code && !c->t->json) tool_note(c->t, "%s: a page for a browser", c->o->output);
     if (code || !c->t->json) return code;
     json_out j = {.file = stdout};
     json_out_object(&j, NULL, false);

@@ -70,30 +70,38 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     return GGUF_OK;
 }
 
-static const struct {
-    const char *name;
-    int n_files;
-    bool paged;
-    gguf_code (*run)(const inspect_call *c);
-    const char *takes; /* options */
-} verbs[] = {
-    {"summary", 1, false, inspect_summary, ""},
-    {"meta", 1, true, inspect_meta, "max-array filter"},
-    {"get", 2, false, inspect_get, ""},
-    {"tensors", 1, true, inspect_tensors, "filter tensor"},
-    {"tokens", 1, true, inspect_tokens, "filter"},
-    {"stats", 1, true, inspect_stats, "filter tensor plot"},
-    {"verify", 1, true, inspect_verify, "manifest"},
-    {"hash", 1, true, inspect_hash, "filter tensor algo check"},
-    {"diff", 2, true, inspect_diff, "max-array filter tensor values"},
-    {"report", 1, false, inspect_report, "filter tensor output"},
+static const tool_verb verbs[] = {
+    {"summary", "FILE", "", "What a model is, in a few lines: what FILE alone shows."},
+    {"meta", "FILE", "max-array filter", "List the keys of the metadata and their values."},
+    {"get", "FILE KEY", "", "Print one value as it is, such as a whole chat template."},
+    {"tensors", "FILE", "filter tensor", "List the tensors: shape, type, size, where they lie."},
+    {"tokens", "FILE", "filter", "List the tokens of the vocabulary."},
+    {"stats", "FILE [--tensor REGEX] [--plot F.svg]", "filter tensor plot",
+     "Statistics of the weights: range, mean, zeros, a histogram, use of quantisation steps."},
+    {"verify", "FILE [--manifest F]", "manifest",
+     "Check that a file is whole and sound, and print every finding; exit 1 if there is one."},
+    {"hash", "FILE [--algo NAME] [--check MANIFEST]", "filter tensor algo check",
+     "Hash the metadata and every tensor, or compare with hashes that were printed before."},
+    {"diff", "A B [--values]", "max-array filter tensor values",
+     "Compare two files: keys, tensors, with --values how far the weights differ; exit 1 if they "
+     "differ."},
+    {"report", "FILE -o F.html", "filter tensor output",
+     "Write one page, without scripts from elsewhere, with all that the file holds."},
+    {0},
 };
 
-#define N_VERBS (sizeof verbs / sizeof verbs[0])
+#define N_VERBS (sizeof verbs / sizeof verbs[0] - 1)
 
-static const char *const verb_names[N_VERBS + 1] = {"summary", "meta",   "get",    "tensors",
-                                                    "tokens",  "stats",  "verify", "hash",
-                                                    "diff",    "report", NULL};
+/* What verbs do, in the same order. */
+static const struct {
+    gguf_code (*run)(const inspect_call *c);
+    int n_args;
+    bool paged;
+} actions[] = {{inspect_summary, 1, false}, {inspect_meta, 1, true},   {inspect_get, 2, false},
+               {inspect_tensors, 1, true},  {inspect_tokens, 1, true}, {inspect_stats, 1, true},
+               {inspect_verify, 1, true},   {inspect_hash, 1, true},   {inspect_diff, 2, true},
+               {inspect_report, 1, false}};
+_Static_assert(sizeof actions / sizeof actions[0] == N_VERBS, "a row for every verb");
 
 /* Hashes are compared with all of a manifest. */
 static gguf_code refuse_others(const inspect_call *c, const char *verb, const char *takes) {
@@ -112,36 +120,24 @@ static gguf_code run_plain(const inspect_call *c) {
 
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     inspect_call c = {t, ctx, t->args, err};
-    if (t->n_args == 0)
-        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                         "expected [VERB] FILE, or diff A B (see --help)");
-    for (size_t i = 0; i < N_VERBS; i++) {
-        if (strcmp(verbs[i].name, t->args[0]) != 0) continue;
-        if (t->n_args == 1 && access(t->args[0], F_OK) == 0) break; /* a file of that name */
-        if (t->n_args != verbs[i].n_files + 1)
-            return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected %s %s (see --help)",
-                             verbs[i].name,
-                             verbs[i].n_files == 1               ? "FILE"
-                             : strcmp(verbs[i].name, "get") == 0 ? "FILE KEY"
-                                                                 : "A B");
-        gguf_code code = refuse_others(&c, verbs[i].name, verbs[i].takes);
-        if (code) return code;
-        c.files++;
-        if (verbs[i].paged) tool_page();
-        return verbs[i].run(&c);
-    }
-    if (t->n_args == 1) return run_plain(&c);
-    return tool_fail_word("verb", t->args[0], verb_names, err);
+    if (t->n_args == 0) return tool_fail_usage(t, "[VERB] FILE, or diff A B", err);
+    size_t i = tool_find_verb(verbs, t->args[0]);
+    if (i < N_VERBS && t->n_args == 1 && access(t->args[0], F_OK) == 0)
+        i = N_VERBS; /* a file of that name */
+    if (i == N_VERBS) return t->n_args == 1 ? run_plain(&c) : tool_fail_verb(t, "verb", err);
+    if (t->n_args != actions[i].n_args + 1) return tool_fail_verb_args(t, &verbs[i], err);
+    gguf_code code = refuse_others(&c, verbs[i].name, verbs[i].takes);
+    if (code) return code;
+    c.files++;
+    if (actions[i].paged) tool_page();
+    return actions[i].run(&c);
 }
 
 int main(int argc, char **argv) {
     inspect_opts o = {.max_array = 16, .algo = GGUF_HASH_XXH3};
     const tool_spec spec = {
         .name = "gguf-inspect",
-        .usage = "FILE [options]\nsummary|meta|tensors|tokens FILE\nget FILE KEY\n"
-                 "stats FILE [--tensor REGEX] [--plot F.svg]\nverify FILE [--manifest F]\n"
-                 "hash FILE [--algo NAME] [--check MANIFEST]\ndiff A B [--values]\n"
-                 "report FILE -o F.html",
+        .usage = "FILE [options]",
         .summary = "Look inside a GGUF file: what it is, what it holds, whether it is sound, and "
                    "how it differs from another.",
         .options = options,
@@ -149,7 +145,12 @@ int main(int argc, char **argv) {
         .run = run,
         .ctx = &o,
         .reads = "manifest check",
-        .verbs = verb_names};
+        .verbs = verbs,
+        .examples = "model.gguf                         # what it is, in a few lines\n"
+                    "get model.gguf tokenizer.chat_template\n"
+                    "verify model.gguf                  # is it whole and sound?\n"
+                    "diff A.gguf B.gguf --values\n"
+                    "report model.gguf -o model.html    # all of it, as a page"};
     int status = tool_main(&spec, argc, argv);
     gguf_pattern_free(o.pattern);
     return status;

@@ -1,4 +1,5 @@
 /* The summary: what kind of model this is, and where its bytes are. */
+#include "quant/recipe.h"
 #include "tools/common/pager.h"
 #include "tools/inspect/inspect.h"
 
@@ -150,14 +151,56 @@ static void emit_calibration(const sink *s) {
     emit_output_error(s);
 }
 
+/* The recipe that general.file_type stands for. */
+static void emit_file_type(const sink *s) {
+    uint64_t number;
+    if (!gguf_kv_u64(gguf_meta_find(gguf_file_meta(s->file), "general.file_type"), &number)) return;
+    const char *name = quant_recipe_of_file_type(number);
+    if (name)
+        emit(s, "file type", "%s", name);
+    else
+        emit(s, "file type", "%" PRIu64 ", which has no name", number);
+}
+
+/* " in 3 files", or which of them this is where it was opened alone. Returns out. */
+static const char *shards_text(const gguf_file *file, char *out, size_t room) {
+    uint64_t no, count;
+    const gguf_meta *meta = gguf_file_meta(file);
+    *out = 0;
+    if (gguf_file_n_shards(file) > 1)
+        snprintf(out, room, " in %zu files", gguf_file_n_shards(file));
+    else if (gguf_kv_u64(gguf_meta_find(meta, "split.no"), &no) &&
+             gguf_kv_u64(gguf_meta_find(meta, "split.count"), &count) && count > 1)
+        snprintf(out, room, ", file %" PRIu64 " of %" PRIu64, no + 1, count);
+    return out;
+}
+
+/* Of queries, and of keys and values where those have fewer; of layers that differ the most. */
+static void emit_heads(const sink *s) {
+    gguf_kv_iter all = {.kv = inspect_arch_key(s->file, "attention.head_count")};
+    gguf_kv_iter shared = {.kv = inspect_arch_key(s->file, "attention.head_count_kv")};
+    int64_t number, most = 0, most_shared = 0;
+    while (all.kv && gguf_kv_next_i64(&all, &number))
+        if (number > most) most = number;
+    while (shared.kv && gguf_kv_next_i64(&shared, &number))
+        if (number > most_shared) most_shared = number;
+    if (most && most_shared && most_shared != most)
+        emit(s, "heads", "%" PRId64 ", %" PRId64 " of keys and values", most, most_shared);
+    else if (most)
+        emit(s, "heads", "%" PRId64, most);
+}
+
 static void emit_size(const sink *s, const inspect_facts *f) {
-    char size[32];
-    emit(s, "size", "%s, GGUF v%" PRIu32 ", alignment %" PRIu32,
-         tool_size_text(gguf_file_bytes(s->file), size, sizeof size), gguf_file_version(s->file),
-         gguf_file_alignment(s->file));
+    char size[32], shards[48];
+    emit(s, "size", "%s%s, GGUF v%" PRIu32 ", %s-endian, alignment %" PRIu32,
+         tool_size_text(gguf_file_bytes(s->file), size, sizeof size),
+         shards_text(s->file, shards, sizeof shards), gguf_file_version(s->file),
+         gguf_file_big_endian(s->file) ? "big" : "little", gguf_file_alignment(s->file));
     emit_key(s, "type", "general.type");
+    emit_file_type(s);
     emit_key(s, "architecture", "general.architecture");
     emit_key(s, "name", "general.name");
+    emit_key(s, "licence", "general.license");
     size_t n = gguf_file_n_tensors(s->file);
     if (f->bpw > 0)
         emit(s, "parameters", "%.4g million in %zu tensor%s, %.2f bits per weight",
@@ -177,6 +220,7 @@ void inspect_each_line(const inspect_facts *f, inspect_line_fn fn, void *ctx) {
     if (gguf_kv_u64(inspect_arch_key(f->file, "nextn_predict_layers"), &n_draft) && n_draft)
         emit(&s, "draft layers", "%" PRIu64 ", of those the last", n_draft);
     emit_number(&s, "embedding", "embedding_length");
+    emit_heads(&s);
     emit_number(&s, "experts", "expert_count");
     emit_number(&s, "context", "context_length");
     emit_key(&s, "tokenizer", "tokenizer.ggml.model");

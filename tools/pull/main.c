@@ -165,7 +165,7 @@ static gguf_code check_usage(const tool *t, const pull_opts *o, gguf_error *err)
     else if (o->list && t->n_args)
         what = "--list takes no NAME";
     else if (!o->list && t->n_args != 1)
-        what = "expected one NAME, such as hf://ORG/REPO or one of --list (see --help)";
+        return tool_fail_usage(t, "one NAME, such as hf://ORG/REPO or one of --list", err);
     if (what) return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s", what);
     const char *verb = o->list ? "list" : o->show ? "show" : o->rm ? "rm" : NULL;
     return verb ? tool_takes_only(t,
@@ -212,6 +212,8 @@ int main(int argc, char **argv) {
             "hf://ORG/REPO[:TYPE|FILE][@REVISION], ollama://MODEL[:TAG], https://HOST/FILE.gguf, "
             "or a short name.",
         .options = options,
+        .examples = "gemma3-1b\nhf://ggml-org/gemma-3-4b-it-GGUF:Q4_K_M\n"
+                    "--list                # what is here, and the short names",
         .set = set_option,
         .run = run,
         .ctx = &o};

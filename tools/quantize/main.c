@@ -42,11 +42,17 @@ static const tool_option options[] = {
     {OPT_SAMPLES, "samples", "N", "with --calibrate: tokens of the text to use (16384)"},
     {OPT_DAMP, "damp", "X",
      "with --calibrate: what is added to the Hessian, as a share of its mean diagonal (0.05)"},
+    WRITE_OPTIONS,
     {OPT_KEEP_SPLIT, "keep-split", NULL, "as many files as IN has, each with the same tensors"},
     {OPT_MANIFEST, "manifest", "FILE", "write the XXH3 of every tensor, source and output"},
-    WRITE_OPTIONS,
     {0},
 };
+
+static const tool_group groups[] = {{"tensor-type", "Types"},
+                                    {"calibrate", "Calibration"},
+                                    {"imatrix", "Importance, recipes"},
+                                    {"split-max-size", "Output"},
+                                    {0}};
 
 typedef struct quantize_opts {
     write_opts write;
@@ -225,9 +231,8 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     quantize_opts *o = ctx;
     bool types_follow = o->write.recipe_file || o->write.target_bytes || o->write.target_bpw > 0;
     if (t->n_args == 3 || (t->n_args == 2 && types_follow)) return quantize(t, o, err);
-    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                     t->n_args == 4 ? "expected IN OUT TYPE; -t N sets the threads (see --help)"
-                                    : "expected IN OUT TYPE (see --help)");
+    return tool_fail_usage(t, t->n_args == 4 ? "IN OUT TYPE; -t N sets the threads" : "IN OUT TYPE",
+                           err);
 }
 
 /* The summary with every recipe's name. */
@@ -251,6 +256,11 @@ int main(int argc, char **argv) {
                  "IN.gguf OUT.gguf --target-size SIZE [options]",
         .summary = summary,
         .options = options,
+        .groups = groups,
+        .examples = "model.gguf model-q4.gguf Q4_K_M\n"
+                    "model.gguf model-q4.gguf Q4_K_M --imatrix imatrix.gguf\n"
+                    "model.gguf model-q4.gguf Q4_K_M --calibrate calibration.txt\n"
+                    "model.gguf out.gguf --target-size 4G",
         .set = set_option,
         .run = run,
         .shares = true,

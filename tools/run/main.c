@@ -88,10 +88,10 @@ static const tool_option options[] = {
      "write their logits, or an embedding model's hidden states"},
     {OPT_EMBED, "embed", NULL, "print the vector of a text, or of each line of a file"},
     {OPT_POOLING, "pooling", "HOW", "of --embed: mean, cls (the first token) or last"},
-    {OPT_LORA, "lora", "F[:SCALE]", LORA_HELP},
     {'o', "output", "F.safetensors", "write the vectors of --embed there"},
     {OPT_RANK, "rank", "QUERY", "print the lines of a file in the order in which they answer it"},
     {OPT_RENDER, "render", "F.json", "print the prompt that the chat template makes of it"},
+    {OPT_LORA, "lora", "F[:SCALE]", LORA_HELP},
     {OPT_PRECISION, "precision", "FORM", PRECISION_HELP},
     {OPT_NO_REPACK, "no-repack", NULL, NO_REPACK_HELP},
     {OPT_DEVICE, "device", "NAME|none", DEVICE_HELP},
@@ -124,6 +124,15 @@ static const tool_option options[] = {
     {OPT_GRAMMAR, "grammar-file", "F", NULL},
     {0},
 };
+
+static const tool_group groups[] = {{"prompt", "The text, or a chat"},
+                                    {"n-predict", "Length and context"},
+                                    {"temp", "Sampling"},
+                                    {"json-schema", "What answers may be"},
+                                    {"prompt-cache", "What is kept"},
+                                    {"tokenize", "In place of an answer"},
+                                    {"lora", "How it is computed"},
+                                    {0}};
 
 static gguf_code add_stop(run_opts *o, const char *text, gguf_error *err) {
     if (*text == '\0')
@@ -257,7 +266,7 @@ static gguf_code check_usage(const tool *t, const run_opts *o, gguf_error *err) 
     const char *what = NULL;
     bool without_model = o->render && o->template_file && t->n_args == 0;
     if (t->n_args != 1 && !without_model)
-        what = "expected one MODEL (see --help)";
+        return tool_fail_usage(t, "one MODEL", err);
     else if (o->tokens && !o->logits)
         what = "--tokens needs --logits F.safetensors";
     else if (o->logits && !o->tokens)
@@ -367,6 +376,12 @@ int main(int argc, char **argv) {
         .summary =
             "Run a GGUF model on the processor: chat, complete a text, show token ids, write logits, make vectors of texts, rank them.",
         .options = options,
+        .groups = groups,
+        .examples = "gemma3-1b                                    # fetch one, and chat\n"
+                    "model.gguf                                   # chat\n"
+                    "model.gguf -p \"Once upon a time\" -n 100      # go on with a text\n"
+                    "model.gguf --chat -p \"Why is the sky blue?\"  # answer one message\n"
+                    "e.gguf --embed -f texts.txt --json           # vectors of lines",
         .set = set_option,
         .run = run,
         .shares = true,

@@ -102,6 +102,10 @@ static const tool_option options[] = {
     {OPT_SETTING + 4, "repeat-penalty", "X",
      "make tokens that occurred recently less likely (1 = off)"},
     {OPT_SETTING + 5, "repeat-last-n", "N", "how many of the last tokens count as recent (64)"},
+    {OPT_REASONING_FORMAT, "reasoning-format", "WHERE",
+     "auto: what the model thinks is kept apart; none: it stays in the text (auto)"},
+    {OPT_THINK, "think", "WHEN",
+     "auto, on or off: whether the template lets the model think (auto)"},
     {OPT_API_KEY, "api-key", "KEY", "requests must bring this key; may be repeated"},
     {OPT_API_KEY_FILE, "api-key-file", "FILE", "keys, one a line"},
     {OPT_NO_API_KEY, "no-api-key", NULL, "serve other machines without a key"},
@@ -114,10 +118,6 @@ static const tool_option options[] = {
     {OPT_NO_SLOTS, "no-slots", NULL, "nothing at /slots"},
     {OPT_NO_PROPS, "no-props", NULL, "nothing at /props"},
     {OPT_NO_UI, "no-ui", NULL, "no page at /"},
-    {OPT_REASONING_FORMAT, "reasoning-format", "WHERE",
-     "auto: what the model thinks is kept apart; none: it stays in the text (auto)"},
-    {OPT_THINK, "think", "WHEN",
-     "auto, on or off: whether the template lets the model think (auto)"},
     {OPT_DRAIN, "drain", "SECONDS", "after SIGTERM, running requests have so long to end (30)"},
     {OPT_LOG, "log", "FORM", "text or json lines on stderr (text)"},
     TOOL_MODEL_SPELLINGS,
@@ -133,6 +133,15 @@ static const tool_option options[] = {
     {OPT_TEMPLATE_VARS, "chat-template-kwargs", "JSON", NULL},
     {0},
 };
+
+static const tool_group groups[] = {{"host", "Address and names"},
+                                    {"ctx", "Context and load"},
+                                    {"precision", "How it is computed"},
+                                    {"template", "Answers"},
+                                    {"api-key", "Who may ask"},
+                                    {"no-metrics", "What is there"},
+                                    {"drain", "Running"},
+                                    {0}};
 
 /* ---- options ----------------------------------------------------------------------------- */
 
@@ -415,6 +424,16 @@ static void stop(server *s) {
     web_page_close();
 }
 
+/* What somebody at a terminal does next. */
+static void print_hint(const server *s) {
+    if (!s->t->on_terminal) return;
+    if (s->settings->no_ui)
+        tool_note(s->t, "programs use it with /v1 behind; Ctrl-C ends it");
+    else
+        tool_note(s->t, "a browser shows a page to chat there; programs use it with /v1 behind; "
+                        "Ctrl-C ends it");
+}
+
 static gguf_code serve(server *s, gguf_error *err) {
     gguf_code code = read_keys(s, err);
     if (!code) code = server_open(s, err);
@@ -424,6 +443,7 @@ static gguf_code serve(server *s, gguf_error *err) {
         for (size_t i = 0; http_address(s->http, i); i++)
             printf("listening on %s\n", http_address(s->http, i));
         fflush(stdout);
+        print_hint(s);
         while (!atomic_load(&tool_cancelled)) wait_ms(100);
         drain(s);
     }
@@ -434,9 +454,8 @@ static gguf_code serve(server *s, gguf_error *err) {
 
 static gguf_code check_usage(const tool *t, gguf_error *err) {
     const char *what = NULL;
-    if (t->n_args == 0)
-        what = "expected a MODEL (see --help)";
-    else if (t->n_args > 1)
+    if (t->n_args == 0) return tool_fail_usage(t, "a MODEL", err);
+    if (t->n_args > 1)
         what = "one server serves one MODEL";
     else if (t->json)
         what = "--json has no effect here: --log json writes the log so";
@@ -478,6 +497,10 @@ int main(int argc, char **argv) {
             "page to chat at /. An option can also be given in the environment: --port as "
             "GGUFKIT_SERVE_PORT.",
         .options = options,
+        .groups = groups,
+        .examples = "gemma3-1b                      # fetch a model, and serve it\n"
+                    "model-q4.gguf                  # then open http://127.0.0.1:8080\n"
+                    "model-q4.gguf --host 0.0.0.0 --api-key secret",
         .set = set_option,
         .run = run,
         .ctx = &o,

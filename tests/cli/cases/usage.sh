@@ -27,6 +27,8 @@ t gguf-edit rename a.gguf x
 t gguf-edit foo
 mkdir folder
 t gguf-inspect folder
+touch folder/config.json
+t gguf-run folder -p x
 gguf-inspect --help 2>&1 >/dev/full; echo "full: $?"
 gguf-inspect --version 2>&1 >/dev/full; echo "full: $?"
 # An option that the verb does not take is no silence.
@@ -40,3 +42,12 @@ t gguf-edit set a.gguf a.b=u32:1 --max-size 1G
 t gguf-bench a.gguf --fail-on-regression
 t gguf-bench compare a.json b.json -p 5
 t gguf-bench quality a.gguf -f text -r 3
+# Every verb has help of its own, wherever it stands; a word that is none gets the command's.
+t gguf-inspect diff --help
+gguf-edit --help split | head -n 1
+gguf-edit splt --help | head -n 1
+# Closed standard files: nothing that is printed gets into an output.
+gguf-convert "$DATA/models/llama" -o open.gguf -q
+gguf-convert "$DATA/models/llama" -o closed.gguf --progress always 2>&-; echo "exit $?"
+cmp open.gguf closed.gguf && echo "the same file"
+gguf-inspect meta open.gguf >&-; echo "exit $?"
