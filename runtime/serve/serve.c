@@ -104,16 +104,19 @@ static gguf_code check_cache(const rt_serve *s, gguf_error *err) {
                      n_tokens, s->n_ctx);
 }
 
+gguf_code rt_serve_check(const rt_model *model, const rt_serve_opts *opts, gguf_error *err) {
+    gguf_code code = check_opts(opts, err);
+    if (code || !rt_model_hparams(model)->n_encoder_layer) return code;
+    return gguf_fail(err, GGUF_E_UNSUPPORTED, gguf_file_path(rt_model_file(model)), GGUF_NO_OFFSET,
+                     "models with an encoder and a decoder are not served; gguf-run -p answers a "
+                     "text");
+}
+
 gguf_code rt_serve_new(rt_model *model, const rt_tokenizer *tok, const rt_serve_opts *opts,
                        rt_serve **out, gguf_error *err) {
     const rt_hparams *hp = rt_model_hparams(model);
     *out = NULL;
-    gguf_code code = check_opts(opts, err);
-    if (!code && hp->n_encoder_layer)
-        code =
-            gguf_fail(err, GGUF_E_UNSUPPORTED, gguf_file_path(rt_model_file(model)), GGUF_NO_OFFSET,
-                      "models with an encoder and a decoder are not served; gguf-run -p "
-                      "answers a text");
+    gguf_code code = rt_serve_check(model, opts, err);
     if (code) return code;
     rt_serve *s = calloc(1, sizeof *s);
     if (!s) return gguf_fail_memory(err);

@@ -52,7 +52,7 @@ static void start(void) {
     t.args = args;
     t.n_args = 1;
     s = (server){.t = &t, .settings = &settings};
-    fuzz_check(!server_open(&s, &err));
+    fuzz_check(!server_open(&s, &err) && !server_load(&s, &err));
     unlink(path);
     for (const route *r = serve_routes; r->path; r++)
         if (!r->at_once && n_posts < 64) posts[n_posts++] = r;

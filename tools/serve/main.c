@@ -379,6 +379,7 @@ typedef struct loader {
 static void *load(void *ctx) {
     loader *l = ctx;
     l->code = server_load(l->s, l->err);
+    if (!l->code) l->code = rt_serve_start(l->s->engine, l->err);
     atomic_store(&l->done, true);
     return NULL;
 }

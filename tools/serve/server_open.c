@@ -272,7 +272,8 @@ gguf_code server_open(server *s, gguf_error *err) {
     if (s->hp->n_ctx_train && s->opts.n_ctx > s->hp->n_ctx_train)
         tool_warn(s->t, "a context of %" PRIu32 " tokens: the model was trained with %" PRIu32,
                   s->opts.n_ctx, s->hp->n_ctx_train);
-    code = open_drafts(s, &s->opts, err);
+    code = rt_serve_check(s->model, &s->opts, err);
+    if (!code) code = open_drafts(s, &s->opts, err);
     if (!code) code = place_layers(s, &s->opts, err);
     if (!code) code = plan_cache(s, &s->opts, &footprint, err);
     if (!code) s->kv_bytes = footprint.kv_bytes;
@@ -306,7 +307,7 @@ gguf_code server_load(server *s, gguf_error *err) {
     s->n_ctx = rt_serve_n_ctx(s->engine);
     s->n_parallel = s->opts.n_parallel;
     tell(s);
-    return rt_serve_start(s->engine, err);
+    return GGUF_OK;
 }
 
 void server_close(server *s) {

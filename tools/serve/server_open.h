@@ -9,8 +9,8 @@
  * also after a failure.
  * Errors: those of opening; GGUF_E_NOMEM it does not fit, with the numbers. */
 gguf_code server_open(server *s, gguf_error *err);
-/* Template and engine, whose thread then begins by laying the weights for this processor: ready
- * when its stats say so.
+/* Template and engine, which rt_serve_start then lets begin by laying the weights for this
+ * processor: ready when its stats say so.
  *   s  open; the HTTP server may run
  * Errors: those of the template; GGUF_E_NOMEM. */
 gguf_code server_load(server *s, gguf_error *err);
