@@ -13,7 +13,7 @@ void watcher_free(watcher *w); /* accepts NULL */
  * then the calls below are without effect. */
 #define WATCHER_NONE SIZE_MAX
 size_t watcher_open(watcher *w, int socket);
-/* The socket is still open, and nothing is attached. */
+/* Nothing is attached. */
 void watcher_close(watcher *w, size_t at);
 
 /* What is at work for the connection, until it is detached. Threads: that of its connection. */
