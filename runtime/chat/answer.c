@@ -59,6 +59,7 @@ void rt_generator_draft(rt_generator *g, const rt_draft_opts *opts, rt_draft_mod
     g->drafter.opts = *opts;
     g->drafter.model = model;
     g->drafter.owner = (uint64_t)g->seq + 1;
+    g->drafter.replays = rt_model_hparams(g->model)->n_recurrent > 0;
 }
 
 const char *rt_finish_name(rt_finish finish) {
@@ -245,17 +246,24 @@ static rt_span next_of_prompt(const rt_answer *a) {
 /* How many tokens may be drafted. */
 static uint32_t draft_room(const rt_answer *a) {
     const rt_generator *g = a->generator;
-    size_t left = rt_session_n_ctx(g->session) - rt_seq_n_past(g->session, g->seq) - 1;
+    size_t past = rt_seq_n_past(g->session, g->seq) + a->n_replayed;
+    size_t left = rt_session_n_ctx(g->session) - past - 1;
     size_t most = g->drafter.opts.n_most, wanted = a->opts.n_predict - a->ids.n;
+    most -= a->n_replayed < most ? a->n_replayed : most; /* they take rows of logits too */
     if (most > left) most = left;
     if (most >= wanted) most = wanted ? wanted - 1 : 0;
-    return rt_seq_returnable(g->session, g->seq, (uint32_t)most);
+    if (most == 0) return 0;
+    size_t all = rt_seq_returnable(g->session, g->seq, (uint32_t)(a->n_replayed + most));
+    return all > a->n_replayed ? (uint32_t)(all - a->n_replayed) : 0;
 }
 
-/* The last token, and what may follow it. */
+/* The last token, and what may follow it; before it what was taken back together with wrong drafts,
+ * though it was right. */
 static gguf_code next_of_answer(rt_answer *a, rt_span *span, gguf_error *err) {
     rt_generator *g = a->generator;
     rt_drafter *d = &g->drafter;
+    size_t n_past = g->past.n;
+    g->past.n += a->n_replayed;
     gguf_code code = append_ids(&g->past, &a->chosen, 1, err);
     if (code) return code;
     size_t n = d->opts.n_most
@@ -263,21 +271,25 @@ static gguf_code next_of_answer(rt_answer *a, rt_span *span, gguf_error *err) {
                                         rt_budget_draft_cost(&g->budget, 1),
                                         rt_budget_decode_s(&g->budget, 1))
                    : 0;
+    if (n && !rt_seq_hold(g->session, g->seq)) {
+        rt_drafter_drop(d);
+        n = 0;
+    }
     code = append_ids(&g->past, d->ids, n, err);
     a->n_drafted = n;
     a->n_drafts += n;
-    *span = (rt_span){g->seq, g->past.data + (g->past.n - n - 1), n + 1,
+    *span = (rt_span){g->seq, g->past.data + n_past, g->past.n - n_past,
                       n ? RT_LOGITS_ALL : RT_LOGITS_LAST};
     return code;
 }
 
-/* Evaluate the last token alone. */
+/* Evaluate no more than the last token. */
 static void drop_drafts(rt_answer *a, rt_span *span) {
     a->generator->past.n -= a->n_drafted;
     rt_drafter_drop(&a->generator->drafter);
     a->n_drafts -= a->n_drafted;
+    span->n -= a->n_drafted;
     a->n_drafted = 0;
-    span->n = 1;
     span->which = RT_LOGITS_LAST;
 }
 
@@ -334,14 +346,15 @@ static gguf_code choose(rt_answer *a, float *logits, gguf_error *err) {
 }
 
 /* A token from each row, as long as the one before it is what was drafted. The sequence goes back
- * to the last that was. */
+ * to the last that was, or where layers keep states to before the span. */
 static gguf_code choose_all(rt_answer *a, float *logits, gguf_error *err) {
     rt_generator *g = a->generator;
     size_t n = a->n_drafted, n_agreed = 0, n_ids;
     uint32_t n_vocab = rt_model_hparams(g->model)->n_vocab;
     gguf_code code;
     bool agrees;
-    a->n_drafted = 0;
+    if (n) logits += a->n_replayed * n_vocab;
+    a->n_drafted = a->n_replayed = 0;
     do {
         n_ids = a->ids.n;
         code = choose(a, logits + n_agreed * n_vocab, err);
@@ -351,7 +364,10 @@ static gguf_code choose_all(rt_answer *a, float *logits, gguf_error *err) {
     a->n_accepted += n_agreed;
     if (n_agreed == n) return code;
     g->past.n -= n - n_agreed;
-    gguf_code back = rt_seq_truncate(g->session, g->seq, (uint32_t)g->past.n, NULL, err);
+    uint32_t n_kept = (uint32_t)g->past.n;
+    gguf_code back = rt_seq_truncate(g->session, g->seq, n_kept, &n_kept, err);
+    a->n_replayed = g->past.n - n_kept;
+    g->past.n = n_kept;
     return code ? code : back;
 }
 

@@ -105,9 +105,10 @@ typedef struct rt_answer {
     rt_generator *generator;
     rt_answer_opts opts;
     const rt_ids *prompt;
-    size_t n_read;    /* tokens of the prompt that were evaluated */
-    int32_t chosen;   /* the last token, not yet evaluated */
-    size_t n_drafted; /* tokens of the span that is evaluated */
+    size_t n_read;     /* tokens of the prompt that were evaluated */
+    int32_t chosen;    /* the last token, not yet evaluated */
+    size_t n_drafted;  /* tokens of the span that is evaluated */
+    size_t n_replayed; /* tokens behind those in the cache that are evaluated once more */
     double started_s;
 } rt_answer;
 

@@ -65,14 +65,16 @@ static gguf_code fail_model(const rt_model *model, const char *why, gguf_error *
 
 gguf_code rt_check_returns(const rt_model *model, gguf_error *err) {
     if (rt_model_is_embedder(model)) return fail_model(model, "it makes vectors", err);
-    if (rt_model_hparams(model)->n_recurrent)
-        return fail_model(model, "its layers keep a state, which cannot take tokens back", err);
+    if (rt_model_hparams(model)->n_compress[0])
+        return fail_model(model, "its layers compress keys, which cannot take tokens back", err);
     return GGUF_OK;
 }
 
 gguf_code rt_check_drafts(const rt_model *model, gguf_error *err) {
     if (rt_model_hparams(model)->n_encoder_layer)
         return fail_model(model, "it has an encoder", err);
+    if (rt_model_hparams(model)->n_recurrent)
+        return fail_model(model, "its layers keep a state, which cannot take tokens back", err);
     return rt_check_returns(model, err);
 }
 

@@ -84,13 +84,22 @@ static double chance_of(const rt_drafter *d, int kind) {
     return (d->odds[kind].right + BELIEF * expected[kind]) / (d->odds[kind].tries + BELIEF);
 }
 
-/* Drafts as long as all of them together are likely enough to be right. */
+/* As many drafts as save the most: each as likely as all of them together are to be right, for the
+ * rows that they take, and where states cannot go back only a little, for those that come again. */
 static size_t n_paying(const rt_drafter *d, int kind, size_t most, double cost) {
-    double chance = chance_of(d, kind), all = chance;
-    size_t n = 0;
+    double chance = chance_of(d, kind), all = 1, saved = 0, best = 0;
+    size_t n_best = 0;
     if (d->opts.always) return most;
-    for (; n < most && all > MARGIN * cost; n++) all *= chance;
-    return n;
+    for (size_t n = 1; n <= most; n++) {
+        all *= chance;
+        saved += all;
+        double again = d->replays ? (1 - all) * (1 + saved) : 0;
+        double gain = saved - MARGIN * cost * ((double)n + again);
+        if (gain <= best) continue;
+        best = gain;
+        n_best = n;
+    }
+    return n_best;
 }
 
 static void count_try(rt_drafter *d, bool right) {

@@ -45,6 +45,7 @@ typedef struct rt_drafter {
     size_t n_found, n, n_checked;
     int kind;
     bool agrees;        /* all that were checked */
+    bool replays;       /* where one was wrong, those before it are evaluated again */
     size_t foreseen;    /* where the prediction goes on */
     unsigned n_without; /* steps since the model was asked */
     struct {

@@ -43,13 +43,24 @@ uint32_t rt_seq_pages_needed(const rt_session *session, uint32_t seq, uint32_t n
     return n_new + (pool->refs[page] > 1);
 }
 
-uint32_t rt_seq_returnable(const rt_session *session, uint32_t seq, uint32_t n) {
-    const rt_kv *kv = &session->kv;
-    uint32_t next = kv->seqs[seq].n_past + 1;
-    if (session->state.n_slots) return 0;
+/* How many tokens from `next` on can be taken back, at most n. */
+static uint32_t returnable_from(const rt_kv *kv, uint32_t next, uint32_t n) {
     if (kv->pools[RT_KV_WINDOW].n_layers == 0 || next + (uint64_t)n < kv->n_window) return n;
     /* Up to the position that would see one page less. */
     uint32_t seen = next >= kv->n_window ? (next - kv->n_window + 1) / RT_PAGE_TOKENS : 0;
     uint32_t last = (seen + 1) * RT_PAGE_TOKENS + kv->n_window - 2;
     return last - next < n ? last - next : n;
+}
+
+uint32_t rt_seq_returnable(const rt_session *session, uint32_t seq, uint32_t n) {
+    const rt_kv *kv = &session->kv;
+    uint32_t n_past = kv->seqs[seq].n_past;
+    if (rt_model_hparams(session->model)->n_compress[0]) return 0;
+    if (n == 0 || !session->state.n_slots) return returnable_from(kv, n_past + 1, n);
+    uint32_t all = returnable_from(kv, n_past, n + 1); /* also the token before them */
+    return all ? all - 1 : 0;
+}
+
+bool rt_seq_hold(rt_session *session, uint32_t seq) {
+    return rt_state_hold(&session->state, seq, session->kv.seqs[seq].n_past);
 }

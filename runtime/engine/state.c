@@ -74,7 +74,7 @@ static void keep_snapshot(rt_state *state, uint32_t seq, uint32_t pos, uint32_t 
     rt_snapshot *s = find_snapshot(state, seq, pos);
     if (!s) s = oldest(state);
     drop_snapshot(state, s);
-    *s = (rt_snapshot){++state->clock, seq, pos, slot};
+    *s = (rt_snapshot){.used = ++state->clock, .seq = seq, .pos = pos, .slot = slot};
 }
 
 /* ---- batches -----------------------------------------------------------------------------------
@@ -167,6 +167,18 @@ void rt_state_share(rt_state *state, uint32_t from, uint32_t to, uint32_t n_past
         state->refs[slot]++;
         keep_snapshot(state, to, n, slot);
     }
+}
+
+bool rt_state_hold(rt_state *state, uint32_t seq, uint32_t pos) {
+    if (state->n_slots == 0 || pos == 0 || find_snapshot(state, seq, pos)) return true;
+    for (uint32_t i = 0; i < state->n_snapshots; i++)
+        if (state->snapshots[i].brief && state->snapshots[i].seq == seq)
+            drop_snapshot(state, &state->snapshots[i]);
+    if (!state->n_snapshots) return false;
+    state->refs[state->current[seq]]++;
+    keep_snapshot(state, seq, pos, state->current[seq]);
+    find_snapshot(state, seq, pos)->brief = true;
+    return true;
 }
 
 bool rt_state_restore(rt_state *state, uint32_t seq, uint32_t pos, bool is_end, uint32_t *slot) {

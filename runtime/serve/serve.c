@@ -123,7 +123,7 @@ gguf_code rt_serve_new(rt_model *model, const rt_tokenizer *tok, const rt_serve_
     *s = (rt_serve){.model = model, .tok = tok, .opts = *opts, .n_vocab = hp->n_vocab};
     s->n_seqs = opts->n_parallel + opts->n_parked;
     s->embedder = rt_model_is_embedder(model);
-    if (rt_check_returns(model, NULL)) s->opts.draft.n_most = 0;
+    if (hp->n_recurrent || rt_check_returns(model, NULL)) s->opts.draft.n_most = 0;
     s->sparse_cache = hp->n_recurrent || rt_layers_count(&hp->windowed, hp->n_layer);
     s->inbox_tail = &s->inbox;
     pthread_mutex_init(&s->lock, NULL);
