@@ -77,7 +77,25 @@ static bool is_first_of_curve(const record_list *list, size_t i) {
     return true;
 }
 
-static void put_curve(FILE *f, const record_list *list, size_t first, double deepest, double y) {
+/* Where names of curves stand. */
+typedef struct label_list {
+    double y[64];
+    size_t n;
+} label_list;
+
+/* The first place from y on where a name covers no other. */
+static double place_label(label_list *labels, double y) {
+    for (size_t i = 0; i < labels->n; i++)
+        if (fabs(labels->y[i] - y) < 12) {
+            y = labels->y[i] + 12;
+            i = (size_t)-1; /* from the beginning: y only grows */
+        }
+    if (labels->n < sizeof labels->y / sizeof labels->y[0]) labels->y[labels->n++] = y;
+    return y;
+}
+
+static void put_curve(FILE *f, const record_list *list, size_t first, double deepest, double y,
+                      label_list *labels) {
     const bench_record *head = &list->records[first];
     char test[96];
     double hue = 360.0 * (double)first / (double)list->n, last_y = y;
@@ -91,7 +109,7 @@ static void put_curve(FILE *f, const record_list *list, size_t first, double dee
     bench_record plain = *head;
     plain.n_depth = 0;
     fprintf(f, "\"/><text x=\"%.0f\" y=\"%.1f\" fill=\"hsl(%.0f 65%% 42%%)\">", WIDTH - 250,
-            last_y + 4, hue);
+            place_label(labels, last_y + 4), hue);
     tool_xml_text(f, head->model_filename, strnlen(head->model_filename, 24));
     fprintf(f, " %s</text>\n", bench_test_name(&plain, test, sizeof test));
 }
@@ -104,6 +122,7 @@ static double deepest_of(const record_list *list) {
 
 /* Shares of the speed at the smallest depth. Returns the height; 0 where there is one depth. */
 static double put_curves(FILE *f, const record_list *list, double y) {
+    label_list labels = {.n = 0};
     double deepest = deepest_of(list);
     if (deepest <= list->records[0].n_depth) return 0;
     fprintf(f,
@@ -117,7 +136,7 @@ static double put_curves(FILE *f, const record_list *list, double y) {
     fprintf(f, "<text x=\"20\" y=\"%.1f\">100 %%</text><text x=\"20\" y=\"%.1f\">0 %%</text>\n",
             y + CURVES - 20 - (CURVES - 40) / 1.2 + 4, y + CURVES - 16);
     for (size_t i = 0; i < list->n; i++)
-        if (is_first_of_curve(list, i)) put_curve(f, list, i, deepest, y);
+        if (is_first_of_curve(list, i)) put_curve(f, list, i, deepest, y, &labels);
     return CURVES + 12;
 }
 
