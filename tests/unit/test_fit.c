@@ -343,6 +343,71 @@ START_TEST(layers_that_do_not_fit_slow_it_down) {
 }
 END_TEST
 
+/* Half of the layers beside a card; their memory has to be there. */
+START_TEST(layers_lie_in_the_memory_of_the_host) {
+    sized s = size_config(known[0].config);
+    rt_session_opts opts = opts_of(8192);
+    rt_device device = card(UINT64_C(9) << 30);
+    double unstated = fit_of(&s, &device, &opts).tg_per_s;
+    device.host_bytes = UINT64_C(64) << 30;
+    rt_fit fit = fit_of(&s, &device, &opts);
+    const rt_fit_placement *p = &fit.places[RT_PLACE_LAYERS];
+    ck_assert_str_eq(rt_fit_place_name(fit.place), "layers_in_ram");
+    ck_assert(fit.fits && p->offered && p->fits && !fit.places[RT_PLACE_DEVICE].fits);
+    ck_assert(!fit.places[RT_PLACE_EXPERTS].offered);
+    ck_assert(fit.device_layers > 10 && fit.device_layers < 25);
+    ck_assert_uint_le(p->device_bytes, fit.room_bytes);
+    ck_assert_uint_gt(p->device_bytes + p->host_bytes, s.weights.n_bytes);
+    ck_assert(fabs(fit.tg_per_s / unstated - 1) < 1e-9);
+    device.host_bytes = UINT64_C(4) << 30;
+    fit = fit_of(&s, &device, &opts);
+    ck_assert(!fit.fits && fit.places[RT_PLACE_LAYERS].offered);
+    clear(&s);
+}
+END_TEST
+
+/* Few experts are read for a token: better they lie in the host's memory than whole layers. */
+START_TEST(experts_lie_in_the_memory_of_the_host) {
+    sized s = size_config(known[1].config);
+    rt_session_opts opts = opts_of(8192);
+    rt_device device = card(UINT64_C(12) << 30);
+    ck_assert(!fit_of(&s, &device, &opts).fits);
+    device.host_bytes = UINT64_C(96) << 30;
+    rt_fit fit = fit_of(&s, &device, &opts);
+    const rt_fit_placement experts = fit.places[RT_PLACE_EXPERTS];
+    ck_assert_str_eq(rt_fit_place_name(fit.place), "experts_in_ram");
+    ck_assert(fit.fits && experts.fits && fit.device_layers == 48);
+    ck_assert_uint_gt(experts.host_bytes, s.weights.n_bytes * 9 / 10);
+    ck_assert_uint_lt(experts.device_bytes, s.weights.n_bytes / 5);
+    ck_assert(experts.tg_per_s > fit.places[RT_PLACE_LAYERS].tg_per_s);
+    rt_device large = card(UINT64_C(80) << 30);
+    large.host_bytes = device.host_bytes;
+    fit = fit_of(&s, &large, &opts);
+    ck_assert_str_eq(rt_fit_place_name(fit.place), "device");
+    ck_assert(fit.tg_per_s > 2 * experts.tg_per_s);
+    clear(&s);
+}
+END_TEST
+
+/* Cards work one after the other: two are as fast as one with the memory of both. */
+START_TEST(several_cards_share_the_layers) {
+    sized s = size_config(known[0].config);
+    rt_session_opts opts = opts_of(8192);
+    rt_device one = card(UINT64_C(24) << 30), two = one, lone = card(UINT64_C(12) << 30);
+    two.n_cards = 2;
+    two.card_bytes[0] = two.card_bytes[1] = UINT64_C(12) << 30;
+    rt_fit a = fit_of(&s, &one, &opts), b = fit_of(&s, &two, &opts), c = fit_of(&s, &lone, &opts);
+    ck_assert(a.fits && b.fits && !c.fits);
+    ck_assert(a.n_cards == 1 && b.n_cards == 2);
+    ck_assert(b.cards[0].n_layers > 0 && b.cards[1].n_layers > b.cards[0].n_layers);
+    ck_assert_uint_eq(b.cards[0].n_layers + b.cards[1].n_layers, 32);
+    for (int i = 0; i < 2; i++) ck_assert_uint_le(b.cards[i].used_bytes, b.cards[i].room_bytes);
+    ck_assert(fabs(b.tg_per_s / a.tg_per_s - 1) < 1e-9 && b.tg_per_s > 1.5 * c.tg_per_s);
+    ck_assert(fabs(b.pp_per_s / a.pp_per_s - 1) < 1e-9);
+    clear(&s);
+}
+END_TEST
+
 /* One token in 32 experts of 128 reads what is active; many tokens read nearly all. */
 START_TEST(experts_are_read_as_they_are_used) {
     sized s = size_config(known[1].config);
@@ -488,6 +553,9 @@ int main(void) {
     tcase_add_test(tcase, the_largest_context_just_fits);
     tcase_add_test(tcase, rows_of_the_embedding_come_as_tokens_ask);
     tcase_add_test(tcase, layers_that_do_not_fit_slow_it_down);
+    tcase_add_test(tcase, layers_lie_in_the_memory_of_the_host);
+    tcase_add_test(tcase, experts_lie_in_the_memory_of_the_host);
+    tcase_add_test(tcase, several_cards_share_the_layers);
     tcase_add_test(tcase, experts_are_read_as_they_are_used);
     tcase_add_test(tcase, slow_kernels_set_the_pace);
     tcase_add_test(tcase, the_catalogue_is_sound);

@@ -20,9 +20,12 @@ typedef struct bench_opts {
     /* speed */
     uint32_t *prompts, *gens, *depths, *pairs; /* pairs: prompt, generation, ... */
     size_t n_prompts, n_gens, n_depths, n_pairs;
+    uint32_t *threads, *batches, *kv_types; /* each of these is measured with each other */
+    size_t n_threads, n_batches, n_kv_types;
     bool default_prompts, default_gens; /* not asked for: what a model cannot do is left out */
-    uint32_t repetitions, n_batch, kv_type;
-    rt_precision precision; /* quality too */
+    uint32_t repetitions;
+    uint32_t n_batch, kv_type; /* of the measurement that runs */
+    rt_precision precision;    /* quality too */
     bool no_repack;
     model_loras loras;     /* of every model, quality's base aside */
     const char *format;    /* table, md, json, jsonl, csv */

@@ -16,8 +16,9 @@ typedef struct record_list {
     size_t n;
 } record_list;
 
+/* Few repetitions have a wide interval: it must not make the bars small. */
 static double top_of(double rate, double ci95) {
-    return isnan(ci95) ? rate : rate + ci95;
+    return isnan(ci95) ? rate : rate + fmin(ci95, rate / 2);
 }
 
 /* ---- bars -------------------------------------------------------------------------------- */
@@ -39,7 +40,8 @@ static void put_bar(FILE *f, const bench_record *r, double y, double scale) {
     fprintf(f, " %s</text>", bench_test_name(r, test, sizeof test));
     fprintf(f, "<rect class=\"k%d\" x=\"%.0f\" y=\"%.0f\" width=\"%.1f\" height=\"16\"/>",
             kind_of(r), LABELS, y + 2, r->avg_ts * scale);
-    double low = fmax(x - ci, LABELS); /* few repetitions say little, but no speed is below 0 */
+    double low = fmax(x - ci, LABELS); /* no speed is below 0 */
+    ci = fmin(ci, WIDTH - 80 - x);
     fprintf(f, "<path d=\"M%.1f %.0fH%.1fM%.1f %.0fv8M%.1f %.0fv8\"/>", low, y + 10, x + ci, low,
             y + 6, x + ci, y + 6);
     fprintf(f, "<text x=\"%.1f\" y=\"%.0f\">%.2f</text>\n", x + ci + 6, y + 14, r->avg_ts);
@@ -65,7 +67,7 @@ static double put_bars(FILE *f, const record_list *list, int kind, double y) {
 /* ---- speed over depth -------------------------------------------------------------------- */
 
 static bool same_curve(const bench_record *a, const bench_record *b) {
-    return a->n_prompt == b->n_prompt && a->n_gen == b->n_gen &&
+    return a->n_prompt == b->n_prompt && a->n_gen == b->n_gen && strcmp(a->sweep, b->sweep) == 0 &&
            strcmp(a->model_filename, b->model_filename) == 0;
 }
 
@@ -75,7 +77,25 @@ static bool is_first_of_curve(const record_list *list, size_t i) {
     return true;
 }
 
-static void put_curve(FILE *f, const record_list *list, size_t first, double deepest, double y) {
+/* Where names of curves stand. */
+typedef struct label_list {
+    double y[64];
+    size_t n;
+} label_list;
+
+/* The first place from y on where a name covers no other. */
+static double place_label(label_list *labels, double y) {
+    for (size_t i = 0; i < labels->n; i++)
+        if (fabs(labels->y[i] - y) < 12) {
+            y = labels->y[i] + 12;
+            i = (size_t)-1; /* from the beginning: y only grows */
+        }
+    if (labels->n < sizeof labels->y / sizeof labels->y[0]) labels->y[labels->n++] = y;
+    return y;
+}
+
+static void put_curve(FILE *f, const record_list *list, size_t first, double deepest, double y,
+                      label_list *labels) {
     const bench_record *head = &list->records[first];
     char test[96];
     double hue = 360.0 * (double)first / (double)list->n, last_y = y;
@@ -89,15 +109,21 @@ static void put_curve(FILE *f, const record_list *list, size_t first, double dee
     bench_record plain = *head;
     plain.n_depth = 0;
     fprintf(f, "\"/><text x=\"%.0f\" y=\"%.1f\" fill=\"hsl(%.0f 65%% 42%%)\">", WIDTH - 250,
-            last_y + 4, hue);
+            place_label(labels, last_y + 4), hue);
     tool_xml_text(f, head->model_filename, strnlen(head->model_filename, 24));
     fprintf(f, " %s</text>\n", bench_test_name(&plain, test, sizeof test));
 }
 
-/* Shares of the speed at the smallest depth. Returns the height; 0 where there is one depth. */
-static double put_curves(FILE *f, const record_list *list, double y) {
+static double deepest_of(const record_list *list) {
     double deepest = 0;
     for (size_t i = 0; i < list->n; i++) deepest = fmax(deepest, list->records[i].n_depth);
+    return deepest;
+}
+
+/* Shares of the speed at the smallest depth. Returns the height; 0 where there is one depth. */
+static double put_curves(FILE *f, const record_list *list, double y) {
+    label_list labels = {.n = 0};
+    double deepest = deepest_of(list);
     if (deepest <= list->records[0].n_depth) return 0;
     fprintf(f,
             "<text class=\"title\" x=\"4\" y=\"%.0f\">Speed at a depth, as a share of that at the "
@@ -110,14 +136,17 @@ static double put_curves(FILE *f, const record_list *list, double y) {
     fprintf(f, "<text x=\"20\" y=\"%.1f\">100 %%</text><text x=\"20\" y=\"%.1f\">0 %%</text>\n",
             y + CURVES - 20 - (CURVES - 40) / 1.2 + 4, y + CURVES - 16);
     for (size_t i = 0; i < list->n; i++)
-        if (is_first_of_curve(list, i)) put_curve(f, list, i, deepest, y);
+        if (is_first_of_curve(list, i)) put_curve(f, list, i, deepest, y, &labels);
     return CURVES + 12;
 }
 
 /* ---- documents --------------------------------------------------------------------------- */
 
 static double height_of(const record_list *list) {
-    return 3 * 38 + (double)list->n * ROW_HEIGHT + CURVES + 20;
+    bool kinds[3] = {false};
+    for (size_t i = 0; i < list->n; i++) kinds[kind_of(&list->records[i])] = true;
+    return (kinds[0] + kinds[1] + kinds[2]) * 38 + (double)list->n * ROW_HEIGHT +
+           (deepest_of(list) > list->records[0].n_depth ? CURVES + 12 : 0);
 }
 
 static void put_svg(FILE *f, const record_list *list) {

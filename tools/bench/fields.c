@@ -125,7 +125,7 @@ char *bench_test_name(const bench_record *r, char *out, size_t room) {
     if (r->n_prompt) snprintf(prompt, sizeof prompt, "pp%" PRIu32, r->n_prompt);
     if (r->n_gen) snprintf(gen, sizeof gen, "tg%" PRIu32, r->n_gen);
     if (r->n_depth) snprintf(depth, sizeof depth, "@%" PRIu32, r->n_depth);
-    snprintf(out, room, "%s%s%s%s%s%s", prompt, r->n_prompt && r->n_gen ? "+" : "", gen, depth,
-             usual ? "" : " ", usual ? "" : r->precision);
+    snprintf(out, room, "%s%s%s%s%s%s%s", prompt, r->n_prompt && r->n_gen ? "+" : "", gen, depth,
+             usual ? "" : " ", usual ? "" : r->precision, r->sweep);
     return out;
 }

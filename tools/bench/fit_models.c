@@ -143,9 +143,11 @@ static double weight_of(const known_model *k) {
     return sqrt((double)k->n_params * k->used_params);
 }
 
-/* 0 fits with enough bits, 1 with few, 2 not at all. */
+/* 0 fits with enough bits, 1 with layers in the host's memory, which is slow, 2 with few bits, 3
+ * not at all. */
 static int class_of(const known_model *k) {
-    return !k->fit.fits ? 2 : k->bits < FEW_BITS ? 1 : 0;
+    if (!k->fit.fits) return 3;
+    return k->bits < FEW_BITS ? 2 : k->fit.place == RT_PLACE_LAYERS ? 1 : 0;
 }
 
 static int compare(const void *a, const void *b) {
@@ -154,7 +156,7 @@ static int compare(const void *a, const void *b) {
     double d = weight_of(y) - weight_of(x);
     int order = d < 0 ? -1 : d > 0;
     if (!order) order = strcmp(x->name, y->name);
-    return class_of(x) == 2 ? -order : order; /* of those that do not fit, the nearest first */
+    return class_of(x) == 3 ? -order : order; /* of those that do not fit, the nearest first */
 }
 
 /* ---- output ------------------------------------------------------------------------------ */

@@ -323,6 +323,18 @@ static const char *overhead_text(const fit_report *r, const rt_device *device) {
                : "code, libraries, tokenizer, stacks";
 }
 
+/* Whether it fits, and what hinders it where memory does not. Returns out. */
+static const char *verdict(const fit_report *r, const fit_row *row, char *out, size_t room) {
+    char file[32], most[32];
+    bool held = row->fit.places[row->fit.place].fits;
+    snprintf(out, room, "%s", row->fit.fits ? "fits" : "does not fit");
+    if (held && !row->fit.fits)
+        snprintf(out, room, "fits, but the file of %s is not below --size %s",
+                 tool_size_text(r->model->chosen->file_bytes, file, sizeof file),
+                 tool_size_text(r->model->max_file, most, sizeof most));
+    return out;
+}
+
 /* Rows of an embedding lie in the mapped file until a token asks for them. */
 static void print_resident(const rt_fit *fit) {
     char why[160];
@@ -349,7 +361,7 @@ static void print_memory(const fit_report *r, const fit_row *row) {
                                                 : " and their logits");
     print_size("compute", f->compute_bytes, why);
     print_size("overhead", f->overhead_bytes, overhead_text(r, row->device));
-    print_size("total", f->total_bytes, row->fit.fits ? "fits" : "does not fit");
+    print_size("total", f->total_bytes, verdict(r, row, why, sizeof why));
     print_resident(&row->fit);
     snprintf(why, sizeof why, "%.0f %% of the memory", 100 * row->device->usable);
     print_size("room", row->fit.room_bytes, why);

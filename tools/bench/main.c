@@ -44,8 +44,9 @@ static const tool_option options[] = {
     {OPT_PAIRS, "pg", "P,N", "a prompt and what follows it together; may be repeated"},
     {'d', "n-depth", "N,N", "tokens in the context before (0)"},
     {'r', "repetitions", "N", "repetitions of each, after one that warms up (5)"},
-    {'b', "batch", "N", "tokens computed at once (512)"},
-    {OPT_KV_TYPE, "kv-type", "TYPE", "f32, f16, q8_0 or q4_0 (f16)"},
+    {'t', "threads", "N,N", "threads; each number is measured (the usable physical cores)"},
+    {'b', "batch", "N,N", "tokens computed at once; each number is measured (512)"},
+    {OPT_KV_TYPE, "kv-type", "TYPE,...", "f32, f16, q8_0 or q4_0; each is measured (f16)"},
     {OPT_PRECISION, "precision", "FORM", PRECISION_HELP},
     {OPT_NO_REPACK, "no-repack", NULL, NO_REPACK_HELP},
     {OPT_LORA, "lora", "F[:SCALE]", LORA_HELP},
@@ -87,6 +88,37 @@ static gguf_code set_list(const char *name, const char *arg, uint32_t **list, si
     return tool_parse_u32_list(name, arg, 1u << 30, list, n, err);
 }
 
+/* The same where 0 is none. */
+static gguf_code set_sweep(const char *name, const char *arg, uint32_t most, uint32_t **list,
+                           size_t *n, gguf_error *err) {
+    free(*list);
+    gguf_code code = tool_parse_u32_list(name, arg, most, list, n, err);
+    for (size_t i = 0; !code && i < *n; i++)
+        if ((*list)[i] == 0)
+            code = gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                             "%s takes numbers from 1 to %u, not '%s'", name, most, arg);
+    return code;
+}
+
+/* "f16,q8_0" */
+static gguf_code set_kv_types(bench_opts *o, const char *arg, gguf_error *err) {
+    gguf_code code = GGUF_OK;
+    o->n_kv_types = 0;
+    for (const char *at = arg; !code; at++) {
+        char name[16];
+        size_t n = strcspn(at, ",");
+        void *grown = realloc(o->kv_types, (o->n_kv_types + 1) * sizeof *o->kv_types);
+        if (!grown) return gguf_fail_memory(err);
+        o->kv_types = grown;
+        snprintf(name, sizeof name, "%.*s", (int)n, at);
+        code = tool_parse_kv_type(n < sizeof name ? name : arg, &o->kv_types[o->n_kv_types++], err);
+        at += n;
+        if (!*at) break;
+    }
+    if (!code) o->kv_type = o->kv_types[0];
+    return code;
+}
+
 /* "512,128", appended to the pairs so far. */
 static gguf_code add_pair(bench_opts *o, const char *arg, gguf_error *err) {
     uint32_t *pair = NULL;
@@ -118,9 +150,11 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     case 'r':
         return tool_parse_u32("-r", arg, 1, BENCH_MAX_REPETITIONS, &o->repetitions, err);
     case 'b':
-        return tool_parse_u32("-b", arg, 1, 1u << 16, &o->n_batch, err);
+        return set_sweep("-b", arg, 1u << 16, &o->batches, &o->n_batches, err);
+    case 't':
+        return set_sweep("--threads", arg, 1024, &o->threads, &o->n_threads, err);
     case OPT_KV_TYPE:
-        return tool_parse_kv_type(arg, &o->kv_type, err);
+        return set_kv_types(o, arg, err);
     case OPT_PRECISION:
         return precision_parse(arg, &o->precision, err);
     case OPT_NO_REPACK:
@@ -199,6 +233,10 @@ static gguf_code run_quality(tool *t, bench_opts *o, gguf_error *err) {
         return gguf_fail(
             err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
             "expected quality MODEL -f TEXT, or --choices F.jsonl (see gguf-bench quality --help)");
+    if (o->n_threads > 1 || o->n_kv_types > 1)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "quality takes one %s",
+                         o->n_threads > 1 ? "number of threads" : "type of the cache");
+    if (o->n_threads) t->n_threads = o->threads[0];
     code = model_locate(t, &t->args[1], false, err);
     return code ? code : bench_quality(t, o, t->args[1], err);
 }
@@ -218,6 +256,7 @@ static gguf_code run_devices(tool *t, gguf_error *err) {
 
 /* The options of a MODEL without a verb. */
 #define SPEED_OPTIONS                                                                        \
+    "threads "                                                                               \
     "n-prompt n-gen pg n-depth repetitions batch kv-type precision no-repack output min-tg " \
     "min-pp max-rss max-vram plot report lora device ngl"
 
@@ -227,7 +266,7 @@ static const tool_verb verbs[] = {
     {"devices", "[--json]", "", "List the devices that models can be computed on."},
     {"fit", "[MODEL] [options]", NULL, NULL},
     {"quality", "MODEL -f TEXT [--base REF] [--choices F.jsonl] [options]",
-     "file base save-base choices ctx chunks kv-type precision lora device ngl max-ppl max-kld "
+     "threads file base save-base choices ctx chunks kv-type precision lora device ngl max-ppl max-kld "
      "min-top1 against",
      "Measure how well a model predicts a text, and with --base how far it is from the original."},
     {"serve", "URL|MODEL [options]", NULL, NULL},
@@ -235,7 +274,7 @@ static const tool_verb verbs[] = {
 };
 
 static const tool_group groups[] = {{"n-prompt", "What is measured"},
-                                    {"batch", "How it is computed"},
+                                    {"threads", "How it is computed"},
                                     {"output", "Results"},
                                     {"min-tg", "Gates"},
                                     {"fail-on-regression", "compare"},
@@ -314,6 +353,9 @@ int main(int argc, char **argv) {
     free(o.gens);
     free(o.depths);
     free(o.pairs);
+    free(o.threads);
+    free(o.batches);
+    free(o.kv_types);
     model_loras_clear(&o.loras);
     return status;
 }

@@ -139,10 +139,10 @@ static void shorten(char cell[BENCH_CELL], int width) {
 }
 
 /* What the other cells of the first line leave for the model's name. */
-static int name_width(char cells[BENCH_COLUMNS][BENCH_CELL]) {
-    int width = narrow[0];
+static int name_width(char cells[BENCH_COLUMNS][BENCH_CELL], const int *widths) {
+    int width = widths[0];
     for (int i = 1; i < NARROW_BREAK; i++) {
-        int beyond = (int)tool_width(cells[i]) - narrow[i];
+        int beyond = (int)tool_width(cells[i]) - widths[i];
         if (beyond > 0) width -= beyond;
     }
     return width > 4 ? width : 4;
@@ -154,11 +154,9 @@ static void print_table(const bench_record *record, bool first) {
     (void)first;
     bench_fill_cells(record, cells);
     memcpy(widths, is_narrow() ? narrow : wide, sizeof widths);
-    if (is_narrow()) {
-        shorten(cells[1], widths[1]);
-        widths[0] = name_width(cells);
-        shorten(cells[0], widths[0]);
-    }
+    if (is_narrow()) shorten(cells[1], widths[1]);
+    widths[0] = name_width(cells, widths);
+    if (is_narrow()) shorten(cells[0], widths[0]);
     for (int i = 0; i < BENCH_COLUMNS; i++) put_cell(cells[i], i, widths[i]);
 }
 

@@ -14,6 +14,7 @@ typedef struct bench_record {
     char model_filename[256], model_type[64], type_k[16], type_v[16], isa[16], test_time[32];
     char lora[256];     /* adapters as --lora says them, commas between */
     char precision[16]; /* of activations, as --precision says it */
+    char sweep[64];     /* what of threads, batch and cache differs among the records; no field */
     bench_machine machine;
     uint64_t model_size, model_n_params; /* bytes of tensors, elements */
     uint64_t repacked_bytes;             /* of weights that were repacked for this processor */
@@ -50,7 +51,8 @@ json_t *bench_field_json(const bench_record *r, const bench_field *f);
 /* All fields, and samples_ns and samples_ts. */
 json_t *bench_record_json(const bench_record *r);
 
-/* "pp512", "tg128", "pp512+tg128", "tg128@4096", "pp512 bf16" where precision is not the default.
+/* "pp512", "tg128", "pp512+tg128", "tg128@4096", "pp512 bf16" where precision is not the default,
+ * "tg128 t2 b256 q8_0" where several of these were measured.
  * Returns out. */
 char *bench_test_name(const bench_record *r, char *out, size_t room);
 /* Tokens of one repetition. */

@@ -286,14 +286,20 @@ static bool is_small_enough(const fit_model *m, const fit_type *type) {
 }
 
 /* What a person would choose first: what fits on the device alone, then with the host's memory,
- * then what fits nowhere; the best type first in each. */
+ * there without 16 bits, which take twice the time of 8 for the same answers; then what fits
+ * nowhere. */
+static int group_of(const fit_type *type, const rt_fit *fit) {
+    if (!fit->fits) return 3;
+    if (fit->place == RT_PLACE_DEVICE) return 0;
+    return 8 * (double)type->weights.n_bytes > 12 * (double)type->weights.n_elems ? 2 : 1;
+}
+
+/* The best type first in each group. */
 static void sort_types(const fit_model *m, fit_row *row) {
     size_t n = 0;
-    for (int group = 0; group < 3; group++)
-        for (size_t i = 0; i < m->n_types; i++) {
-            const rt_fit *fit = &row->types[i];
-            if (group == (!fit->fits ? 2 : fit->place != RT_PLACE_DEVICE)) row->order[n++] = i;
-        }
+    for (int group = 0; group < 4; group++)
+        for (size_t i = 0; i < m->n_types; i++)
+            if (group == group_of(&m->types[i], &row->types[i])) row->order[n++] = i;
     if (row->types[row->order[0]].fits) row->best = m->types[row->order[0]].name;
 }
 

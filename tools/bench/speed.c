@@ -44,7 +44,7 @@ static void show_machine(tool *t, const bench_machine *m) {
 
 typedef struct speed_run {
     tool *t;
-    const bench_opts *opts;
+    bench_opts *opts;
     bench_machine machine;
     bench_printer printer;
     bench_record *records;
@@ -73,6 +73,15 @@ static void show_progress(speed_run *s, size_t n_done) {
                                       .started_s = s->t->started_s});
 }
 
+/* What tells a record from those with other threads, batches and caches. */
+static void name_sweep(const bench_opts *o, bench_record *r) {
+    char threads[16] = "", batch[16] = "";
+    if (o->n_threads > 1) snprintf(threads, sizeof threads, " t%" PRIu32, r->n_threads);
+    if (o->n_batches > 1) snprintf(batch, sizeof batch, " b%" PRIu32, r->n_batch);
+    snprintf(r->sweep, sizeof r->sweep, "%s%s%s%.15s", threads, batch, o->n_kv_types > 1 ? " " : "",
+             o->n_kv_types > 1 ? r->type_k : "");
+}
+
 static gguf_code measure_case(speed_run *s, const bench_case *c, gguf_error *err) {
     s->n_done++;
     /* Nobody reads any more. */
@@ -84,6 +93,7 @@ static gguf_code measure_case(speed_run *s, const bench_case *c, gguf_error *err
     bench_record *record = &s->records[s->n];
     gguf_code code = bench_measure(s->t, s->opts, c, &s->machine, record, err);
     if (code) return code;
+    name_sweep(s->opts, record);
     s->n++;
     tool_progress_end(s->t); /* a row of the table may follow */
     warn_of_noise(s->t, record);
@@ -154,8 +164,7 @@ static void warn_of_context(speed_run *s, const model_facts *facts, uint32_t dep
     text_warn_context(s->t, facts->n_ctx_train, depth + longest);
 }
 
-static gguf_code measure_model(speed_run *s, char *path, const model_facts *facts,
-                               gguf_error *err) {
+static gguf_code measure_step(speed_run *s, char *path, const model_facts *facts, gguf_error *err) {
     const bench_opts *o = s->opts;
     gguf_code code = GGUF_OK;
     for (size_t d = 0; d < o->n_depths && !code; d++) {
@@ -167,6 +176,20 @@ static gguf_code measure_model(speed_run *s, char *path, const model_facts *fact
             code = measure_case(s, &(bench_case){path, 0, o->gens[i], depth}, err);
         for (size_t i = 0; i < o->n_pairs && !code; i += 2)
             code = measure_case(s, &(bench_case){path, o->pairs[i], o->pairs[i + 1], depth}, err);
+    }
+    return code;
+}
+
+/* With each number of threads, each batch and each type of the cache. */
+static gguf_code measure_model(speed_run *s, char *path, const model_facts *facts,
+                               gguf_error *err) {
+    bench_opts *o = s->opts;
+    gguf_code code = GGUF_OK;
+    for (size_t i = 0; i < o->n_threads * o->n_batches * o->n_kv_types && !code; i++) {
+        s->t->n_threads = o->threads[i / o->n_kv_types / o->n_batches];
+        o->n_batch = o->batches[i / o->n_kv_types % o->n_batches];
+        o->kv_type = o->kv_types[i % o->n_kv_types];
+        code = measure_step(s, path, facts, err);
     }
     return code;
 }
@@ -187,7 +210,8 @@ static gguf_code measure_all(speed_run *s, gguf_error *err) {
     if (!code && !any_cache)
         code =
             tool_refuse(s->t, "kv-type", "has no effect: no model here keeps keys and values", err);
-    s->n_cases = n * o->n_depths * (o->n_prompts + o->n_gens + o->n_pairs / 2);
+    s->n_cases = n * o->n_threads * o->n_batches * o->n_kv_types * o->n_depths *
+                 (o->n_prompts + o->n_gens + o->n_pairs / 2);
     for (size_t i = 0; i < n && !code; i++) code = measure_model(s, s->t->args[i], &facts[i], err);
     if (!code) show_progress(s, s->n_cases);
     free(facts);
@@ -247,6 +271,13 @@ static gguf_code set_defaults(bench_opts *o, gguf_error *err) {
     if (o->default_prompts) code = set_list("-p", "512", &o->prompts, &o->n_prompts, err);
     if (!code && o->default_gens) code = set_list("-n", "128", &o->gens, &o->n_gens, err);
     if (!code && !o->depths) code = set_list("-d", "0", &o->depths, &o->n_depths, err);
+    if (!code && !o->batches) code = set_list("-b", "512", &o->batches, &o->n_batches, err);
+    char usable[16], cache[16];
+    snprintf(usable, sizeof usable, "%u", gguf_usable_cores());
+    snprintf(cache, sizeof cache, "%u", (unsigned)o->kv_type);
+    if (!code && !o->threads) code = set_list("-t", usable, &o->threads, &o->n_threads, err);
+    if (!code && !o->kv_types)
+        code = set_list("--kv-type", cache, &o->kv_types, &o->n_kv_types, err);
     return code;
 }
 
@@ -278,8 +309,10 @@ gguf_code bench_speed(tool *t, bench_opts *o, gguf_error *err) {
     speed_run s = {.t = t, .opts = o};
     if (t->n_args == 0)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "expected MODEL (see --help)");
-    if (!t->n_threads) t->n_threads = gguf_usable_cores();
     gguf_code code = set_defaults(o, err);
+    /* The machine is measured with the most. */
+    for (size_t i = 0; i < o->n_threads && !code; i++)
+        if (o->threads[i] > t->n_threads) t->n_threads = o->threads[i];
     if (!code) code = bench_printer_start(&s.printer, t->json ? "json" : o->format, err);
     if (!code) code = check_call(&s, err);
     for (int i = 0; i < t->n_args && !code; i++) code = model_locate(t, &t->args[i], false, err);

@@ -148,7 +148,8 @@ void tool_print_help(const tool_spec *spec, const tool_verb *verb, const tool_op
     print_options(spec, verb);
     print_spellings(spec, verb);
     printf(spec->groups && !verb ? "\nOf every command:\n" : "\n");
-    for (const tool_option *o = common; o->name; o++) print_option(o, o->help);
+    for (const tool_option *o = common; o->name; o++)
+        if (!tool_row_of(spec->options, o->id)) print_option(o, o->help);
     putchar('\n');
     print_lines("Exit status: 0 done, 1 the check found a difference, 2 usage, 3 file, 4 malformed "
                 "input, 5 not supported, 6 out of memory or disk space, 130 interrupted.",

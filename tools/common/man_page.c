@@ -170,7 +170,8 @@ void tool_print_man_page(const tool_spec *spec, const tool_option *common) {
         print_options(sub);
     }
     printf(".SH COMMON OPTIONS\n");
-    for (const tool_option *o = common; o->name; o++) print_option(o);
+    for (const tool_option *o = common; o->name; o++)
+        if (!tool_row_of(spec->options, o->id)) print_option(o);
     printf(".SH EXIT STATUS\n");
     for (size_t i = 0; i < sizeof statuses / sizeof statuses[0]; i++)
         printf(".TP\n%s\n%s\n", statuses[i][0], statuses[i][1]);

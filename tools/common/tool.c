@@ -118,7 +118,8 @@ static void note_given(tool *t, int id, const char *arg) {
 }
 
 static gguf_code set_option(tool *t, int id, const char *arg, gguf_error *err) {
-    switch (id) {
+    bool own = tool_row_of(t->spec->options, id) != NULL; /* of a row that is common otherwise */
+    switch (own ? 0 : id) {
     case 'q':
         t->quiet = true;
         return GGUF_OK;

@@ -13,7 +13,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* One row of a command's option table. A letter as id is the short form too. Rows without a help
+/* One row of a command's option table, which takes the place of a common one with its id. A letter
+ * as id is the short form too. Rows without a help
  * text come last and are other spellings of the row with their id, as users of other programs know
  * them; one with a dash at its beginning ("-ngl") is a long option with one dash. */
 typedef struct tool_option {

@@ -233,18 +233,21 @@ static void diff_tensor(diff_job *d, const gguf_tensor *t) {
 }
 
 static void diff_tensors(diff_job *d) {
-    for (size_t i = 0; i < gguf_file_n_tensors(d->a) && !d->code; i++) {
-        const gguf_tensor *t = gguf_file_tensor(d->a, i);
+    const gguf_tensor **of_a = NULL, **of_b = NULL;
+    d->code = d->code ? d->code : inspect_order_tensors(d->a, &of_a, d->c->err);
+    if (!d->code) d->code = inspect_order_tensors(d->b, &of_b, d->c->err);
+    for (size_t i = 0; !d->code && i < gguf_file_n_tensors(d->a); i++) {
+        const gguf_tensor *t = of_a[i];
         if (atomic_load(&tool_cancelled))
             d->code = gguf_fail(d->c->err, GGUF_E_CANCELLED, NULL, GGUF_NO_OFFSET, "interrupted");
         else if (inspect_takes_tensor(d->c->o, t->name))
             diff_tensor(d, t);
     }
-    for (size_t i = 0; i < gguf_file_n_tensors(d->b); i++) {
-        const gguf_tensor *t = gguf_file_tensor(d->b, i);
-        if (inspect_takes_tensor(d->c->o, t->name) && !find_tensor(d->a, t->name))
-            report_tensor(d, &(tensor_change){.b = t});
-    }
+    for (size_t i = 0; !d->code && i < gguf_file_n_tensors(d->b); i++)
+        if (inspect_takes_tensor(d->c->o, of_b[i]->name) && !find_tensor(d->a, of_b[i]->name))
+            report_tensor(d, &(tensor_change){.b = of_b[i]});
+    free(of_a);
+    free(of_b);
 }
 
 /* ---- the whole --------------------------------------------------------------------------- */

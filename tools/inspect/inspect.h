@@ -48,6 +48,12 @@ gguf_code inspect_open_values(const inspect_call *c, size_t i, gguf_file **out);
 /* Whether --filter takes a name; --tensor too where tensors are named. */
 bool inspect_takes(const inspect_opts *o, gguf_str name);
 bool inspect_takes_tensor(const inspect_opts *o, gguf_str name);
+
+/* The tensors as people list them: in the order of the file, but neighbours that differ in their
+ * first number (blk.10, blk.2) in the order of the numbers.
+ *   *out  [n_tensors], malloc'ed; its entries are the file's
+ * Errors: GGUF_E_NOMEM (*out is NULL). */
+gguf_code inspect_order_tensors(const gguf_file *file, const gguf_tensor ***out, gguf_error *err);
 /* A misspelt filter must not look like an empty file: each filter has to take a name of one of the
  * files. Before any other use of the filters, since --tensor may take too long on a name.
  *   b  the second file, or NULL

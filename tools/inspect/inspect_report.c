@@ -11,7 +11,9 @@ static const char style[] =
     "body{font:14px/1.5 system-ui,sans-serif;max-width:70rem;margin:2rem auto;padding:0 1rem;"
     "color:#222;background:#fff}h1{font-size:1.5rem}h2{font-size:1.15rem;margin-top:2rem}"
     "table{border-collapse:collapse}td,th{padding:.15rem .8rem .15rem 0;text-align:left;"
-    "vertical-align:top}td.n{text-align:right;font-variant-numeric:tabular-nums}"
+    "vertical-align:top}td.n{text-align:right;white-space:nowrap;font-variant-numeric:tabular-nums}"
+    ".wide{overflow-x:auto}td{overflow-wrap:anywhere}.wide td{overflow-wrap:normal}"
+    "@media(max-width:40rem){.count{display:none}td,th{padding-right:.5rem}}"
     "tr:nth-child(even){background:#f5f6f8}.bar{display:inline-block;height:.8rem;"
     "background:#3b6ea5}svg{font:10px sans-serif}.hist path{fill:#3b6ea5}.curves *{fill:none}"
     ".axis{stroke:#888}polyline.std{stroke:#3b6ea5}polyline.max{stroke:#c2542d}"
@@ -50,12 +52,13 @@ static void put_shares(FILE *f, const char *title, const inspect_share *s, size_
     for (size_t i = 0; i < n; i++) {
         double share = facts->n_bytes ? (double)s[i].n_bytes / (double)facts->n_bytes : 0;
         if (!s[i].n_tensors) continue;
-        fprintf(f,
-                "<tr><th>%s</th><td class=\"n\">%zu tensor%s</td><td class=\"n\">%s</td>"
-                "<td class=\"n\">%.1f %%</td><td><span class=\"bar\" style=\"width:%.1frem\">"
-                "</span></td></tr>\n",
-                s[i].name, s[i].n_tensors, tool_s(s[i].n_tensors),
-                tool_size_text(s[i].n_bytes, size, sizeof size), 100 * share, 20 * share);
+        fprintf(
+            f,
+            "<tr><th>%s</th><td class=\"n count\">%zu tensor%s</td><td class=\"n\">%s</td>"
+            "<td class=\"n\">%.1f %%</td><td><span class=\"bar\" style=\"width:calc(%.4f * min(20rem, 25vw))\">"
+            "</span></td></tr>\n",
+            s[i].name, s[i].n_tensors, tool_s(s[i].n_tensors),
+            tool_size_text(s[i].n_bytes, size, sizeof size), 100 * share, share);
     }
     fprintf(f, "</table>\n");
 }
@@ -76,9 +79,11 @@ static void put_numbers(FILE *f, const inspect_stats_row *row) {
 
 static void put_tensors(FILE *f, const inspect_stats_list *list) {
     char shape[96], size[32];
-    fprintf(f, "<h2>Tensors</h2>\n<table>\n<tr><th>name</th><th>type</th><th>shape</th>"
-               "<th>size</th><th>min</th><th>max</th><th>mean</th><th>std</th><th>zeros</th>"
-               "<th>NaN, Inf</th></tr>\n");
+    fprintf(
+        f,
+        "<h2>Tensors</h2>\n<div class=\"wide\"><table>\n<tr><th>name</th><th>type</th><th>shape</th>"
+        "<th>size</th><th>min</th><th>max</th><th>mean</th><th>std</th><th>zeros</th>"
+        "<th>NaN, Inf</th></tr>\n");
     for (size_t i = 0; i < list->n; i++) {
         const gguf_tensor *t = list->rows[i].tensor;
         fprintf(f, "<tr><td>");
@@ -89,15 +94,15 @@ static void put_tensors(FILE *f, const inspect_stats_list *list) {
         put_numbers(f, &list->rows[i]);
         fprintf(f, "</tr>\n");
     }
-    fprintf(f, "</table>\n");
+    fprintf(f, "</table></div>\n");
 }
 
 static void put_plots(FILE *f, const inspect_stats_list *list) {
     if (list->n_layers > 1) {
         fprintf(f, "<h2>Layers</h2>\n<p>Standard deviation and largest magnitude of the weights of "
-                   "each layer.</p>\n<svg width=\"900\" height=\"220\">");
+                   "each layer.</p>\n<div class=\"wide\"><svg width=\"900\" height=\"220\">");
         inspect_svg_layers(f, list, 900, 220);
-        fprintf(f, "</svg>\n");
+        fprintf(f, "</svg></div>\n");
     }
     fprintf(f, "<h2>Values</h2>\n<p>Heights follow the logarithm of the count.</p>\n"
                "<div class=\"cells\">\n");
@@ -146,7 +151,8 @@ static void write_page(FILE *f, const void *ctx) {
     const page *p = ctx;
     const char *path = gguf_file_path(p->file), *slash = strrchr(path, '/');
     const char *name = slash ? slash + 1 : path;
-    fprintf(f, "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\n<title>");
+    fprintf(f, "<!DOCTYPE html>\n<html lang=\"en\">\n<head><meta charset=\"utf-8\">\n"
+               "<meta name=\"viewport\" content=\"width=device-width,initial-scale=1\">\n<title>");
     put_text(f, name);
     fprintf(f, "</title>\n<style>%s</style></head>\n<body>\n<h1>", style);
     put_text(f, name);
@@ -162,17 +168,10 @@ static void write_page(FILE *f, const void *ctx) {
     fprintf(f, "</body>\n</html>\n");
 }
 
-/* Numbers in names as people count them. */
-static int compare_names(const void *a, const void *b) {
-    const inspect_share *x = a, *y = b;
-    return strverscmp(x->name, y->name);
-}
-
 static gguf_code write_report(const inspect_call *c, const gguf_file *file) {
     inspect_stats_list list;
     gguf_code code = inspect_stats_measure(c, file, &list);
     page p = {file, &list, inspect_facts_of(file)};
-    qsort(p.facts.types, p.facts.n_types, sizeof *p.facts.types, compare_names);
     if (!code) code = tool_save_page(c->t, c->o->output, write_page, &p, c->err);
     inspect_stats_clear(&list);
     if (!code && !c->t->json) tool_note(c->t, "%s: a page for a browser", c->o->output);

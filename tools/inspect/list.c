@@ -4,6 +4,7 @@
 #include "tools/inspect/inspect.h"
 
 #include <inttypes.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- JSON -------------------------------------------------------------------------------- */
@@ -110,12 +111,13 @@ gguf_code inspect_meta(const inspect_call *c) {
 
 #define WIDE_LIST 102
 
-static void print_tensors(const gguf_file *file, const inspect_opts *o) {
+static void print_tensors(const gguf_file *file, const gguf_tensor *const *sorted,
+                          const inspect_opts *o) {
     char name[300], shape[96], size[32];
     size_t columns = tool_columns();
     bool narrow = columns && columns < WIDE_LIST;
     for (size_t i = 0; i < gguf_file_n_tensors(file); i++) {
-        const gguf_tensor *t = gguf_file_tensor(file, i);
+        const gguf_tensor *t = sorted[i];
         if (!inspect_takes_tensor(o, t->name)) continue;
         printf("%s%-*s%s %-*s %-*s %12" PRIu64 "  %s\n", tool_style_text(TOOL_CYAN),
                narrow ? 27 : 40, tool_escape(t->name.ptr, t->name.len, name, sizeof name),
@@ -127,17 +129,20 @@ static void print_tensors(const gguf_file *file, const inspect_opts *o) {
 
 gguf_code inspect_tensors(const inspect_call *c) {
     gguf_file *file;
+    const gguf_tensor **sorted = NULL;
     gguf_code code = inspect_open(c, 0, &file);
     if (code) return code;
     code = inspect_check_filters(c, file, NULL, false, true);
+    if (!code) code = inspect_order_tensors(file, &sorted, c->err);
     if (!code && c->t->json) {
         json_out j = {.file = stdout};
         json_file(&j, file);
         json_tensors(&j, file, c->o);
         json_end(&j);
     } else if (!code) {
-        print_tensors(file, c->o);
+        print_tensors(file, sorted, c->o);
     }
+    free(sorted);
     gguf_file_close(file);
     return code;
 }

@@ -9,7 +9,8 @@
 
 /* ---- measuring --------------------------------------------------------------------------- */
 
-static gguf_code measure(const inspect_call *c, const gguf_file *file, inspect_stats_list *list) {
+static gguf_code measure(const inspect_call *c, const gguf_file *file,
+                         const gguf_tensor *const *sorted, inspect_stats_list *list) {
     gguf_pool *pool = NULL;
     gguf_code code = gguf_pool_new(c->t->n_threads, &pool, c->err);
     uint64_t done = 0, total = 0;
@@ -17,7 +18,7 @@ static gguf_code measure(const inspect_call *c, const gguf_file *file, inspect_s
         if (inspect_takes_tensor(c->o, gguf_file_tensor(file, i)->name))
             total += gguf_file_tensor(file, i)->n_bytes;
     for (size_t i = 0; i < gguf_file_n_tensors(file) && !code; i++) {
-        const gguf_tensor *t = gguf_file_tensor(file, i);
+        const gguf_tensor *t = sorted[i];
         if (!inspect_takes_tensor(c->o, t->name)) continue;
         inspect_stats_row *row = &list->rows[list->n++];
         row->tensor = t;
@@ -56,7 +57,10 @@ gguf_code inspect_stats_measure(const inspect_call *c, const gguf_file *file,
     *list = (inspect_stats_list){0};
     list->rows = calloc(gguf_file_n_tensors(file) + 1, sizeof *list->rows);
     if (!list->rows) return gguf_fail_memory(c->err);
-    gguf_code code = measure(c, file, list);
+    const gguf_tensor **sorted;
+    gguf_code code = inspect_order_tensors(file, &sorted, c->err);
+    if (!code) code = measure(c, file, sorted, list);
+    free(sorted);
     if (!code) code = merge_layers(c, list);
     return code;
 }

@@ -5,6 +5,7 @@
 
 #include <inttypes.h>
 #include <stdarg.h>
+#include <stdlib.h>
 #include <string.h>
 
 /* ---- facts ------------------------------------------------------------------------------- */
@@ -27,6 +28,12 @@ static inspect_share *type_share(inspect_facts *f, uint32_t type) {
     return &f->types[k];
 }
 
+/* Numbers in names as people count them. */
+static int compare_names(const void *a, const void *b) {
+    const inspect_share *x = a, *y = b;
+    return strverscmp(x->name, y->name);
+}
+
 inspect_facts inspect_facts_of(const gguf_file *file) {
     inspect_facts f = {.file = file};
     for (size_t p = 0; p < N_PARTS; p++) f.parts[p].name = inspect_part_names[p];
@@ -37,6 +44,7 @@ inspect_facts inspect_facts_of(const gguf_file *file) {
         add_share(type_share(&f, t->type), t);
         add_share(&f.parts[inspect_part_of(t->name)], t);
     }
+    qsort(f.types, f.n_types, sizeof *f.types, compare_names);
     if (f.n_elems) f.bpw = 8 * (double)f.n_bytes / (double)f.n_elems;
     return f;
 }

@@ -16,6 +16,9 @@ jq -e 'all(.[]; .avg_ts > 0 and .ci95_ts > 0 and .peak_rss_bytes > 1000000 and .
 t gguf-bench m.gguf -p 4 -n 0 -r 1 -q --plot missing/p.svg
 bench m.gguf -p 4 -n 2 -d 0,8 --plot p.svg --report p.html >/dev/null
 echo "exit $?: $(grep -c '<polyline' p.svg) curves, $(grep -c '<rect' p.svg) bars, $(grep -c '<tr><td>' p.html) rows"
+# Names of curves do not cover each other.
+bench m.gguf -p 4,5,6 -n 2,3 -d 0,8 --force --plot p.svg >/dev/null
+grep -o '<text x="510" y="[0-9.]*" fill' p.svg | cut -d '"' -f 4 | sort -n | awk 'NR > 1 && $1 - last < 11.8 {print "covered"} {last = $1} END {print NR, "names"}'
 t gguf-bench m.gguf -p 4 -n 0 -r 1 -q --plot p.svg
 t gguf-bench m.gguf --plot p.jpg
 bench m.gguf -p 4 -n 2 -r 1 --plot p.png >/dev/null
@@ -78,3 +81,13 @@ gguf-bench compare f32.jsonl q8.jsonl 2>&1 | grep -o '.*warning.*\|pp4 q8'
 gguf-bench compare f32.jsonl q8.jsonl --json 2>err | jq -c '.pairs[] | [.precision_a, .precision_b]'
 cat default.jsonl f32.jsonl >two.jsonl
 gguf-bench compare two.jsonl f32.jsonl 2>&1 | grep -o '.*warning.*\|pp4 f32\|only in.*'
+# Sweeps: every number of threads, every batch and type of the cache with every other; labels say what was swept, and nothing else.
+bench m.gguf -p 4 -n 2 -t 1,2 -b 2,4 -ctk f16,q8_0 -o jsonl --plot sweep.svg | jq -c '[.n_threads, .n_batch, .type_k, .n_prompt]'
+grep -o 'pp4 [^<]*' sweep.svg
+gguf-bench m.gguf -p 4 -n 0 -r 2 -t 1,2 -q 2>/dev/null | grep -o 'pp4[^.]* '| tr -s ' ' | cut -d ' ' -f 1,2
+grep -o 'height="[0-9]*" font' sweep.svg
+t gguf-bench m.gguf -t 1,0
+t gguf-bench m.gguf -b 2,
+t gguf-bench m.gguf -ctk f16,q9
+t gguf-bench quality m.gguf -f m.gguf -t 1,2
+t gguf-bench compare a.jsonl b.jsonl -t 2
