@@ -60,7 +60,7 @@ static const tool_option options[] = {
     {OPT_REPORT, "report", "F.html", "write a page with machine, table and pictures"},
     {OPT_FAIL, "fail-on-regression", NULL, "compare: exit 1 if B is significantly slower"},
     {OPT_SIGNIFICANCE, "significance", "P", "compare: how unlikely chance must be (0.05)"},
-    {'f', "file", "TEXT[.gz]", "quality: the text to score"},
+    {'f', "file", "TEXT[.gz]", "quality: the text to score; @default is the program's own"},
     {OPT_BASE, "base", "REF", "quality: a model, or a saved base, to compare with"},
     {OPT_SAVE_BASE, "save-base", "F", "quality: save the model's predictions as a small base"},
     {OPT_CHOICES, "choices", "F.jsonl", "quality: multiple-choice questions to answer"},

@@ -324,14 +324,9 @@ static gguf_code check_sound(const quant_plan *plan, const char *input, gguf_err
 /* Nothing is written, but what a real run would read has to be there. */
 static gguf_code check_dry_run(tool *t, const write_opts *o, write_result *result,
                                gguf_error *err) {
-    char *text = NULL;
-    size_t n_bytes;
     if (o->manifest_file) write_result_warn(result, t, "--manifest has no effect with --dry-run");
     if (o->resume) write_result_warn(result, t, "--resume has no effect with --dry-run");
-    gguf_code code =
-        o->calibration.text ? text_read(o->calibration.text, &text, &n_bytes, err) : GGUF_OK;
-    free(text);
-    return code;
+    return o->calibration.text ? text_check(o->calibration.text, err) : GGUF_OK;
 }
 
 static void warn_of_few_chunks(tool *t, write_result *result) {

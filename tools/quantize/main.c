@@ -37,7 +37,7 @@ static const tool_option options[] = {
      "choose types so that OUT has at most this size and the least expected damage"},
     {OPT_TARGET_BPW, "target-bpw", "BITS", "the same for bits per weight"},
     {OPT_CALIBRATE, "calibrate", "TEXT[.gz]",
-     "run IN over this text and let weights make up for each other's rounding"},
+     "run IN over this text (@default is the program's own) and let weights make up for each other's rounding"},
     {OPT_METHOD, "method", "METHOD", "with --calibrate: compensate (default) or round"},
     {OPT_SAMPLES, "samples", "N", "with --calibrate: tokens of the text to use (16384)"},
     {OPT_DAMP, "damp", "X",
