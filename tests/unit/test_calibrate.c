@@ -1,9 +1,9 @@
 /* Calibration as commands do it: importance, Hessians layer by layer, types for a size, probes;
  * with several threads, which scripts/test.sh lets a race detector watch. */
 #include "quant/allocate.h"
-#include "runtime/calibrate/corpus.h"
 #include "runtime/calibrate/hessians.h"
 #include "runtime/calibrate/sensitivity.h"
+#include "runtime/chat/corpus.h"
 #include "unit_model.h"
 
 #include <signal.h>

@@ -2,7 +2,7 @@
 #include "tools/common/text_tokens.h"
 #include "libgguf/map.h"
 #include "libgguf/placeholder.h"
-#include "runtime/calibrate/corpus.h"
+#include "runtime/chat/corpus.h"
 
 #include <inttypes.h>
 #include <stdlib.h>

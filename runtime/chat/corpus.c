@@ -1,5 +1,5 @@
 /* The calibration text of the program. */
-#include "runtime/calibrate/corpus.h"
+#include "runtime/chat/corpus.h"
 
 #include "libgguf/embed.h"
 #include "runtime/chat/chat_prompt.h"

@@ -1,6 +1,6 @@
 /* Texts to calibrate with that are part of the program (configs/calibration). */
-#ifndef RUNTIME_CALIBRATE_CORPUS_H
-#define RUNTIME_CALIBRATE_CORPUS_H
+#ifndef RUNTIME_CHAT_CORPUS_H
+#define RUNTIME_CHAT_CORPUS_H
 
 #include "libgguf/gguf.h"
 #include "runtime/tokenizer/tokenizer.h"
