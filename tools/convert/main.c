@@ -38,6 +38,7 @@ static const tool_option options[] = {
     WRITE_OPTIONS,
     {OPT_ARCH_FILE, "arch-file", "F.yaml", "an architecture description of your own"},
     {OPT_LIST_ARCHS, "list-archs", NULL, "list the supported architectures"},
+    {OPT_OVERRIDE, "override-kv", "KEY=TYPE:VALUE", NULL},
     {0},
 };
 
