@@ -87,6 +87,45 @@ const quant_imatrix_entry *quant_imatrix_find(const quant_imatrix *im, const cha
     return gguf_index_get(&im->index, gguf_str_of(name), &i) ? &im->entries[i] : NULL;
 }
 
+static bool holds_one(const char *name, const char *const *texts, size_t n, bool *used) {
+    bool held = false;
+    for (size_t i = 0; i < n; i++) {
+        if (!strstr(name, texts[i])) continue;
+        used[i] = held = true;
+    }
+    return held;
+}
+
+static gguf_code index_again(quant_imatrix *im, gguf_error *err) {
+    gguf_index_clear(&im->index);
+    for (size_t i = 0; i < im->n_entries; i++)
+        if (gguf_index_put(&im->index, gguf_str_of(im->entries[i].name), (uint32_t)i, NULL) !=
+            GGUF_INDEX_ADDED)
+            return gguf_fail_memory(err);
+    return GGUF_OK;
+}
+
+gguf_code quant_imatrix_select(quant_imatrix *im, const char *const *texts, size_t n, bool drop,
+                               gguf_error *err) {
+    bool *used = calloc(n + 1, sizeof *used);
+    size_t n_kept = 0;
+    if (!used) return gguf_fail_memory(err);
+    for (size_t i = 0; i < im->n_entries; i++) {
+        if (holds_one(im->entries[i].name, texts, n, used) != drop)
+            im->entries[n_kept++] = im->entries[i];
+        else
+            free_entry(&im->entries[i]);
+    }
+    im->n_entries = n_kept;
+    gguf_code code = index_again(im, err);
+    for (size_t i = 0; i < n && !code; i++)
+        if (!used[i])
+            code = gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                             "no name in the importance matrix holds '%s'", texts[i]);
+    free(used);
+    return code;
+}
+
 void quant_imatrix_means(const quant_imatrix_entry *entry, float *means) {
     for (size_t m = 0; m < entry->n_mats; m++) {
         double count = entry->counts[m];

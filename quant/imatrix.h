@@ -27,6 +27,11 @@ size_t quant_imatrix_count(const quant_imatrix *im);
 const quant_imatrix_entry *quant_imatrix_at(const quant_imatrix *im, size_t i);
 const quant_imatrix_entry *quant_imatrix_find(const quant_imatrix *im, const char *name);
 
+/* Keep the entries whose names hold one of the texts, or with `drop` all others.
+ * Errors: GGUF_E_USAGE a text that no name holds; GGUF_E_NOMEM. */
+gguf_code quant_imatrix_select(quant_imatrix *im, const char *const *texts, size_t n, bool drop,
+                               gguf_error *err);
+
 /* Mean squares into means [n_mats][n_cols]; a matrix without samples gets ones. */
 void quant_imatrix_means(const quant_imatrix_entry *entry, float *means);
 

@@ -65,23 +65,35 @@ static gguf_code add_tensor_type(quant_recipe *recipe, const char *text, gguf_er
 }
 
 /* With a tied embedding there is no output.weight. */
-static gguf_code check_output(const quant_plan *plan, gguf_error *err) {
-    for (size_t i = 0; i < plan->n_tensors; i++)
-        if (gguf_str_eq(plan->tensors[i].out.name, "output.weight")) return GGUF_OK;
-    return gguf_fail(
-        err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-        "--output-tensor-type: the model has no output.weight; its embedding stands in "
-        "for it (--token-embedding-type)");
+static gguf_code find_output(const quant_plan *plan, const char *option,
+                             const quant_plan_tensor **out, gguf_error *err) {
+    *out = NULL;
+    for (size_t i = 0; i < plan->n_tensors && !*out; i++)
+        if (gguf_str_eq(plan->tensors[i].out.name, "output.weight")) *out = &plan->tensors[i];
+    if (*out) return GGUF_OK;
+    return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                     "%s: the model has no output.weight; its embedding stands in for it "
+                     "(--token-embedding-type)",
+                     option);
+}
+
+static gguf_code add_output(quant_recipe *recipe, const quant_plan *plan, const quant_type_opts *o,
+                            gguf_error *err) {
+    const char *option = o->keep_output ? "--leave-output-tensor" : "--output-tensor-type";
+    const quant_plan_tensor *output;
+    if (!o->keep_output && !o->output_type) return GGUF_OK;
+    gguf_code code = find_output(plan, option, &output, err);
+    if (code) return code;
+    const char *type = o->keep_output ? gguf_type_name(output->source_type) : o->output_type;
+    return add_override(recipe, option, "^output\\.weight$", type, err);
 }
 
 static gguf_code add_overrides(quant_recipe *recipe, const quant_plan *plan,
                                const quant_type_opts *o, gguf_error *err) {
-    gguf_code code = o->output_type ? check_output(plan, err) : GGUF_OK;
+    gguf_code code = GGUF_OK;
     for (size_t i = 0; i < o->n_tensor_types && !code; i++)
         code = add_tensor_type(recipe, o->tensor_types[i], err);
-    if (!code && o->output_type)
-        code =
-            add_override(recipe, "--output-tensor-type", "^output\\.weight$", o->output_type, err);
+    if (!code) code = add_output(recipe, plan, o, err);
     if (!code && o->embedding_type)
         code = add_override(recipe, "--token-embedding-type", "^token_embd\\.weight$",
                             o->embedding_type, err);
@@ -166,7 +178,8 @@ gguf_code quant_plan_add_importance(quant_plan *plan, const quant_type_opts *o,
     quant_coverage coverage;
     gguf_code code = quant_imatrix_load(o->imatrix_file, &im, err);
     if (code) return code;
-    code = quant_plan_set_importance(plan, im, o->imatrix_file, &coverage, err);
+    if (o->n_weights) code = quant_imatrix_select(im, o->weights, o->n_weights, o->excluded, err);
+    if (!code) code = quant_plan_set_importance(plan, im, o->imatrix_file, &coverage, err);
     quant_imatrix_free(im);
     return code ? code : check_coverage(o, &coverage, w, err);
 }

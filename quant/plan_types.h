@@ -12,10 +12,14 @@ typedef struct quant_type_opts {
     bool pure;                                /* the type for every tensor that it fits */
     bool starts;                              /* types to start with: a target chooses them later */
     const char *output_type, *embedding_type; /* of output.weight and token_embd.weight */
+    bool keep_output;                         /* output.weight keeps the type that it has */
     const char *const *tensor_types;          /* [n_tensor_types] REGEX=TYPE */
     size_t n_tensor_types;
-    const char *imatrix_file; /* importance of columns */
-    bool require_imatrix;     /* a quantised tensor without an entry is an error */
+    const char *imatrix_file;   /* importance of columns */
+    const char *const *weights; /* [n_weights] parts of names: entries to use, or not to use */
+    size_t n_weights;
+    bool excluded;
+    bool require_imatrix; /* a quantised tensor without an entry is an error */
 } quant_type_opts;
 
 /* Where warnings go: whole sentences without an end. */

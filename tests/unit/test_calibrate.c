@@ -3,6 +3,7 @@
 #include "quant/allocate.h"
 #include "runtime/calibrate/hessians.h"
 #include "runtime/calibrate/sensitivity.h"
+#include "runtime/chat/corpus.h"
 #include "unit_model.h"
 
 #include <signal.h>
@@ -135,6 +136,56 @@ START_TEST(a_full_disk_is_no_success) {
 }
 END_TEST
 
+static rt_ids corpus_ids(const rt_model *model, const char *chat_template) {
+    gguf_error err = {0};
+    rt_ids ids = {0};
+    rt_tokenizer *tokenizer;
+    gguf_meta *meta = gguf_meta_new();
+    if (chat_template)
+        gguf_meta_set_str(meta, "tokenizer.chat_template", gguf_str_of(chat_template));
+    unit_ok(rt_tokenizer_new(gguf_file_meta(rt_model_file(model)), &tokenizer, &err), err);
+    unit_ok(rt_corpus_ids("@default", meta, tokenizer, &ids, &err), err);
+    rt_tokenizer_free(tokenizer);
+    gguf_meta_free(meta);
+    return ids;
+}
+
+static size_t count_id(const rt_ids *ids, int32_t id) {
+    size_t n = 0;
+    for (size_t i = 0; i < ids->n; i++) n += ids->data[i] == id;
+    return n;
+}
+
+/* Conversations are written as the model knows them. */
+START_TEST(corpus_by_the_models_template) {
+    gguf_error err = {0};
+    rt_model *model = open_model("models/qwen3", GGUF_TYPE_F32);
+    rt_tokenizer *tokenizer;
+    rt_ids mark = {0};
+    unit_ok(rt_tokenizer_new(gguf_file_meta(rt_model_file(model)), &tokenizer, &err), err);
+    unit_ok(rt_tokenize(tokenizer, "<|im_start|>", 12, RT_TOKENIZE_PARSE_SPECIAL, &mark, &err),
+            err);
+    ck_assert_uint_eq(mark.n, 1);
+    rt_ids plain = corpus_ids(model, NULL);
+    rt_ids chat = corpus_ids(model, "{% for m in messages %}<|im_start|>{{ m.role }}\n"
+                                    "{{ m.content }}{% endfor %}");
+    rt_ids refused = corpus_ids(model, "{{ raise_exception('no') }}");
+    ck_assert_uint_ge(plain.n, 16384); /* the default of --samples */
+    ck_assert_uint_eq(count_id(&plain, mark.data[0]), 0);
+    ck_assert_uint_ge(count_id(&chat, mark.data[0]), 30);
+    ck_assert_uint_eq(refused.n, plain.n);
+    ck_assert_mem_eq(refused.data, plain.data, plain.n * sizeof *plain.data);
+    ck_assert(rt_corpus_is_name("@other") && !rt_corpus_is_name("./@default"));
+    unit_fails(rt_corpus_check("@other", &err), GGUF_E_USAGE, "only @default", err);
+    rt_ids_clear(&plain);
+    rt_ids_clear(&chat);
+    rt_ids_clear(&refused);
+    rt_ids_clear(&mark);
+    rt_tokenizer_free(tokenizer);
+    rt_model_close(model);
+}
+END_TEST
+
 /* What a caller sees need not be guarded by it. */
 typedef struct watcher {
     uint64_t n_calls, last, total;
@@ -226,6 +277,7 @@ int main(void) {
     tcase_add_test(tc, importance_of_any_number_of_threads);
     tcase_add_test(tc, less_than_a_chunk_is_refused);
     tcase_add_test(tc, hessians_of_any_number_of_threads);
+    tcase_add_test(tc, corpus_by_the_models_template);
     tcase_add_test(tc, a_full_disk_is_no_success);
     tcase_add_test(tc, allocation_of_any_number_of_threads);
     tcase_add_test(tc, probes_of_any_number_of_threads);

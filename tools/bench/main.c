@@ -61,7 +61,7 @@ static const tool_option options[] = {
     {OPT_MAX_VRAM, "max-vram", "SIZE", "exit 1 if more memory of the device is allocated"},
     {OPT_FAIL, "fail-on-regression", NULL, "exit 1 if B is significantly slower"},
     {OPT_SIGNIFICANCE, "significance", "P", "how unlikely chance must be (0.05)"},
-    {'f', "file", "TEXT[.gz]", "the text to score"},
+    {'f', "file", "TEXT[.gz]", "the text to score; @default is the program's own"},
     {OPT_BASE, "base", "REF", "a model, or a saved base, to compare with"},
     {OPT_SAVE_BASE, "save-base", "F", "save the model's predictions as a small base"},
     {OPT_CHOICES, "choices", "F.jsonl", "multiple-choice questions to answer"},

@@ -25,6 +25,12 @@ static bool type_named(const char *name, size_t len, gguf_value_type *type) {
     return false;
 }
 
+/* llama.cpp's int and float: of the key's own width, or u32 and f32. */
+static bool is_plain_type(const char *name, size_t len, gguf_value_type *type) {
+    *type = len == 3 ? GGUF_VALUE_U32 : GGUF_VALUE_F32;
+    return (len == 3 && memcmp(name, "int", 3) == 0) || (len == 5 && memcmp(name, "float", 5) == 0);
+}
+
 static bool is_signed(gguf_value_type type) {
     return type == GGUF_VALUE_I8 || type == GGUF_VALUE_I16 || type == GGUF_VALUE_I32 ||
            type == GGUF_VALUE_I64;
@@ -120,6 +126,12 @@ static gguf_code find_type(const gguf_meta *meta, const char *key, char **value,
         }
     }
     const gguf_kv *old = gguf_meta_find(meta, key);
+    if (colon && is_plain_type(*value, (size_t)(colon - *value), type)) {
+        bool number = old && old->type != GGUF_VALUE_ARRAY && old->type != GGUF_VALUE_STRING;
+        *value += colon + 1 - *value;
+        if (number && old->type != GGUF_VALUE_BOOL) *type = old->type;
+        return GGUF_OK;
+    }
     if (!old)
         return fail(whole, "a new key needs KEY=TYPE:VALUE with a type such as u32 or str", err);
     *array = old->type == GGUF_VALUE_ARRAY;

@@ -2,6 +2,7 @@
 #include "tools/common/text_tokens.h"
 #include "libgguf/map.h"
 #include "libgguf/placeholder.h"
+#include "runtime/chat/corpus.h"
 
 #include <inttypes.h>
 #include <stdlib.h>
@@ -33,15 +34,28 @@ gguf_code text_read(const char *path, char **out, size_t *n_bytes, gguf_error *e
     return code;
 }
 
+gguf_code text_check(const char *path, gguf_error *err) {
+    char *text = NULL;
+    size_t n_bytes;
+    if (rt_corpus_is_name(path)) return rt_corpus_check(path, err);
+    gguf_code code = text_read(path, &text, &n_bytes, err);
+    free(text);
+    return code;
+}
+
 gguf_code text_tokens(const rt_model *model, const char *path, rt_ids *ids, int32_t *bos,
                       gguf_error *err) {
+    const gguf_meta *meta = gguf_file_meta(rt_model_file(model));
     char *text = NULL;
     size_t n_bytes = 0;
     rt_tokenizer *tokenizer = NULL;
+    bool own = rt_corpus_is_name(path);
     *ids = (rt_ids){0};
-    gguf_code code = text_read(path, &text, &n_bytes, err);
-    if (!code) code = rt_tokenizer_new(gguf_file_meta(rt_model_file(model)), &tokenizer, err);
-    if (!code) code = rt_tokenize(tokenizer, text, n_bytes, RT_TOKENIZE_ADD_SPECIAL, ids, err);
+    gguf_code code = own ? rt_corpus_check(path, err) : text_read(path, &text, &n_bytes, err);
+    if (!code) code = rt_tokenizer_new(meta, &tokenizer, err);
+    if (!code)
+        code = own ? rt_corpus_ids(path, meta, tokenizer, ids, err)
+                   : rt_tokenize(tokenizer, text, n_bytes, RT_TOKENIZE_ADD_SPECIAL, ids, err);
     if (!code)
         *bos =
             rt_tokenizer_adds_bos(tokenizer) ? rt_tokenizer_special(tokenizer, RT_SPECIAL_BOS) : -1;

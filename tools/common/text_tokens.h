@@ -10,7 +10,11 @@
  * gguf_read_text; GGUF_E_FORMAT what is there is no text. */
 gguf_code text_read(const char *path, char **out, size_t *n_bytes, gguf_error *err);
 
-/* The same, and tokenize it with the model's tokenizer, special tokens added.
+/* What text_tokens would refuse of a text, without a model. */
+gguf_code text_check(const char *path, gguf_error *err);
+
+/* Read a text, or take the program's own (rt_corpus_is_name), and tokenize it with the model's
+ * tokenizer, special tokens added.
  *   bos  the begin token if the tokenizer adds one itself, else -1
  * Errors: of the file and the tokenizer; GGUF_E_SHAPE an id for which the model has no row. */
 gguf_code text_tokens(const rt_model *model, const char *path, rt_ids *ids, int32_t *bos,

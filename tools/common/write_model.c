@@ -27,7 +27,9 @@ write_opts write_opts_defaults(void) {
 
 void write_opts_clear(write_opts *o) {
     free(o->tensor_types);
+    free(o->weights);
     o->tensor_types = NULL;
+    o->weights = NULL;
 }
 
 static gguf_code set_effort_option(write_opts *o, const char *arg, gguf_error *err) {
@@ -73,6 +75,16 @@ gguf_code write_opts_add_tensor_type(write_opts *o, const char *text, gguf_error
     if (!grown) return gguf_fail_memory(err);
     o->tensor_types = grown;
     o->tensor_types[o->n_tensor_types++] = (char *)(uintptr_t)text;
+    return GGUF_OK;
+}
+
+gguf_code write_opts_add_weights(write_opts *o, const char *text, bool exclude, gguf_error *err) {
+    const char **grown = realloc(o->weights, (o->n_weights + 1) * sizeof *grown);
+    if (!grown) return gguf_fail_memory(err);
+    o->weights = grown;
+    o->weights[o->n_weights++] = text;
+    o->excluded |= exclude;
+    o->included |= !exclude;
     return GGUF_OK;
 }
 
@@ -139,6 +151,10 @@ static quant_type_opts type_opts(const write_opts *o) {
                              .starts = has_target(o),
                              .output_type = o->output_type,
                              .embedding_type = o->embedding_type,
+                             .keep_output = o->keep_output,
+                             .weights = o->weights,
+                             .n_weights = o->n_weights,
+                             .excluded = o->excluded,
                              .tensor_types = (const char *const *)o->tensor_types,
                              .n_tensor_types = o->n_tensor_types,
                              .imatrix_file = o->imatrix_file,
@@ -202,13 +218,20 @@ static gguf_code allocate(tool *t, quant_plan *plan, const write_opts *o, write_
 }
 
 /* What no tensor's type is chosen by, or no tensor's bytes. */
-#define TYPE_OPTIONS  "tensor-type output-tensor-type token-embedding-type pure"
+#define TYPE_OPTIONS  "tensor-type output-tensor-type leave-output-tensor token-embedding-type pure"
 #define ROUND_OPTIONS "imatrix require-imatrix effort calibrate"
 
 /* Options that would be ignored beside others. */
 static gguf_code check_effect(const tool *t, const write_opts *o, gguf_error *err) {
     gguf_code code = GGUF_OK;
-    if (!o->imatrix_file) code = tool_refuse(t, "require-imatrix", "needs --imatrix", err);
+    if (!o->imatrix_file)
+        code = tool_refuse(t, "require-imatrix include-weights exclude-weights", "needs --imatrix",
+                           err);
+    if (!code && o->included && o->excluded)
+        code = tool_refuse(t, "include-weights", "and --exclude-weights exclude each other", err);
+    if (!code && o->output_type)
+        code = tool_refuse(t, "leave-output-tensor", "and --output-tensor-type exclude each other",
+                           err);
     if (!code && !o->calibration.text)
         code = tool_refuse(t, "method samples damp", "needs --calibrate", err);
     if (!code && o->calibration.round)
@@ -261,7 +284,7 @@ static bool is_split(const write_opts *o) {
 static gguf_code check_outputs(tool *t, const char *output, const write_opts *o, gguf_error *err) {
     gguf_code code = is_split(o) ? check_shard(t, output, 2, 0, GGUF_OUT_REPLACE, err)
                                  : tool_check_output(t, output, TOOL_OUTPUT_FILE, err);
-    if (!code && o->manifest_file)
+    if (!code && o->manifest_file && !o->dry_run)
         code = tool_check_output(t, o->manifest_file, TOOL_OUTPUT_STREAM, err);
     return code;
 }
@@ -324,14 +347,9 @@ static gguf_code check_sound(const quant_plan *plan, const char *input, gguf_err
 /* Nothing is written, but what a real run would read has to be there. */
 static gguf_code check_dry_run(tool *t, const write_opts *o, write_result *result,
                                gguf_error *err) {
-    char *text = NULL;
-    size_t n_bytes;
     if (o->manifest_file) write_result_warn(result, t, "--manifest has no effect with --dry-run");
     if (o->resume) write_result_warn(result, t, "--resume has no effect with --dry-run");
-    gguf_code code =
-        o->calibration.text ? text_read(o->calibration.text, &text, &n_bytes, err) : GGUF_OK;
-    free(text);
-    return code;
+    return o->calibration.text ? text_check(o->calibration.text, err) : GGUF_OK;
 }
 
 static void warn_of_few_chunks(tool *t, write_result *result) {
@@ -345,8 +363,8 @@ gguf_code write_prepare(tool *t, rt_import *import, const char *input, const cha
                         const write_opts *o, write_result *result, gguf_error *err) {
     quant_plan *plan = rt_import_plan(import);
     gguf_code code = check_opts(t, o, err);
-    if (!code)
-        code = o->dry_run ? check_dry_run(t, o, result, err) : check_outputs(t, output, o, err);
+    if (!code && o->dry_run) code = check_dry_run(t, o, result, err);
+    if (!code && output) code = check_outputs(t, output, o, err);
     if (!code) code = provenance_set_sources(import, err);
     if (code) return code;
     for (size_t i = 0; i < rt_import_n_warnings(import); i++)

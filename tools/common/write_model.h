@@ -14,8 +14,12 @@ typedef struct write_opts {
     const char *recipe_file;
     const char *imatrix_file;
     const char *output_type, *embedding_type; /* type names or NULL */
+    bool keep_output;                         /* the type of output.weight */
     char **tensor_types;                      /* REGEX=TYPE */
     size_t n_tensor_types;
+    const char **weights; /* parts of names of imatrix entries */
+    size_t n_weights;
+    bool included, excluded; /* what becomes of these */
     bool pure, require_imatrix, dry_run, resume;
     quant_effort effort;
     uint64_t max_memory_bytes;
@@ -58,6 +62,8 @@ void write_opts_clear(write_opts *o);
 /* Take one of these rows. */
 gguf_code write_opts_set(write_opts *o, int id, const char *arg, gguf_error *err);
 gguf_code write_opts_add_tensor_type(write_opts *o, const char *text, gguf_error *err);
+/* Part of the name of imatrix entries that alone are used, or that are not. */
+gguf_code write_opts_add_weights(write_opts *o, const char *text, bool exclude, gguf_error *err);
 
 /* What was written, for the result. */
 typedef struct write_result {

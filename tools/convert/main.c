@@ -38,6 +38,7 @@ static const tool_option options[] = {
     {OPT_LIST_ARCHS, "list-archs", NULL, "list the supported architectures"},
     {OPT_CHECK_TOKENIZER, "check-tokenizer", "F.json",
      "compare token ids with a list of {text, ids}"},
+    {OPT_OVERRIDE, "override-kv", "KEY=TYPE:VALUE", NULL},
     {0},
 };
 

@@ -26,7 +26,7 @@ enum {
 };
 
 static const tool_option options[] = {
-    {'f', "file", "TEXT[.gz]", "the calibration text"},
+    {'f', "file", "TEXT[.gz]", "the calibration text; @default is the program's own"},
     {'o', "output", "OUT.gguf", "the importance matrix to write"},
     {OPT_CTX, "ctx", "N", "tokens of a chunk (512)"},
     {OPT_CHUNKS, "chunks", "N", "use at most N chunks (default: all)"},

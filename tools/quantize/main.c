@@ -1,5 +1,7 @@
 /* gguf-quantize: a GGUF file in, another one with other tensor types out. */
+#include "quant/recipe.h"
 #include "tools/common/calibration_report.h"
+#include "tools/common/keyvalue.h"
 #include "tools/common/write_model.h"
 
 #include <inttypes.h>
@@ -22,22 +24,31 @@ enum {
     OPT_CALIBRATE,
     OPT_METHOD,
     OPT_SAMPLES,
-    OPT_DAMP
+    OPT_DAMP,
+    OPT_LEAVE_OUTPUT,
+    OPT_INCLUDE,
+    OPT_EXCLUDE,
+    OPT_OVERRIDE
 };
 
 static const tool_option options[] = {
     {OPT_TENSOR_TYPE, "tensor-type", "REGEX=TYPE",
      "type of the tensors whose name holds the regular expression; repeatable"},
     {OPT_OUTPUT_TYPE, "output-tensor-type", "TYPE", "type of output.weight"},
+    {OPT_LEAVE_OUTPUT, "leave-output-tensor", NULL, "output.weight keeps the type that it has"},
     {OPT_EMBEDDING_TYPE, "token-embedding-type", "TYPE", "type of token_embd.weight"},
     {OPT_PURE, "pure", NULL, "TYPE for every tensor that is quantised"},
     {OPT_ALLOW_REQUANTIZE, "allow-requantize", NULL, "accept input that is already quantised"},
     {OPT_REQUIRE_IMATRIX, "require-imatrix", NULL, "exit 1 if a quantised tensor has no entry"},
+    {OPT_INCLUDE, "include-weights", "TEXT",
+     "of --imatrix, only entries with this in their names; repeatable"},
+    {OPT_EXCLUDE, "exclude-weights", "TEXT", "of --imatrix, all other entries; repeatable"},
+    {OPT_OVERRIDE, "override", "KEY=TYPE:VALUE", "set a key of the output (repeatable)"},
     {OPT_TARGET_SIZE, "target-size", "SIZE",
      "choose types so that OUT has at most this size and the least expected damage"},
     {OPT_TARGET_BPW, "target-bpw", "BITS", "the same for bits per weight"},
     {OPT_CALIBRATE, "calibrate", "TEXT[.gz]",
-     "run IN over this text and let weights make up for each other's rounding"},
+     "run IN over this text (@default is the program's own) and let weights make up for each other's rounding"},
     {OPT_METHOD, "method", "METHOD", "with --calibrate: compensate (default) or round"},
     {OPT_SAMPLES, "samples", "N", "with --calibrate: tokens of the text to use (16384)"},
     {OPT_DAMP, "damp", "X",
@@ -45,6 +56,7 @@ static const tool_option options[] = {
     WRITE_OPTIONS,
     {OPT_KEEP_SPLIT, "keep-split", NULL, "as many files as IN has, each with the same tensors"},
     {OPT_MANIFEST, "manifest", "FILE", "write the XXH3 of every tensor, source and output"},
+    {OPT_OVERRIDE, "override-kv", "KEY=TYPE:VALUE", NULL},
     {0},
 };
 
@@ -57,6 +69,8 @@ static const tool_group groups[] = {{"tensor-type", "Types"},
 typedef struct quantize_opts {
     write_opts write;
     bool allow_requantize;
+    const char **overrides; /* [n_overrides] KEY=TYPE:VALUE */
+    size_t n_overrides;
 } quantize_opts;
 
 /* One of two words; *second says which. */
@@ -66,6 +80,14 @@ static gguf_code set_choice(const char *option, const char *arg, const char *fir
     if (*second || strcmp(arg, first) == 0) return GGUF_OK;
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s takes %s or %s, not '%s'", option,
                      first, other, arg);
+}
+
+static gguf_code add_override(quantize_opts *o, const char *text, gguf_error *err) {
+    const char **grown = realloc(o->overrides, (o->n_overrides + 1) * sizeof *grown);
+    if (!grown) return gguf_fail_memory(err);
+    o->overrides = grown;
+    o->overrides[o->n_overrides++] = text;
+    return GGUF_OK;
 }
 
 static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err) {
@@ -101,6 +123,14 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
                               err);
     case OPT_DAMP:
         return tool_parse_real("--damp", arg, 0, 10, &o->write.calibration.damp, err);
+    case OPT_LEAVE_OUTPUT:
+        o->write.keep_output = true;
+        break;
+    case OPT_INCLUDE:
+    case OPT_EXCLUDE:
+        return write_opts_add_weights(&o->write, arg, id == OPT_EXCLUDE, err);
+    case OPT_OVERRIDE:
+        return add_override(o, arg, err);
     case OPT_TARGET_SIZE:
         return tool_parse_size("--target-size", arg, &o->write.target_bytes, err);
     case OPT_TARGET_BPW:
@@ -212,6 +242,8 @@ static gguf_code quantize(tool *t, quantize_opts *o, gguf_error *err) {
         strcasecmp(type, "AUTO") != 0)
         write_result_warn(&result, t, "the target chooses the types; %s is not used", type);
     gguf_code code = rt_import_open(t->args[0], NULL, &import, err);
+    for (size_t i = 0; i < o->n_overrides && !code; i++)
+        code = keyvalue_set(rt_import_plan(import)->meta, o->overrides[i], err);
     if (!code) code = write_prepare(t, import, t->args[0], t->args[1], &o->write, &result, err);
     if (!code && !o->allow_requantize)
         code = check_requantize(rt_import_plan(import), t->args[0], err);
@@ -227,11 +259,49 @@ static gguf_code quantize(tool *t, quantize_opts *o, gguf_error *err) {
     return code;
 }
 
+/* Without its ending, and the type that it says it has. */
+static size_t stem_of(const char *path) {
+    static const char *const ends[] = {".gguf", "-bf16", "-f16", "-f32"};
+    size_t n = strlen(path);
+    for (size_t i = 0; i < sizeof ends / sizeof *ends; i++) {
+        size_t len = strlen(ends[i]);
+        if (n > len && strncasecmp(path + n - len, ends[i], len) == 0) n -= len;
+    }
+    return n;
+}
+
+/* IN TYPE: the output lies beside IN, called by the type. */
+static gguf_code name_output(tool *t, char *out, size_t room, gguf_error *err) {
+    static char *args[4];
+    int n = snprintf(out, room, "%.*s-%s.gguf", (int)stem_of(t->args[0]), t->args[0], t->args[1]);
+    if (n < 0 || (size_t)n >= room)
+        return gguf_fail(err, GGUF_E_USAGE, t->args[0], GGUF_NO_OFFSET, "the name is too long");
+    args[0] = t->args[0];
+    args[1] = out;
+    args[2] = t->args[1];
+    t->args = args;
+    t->n_args = 3;
+    return GGUF_OK;
+}
+
+static bool is_type_name(const char *arg) {
+    quant_recipe *recipe = NULL;
+    bool known = strcasecmp(arg, "COPY") == 0 || gguf_type_layout_named(arg) ||
+                 !quant_recipe_named(arg, &recipe, NULL);
+    quant_recipe_free(recipe);
+    return known;
+}
+
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     quantize_opts *o = ctx;
+    char output[4096];
     bool types_follow = o->write.recipe_file || o->write.target_bytes || o->write.target_bpw > 0;
+    if (t->n_args == 2 && !types_follow && is_type_name(t->args[1])) {
+        gguf_code code = name_output(t, output, sizeof output, err);
+        return code ? code : quantize(t, o, err);
+    }
     if (t->n_args == 3 || (t->n_args == 2 && types_follow)) return quantize(t, o, err);
-    return tool_fail_usage(t, t->n_args == 4 ? "IN OUT TYPE; -t N sets the threads" : "IN OUT TYPE",
+    return tool_fail_usage(t, t->n_args == 4 ? "IN OUT TYPE; -t N sets the threads" : "IN OUT TYPE, or IN TYPE",
                            err);
 }
 
@@ -252,7 +322,7 @@ int main(int argc, char **argv) {
     describe(summary, sizeof summary);
     const tool_spec spec = {
         .name = "gguf-quantize",
-        .usage = "IN.gguf OUT.gguf TYPE [options]\nIN.gguf OUT.gguf --recipe FILE [options]\n"
+        .usage = "IN.gguf [OUT.gguf] TYPE [options]\nIN.gguf OUT.gguf --recipe FILE [options]\n"
                  "IN.gguf OUT.gguf --target-size SIZE [options]",
         .summary = summary,
         .options = options,
@@ -269,5 +339,6 @@ int main(int argc, char **argv) {
         .output_arg = 2};
     int status = tool_main(&spec, argc, argv);
     write_opts_clear(&o.write);
+    free(o.overrides);
     return status;
 }

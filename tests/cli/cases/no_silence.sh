@@ -101,8 +101,8 @@ t gguf-inspect hash m.gguf --check text --algo sha256
 gguf-bench bert.gguf -n 4 -r 1 2>&1 | tail -n 1
 
 # What a rehearsal does not do, and what it reads all the same.
-t gguf-quantize m.gguf no.gguf Q4_0 --dry-run --manifest f --resume -q | grep -v '^1>'
-t gguf-quantize m.gguf no.gguf Q4_0 --dry-run --calibrate nowhere -q
+t gguf-quantize m.gguf dry.gguf Q4_0 --dry-run --manifest f --resume -q | grep -v '^1>'
+t gguf-quantize m.gguf dry.gguf Q4_0 --dry-run --calibrate nowhere -q
 t gguf-imatrix m.gguf -f m.gguf -o no.gguf
 
 # Names of shards are asked before the model reads a text for a calibration.

@@ -27,4 +27,4 @@ gguf-quantize demo.gguf no.gguf --target-size 1M -q 2>&1 | sed 's/leaves them [0
 t gguf-quantize demo.gguf no.gguf --target-size 4M --target-bpw 4 -q
 t gguf-quantize demo.gguf no.gguf Q4_K --pure --target-size 4M -q
 t gguf-quantize demo.gguf no.gguf Q4_K_M --target-bpw 4.5
-gguf-quantize demo.gguf no.gguf --target-bpw 4.5 --dry-run | tail -1
+gguf-quantize demo.gguf dry.gguf --target-bpw 4.5 --dry-run | tail -1
