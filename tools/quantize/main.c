@@ -43,18 +43,19 @@ static const tool_option options[] = {
     {OPT_INCLUDE, "include-weights", "TEXT",
      "of --imatrix, only entries with this in their names; repeatable"},
     {OPT_EXCLUDE, "exclude-weights", "TEXT", "of --imatrix, all other entries; repeatable"},
-    {OPT_OVERRIDE, "override", "KEY=TYPE:VALUE", "set a key of the output (repeatable)"},
     {OPT_TARGET_SIZE, "target-size", "SIZE",
      "choose types so that OUT has at most this size and the least expected damage"},
     {OPT_TARGET_BPW, "target-bpw", "BITS", "the same for bits per weight"},
     {OPT_CALIBRATE, "calibrate", "TEXT[.gz]",
-     "run IN over this text (@default is the program's own) and let weights make up for each other's rounding"},
+     "run IN over this text (@default is the program's own) and let weights make up for each "
+     "other's rounding"},
     {OPT_METHOD, "method", "METHOD", "with --calibrate: compensate (default) or round"},
     {OPT_SAMPLES, "samples", "N", "with --calibrate: tokens of the text to use (16384)"},
     {OPT_DAMP, "damp", "X",
      "with --calibrate: what is added to the Hessian, as a share of its mean diagonal (0.05)"},
     WRITE_OPTIONS,
     {OPT_KEEP_SPLIT, "keep-split", NULL, "as many files as IN has, each with the same tensors"},
+    {OPT_OVERRIDE, "override", "KEY=TYPE:VALUE", "set a key of the output (repeatable)"},
     {OPT_MANIFEST, "manifest", "FILE", "write the XXH3 of every tensor, source and output"},
     {OPT_OVERRIDE, "override-kv", "KEY=TYPE:VALUE", NULL},
     {0},
@@ -301,8 +302,8 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
         return code ? code : quantize(t, o, err);
     }
     if (t->n_args == 3 || (t->n_args == 2 && types_follow)) return quantize(t, o, err);
-    return tool_fail_usage(t, t->n_args == 4 ? "IN OUT TYPE; -t N sets the threads" : "IN OUT TYPE, or IN TYPE",
-                           err);
+    return tool_fail_usage(
+        t, t->n_args == 4 ? "IN OUT TYPE; -t N sets the threads" : "IN OUT TYPE, or IN TYPE", err);
 }
 
 /* The summary with every recipe's name. */
