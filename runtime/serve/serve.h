@@ -53,7 +53,8 @@ typedef struct rt_serve rt_serve;
 gguf_code rt_serve_check(const rt_model *model, const rt_serve_opts *opts, gguf_error *err);
 
 /* Allocate all memory of the model's sequences. Model and tokenizer must outlive the engine.
- * Errors: those of rt_serve_check and rt_session_new; GGUF_E_USAGE the cache holds less than one context. */
+ * Errors: those of rt_serve_check and rt_session_new; GGUF_E_USAGE the cache holds less than one
+ * context. */
 gguf_code rt_serve_new(rt_model *model, const rt_tokenizer *tok, const rt_serve_opts *opts,
                        rt_serve **out, gguf_error *err);
 /* End all requests, as if they were cancelled, and take no further ones. Handles stay valid until

@@ -14,11 +14,11 @@ static const char *const fixtures[] = {
     "smollm3", "llama3_bin", "qwen3_moe_wide",
     /* made by scripts/make_import_models.py */
     "cohere2", "stablelm", "stablelm_parallel", "starcoder2", "olmoe", "ernie4_5", "exaone4",
-    "seed_oss", "glm4_moe", "mamba2", "nemotron_h", "qwen3_next", "qwen3_5", "deepseek_v3_mtp",
-    "deepseek_yarn", "phi3_longrope", "llama_linear", "llama_tf4", "gemma3_vision",
-    "qwen3_embedding", "llama_embedding", "bert_sentence", "gptq4", "gptq2", "gptq3", "gptq8",
-    "awq", "ct_int4", "ct_int4_zero", "ct_int8_packed", "ct_int8", "ct_fp8", "fp8_tensor",
-    "fp8_e5m2", "deepseek_wide", "gemma2_wide", "llama_lora", "deepseek_int4",
+    "glm4_moe", "mamba2", "nemotron_h", "qwen3_next", "qwen3_5", "deepseek_v3_mtp", "deepseek_yarn",
+    "phi3_longrope", "llama_linear", "llama_tf4", "gemma3_vision", "qwen3_embedding",
+    "llama_embedding", "bert_sentence", "gptq4", "gptq2", "gptq3", "gptq8", "awq", "ct_int4",
+    "ct_int4_zero", "ct_int8_packed", "ct_int8", "ct_fp8", "fp8_tensor", "fp8_e5m2",
+    "deepseek_wide", "gemma2_wide", "llama_lora", "deepseek_int4",
     /* families that differ from those above in some kind of arithmetic, or in how config says it */
     "hunyuan_dense", "falcon_new", "nemotron_h_latent", "roberta", "olmo", "gemma4", "gemma4_moe",
     "step3p5", "llama4", "lfm2", "jamba", "falcon_h1", "kimi_linear", "bloom", "apertus"};

@@ -62,7 +62,6 @@ static const struct {
     {"models/stablelm_parallel", true},
     {"models/starcoder2", true},
     {"models/ernie4_5", true},
-    {"models/seed_oss", true},
     {"models/mamba2", true},
     {"models/nemotron_h", true},
     {"models/qwen3_next", true},
