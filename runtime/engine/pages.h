@@ -27,8 +27,8 @@ uint32_t rt_session_held(const rt_session *session, const uint32_t *seqs, size_t
 uint32_t rt_seq_pages_needed(const rt_session *session, uint32_t seq, uint32_t n);
 
 /* How many tokens behind the next one can be appended together with it, at most n, so that
- * rt_seq_truncate can take them back: none where keys are compressed, where layers keep a state all of them and the next one, after
- * rt_seq_hold. A window must not move on to another page. */
+ * rt_seq_truncate can take them back: none where keys are compressed, where layers keep a state all
+ * of them and the next one, after rt_seq_hold. A window must not move on to another page. */
 uint32_t rt_seq_returnable(const rt_session *session, uint32_t seq, uint32_t n);
 /* Keep the state at the end of a sequence until it is kept at another place, so that
  * rt_seq_truncate can go back to it. False: the session keeps none. */
