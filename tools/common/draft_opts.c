@@ -44,8 +44,11 @@ static gguf_code choose(tool *t, const draft_opts *o, const rt_model *model, rt_
     if (!wanted && o->n_most)
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
                          "--draft-max has no effect with --lookup off and without --draft");
+    bool asked = o->lookup == LOOKUP_ON || o->model || o->n_most;
+    /* What comes again after a wrong draft may take what the right ones save. */
+    if (!asked && rt_model_hparams(model)->n_recurrent) wanted = false;
     if (wanted && check_possible(t, o, model, &why)) {
-        if (o->lookup == LOOKUP_ON || o->model || o->n_most) {
+        if (asked) {
             if (err) *err = why;
             return why.code;
         }

@@ -31,6 +31,7 @@ for lookup in off on; do
     gguf-run mamba.gguf -p "a b c a b c" -n 200 -q --temp 0 --json --lookup $lookup | jq -c .ids >$lookup
 done
 cmp off on && echo "the same ids of mamba: $(jq length on)"
+gguf-run mamba.gguf -p "a b c a b c" -n 200 -q --temp 0 --json | jq .n_drafted
 t gguf-run mamba.gguf -p x -n 2 --draft demo.gguf
 t gguf-run demo.gguf -p x -n 2 --draft mamba.gguf
 t gguf-run demo.gguf -p x -n 2 --draft llama.gguf
