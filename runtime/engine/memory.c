@@ -19,11 +19,25 @@ static void wish_huge_pages(uint8_t *p, uint64_t n_bytes) {
 #endif
 }
 
+/* What the process had there before must not go into a file with what is kept of a cache. The
+ * system hands out zeros where pages are given back, and they are not resident. */
+static void make_zeros(uint8_t *p, uint64_t n_bytes) {
+    uint64_t page = (uint64_t)sysconf(_SC_PAGESIZE), before = -(uintptr_t)p % page;
+    uint64_t whole = n_bytes > before ? (n_bytes - before) / page * page : 0;
+    if (whole == 0 || madvise(p + before, whole, MADV_DONTNEED)) {
+        memset(p, 0, n_bytes);
+        return;
+    }
+    memset(p, 0, before);
+    memset(p + before + whole, 0, n_bytes - before - whole);
+}
+
 gguf_code rt_allocate(uint64_t n_bytes, uint8_t **out, gguf_error *err) {
     *out = aligned_alloc(64, (n_bytes + 63) / 64 * 64);
     if (!*out)
         return gguf_fail(err, GGUF_E_NOMEM, NULL, GGUF_NO_OFFSET, "no memory for %" PRIu64 " bytes",
                          n_bytes);
+    make_zeros(*out, n_bytes);
     wish_huge_pages(*out, n_bytes);
     return GGUF_OK;
 }

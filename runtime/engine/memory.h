@@ -8,7 +8,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* n_bytes, 64-aligned, in huge pages where the system has them; free() them.
+/* n_bytes of zeros, 64-aligned, in huge pages where the system has them; free() them.
  * Errors: GGUF_E_NOMEM. */
 gguf_code rt_allocate(uint64_t n_bytes, uint8_t **out, gguf_error *err);
 

@@ -1,4 +1,5 @@
 /* Prompt caches on disk: what was read goes on bit for bit, and what is not whole is refused. */
+#include "libgguf/map.h"
 #include "runtime/engine/seq_file.h"
 #include "runtime/runtime.h"
 #include "unit_model.h"
@@ -215,11 +216,53 @@ START_TEST(needs_room) {
 }
 END_TEST
 
+/* Leaves n_bytes of a value where the next blocks of the process lie. */
+static void soil(size_t n_bytes, int value) {
+    void *volatile block = malloc(n_bytes);
+    ck_assert_ptr_nonnull(block);
+    memset(block, value, n_bytes);
+    free(block);
+}
+
+static char *read_cache(const fixture *f, size_t *n) {
+    gguf_map map;
+    gguf_error err = {0};
+    unit_ok(gguf_map_open(f->path, &map, &err), err);
+    char *copy = malloc(map.n_bytes);
+    memcpy(copy, map.data, map.n_bytes);
+    *n = map.n_bytes;
+    gguf_map_close(&map);
+    return copy;
+}
+
+/* A file has nothing of what the memory held before. */
+START_TEST(the_same_state_gives_the_same_file) {
+    fixture f = open_fixture(families[_i]);
+    char *files[2];
+    size_t n[2];
+    for (int i = 0; i < 2; i++) {
+        rt_session_free(f.session);
+        for (size_t k = 64; k < (16u << 20); k *= 2) soil(k, 0xA5 + i);
+        f.session = new_session(&f);
+        save(&f, 20);
+        files[i] = read_cache(&f, &n[i]);
+        unlink(f.path);
+    }
+    ck_assert_uint_eq(n[0], n[1]);
+    ck_assert_mem_eq(files[0], files[1], n[0]);
+    free(files[0]);
+    free(files[1]);
+    close_fixture(&f);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("seq_file");
     TCase *tc = tcase_create("files");
     tcase_set_timeout(tc, 300);
     tcase_add_loop_test(tc, goes_on_bit_for_bit, 0, sizeof families / sizeof families[0]);
+    tcase_add_loop_test(tc, the_same_state_gives_the_same_file, 0,
+                        sizeof families / sizeof families[0]);
     tcase_add_loop_test(tc, holds_the_common_beginning, 0, 2);
     tcase_add_loop_test(tc, damage_is_refused, 0, 2);
     tcase_add_test(tc, others_are_refused);
