@@ -48,6 +48,10 @@ with tempfile.TemporaryDirectory() as temporary:
     check(folder, "inspect-diff", 0, "diff", "a.gguf", "a.gguf")
     check(folder, "inspect-diff", 1, "diff", "a.gguf", "b.gguf", "--values")
     check(folder, "inspect-report", 0, "report", "a.gguf", "-o", "r.html")
+    checkpoints = [str(DATA.absolute() / "models" / name) for name in ("llama3", "llama")]
+    check(folder, "inspect-checkpoint", 0, checkpoints[1])
+    check(folder, "inspect-tensors", 0, "tensors", checkpoints[0])
+    check(folder, "inspect-diff", 1, "diff", *checkpoints)
     check(folder, "error", 4, "cut.gguf")
     edit = {"tool": "gguf-edit"}
     check(folder, "edit", 0, "set", "a.gguf", "general.name=x", "-o", "named.gguf", **edit)

@@ -1,5 +1,4 @@
 /* diff: two files, key by key and tensor by tensor. */
-#include "quant/stats.h"
 #include "tools/common/columns.h"
 #include "tools/common/pager.h"
 #include "tools/inspect/inspect.h"
@@ -168,7 +167,7 @@ static void json_form(json_out *j, const char *key, const gguf_tensor *t) {
     json_out_end_object(j);
 }
 
-static void json_values(json_out *j, const quant_difference *v) {
+void inspect_json_values(json_out *j, const quant_difference *v) {
     json_out_u64(j, "n_values", v->n);
     json_out_u64(j, "n_unequal", v->n_unequal);
     json_out_u64(j, "n_incomparable", v->n_incomparable);
@@ -189,7 +188,7 @@ static void json_change(json_out *j, const tensor_change *x) {
         json_out_bool(j, "shape_differs", x->shape);
         json_out_bool(j, "data_differ", x->data);
     }
-    if (x->has_values) json_values(j, &x->values);
+    if (x->has_values) inspect_json_values(j, &x->values);
     json_out_end_object(j);
 }
 

@@ -5,6 +5,7 @@
 #include "libgguf/gguf.h"
 #include "libgguf/hash.h"
 #include "libgguf/pattern.h"
+#include "quant/stats.h"
 #include "tools/common/json_out.h"
 #include "tools/common/tool.h"
 
@@ -39,6 +40,12 @@ gguf_code inspect_hash(const inspect_call *c);
 gguf_code inspect_diff(const inspect_call *c);
 gguf_code inspect_report(const inspect_call *c);
 
+/* Whether a name is a checkpoint's: a folder, or a file with such an ending that is no GGUF file.
+ */
+bool inspect_is_checkpoint(const char *path);
+/* What a verb does with checkpoints (summary, tensors, diff); NULL: no verb. */
+gguf_code inspect_checkpoint(const inspect_call *c, const char *verb);
+
 /* ---- shared by verbs --------------------------------------------------------------------- */
 
 gguf_code inspect_open(const inspect_call *c, size_t i, gguf_file **out);
@@ -69,6 +76,8 @@ void inspect_print_value(FILE *out, gguf_kv_iter *it);
 void inspect_print_kv_value(FILE *out, const gguf_kv *kv, uint32_t max_array);
 /* Members "type", "value", ... of an open JSON object. */
 void inspect_json_kv(json_out *j, const gguf_kv *kv, uint32_t max_array);
+/* Members of an open JSON object: how far the numbers of two tensors lie apart. */
+void inspect_json_values(json_out *j, const quant_difference *v);
 char *inspect_shape(const gguf_tensor *t, char *out, size_t room); /* "64 x 32"; returns out */
 
 /* Which part of a model a tensor belongs to, by its name. */

@@ -71,7 +71,8 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
 }
 
 static const tool_verb verbs[] = {
-    {"summary", "FILE", "", "What a model is, in a few lines: what FILE alone shows."},
+    {"summary", "FILE", "",
+     "What a model (or a checkpoint) is, in a few lines: what FILE alone shows."},
     {"meta", "FILE", "max-array filter", "List the keys of the metadata and their values."},
     {"get", "FILE KEY", "", "Print one value as it is, such as a whole chat template."},
     {"tensors", "FILE", "filter tensor", "List the tensors: shape, type, size, where they lie."},
@@ -115,6 +116,7 @@ static gguf_code refuse_others(const inspect_call *c, const char *verb, const ch
 static gguf_code run_plain(const inspect_call *c) {
     const char *takes = c->t->json ? "max-array filter tensor" : "";
     gguf_code code = tool_takes_only(c->t, "FILE alone", takes, c->err);
+    if (!code && inspect_is_checkpoint(c->files[0])) return inspect_checkpoint(c, NULL);
     return code ? code : inspect_all(c);
 }
 
@@ -130,6 +132,9 @@ static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     if (code) return code;
     c.files++;
     if (actions[i].paged) tool_page();
+    for (int k = 0; k < actions[i].n_args; k++)
+        if (actions[i].run != inspect_get && inspect_is_checkpoint(c.files[k]))
+            return inspect_checkpoint(&c, verbs[i].name);
     return actions[i].run(&c);
 }
 
