@@ -5,6 +5,7 @@
 #include "libgguf/gguf.h"
 #include "libgguf/hash.h"
 #include "libgguf/pattern.h"
+#include "libgguf/verify.h"
 #include "quant/stats.h"
 #include "tools/common/json_out.h"
 #include "tools/common/tool.h"
@@ -39,6 +40,11 @@ gguf_code inspect_verify(const inspect_call *c);
 gguf_code inspect_hash(const inspect_call *c);
 gguf_code inspect_diff(const inspect_call *c);
 gguf_code inspect_report(const inspect_call *c);
+
+/* Everything that verify finds wrong with files[0], sorted. Close the set in every case.
+ * Errors: those of reading; a broken file is none. */
+gguf_code inspect_find_all(const inspect_call *c, gguf_scan_set *set);
+uint64_t inspect_count_findings(const gguf_scan_set *set);
 
 /* Whether a name is a checkpoint's: a folder, or a file with such an ending that is no GGUF file.
  */

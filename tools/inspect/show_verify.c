@@ -111,7 +111,7 @@ static gguf_code verify_manifest(const inspect_call *c, gguf_findings *found) {
 
 /* ---- output ------------------------------------------------------------------------------ */
 
-static uint64_t count_findings(const gguf_scan_set *set) {
+uint64_t inspect_count_findings(const gguf_scan_set *set) {
     uint64_t n = 0;
     for (size_t i = 0; i < set->n_parts; i++)
         n += set->parts[i].findings.n + set->parts[i].findings.n_dropped;
@@ -133,7 +133,7 @@ static void print_findings(const gguf_scan_set *set) {
         for (size_t i = 0; i < found->n; i++) print_finding(set->parts[p].path, &found->items[i]);
         if (found->n_dropped) printf("and %" PRIu64 " more findings\n", found->n_dropped);
     }
-    if (!count_findings(set)) printf("no findings\n");
+    if (!inspect_count_findings(set)) printf("no findings\n");
 }
 
 static void json_finding(json_out *j, const char *path, const gguf_finding *f) {
@@ -146,7 +146,7 @@ static void json_finding(json_out *j, const char *path, const gguf_finding *f) {
 
 static void json_findings(const gguf_scan_set *set) {
     const char *path = set->parts[0].path;
-    uint64_t n = count_findings(set);
+    uint64_t n = inspect_count_findings(set);
     json_out j = {.file = stdout};
     json_out_object(&j, NULL, false);
     json_out_bytes(&j, "file", path, strlen(path));
@@ -169,7 +169,7 @@ static gguf_code verify_part(const inspect_call *c, gguf_pool *pool, gguf_scan_p
     return code ? code : verify_blocks(pool, part, c->err);
 }
 
-static gguf_code verify_all(const inspect_call *c, gguf_scan_set *set) {
+gguf_code inspect_find_all(const inspect_call *c, gguf_scan_set *set) {
     gguf_pool *pool = NULL;
     gguf_code code = gguf_scan_set_open(c->files[0], set, c->err);
     if (!code) code = gguf_pool_new(c->t->n_threads, &pool, c->err);
@@ -186,10 +186,10 @@ static gguf_code verify_all(const inspect_call *c, gguf_scan_set *set) {
 
 gguf_code inspect_verify(const inspect_call *c) {
     gguf_scan_set set = {0};
-    gguf_code code = verify_all(c, &set);
+    gguf_code code = inspect_find_all(c, &set);
     if (!code) {
         c->t->json ? json_findings(&set) : print_findings(&set);
-        if (count_findings(&set)) code = GGUF_E_CHECK;
+        if (inspect_count_findings(&set)) code = GGUF_E_CHECK;
     }
     gguf_scan_set_close(&set);
     return code;

@@ -23,6 +23,10 @@ t gguf-inspect stats b.gguf --tensor 'blk\.1\.attn_norm' --json
 t gguf-inspect stats b.gguf --plot p.svg --tensor x
 t gguf-inspect report b.gguf
 t gguf-inspect report b.gguf -o r.html
+grep -c 'None: the file is whole and sound' r.html
+head -c 30000 b.gguf >cut.gguf
+t gguf-inspect report cut.gguf -o cut.html --filter '*attn_q*'
+grep -e 'cut off' -e 'not whole' cut.html | sed 's/<[^>]*>/ /g'
 grep -c '</svg>' r.html
 grep -ciE 'https?://|<script|@import|url\(' r.html
 cp a.gguf bad.gguf
