@@ -9,6 +9,7 @@
 #include "tools/serve/workers.h"
 
 #include <microhttpd.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -248,7 +249,7 @@ static void be_silent(void *ctx, const char *format, va_list args) {
     (void)ctx, (void)format, (void)args;
 }
 
-static struct MHD_Daemon *start_daemon(entrance *e, int fd) {
+static struct MHD_Daemon *make_daemon(entrance *e, int fd) {
     return MHD_start_daemon(
         MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
         accept_connection, e, on_request, e, MHD_OPTION_EXTERNAL_LOGGER, be_silent, NULL,
@@ -256,6 +257,18 @@ static struct MHD_Daemon *start_daemon(entrance *e, int fd) {
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, e, MHD_OPTION_CONNECTION_TIMEOUT, HEADER_TIMEOUT,
         MHD_OPTION_CONNECTION_LIMIT, MAX_CONNECTIONS + 1, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
         (size_t)HEADER_BYTES + CHUNK_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+}
+
+/* The daemon's thread inherits the policy. It is woken for each token and must not interrupt the
+ * engine for it: as a batch thread it runs when a core is free or its turn has come, and then sends
+ * what all streams have. */
+static struct MHD_Daemon *start_daemon(entrance *e, int fd) {
+    const struct sched_param priority = {0};
+    bool lowers =
+        sched_getscheduler(0) == SCHED_OTHER && sched_setscheduler(0, SCHED_BATCH, &priority) == 0;
+    struct MHD_Daemon *daemon = make_daemon(e, fd);
+    if (lowers) sched_setscheduler(0, SCHED_OTHER, &priority);
+    return daemon;
 }
 
 gguf_code http_start(server *s, gguf_error *err) {
