@@ -16,6 +16,14 @@ static gguf_code bad_argument(const char *option, const char *text, const char *
                      expected, text);
 }
 
+gguf_code tool_add_value(const char ***list, size_t *n, const char *value, gguf_error *err) {
+    const char **grown = realloc(*list, (*n + 1) * sizeof *grown);
+    if (!grown) return gguf_fail_memory(err);
+    *list = grown;
+    grown[(*n)++] = value;
+    return GGUF_OK;
+}
+
 #define LEAST_BARE_SIZE 0x1p20
 
 gguf_code tool_parse_size(const char *option, const char *text, uint64_t *bytes, gguf_error *err) {

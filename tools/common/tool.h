@@ -181,6 +181,10 @@ double tool_elapsed_s(const tool *t);
 /* ---- arguments ----------------------------------------------------------------------------------
  */
 
+/* The values of an option that may be repeated: one more. The list is freed by its owner, the
+ * values are the command line's. Errors: GGUF_E_NOMEM. */
+gguf_code tool_add_value(const char ***list, size_t *n, const char *value, gguf_error *err);
+
 /* 512M, 4GiB, 5.5gb: K M G T and KiB.. are powers of 1024, KB MB GB TB of 1000, in any case. A
  * number below a million without a unit is refused. */
 gguf_code tool_parse_size(const char *option, const char *text, uint64_t *bytes, gguf_error *err);

@@ -70,22 +70,10 @@ gguf_code write_opts_set(write_opts *o, int id, const char *arg, gguf_error *err
     return GGUF_OK;
 }
 
-gguf_code write_opts_add_tensor_type(write_opts *o, const char *text, gguf_error *err) {
-    char **grown = realloc(o->tensor_types, (o->n_tensor_types + 1) * sizeof *grown);
-    if (!grown) return gguf_fail_memory(err);
-    o->tensor_types = grown;
-    o->tensor_types[o->n_tensor_types++] = (char *)(uintptr_t)text;
-    return GGUF_OK;
-}
-
 gguf_code write_opts_add_weights(write_opts *o, const char *text, bool exclude, gguf_error *err) {
-    const char **grown = realloc(o->weights, (o->n_weights + 1) * sizeof *grown);
-    if (!grown) return gguf_fail_memory(err);
-    o->weights = grown;
-    o->weights[o->n_weights++] = text;
     o->excluded |= exclude;
     o->included |= !exclude;
-    return GGUF_OK;
+    return tool_add_value(&o->weights, &o->n_weights, text, err);
 }
 
 void write_result_clear(write_result *result) {
@@ -155,7 +143,7 @@ static quant_type_opts type_opts(const write_opts *o) {
                              .weights = o->weights,
                              .n_weights = o->n_weights,
                              .excluded = o->excluded,
-                             .tensor_types = (const char *const *)o->tensor_types,
+                             .tensor_types = o->tensor_types,
                              .n_tensor_types = o->n_tensor_types,
                              .imatrix_file = o->imatrix_file,
                              .require_imatrix = o->require_imatrix};

@@ -15,7 +15,7 @@ typedef struct write_opts {
     const char *imatrix_file;
     const char *output_type, *embedding_type; /* type names or NULL */
     bool keep_output;                         /* the type of output.weight */
-    char **tensor_types;                      /* REGEX=TYPE */
+    const char **tensor_types;                /* REGEX=TYPE */
     size_t n_tensor_types;
     const char **weights; /* parts of names of imatrix entries */
     size_t n_weights;
@@ -61,7 +61,6 @@ write_opts write_opts_defaults(void);
 void write_opts_clear(write_opts *o);
 /* Take one of these rows. */
 gguf_code write_opts_set(write_opts *o, int id, const char *arg, gguf_error *err);
-gguf_code write_opts_add_tensor_type(write_opts *o, const char *text, gguf_error *err);
 /* Part of the name of imatrix entries that alone are used, or that are not. */
 gguf_code write_opts_add_weights(write_opts *o, const char *text, bool exclude, gguf_error *err);
 

@@ -58,14 +58,6 @@ typedef struct convert_opts {
     bool list_archs;
 } convert_opts;
 
-static gguf_code add_override(convert_opts *o, const char *text, gguf_error *err) {
-    void *grown = realloc(o->overrides, (o->n_overrides + 1) * sizeof *o->overrides);
-    if (!grown) return gguf_fail_memory(err);
-    o->overrides = grown;
-    o->overrides[o->n_overrides++] = text;
-    return GGUF_OK;
-}
-
 static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err) {
     convert_opts *o = ctx;
     switch (id) {
@@ -91,7 +83,7 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         o->metadata_file = arg;
         break;
     case OPT_OVERRIDE:
-        return add_override(o, arg, err);
+        return tool_add_value(&o->overrides, &o->n_overrides, arg, err);
     case OPT_BASE:
         o->import.base = arg;
         break;

@@ -83,19 +83,11 @@ static gguf_code set_choice(const char *option, const char *arg, const char *fir
                      first, other, arg);
 }
 
-static gguf_code add_override(quantize_opts *o, const char *text, gguf_error *err) {
-    const char **grown = realloc(o->overrides, (o->n_overrides + 1) * sizeof *grown);
-    if (!grown) return gguf_fail_memory(err);
-    o->overrides = grown;
-    o->overrides[o->n_overrides++] = text;
-    return GGUF_OK;
-}
-
 static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err) {
     quantize_opts *o = ctx;
     switch (id) {
     case OPT_TENSOR_TYPE:
-        return write_opts_add_tensor_type(&o->write, arg, err);
+        return tool_add_value(&o->write.tensor_types, &o->write.n_tensor_types, arg, err);
     case OPT_OUTPUT_TYPE:
         o->write.output_type = arg;
         break;
@@ -131,7 +123,7 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     case OPT_EXCLUDE:
         return write_opts_add_weights(&o->write, arg, id == OPT_EXCLUDE, err);
     case OPT_OVERRIDE:
-        return add_override(o, arg, err);
+        return tool_add_value(&o->overrides, &o->n_overrides, arg, err);
     case OPT_TARGET_SIZE:
         return tool_parse_size("--target-size", arg, &o->write.target_bytes, err);
     case OPT_TARGET_BPW:
