@@ -105,16 +105,9 @@ static void diff_metadata(diff_job *d) {
 
 /* ---- tensors ----------------------------------------------------------------------------- */
 
-typedef struct tensor_change {
-    const gguf_tensor *a, *b; /* one may be NULL */
-    bool type, shape, data;
-    bool has_values;
-    quant_difference values;
-} tensor_change;
-
-static void print_form(FILE *f, const gguf_tensor *t) {
-    char shape[96];
-    fprintf(f, "%s %s", gguf_type_name(t->type), inspect_shape(t, shape, sizeof shape));
+static void print_form(FILE *f, const inspect_form *form) {
+    char shape[160];
+    fprintf(f, "%s %s", form->type, inspect_dims(form->dims, form->n_dims, shape, sizeof shape));
 }
 
 static void print_values(FILE *f, const quant_difference *v) {
@@ -130,44 +123,40 @@ static void print_values(FILE *f, const quant_difference *v) {
     fprintf(f, ", %" PRIu64 " of %" PRIu64 " values differ", v->n_unequal, v->n);
 }
 
-static void print_details(FILE *f, const tensor_change *x) {
-    print_form(f, x->a ? x->a : x->b);
-    if (x->a && x->b && (x->type || x->shape)) {
+static void print_details(FILE *f, const inspect_change *x) {
+    print_form(f, x->a.type ? &x->a : &x->b);
+    if (x->a.type && x->b.type && (x->type || x->shape)) {
         fprintf(f, " -> ");
-        print_form(f, x->b);
+        print_form(f, &x->b);
     }
     if (x->data) fprintf(f, ", data differ");
     if (x->has_values) print_values(f, &x->values);
 }
 
-static void print_change(diff_job *d, const tensor_change *x) {
+static gguf_code print_change(const inspect_change *x, gguf_error *err) {
     char *text = NULL;
     size_t n_text;
-    const char *mark = !x->a ? "+" : !x->b ? "-" : "~";
-    tool_style style = !x->a ? TOOL_GREEN : !x->b ? TOOL_RED : TOOL_CYAN;
+    const char *mark = !x->a.type ? "+" : !x->b.type ? "-" : "~";
+    tool_style style = !x->a.type ? TOOL_GREEN : !x->b.type ? TOOL_RED : TOOL_CYAN;
     FILE *f = open_memstream(&text, &n_text);
     if (f) print_details(f, x);
-    if (f && fclose(f) == 0)
-        print_line(mark, style, x->a ? x->a->name : x->b->name, text);
-    else
-        fail_memory(d);
+    bool written = f && fclose(f) == 0;
+    if (written) print_line(mark, style, x->name, text);
     free(text);
+    return written ? GGUF_OK : gguf_fail_memory(err);
 }
 
-static void json_form(json_out *j, const char *key, const gguf_tensor *t) {
-    if (!t) {
+static void json_form(json_out *j, const char *key, const inspect_form *form) {
+    if (!form->type) {
         json_out_null(j, key);
         return;
     }
     json_out_object(j, key, true);
-    json_out_text(j, "type", gguf_type_name(t->type));
-    json_out_array(j, "shape", true);
-    for (uint32_t i = 0; i < t->n_dims; i++) json_out_u64(j, NULL, t->dims[i]);
-    json_out_end_array(j);
+    inspect_json_form(j, form);
     json_out_end_object(j);
 }
 
-void inspect_json_values(json_out *j, const quant_difference *v) {
+static void json_values(json_out *j, const quant_difference *v) {
     json_out_u64(j, "n_values", v->n);
     json_out_u64(j, "n_unequal", v->n_unequal);
     json_out_u64(j, "n_incomparable", v->n_incomparable);
@@ -176,33 +165,40 @@ void inspect_json_values(json_out *j, const quant_difference *v) {
     json_out_real(j, "max_abs_error", v->max_abs);
 }
 
-static void json_change(json_out *j, const tensor_change *x) {
-    const gguf_tensor *t = x->a ? x->a : x->b;
+static void json_change(json_out *j, const inspect_change *x) {
     json_out_object(j, NULL, true);
-    json_out_bytes(j, "name", t->name.ptr, t->name.len);
-    json_out_text(j, "difference", !x->a ? "added" : !x->b ? "removed" : "changed");
-    json_form(j, "a", x->a);
-    json_form(j, "b", x->b);
-    if (x->a && x->b) {
+    json_out_bytes(j, "name", x->name.ptr, x->name.len);
+    json_out_text(j, "difference", !x->a.type ? "added" : !x->b.type ? "removed" : "changed");
+    json_form(j, "a", &x->a);
+    json_form(j, "b", &x->b);
+    if (x->a.type && x->b.type) {
         json_out_bool(j, "type_differs", x->type);
         json_out_bool(j, "shape_differs", x->shape);
         json_out_bool(j, "data_differ", x->data);
     }
-    if (x->has_values) inspect_json_values(j, &x->values);
+    if (x->has_values) json_values(j, &x->values);
     json_out_end_object(j);
 }
 
-static void report_tensor(diff_job *d, const tensor_change *x) {
-    d->n_differences++;
-    d->c->t->json ? json_change(&d->j, x) : print_change(d, x);
+gguf_code inspect_write_change(const inspect_call *c, json_out *j, const inspect_change *x) {
+    if (!c->t->json) return print_change(x, c->err);
+    json_change(j, x);
+    return GGUF_OK;
 }
 
-static void compare_values(diff_job *d, tensor_change *x) {
+static void report_tensor(diff_job *d, const inspect_change *x) {
+    gguf_code code = inspect_write_change(d->c, &d->j, x);
+    d->n_differences++;
+    if (code) d->code = code;
+}
+
+static void compare_values(diff_job *d, const gguf_tensor *a, const gguf_tensor *b,
+                           inspect_change *x) {
     gguf_error why = {0};
-    if (!quant_can_decode(x->a->type) || !quant_can_decode(x->b->type)) return;
-    gguf_code code = quant_compare(x->a->type, gguf_file_data(d->a, x->a), x->b->type,
-                                   gguf_file_data(d->b, x->b), gguf_tensor_n_elems(x->a), d->pool,
-                                   &tool_cancelled, &x->values, &why);
+    if (!quant_can_decode(a->type) || !quant_can_decode(b->type)) return;
+    gguf_code code =
+        quant_compare(a->type, gguf_file_data(d->a, a), b->type, gguf_file_data(d->b, b),
+                      gguf_tensor_n_elems(a), d->pool, &tool_cancelled, &x->values, &why);
     x->has_values = code == GGUF_OK;
     if (code == GGUF_E_NOMEM || code == GGUF_E_CANCELLED)
         d->code = gguf_fail(d->c->err, code, NULL, GGUF_NO_OFFSET, "%s", why.message);
@@ -217,15 +213,16 @@ static const gguf_tensor *find_tensor(const gguf_file *file, gguf_str name) {
 }
 
 static void diff_tensor(diff_job *d, const gguf_tensor *t) {
-    tensor_change x = {.a = t, .b = find_tensor(d->b, t->name)};
-    if (x.b) {
-        x.type = t->type != x.b->type;
-        x.shape = memcmp(t->dims, x.b->dims, sizeof t->dims) != 0;
+    const gguf_tensor *other = find_tensor(d->b, t->name);
+    inspect_change x = {.name = t->name, .a = inspect_form_of(t), .b = inspect_form_of(other)};
+    if (other) {
+        x.type = t->type != other->type;
+        x.shape = memcmp(t->dims, other->dims, sizeof t->dims) != 0;
         x.data = !x.type && !x.shape &&
-                 memcmp(gguf_file_data(d->a, t), gguf_file_data(d->b, x.b), t->n_bytes) != 0;
-        if (d->c->o->values && !x.shape && (x.type || x.data)) compare_values(d, &x);
+                 memcmp(gguf_file_data(d->a, t), gguf_file_data(d->b, other), t->n_bytes) != 0;
+        if (d->c->o->values && !x.shape && (x.type || x.data)) compare_values(d, t, other, &x);
         gguf_file_release(d->a, t, 0, t->n_bytes);
-        gguf_file_release(d->b, x.b, 0, x.b->n_bytes);
+        gguf_file_release(d->b, other, 0, other->n_bytes);
         if (!x.type && !x.shape && !x.data) return;
     }
     report_tensor(d, &x);
@@ -244,7 +241,8 @@ static void diff_tensors(diff_job *d) {
     }
     for (size_t i = 0; !d->code && i < gguf_file_n_tensors(d->b); i++)
         if (inspect_takes_tensor(d->c->o, of_b[i]->name) && !find_tensor(d->a, of_b[i]->name))
-            report_tensor(d, &(tensor_change){.b = of_b[i]});
+            report_tensor(d,
+                          &(inspect_change){.name = of_b[i]->name, .b = inspect_form_of(of_b[i])});
     free(of_a);
     free(of_b);
 }

@@ -82,8 +82,30 @@ void inspect_print_value(FILE *out, gguf_kv_iter *it);
 void inspect_print_kv_value(FILE *out, const gguf_kv *kv, uint32_t max_array);
 /* Members "type", "value", ... of an open JSON object. */
 void inspect_json_kv(json_out *j, const gguf_kv *kv, uint32_t max_array);
-/* Members of an open JSON object: how far the numbers of two tensors lie apart. */
-void inspect_json_values(json_out *j, const quant_difference *v);
+/* A tensor's type and shape; type NULL: the file does not have it. */
+typedef struct inspect_form {
+    const char *type;
+    uint32_t n_dims;
+    const uint64_t *dims;
+} inspect_form;
+
+inspect_form inspect_form_of(const gguf_tensor *t); /* accepts NULL */
+/* Members "type" and "shape" of an open JSON object. */
+void inspect_json_form(json_out *j, const inspect_form *form);
+
+/* A tensor of two files that is not the same in both. */
+typedef struct inspect_change {
+    gguf_str name;
+    inspect_form a, b;
+    bool type, shape, data; /* which of them differ, where both files have it */
+    bool has_values;
+    quant_difference values;
+} inspect_change;
+
+/* A line, or with --json an object of the open array. Errors: GGUF_E_NOMEM. */
+gguf_code inspect_write_change(const inspect_call *c, json_out *j, const inspect_change *x);
+
+char *inspect_dims(const uint64_t *dims, uint32_t n_dims, char *out, size_t room);
 char *inspect_shape(const gguf_tensor *t, char *out, size_t room); /* "64 x 32"; returns out */
 
 /* Which part of a model a tensor belongs to, by its name. */

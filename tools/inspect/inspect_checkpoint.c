@@ -54,19 +54,8 @@ static uint64_t n_elems_of(const tensor *t) {
     return n;
 }
 
-static const char *shape_text(const tensor *t, char *out, size_t room) {
-    size_t len = 0;
-    snprintf(out, room, "scalar");
-    for (uint32_t d = 0; d < t->n_dims && len < room; d++)
-        len += (size_t)snprintf(out + len, room - len, "%s%" PRIu64, d ? " x " : "", t->dims[d]);
-    return out;
-}
-
-static void json_shape(json_out *j, const tensor *t) {
-    json_out_text(j, "type", t->dtype->name);
-    json_out_array(j, "shape", true);
-    for (uint32_t d = 0; d < t->n_dims; d++) json_out_u64(j, NULL, t->dims[d]);
-    json_out_end_array(j);
+static inspect_form form_of(const tensor *t) {
+    return t ? (inspect_form){t->dtype->name, t->n_dims, t->dims} : (inspect_form){0};
 }
 
 /* ---- summary ----------------------------------------------------------------------------- */
@@ -157,14 +146,16 @@ static void print_tensor(const tensor *t) {
     char name[300], shape[160], size[32];
     printf("%s%-48s%s %-8s %-24s %12" PRIu64 "  %s\n", tool_style_text(TOOL_CYAN),
            tool_escape(t->name.ptr, t->name.len, name, sizeof name), tool_style_text(TOOL_PLAIN),
-           t->dtype->name, shape_text(t, shape, sizeof shape), t->off,
+           t->dtype->name,
+           t->n_dims ? inspect_dims(t->dims, t->n_dims, shape, sizeof shape) : "scalar", t->off,
            tool_size_text(t->n_bytes, size, sizeof size));
 }
 
 static void json_tensor(json_out *j, const tensor *t) {
+    const inspect_form form = form_of(t);
     json_out_object(j, NULL, true);
     json_out_bytes(j, "name", t->name.ptr, t->name.len);
-    json_shape(j, t);
+    inspect_json_form(j, &form);
     json_out_u64(j, "offset", t->off);
     json_out_u64(j, "size_bytes", t->n_bytes);
     json_out_end_object(j);
@@ -206,12 +197,6 @@ typedef struct diff_job {
     size_t n_differences;
 } diff_job;
 
-typedef struct change {
-    const tensor *a, *b; /* one may be NULL */
-    bool type, shape, data, has_values;
-    quant_difference values;
-} change;
-
 static gguf_code read_bytes(const gguf_checkpoint *ckpt, const tensor *t, uint8_t *out,
                             gguf_error *err) {
     const char *path = gguf_checkpoint_file_path(ckpt, t->file);
@@ -233,76 +218,28 @@ static gguf_code read_bytes(const gguf_checkpoint *ckpt, const tensor *t, uint8_
 }
 
 /* Both as numbers of a GGUF type; other types are compared byte by byte only. */
-static void compare_values(const diff_job *d, change *x, const uint8_t *a, const uint8_t *b) {
-    int32_t type_a = x->a->dtype->gguf_type, type_b = x->b->dtype->gguf_type;
+static void compare_values(const diff_job *d, const tensor *t, const tensor *other,
+                           const uint8_t *a, const uint8_t *b, inspect_change *x) {
+    int32_t type_a = t->dtype->gguf_type, type_b = other->dtype->gguf_type;
     gguf_error why = {0};
     if (type_a < 0 || type_b < 0 || !quant_can_decode((uint32_t)type_a) ||
         !quant_can_decode((uint32_t)type_b))
         return;
-    x->has_values = quant_compare((uint32_t)type_a, a, (uint32_t)type_b, b, n_elems_of(x->a),
-                                  d->pool, &tool_cancelled, &x->values, &why) == GGUF_OK;
+    x->has_values = quant_compare((uint32_t)type_a, a, (uint32_t)type_b, b, n_elems_of(t), d->pool,
+                                  &tool_cancelled, &x->values, &why) == GGUF_OK;
 }
 
-static gguf_code compare_data(const diff_job *d, change *x) {
-    uint8_t *a = malloc(x->a->n_bytes + 1), *b = malloc(x->b->n_bytes + 1);
+static gguf_code compare_data(const diff_job *d, const tensor *t, const tensor *other,
+                              inspect_change *x) {
+    uint8_t *a = malloc(t->n_bytes + 1), *b = malloc(other->n_bytes + 1);
     gguf_code code = a && b ? GGUF_OK : gguf_fail_memory(d->c->err);
-    if (!code) code = read_bytes(d->a, x->a, a, d->c->err);
-    if (!code) code = read_bytes(d->b, x->b, b, d->c->err);
-    if (!code) x->data = !x->type && memcmp(a, b, x->a->n_bytes) != 0;
-    if (!code && d->c->o->values && (x->type || x->data)) compare_values(d, x, a, b);
+    if (!code) code = read_bytes(d->a, t, a, d->c->err);
+    if (!code) code = read_bytes(d->b, other, b, d->c->err);
+    if (!code) x->data = !x->type && memcmp(a, b, t->n_bytes) != 0;
+    if (!code && d->c->o->values && (x->type || x->data)) compare_values(d, t, other, a, b, x);
     free(a);
     free(b);
     return code;
-}
-
-static void print_change(const change *x) {
-    const tensor *t = x->a ? x->a : x->b;
-    char name[300], shape[160];
-    printf("%s %s %s %s",
-           !x->a   ? "+"
-           : !x->b ? "-"
-                   : "~",
-           tool_escape(t->name.ptr, t->name.len, name, sizeof name), t->dtype->name,
-           shape_text(t, shape, sizeof shape));
-    if (x->a && x->b && (x->type || x->shape))
-        printf(" -> %s %s", x->b->dtype->name, shape_text(x->b, shape, sizeof shape));
-    if (x->data) printf(", data differ");
-    if (x->has_values)
-        printf(", relative error %.4g, largest %.4g, %" PRIu64 " of %" PRIu64 " values differ",
-               quant_difference_relative(&x->values), x->values.max_abs, x->values.n_unequal,
-               x->values.n);
-    printf("\n");
-}
-
-static void json_side(json_out *j, const char *key, const tensor *t) {
-    if (!t) {
-        json_out_null(j, key);
-        return;
-    }
-    json_out_object(j, key, true);
-    json_shape(j, t);
-    json_out_end_object(j);
-}
-
-static void json_change(json_out *j, const change *x) {
-    const tensor *t = x->a ? x->a : x->b;
-    json_out_object(j, NULL, true);
-    json_out_bytes(j, "name", t->name.ptr, t->name.len);
-    json_out_text(j, "difference", !x->a ? "added" : !x->b ? "removed" : "changed");
-    json_side(j, "a", x->a);
-    json_side(j, "b", x->b);
-    if (x->a && x->b) {
-        json_out_bool(j, "type_differs", x->type);
-        json_out_bool(j, "shape_differs", x->shape);
-        json_out_bool(j, "data_differ", x->data);
-    }
-    if (x->has_values) inspect_json_values(j, &x->values);
-    json_out_end_object(j);
-}
-
-static void report(diff_job *d, const change *x) {
-    d->n_differences++;
-    d->c->t->json ? json_change(&d->j, x) : print_change(x);
 }
 
 static const tensor *find(const gguf_checkpoint *ckpt, gguf_str name) {
@@ -313,18 +250,23 @@ static const tensor *find(const gguf_checkpoint *ckpt, gguf_str name) {
     return gguf_checkpoint_find(ckpt, text);
 }
 
+static gguf_code report(diff_job *d, const inspect_change *x) {
+    d->n_differences++;
+    return inspect_write_change(d->c, &d->j, x);
+}
+
 static gguf_code diff_tensor(diff_job *d, const tensor *t) {
-    change x = {.a = t, .b = find(d->b, t->name)};
+    const tensor *other = find(d->b, t->name);
+    inspect_change x = {.name = t->name, .a = form_of(t), .b = form_of(other)};
     gguf_code code = GGUF_OK;
-    if (x.b) {
-        x.type = t->dtype != x.b->dtype;
-        x.shape = t->n_dims != x.b->n_dims ||
-                  memcmp(t->dims, x.b->dims, t->n_dims * sizeof *t->dims) != 0;
-        if (!x.shape) code = compare_data(d, &x);
+    if (other) {
+        x.type = t->dtype != other->dtype;
+        x.shape = t->n_dims != other->n_dims ||
+                  memcmp(t->dims, other->dims, t->n_dims * sizeof *t->dims) != 0;
+        if (!x.shape) code = compare_data(d, t, other, &x);
         if (code || (!x.type && !x.shape && !x.data)) return code;
     }
-    report(d, &x);
-    return GGUF_OK;
+    return report(d, &x);
 }
 
 static gguf_code diff_tensors(diff_job *d) {
@@ -339,7 +281,7 @@ static gguf_code diff_tensors(diff_job *d) {
     for (size_t i = 0; !code && i < gguf_checkpoint_n_tensors(d->b); i++) {
         const tensor *t = gguf_checkpoint_tensor_at(d->b, i);
         if (inspect_takes_tensor(d->c->o, t->name) && !find(d->a, t->name))
-            report(d, &(change){.b = t});
+            code = report(d, &(inspect_change){.name = t->name, .b = form_of(t)});
     }
     return code;
 }

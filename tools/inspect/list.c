@@ -28,12 +28,10 @@ static void json_meta(json_out *j, const gguf_file *file, const inspect_opts *o)
 }
 
 static void json_tensor(json_out *j, const gguf_tensor *t) {
+    const inspect_form form = inspect_form_of(t);
     json_out_object(j, NULL, true);
     json_out_bytes(j, "name", t->name.ptr, t->name.len);
-    json_out_text(j, "type", gguf_type_name(t->type));
-    json_out_array(j, "shape", true);
-    for (uint32_t d = 0; d < t->n_dims; d++) json_out_u64(j, NULL, t->dims[d]);
-    json_out_end_array(j);
+    inspect_json_form(j, &form);
     json_out_u64(j, "offset", t->data_off);
     json_out_u64(j, "size_bytes", t->n_bytes);
     json_out_end_object(j);

@@ -134,12 +134,27 @@ void inspect_print_kv_value(FILE *out, const gguf_kv *kv, uint32_t max_array) {
     if (n < kv->count) fprintf(out, "%s...", n ? ", " : "");
 }
 
-char *inspect_shape(const gguf_tensor *t, char *out, size_t room) {
+char *inspect_dims(const uint64_t *dims, uint32_t n_dims, char *out, size_t room) {
     size_t len = 0;
     out[0] = '\0';
-    for (uint32_t d = 0; d < t->n_dims && len < room; d++)
-        len += (size_t)snprintf(out + len, room - len, "%s%" PRIu64, d ? " x " : "", t->dims[d]);
+    for (uint32_t d = 0; d < n_dims && len < room; d++)
+        len += (size_t)snprintf(out + len, room - len, "%s%" PRIu64, d ? " x " : "", dims[d]);
     return out;
+}
+
+char *inspect_shape(const gguf_tensor *t, char *out, size_t room) {
+    return inspect_dims(t->dims, t->n_dims, out, room);
+}
+
+inspect_form inspect_form_of(const gguf_tensor *t) {
+    return t ? (inspect_form){gguf_type_name(t->type), t->n_dims, t->dims} : (inspect_form){0};
+}
+
+void inspect_json_form(json_out *j, const inspect_form *form) {
+    json_out_text(j, "type", form->type);
+    json_out_array(j, "shape", true);
+    for (uint32_t d = 0; d < form->n_dims; d++) json_out_u64(j, NULL, form->dims[d]);
+    json_out_end_array(j);
 }
 
 /* ---- values as JSON ---------------------------------------------------------------------- */
