@@ -4,7 +4,7 @@
 /* The weight of the newest step. */
 #define NEWEST 0.2
 /* A step may take so many times as long as one without prompts. */
-#define MAX_SLOWDOWN 3.0
+#define MAX_SLOWDOWN 2.5
 /* While nothing is known. */
 #define FIRST_CHUNK 64
 /* Of a token in steps of one; a drafted token costs this much at least. */

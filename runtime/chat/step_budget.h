@@ -20,7 +20,7 @@ typedef struct rt_step_budget {
 double rt_budget_decode_s(const rt_step_budget *b, size_t n_decoding);
 
 /* Tokens of prompts for a step beside n_decoding answers, so that it takes about step_s and at most
- * three times what it takes without them.
+ * two and a half times what it takes without them.
  *   most  without any answer to delay */
 size_t rt_budget_chunk(const rt_step_budget *b, double step_s, size_t n_decoding, size_t most);
 

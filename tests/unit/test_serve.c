@@ -608,8 +608,8 @@ START_TEST(time_of_a_step) {
     }
     ck_assert_double_eq_tol(rt_budget_decode_s(&b, 8), 0.032, 1e-6);
     ck_assert_double_eq_tol(b.token_s, 0.0005, 1e-6);
-    /* Up to three times an ordinary step, and up to the time that was asked for. */
-    ck_assert_uint_eq(rt_budget_chunk(&b, 0.2, 8, 504), 128);
+    /* Up to two and a half ordinary steps, and up to the time that was asked for. */
+    ck_assert_uint_eq(rt_budget_chunk(&b, 0.2, 8, 504), 96);
     ck_assert_uint_eq(rt_budget_chunk(&b, 0.05, 8, 504), 36);
     ck_assert_uint_eq(rt_budget_chunk(&b, 0.01, 8, 504), 16);
     ck_assert_uint_eq(rt_budget_chunk(&b, 0.2, 8, 20), 20);

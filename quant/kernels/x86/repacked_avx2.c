@@ -4,6 +4,7 @@
 
 /* The same four bytes of a block of eight rows, from `row` on. */
 static ALWAYS_INLINE __m256i word(const uint8_t *block, size_t row, size_t i) {
+    if (row == 0) __builtin_prefetch(block + i * ROWS * 4 + PREFETCH_AHEAD);
     return load_256(block + (i * ROWS + row) * 4);
 }
 
@@ -188,23 +189,26 @@ static ALWAYS_INLINE void multiply_some(multiply_fn *body, const uint8_t *rows, 
     }
 }
 
-/* Four and two activations together. */
+/* Four activations together. */
+#define REPACKED_CASE(k, type)                                                            \
+    case k:                                                                               \
+        multiply_some(multiply_##type, rows, n_cols, act, act_bytes, k, to, stride, add); \
+        break
 #define REPACKED(type)                                                                            \
     void quant_repacked_##type##_avx2(const void *rows, size_t n_cols, const void *acts,          \
                                       size_t act_bytes, size_t n_acts, float *out, size_t stride, \
                                       bool add) {                                                 \
-        for (size_t t = 0, n; t < n_acts; t += n) {                                               \
+        for (size_t t = 0; t < n_acts; t += PART) {                                               \
             const uint8_t *act = (const uint8_t *)acts + t * act_bytes;                           \
             float *to = out + t * stride;                                                         \
-            n = n_acts - t;                                                                       \
-            if (n >= PART)                                                                        \
-                n = PART, multiply_some(multiply_##type, rows, n_cols, act, act_bytes, PART, to,  \
-                                        stride, add);                                             \
-            else if (n >= 2)                                                                      \
-                n = 2,                                                                            \
-                multiply_some(multiply_##type, rows, n_cols, act, act_bytes, 2, to, stride, add); \
-            else                                                                                  \
-                multiply_some(multiply_##type, rows, n_cols, act, act_bytes, 1, to, stride, add); \
+            switch (n_acts - t) {                                                                 \
+                REPACKED_CASE(1, type);                                                           \
+                REPACKED_CASE(2, type);                                                           \
+                REPACKED_CASE(3, type);                                                           \
+            default:                                                                              \
+                multiply_some(multiply_##type, rows, n_cols, act, act_bytes, PART, to, stride,    \
+                              add);                                                               \
+            }                                                                                     \
         }                                                                                         \
     }
 

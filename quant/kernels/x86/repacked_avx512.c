@@ -6,6 +6,7 @@
 
 /* The same four bytes of a block of every row. */
 static ALWAYS_INLINE __m512i word(const uint8_t *block, size_t i) {
+    __builtin_prefetch(block + i * ROWS * 4 + PREFETCH_AHEAD);
     return _mm512_loadu_si512(block + i * ROWS * 4);
 }
 

@@ -36,20 +36,27 @@ static ALWAYS_INLINE void store_sums(float *out, size_t stride, size_t n, bool a
     }
 }
 
-/* Call body(..., strip, n_cols, ...) for eight, four and two activations together. */
-#define MULTIPLY(body, ...)                                                                     \
-    for (size_t t = 0, n; t < n_acts; t += n) {                                                 \
-        const uint8_t *rows = (const uint8_t *)acts + t * act_bytes;                            \
-        float *to = out + t * stride;                                                           \
-        n = n_acts - t;                                                                         \
-        if (n >= ACTS)                                                                          \
-            n = ACTS, body(__VA_ARGS__, strip, n_cols, rows, act_bytes, ACTS, to, stride, add); \
-        else if (n >= 4)                                                                        \
-            n = 4, body(__VA_ARGS__, strip, n_cols, rows, act_bytes, 4, to, stride, add);       \
-        else if (n >= 2)                                                                        \
-            n = 2, body(__VA_ARGS__, strip, n_cols, rows, act_bytes, 2, to, stride, add);       \
-        else                                                                                    \
-            body(__VA_ARGS__, strip, n_cols, rows, act_bytes, 1, to, stride, add);              \
+/* Call body(..., strip, n_cols, ...) for up to eight activations together: each call reads the
+ * strip once. */
+#define MULTIPLY_CASE(k, body, ...)                                            \
+    case k:                                                                    \
+        body(__VA_ARGS__, strip, n_cols, rows, act_bytes, k, to, stride, add); \
+        break
+#define MULTIPLY(body, ...)                                                           \
+    for (size_t t = 0; t < n_acts; t += ACTS) {                                       \
+        const uint8_t *rows = (const uint8_t *)acts + t * act_bytes;                  \
+        float *to = out + t * stride;                                                 \
+        switch (n_acts - t) {                                                         \
+            MULTIPLY_CASE(1, body, __VA_ARGS__);                                      \
+            MULTIPLY_CASE(2, body, __VA_ARGS__);                                      \
+            MULTIPLY_CASE(3, body, __VA_ARGS__);                                      \
+            MULTIPLY_CASE(4, body, __VA_ARGS__);                                      \
+            MULTIPLY_CASE(5, body, __VA_ARGS__);                                      \
+            MULTIPLY_CASE(6, body, __VA_ARGS__);                                      \
+            MULTIPLY_CASE(7, body, __VA_ARGS__);                                      \
+        default:                                                                      \
+            body(__VA_ARGS__, strip, n_cols, rows, act_bytes, ACTS, to, stride, add); \
+        }                                                                             \
     }
 
 #endif

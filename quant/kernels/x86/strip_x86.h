@@ -9,6 +9,10 @@
 #define ROWS QUANT_STRIP_ROWS
 #define ACTS QUANT_STRIP_ACTS
 
+/* Repacked rows are asked for so many bytes ahead: the processor alone foresees too few of them
+ * once several activations meet each. */
+#define PREFETCH_AHEAD 4096
+
 /* Row r of a strip; the last of n_rows stands in for those that are missing. */
 static ALWAYS_INLINE const uint8_t *strip_row(const uint8_t *weight, size_t row_bytes,
                                               size_t n_rows, size_t r) {
