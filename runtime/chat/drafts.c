@@ -12,8 +12,10 @@
 #define BELIEF 4.0
 /* A draft must be so many times as likely as it costs. */
 #define MARGIN 1.25
-/* Where drafts of a model did not pay, it is asked again after so many steps. */
-#define ASK_AGAIN 32
+/* Where drafts of a model do not pay, it is asked again after so many steps, then after twice as
+ * many, and so on: it has to read all that was written meanwhile. */
+#define ASK_AGAIN 64
+#define MAX_WAIT  4096
 #define N_ASKED   2
 
 static const double expected[RT_N_DRAFT_KINDS] = {[RT_DRAFT_SHORT] = 0.2,
@@ -112,8 +114,12 @@ static size_t ask_model(rt_drafter *d, const int32_t *text, size_t n_text, size_
     double own = rt_draft_model_token_s(d->model);
     if (decode_s > 0) cost += own / decode_s;
     size_t n = n_paying(d, RT_DRAFT_MODEL, most, cost);
-    if (n == 0 && ++d->n_without >= ASK_AGAIN) n = most < N_ASKED ? most : N_ASKED;
-    if (n == 0) return 0;
+    if (n || d->wait == 0) d->wait = ASK_AGAIN;
+    if (n == 0) {
+        if (++d->n_without < d->wait) return 0;
+        if (d->wait < MAX_WAIT) d->wait *= 2;
+        n = most < N_ASKED ? most : N_ASKED;
+    }
     d->n_without = 0;
     d->kind = RT_DRAFT_MODEL;
     d->n_found = rt_draft_model_next(d->model, d->owner, text, n_text, !d->opts.always, d->ids, n);

@@ -48,6 +48,7 @@ typedef struct rt_drafter {
     bool replays;       /* where one was wrong, those before it are evaluated again */
     size_t foreseen;    /* where the prediction goes on */
     unsigned n_without; /* steps since the model was asked */
+    unsigned wait;      /* so many until it is asked although its drafts do not pay */
     struct {
         double right, tries; /* of late */
     } odds[RT_N_DRAFT_KINDS];
