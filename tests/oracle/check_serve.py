@@ -9,8 +9,10 @@ import math
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -19,6 +21,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import warnings
 
 import anthropic
 import ollama
@@ -52,8 +55,10 @@ def same(got, wanted, what=""):
 
 class Server:
     """A running gguf-serve; its address is in .url."""
+    context = None  # with TLS: of the client
 
-    def __init__(self, model, *options, environment=None):
+    def __init__(self, model, *options, environment=None, context=None):
+        self.context = context
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen([BUILD / "gguf-serve", model, "--port", "0", "-t", "2", *options],
                                         stdout=subprocess.PIPE, stderr=self.log, text=True,
@@ -82,7 +87,7 @@ class Server:
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data=data, method=method, headers=headers or {})
         try:
-            with urllib.request.urlopen(request, timeout=300) as answer:
+            with urllib.request.urlopen(request, timeout=300, context=self.context) as answer:
                 return answer.status, answer.read(), answer.headers
         except urllib.error.HTTPError as error:
             return error.code, error.read(), error.headers
@@ -98,7 +103,7 @@ class Server:
     def stream(self, path, body):
         """The lines of an answer, as they come."""
         request = urllib.request.Request(self.url + path, data=json.dumps(body).encode())
-        with urllib.request.urlopen(request, timeout=300) as answer:
+        with urllib.request.urlopen(request, timeout=300, context=self.context) as answer:
             for line in answer:
                 yield line.decode().rstrip("\n")
 
@@ -106,8 +111,14 @@ class Server:
         text = self.get("/metrics")[1].decode()
         return float(re.search(rf"^ggufkit_{name} (.*)$", text, re.M).group(1))
 
-    def socket(self):
+    def tcp(self):
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+    def socket(self):
+        return self.context.wrap_socket(self.tcp(), server_hostname="localhost") if self.context else self.tcp()
+
+    def n_files(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
 
 def user(text, **more):
@@ -1073,6 +1084,59 @@ def own_embeddings(models):
         s.stop()
 
 
+def make_reranker(models):
+    """The fixture of an encoder, with a head that scores pairs of texts."""
+    folder, out = models / "reranker", models / "reranker.gguf"
+    shutil.copytree(DATA / "models/bert", folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["BertForSequenceClassification"]}))
+    data = (folder / "model.safetensors").read_bytes()
+    begin = 8 + struct.unpack("<Q", data[:8])[0]
+    head, row = json.loads(data[8:begin]), struct.pack("<128f", *map(math.sin, range(128)))
+    end = len(data) - begin
+    head["classifier.weight"] = {"dtype": "F32", "shape": [1, 128], "data_offsets": [end, end + len(row)]}
+    text = json.dumps(head).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data[begin:] + row)
+    subprocess.run([BUILD / "gguf-convert", folder, "-o", out, "--outtype", "f32", "-q"], check=True)
+    return out
+
+
+def own_rerank(models):
+    """The scores and the order of gguf-run --rank."""
+    model, question = make_reranker(models), "who is the king"
+    texts = ["the king", "a horse", "the son of the king", "water", "who is it"]
+    (models / "texts.txt").write_text("\n".join(texts))
+    ran = subprocess.run([BUILD / "gguf-run", model, "--rank", question, "-f", models / "texts.txt", "--json"], check=True,
+                         capture_output=True).stdout
+    wanted = [(r["index"], r["score"]) for r in json.loads(ran)["results"]]
+    assert len({score for _, score in wanted}) == len(texts), wanted
+    s = Server(model)
+    try:
+        body = {"query": question, "documents": texts, "return_documents": True}
+        for path in ("/v1/rerank", "/rerank", "/v1/reranking"):
+            status, a = s.post(path, body)
+            same((status, a["object"], a["model"]), (200, "list", "reranker"))
+            same([r["index"] for r in a["results"]], [i for i, _ in wanted])
+            assert all(abs(r["relevance_score"] - score) < 1e-5 for r, (_, score) in zip(a["results"], wanted)), (a, wanted)
+            same([r["document"]["text"] for r in a["results"]], [texts[i] for i, _ in wanted])
+            assert a["usage"]["total_tokens"] == a["usage"]["prompt_tokens"] > 0
+        few = s.post("/rerank", {"query": question, "documents": [{"text": t} for t in texts], "top_n": 2})[1]["results"]
+        same([r["index"] for r in few], [i for i, _ in wanted[:2]])
+        assert all(set(r) == {"index", "relevance_score"} for r in few)
+        short = s.post("/rerank", {"query": question, "texts": texts, "return_text": True})[1]
+        same([(r["index"], r["text"]) for r in short], [(i, texts[i]) for i, _ in wanted])
+        alone = s.post("/rerank", {"query": question, "texts": [texts[wanted[0][0]]]})[1]
+        same(alone[0]["score"], short[0]["score"])
+        for param, more in (("query", {"query": None}), ("query", {"query": 5}), ("documents", {"documents": []}), ("documents", {"documents": "x"}),
+                            ("documents", {"documents": [5]}), ("top_n", {"top_n": 0}), ("return_documents", {"return_documents": 1})):
+            status, a = s.post("/v1/rerank", {**body, **more})
+            same((status, a["error"]["param"]), (400, param), str(more))
+        for path in ("/v1/embeddings", "/v1/chat/completions", "/api/embed"):
+            same(s.post(path, {"input": "x", **user("x")})[0], 400, path)
+    finally:
+        s.stop()
+
+
 def own_drafts(models):
     """Answers do not depend on what drafts them, nor on whether anything does."""
     bodies = [{"prompt": "And the king said unto them", "max_tokens": 80, "temperature": t, "seed": 3, "logprobs": 2,
@@ -1117,6 +1181,138 @@ def own_vectors(models):
     assert all(abs(a - b) < 1e-5 for a, b in zip(embedded, wanted)), (embedded[:3], wanted[:3])
 
 
+# ---- TLS --------------------------------------------------------------------------------------
+
+
+def make_certificate(folder, name, *more):
+    """NAME.pem and NAME.key, for the host NAME.example and this machine."""
+    pem, key = folder / f"{name}.pem", folder / f"{name}.key"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+                    "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}.example,DNS:localhost,IP:127.0.0.1",
+                    "-keyout", key, "-out", pem, *more], check=True, capture_output=True)
+    return pem, key
+
+
+def start_tls(models):
+    """A server with TLS, and a client of it that never says a word."""
+    pem, key = make_certificate(models, "bard")
+    s = Server(models / "demo.gguf", "--tls-cert", pem, "--tls-key", key, "--api-key", "secret",
+               context=ssl.create_default_context(cafile=pem))
+    s.files = s.n_files()
+    return s, s.tcp()
+
+
+def tls_answers(s):
+    own, key = f"bard.example:{s.port}", {"Authorization": "Bearer secret"}
+    assert s.url.startswith("https://127.0.0.1:"), s.url
+    same(s.get("/health"), (200, b'{"status":"ok"}'))
+    same(s.get("/v1/models")[0], 401)
+    body = user("Speak", stream=True)
+    client = openai.OpenAI(base_url=s.url + "/v1", api_key="secret", max_retries=0,
+                           http_client=openai.DefaultHttpxClient(verify=s.context))
+    whole = client.chat.completions.create(model="demo", **user("Speak")).choices[0].message.content
+    parts = client.chat.completions.create(model="demo", **body)
+    same("".join(p.choices[0].delta.content or "" for p in parts), whole)
+    status, page, _ = s.request("GET", "/", headers={"Accept": "text/html"})
+    assert status == 200 and b"<html" in page
+    for host, origin, wanted in ((own, None, 200), ("other.example", None, 403), (own, "https://" + own, 200), (own, "http://" + own, 403),
+                                 (own, "https://other.example", 403), (own, "http://localhost:3000", 200)):
+        headers = {**key, "Host": host, **({"Origin": origin} if origin else {})}
+        same(s.get("/v1/models", headers)[0], wanted, f"{host} {origin}")
+    large = json.dumps({"content": "x " * 300000}).encode()
+    with s.socket() as sock:  # kept alive, in turn, and a body of many records
+        sock.sendall(raw_post("/tokenize", b'{"content": "a"}', "x-api-key: secret") * 3)
+        same([status for status, _ in read_answers(sock, 3)], [200] * 3)
+        sock.sendall(raw_post("/tokenize", large, "x-api-key: secret"))
+        same(read_answers(sock, 1)[0][0], 200)
+        assert sock.version() in ("TLSv1.2", "TLSv1.3")
+
+
+def tls_faults(s):
+    """Clients that speak no TLS, an old one, a part of it, or go away: closed, and nothing is left of them."""
+    with s.tcp() as sock:
+        sock.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with contextlib.suppress(ConnectionResetError):
+            assert b"HTTP" not in sock.recv(1000)
+    hello = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        s.context.wrap_bio(ssl.MemoryBIO(), hello, server_hostname="localhost").do_handshake()
+    hello = hello.read()
+    for n, reset in ((1, False), (5, True), (len(hello) // 2, False), (len(hello), True), (len(hello), False)):
+        with s.tcp() as sock:
+            sock.sendall(hello[:n])
+            if reset:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    old = ssl.create_default_context()
+    old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings(action="ignore"):
+        old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    try:
+        with s.tcp() as sock, old.wrap_socket(sock):
+            raise AssertionError("TLS 1.1 is spoken")
+    except (ssl.SSLError, ConnectionResetError):
+        pass
+    metric = {"x-api-key": "secret"}
+
+    def n_running():
+        return int(re.search(r"^ggufkit_requests_running (\d+)$", s.get("/metrics", metric)[1].decode(), re.M).group(1))
+
+    with s.socket() as sock:
+        sock.sendall(raw_post("/v1/chat/completions", json.dumps(user("x", max_tokens=900, ignore_eos=True, stream=True)).encode(),
+                              "x-api-key: secret"))
+        assert sock.recv(100).startswith(b"HTTP/1.1 200")
+        wait_until(lambda: n_running() == 1, "it runs")
+    wait_until(lambda: n_running() == 0, "it is cancelled")
+    wait_until(lambda: s.n_files() <= s.files + 2, f"descriptors: {s.files}, now {s.n_files()}")  # of who never says a word
+
+
+def tls_refusals(models):
+    other, other_key = make_certificate(models, "other")
+    pem, key = models / "bard.pem", models / "bard.key"
+    empty, text, locked = models / "empty.pem", models / "text.pem", models / "locked.key"
+    empty.write_text("")
+    text.write_text("no certificate\n")
+    subprocess.run(["openssl", "pkey", "-in", key, "-aes256", "-passout", "pass:x", "-out", locked], check=True, capture_output=True)
+    library = models / "without_tls.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", library], check=True,
+                   input=b"int MHD_is_feature_supported(int feature) { return feature == 0; }")
+    for cert_file, key_file, more, wanted in (
+            (pem, None, {}, "--tls-key FILE is missing beside --tls-cert"), (None, key, {}, "--tls-cert FILE is missing beside --tls-key"),
+            (models / "no.pem", key, {}, "no.pem: cannot open"), (pem, models / "no.key", {}, "no.key: cannot open"),
+            (empty, key, {}, "empty.pem: the file is empty"), (pem, empty, {}, "empty.pem: the file is empty"),
+            (text, key, {}, "text.pem: there is no certificate"), (key, pem, {}, "bard.key: there is no certificate"),
+            (pem, text, {}, "text.pem: there is no private key"), (pem, locked, {}, "locked.key: the private key has a pass phrase"),
+            (pem, other_key, {}, f"other.key: this is not the private key of the certificate in {pem}"),
+            (pem, key, {"GGUFKIT_SERVE_HOST": "unix:" + str(models / "x")}, "has no TLS"),
+            (pem, key, {"LD_PRELOAD": str(library)}, "was built without TLS")):
+        options = [o for name, file in (("--tls-cert", cert_file), ("--tls-key", key_file)) if file for o in (name, file)]
+        done = subprocess.run([BUILD / "gguf-serve", models / "demo.gguf", "--port", "0", *options], text=True, timeout=60,
+                              capture_output=True, env={**os.environ, **more})
+        assert done.returncode in (2, 3, 4, 5) and done.stdout == "" and wanted in done.stderr and done.stderr.count("\n") == 1, done
+    other_key.chmod(0o644)
+    s = Server(models / "demo.gguf", "--tls-cert", other, "--tls-key", other_key, context=ssl.create_default_context(cafile=other))
+    try:
+        assert f"warning: {other_key}: everybody on this machine can read this private key" in s.output(), s.output()
+        same(s.get("/health")[0], 200)
+    finally:
+        s.stop()
+
+
+def own_tls(models, s, silent):
+    try:
+        tls_answers(s)
+        tls_faults(s)
+        silent.settimeout(60)  # its time for a handshake is 30 s from its beginning
+        while silent.recv(100):
+            pass
+        wait_until(lambda: s.n_files() <= s.files, f"descriptors: {s.files}, now {s.n_files()}")
+    finally:
+        silent.close()
+        s.stop()
+    tls_refusals(models)
+
+
 def run(name, function, *arguments):
     if ONLY and name != "stop" and not any(name.startswith(o) for o in ONLY):
         return True
@@ -1142,13 +1338,16 @@ def main():
             subprocess.run([BUILD / "gguf-convert", source, "-o", models / f"{name}.gguf", "--outtype", kind], check=True,
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         (models / "plain.jinja").write_text(PLAIN)
+        with_tls = not ONLY or any("own_tls".startswith(o) for o in ONLY)
+        tls = start_tls(models) if with_tls else ()
         if not ONLY or any(f.__name__.startswith(o) for f in checks for o in ONLY):
             server = Server(models / "demo.gguf", "--template", models / "plain.jinja")
             for function in checks:
                 good &= run(function.__name__, function, server)
             good &= run("stop", server.stop)
-        for function in (own_reasoning, own_calls, own_tools, own_generic_tools, own_keys, own_shares, own_limits, own_loading, own_drain, own_drafts, own_embeddings, own_vectors):
+        for function in (own_reasoning, own_calls, own_tools, own_generic_tools, own_keys, own_shares, own_limits, own_loading, own_drain, own_drafts, own_embeddings, own_rerank, own_vectors):
             good &= run(function.__name__, function, models)
+        good &= run("own_tls", own_tls, models, *tls)
     print("gguf-serve: all checks passed" if good else "gguf-serve: checks failed")
     return 0 if good else 1
 

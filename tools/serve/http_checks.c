@@ -3,6 +3,7 @@
 #include "tools/serve/http_checks.h"
 
 #include "tools/serve/http.h"
+#include "tools/serve/tls.h"
 #include "tools/serve/web_page.h"
 
 #include <arpa/inet.h>
@@ -48,13 +49,14 @@ static bool is_listed(const char *host, const char *const *list, size_t n) {
 }
 
 /* The name under which the server was asked for. A server for other machines may be asked for by
- * its address. */
+ * its address, one with a certificate by the names that stand in it. */
 static bool check_host(const exchange *x, const char *value, api_error *error) {
     const serve_settings *o = x->s->settings;
     char host[256];
     if (!value || strcmp(x->peer, "unix") == 0) return true;
     host_of(value, host, sizeof host);
-    if (http_is_loopback(host) || is_listed(host, o->allowed_hosts, o->n_allowed_hosts))
+    if (http_is_loopback(host) || is_listed(host, o->allowed_hosts, o->n_allowed_hosts) ||
+        tls_is_for(x->s, host))
         return true;
     for (size_t i = 0; i < o->n_hosts; i++) {
         char own[256];
@@ -76,7 +78,9 @@ static bool origin_is_allowed(const serve_settings *o, const char *origin, const
     if (!after ||
         (strncasecmp(origin, "http://", 7) != 0 && strncasecmp(origin, "https://", 8) != 0))
         return false;
-    if (host && strcasecmp(after + 3, host) == 0) return true; /* the page that we serve */
+    bool same_scheme = !o->tls_cert || strncasecmp(origin, "https:", 6) == 0;
+    if (same_scheme && host && strcasecmp(after + 3, host) == 0)
+        return true; /* the page that we serve */
     host_of(after + 3, name, sizeof name);
     return http_is_loopback(name);
 }
