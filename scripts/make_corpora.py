@@ -4,6 +4,7 @@ usage: scripts/make_corpora.py [--seed N]   (files in tests/fuzz/corpus/*/regres
 import argparse
 import io
 import json
+import os
 import pathlib
 import random
 import struct
@@ -12,6 +13,7 @@ import zipfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FUZZ = ROOT / "tests" / "fuzz"
 MARK = b"\xff\xfe\xff\xfe"  # between the parts of an input, see fuzz_split
+LINK_FROM = 4096  # bytes; a larger seed that another target has is a link to it
 
 # ---- GGUF -----------------------------------------------------------------------------------------
 U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
@@ -692,14 +694,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     seed = parser.parse_args().seed
-    total = 0
+    total, written = 0, {}
     for target, make in SEEDS.items():
         folder = FUZZ / "corpus" / target / "seeds"
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.iterdir():
             old.unlink()
         for name, data in make(random.Random(seed)):
+            if len(data) > LINK_FROM and data in written:
+                (folder / name).symlink_to(os.path.relpath(written[data], folder))
+                continue
             (folder / name).write_bytes(data)
+            written[data] = folder / name
             total += len(data)
         words = "".join('"' + "".join(f"\\x{b:02x}" for b in word) + '"\n' for word in DICTIONARIES[target])
         (FUZZ / f"{target}.dict").write_text(words)
