@@ -40,6 +40,7 @@ void generation_free(generation *g) {
     json_decref(g->params.tools);
     gguf_dynbuf_clear(&g->text);
     json_decref(g->echo);
+    json_decref(g->entries);
     exchange_unref(g->x);
     free(g);
 }

@@ -111,7 +111,8 @@ struct generation {
     int state, item, block;
     char item_id[48];
     uint64_t sequence;
-    json_t *echo; /* items that are complete */
+    json_t *echo;    /* items that are complete */
+    json_t *entries; /* log-probabilities of the one at work; or NULL */
     gguf_dynbuf text;
 };
 

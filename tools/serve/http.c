@@ -85,6 +85,7 @@ static void add_allow(const exchange *x, struct MHD_Response *r) {
 static void add_headers(const exchange *x, struct MHD_Response *r) {
     if (x->content_type) MHD_add_response_header(r, "Content-Type", x->content_type);
     MHD_add_response_header(r, "x-request-id", x->request_id);
+    if (x->closes) MHD_add_response_header(r, "Connection", "close");
     if (x->route && x->route->dialect == DIALECT_ANTHROPIC)
         MHD_add_response_header(r, "request-id", x->request_id);
     if (x->stream) {

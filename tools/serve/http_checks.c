@@ -194,6 +194,23 @@ bool http_fail_size(const exchange *x, api_error *error) {
                            (unsigned long long)x->s->settings->max_body);
 }
 
+static enum MHD_Result count_lengths(void *ctx, enum MHD_ValueKind kind, const char *name,
+                                     const char *value) {
+    (void)kind, (void)value;
+    *(unsigned *)ctx += strcasecmp(name, "Content-Length") == 0;
+    return MHD_YES;
+}
+
+/* Where a body ends must not be a matter of opinion: a proxy in front might have another. */
+static bool check_framing(exchange *x, struct MHD_Connection *connection, api_error *error) {
+    unsigned n = header(connection, "Transfer-Encoding") != NULL;
+    MHD_get_connection_values(connection, MHD_HEADER_KIND, count_lengths, &n);
+    if (n < 2) return true;
+    x->closes = true;
+    return api_fail_status(error, 400, NULL,
+                           "a request has one Content-Length or one Transfer-Encoding");
+}
+
 static bool check_size(const exchange *x, const char *length, api_error *error) {
     if (!length || strtoull(length, NULL, 10) <= x->s->settings->max_body) return true;
     return http_fail_size(x, error);
@@ -241,6 +258,7 @@ bool http_check(exchange *x, api_error *error) {
     struct MHD_Connection *c = x->connection;
     const char *host = header(c, "Host");
     bool preflight = strcmp(x->method, "OPTIONS") == 0;
+    if (!check_framing(x, c, error)) return false;
     if (!check_host(x, host, error) || !check_origin(x, header(c, "Origin"), host, error))
         return false;
     if (preflight) return true;
