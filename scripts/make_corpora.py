@@ -75,8 +75,9 @@ def gguf_seeds(rng):
     yield "counts", gguf([], n_kv=1 << 60, n_tensors=1 << 60)
     yield "cut", gguf([kv("general.architecture", STRING, "llama")], two, block)[:-33]
     kinds = [0, 1, 2, 3, 6, 7, 8, 9, 10, 11, 12, 13, 14, 24, 28, 30, 39, 40, 41, 42]
-    yield "types", gguf([], [info(f"t{k}", [256], k, i * 1024) for i, k in enumerate(kinds)],
-                        b"\0" * 1024 * len(kinds))
+    plain = (0, 1, 24, 28, 30)  # numbers without blocks; a row of any type has 288 bytes at most
+    yield "types", gguf([], [info(f"t{k}", [32 if k in plain else 256], k, i * 288) for i, k in enumerate(kinds)],
+                        b"\0" * 288 * len(kinds))
 
 
 def imatrix_seeds(rng):
