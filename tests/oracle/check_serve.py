@@ -326,7 +326,7 @@ ANSWERS = SAMPLING + ("model:s max_tokens:i n:i stop:sl stream:b stream_options:
 TOOLS = "tools:l tool_choice:os "
 # Every field of a body, with the types that it takes: boolean, integer, number, string, list, object.
 TYPES = {
-    "/v1/chat/completions": ({"messages": MESSAGES}, ANSWERS + TOOLS + "messages:l max_completion_tokens:i logprobs:b top_logprobs:i "
+    "/v1/chat/completions": ({"messages": MESSAGES}, ANSWERS + TOOLS + "messages:l max_completion_tokens:i logprobs:b top_logprobs:i stop_token_ids:l "
                              "response_format:o parallel_tool_calls:b reasoning_effort:s reasoning_format:s chat_template_kwargs:o "
                              "add_generation_prompt:b continue_final_message:b timings_per_token:b return_progress:b prediction:o modalities:l"),
     "/v1/completions": ({"prompt": "x"}, ANSWERS + "prompt:sl logprobs:i suffix:s echo:b best_of:i"),
@@ -711,6 +711,46 @@ def responses(s):
         status, a = s.post("/v1/responses", {"input": "x", **more})
         same((status, a["error"]["param"]), (400, param))
     same(s.get("/v1/responses/resp_1")[0], 404)
+    body = {"input": "Hi", "max_output_tokens": 4, "temperature": 0, "top_logprobs": 2, "metadata": {"a": "b"}}
+    whole = s.post("/v1/responses", body)[1]
+    same((whole["metadata"], whole["max_output_tokens"]), ({"a": "b"}, 4))
+    entries = whole["output"][0]["content"][0]["logprobs"]
+    same([len(e["top_logprobs"]) for e in entries], [2] * 4)
+    events = [json.loads(l[6:]) for l in s.stream("/v1/responses", {**body, "stream": True}) if l.startswith("data: ")]
+    parts = [e for event in events if event["type"] == "response.output_text.delta" for e in event["logprobs"]]
+    done = [event["logprobs"] for event in events if event["type"] == "response.output_text.done"]
+    same((done, parts), ([entries], entries[:len(parts)]))
+    assert len(parts) >= 3
+
+
+@check
+def counts_of_tokens(s):
+    n = s.post("/v1/chat/completions", user("Hi", max_tokens=1))[1]["usage"]["prompt_tokens"]
+    for path, body in (("/v1/chat/completions/input_tokens", user("Hi")), ("/v1/responses/input_tokens", {"input": "Hi"})):
+        same(s.post(path, body), (200, {"object": "response.input_tokens", "input_tokens": n}))
+    same(s.post("/v1/messages/count_tokens", {"messages": [{"role": "user", "content": "Hi"}]}), (200, {"input_tokens": n}))
+    same(s.post("/v1/responses/input_tokens", {"input": 5})[0], 400)
+
+
+@check
+def stop_tokens(s):
+    entries = s.post("/v1/chat/completions", user("Speak", logprobs=True))[1]["choices"][0]["logprobs"]["content"]
+    ids = [e["id"] for e in entries]
+    for more in ({}, {"ignore_eos": True}):
+        a = s.post("/v1/chat/completions", user("Speak", stop_token_ids=[ids[3]], logprobs=True, **more))[1]["choices"][0]
+        same((a["finish_reason"], [e["id"] for e in a["logprobs"]["content"]]), ("stop", ids[:ids.index(ids[3])] + [ids[3]]))
+    for wrong in ([-1], [10**6], ["x"], list(range(17))):
+        status, a = s.post("/v1/chat/completions", user("x", stop_token_ids=wrong))
+        same((status, a["error"]["param"]), (400, "stop_token_ids"))
+
+
+@check
+def nothing_there(s):
+    """Errors have the shape of who asks, also where there is nothing."""
+    same(sorted(s.post("/v1/nothing", {})[1]["error"]), ["code", "message", "param", "type"])
+    same(s.post("/v1/messages/batches", {})[1]["type"], "error")
+    status, a = s.post("/api/pull", {"model": "x"})
+    same((status, type(a["error"])), (404, str))
 
 
 @check
@@ -780,6 +820,9 @@ def package_ollama(s):
     same(s.post("/api/chat", {"messages": turns, "options": options})[0], 400)
     a = s.post("/api/chat", {"messages": turns, "options": options, "truncate": True, "stream": False})[1]
     assert a["truncated_messages"] > 0
+    turns = [{"role": "user", "content": "word " * 600}, {"role": "assistant", "content": "Aye"}] * 2 + turns[:1]
+    a = s.post("/api/chat", {"messages": turns, "options": options, "truncate": True, "stream": False})[1]
+    same(a["truncated_messages"], 2)  # a question and its answer
 
 
 # ---- servers of their own -----------------------------------------------------------------------
@@ -807,6 +850,15 @@ def own_reasoning(models):
                                  "options": {"num_predict": 5}})[1]
         assert o["message"]["thinking"]
         assert "content" in s.post("/v1/chat/completions", user("Speak"))[1]["choices"][0]["message"]
+        cut = a["choices"][0]["message"]  # comes back as it is
+        same(s.post("/v1/chat/completions", {"messages": [*ask["messages"], cut, *ask["messages"]], "max_tokens": 2})[0], 200)
+        whole = s.post("/v1/chat/completions", {**ask, "reasoning_format": "none"})[1]["choices"][0]["message"]
+        same((whole["content"].strip(), "reasoning_content" in whole), (cut["reasoning_content"].strip(), False))
+        items = [{"role": "user", "content": "x"}, {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "THOUGHT"}]},
+                 {"role": "assistant", "content": "y"}, {"role": "user", "content": "z"}]
+        same(s.post("/v1/responses", {"input": items, "max_output_tokens": 1})[0], 200)
+        n = [s.post("/v1/responses/input_tokens", {"input": some})[1]["input_tokens"] for some in (items, items[:1] + items[2:])]
+        assert n[0] > n[1], n
     finally:
         s.stop()
 
@@ -1128,6 +1180,9 @@ def own_embeddings(models):
         same(len(short), 4)
         assert abs(math.sqrt(sum(x * x for x in short)) - 1) < 1e-5
         same(s.post("/v1/embeddings", {"input": ""})[0], 200)
+        old = s.post("/api/embeddings", {"prompt": "a b c"})[1]
+        assert list(old) == ["embedding"] and all(abs(a - b) < 1e-6 for a, b in zip(old["embedding"], listed[0].embedding))
+        same(s.post("/api/embeddings", {"prompt": ["a"]})[0], 400)
         for body in ({"input": []}, {"input": "x", "dimensions": 10**6}, {"input": [[10**7]]}, {"input": "word " * 200}, {}):
             same(s.post("/v1/embeddings", body)[0], 400, str(body)[:60])
         same(s.post("/v1/chat/completions", user("x"))[0], 400)

@@ -198,6 +198,7 @@ void openai_read_common(fields *f, exchange *x, params *p) {
     params_read_sampling(f, p);
     params_read_bias(f, x->s, p);
     params_read_stops(f, "stop", p);
+    params_read_stop_ids(f, x->s, p);
     fields_u32(f, "n", 1, MAX_CHOICES, &p->n_choices);
     fields_bool(f, "ignore_eos", &p->ignore_end);
     fields_u32(f, "min_tokens", 0, UINT32_MAX, &p->min_tokens);

@@ -12,19 +12,48 @@
 
 /* ---- input ------------------------------------------------------------------------------- */
 
-/* A call belongs to the answer before it, of which it is an item. */
-static void join_call(json_t *out) {
+static bool is_answer(const json_t *message) {
+    const char *role = json_string_value(json_object_get(message, "role"));
+    return role && strcmp(role, "assistant") == 0;
+}
+
+/* The last message is an item of the answer before it: a call, or the text behind a thought. */
+static void join_item(json_t *out) {
     size_t n = json_array_size(out);
-    json_t *before = n > 1 ? json_array_get(out, n - 2) : NULL;
-    const char *role = json_string_value(json_object_get(before, "role"));
-    if (!role || strcmp(role, "assistant") != 0) return;
+    json_t *before = n > 1 ? json_array_get(out, n - 2) : NULL, *last = json_array_get(out, n - 1);
     json_t *calls = json_object_get(before, "tool_calls"),
-           *own = json_object_get(json_array_get(out, n - 1), "tool_calls");
+           *own = json_object_get(last, "tool_calls");
+    bool said = calls || json_string_length(json_object_get(before, "content"));
+    if (!is_answer(before) || !is_answer(last) || (said && !own)) return;
+    if (!said) json_object_set(before, "content", json_object_get(last, "content"));
     if (calls)
         json_array_extend(calls, own);
-    else
+    else if (own)
         json_object_set(before, "tool_calls", own);
     json_array_remove(out, n - 1);
+}
+
+/* What the model thought goes to the template, which knows whether it is still of use. */
+static bool read_thought(const json_t *item, size_t i, json_t *out, api_error *error) {
+    const json_t *content = json_object_get(item, "content"), *part;
+    gguf_dynbuf text;
+    size_t j;
+    bool good = !content || json_is_null(content) || json_is_array(content);
+    gguf_dynbuf_init(&text, SIZE_MAX / 4);
+    json_array_foreach(content, j, part) {
+        const char *own = json_string_value(json_object_get(part, "text"));
+        if (own)
+            gguf_dynbuf_put_text(&text, own);
+        else
+            good = false;
+    }
+    if (text.len && good)
+        json_array_append_new(out, json_pack("{s:s, s:s, s:o}", "role", "assistant", "content", "",
+                                             "reasoning_content",
+                                             gguf_json_bytes((const char *)text.data, text.len)));
+    gguf_dynbuf_clear(&text);
+    return good || api_fail(error, "input", NULL,
+                            "input[%zu].content must be a list of parts with text", i);
 }
 
 static bool read_call(const json_t *item, size_t i, json_t *out, api_error *error) {
@@ -39,7 +68,7 @@ static bool read_call(const json_t *item, size_t i, json_t *out, api_error *erro
                                 "name", name, "arguments", arguments);
     bool good = chat_read_message(message, "input", i, out, error);
     json_decref(message);
-    if (good) join_call(out);
+    if (good) join_item(out);
     return good;
 }
 
@@ -66,11 +95,14 @@ static bool read_item(const json_t *item, size_t i, json_t *out, api_error *erro
     const char *type = json_string_value(kind);
     if (kind && !json_is_null(kind) && !type)
         return api_fail(error, "input", NULL, "input[%zu].type must be a text", i);
-    if (!type || strcmp(type, "message") == 0)
-        return chat_read_message(item, "input", i, out, error);
+    if (!type || strcmp(type, "message") == 0) {
+        bool good = chat_read_message(item, "input", i, out, error);
+        if (good) join_item(out);
+        return good;
+    }
     if (strcmp(type, "function_call") == 0) return read_call(item, i, out, error);
     if (strcmp(type, "function_call_output") == 0) return read_output(item, i, out, error);
-    if (strcmp(type, "reasoning") == 0) return true; /* templates leave out old thoughts */
+    if (strcmp(type, "reasoning") == 0) return read_thought(item, i, out, error);
     return api_fail(error, "input", "unsupported_content", "input[%zu]: '%.60s' is not supported",
                     i, type);
 }
