@@ -143,8 +143,8 @@ static bool check_loaded(const exchange *x, api_error *error) {
 /* Of several keys, none may fill the queue alone. */
 static bool check_share(exchange *x, api_error *error) {
     server *s = x->s;
-    uint32_t most = s->n_parallel + s->settings->n_queue / 2;
     if (s->n_keys < 2 || !x->route || x->route->at_once || x->key >= s->n_keys) return true;
+    uint32_t most = s->n_parallel + s->settings->n_queue / 2;
     x->counted = true;
     if (atomic_fetch_add(&s->n_of_key[x->key], 1) < most) return true;
     return api_fail_status(error, 429, "queue_full",
