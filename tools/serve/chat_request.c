@@ -17,6 +17,7 @@ void chat_request_clear(chat_request *c) {
     json_decref(c->variables);
     json_decref(c->tools);
     rt_ids_clear(&c->ids);
+    *c = (chat_request){0};
 }
 
 /* ---- contents ---------------------------------------------------------------------------- */
@@ -343,14 +344,20 @@ bool chat_prompt(const server *s, chat_request *c, params *p, api_error *error) 
 }
 
 void chat_answer(exchange *x, generation *g, chat_request *c, fields *f) {
-    if (g) {
-        generation_start(g, &c->ids, 1, &c->text);
-    } else {
-        api_fail_status(f->error, 500, NULL, "out of memory");
-        exchange_fail(x, f->error);
-    }
+    rt_ids ids = c->ids;
+    const rt_answer_text_opts text = c->text;
+    api_error *error = f->error;
+    /* From the start on, values of the body belong to the engine's thread. */
+    c->ids = (rt_ids){0};
     chat_request_clear(c);
     fields_close(f);
+    if (g) {
+        generation_start(g, &ids, 1, &text);
+    } else {
+        api_fail_status(error, 500, NULL, "out of memory");
+        exchange_fail(x, error);
+    }
+    rt_ids_clear(&ids);
 }
 
 void chat_answer_count(exchange *x, const char *object, chat_request *c, fields *f) {

@@ -23,7 +23,7 @@ typedef struct chat_request {
     rt_answer_text_opts text;
 } chat_request;
 
-void chat_request_clear(chat_request *c);
+void chat_request_clear(chat_request *c); /* again, too */
 
 /* Take messages as OpenAI's chat has them, contents joined to texts. */
 bool chat_read_messages(const json_t *list, json_t **out, api_error *error);

@@ -297,18 +297,16 @@ static size_t shorten(const server *s, chat_request *c, params *p, api_error *er
     return n_left_out;
 }
 
-static void start(exchange *x, const params *p, int shape, chat_request *c, size_t n_left_out,
-                  bool want_ids, api_error *error) {
-    generation *g = error->status ? NULL : generation_new(x, &ollama_format, p, "");
-    if (!g) {
-        api_fail_status(error, 500, NULL, "out of memory");
-        exchange_fail(x, error);
-        return;
+/* Takes what was read. */
+static void start(exchange *x, const params *p, int shape, chat_request *c, fields *f,
+                  size_t n_left_out, bool want_ids) {
+    generation *g = f->error->status ? NULL : generation_new(x, &ollama_format, p, "");
+    if (g) {
+        g->state = shape;
+        g->want_ids = want_ids;
+        g->n_left_out = n_left_out;
     }
-    g->state = shape;
-    g->want_ids = want_ids;
-    g->n_left_out = n_left_out;
-    generation_start(g, &c->ids, 1, &c->text);
+    chat_answer(x, g, c, f);
 }
 
 void handle_ollama_chat(exchange *x) {
@@ -335,7 +333,7 @@ void handle_ollama_chat(exchange *x) {
         if (!error.status && asks_for(x->json, "truncate"))
             n_left_out = shorten(x->s, &c, &p, &error);
         fields_ignored(&f, x->ignored, sizeof x->ignored);
-        start(x, &p, SHAPE_CHAT, &c, n_left_out, false, &error);
+        start(x, &p, SHAPE_CHAT, &c, &f, n_left_out, false);
     }
     chat_request_clear(&c);
     fields_close(&f);
@@ -387,7 +385,7 @@ void handle_ollama_generate(exchange *x) {
     if (!error.status && (!prompt || !*prompt))
         reply_load(x, SHAPE_GENERATE);
     else
-        start(x, &p, SHAPE_GENERATE, &c, 0, !raw, &error);
+        start(x, &p, SHAPE_GENERATE, &c, &f, 0, !raw);
     chat_request_clear(&c);
     fields_close(&f);
 }
@@ -448,6 +446,7 @@ static void answer_embed(exchange *x, bool short_form) {
         api_fail(&error, name, NULL, "'%s' %s", name, input ? "must be a text" : "is missing");
     prompts_read(&texts, x->s, input, name, 2048, &error);
     fields_ignored(&f, x->ignored, sizeof x->ignored);
+    fields_close(&f);
     if (error.status) {
         exchange_fail(x, &error);
         vectors_free(v);
@@ -458,7 +457,6 @@ static void answer_embed(exchange *x, bool short_form) {
         vectors_start(v, &texts);
     }
     prompts_clear(&texts);
-    fields_close(&f);
 }
 
 void handle_ollama_embed(exchange *x) {

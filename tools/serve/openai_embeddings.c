@@ -72,6 +72,7 @@ void handle_embeddings(exchange *x) {
     if (!error.status && !input) api_fail(&error, "input", NULL, "'input' is missing");
     prompts_read(&texts, x->s, input, "input", MAX_TEXTS, &error);
     fields_ignored(&f, x->ignored, sizeof x->ignored);
+    fields_close(&f); /* the engine's thread has the body's values from the start on */
     if (v && !error.status) {
         v->base64 = strcmp(format, "base64") == 0;
         vectors_start(v, &texts);
@@ -81,7 +82,6 @@ void handle_embeddings(exchange *x) {
         vectors_free(v);
     }
     prompts_clear(&texts);
-    fields_close(&f);
 }
 
 /* ---- reranking --------------------------------------------------------------------------- */
@@ -190,6 +190,7 @@ void handle_rerank(exchange *x) {
     if (!error.status) ranks(x->s, &error);
     if (!error.status) read_documents(&f, x->s, v, &texts);
     fields_ignored(&f, x->ignored, sizeof x->ignored);
+    fields_close(&f);
     if (error.status) {
         exchange_fail(x, &error);
         vectors_free(v);
@@ -197,5 +198,4 @@ void handle_rerank(exchange *x) {
         vectors_start(v, &texts);
     }
     prompts_clear(&texts);
-    fields_close(&f);
 }
