@@ -1401,10 +1401,16 @@ def tls_refusals(models):
         done = subprocess.run([BUILD / "gguf-serve", models / "demo.gguf", "--port", "0", *options], text=True, timeout=60,
                               capture_output=True, env={**os.environ, **more})
         assert done.returncode in (2, 3, 4, 5) and done.stdout == "" and wanted in done.stderr and done.stderr.count("\n") == 1, done
+    late = models / "late.pem"
+    subprocess.run(["openssl", "x509", "-in", other, "-signkey", other_key, "-days", "0", "-out", late], check=True, capture_output=True)
     other_key.chmod(0o644)
-    s = Server(models / "demo.gguf", "--tls-cert", other, "--tls-key", other_key, context=ssl.create_default_context(cafile=other))
+    time.sleep(1.1)
+    unchecked = ssl.create_default_context()
+    unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
+    s = Server(models / "demo.gguf", "--tls-cert", late, "--tls-key", other_key, context=unchecked)
     try:
         assert f"warning: {other_key}: everybody on this machine can read this private key" in s.output(), s.output()
+        assert f"warning: {late}: the certificate has expired" in s.output(), s.output()
         same(s.get("/health")[0], 200)
     finally:
         s.stop()
