@@ -5,7 +5,7 @@ packages=(gcc cmake make pkg-config zlib1g-dev libssl-dev libxxhash-dev libyaml-
           libutf8proc-dev libjansson-dev libmicrohttpd-dev libcurl4-openssl-dev libedit-dev libhwloc-dev
           librsvg2-bin jq libvulkan-dev glslang-tools)
 if [ "${1:-}" = --tests ]; then
-    packages+=(check libsubunit-dev clang libclang-rt-dev clang-format python3 python3-venv dpkg-dev fakeroot groff
+    packages+=(check libsubunit-dev clang libclang-rt-dev clang-format python3 python3-venv openssl dpkg-dev fakeroot groff
                gcc-aarch64-linux-gnu libc6-dev-arm64-cross qemu-user chromium
                mesa-vulkan-drivers vulkan-validationlayers openmpi-bin libopenmpi-dev iproute2 procps)
 fi

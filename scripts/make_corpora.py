@@ -4,6 +4,7 @@ usage: scripts/make_corpora.py [--seed N]   (files in tests/fuzz/corpus/*/regres
 import argparse
 import io
 import json
+import os
 import pathlib
 import random
 import struct
@@ -12,6 +13,7 @@ import zipfile
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 FUZZ = ROOT / "tests" / "fuzz"
 MARK = b"\xff\xfe\xff\xfe"  # between the parts of an input, see fuzz_split
+LINK_FROM = 4096  # bytes; a larger seed that another target has is a link to it
 
 # ---- GGUF -----------------------------------------------------------------------------------------
 U8, I8, U16, I16, U32, I32, F32, BOOL, STRING, ARRAY, U64, I64, F64 = range(13)
@@ -73,8 +75,9 @@ def gguf_seeds(rng):
     yield "counts", gguf([], n_kv=1 << 60, n_tensors=1 << 60)
     yield "cut", gguf([kv("general.architecture", STRING, "llama")], two, block)[:-33]
     kinds = [0, 1, 2, 3, 6, 7, 8, 9, 10, 11, 12, 13, 14, 24, 28, 30, 39, 40, 41, 42]
-    yield "types", gguf([], [info(f"t{k}", [256], k, i * 1024) for i, k in enumerate(kinds)],
-                        b"\0" * 1024 * len(kinds))
+    plain = (0, 1, 24, 28, 30)  # numbers without blocks; a row of any type has 288 bytes at most
+    yield "types", gguf([], [info(f"t{k}", [32 if k in plain else 256], k, i * 288) for i, k in enumerate(kinds)],
+                        b"\0" * 288 * len(kinds))
 
 
 def imatrix_seeds(rng):
@@ -692,14 +695,18 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--seed", type=int, default=1)
     seed = parser.parse_args().seed
-    total = 0
+    total, written = 0, {}
     for target, make in SEEDS.items():
         folder = FUZZ / "corpus" / target / "seeds"
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.iterdir():
             old.unlink()
         for name, data in make(random.Random(seed)):
+            if len(data) > LINK_FROM and data in written:
+                (folder / name).symlink_to(os.path.relpath(written[data], folder))
+                continue
             (folder / name).write_bytes(data)
+            written[data] = folder / name
             total += len(data)
         words = "".join('"' + "".join(f"\\x{b:02x}" for b in word) + '"\n' for word in DICTIONARIES[target])
         (FUZZ / f"{target}.dict").write_text(words)

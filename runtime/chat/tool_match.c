@@ -43,7 +43,8 @@ gguf_code rt_tools_check(const json_t *tools, gguf_error *err) {
         const json_t *function = json_object_get(own, "function"),
                      *name = json_object_get(function, "name"),
                      *schema = json_object_get(function, "parameters"),
-                     *strict = json_object_get(function, "strict");
+                     *strict = json_object_get(function, "strict"),
+                     *description = json_object_get(function, "description");
         if (!type || strcmp(type, "function") != 0)
             return fail_tool(err, i, ": the type must be function");
         if (!json_is_object(function)) return fail_tool(err, i, " has no function");
@@ -55,6 +56,8 @@ gguf_code rt_tools_check(const json_t *tools, gguf_error *err) {
             return fail_tool(err, i, ": the parameters must be a JSON schema");
         if (strict && !json_is_null(strict) && !json_is_boolean(strict))
             return fail_tool(err, i, ": 'strict' must be true or false");
+        if (description && !json_is_null(description) && !json_is_string(description))
+            return fail_tool(err, i, ": the description must be a text");
     }
     return GGUF_OK;
 }

@@ -296,6 +296,14 @@ static void count_token(rt_serve *s, rt_task *t) {
     rt_queue_spend(&s->queue, t->request->opts.key, 1);
 }
 
+/* Whether the answer ends with this token, which is not part of it. */
+static bool ends_with(const rt_serve *s, const rt_task *t, int32_t id) {
+    const rt_request_opts *o = &t->request->opts;
+    for (size_t i = 0; i < o->n_stop_ids; i++)
+        if (o->stop_ids[i] == id) return true;
+    return !o->ignore_end && id >= 0 && rt_tokenizer_is_end(s->tok, id);
+}
+
 static void take_token(rt_serve *s, rt_task *t, int32_t id) {
     const rt_request_opts *o = &t->request->opts;
     if (t->stuck) {
@@ -309,7 +317,7 @@ static void take_token(rt_serve *s, rt_task *t, int32_t id) {
         return;
     }
     count_token(s, t);
-    if (!o->ignore_end && rt_tokenizer_is_end(s->tok, id)) {
+    if (ends_with(s, t, id)) {
         finish(s, t, RT_SERVE_END, -1);
         return;
     }
@@ -386,9 +394,8 @@ static size_t next_rows(rt_serve *s, size_t n_spans) {
 
 static void take_drafted(rt_serve *s, rt_task *t, int32_t id) {
     t->agrees = !t->stuck && rt_drafter_check(&t->drafter, id);
-    bool ends = !t->request->opts.ignore_end && id >= 0 && rt_tokenizer_is_end(s->tok, id);
     /* The token that ends an answer is not part of it. */
-    if (t->agrees && !ends) t->n_doubtful--;
+    if (t->agrees && !ends_with(s, t, id)) t->n_doubtful--;
     s->now_stats.n_accepted += t->agrees;
     take_token(s, t, id);
 }

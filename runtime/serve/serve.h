@@ -135,6 +135,8 @@ typedef struct rt_request_opts {
     rt_sampler_opts sampler;
     const rt_logit_bias *bias; /* [n_bias], copied */
     size_t n_bias;
+    const int32_t *stop_ids; /* [n_stop_ids], copied: tokens that end an answer too */
+    size_t n_stop_ids;
     rt_grammar *grammar; /* what the answers say belongs to it, not what they think; or NULL; a
                             reference is taken */
     uint32_t max_tokens; /* UINT32_MAX: what the context holds */

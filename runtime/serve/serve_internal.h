@@ -50,6 +50,7 @@ struct rt_request {
     char **stops;
     rt_grammar *grammar;
     rt_logit_bias *bias;
+    int32_t *stop_ids;
     rt_ids prediction;
     rt_task *tasks; /* [n_tasks] */
     size_t n_tasks, n_ended;

@@ -60,6 +60,11 @@ static gguf_code copy_lists(rt_request *r, gguf_error *err) {
     if (r->opts.grammar) rt_grammar_ref(r->opts.grammar);
     r->grammar = r->opts.grammar;
     if (!copy_prediction(r)) return gguf_fail_memory(err);
+    n = r->opts.n_stop_ids;
+    r->stop_ids = malloc((n + 1) * sizeof *r->stop_ids);
+    if (!r->stop_ids) return gguf_fail_memory(err);
+    if (n) memcpy(r->stop_ids, r->opts.stop_ids, n * sizeof *r->stop_ids);
+    r->opts.stop_ids = r->stop_ids;
     if (r->opts.n_bias == 0) return GGUF_OK;
     r->bias = malloc(r->opts.n_bias * sizeof *r->bias);
     if (!r->bias) return gguf_fail_memory(err);
@@ -122,6 +127,7 @@ void rt_request_unref(rt_request *r) {
     free(r->stops);
     rt_grammar_unref(r->grammar);
     free(r->bias);
+    free(r->stop_ids);
     rt_ids_clear(&r->prediction);
     free(r->tasks);
     free(r);

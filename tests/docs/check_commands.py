@@ -28,6 +28,7 @@ NOT_RUN = [
     (r"-ngl|gguf-\w+ .*--device 0", "needs a device for computing"),
     (r"\bURL\b|http://127", "needs a server that runs already"),
     (r"-d 0,4096,16384|\bM -t 2 -p 512", "takes minutes"),
+    (r"--tls-cert", "needs a certificate"),
     (r"--port 11434", "a fixed port may be taken"),
     (r"big|\bTYPE\b(?!=)|SmolLM2", "stands for several, or for a model that is not here"),
     (r"cohere2\.yaml", "the document writes this file in its course"),

@@ -9,8 +9,10 @@ import math
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
+import ssl
 import struct
 import subprocess
 import sys
@@ -19,6 +21,7 @@ import threading
 import time
 import urllib.error
 import urllib.request
+import warnings
 
 import anthropic
 import ollama
@@ -52,8 +55,10 @@ def same(got, wanted, what=""):
 
 class Server:
     """A running gguf-serve; its address is in .url."""
+    context = None  # with TLS: of the client
 
-    def __init__(self, model, *options, environment=None):
+    def __init__(self, model, *options, environment=None, context=None):
+        self.context = context
         self.log = tempfile.TemporaryFile()
         self.process = subprocess.Popen([BUILD / "gguf-serve", model, "--port", "0", "-t", "2", *options],
                                         stdout=subprocess.PIPE, stderr=self.log, text=True,
@@ -82,7 +87,7 @@ class Server:
         data = raw if raw is not None else None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.url + path, data=data, method=method, headers=headers or {})
         try:
-            with urllib.request.urlopen(request, timeout=300) as answer:
+            with urllib.request.urlopen(request, timeout=300, context=self.context) as answer:
                 return answer.status, answer.read(), answer.headers
         except urllib.error.HTTPError as error:
             return error.code, error.read(), error.headers
@@ -98,7 +103,7 @@ class Server:
     def stream(self, path, body):
         """The lines of an answer, as they come."""
         request = urllib.request.Request(self.url + path, data=json.dumps(body).encode())
-        with urllib.request.urlopen(request, timeout=300) as answer:
+        with urllib.request.urlopen(request, timeout=300, context=self.context) as answer:
             for line in answer:
                 yield line.decode().rstrip("\n")
 
@@ -106,8 +111,14 @@ class Server:
         text = self.get("/metrics")[1].decode()
         return float(re.search(rf"^ggufkit_{name} (.*)$", text, re.M).group(1))
 
-    def socket(self):
+    def tcp(self):
         return socket.create_connection(("127.0.0.1", self.port), timeout=30)
+
+    def socket(self):
+        return self.context.wrap_socket(self.tcp(), server_hostname="localhost") if self.context else self.tcp()
+
+    def n_files(self):
+        return len(os.listdir(f"/proc/{self.process.pid}/fd"))
 
 
 def user(text, **more):
@@ -308,6 +319,55 @@ def chat_mistakes(s):
         same(a["error"]["type"], "invalid_request_error")
 
 
+MESSAGES = [{"role": "user", "content": "x"}]
+SAMPLING = "temperature:n top_p:n min_p:n top_k:i repeat_penalty:n repeat_last_n:i presence_penalty:n frequency_penalty:n seed:i "
+ANSWERS = SAMPLING + ("model:s max_tokens:i n:i stop:sl stream:b stream_options:o logit_bias:ol ignore_eos:b min_tokens:i cache_prompt:b "
+                      "grammar:s structured_outputs:o ")
+TOOLS = "tools:l tool_choice:os "
+# Every field of a body, with the types that it takes: boolean, integer, number, string, list, object.
+TYPES = {
+    "/v1/chat/completions": ({"messages": MESSAGES}, ANSWERS + TOOLS + "messages:l max_completion_tokens:i logprobs:b top_logprobs:i stop_token_ids:l "
+                             "response_format:o parallel_tool_calls:b reasoning_effort:s reasoning_format:s chat_template_kwargs:o "
+                             "add_generation_prompt:b continue_final_message:b timings_per_token:b return_progress:b prediction:o modalities:l"),
+    "/v1/completions": ({"prompt": "x"}, ANSWERS + "prompt:sl logprobs:i suffix:s echo:b best_of:i"),
+    "/v1/responses": ({"input": "x", "max_output_tokens": 1}, TOOLS + "model:s input:sl instructions:s max_output_tokens:i temperature:n "
+                      "top_p:n top_logprobs:i parallel_tool_calls:b text:o reasoning:o stream:b truncation:s background:b include:l"),
+    "/v1/messages": ({"messages": MESSAGES, "max_tokens": 1}, "model:s max_tokens:i messages:l system:sl stop_sequences:l temperature:n "
+                     "top_p:n top_k:i stream:b tools:l tool_choice:o thinking:o output_config:o"),
+    "/api/chat": ({"messages": MESSAGES, "stream": False}, "model:s messages:l tools:l format:so options:o think:bs stream:b keep_alive:ins "
+                  "logprobs:b top_logprobs:i truncate:b shift:b"),
+    "/api/generate": ({"prompt": "x", "stream": False}, "model:s prompt:s suffix:s system:s template:s raw:b context:l images:l format:so "
+                      "options:o think:bs stream:b keep_alive:ins"),
+    "/api/chat options": ({"num_predict": 1}, SAMPLING + "num_predict:i num_ctx:i num_keep:i num_thread:i use_mmap:b stop:ls"),
+    "/api/show": ({}, "model:s name:s verbose:b"), "/detokenize": ({}, "tokens:l"),
+    "/tokenize": ({"content": "x"}, "content:s add_special:b parse_special:b with_pieces:b"),
+    "/v1/chat/completions messages": ({"role": "assistant", "content": "x"}, "role:s content:sl name:s tool_call_id:s tool_calls:l reasoning_content:s"),
+    "/v1/chat/completions tools": ({"name": "f"}, "name:s description:s parameters:o strict:b"),
+    "/v1/messages tools": ({"name": "f", "input_schema": {}}, "name:s description:s input_schema:o strict:b"),
+    "/v1/messages messages": ({"role": "user", "content": "x"}, "role:s content:sl"),
+    "/v1/messages thinking": ({"type": "enabled"}, "type:s budget_tokens:i"),
+    "/v1/responses input": ({"role": "user", "content": "x"}, "type:s role:s content:sl"), "/v1/responses reasoning": ({}, "effort:s"),
+}
+VALUES = {"b": True, "i": 3, "n": 0.5, "s": "x", "l": [1], "o": {"a": 1}}
+
+
+@check
+def wrong_types(s):
+    for place, (base, fields) in TYPES.items():
+        path, _, within = place.partition(" ")
+        for name, kinds in (field.split(":") for field in fields.split()):
+            for kind in set(VALUES) - set(kinds) - ({"i"} if "n" in kinds else set()):
+                own = {**base, name: VALUES[kind]}
+                if within == "tools":
+                    own = own if path == "/v1/messages" else {"type": "function", "function": own}
+                outer = TYPES[path][0]
+                body = {**outer, within: [own] if within in ("messages", "tools", "input") else own} if within else own
+                status, a = s.post(path, body)
+                text = a["error"] if isinstance(a["error"], str) else a["error"]["message"] + str(a["error"].get("param"))
+                assert status == 400, f"{place} {name}={VALUES[kind]}: {status} {a}"
+                assert within or name in text, f"{place} {name}={VALUES[kind]}: {a}"
+
+
 @check
 def chat_seeds(s):
     for seed in (-2**63, 2**63 - 1, 2**63, 2**64 - 1):
@@ -485,10 +545,15 @@ def http_too_large(s):
             sock.sendall(b"x: y\r\n" * 40000)
         with contextlib.suppress(ConnectionResetError):
             assert b" 431 " in sock.recv(100)
-    for lines in (b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", b"Content-Length: 5\r\nContent-Length: 6\r\n"):
-        with s.socket() as sock:
-            sock.sendall(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\n" + lines + b"\r\n0\r\n\r\n")
-            answer = sock.recv(1000)
+    body = b'{"content": "x"}'
+    for lines, sent in ((b"Content-Length: 5\r\nTransfer-Encoding: chunked\r\n", b"10\r\n" + body + b"\r\n0\r\n\r\n"),
+                        (b"Content-Length: 16\r\nContent-Length: 16\r\n", body), (b"Content-Length: 16\r\nContent-Length: 17\r\n", body)):
+        with s.socket() as sock:  # refused, and closed: a proxy might see another end of the body
+            sock.sendall(b"POST /tokenize HTTP/1.1\r\nHost: localhost\r\n" + lines + b"\r\n" + sent)
+            answer = b""
+            with contextlib.suppress(ConnectionResetError):
+                while part := sock.recv(1000):
+                    answer += part
             assert answer == b"" or answer.split()[1] == b"400", answer
     for garbage in (b"\x00\x01\x02\r\n\r\n", b"GET\r\n\r\n", b"\r\n" * 100, b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"):
         with s.socket() as sock:
@@ -562,7 +627,9 @@ def http_metrics(s):
                  "request_seconds_count", "step_tokens_count"):
         assert re.search(rf"^ggufkit_{name} [0-9.e+-]+$", text, re.M), name
     for line in text.splitlines():
-        assert line.startswith("#") or re.fullmatch(r'[a-z_]+(\{[^}]*\})? [-+0-9.e]+', line), line
+        assert line.startswith("#") or re.fullmatch(r'[a-z_:]+(\{[^}]*\})? [-+0-9.e]+', line), line
+    for name in ("prompt_tokens_total", "tokens_predicted_seconds_total", "predicted_tokens_seconds", "requests_processing"):
+        assert re.search(rf"^llamacpp:{name} [0-9.e+-]+$", text, re.M), name
     same(json.loads(s.get("/slots")[1]), [])
     props = json.loads(s.get("/props")[1])
     same(props["default_generation_settings"]["n_ctx"], 1024)
@@ -644,6 +711,46 @@ def responses(s):
         status, a = s.post("/v1/responses", {"input": "x", **more})
         same((status, a["error"]["param"]), (400, param))
     same(s.get("/v1/responses/resp_1")[0], 404)
+    body = {"input": "Hi", "max_output_tokens": 4, "temperature": 0, "top_logprobs": 2, "metadata": {"a": "b"}}
+    whole = s.post("/v1/responses", body)[1]
+    same((whole["metadata"], whole["max_output_tokens"]), ({"a": "b"}, 4))
+    entries = whole["output"][0]["content"][0]["logprobs"]
+    same([len(e["top_logprobs"]) for e in entries], [2] * 4)
+    events = [json.loads(l[6:]) for l in s.stream("/v1/responses", {**body, "stream": True}) if l.startswith("data: ")]
+    parts = [e for event in events if event["type"] == "response.output_text.delta" for e in event["logprobs"]]
+    done = [event["logprobs"] for event in events if event["type"] == "response.output_text.done"]
+    same((done, parts), ([entries], entries[:len(parts)]))
+    assert len(parts) >= 3
+
+
+@check
+def counts_of_tokens(s):
+    n = s.post("/v1/chat/completions", user("Hi", max_tokens=1))[1]["usage"]["prompt_tokens"]
+    for path, body in (("/v1/chat/completions/input_tokens", user("Hi")), ("/v1/responses/input_tokens", {"input": "Hi"})):
+        same(s.post(path, body), (200, {"object": "response.input_tokens", "input_tokens": n}))
+    same(s.post("/v1/messages/count_tokens", {"messages": [{"role": "user", "content": "Hi"}]}), (200, {"input_tokens": n}))
+    same(s.post("/v1/responses/input_tokens", {"input": 5})[0], 400)
+
+
+@check
+def stop_tokens(s):
+    entries = s.post("/v1/chat/completions", user("Speak", logprobs=True))[1]["choices"][0]["logprobs"]["content"]
+    ids = [e["id"] for e in entries]
+    for more in ({}, {"ignore_eos": True}):
+        a = s.post("/v1/chat/completions", user("Speak", stop_token_ids=[ids[3]], logprobs=True, **more))[1]["choices"][0]
+        same((a["finish_reason"], [e["id"] for e in a["logprobs"]["content"]]), ("stop", ids[:ids.index(ids[3])] + [ids[3]]))
+    for wrong in ([-1], [10**6], ["x"], list(range(17))):
+        status, a = s.post("/v1/chat/completions", user("x", stop_token_ids=wrong))
+        same((status, a["error"]["param"]), (400, "stop_token_ids"))
+
+
+@check
+def nothing_there(s):
+    """Errors have the shape of who asks, also where there is nothing."""
+    same(sorted(s.post("/v1/nothing", {})[1]["error"]), ["code", "message", "param", "type"])
+    same(s.post("/v1/messages/batches", {})[1]["type"], "error")
+    status, a = s.post("/api/pull", {"model": "x"})
+    same((status, type(a["error"])), (404, str))
 
 
 @check
@@ -713,6 +820,9 @@ def package_ollama(s):
     same(s.post("/api/chat", {"messages": turns, "options": options})[0], 400)
     a = s.post("/api/chat", {"messages": turns, "options": options, "truncate": True, "stream": False})[1]
     assert a["truncated_messages"] > 0
+    turns = [{"role": "user", "content": "word " * 600}, {"role": "assistant", "content": "Aye"}] * 2 + turns[:1]
+    a = s.post("/api/chat", {"messages": turns, "options": options, "truncate": True, "stream": False})[1]
+    same(a["truncated_messages"], 2)  # a question and its answer
 
 
 # ---- servers of their own -----------------------------------------------------------------------
@@ -740,6 +850,15 @@ def own_reasoning(models):
                                  "options": {"num_predict": 5}})[1]
         assert o["message"]["thinking"]
         assert "content" in s.post("/v1/chat/completions", user("Speak"))[1]["choices"][0]["message"]
+        cut = a["choices"][0]["message"]  # comes back as it is
+        same(s.post("/v1/chat/completions", {"messages": [*ask["messages"], cut, *ask["messages"]], "max_tokens": 2})[0], 200)
+        whole = s.post("/v1/chat/completions", {**ask, "reasoning_format": "none"})[1]["choices"][0]["message"]
+        same((whole["content"].strip(), "reasoning_content" in whole), (cut["reasoning_content"].strip(), False))
+        items = [{"role": "user", "content": "x"}, {"type": "reasoning", "content": [{"type": "reasoning_text", "text": "THOUGHT"}]},
+                 {"role": "assistant", "content": "y"}, {"role": "user", "content": "z"}]
+        same(s.post("/v1/responses", {"input": items, "max_output_tokens": 1})[0], 200)
+        n = [s.post("/v1/responses/input_tokens", {"input": some})[1]["input_tokens"] for some in (items, items[:1] + items[2:])]
+        assert n[0] > n[1], n
     finally:
         s.stop()
 
@@ -1061,6 +1180,9 @@ def own_embeddings(models):
         same(len(short), 4)
         assert abs(math.sqrt(sum(x * x for x in short)) - 1) < 1e-5
         same(s.post("/v1/embeddings", {"input": ""})[0], 200)
+        old = s.post("/api/embeddings", {"prompt": "a b c"})[1]
+        assert list(old) == ["embedding"] and all(abs(a - b) < 1e-6 for a, b in zip(old["embedding"], listed[0].embedding))
+        same(s.post("/api/embeddings", {"prompt": ["a"]})[0], 400)
         for body in ({"input": []}, {"input": "x", "dimensions": 10**6}, {"input": [[10**7]]}, {"input": "word " * 200}, {}):
             same(s.post("/v1/embeddings", body)[0], 400, str(body)[:60])
         same(s.post("/v1/chat/completions", user("x"))[0], 400)
@@ -1069,6 +1191,59 @@ def own_embeddings(models):
         a = s.post("/api/embed", {"input": ["x", "word " * 200]})[1]
         same(a["truncated"], [1])
         same(s.post("/v1/rerank", {"query": "x", "documents": ["y"]})[0], 400)
+    finally:
+        s.stop()
+
+
+def make_reranker(models):
+    """The fixture of an encoder, with a head that scores pairs of texts."""
+    folder, out = models / "reranker", models / "reranker.gguf"
+    shutil.copytree(DATA / "models/bert", folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "architectures": ["BertForSequenceClassification"]}))
+    data = (folder / "model.safetensors").read_bytes()
+    begin = 8 + struct.unpack("<Q", data[:8])[0]
+    head, row = json.loads(data[8:begin]), struct.pack("<128f", *map(math.sin, range(128)))
+    end = len(data) - begin
+    head["classifier.weight"] = {"dtype": "F32", "shape": [1, 128], "data_offsets": [end, end + len(row)]}
+    text = json.dumps(head).encode()
+    (folder / "model.safetensors").write_bytes(struct.pack("<Q", len(text)) + text + data[begin:] + row)
+    subprocess.run([BUILD / "gguf-convert", folder, "-o", out, "--outtype", "f32", "-q"], check=True)
+    return out
+
+
+def own_rerank(models):
+    """The scores and the order of gguf-run --rank."""
+    model, question = make_reranker(models), "who is the king"
+    texts = ["the king", "a horse", "the son of the king", "water", "who is it"]
+    (models / "texts.txt").write_text("\n".join(texts))
+    ran = subprocess.run([BUILD / "gguf-run", model, "--rank", question, "-f", models / "texts.txt", "--json"], check=True,
+                         capture_output=True).stdout
+    wanted = [(r["index"], r["score"]) for r in json.loads(ran)["results"]]
+    assert len({score for _, score in wanted}) == len(texts), wanted
+    s = Server(model)
+    try:
+        body = {"query": question, "documents": texts, "return_documents": True}
+        for path in ("/v1/rerank", "/rerank", "/v1/reranking"):
+            status, a = s.post(path, body)
+            same((status, a["object"], a["model"]), (200, "list", "reranker"))
+            same([r["index"] for r in a["results"]], [i for i, _ in wanted])
+            assert all(abs(r["relevance_score"] - score) < 1e-5 for r, (_, score) in zip(a["results"], wanted)), (a, wanted)
+            same([r["document"]["text"] for r in a["results"]], [texts[i] for i, _ in wanted])
+            assert a["usage"]["total_tokens"] == a["usage"]["prompt_tokens"] > 0
+        few = s.post("/rerank", {"query": question, "documents": [{"text": t} for t in texts], "top_n": 2})[1]["results"]
+        same([r["index"] for r in few], [i for i, _ in wanted[:2]])
+        assert all(set(r) == {"index", "relevance_score"} for r in few)
+        short = s.post("/rerank", {"query": question, "texts": texts, "return_text": True})[1]
+        same([(r["index"], r["text"]) for r in short], [(i, texts[i]) for i, _ in wanted])
+        alone = s.post("/rerank", {"query": question, "texts": [texts[wanted[0][0]]]})[1]
+        same(alone[0]["score"], short[0]["score"])
+        for param, more in (("query", {"query": None}), ("query", {"query": 5}), ("documents", {"documents": []}), ("documents", {"documents": "x"}),
+                            ("documents", {"documents": [5]}), ("top_n", {"top_n": 0}), ("return_documents", {"return_documents": 1})):
+            status, a = s.post("/v1/rerank", {**body, **more})
+            same((status, a["error"]["param"]), (400, param), str(more))
+        for path in ("/v1/embeddings", "/v1/chat/completions", "/api/embed"):
+            same(s.post(path, {"input": "x", **user("x")})[0], 400, path)
     finally:
         s.stop()
 
@@ -1117,6 +1292,144 @@ def own_vectors(models):
     assert all(abs(a - b) < 1e-5 for a, b in zip(embedded, wanted)), (embedded[:3], wanted[:3])
 
 
+# ---- TLS --------------------------------------------------------------------------------------
+
+
+def make_certificate(folder, name, *more):
+    """NAME.pem and NAME.key, for the host NAME.example and this machine."""
+    pem, key = folder / f"{name}.pem", folder / f"{name}.key"
+    subprocess.run(["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+                    "-subj", f"/CN={name}", "-addext", f"subjectAltName=DNS:{name}.example,DNS:localhost,IP:127.0.0.1",
+                    "-keyout", key, "-out", pem, *more], check=True, capture_output=True)
+    return pem, key
+
+
+def start_tls(models):
+    """A server with TLS, and a client of it that never says a word."""
+    pem, key = make_certificate(models, "bard")
+    s = Server(models / "demo.gguf", "--tls-cert", pem, "--tls-key", key, "--api-key", "secret",
+               context=ssl.create_default_context(cafile=pem))
+    s.files = s.n_files()
+    return s, s.tcp()
+
+
+def tls_answers(s):
+    own, key = f"bard.example:{s.port}", {"Authorization": "Bearer secret"}
+    assert s.url.startswith("https://127.0.0.1:"), s.url
+    same(s.get("/health"), (200, b'{"status":"ok"}'))
+    same(s.get("/v1/models")[0], 401)
+    body = user("Speak", stream=True)
+    client = openai.OpenAI(base_url=s.url + "/v1", api_key="secret", max_retries=0,
+                           http_client=openai.DefaultHttpxClient(verify=s.context))
+    whole = client.chat.completions.create(model="demo", **user("Speak")).choices[0].message.content
+    parts = client.chat.completions.create(model="demo", **body)
+    same("".join(p.choices[0].delta.content or "" for p in parts), whole)
+    status, page, _ = s.request("GET", "/", headers={"Accept": "text/html"})
+    assert status == 200 and b"<html" in page
+    for host, origin, wanted in ((own, None, 200), ("other.example", None, 403), (own, "https://" + own, 200), (own, "http://" + own, 403),
+                                 (own, "https://other.example", 403), (own, "http://localhost:3000", 200)):
+        headers = {**key, "Host": host, **({"Origin": origin} if origin else {})}
+        same(s.get("/v1/models", headers)[0], wanted, f"{host} {origin}")
+    large = json.dumps({"content": "x " * 300000}).encode()
+    with s.socket() as sock:  # kept alive, in turn, and a body of many records
+        sock.sendall(raw_post("/tokenize", b'{"content": "a"}', "x-api-key: secret") * 3)
+        same([status for status, _ in read_answers(sock, 3)], [200] * 3)
+        sock.sendall(raw_post("/tokenize", large, "x-api-key: secret"))
+        same(read_answers(sock, 1)[0][0], 200)
+        assert sock.version() in ("TLSv1.2", "TLSv1.3")
+
+
+def tls_faults(s):
+    """Clients that speak no TLS, an old one, a part of it, or go away: closed, and nothing is left of them."""
+    with s.tcp() as sock:
+        sock.sendall(b"GET /health HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        with contextlib.suppress(ConnectionResetError):
+            assert b"HTTP" not in sock.recv(1000)
+    hello = ssl.MemoryBIO()
+    with contextlib.suppress(ssl.SSLWantReadError):
+        s.context.wrap_bio(ssl.MemoryBIO(), hello, server_hostname="localhost").do_handshake()
+    hello = hello.read()
+    for n, reset in ((1, False), (5, True), (len(hello) // 2, False), (len(hello), True), (len(hello), False)):
+        with s.tcp() as sock:
+            sock.sendall(hello[:n])
+            if reset:
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    old = ssl.create_default_context()
+    old.check_hostname, old.verify_mode = False, ssl.CERT_NONE
+    old.set_ciphers("ALL:@SECLEVEL=0")
+    with warnings.catch_warnings(action="ignore"):
+        old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+    try:
+        with s.tcp() as sock, old.wrap_socket(sock):
+            raise AssertionError("TLS 1.1 is spoken")
+    except (ssl.SSLError, ConnectionResetError):
+        pass
+    metric = {"x-api-key": "secret"}
+
+    def n_running():
+        return int(re.search(r"^ggufkit_requests_running (\d+)$", s.get("/metrics", metric)[1].decode(), re.M).group(1))
+
+    with s.socket() as sock:
+        sock.sendall(raw_post("/v1/chat/completions", json.dumps(user("x", max_tokens=900, ignore_eos=True, stream=True)).encode(),
+                              "x-api-key: secret"))
+        assert sock.recv(100).startswith(b"HTTP/1.1 200")
+        wait_until(lambda: n_running() == 1, "it runs")
+    wait_until(lambda: n_running() == 0, "it is cancelled")
+    wait_until(lambda: s.n_files() <= s.files + 2, f"descriptors: {s.files}, now {s.n_files()}")  # of who never says a word
+
+
+def tls_refusals(models):
+    other, other_key = make_certificate(models, "other")
+    pem, key = models / "bard.pem", models / "bard.key"
+    empty, text, locked = models / "empty.pem", models / "text.pem", models / "locked.key"
+    empty.write_text("")
+    text.write_text("no certificate\n")
+    subprocess.run(["openssl", "pkey", "-in", key, "-aes256", "-passout", "pass:x", "-out", locked], check=True, capture_output=True)
+    library = models / "without_tls.so"
+    subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-", "-o", library], check=True,
+                   input=b"int MHD_is_feature_supported(int feature) { return feature == 0; }")
+    for cert_file, key_file, more, wanted in (
+            (pem, None, {}, "--tls-key FILE is missing beside --tls-cert"), (None, key, {}, "--tls-cert FILE is missing beside --tls-key"),
+            (models / "no.pem", key, {}, "no.pem: cannot open"), (pem, models / "no.key", {}, "no.key: cannot open"),
+            (empty, key, {}, "empty.pem: the file is empty"), (pem, empty, {}, "empty.pem: the file is empty"),
+            (text, key, {}, "text.pem: there is no certificate"), (key, pem, {}, "bard.key: there is no certificate"),
+            (pem, text, {}, "text.pem: there is no private key"), (pem, locked, {}, "locked.key: the private key has a pass phrase"),
+            (pem, other_key, {}, f"other.key: this is not the private key of the certificate in {pem}"),
+            (pem, key, {"GGUFKIT_SERVE_HOST": "unix:" + str(models / "x")}, "has no TLS"),
+            (pem, key, {"LD_PRELOAD": str(library)}, "was built without TLS")):
+        options = [o for name, file in (("--tls-cert", cert_file), ("--tls-key", key_file)) if file for o in (name, file)]
+        done = subprocess.run([BUILD / "gguf-serve", models / "demo.gguf", "--port", "0", *options], text=True, timeout=60,
+                              capture_output=True, env={**os.environ, **more})
+        assert done.returncode in (2, 3, 4, 5) and done.stdout == "" and wanted in done.stderr and done.stderr.count("\n") == 1, done
+    late = models / "late.pem"
+    subprocess.run(["openssl", "x509", "-in", other, "-signkey", other_key, "-days", "0", "-out", late], check=True, capture_output=True)
+    other_key.chmod(0o644)
+    time.sleep(1.1)
+    unchecked = ssl.create_default_context()
+    unchecked.check_hostname, unchecked.verify_mode = False, ssl.CERT_NONE
+    s = Server(models / "demo.gguf", "--tls-cert", late, "--tls-key", other_key, context=unchecked)
+    try:
+        assert f"warning: {other_key}: everybody on this machine can read this private key" in s.output(), s.output()
+        assert f"warning: {late}: the certificate has expired" in s.output(), s.output()
+        same(s.get("/health")[0], 200)
+    finally:
+        s.stop()
+
+
+def own_tls(models, s, silent):
+    try:
+        tls_answers(s)
+        tls_faults(s)
+        silent.settimeout(60)  # its time for a handshake is 30 s from its beginning
+        while silent.recv(100):
+            pass
+        wait_until(lambda: s.n_files() <= s.files, f"descriptors: {s.files}, now {s.n_files()}")
+    finally:
+        silent.close()
+        s.stop()
+    tls_refusals(models)
+
+
 def run(name, function, *arguments):
     if ONLY and name != "stop" and not any(name.startswith(o) for o in ONLY):
         return True
@@ -1142,13 +1455,16 @@ def main():
             subprocess.run([BUILD / "gguf-convert", source, "-o", models / f"{name}.gguf", "--outtype", kind], check=True,
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         (models / "plain.jinja").write_text(PLAIN)
+        with_tls = not ONLY or any("own_tls".startswith(o) for o in ONLY)
+        tls = start_tls(models) if with_tls else ()
         if not ONLY or any(f.__name__.startswith(o) for f in checks for o in ONLY):
             server = Server(models / "demo.gguf", "--template", models / "plain.jinja")
             for function in checks:
                 good &= run(function.__name__, function, server)
             good &= run("stop", server.stop)
-        for function in (own_reasoning, own_calls, own_tools, own_generic_tools, own_keys, own_shares, own_limits, own_loading, own_drain, own_drafts, own_embeddings, own_vectors):
+        for function in (own_reasoning, own_calls, own_tools, own_generic_tools, own_keys, own_shares, own_limits, own_loading, own_drain, own_drafts, own_embeddings, own_rerank, own_vectors):
             good &= run(function.__name__, function, models)
+        good &= run("own_tls", own_tls, models, *tls)
     print("gguf-serve: all checks passed" if good else "gguf-serve: checks failed")
     return 0 if good else 1
 

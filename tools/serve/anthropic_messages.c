@@ -6,6 +6,7 @@
 
 #include "libgguf/json.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -36,12 +37,16 @@ static bool fail_block(reading *r, const char *code, const char *what) {
 }
 
 static bool read_result(reading *r, const json_t *block) {
-    json_t *content = json_object_get(block, "content");
+    json_t *content = json_object_get(block, "content"),
+           *fault = json_object_get(block, "is_error");
     const char *id = json_string_value(json_object_get(block, "tool_use_id"));
+    char param[64];
+    snprintf(param, sizeof param, "messages[%zu].content", r->index);
     if (!id) return fail_block(r, NULL, "a tool_result has no tool_use_id");
-    json_t *text = content && !json_is_null(content)
-                       ? chat_read_content(content, "messages", r->error)
-                       : json_string("");
+    if (fault && !json_is_null(fault) && !json_is_boolean(fault))
+        return fail_block(r, NULL, "is_error must be true or false");
+    json_t *text = content && !json_is_null(content) ? chat_read_content(content, param, r->error)
+                                                     : json_string("");
     if (!text) return false;
     json_array_append_new(
         r->out, json_pack("{s:s, s:s, s:o}", "role", "tool", "tool_call_id", id, "content", text));
@@ -64,7 +69,7 @@ static bool read_use(reading *r, const json_t *block) {
 
 static bool read_block(reading *r, const json_t *block) {
     const char *type = json_string_value(json_object_get(block, "type"));
-    if (!type) return fail_block(r, NULL, "a block must have a type");
+    if (!type) return fail_block(r, NULL, "a block of the content must be an object with a type");
     if (strcmp(type, "text") == 0) {
         const char *text = json_string_value(json_object_get(block, "text"));
         if (!text) return fail_block(r, NULL, "a block has no text");
@@ -199,14 +204,16 @@ static void read_thinking(fields *f, chat_request *c) {
                  "'thinking.type' must be enabled, disabled, adaptive or between_tools");
     c->think = i < 2 ? (int)i : -1;
     json_t *budget = json_object_get(thinking, "budget_tokens");
-    if (budget) json_object_set(c->variables, "thinking_budget", budget);
+    if (!budget || json_is_null(budget)) return;
+    if (!json_is_integer(budget) || json_integer_value(budget) < 0)
+        api_fail(f->error, "thinking", NULL, "'thinking.budget_tokens' must be a whole number");
+    json_object_set(c->variables, "thinking_budget", budget);
 }
 
 static void read_output(fields *f, exchange *x, params *p, chat_request *c) {
     json_t *config;
     if (!fields_object(f, "output_config", &config)) return;
-    json_t *effort = json_object_get(config, "effort");
-    if (json_is_string(effort)) json_object_set(c->variables, "reasoning_effort", effort);
+    chat_set_effort(c, json_object_get(config, "effort"), "output_config.effort", f->error);
     const json_t *format = json_object_get(config, "format");
     if (format && !json_is_null(format))
         structured_read_format(f, x, format, "output_config.format", p);
@@ -224,7 +231,7 @@ static void read_tool(exchange *x, fields *f, chat_request *c, size_t i, const j
         if (!json_object_get(item, "input_schema"))
             api_fail(f->error, "tools", NULL, "tools[%zu] has no input_schema", i);
         tools_add(c, json_object_get(item, "name"), json_object_get(item, "description"),
-                  json_object_get(item, "input_schema"), json_is_true(strict));
+                  json_object_get(item, "input_schema"), strict);
     }
 }
 
@@ -233,7 +240,11 @@ static void read_choice(fields *f, chat_request *c) {
     if (!fields_object(f, "tool_choice", &choice)) return;
     const char *type = json_string_value(json_object_get(choice, "type"));
     const char *named = json_string_value(json_object_get(choice, "name"));
-    c->demand.single = json_is_true(json_object_get(choice, "disable_parallel_tool_use"));
+    const json_t *single = json_object_get(choice, "disable_parallel_tool_use");
+    if (single && !json_is_null(single) && !json_is_boolean(single))
+        api_fail(f->error, "tool_choice", NULL,
+                 "'tool_choice.disable_parallel_tool_use' must be true or false");
+    c->demand.single = json_is_true(single);
     if (type && strcmp(type, "auto") == 0)
         tools_choose(f, c, TOOL_CHOICE_AUTO, NULL);
     else if (type && strcmp(type, "any") == 0)
@@ -428,6 +439,9 @@ void handle_messages(exchange *x) {
     if (!fields_u32(&f, "max_tokens", 1, UINT32_MAX, &p.max_tokens))
         api_fail(&error, "max_tokens", NULL, "'max_tokens' is missing");
     params_read_sampling(&f, &p);
+    json_t *stops = json_object_get(x->json, "stop_sequences");
+    if (json_is_string(stops))
+        api_fail(&error, "stop_sequences", NULL, "'stop_sequences' must be a list of texts");
     params_read_stops(&f, "stop_sequences", &p);
     fields_bool(&f, "stream", &p.stream);
     bool good = read_prompt(x, &f, &p, &c);
@@ -442,12 +456,7 @@ void handle_count_tokens(exchange *x) {
     params p = params_defaults(x->s);
     chat_request c = {.variables = json_object(), .think = -1};
     fields_open(&f, x->json, &error);
-    bool good = read_prompt(x, &f, &p, &c);
+    read_prompt(x, &f, &p, &c);
     fields_ignored(&f, x->ignored, sizeof x->ignored);
-    if (good)
-        exchange_reply(x, 200, json_pack("{s:I}", "input_tokens", (json_int_t)c.ids.n));
-    else
-        exchange_fail(x, &error);
-    chat_request_clear(&c);
-    fields_close(&f);
+    chat_answer_count(x, NULL, &c, &f);
 }

@@ -7,6 +7,8 @@
 #include "runtime/chat/conversation.h"
 
 #include <ctype.h>
+#include <stdarg.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -15,6 +17,7 @@ void chat_request_clear(chat_request *c) {
     json_decref(c->variables);
     json_decref(c->tools);
     rt_ids_clear(&c->ids);
+    *c = (chat_request){0};
 }
 
 /* ---- contents ---------------------------------------------------------------------------- */
@@ -75,25 +78,40 @@ static json_t *short_id(const char *id) {
 
 /* ---- messages ---------------------------------------------------------------------------- */
 
-static bool read_call(const json_t *call, size_t i, json_t *out, api_error *error) {
+/* Where a message stands in the request. */
+typedef struct place {
+    const char *list;
+    size_t index;
+    api_error *error;
+} place;
+
+static bool fail_at(const place *at, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+static bool fail_at(const place *at, const char *format, ...) {
+    char text[200];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    return api_fail(at->error, at->list, NULL, "%s[%zu]%s", at->list, at->index, text);
+}
+
+static bool read_call(const json_t *call, const place *at, json_t *out) {
     const json_t *function = json_object_get(call, "function");
     const char *name = json_string_value(json_object_get(function, "name"));
     const json_t *arguments = json_object_get(function, "arguments"),
                  *id = json_object_get(call, "id");
     json_t *parsed = NULL;
-    if (!name)
-        return api_fail(error, "messages", NULL, "messages[%zu]: a tool call has no function.name",
-                        i);
+    if (!name) return fail_at(at, ": a tool call has no function.name");
+    if (id && !json_is_null(id) && !json_is_string(id))
+        return fail_at(at, ": the id of the tool call '%.60s' must be a text", name);
     if (json_is_string(arguments) && json_string_length(arguments))
         parsed = json_loads(json_string_value(arguments), JSON_DECODE_ANY, NULL);
     else if (!arguments || json_is_null(arguments) || json_is_string(arguments))
         parsed = json_object();
-    else
+    else if (json_is_object(arguments))
         parsed = json_incref((json_t *)arguments);
-    if (!parsed)
-        return api_fail(error, "messages", NULL,
-                        "messages[%zu]: the arguments of the tool call '%.60s' are no JSON", i,
-                        name);
+    if (!parsed) return fail_at(at, ": the arguments of the tool call '%.60s' are no JSON", name);
     json_t *copy = json_pack("{s:s, s:{s:s, s:o}}", "type", "function", "function", "name", name,
                              "arguments", parsed);
     if (json_is_string(id)) json_object_set_new(copy, "id", short_id(json_string_value(id)));
@@ -101,16 +119,15 @@ static bool read_call(const json_t *call, size_t i, json_t *out, api_error *erro
     return true;
 }
 
-static bool read_calls(const json_t *calls, size_t i, json_t *message, api_error *error) {
+static bool read_calls(const json_t *calls, const place *at, json_t *message) {
     size_t j;
     const json_t *call;
     if (!calls || json_is_null(calls)) return true;
-    if (!json_is_array(calls))
-        return api_fail(error, "messages", NULL, "messages[%zu].tool_calls must be a list", i);
+    if (!json_is_array(calls)) return fail_at(at, ".tool_calls must be a list");
     if (json_array_size(calls) == 0) return true;
     json_t *list = json_array();
     json_object_set_new(message, "tool_calls", list);
-    json_array_foreach(calls, j, call) if (!read_call(call, i, list, error)) return false;
+    json_array_foreach(calls, j, call) if (!read_call(call, at, list)) return false;
     return true;
 }
 
@@ -121,46 +138,63 @@ static bool is_role(const char *role) {
     return false;
 }
 
-static void copy_reasoning(const json_t *from, json_t *to) {
-    static const char *const names[] = {"reasoning_content", "reasoning", "thinking"};
-    for (size_t i = 0; i < 3; i++) {
-        json_t *text = json_object_get(from, names[i]);
-        if (!json_is_string(text) || json_string_length(text) == 0) continue;
-        json_object_set(to, "reasoning_content", text);
-        json_object_set(to, "thinking", text);
-        return;
-    }
+/* A field that is a text; *out is NULL where it is absent. */
+static bool read_text(const json_t *from, const char *name, const place *at, json_t **out) {
+    *out = json_object_get(from, name);
+    if (json_is_null(*out)) *out = NULL;
+    return !*out || json_is_string(*out) || fail_at(at, ".%s must be a text", name);
 }
 
-static bool read_message(const json_t *from, size_t i, json_t *out, api_error *error) {
+static bool read_reasoning(const json_t *from, const place *at, json_t *to) {
+    static const char *const names[] = {"reasoning_content", "reasoning", "thinking"};
+    json_t *text;
+    for (size_t i = 0; i < 3; i++) {
+        if (!read_text(from, names[i], at, &text)) return false;
+        if (!text || json_string_length(text) == 0) continue;
+        json_object_set(to, "reasoning_content", text);
+        json_object_set(to, "thinking", text);
+        return true;
+    }
+    return true;
+}
+
+/* What is passed on as it is. */
+static bool read_names(const json_t *from, const place *at, json_t *to) {
+    static const char *const names[] = {"name", "tool_name"};
+    json_t *text;
+    if (!read_text(from, "tool_call_id", at, &text)) return false;
+    if (text) json_object_set_new(to, "tool_call_id", short_id(json_string_value(text)));
+    for (size_t i = 0; i < 2; i++) {
+        if (!read_text(from, names[i], at, &text)) return false;
+        if (text) json_object_set(to, names[i], text);
+    }
+    return true;
+}
+
+bool chat_read_message(const json_t *from, const char *list, size_t index, json_t *out,
+                       api_error *error) {
+    const place at = {list, index, error};
     const char *role = json_string_value(json_object_get(from, "role"));
-    char param[48];
-    snprintf(param, sizeof param, "messages[%zu].content", i);
-    if (!json_is_object(from))
-        return api_fail(error, "messages", NULL, "messages[%zu] must be an object", i);
+    char param[64];
+    snprintf(param, sizeof param, "%s[%zu].content", list, index);
+    if (!json_is_object(from)) return fail_at(&at, " must be an object");
     if (!is_role(role))
-        return api_fail(error, "messages", NULL,
-                        "messages[%zu].role must be system, developer, user, assistant or tool", i);
+        return fail_at(&at, ".role must be system, developer, user, assistant or tool");
     json_t *message = json_pack("{s:s}", "role", role);
     json_array_append_new(out, message);
-    if (strcmp(role, "assistant") == 0 &&
-        !read_calls(json_object_get(from, "tool_calls"), i, message, error))
+    bool answers = strcmp(role, "assistant") == 0;
+    if (answers && (!read_calls(json_object_get(from, "tool_calls"), &at, message) ||
+                    !read_reasoning(from, &at, message)))
         return false;
     json_t *content = json_object_get(from, "content");
-    bool may_lack = json_object_get(message, "tool_calls") || json_object_get(from, "refusal");
+    /* An answer that was cut while the model thought comes back without a content, too. */
+    bool may_lack = json_object_get(message, "tool_calls") || json_object_get(from, "refusal") ||
+                    json_object_get(message, "thinking");
     if (may_lack && (!content || json_is_null(content)))
         json_object_set_new(message, "content", json_string(""));
     else
         json_object_set_new(message, "content", chat_read_content(content, param, error));
-    if (error->status) return false;
-    if (strcmp(role, "assistant") == 0) copy_reasoning(from, message);
-    const char *id = json_string_value(json_object_get(from, "tool_call_id"));
-    if (id) json_object_set_new(message, "tool_call_id", short_id(id));
-    static const char *const passed[] = {"name", "tool_name"};
-    for (size_t j = 0; j < 2; j++)
-        if (json_is_string(json_object_get(from, passed[j])))
-            json_object_set(message, passed[j], json_object_get(from, passed[j]));
-    return true;
+    return !error->status && read_names(from, &at, message);
 }
 
 bool chat_read_messages(const json_t *list, json_t **out, api_error *error) {
@@ -171,30 +205,37 @@ bool chat_read_messages(const json_t *list, json_t **out, api_error *error) {
         return api_fail(error, "messages", NULL,
                         "'messages' must be a list with at least one message");
     *out = json_array();
-    json_array_foreach(list, i, message) if (!read_message(message, i, *out, error)) return false;
+    json_array_foreach(list, i, message) {
+        if (!chat_read_message(message, "messages", i, *out, error)) return false;
+    }
     return true;
 }
 
 /* ---- variables --------------------------------------------------------------------------- */
 
-void chat_read_variables(fields *f, chat_request *c) {
+void chat_set_effort(chat_request *c, const json_t *effort, const char *param, api_error *error) {
     static const char *const efforts[] = {"none", "minimal", "low", "medium",
                                           "high", "xhigh",   "max"};
-    json_t *kwargs;
-    const char *effort;
+    const char *word = json_string_value(effort);
     size_t i = 0;
+    if (!effort || json_is_null(effort)) return;
+    while (i < 7 && !(word && strcmp(word, efforts[i]) == 0)) i++;
+    if (i == 7)
+        api_fail(error, param, NULL, "'%s' must be none, minimal, low, medium, high, xhigh or max",
+                 param);
+    json_object_set(c->variables, "reasoning_effort", (json_t *)effort);
+    if (i == 0) c->think = 0;
+}
+
+void chat_read_variables(fields *f, chat_request *c) {
+    json_t *kwargs, *effort;
     if (fields_object(f, "chat_template_kwargs", &kwargs)) {
         json_t *thinking = json_object_get(kwargs, "enable_thinking");
         json_object_update(c->variables, kwargs);
         if (json_is_boolean(thinking)) c->think = json_is_true(thinking);
     }
-    if (!fields_text(f, "reasoning_effort", &effort)) return;
-    while (i < 7 && strcmp(effort, efforts[i]) != 0) i++;
-    if (i == 7)
-        api_fail(f->error, "reasoning_effort", NULL,
-                 "'reasoning_effort' must be none, minimal, low, medium, high, xhigh or max");
-    json_object_set_new(c->variables, "reasoning_effort", json_string(effort));
-    if (i == 0) c->think = 0;
+    if (fields_any(f, "reasoning_effort", &effort))
+        chat_set_effort(c, effort, "reasoning_effort", f->error);
 }
 
 /* ---- the template ------------------------------------------------------------------------ */
@@ -280,10 +321,12 @@ bool chat_prompt(const server *s, chat_request *c, params *p, api_error *error) 
     char *text;
     size_t len;
     gguf_error err = {0};
+    bool apart = c->reasoning == REASONING_APART ||
+                 (c->reasoning == REASONING_AS_SERVER && !s->settings->keep_reasoning);
     if (error->status || !chat_render(s, c, &text, &len, error)) return false;
     c->text =
         (rt_answer_text_opts){.markers = s->markers,
-                              .split = !s->settings->keep_reasoning,
+                              .split = apart,
                               .inside = rt_reasoning_is_open(&s->markers, (gguf_str){text, len}),
                               .trim = true};
     if (c->tools) {
@@ -301,12 +344,29 @@ bool chat_prompt(const server *s, chat_request *c, params *p, api_error *error) 
 }
 
 void chat_answer(exchange *x, generation *g, chat_request *c, fields *f) {
+    rt_ids ids = c->ids;
+    const rt_answer_text_opts text = c->text;
+    api_error *error = f->error;
+    /* From the start on, values of the body belong to the engine's thread. */
+    c->ids = (rt_ids){0};
+    chat_request_clear(c);
+    fields_close(f);
     if (g) {
-        generation_start(g, &c->ids, 1, &c->text);
+        generation_start(g, &ids, 1, &text);
     } else {
-        api_fail_status(f->error, 500, NULL, "out of memory");
-        exchange_fail(x, f->error);
+        api_fail_status(error, 500, NULL, "out of memory");
+        exchange_fail(x, error);
     }
+    rt_ids_clear(&ids);
+}
+
+void chat_answer_count(exchange *x, const char *object, chat_request *c, fields *f) {
+    if (f->error->status)
+        exchange_fail(x, f->error);
+    else
+        exchange_reply(
+            x, 200,
+            json_pack("{s:s*, s:I}", "object", object, "input_tokens", (json_int_t)c->ids.n));
     chat_request_clear(c);
     fields_close(f);
 }

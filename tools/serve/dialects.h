@@ -6,11 +6,13 @@
 
 /* OpenAI */
 void handle_chat_completions(exchange *x);
+void handle_chat_input_tokens(exchange *x);
 void handle_completions(exchange *x);
 void handle_models(exchange *x);
 void handle_model(exchange *x);
 void handle_embeddings(exchange *x);
 void handle_responses(exchange *x);
+void handle_responses_input_tokens(exchange *x);
 void handle_no_responses(exchange *x);
 /* Anthropic */
 void handle_messages(exchange *x);
@@ -23,6 +25,7 @@ void handle_ollama_show(exchange *x);
 void handle_ollama_chat(exchange *x);
 void handle_ollama_generate(exchange *x);
 void handle_ollama_embed(exchange *x);
+void handle_ollama_embeddings(exchange *x);
 /* Of this server */
 void handle_health(exchange *x);
 void handle_props(exchange *x);

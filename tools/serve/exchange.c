@@ -77,8 +77,15 @@ void exchange_reply(exchange *x, int status, json_t *json) {
     free(text);
 }
 
+/* Where there is nothing at a path, its beginning says who asks. */
+static dialect dialect_of(const exchange *x) {
+    if (x->route) return x->route->dialect;
+    if (strncmp(x->path, "/api/", 5) == 0) return DIALECT_OLLAMA;
+    return strncmp(x->path, "/v1/messages/", 13) == 0 ? DIALECT_ANTHROPIC : DIALECT_OPENAI;
+}
+
 void exchange_fail(exchange *x, const api_error *error) {
-    dialect shape = x->route ? x->route->dialect : DIALECT_OPENAI;
+    dialect shape = dialect_of(x);
     exchange_reply(x, api_error_status(error, shape), api_error_json(error, shape, x->request_id));
 }
 

@@ -40,6 +40,7 @@ struct exchange {
     bool anthropic; /* anthropic-version was sent */
     uint64_t key;   /* who asks */
     bool counted;   /* in the server's n_of_key */
+    bool closes;    /* the connection ends with the answer */
     exchange_phase phase;
     gguf_dynbuf body;
     bool too_large;

@@ -40,6 +40,7 @@ void generation_free(generation *g) {
     json_decref(g->params.tools);
     gguf_dynbuf_clear(&g->text);
     json_decref(g->echo);
+    json_decref(g->entries);
     exchange_unref(g->x);
     free(g);
 }
@@ -322,6 +323,8 @@ void generation_start(generation *g, const rt_ids *prompts, size_t n_prompts,
                             .sampler = p->sampler,
                             .bias = p->bias,
                             .n_bias = p->n_bias,
+                            .stop_ids = p->stop_ids,
+                            .n_stop_ids = p->n_stop_ids,
                             .grammar = p->grammar,
                             .max_tokens = p->max_tokens,
                             .min_tokens = p->min_tokens,

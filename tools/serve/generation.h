@@ -24,6 +24,8 @@ typedef struct params {
     size_t n_bias;
     const char *stops[MAX_STOPS]; /* of the body */
     size_t n_stops;
+    int32_t stop_ids[MAX_STOPS];
+    size_t n_stop_ids;
     rt_grammar *grammar;      /* of the exchange; or NULL */
     const rt_ids *prediction; /* likewise */
     json_t *tools;            /* that may be called; or NULL */
@@ -39,6 +41,8 @@ void params_read_sampling(fields *f, params *p);
 void params_read_bias(fields *f, const server *s, params *p);
 /* A text or a list of texts. */
 void params_read_stops(fields *f, const char *name, params *p);
+/* A list of tokens. */
+void params_read_stop_ids(fields *f, const server *s, params *p);
 /* "prediction": {"type": "content", "content"}, what the answer may say. */
 void params_read_prediction(fields *f, exchange *x, params *p);
 /* Refuse fields that ask for what is not there. */
@@ -111,7 +115,8 @@ struct generation {
     int state, item, block;
     char item_id[48];
     uint64_t sequence;
-    json_t *echo; /* items that are complete */
+    json_t *echo;    /* items that are complete */
+    json_t *entries; /* log-probabilities of the one at work; or NULL */
     gguf_dynbuf text;
 };
 

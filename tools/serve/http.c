@@ -16,12 +16,14 @@
 #define MAX_CONNECTIONS 2048u
 #define HEADER_BYTES    (64u << 10)
 #define CHUNK_BYTES     (16u << 10)
-/* Seconds: for the header of a new connection, between parts of a body, between requests, and for a
- * reader that takes nothing. */
+/* Seconds: for the handshake and the header of a new connection, between parts of a body, between
+ * requests, and for a reader that takes nothing. */
 #define HEADER_TIMEOUT 30u
 #define BODY_TIMEOUT   60u
 #define IDLE_TIMEOUT   120u
 #define READER_TIMEOUT 600u
+/* As GnuTLS names them: nothing older than 1.2. */
+#define TLS_VERSIONS "NORMAL:-VERS-ALL:+VERS-TLS1.3:+VERS-TLS1.2"
 
 /* An address; its thread alone counts. */
 typedef struct entrance {
@@ -83,6 +85,7 @@ static void add_allow(const exchange *x, struct MHD_Response *r) {
 static void add_headers(const exchange *x, struct MHD_Response *r) {
     if (x->content_type) MHD_add_response_header(r, "Content-Type", x->content_type);
     MHD_add_response_header(r, "x-request-id", x->request_id);
+    if (x->closes) MHD_add_response_header(r, "Connection", "close");
     if (x->route && x->route->dialect == DIALECT_ANTHROPIC)
         MHD_add_response_header(r, "request-id", x->request_id);
     if (x->stream) {
@@ -250,13 +253,22 @@ static void be_silent(void *ctx, const char *format, va_list args) {
 }
 
 static struct MHD_Daemon *make_daemon(entrance *e, int fd) {
+    const tls_pair *tls = &e->s->tls;
+    struct MHD_OptionItem more[] = {
+        {MHD_OPTION_HTTPS_MEM_CERT, 0, tls->cert},
+        {MHD_OPTION_HTTPS_MEM_KEY, 0, tls->key},
+        {MHD_OPTION_HTTPS_PRIORITIES, 0, (void *)(uintptr_t)TLS_VERSIONS},
+        {MHD_OPTION_END, 0, NULL}};
+    if (!tls->cert) more[0].option = MHD_OPTION_END;
     return MHD_start_daemon(
-        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG, 0,
-        accept_connection, e, on_request, e, MHD_OPTION_EXTERNAL_LOGGER, be_silent, NULL,
+        MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_SUSPEND_RESUME | MHD_USE_ERROR_LOG |
+            (tls->cert ? MHD_USE_TLS : 0u),
+        0, accept_connection, e, on_request, e, MHD_OPTION_EXTERNAL_LOGGER, be_silent, NULL,
         MHD_OPTION_LISTEN_SOCKET, fd, MHD_OPTION_NOTIFY_CONNECTION, on_connection, e,
         MHD_OPTION_NOTIFY_COMPLETED, on_completed, e, MHD_OPTION_CONNECTION_TIMEOUT, HEADER_TIMEOUT,
         MHD_OPTION_CONNECTION_LIMIT, MAX_CONNECTIONS + 1, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
-        (size_t)HEADER_BYTES + CHUNK_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_END);
+        (size_t)HEADER_BYTES + CHUNK_BYTES, MHD_OPTION_STRICT_FOR_CLIENT, 1, MHD_OPTION_ARRAY, more,
+        MHD_OPTION_END);
 }
 
 /* The daemon's thread inherits the policy. It is woken for each token and must not interrupt the
@@ -281,8 +293,9 @@ gguf_code http_start(server *s, gguf_error *err) {
         h->entrances[i].s = s;
         h->entrances[i].daemon = start_daemon(&h->entrances[i], h->listeners[i].fd);
         if (!h->entrances[i].daemon)
-            code = gguf_fail(err, GGUF_E_IO, NULL, GGUF_NO_OFFSET, "%s: cannot start to listen",
-                             h->listeners[i].address);
+            code = gguf_fail(err, GGUF_E_IO, NULL, GGUF_NO_OFFSET, "%s: cannot start to listen%s%s",
+                             h->listeners[i].address, s->tls.cert ? " with " : "",
+                             s->tls.cert ? s->settings->tls_cert : "");
     }
     return code;
 }

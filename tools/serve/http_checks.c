@@ -3,6 +3,7 @@
 #include "tools/serve/http_checks.h"
 
 #include "tools/serve/http.h"
+#include "tools/serve/tls.h"
 #include "tools/serve/web_page.h"
 
 #include <arpa/inet.h>
@@ -48,13 +49,14 @@ static bool is_listed(const char *host, const char *const *list, size_t n) {
 }
 
 /* The name under which the server was asked for. A server for other machines may be asked for by
- * its address. */
+ * its address, one with a certificate by the names that stand in it. */
 static bool check_host(const exchange *x, const char *value, api_error *error) {
     const serve_settings *o = x->s->settings;
     char host[256];
     if (!value || strcmp(x->peer, "unix") == 0) return true;
     host_of(value, host, sizeof host);
-    if (http_is_loopback(host) || is_listed(host, o->allowed_hosts, o->n_allowed_hosts))
+    if (http_is_loopback(host) || is_listed(host, o->allowed_hosts, o->n_allowed_hosts) ||
+        tls_is_for(x->s, host))
         return true;
     for (size_t i = 0; i < o->n_hosts; i++) {
         char own[256];
@@ -76,7 +78,9 @@ static bool origin_is_allowed(const serve_settings *o, const char *origin, const
     if (!after ||
         (strncasecmp(origin, "http://", 7) != 0 && strncasecmp(origin, "https://", 8) != 0))
         return false;
-    if (host && strcasecmp(after + 3, host) == 0) return true; /* the page that we serve */
+    bool same_scheme = !o->tls_cert || strncasecmp(origin, "https:", 6) == 0;
+    if (same_scheme && host && strcasecmp(after + 3, host) == 0)
+        return true; /* the page that we serve */
     host_of(after + 3, name, sizeof name);
     return http_is_loopback(name);
 }
@@ -139,8 +143,8 @@ static bool check_loaded(const exchange *x, api_error *error) {
 /* Of several keys, none may fill the queue alone. */
 static bool check_share(exchange *x, api_error *error) {
     server *s = x->s;
-    uint32_t most = s->n_parallel + s->settings->n_queue / 2;
     if (s->n_keys < 2 || !x->route || x->route->at_once || x->key >= s->n_keys) return true;
+    uint32_t most = s->n_parallel + s->settings->n_queue / 2;
     x->counted = true;
     if (atomic_fetch_add(&s->n_of_key[x->key], 1) < most) return true;
     return api_fail_status(error, 429, "queue_full",
@@ -190,6 +194,23 @@ bool http_fail_size(const exchange *x, api_error *error) {
                            (unsigned long long)x->s->settings->max_body);
 }
 
+static enum MHD_Result count_lengths(void *ctx, enum MHD_ValueKind kind, const char *name,
+                                     const char *value) {
+    (void)kind, (void)value;
+    *(unsigned *)ctx += strcasecmp(name, "Content-Length") == 0;
+    return MHD_YES;
+}
+
+/* Where a body ends must not be a matter of opinion: a proxy in front might have another. */
+static bool check_framing(exchange *x, struct MHD_Connection *connection, api_error *error) {
+    unsigned n = header(connection, "Transfer-Encoding") != NULL;
+    MHD_get_connection_values(connection, MHD_HEADER_KIND, count_lengths, &n);
+    if (n < 2) return true;
+    x->closes = true;
+    return api_fail_status(error, 400, NULL,
+                           "a request has one Content-Length or one Transfer-Encoding");
+}
+
 static bool check_size(const exchange *x, const char *length, api_error *error) {
     if (!length || strtoull(length, NULL, 10) <= x->s->settings->max_body) return true;
     return http_fail_size(x, error);
@@ -237,6 +258,7 @@ bool http_check(exchange *x, api_error *error) {
     struct MHD_Connection *c = x->connection;
     const char *host = header(c, "Host");
     bool preflight = strcmp(x->method, "OPTIONS") == 0;
+    if (!check_framing(x, c, error)) return false;
     if (!check_host(x, host, error) || !check_origin(x, header(c, "Origin"), host, error))
         return false;
     if (preflight) return true;

@@ -74,8 +74,8 @@ static bool bind_one(const struct addrinfo *info, int *fd) {
 }
 
 /* All addresses of a name; port 0 becomes the one that the first of them got. */
-static gguf_code listen_name(const char *host, uint16_t *port, listener *out, size_t *n,
-                             gguf_error *err) {
+static gguf_code listen_name(const char *host, const char *scheme, uint16_t *port, listener *out,
+                             size_t *n, gguf_error *err) {
     const struct addrinfo hints = {.ai_socktype = SOCK_STREAM, .ai_flags = AI_PASSIVE};
     struct addrinfo *list = NULL;
     char service[8], text[300];
@@ -99,7 +99,7 @@ static gguf_code listen_name(const char *host, uint16_t *port, listener *out, si
         getsockname(out[*n].fd, (struct sockaddr *)&got, &len);
         *port = port_of(&got);
         snprintf(out[*n].address, sizeof out[*n].address,
-                 strchr(host, ':') ? "http://[%s]:%u" : "http://%s:%u", host, *port);
+                 strchr(host, ':') ? "%s://[%s]:%u" : "%s://%s:%u", scheme, host, *port);
         ++*n;
     }
     freeaddrinfo(list);
@@ -107,6 +107,7 @@ static gguf_code listen_name(const char *host, uint16_t *port, listener *out, si
 }
 
 gguf_code listen_all(const serve_settings *settings, listener *out, size_t *n, gguf_error *err) {
+    const char *scheme = settings->tls_cert ? "https" : "http";
     uint16_t port = (uint16_t)settings->port;
     gguf_code code = GGUF_OK;
     for (size_t i = 0; i < SERVER_MAX_NAMES; i++) out[i] = (listener){.fd = -1};
@@ -116,7 +117,7 @@ gguf_code listen_all(const serve_settings *settings, listener *out, size_t *n, g
         if (strncmp(host, "unix:", 5) == 0)
             code = listen_unix(host + 5, &out[(*n)++], err);
         else
-            code = listen_name(host, &port, out, n, err);
+            code = listen_name(host, scheme, &port, out, n, err);
     }
     return code;
 }

@@ -6,7 +6,7 @@
 
 typedef struct listener {
     int fd;            /* -1: closed */
-    char address[300]; /* "http://127.0.0.1:8080" or "unix:/path" */
+    char address[300]; /* "http://127.0.0.1:8080", "https://...", "unix:/path" */
     char path[200];    /* of a socket in the file system, to remove it; "" for others */
 } listener;
 

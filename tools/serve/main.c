@@ -6,6 +6,7 @@
 #include "tools/serve/http_checks.h"
 #include "tools/serve/metrics.h"
 #include "tools/serve/server_open.h"
+#include "tools/serve/tls.h"
 #include "tools/serve/watcher.h"
 #include "tools/serve/web_page.h"
 #include "tools/serve/workers.h"
@@ -51,6 +52,8 @@ enum {
     OPT_API_KEY,
     OPT_API_KEY_FILE,
     OPT_NO_API_KEY,
+    OPT_TLS_CERT,
+    OPT_TLS_KEY,
     OPT_CORS_ORIGIN,
     OPT_ALLOWED_HOST,
     OPT_MAX_BODY,
@@ -109,6 +112,9 @@ static const tool_option options[] = {
     {OPT_API_KEY, "api-key", "KEY", "requests must bring this key; may be repeated"},
     {OPT_API_KEY_FILE, "api-key-file", "FILE", "keys, one a line"},
     {OPT_NO_API_KEY, "no-api-key", NULL, "serve other machines without a key"},
+    {OPT_TLS_CERT, "tls-cert", "FILE",
+     "serve https with this certificate (PEM, its chain behind it)"},
+    {OPT_TLS_KEY, "tls-key", "FILE", "the private key of --tls-cert (PEM)"},
     {OPT_CORS_ORIGIN, "cors-origin", "ORIGIN",
      "pages from there may use the server; * = all; may be repeated (this machine's)"},
     {OPT_ALLOWED_HOST, "allowed-host", "NAME",
@@ -221,6 +227,7 @@ static bool set_plain(serve_settings *o, int id, const char *arg) {
         {OPT_NO_PROPS, &o->no_props, NULL},      {OPT_NO_UI, &o->no_ui, NULL},
         {OPT_DEVICE, NULL, &o->device.name},     {OPT_NGL, NULL, &o->device.layers},
         {OPT_DRAFT, NULL, &o->draft.model},      {OPT_EMBED, &o->embed, NULL},
+        {OPT_TLS_CERT, NULL, &o->tls_cert},      {OPT_TLS_KEY, NULL, &o->tls_key},
     };
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
         if (plain[i].id != id) continue;
@@ -437,6 +444,7 @@ static void print_hint(const server *s) {
 
 static gguf_code serve(server *s, gguf_error *err) {
     gguf_code code = read_keys(s, err);
+    if (!code) code = tls_read(s, err);
     if (!code) code = server_open(s, err);
     if (!code) code = start(s, err);
     if (!code) code = wait_loaded(s, err);
@@ -449,6 +457,7 @@ static gguf_code serve(server *s, gguf_error *err) {
         drain(s);
     }
     stop(s);
+    tls_clear(s);
     server_close(s);
     return code;
 }
@@ -505,7 +514,7 @@ int main(int argc, char **argv) {
         .set = set_option,
         .run = run,
         .ctx = &o,
-        .reads = "template api-key-file draft"};
+        .reads = "template api-key-file tls-cert tls-key draft"};
     gguf_error err = {0};
     gguf_code code = read_environment(&o, &err);
     if (code) {

@@ -86,6 +86,14 @@ static void head(gguf_dynbuf *out, const char *name, const char *type, const cha
     line(out, "# TYPE ggufkit_%s %s", name, type);
 }
 
+/* Under the name that llama-server has for it. */
+static void other_name(gguf_dynbuf *out, const char *name, const char *type, const char *help,
+                       double value) {
+    line(out, "# HELP llamacpp:%s %s", name, help);
+    line(out, "# TYPE llamacpp:%s %s", name, type);
+    line(out, "llamacpp:%s %.17g", name, value);
+}
+
 static void number(gguf_dynbuf *out, const char *name, const char *type, const char *help,
                    double value) {
     head(out, name, type, help);
@@ -185,6 +193,37 @@ static void put_gauges(const server *of, gguf_dynbuf *out, const rt_serve_stats 
     line(out, "process_start_time_seconds %lld", (long long)of->started);
 }
 
+static double per(double a, double b) {
+    return b > 0 ? a / b : 0;
+}
+
+/* For boards that were made for llama-server. Times are sums over requests, as there. */
+static void put_other_names(gguf_dynbuf *out, const rt_serve_stats *s) {
+    double n_read = (double)(s->n_prompt_tokens - s->n_cached_tokens);
+    double n_made = (double)s->n_generated_tokens;
+    double read_s = s->first_token.sum - s->queue.sum, made_s = s->inter_token.sum;
+    const struct {
+        const char *name, *type, *help;
+        double value;
+    } all[] = {
+        {"prompt_tokens_total", "counter", "Tokens of prompts that were computed.", n_read},
+        {"prompt_tokens_cached_total", "counter", "Tokens of prompts that were in the cache.",
+         (double)s->n_cached_tokens},
+        {"prompt_seconds_total", "counter", "Time of prompts.", read_s > 0 ? read_s : 0},
+        {"tokens_predicted_total", "counter", "Tokens that were generated.", n_made},
+        {"tokens_predicted_seconds_total", "counter", "Time of these tokens.", made_s},
+        {"n_decode_total", "counter", "Steps of the engine.", (double)s->n_steps},
+        {"n_busy_slots_per_decode", "gauge", "Tokens of a step.",
+         per(s->step_tokens.sum, (double)s->step_tokens.n)},
+        {"prompt_tokens_seconds", "gauge", "Tokens of prompts a second.", per(n_read, read_s)},
+        {"predicted_tokens_seconds", "gauge", "Generated tokens a second.", per(n_made, made_s)},
+        {"requests_processing", "gauge", "Answers that are being computed.", s->n_running},
+        {"requests_deferred", "gauge", "Answers that wait.", s->n_waiting},
+    };
+    for (size_t i = 0; i < sizeof all / sizeof all[0]; i++)
+        other_name(out, all[i].name, all[i].type, all[i].help, all[i].value);
+}
+
 void handle_metrics(exchange *x) {
     rt_serve_stats s;
     gguf_dynbuf out;
@@ -201,6 +240,7 @@ void handle_metrics(exchange *x) {
     histogram(&out, "request_seconds", "From a request to the end of an answer.",
               rt_serve_time_bounds, &s.request);
     histogram(&out, "step_tokens", "Tokens of a step.", rt_serve_count_bounds, &s.step_tokens);
+    put_other_names(&out, &s);
     exchange_reply_bytes(x, 200, "text/plain; version=0.0.4; charset=utf-8", out.data, out.len);
     gguf_dynbuf_clear(&out);
 }

@@ -147,14 +147,17 @@ static const dialect_format ollama_format = {.stream_type = "application/x-ndjso
 
 /* Numbers that mean nothing here, but whose type is checked. */
 static void read_ineffective(fields *f) {
-    static const char *const numbers[] = {"num_keep",     "num_batch",   "num_gpu",
-                                          "main_gpu",     "num_thread",  "tfs_z",
-                                          "mirostat_tau", "mirostat_eta"};
+    static const char *const wholes[] = {"num_keep", "num_batch", "num_gpu", "main_gpu",
+                                         "num_thread"};
+    static const char *const numbers[] = {"tfs_z", "mirostat_tau", "mirostat_eta"};
     static const char *const flags[] = {"numa",     "use_mmap",   "use_mlock",
                                         "low_vram", "vocab_only", "penalize_newline",
                                         "f16_kv",   "logits_all"};
     bool flag;
     double number;
+    int64_t whole;
+    for (size_t i = 0; i < sizeof wholes / sizeof wholes[0]; i++)
+        fields_int(f, wholes[i], INT32_MIN, INT32_MAX, &whole);
     for (size_t i = 0; i < sizeof numbers / sizeof numbers[0]; i++)
         fields_real(f, numbers[i], -1e9, 1e9, &number);
     for (size_t i = 0; i < sizeof flags / sizeof flags[0]; i++) fields_bool(f, flags[i], &flag);
@@ -190,16 +193,23 @@ static void read_format(fields *f, exchange *x, params *p) {
     if (fields_any(f, "format", &format)) structured_read_ollama(f, x, format, p);
 }
 
+/* A number of seconds or a text such as "5m"; the model stays anyway. */
+static void read_keep_alive(fields *f) {
+    json_t *value;
+    if (fields_any(f, "keep_alive", &value) && !json_is_number(value) && !json_is_string(value))
+        api_fail(f->error, "keep_alive", NULL, "'keep_alive' must be a number or a text");
+}
+
 static void refuse(fields *f) {
     json_t *value;
     const char *text;
-    if (fields_any(f, "images", &value) && json_array_size(value))
+    if (fields_array(f, "images", &value) && json_array_size(value))
         api_fail(f->error, "images", "unsupported_content", "the model reads texts, not images");
     if (fields_text(f, "suffix", &text) && *text)
         api_fail(f->error, "suffix", NULL, "'suffix' is not supported");
     if (fields_text(f, "template", &text) && *text)
         api_fail(f->error, "template", NULL, "'template': the model's own is used (--template)");
-    fields_any(f, "keep_alive", &value);
+    read_keep_alive(f);
 }
 
 static void read_think(fields *f, chat_request *c) {
@@ -208,7 +218,7 @@ static void read_think(fields *f, chat_request *c) {
     if (json_is_boolean(think))
         c->think = json_is_true(think);
     else if (json_is_string(think))
-        json_object_set(c->variables, "reasoning_effort", think);
+        chat_set_effort(c, think, "think", f->error);
     else
         api_fail(f->error, "think", NULL, "'think' must be true, false or a level");
 }
@@ -229,7 +239,10 @@ static void refuse_images(const json_t *messages, api_error *error) {
     const json_t *message;
     size_t i;
     json_array_foreach(messages, i, message) {
-        if (json_array_size(json_object_get(message, "images")))
+        const json_t *images = json_object_get(message, "images");
+        if (images && !json_is_null(images) && !json_is_array(images))
+            api_fail(error, "images", NULL, "messages[%zu].images must be a list", i);
+        if (json_array_size(images))
             api_fail(error, "images", "unsupported_content",
                      "messages[%zu]: the model reads texts, not images", i);
     }
@@ -254,17 +267,29 @@ static void reply_load(exchange *x, int shape) {
     exchange_reply(x, 200, line);
 }
 
+static bool has_role(const json_t *messages, size_t i, const char *wanted) {
+    const char *role = json_string_value(json_object_get(json_array_get(messages, i), "role"));
+    return role && strcmp(role, wanted) == 0;
+}
+
+/* A question, and what follows it up to the next one; returns how many messages these were. */
+static size_t remove_turn(json_t *messages, size_t first) {
+    size_t n = 0;
+    do {
+        json_array_remove(messages, first);
+        n++;
+    } while (json_array_size(messages) > first + 1 && !has_role(messages, first, "user"));
+    return n;
+}
+
 /* Leave out the oldest turns until the prompt fits. */
 static size_t shorten(const server *s, chat_request *c, params *p, api_error *error) {
     size_t n_left_out = 0, n_ctx = p->n_ctx ? p->n_ctx : s->n_ctx;
     size_t n_stops = p->n_stops;
     while (c->ids.n >= n_ctx && json_array_size(c->messages) > 1) {
-        const char *role =
-            json_string_value(json_object_get(json_array_get(c->messages, 0), "role"));
-        size_t first = strcmp(role, "system") == 0;
+        size_t first = has_role(c->messages, 0, "system");
         if (json_array_size(c->messages) < first + 2) break;
-        json_array_remove(c->messages, first);
-        n_left_out++;
+        n_left_out += remove_turn(c->messages, first);
         c->ids.n = 0;
         p->n_stops = n_stops - s->plain;
         if (!chat_prompt(s, c, p, error)) break;
@@ -272,18 +297,16 @@ static size_t shorten(const server *s, chat_request *c, params *p, api_error *er
     return n_left_out;
 }
 
-static void start(exchange *x, const params *p, int shape, chat_request *c, size_t n_left_out,
-                  bool want_ids, api_error *error) {
-    generation *g = error->status ? NULL : generation_new(x, &ollama_format, p, "");
-    if (!g) {
-        api_fail_status(error, 500, NULL, "out of memory");
-        exchange_fail(x, error);
-        return;
+/* Takes what was read. */
+static void start(exchange *x, const params *p, int shape, chat_request *c, fields *f,
+                  size_t n_left_out, bool want_ids) {
+    generation *g = f->error->status ? NULL : generation_new(x, &ollama_format, p, "");
+    if (g) {
+        g->state = shape;
+        g->want_ids = want_ids;
+        g->n_left_out = n_left_out;
     }
-    g->state = shape;
-    g->want_ids = want_ids;
-    g->n_left_out = n_left_out;
-    generation_start(g, &c->ids, 1, &c->text);
+    chat_answer(x, g, c, f);
 }
 
 void handle_ollama_chat(exchange *x) {
@@ -310,7 +333,7 @@ void handle_ollama_chat(exchange *x) {
         if (!error.status && asks_for(x->json, "truncate"))
             n_left_out = shorten(x->s, &c, &p, &error);
         fields_ignored(&f, x->ignored, sizeof x->ignored);
-        start(x, &p, SHAPE_CHAT, &c, n_left_out, false, &error);
+        start(x, &p, SHAPE_CHAT, &c, &f, n_left_out, false);
     }
     chat_request_clear(&c);
     fields_close(&f);
@@ -362,13 +385,14 @@ void handle_ollama_generate(exchange *x) {
     if (!error.status && (!prompt || !*prompt))
         reply_load(x, SHAPE_GENERATE);
     else
-        start(x, &p, SHAPE_GENERATE, &c, 0, !raw, &error);
+        start(x, &p, SHAPE_GENERATE, &c, &f, 0, !raw);
     chat_request_clear(&c);
     fields_close(&f);
 }
 
 /* ---- embed ------------------------------------------------------------------------------- */
 
+/* All of them, or in the old form the only one. */
 static void reply_embed(vectors *v) {
     json_t *list = json_array();
     float *vector = malloc(v->n_vector * sizeof *vector);
@@ -380,9 +404,12 @@ static void reply_embed(vectors *v) {
         json_array_append_new(list, own);
     }
     free(vector);
-    json_t *root = json_pack("{s:s, s:o, s:I, s:i, s:I}", "model", v->x->s->name, "embeddings",
-                             list, "total_duration", ns(tool_now_s() - v->started_s),
-                             "load_duration", 0, "prompt_eval_count", (json_int_t)v->n_tokens);
+    json_t *root =
+        v->short_form ? json_pack("{s:O}", "embedding", json_array_get(list, 0))
+                      : json_pack("{s:s, s:O, s:I, s:i, s:I}", "model", v->x->s->name, "embeddings",
+                                  list, "total_duration", ns(tool_now_s() - v->started_s),
+                                  "load_duration", 0, "prompt_eval_count", (json_int_t)v->n_tokens);
+    json_decref(list);
     if (json_array_size(v->truncated)) json_object_set(root, "truncated", v->truncated);
     exchange_reply(v->x, 200, root);
 }
@@ -399,7 +426,8 @@ static void cut(const server *s, prompts *texts, json_t *truncated) {
     }
 }
 
-void handle_ollama_embed(exchange *x) {
+static void answer_embed(exchange *x, bool short_form) {
+    const char *name = short_form ? "prompt" : "input";
     api_error error = {0};
     fields f;
     prompts texts = {0};
@@ -410,21 +438,31 @@ void handle_ollama_embed(exchange *x) {
     fields_open(&f, x->json, &error);
     params_read_model(&f, x);
     if (!error.status) embeddings_check(x->s, &error);
-    fields_any(&f, "input", &input);
-    fields_any(&f, "keep_alive", &(json_t *){NULL});
-    fields_bool(&f, "truncate", &truncate);
-    if (v) vectors_read_dimensions(&f, v);
-    if (!error.status && !input) api_fail(&error, "input", NULL, "'input' is missing");
-    prompts_read(&texts, x->s, input, "input", 2048, &error);
+    fields_any(&f, name, &input);
+    read_keep_alive(&f);
+    if (!short_form) fields_bool(&f, "truncate", &truncate);
+    if (v && !short_form) vectors_read_dimensions(&f, v);
+    if (!error.status && !(short_form ? json_is_string(input) : input != NULL))
+        api_fail(&error, name, NULL, "'%s' %s", name, input ? "must be a text" : "is missing");
+    prompts_read(&texts, x->s, input, name, 2048, &error);
     fields_ignored(&f, x->ignored, sizeof x->ignored);
+    fields_close(&f);
     if (error.status) {
         exchange_fail(x, &error);
         vectors_free(v);
     } else {
         v->truncated = json_array();
+        v->short_form = short_form;
         if (truncate) cut(x->s, &texts, v->truncated);
         vectors_start(v, &texts);
     }
     prompts_clear(&texts);
-    fields_close(&f);
+}
+
+void handle_ollama_embed(exchange *x) {
+    answer_embed(x, false);
+}
+
+void handle_ollama_embeddings(exchange *x) {
+    answer_embed(x, true);
 }

@@ -134,7 +134,8 @@ void handle_ollama_show(exchange *x) {
     const char *name = NULL;
     char when[40];
     fields_open(&f, x->json, &error);
-    if (!fields_text(&f, "model", &name)) fields_text(&f, "name", &name);
+    fields_text(&f, "name", &name); /* the old word */
+    fields_text(&f, "model", &name);
     fields_bool(&f, "verbose", &verbose);
     if (!error.status && !server_has_model(s, name)) params_fail_model(&error, x, name);
     fields_ignored(&f, x->ignored, sizeof x->ignored);

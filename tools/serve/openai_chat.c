@@ -198,6 +198,7 @@ void openai_read_common(fields *f, exchange *x, params *p) {
     params_read_sampling(f, p);
     params_read_bias(f, x->s, p);
     params_read_stops(f, "stop", p);
+    params_read_stop_ids(f, x->s, p);
     fields_u32(f, "n", 1, MAX_CHOICES, &p->n_choices);
     fields_bool(f, "ignore_eos", &p->ignore_end);
     fields_u32(f, "min_tokens", 0, UINT32_MAX, &p->min_tokens);
@@ -230,6 +231,15 @@ static void read_begin(fields *f, chat_request *c) {
                  "'continue_final_message': the last message is not the assistant's");
 }
 
+/* "none": what the model thinks stays in the text. */
+static void read_format(fields *f, chat_request *c) {
+    const char *how;
+    if (!fields_text(f, "reasoning_format", &how)) return;
+    c->reasoning = strcmp(how, "none") == 0 ? REASONING_IN_TEXT : REASONING_APART;
+    if (c->reasoning == REASONING_APART && strcmp(how, "auto") != 0 && strcmp(how, "deepseek") != 0)
+        api_fail(f->error, "reasoning_format", NULL, "'reasoning_format' must be auto or none");
+}
+
 static void read_modalities(fields *f) {
     json_t *list, *item;
     size_t i;
@@ -258,6 +268,7 @@ static void read_request(exchange *x, fields *f, params *p, chat_request *c, boo
         structured_read_format(f, x, format, "response_format", p);
     tools_read(f, x, p, c);
     chat_read_variables(f, c);
+    read_format(f, c);
     read_begin(f, c);
     read_modalities(f);
 }
@@ -275,6 +286,20 @@ void handle_chat_completions(exchange *x) {
     generation *g = good ? generation_new(x, &chat_format, &p, "chatcmpl-") : NULL;
     if (g) g->include_usage = include_usage;
     chat_answer(x, g, &c, &f);
+}
+
+/* POST /v1/chat/completions/input_tokens */
+void handle_chat_input_tokens(exchange *x) {
+    api_error error = {0};
+    fields f;
+    params p = params_defaults(x->s);
+    chat_request c = {.variables = json_object(), .think = -1};
+    bool include_usage = false;
+    fields_open(&f, x->json, &error);
+    read_request(x, &f, &p, &c, &include_usage);
+    chat_prompt(x->s, &c, &p, &error);
+    fields_ignored(&f, x->ignored, sizeof x->ignored);
+    chat_answer_count(x, "response.input_tokens", &c, &f);
 }
 
 /* POST /apply-template */

@@ -130,6 +130,7 @@ void handle_completions(exchange *x) {
     fields_open(&f, x->json, &error);
     read_request(x, &f, &p, &all, &include_usage);
     fields_ignored(&f, x->ignored, sizeof x->ignored);
+    fields_close(&f);
     generation *g = error.status ? NULL : generation_new(x, &completion_format, &p, "cmpl-");
     if (g) {
         g->include_usage = include_usage;
@@ -139,5 +140,4 @@ void handle_completions(exchange *x) {
         exchange_fail(x, &error);
     }
     prompts_clear(&all);
-    fields_close(&f);
 }

@@ -72,6 +72,7 @@ void handle_embeddings(exchange *x) {
     if (!error.status && !input) api_fail(&error, "input", NULL, "'input' is missing");
     prompts_read(&texts, x->s, input, "input", MAX_TEXTS, &error);
     fields_ignored(&f, x->ignored, sizeof x->ignored);
+    fields_close(&f); /* the engine's thread has the body's values from the start on */
     if (v && !error.status) {
         v->base64 = strcmp(format, "base64") == 0;
         vectors_start(v, &texts);
@@ -81,7 +82,6 @@ void handle_embeddings(exchange *x) {
         vectors_free(v);
     }
     prompts_clear(&texts);
-    fields_close(&f);
 }
 
 /* ---- reranking --------------------------------------------------------------------------- */
@@ -93,20 +93,31 @@ static int by_score(const void *a, const void *b, void *ctx) {
     return x < y ? 1 : x > y ? -1 : *(const size_t *)a < *(const size_t *)b ? -1 : 1;
 }
 
+/* In the form of the request: Cohere's, or the short one of text-embeddings-inference. */
+static json_t *result_of(const vectors *v, size_t i) {
+    json_t *result =
+        json_pack("{s:I, s:f}", "index", (json_int_t)i, v->short_form ? "score" : "relevance_score",
+                  (double)v->values[i * v->n_vector]);
+    json_t *text = json_array_get(v->documents, i);
+    if (v->return_documents && v->short_form)
+        json_object_set(result, "text", text);
+    else if (v->return_documents)
+        json_object_set_new(result, "document", json_pack("{s:O}", "text", text));
+    return result;
+}
+
 static void reply_scores(vectors *v) {
     size_t *order = malloc(v->n * sizeof *order);
     json_t *results = json_array();
     for (size_t i = 0; order && i < v->n; i++) order[i] = i;
     if (order) qsort_r(order, v->n, sizeof *order, by_score, v);
-    for (size_t i = 0; order && i < v->n_top; i++) {
-        json_t *result = json_pack("{s:I, s:f}", "index", (json_int_t)order[i], "relevance_score",
-                                   (double)v->values[order[i] * v->n_vector]);
-        if (v->return_documents)
-            json_object_set_new(result, "document",
-                                json_pack("{s:O}", "text", json_array_get(v->documents, order[i])));
-        json_array_append_new(results, result);
-    }
+    for (size_t i = 0; order && i < v->n_top; i++)
+        json_array_append_new(results, result_of(v, order[i]));
     free(order);
+    if (v->short_form) {
+        exchange_reply(v->x, 200, results);
+        return;
+    }
     exchange_reply(v->x, 200,
                    json_pack("{s:s, s:s, s:o, s:o}", "model", v->x->s->name, "object", "list",
                              "usage", usage_of(v), "results", results));
@@ -123,12 +134,11 @@ static bool ranks(const server *s, api_error *error) {
 }
 
 static bool add_pair(prompts *p, const server *s, const json_t *query, const json_t *document,
-                     api_error *error) {
+                     const char *param, api_error *error) {
     gguf_error err = {0};
     const json_t *text = json_is_object(document) ? json_object_get(document, "text") : document;
     if (!json_is_string(text))
-        return api_fail(error, "documents", NULL,
-                        "'documents' must be texts, or objects with text");
+        return api_fail(error, param, NULL, "'%s' must be texts, or objects with text", param);
     gguf_code code =
         rt_tokenize_pair(s->tok, json_string_value(query), json_string_length(query),
                          json_string_value(text), json_string_length(text), &p->ids[p->n++], &err);
@@ -139,7 +149,9 @@ static void read_documents(fields *f, const server *s, vectors *v, prompts *text
     json_t *query = NULL, *documents = NULL, *item;
     size_t i;
     fields_any(f, "query", &query);
-    fields_array(f, "documents", &documents);
+    v->short_form =
+        !fields_array(f, "documents", &documents) && fields_array(f, "texts", &documents);
+    const char *param = v->short_form ? "texts" : "documents";
     if (f->error->status) return;
     size_t n = json_array_size(documents);
     if (!json_is_string(query)) {
@@ -147,12 +159,12 @@ static void read_documents(fields *f, const server *s, vectors *v, prompts *text
         return;
     }
     if (n == 0 || n > MAX_TEXTS) {
-        api_fail(f->error, "documents", NULL, "'documents' must have 1 to %d entries", MAX_TEXTS);
+        api_fail(f->error, param, NULL, "'%s' must have 1 to %d entries", param, MAX_TEXTS);
         return;
     }
     uint32_t n_top = (uint32_t)n;
     fields_u32(f, "top_n", 1, UINT32_MAX, &n_top);
-    fields_bool(f, "return_documents", &v->return_documents);
+    fields_bool(f, v->short_form ? "return_text" : "return_documents", &v->return_documents);
     v->n_top = n_top < n ? n_top : n;
     v->documents = json_array();
     texts->ids = calloc(n, sizeof *texts->ids);
@@ -161,7 +173,7 @@ static void read_documents(fields *f, const server *s, vectors *v, prompts *text
         return;
     }
     json_array_foreach(documents, i, item) {
-        if (!add_pair(texts, s, query, item, f->error)) return;
+        if (!add_pair(texts, s, query, item, param, f->error)) return;
         json_array_append(v->documents,
                           json_is_object(item) ? json_object_get(item, "text") : item);
     }
@@ -178,6 +190,7 @@ void handle_rerank(exchange *x) {
     if (!error.status) ranks(x->s, &error);
     if (!error.status) read_documents(&f, x->s, v, &texts);
     fields_ignored(&f, x->ignored, sizeof x->ignored);
+    fields_close(&f);
     if (error.status) {
         exchange_fail(x, &error);
         vectors_free(v);
@@ -185,5 +198,4 @@ void handle_rerank(exchange *x) {
         vectors_start(v, &texts);
     }
     prompts_clear(&texts);
-    fields_close(&f);
 }

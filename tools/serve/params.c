@@ -110,6 +110,22 @@ void params_read_stops(fields *f, const char *name, params *p) {
     json_array_foreach(value, i, stop) if (!add_stop(f, name, stop, p)) return;
 }
 
+void params_read_stop_ids(fields *f, const server *s, params *p) {
+    json_t *list, *id;
+    size_t i;
+    if (!fields_array(f, "stop_token_ids", &list)) return;
+    json_array_foreach(list, i, id) {
+        json_int_t value = json_integer_value(id);
+        if (!json_is_integer(id) || value < 0 || value >= s->hp->n_vocab || i >= MAX_STOPS - 1) {
+            api_fail(f->error, "stop_token_ids", NULL,
+                     "'stop_token_ids' must be a list of at most %d tokens of the vocabulary",
+                     MAX_STOPS - 1);
+            return;
+        }
+        p->stop_ids[p->n_stop_ids++] = (int32_t)value;
+    }
+}
+
 /* Tokens as an answer has them. */
 static bool set_prediction(fields *f, exchange *x, const json_t *text, params *p) {
     const char *bytes = json_string_value(text);

@@ -36,6 +36,7 @@ typedef struct serve_settings {
     size_t n_keys;
     const char *key_file;
     bool no_key;
+    const char *tls_cert, *tls_key; /* files; both or neither */
     const char *origins[SERVER_MAX_NAMES];
     size_t n_origins;
     const char *allowed_hosts[SERVER_MAX_NAMES];
@@ -50,6 +51,14 @@ typedef struct serve_settings {
     unsigned sampler_given; /* a bit for each of --temp ... that was given */
     uint32_t max_tokens;
 } serve_settings;
+
+struct x509_st;
+/* Texts in PEM form, and the certificate that they begin with; NULL without TLS. */
+typedef struct tls_pair {
+    char *cert, *key;
+    size_t n_key; /* bytes */
+    struct x509_st *certificate;
+} tls_pair;
 
 typedef struct workers workers;
 typedef struct watcher watcher;
@@ -91,6 +100,7 @@ typedef struct server {
     uint64_t device_room; /* for the cache, where layers lie on a device */
     char keys[SERVER_MAX_NAMES][256];
     size_t n_keys;
+    tls_pair tls;
     atomic_uint n_of_key[SERVER_MAX_NAMES]; /* requests of each that are worked on */
     workers *workers;
     watcher *watcher;

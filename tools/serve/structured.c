@@ -243,6 +243,8 @@ void structured_read_ollama(fields *f, exchange *x, const json_t *format, params
     else if (word)
         api_fail(f->error, "format", "unsupported_schema",
                  "'format' must be \"json\" or a JSON schema, not '%.40s'", word);
+    else if (!json_is_object(format))
+        api_fail(f->error, "format", NULL, "'format' must be \"json\" or a JSON schema");
     else
         set_grammar(f, x, p, "format", SOURCE_SCHEMA, format);
 }

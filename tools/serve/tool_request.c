@@ -28,13 +28,13 @@ static bool has_tool(const json_t *tools, const char *name) {
     return false;
 }
 
-void tools_add(chat_request *c, json_t *name, json_t *description, json_t *schema, bool strict) {
+void tools_add(chat_request *c, json_t *name, json_t *description, json_t *schema, json_t *strict) {
     json_t *function = json_object();
     if (!c->tools) c->tools = json_array();
     if (name) json_object_set(function, "name", name);
-    if (json_is_string(description)) json_object_set(function, "description", description);
+    if (description) json_object_set(function, "description", description);
     if (schema) json_object_set(function, "parameters", schema);
-    if (strict) json_object_set_new(function, "strict", json_true());
+    if (strict && !json_is_false(strict)) json_object_set(function, "strict", strict);
     json_array_append_new(c->tools,
                           json_pack("{s:s, s:o}", "type", "function", "function", function));
 }

@@ -9,8 +9,9 @@ void tools_read(fields *f, exchange *x, params *p, chat_request *c);
 
 /* For interfaces with another form: add a tool to c->tools, which is made if it is not there.
  *   schema  of its arguments; or NULL
- *   strict  keywords that are not enforced are refused */
-void tools_add(chat_request *c, json_t *name, json_t *description, json_t *schema, bool strict);
+ *   strict  true: keywords that are not enforced are refused; or NULL
+ * What is of the wrong type is refused by tools_finish. */
+void tools_add(chat_request *c, json_t *name, json_t *description, json_t *schema, json_t *strict);
 /* A tool that is left out, by its type, joins the ignored fields. */
 void tools_ignore(exchange *x, const char *type);
 /* Check the tools, and hold the answer to them. Nothing happens without tools. */

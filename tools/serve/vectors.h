@@ -15,7 +15,7 @@ typedef struct vectors {
     /* Answers, once all are there. */
     void (*done)(struct vectors *v);
     /* Of the interface. */
-    bool base64, return_documents;
+    bool base64, return_documents, short_form;
     size_t n_dimensions, n_top;
     json_t *documents, *truncated;
 } vectors;
