@@ -362,13 +362,16 @@ static gguf_code choose_all(rt_answer *a, float *logits, gguf_error *err) {
         n_agreed += agrees;
     } while (!code && !a->ended && agrees);
     a->n_accepted += n_agreed;
-    if (n_agreed == n) return code;
-    g->past.n -= n - n_agreed;
-    uint32_t n_kept = (uint32_t)g->past.n;
-    gguf_code back = rt_seq_truncate(g->session, g->seq, n_kept, &n_kept, err);
-    a->n_replayed = g->past.n - n_kept;
-    g->past.n = n_kept;
-    return code ? code : back;
+    if (n_agreed < n) {
+        g->past.n -= n - n_agreed;
+        uint32_t n_kept = (uint32_t)g->past.n;
+        gguf_code back = rt_seq_truncate(g->session, g->seq, n_kept, &n_kept, code ? NULL : err);
+        a->n_replayed = g->past.n - n_kept;
+        g->past.n = n_kept;
+        if (!code) code = back;
+    }
+    rt_seq_release(g->session, g->seq);
+    return code;
 }
 
 gguf_code rt_answer_take(rt_answer *a, float *logits, gguf_error *err) {

@@ -1074,26 +1074,29 @@ def own_embeddings(models):
 
 
 def own_drafts(models):
-    """Answers do not depend on what drafts them, nor on whether anything does."""
+    """Answers do not depend on what drafts them, nor on whether anything does, also where layers keep a state."""
     bodies = [{"prompt": "And the king said unto them", "max_tokens": 80, "temperature": t, "seed": 3, "logprobs": 2,
                "frequency_penalty": t / 4, "n": 2} for t in (0, 0.9)]
-    answers = []
-    for options in (("--lookup", "off"), ("--lookup", "on", "--draft-max", "5"), ("--draft", models / "demo.gguf")):
-        server = Server(models / "demo.gguf", *options)
+    answers = {"demo": [], "mamba2": []}
+    for name, *options in (("demo", "--lookup", "off"), ("demo", "--lookup", "on", "--draft-max", "5"),
+                           ("demo", "--draft", models / "demo.gguf"), ("mamba2",), ("mamba2", "--lookup", "on")):
+        server = Server(models / f"{name}.gguf", *options)
+        looks_up = options[1:2] == ["on"] or "--draft" in options
         try:
             with concurrent.futures.ThreadPoolExecutor(4) as pool:
                 results = list(pool.map(lambda b: server.post("/v1/completions", b), bodies * 2))
             same([status for status, _ in results], [200] * 4)
-            answers.append([a["choices"] for _, a in results])
+            answers[name].append([a["choices"] for _, a in results])
             props = json.loads(server.get("/props")[1])["speculation"]
-            same(props["lookup"], options[1] != "off")
-            same(props["draft_model"] is not None, options[0] == "--draft")
+            same(props["lookup"], looks_up)
+            same(props["draft_model"] is not None, "--draft" in options)
             status, a = server.post("/v1/chat/completions", user("x", prediction={"type": "content", "content": "y"}))
-            same(status, 400 if options[1] == "off" else 200)
+            same(status, 200 if looks_up else 400)
         finally:
             server.stop()
-    same(answers[0], answers[1])
-    same(answers[0], answers[2])
+    for of_model in answers.values():
+        for other in of_model[1:]:
+            same(other, of_model[0])
 
 
 def own_vectors(models):
@@ -1138,7 +1141,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         models = pathlib.Path(folder)
         for source, name, kind in ((DATA / "demo-model", "demo", "q8_0"), (DATA / "models/bert_sentence", "bert", "f32"),
-                                   (DATA / "models/t5", "t5", "f32")):
+                                   (DATA / "models/t5", "t5", "f32"), (DATA / "models/mamba2", "mamba2", "q8_0")):
             subprocess.run([BUILD / "gguf-convert", source, "-o", models / f"{name}.gguf", "--outtype", kind], check=True,
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         (models / "plain.jinja").write_text(PLAIN)
