@@ -152,10 +152,6 @@ static bool begins_inside(const rt_answer *a, gguf_error *err, gguf_code *code) 
     return open;
 }
 
-static bool in_header(const rt_answer *a) {
-    return rt_channels_follow(a->generator->tok, a->prompt->data, a->prompt->n);
-}
-
 static gguf_code begin_text(rt_answer *a, gguf_error *err) {
     const rt_answer_opts *o = &a->opts;
     gguf_code code = GGUF_OK;
@@ -166,9 +162,9 @@ static gguf_code begin_text(rt_answer *a, gguf_error *err) {
                                 .show_special = o->show_special,
                                 .marks = o->marks,
                                 .call_channel = o->call_channel,
-                                .in_header = o->call_channel && in_header(a),
                                 .stops = o->stops,
                                 .n_stops = o->n_stops};
+    rt_answer_text_follow(&opts, a->generator->tok, a->prompt->data, a->prompt->n);
     rt_answer_text_init(&a->text, &opts);
     return code;
 }

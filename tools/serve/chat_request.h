@@ -17,6 +17,8 @@ typedef struct chat_request {
      * where there is such a message. */
     bool begins_given, begins;
     int think; /* -1: as the template does */
+    /* What chat_render finds: the answer goes on with a text, or with what was thought. */
+    bool goes_on, thinks_on;
     /* What chat_prompt makes. */
     rt_ids ids;
     rt_answer_text_opts text;
