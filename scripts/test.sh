@@ -98,6 +98,7 @@ serve() {
     venv openai anthropic ollama litellm langchain-openai instructor llm llm-ollama playwright
     build/venv/bin/python tests/oracle/check_serve.py build tests/data
     python3 tests/oracle/check_serve_load.py build tests/data
+    python3 tests/oracle/check_serve_bombs.py build tests/data
     build/venv/bin/python tests/oracle/check_clients.py build tests/data
     build/venv/bin/python tests/oracle/check_page.py build tests/data
 }

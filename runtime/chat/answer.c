@@ -152,10 +152,6 @@ static bool begins_inside(const rt_answer *a, gguf_error *err, gguf_code *code) 
     return open;
 }
 
-static bool in_header(const rt_answer *a) {
-    return rt_channels_follow(a->generator->tok, a->prompt->data, a->prompt->n);
-}
-
 static gguf_code begin_text(rt_answer *a, gguf_error *err) {
     const rt_answer_opts *o = &a->opts;
     gguf_code code = GGUF_OK;
@@ -166,9 +162,9 @@ static gguf_code begin_text(rt_answer *a, gguf_error *err) {
                                 .show_special = o->show_special,
                                 .marks = o->marks,
                                 .call_channel = o->call_channel,
-                                .in_header = o->call_channel && in_header(a),
                                 .stops = o->stops,
                                 .n_stops = o->n_stops};
+    rt_answer_text_follow(&opts, a->generator->tok, a->prompt->data, a->prompt->n);
     rt_answer_text_init(&a->text, &opts);
     return code;
 }
@@ -362,13 +358,16 @@ static gguf_code choose_all(rt_answer *a, float *logits, gguf_error *err) {
         n_agreed += agrees;
     } while (!code && !a->ended && agrees);
     a->n_accepted += n_agreed;
-    if (n_agreed == n) return code;
-    g->past.n -= n - n_agreed;
-    uint32_t n_kept = (uint32_t)g->past.n;
-    gguf_code back = rt_seq_truncate(g->session, g->seq, n_kept, &n_kept, err);
-    a->n_replayed = g->past.n - n_kept;
-    g->past.n = n_kept;
-    return code ? code : back;
+    if (n_agreed < n) {
+        g->past.n -= n - n_agreed;
+        uint32_t n_kept = (uint32_t)g->past.n;
+        gguf_code back = rt_seq_truncate(g->session, g->seq, n_kept, &n_kept, code ? NULL : err);
+        a->n_replayed = g->past.n - n_kept;
+        g->past.n = n_kept;
+        if (!code) code = back;
+    }
+    rt_seq_release(g->session, g->seq);
+    return code;
 }
 
 gguf_code rt_answer_take(rt_answer *a, float *logits, gguf_error *err) {

@@ -13,13 +13,21 @@ bool rt_reasoning_is_open(const rt_reasoning_markers *markers, gguf_str prompt) 
     return len && n >= len && memcmp(prompt.ptr + n - len, markers->open, len) == 0;
 }
 
+void rt_answer_text_follow(rt_answer_text_opts *opts, const rt_tokenizer *tok,
+                           const int32_t *prompt, size_t n) {
+    size_t from;
+    rt_channels_follow(tok, prompt, n, &opts->channels, &from);
+    if (opts->channels.part == RT_CHANNEL_MARKUP && !opts->call_channel)
+        opts->channels = (rt_channels){0};
+}
+
 void rt_answer_text_init(rt_answer_text *t, const rt_answer_text_opts *opts) {
     *t = (rt_answer_text){.opts = *opts};
     rt_text_stream_init(&t->said, opts->stops, opts->n_stops);
     rt_text_stream_init(&t->thought, NULL, 0);
     rt_text_stream_init(&t->whole, NULL, 0);
     gguf_dynbuf_init(&t->undecided, SIZE_MAX / 4);
-    if (opts->in_header) t->channels = RT_CHANNELS_IN_HEADER;
+    t->channels = opts->channels;
     if (!opts->markers.close || !opts->split || opts->show_special)
         t->state = RT_ANSWER_SPEAKS;
     else if (opts->inside)
@@ -50,14 +58,16 @@ static size_t n_spaces(const gguf_dynbuf *u) {
 static void say(rt_answer_text *t, size_t n) {
     size_t skip = 0;
     bool starts = t->said.text.len == 0 && t->said.n_pending == 0;
-    while (t->opts.trim && starts && skip < n && t->undecided.data[skip] == ' ') skip++;
+    starts &= t->opts.trim && !(t->opts.goes_on && t->thought.text.len == 0);
+    while (starts && skip < n && t->undecided.data[skip] == ' ') skip++;
     rt_text_stream_add(&t->said, (char *)t->undecided.data + skip, n - skip);
     consume(t, n);
 }
 
 static void think(rt_answer_text *t, size_t n) {
     size_t skip = 0;
-    while (t->thought.text.len == 0 && skip < n && is_space((char)t->undecided.data[skip])) skip++;
+    bool starts = t->thought.text.len == 0 && !t->opts.goes_on;
+    while (starts && skip < n && is_space((char)t->undecided.data[skip])) skip++;
     rt_text_stream_add(&t->thought, (char *)t->undecided.data + skip, n - skip);
     consume(t, n);
 }
@@ -116,6 +126,37 @@ static bool decide_thought_over(rt_answer_text *t) {
     return t->undecided.len > 0;
 }
 
+/* The first text that is dropped, or u->len; *held: bytes at the end that may begin one. */
+static size_t find_dropped(const rt_answer_text *t, size_t *len, size_t *held) {
+    const gguf_dynbuf *u = &t->undecided;
+    size_t best = u->len;
+    *len = *held = 0;
+    for (size_t i = 0; i < t->opts.markers.n_drop; i++) {
+        const char *text = t->opts.markers.drop[i];
+        size_t n = strlen(text), part = n - 1 < u->len ? n - 1 : u->len;
+        const uint8_t *found = memmem(u->data, u->len, text, n);
+        if (found && (size_t)(found - u->data) < best) {
+            best = (size_t)(found - u->data);
+            *len = n;
+        }
+        while (part && memcmp(u->data + u->len - part, text, part) != 0) part--;
+        if (part > *held) *held = part;
+    }
+    return best;
+}
+
+static bool decide_said(rt_answer_text *t, bool ended) {
+    size_t len, held, at = find_dropped(t, &len, &held);
+    if (at == t->undecided.len) {
+        say(t, at - (ended ? 0 : held));
+        return false;
+    }
+    say(t, at);
+    consume(t, len);
+    if (t->said.text.len == 0 && t->said.n_pending == 0) t->state = RT_ANSWER_THOUGHT;
+    return true;
+}
+
 static void decide(rt_answer_text *t, bool ended) {
     bool more = true;
     while (more && t->undecided.len) {
@@ -126,7 +167,7 @@ static void decide(rt_answer_text *t, bool ended) {
         else if (t->state == RT_ANSWER_THOUGHT)
             more = decide_thought_over(t);
         else
-            say(t, t->undecided.len);
+            more = decide_said(t, ended);
     }
 }
 
@@ -135,9 +176,12 @@ static void decide(rt_answer_text *t, bool ended) {
 /* A special token of a marker, which may have text beside it. */
 static bool is_marker(const rt_answer_text *t, gguf_str text) {
     const rt_reasoning_markers *m = &t->opts.markers;
-    return m->close && text.len &&
-           (memmem(m->open, strlen(m->open), text.ptr, text.len) ||
-            memmem(m->close, strlen(m->close), text.ptr, text.len));
+    if (!m->close || !text.len) return false;
+    bool is = memmem(m->open, strlen(m->open), text.ptr, text.len) ||
+              memmem(m->close, strlen(m->close), text.ptr, text.len);
+    for (size_t i = 0; i < m->n_drop && !is; i++)
+        is = memmem(m->drop[i], strlen(m->drop[i]), text.ptr, text.len);
+    return is;
 }
 
 void rt_answer_text_put(rt_answer_text *t, gguf_str text) {

@@ -9,8 +9,11 @@
 #include "runtime/tokenizer/tokenizer.h"
 
 /* Around the reasoning; those of a model are in the table of tools.h. */
+#define RT_MAX_DROP 4
 typedef struct rt_reasoning_markers {
-    const char *open, *close; /* NULL: the model has none */
+    const char *open, *close;      /* NULL: the model has none */
+    const char *drop[RT_MAX_DROP]; /* [n_drop] texts around what it says that are not part of it */
+    size_t n_drop;
 } rt_reasoning_markers;
 
 /* Whether a prompt leaves the reasoning open: the answer begins inside. */
@@ -24,7 +27,8 @@ typedef struct rt_answer_text_opts {
     bool show_special; /* special tokens are part of the text, which is not divided */
     gguf_str marks;    /* special tokens within this text are text: those of calls */
     bool call_channel; /* calls in channels are text, with their headers (tools.h) */
-    bool in_header;    /* the answer begins in the header of a message, and is held to that */
+    bool goes_on;      /* the prompt began what comes first: spaces at its start are part of it */
+    rt_channels channels;     /* where the answer begins in them */
     const char *const *stops; /* [n_stops], not empty; they end what the model says */
     size_t n_stops;
 } rt_answer_text_opts;
@@ -45,6 +49,11 @@ typedef struct rt_answer_text {
     gguf_dynbuf undecided; /* of them those that may belong to a marker */
     bool ended;
 } rt_answer_text;
+
+/* Where an answer to a prompt begins in channels. In the header of a message it does so only where
+ * it is held to that, with call_channel. */
+void rt_answer_text_follow(rt_answer_text_opts *opts, const rt_tokenizer *tok,
+                           const int32_t *prompt, size_t n);
 
 /* opts->stops are kept by the caller until the end. Clear frees. */
 void rt_answer_text_init(rt_answer_text *t, const rt_answer_text_opts *opts);

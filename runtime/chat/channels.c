@@ -45,13 +45,33 @@ static void take_special(rt_channels *c, gguf_str text) {
     }
 }
 
-bool rt_channels_follow(const rt_tokenizer *tok, const int32_t *prompt, size_t n) {
+/* The last message's header, as far as the prompt has it, and its text. */
+static bool follow(const rt_tokenizer *tok, const int32_t *ids, size_t n, rt_channels *c) {
+    for (size_t i = 0; i < n; i++) {
+        gguf_str text = rt_token_text(tok, ids[i]);
+        bool special = rt_token_is_special(tok, ids[i]), names = c->in_name;
+        bool ends = gguf_str_eq(text, "<|end|>") || rt_tokenizer_is_end(tok, ids[i]);
+        if (special && (ends || (!names && gguf_str_eq(text, "<|message|>")))) return false;
+        rt_channels_next(c, text, special);
+    }
+    return true;
+}
+
+bool rt_channels_follow(const rt_tokenizer *tok, const int32_t *prompt, size_t n, rt_channels *out,
+                        size_t *from) {
     int32_t channel = rt_tokenizer_find(tok, gguf_str_of("<|channel|>")),
             message = rt_tokenizer_find(tok, gguf_str_of("<|message|>")),
             start = rt_tokenizer_find(tok, gguf_str_of("<|start|>"));
+    size_t at = n;
+    *out = (rt_channels){0};
     if (channel < 0 || message < 0 || start < 0) return false;
-    while (n && prompt[n - 1] != start && prompt[n - 1] != message) n--;
-    return n && prompt[n - 1] == start;
+    while (at && prompt[at - 1] != start) at--;
+    if (at == 0) return false;
+    *from = at;
+    *out = RT_CHANNELS_IN_HEADER;
+    if (follow(tok, prompt + at, n - at, out)) return true;
+    *out = (rt_channels){0};
+    return false;
 }
 
 rt_channel rt_channels_next(rt_channels *c, gguf_str text, bool special) {

@@ -38,8 +38,12 @@ typedef struct rt_channels {
  *   special  it is a special token; those are always markup */
 rt_channel rt_channels_next(rt_channels *c, gguf_str text, bool special);
 
-/* Whether an answer begins in the header of a message: the prompt ends in one. */
-bool rt_channels_follow(const rt_tokenizer *tok, const int32_t *prompt, size_t n);
+/* Whether a prompt ends in a message that the answer goes on with: in its header, or in its text
+ * where that stands in a channel.
+ *   out   where the answer begins; {0} if there is no such message
+ *   from  the prompt's token behind <|start|> */
+bool rt_channels_follow(const rt_tokenizer *tok, const int32_t *prompt, size_t n, rt_channels *out,
+                        size_t *from);
 
 /* The tool that the header of the message calls; empty: none. */
 gguf_str rt_channels_recipient(const rt_channels *c);

@@ -9,11 +9,29 @@
 #include <stdlib.h>
 #include <string.h>
 
+/* What the prompt has of the message that goes on. */
+static bool take_begun(rt_constraint *c, const int32_t *ids, size_t n) {
+    static const char role[] = "assistant", special[] = {(char)RT_SPECIAL_BYTE};
+    size_t n_role = 0;
+    bool good = true;
+    for (size_t i = 0; i < n && good; i++) {
+        gguf_str text = rt_token_text(c->tok, ids[i]);
+        if (rt_token_is_special(c->tok, ids[i])) good = rt_matcher_take(&c->matcher, special, 1);
+        for (; good && n_role < sizeof role - 1 && text.len; text.ptr++, text.len--)
+            good = *text.ptr == role[n_role++];
+        good = good && rt_matcher_take(&c->matcher, text.ptr, text.len);
+    }
+    return good;
+}
+
 gguf_code rt_constraint_init(rt_constraint *c, rt_grammar *grammar, const rt_tokenizer *tok,
                              const rt_token_table *table, const int32_t *prompt, size_t n_prompt,
                              gguf_error *err) {
+    size_t from = 0;
     *c = (rt_constraint){.tok = tok, .table = table};
-    c->in_channels = rt_channels_follow(tok, prompt, n_prompt);
+    bool follows = rt_channels_follow(tok, prompt, n_prompt, &c->channels, &from);
+    /* Behind the beginning of a final message a grammar of texts holds what is new. */
+    c->in_channels = follows && (grammar->in_channels || c->channels.part != RT_CHANNEL_ANSWER);
     c->off = grammar->in_channels && !c->in_channels;
     if (c->in_channels) grammar = rt_grammar_in_channels(grammar);
     if (!grammar) return gguf_fail_memory(err);
@@ -21,7 +39,10 @@ gguf_code rt_constraint_init(rt_constraint *c, rt_grammar *grammar, const rt_tok
     gguf_str opening = gguf_str_of(grammar->opening ? grammar->opening : "");
     if (rt_tokens_end_with(tok, prompt, n_prompt, opening))
         rt_matcher_take(&c->matcher, opening.ptr, opening.len);
-    c->channels = RT_CHANNELS_IN_HEADER;
+    if (c->in_channels && !take_begun(c, prompt + from, n_prompt - from))
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "the message that the answer goes on with cannot become what is asked "
+                         "for: a final message becomes no call");
     c->most_thoughts = RT_MOST_THOUGHTS;
     c->mask = malloc((table->n_vocab + 63) / 64 * sizeof *c->mask);
     return c->mask ? GGUF_OK : gguf_fail_memory(err);

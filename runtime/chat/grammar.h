@@ -96,10 +96,11 @@ typedef struct rt_constraint {
     bool off; /* the grammar is of answers in channels, and this one is not */
 } rt_constraint;
 
-/* Where a prompt ends in the header of a message, the answer is written in channels, and a grammar
- * of texts is that of its final message. Where it ends in what opens a call, a grammar of calls
- * goes on behind that. prompt      [n_prompt], only read here tok, table  must outlive it Errors:
- * GGUF_E_NOMEM. Clear also after a failure. */
+/* Where a prompt ends in a message in channels, or in the header of one, the answer goes on with
+ * it, and a grammar of texts is that of its final message. Where it ends in what opens a call, a
+ * grammar of calls goes on behind that. prompt      [n_prompt], only read here tok, table  must
+ * outlive it Errors: GGUF_E_USAGE the message that goes on leaves the grammar; GGUF_E_NOMEM. Clear
+ * also after a failure. */
 gguf_code rt_constraint_init(rt_constraint *c, rt_grammar *grammar, const rt_tokenizer *tok,
                              const rt_token_table *table, const int32_t *prompt, size_t n_prompt,
                              gguf_error *err);

@@ -106,6 +106,14 @@ static bool must_start(const rt_tool_style *s, size_t i) {
     return s->calls[i].pieces[0].slot != TOOL_TEXT;
 }
 
+/* Whether a call that must begin the answer may begin at a byte of the text. */
+static bool may_start(const rt_call_parser *p, size_t i, size_t at) {
+    const char *text = (const char *)p->text.data + at;
+    if (i == 0 && tool_begins_with_name(p->style))
+        return tool_begins_name(p->tools, text, p->text.len - at);
+    return *text == '{';
+}
+
 /* The first mark in the text, or text.len; *held: bytes at its end that may begin one. */
 static size_t find_mark(const rt_call_parser *p, size_t *held) {
     const rt_tool_style *s = p->style;
@@ -116,7 +124,7 @@ static size_t find_mark(const rt_call_parser *p, size_t *held) {
     for (size_t i = 0; i < s->n_calls + s->n_drop; i++) {
         gguf_str mark = mark_of(s, i);
         bool at_start = must_start(s, i);
-        bool here = at_start && !spoke && lead < len && text[lead] == (uint8_t)*mark.ptr;
+        bool here = at_start && !spoke && lead < len && may_start(p, i, lead);
         const uint8_t *found = here       ? text + lead
                                : at_start ? NULL
                                           : memmem(text, len, mark.ptr, mark.len);
@@ -156,8 +164,10 @@ static tool_fit try_call(rt_call_parser *p, size_t i, size_t at, tool_cursor *c,
     return fit == TOOL_YES ? tool_fit_call(s, &s->calls[i], p->tools, c, call) : fit;
 }
 
+/* A name alone may be a word of the text. */
 static void wait_for_more(rt_call_parser *p, const tool_call *call) {
-    if (p->streams && call->is_named) tell(p, call);
+    bool certain = call->arguments.len || !tool_begins_with_name(p->style);
+    if (p->streams && call->is_named && certain) tell(p, call);
     p->next_try = p->text.len < EAGER_BYTES ? 0 : p->text.len + p->text.len / GROWTH;
 }
 
@@ -180,7 +190,8 @@ static bool decide_mark(rt_call_parser *p, size_t at, bool ended, tool_call *cal
             return true;
         }
     for (size_t i = 0; i < s->n_calls; i++) {
-        if (!begins_with(p, at, opening_of(s, i))) continue;
+        if (must_start(s, i) ? !may_start(p, i, at) : !begins_with(p, at, opening_of(s, i)))
+            continue;
         tool_fit fit = try_call(p, i, at, &c, call);
         if (i == 0) {
             wrong = c.at;

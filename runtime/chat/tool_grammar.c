@@ -140,6 +140,63 @@ static rt_expr not_beginning(writer *w, const char *text) {
     return any;
 }
 
+/* Some characters of ASCII. */
+typedef struct char_set {
+    bool has[128];
+} char_set;
+
+static void add_chars(char_set *set, const char *chars) {
+    for (; *chars; chars++) set->has[(unsigned char)*chars & 127] = true;
+}
+
+/* Any other character, and any text behind it. */
+static rt_expr going_on(writer *w, const char_set *except) {
+    static const rt_char_range all[] = {{1, RT_MAX_CODE_POINT}};
+    rt_grammar_builder *b = &w->b;
+    rt_char_range others[65];
+    size_t n = 0;
+    for (uint32_t from = 1; from < 128;) {
+        uint32_t end = from;
+        while (end < 128 && !except->has[end]) end++;
+        if (end == 128) end = RT_MAX_CODE_POINT + 1;
+        if (end > from) others[n++] = (rt_char_range){from, end - 1};
+        from = end + 1;
+    }
+    rt_expr rest = rt_expr_repeat(b, rt_expr_class(b, all, 1), 0, RT_GRAMMAR_UNLIMITED);
+    return SEQ(w, rt_expr_class(b, others, n), rest);
+}
+
+#define SPACES " \n\r\t"
+
+/* Behind the name of a tool: no object, also not behind white space. */
+static rt_expr behind_name(writer *w, char_set *next) {
+    char_set brackets = {0};
+    add_chars(&brackets, SPACES "{");
+    add_chars(next, SPACES "{");
+    rt_expr spaces = rt_expr_repeat(&w->b, regex(w, "[" SPACES "]"), 1, RT_GRAMMAR_UNLIMITED);
+    return SEQ(w, spaces, optional(w, going_on(w, &brackets)));
+}
+
+/* Text that does not go on as one of these names and an object do. The names are in order, and have
+ * the first n bytes in common. */
+static rt_expr not_naming(writer *w, const char *const *names, size_t n_names, size_t n) {
+    rt_expr any = rt_expr_alt(&w->b);
+    char_set next = {0};
+    rt_expr_add(&w->b, any, 0);
+    if (n == 0) add_chars(&next, SPACES);
+    for (size_t i = 0, end; i < n_names; i = end) {
+        const char first[2] = {names[i][n], '\0'};
+        for (end = i + 1; end < n_names && names[end][n] == *first;) end++;
+        rt_expr named =
+            *first ? SEQ(w, rt_expr_text(&w->b, first, 1), not_naming(w, names + i, end - i, n + 1))
+                   : behind_name(w, &next);
+        add_chars(&next, first);
+        rt_expr_add(&w->b, any, named);
+    }
+    rt_expr_add(&w->b, any, going_on(w, &next));
+    return any;
+}
+
 /* ---- arguments --------------------------------------------------------------------------- */
 
 static rt_expr value_of(writer *w, const json_t *schema) {
@@ -483,6 +540,35 @@ static rt_expr leading_drop(writer *w, gguf_str mark) {
     return any;
 }
 
+static int by_name(const void *a, const void *b) {
+    return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* A call that begins with its tool's name, or text that does not. */
+static rt_expr named_call(writer *w, const rt_tool_demand *d, json_t *left_out) {
+    size_t n = json_array_size(d->tools);
+    const char **names = malloc((n + 1) * sizeof *names);
+    if (!names) {
+        w->b.code = gguf_fail_memory(w->b.err);
+        return 0;
+    }
+    for (size_t i = 0; i < n; i++)
+        names[i] = name_of(json_object_get(json_array_get(d->tools, i), "function"));
+    qsort(names, n, sizeof *names, by_name);
+    rt_expr spaces = rt_expr_repeat(&w->b, regex(w, "[" SPACES "]"), 0, RT_GRAMMAR_UNLIMITED);
+    rt_expr other = not_naming(w, names, n, 0);
+    free(names);
+    return SEQ(w, spaces, either(w, calls_of(w, d, 0, left_out), other));
+}
+
+/* What is dropped, each text once at most. */
+static rt_expr dropped(writer *w) {
+    rt_expr seq = rt_expr_seq(&w->b);
+    for (size_t i = 0; i < w->style->n_drop; i++)
+        rt_expr_add(&w->b, seq, rt_expr_repeat(&w->b, text_of(w, w->style->drop[i]), 0, 1));
+    return seq;
+}
+
 static rt_expr answer_of(writer *w, const rt_tool_demand *d, json_t *left_out) {
     const rt_tool_style *s = w->style;
     rt_grammar_builder *b = &w->b;
@@ -492,9 +578,10 @@ static rt_expr answer_of(writer *w, const rt_tool_demand *d, json_t *left_out) {
     rt_expr close = text_of(w, s->section_close);
     if (d->required) {
         rt_expr calls = repeated(w, calls_of(w, d, 0, left_out), s->separator, single);
-        if (section) calls = SEQ(w, text_of(w, s->section_open), calls, close);
+        if (section) calls = SEQ(w, dropped(w), text_of(w, s->section_open), calls, close);
         return s->start ? calls : SEQ(w, rt_expr_repeat(b, rt_expr_text(b, "\n", 1), 0, 2), calls);
     }
+    if (tool_begins_with_name(s)) return named_call(w, d, left_out);
     if (s->start)
         return either(w, repeated(w, calls_of(w, d, 0, left_out), s->separator, single),
                       not_beginning(w, "{\"name\""));

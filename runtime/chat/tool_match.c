@@ -33,6 +33,19 @@ static bool is_name(const char *name) {
     return n > 0 && n <= 64 && !name[n];
 }
 
+bool tool_begins_name(const json_t *tools, const char *text, size_t n) {
+    const json_t *tool;
+    size_t i;
+    json_array_foreach(tools, i, tool) {
+        const json_t *own = json_object_get(json_object_get(tool, "function"), "name");
+        size_t len = json_string_length(own), same = len < n ? len : n;
+        if (len && memcmp(json_string_value(own), text, same) == 0 &&
+            (n <= len || !in_name(text[len])))
+            return true;
+    }
+    return false;
+}
+
 gguf_code rt_tools_check(const json_t *tools, gguf_error *err) {
     const json_t *own;
     size_t i;

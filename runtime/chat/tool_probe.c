@@ -84,8 +84,10 @@ static bool reads_back(const rt_tool_style *style, const json_t *tools, const ch
         rt_call_parser_end(&p);
         f.good &= p.n_broken == 0;
         rt_call_parser_clear(&p);
-        /* A call that must begin the answer begins at one of the brackets. */
-        at = style->start ? strchr(at + 1, '{') : NULL;
+        /* A call that must begin the answer begins at one of the brackets, or with its name. */
+        at = !style->start                  ? NULL
+             : tool_begins_with_name(style) ? strstr(at + 1, probe_name)
+                                            : strchr(at + 1, '{');
     }
     gguf_dynbuf_clear(&f.arguments);
     return f.good;

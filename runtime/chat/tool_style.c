@@ -119,6 +119,8 @@ static const gguf_yaml_field reasoning_fields[] = {
     {.name = "families", .form = GGUF_YAML_TEXT, .needed = true},
     {.name = "open", .form = GGUF_YAML_TEXT, .needed = true},
     {.name = "close", .form = GGUF_YAML_TEXT, .needed = true},
+    {.name = "drop", .form = GGUF_YAML_TEXTS, .most = RT_MAX_DROP},
+    {.name = "spelled", .form = GGUF_YAML_TEXTS},
     {0}};
 
 static const gguf_yaml_field fields[] = {{.name = "reasoning",
@@ -247,14 +249,28 @@ const rt_tool_style *rt_tool_styles_find(const rt_tool_styles *styles, const cha
     return NULL;
 }
 
+/* Whether a template has the texts that tell its markers: usually the one that closes. */
+static bool spells(gguf_str source, const gguf_yaml *node) {
+    const gguf_yaml *texts = gguf_yaml_get(node, "spelled");
+    const char *close = gguf_yaml_text(node, "close", "");
+    if (!texts) return *close && memmem(source.ptr, source.len, close, strlen(close));
+    bool all = true;
+    for (const gguf_yaml *t = texts->first; t && all; t = t->next)
+        all = memmem(source.ptr, source.len, t->text, strlen(t->text));
+    return all;
+}
+
 rt_reasoning_markers rt_tool_styles_reasoning(const rt_tool_styles *styles, gguf_str source) {
+    rt_reasoning_markers m = {0};
     const gguf_yaml *node = styles->reasoning ? styles->reasoning->first : NULL;
-    for (; node; node = node->next) {
-        const char *close = gguf_yaml_text(node, "close", "");
-        if (*close && memmem(source.ptr, source.len, close, strlen(close)))
-            return (rt_reasoning_markers){gguf_yaml_text(node, "open", ""), close};
-    }
-    return (rt_reasoning_markers){0};
+    while (node && !spells(source, node)) node = node->next;
+    if (!node) return m;
+    m.open = gguf_yaml_text(node, "open", "");
+    m.close = gguf_yaml_text(node, "close", "");
+    const gguf_yaml *drop = gguf_yaml_get(node, "drop");
+    for (const gguf_yaml *d = drop ? drop->first : NULL; d; d = d->next)
+        m.drop[m.n_drop++] = d->text;
+    return m;
 }
 
 const char *rt_tool_style_name(const rt_tool_style *style) {
@@ -273,6 +289,10 @@ gguf_str tool_opening(const rt_tool_style *style) {
     const tool_piece *first = style->calls[0].pieces;
     bool alone = !style->section_open.len && first->slot == TOOL_TEXT;
     return alone && !rt_tool_style_is_channel(style) ? first->text : (gguf_str){"", 0};
+}
+
+bool tool_begins_with_name(const rt_tool_style *style) {
+    return style->start && !style->section_open.len && style->calls[0].pieces[0].slot == TOOL_NAME;
 }
 
 gguf_str rt_tool_style_begun(const rt_tool_style *style, const rt_tokenizer *tok,

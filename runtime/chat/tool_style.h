@@ -52,6 +52,9 @@ struct rt_tool_style {
 /* The text that opens a call by itself; empty: there is none. */
 gguf_str tool_opening(const rt_tool_style *style);
 
+/* A call begins the answer, and with the name of a tool. */
+bool tool_begins_with_name(const rt_tool_style *style);
+
 /* Whether a text fits: NO, it may once there is more of it, or YES. */
 typedef enum tool_fit { TOOL_NO, TOOL_MORE, TOOL_YES } tool_fit;
 
@@ -73,6 +76,10 @@ tool_fit tool_fit_literal(tool_cursor *c, gguf_str quote, gguf_dynbuf *out);
 void tool_put_escaped(gguf_dynbuf *out, const char *text, size_t n);
 /* {"name", "parameters"} of a tool, or NULL. */
 const json_t *tool_find(const json_t *tools, const char *name, size_t n);
+/* Whether a text begins with the name of a tool, behind which a word ends, or is the beginning of
+ * one.
+ */
+bool tool_begins_name(const json_t *tools, const char *text, size_t n);
 /* Whether a schema's values are texts and nothing else. */
 bool tool_is_text(const json_t *schema);
 

@@ -64,3 +64,7 @@ uint32_t rt_seq_returnable(const rt_session *session, uint32_t seq, uint32_t n) 
 bool rt_seq_hold(rt_session *session, uint32_t seq) {
     return rt_state_hold(&session->state, seq, session->kv.seqs[seq].n_past);
 }
+
+void rt_seq_release(rt_session *session, uint32_t seq) {
+    rt_state_release(&session->state, seq);
+}

@@ -30,8 +30,10 @@ uint32_t rt_seq_pages_needed(const rt_session *session, uint32_t seq, uint32_t n
  * rt_seq_truncate can take them back: none where keys are compressed, where layers keep a state all
  * of them and the next one, after rt_seq_hold. A window must not move on to another page. */
 uint32_t rt_seq_returnable(const rt_session *session, uint32_t seq, uint32_t n);
-/* Keep the state at the end of a sequence until it is kept at another place, so that
- * rt_seq_truncate can go back to it. False: the session keeps none. */
+/* Keep the state at the end of a sequence until it is kept at another place or released, so that
+ * rt_seq_truncate can go back to it. It is one of the session's snapshots, and the last to give way
+ * to others. False: the session keeps none. */
 bool rt_seq_hold(rt_session *session, uint32_t seq);
+void rt_seq_release(rt_session *session, uint32_t seq);
 
 #endif

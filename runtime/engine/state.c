@@ -41,14 +41,19 @@ static void set_current(rt_state *state, uint32_t seq, uint32_t slot) {
 static void drop_snapshot(rt_state *state, rt_snapshot *s) {
     if (!s->used) return;
     release(state, s->slot);
-    s->used = 0;
+    *s = (rt_snapshot){0};
 }
 
-/* An entry that is free, or becomes free: the one that was not used for the longest time. */
+/* The one that was not used for the longest time goes first, what is held for a step last. */
+static bool goes_before(const rt_snapshot *a, const rt_snapshot *b) {
+    return a->brief == b->brief ? a->used < b->used : b->brief;
+}
+
+/* An entry that is free, or becomes free. */
 static rt_snapshot *oldest(rt_state *state) {
     rt_snapshot *found = state->snapshots;
     for (uint32_t i = 1; i < state->n_snapshots; i++)
-        if (state->snapshots[i].used < found->used) found = &state->snapshots[i];
+        if (goes_before(&state->snapshots[i], found)) found = &state->snapshots[i];
     return found;
 }
 
@@ -56,7 +61,7 @@ static rt_snapshot *oldest_used(rt_state *state) {
     rt_snapshot *found = NULL;
     for (uint32_t i = 0; i < state->n_snapshots; i++) {
         rt_snapshot *s = &state->snapshots[i];
-        if (s->used && (!found || s->used < found->used)) found = s;
+        if (s->used && (!found || goes_before(s, found))) found = s;
     }
     return found;
 }
@@ -169,11 +174,16 @@ void rt_state_share(rt_state *state, uint32_t from, uint32_t to, uint32_t n_past
     }
 }
 
-bool rt_state_hold(rt_state *state, uint32_t seq, uint32_t pos) {
-    if (state->n_slots == 0 || pos == 0 || find_snapshot(state, seq, pos)) return true;
+void rt_state_release(rt_state *state, uint32_t seq) {
     for (uint32_t i = 0; i < state->n_snapshots; i++)
         if (state->snapshots[i].brief && state->snapshots[i].seq == seq)
             drop_snapshot(state, &state->snapshots[i]);
+}
+
+bool rt_state_hold(rt_state *state, uint32_t seq, uint32_t pos) {
+    if (state->n_slots == 0 || pos == 0) return true;
+    rt_state_release(state, seq);
+    if (find_snapshot(state, seq, pos)) return true;
     if (!state->n_snapshots) return false;
     state->refs[state->current[seq]]++;
     keep_snapshot(state, seq, pos, state->current[seq]);

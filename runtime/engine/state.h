@@ -11,7 +11,7 @@
 typedef struct rt_snapshot {
     uint64_t used; /* when it was made or taken; 0: the entry is free */
     uint32_t seq, pos, slot;
-    bool brief; /* until the sequence is held elsewhere */
+    bool brief; /* until it is released */
 } rt_snapshot;
 
 typedef struct rt_state {
@@ -42,9 +42,10 @@ void rt_state_reject(rt_state *state, const rt_run *runs, size_t n_runs);
 uint32_t rt_state_held(const rt_state *state, uint32_t seq, uint32_t n_past, uint32_t n);
 /* Go back to position n, which is held. */
 void rt_state_truncate(rt_state *state, uint32_t seq, uint32_t n_past, uint32_t n);
-/* Hold the state of a sequence at its end, pos, until it is held elsewhere: no copy is made, as
- * batches write to other slots. False: no snapshots are kept. */
+/* Hold the state of a sequence at its end, pos, until it is held elsewhere or released: no copy is
+ * made, as batches write to other slots. False: no snapshots are kept. */
 bool rt_state_hold(rt_state *state, uint32_t seq, uint32_t pos);
+void rt_state_release(rt_state *state, uint32_t seq);
 /* A slot for the state of a sequence at position pos, to be filled by the caller: that of its end,
  * or a snapshot. False: no snapshots are kept. */
 bool rt_state_restore(rt_state *state, uint32_t seq, uint32_t pos, bool is_end, uint32_t *slot);

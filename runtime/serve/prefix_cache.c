@@ -78,14 +78,17 @@ static void park(rt_serve *s, uint32_t seq, const rt_ids *ids, size_t n) {
         s->parked[seq].used = ++s->clock;
 }
 
-/* Drafts are as many as can be taken back; otherwise all is computed again. */
+/* Drafts are as many as can be taken back; otherwise all is computed again. Layers that keep a
+ * state go back to before the step, and what was right in it comes again with the next token. */
 void rt_cache_retract(rt_serve *s, rt_task *t) {
-    uint32_t n = rt_seq_n_past(s->session, t->seq) - (uint32_t)t->n_doubtful;
-    if (t->n_doubtful && rt_seq_truncate(s->session, t->seq, n, NULL, NULL)) {
+    uint32_t n = rt_seq_n_past(s->session, t->seq) - (uint32_t)t->n_doubtful, n_kept = n;
+    if (t->n_doubtful && rt_seq_truncate(s->session, t->seq, n, &n_kept, NULL)) {
+        n_kept = 0;
         rt_seq_truncate(s->session, t->seq, 0, NULL, NULL);
-        t->read = false;
     }
+    if (t->n_doubtful && n - n_kept >= t->n_now) t->read = false; /* more than the step had */
     t->n_doubtful = 0;
+    rt_seq_release(s->session, t->seq);
 }
 
 void rt_cache_end(rt_serve *s, rt_task *t, bool keep) {

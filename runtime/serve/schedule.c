@@ -233,7 +233,7 @@ static void plan(rt_serve *s) {
         rt_task *t = s->running[i];
         t->n_now = 0;
         if (s->embedder || reads(s, t) || is_paused(t)) continue;
-        t->n_now = 1;
+        t->n_now = left_of(s, t); /* one, but for what comes again behind wrong drafts */
         n_decoding++;
     }
     if (s->embedder)
@@ -373,7 +373,9 @@ static void find_rows(rt_serve *s, size_t n_spans) {
             rt_task_tell_read(t, rt_seq_n_past(s->session, t->seq));
             continue;
         }
-        row += (1 + t->n_drafted) * s->n_vocab;
+        size_t n_rows = s->spans[i].which == RT_LOGITS_ALL ? s->spans[i].n : 1;
+        t->row += (n_rows - 1 - t->n_drafted) * s->n_vocab; /* behind what came again */
+        row += n_rows * s->n_vocab;
         if (!t->read) prompt_is_read(s, t);
     }
 }
@@ -463,25 +465,41 @@ static void abandon_all(rt_serve *s, size_t n_spans, gguf_code code, const char 
         if (!s->span_tasks[i]->ended) abandon(s, s->span_tasks[i]->request, code, message);
 }
 
-static void learn(rt_serve *s, size_t n_decoding, size_t n_prompt, size_t n_drafted,
-                  double seconds) {
-    rt_budget_learn(&s->budget, n_decoding, n_prompt, n_drafted, seconds);
+/* The tokens of a step; n_again are those that come again behind wrong drafts. */
+typedef struct step_counts {
+    size_t n_decoding, n_prompt, n_drafted, n_again;
+} step_counts;
+
+static step_counts count_step(const rt_serve *s, size_t n_spans) {
+    step_counts c = {0};
+    for (size_t i = 0; i < n_spans; i++) {
+        const rt_task *t = s->span_tasks[i];
+        c.n_drafted += t->n_drafted;
+        if (!t->read) {
+            c.n_prompt += s->spans[i].n;
+            continue;
+        }
+        c.n_decoding++;
+        c.n_again += s->spans[i].n - t->n_drafted - 1;
+    }
+    return c;
+}
+
+static void learn(rt_serve *s, const step_counts *c, double seconds) {
+    if (c->n_prompt)
+        rt_budget_learn(&s->budget, c->n_decoding, c->n_prompt + c->n_again, 0, seconds);
+    else
+        rt_budget_learn(&s->budget, c->n_decoding, 0, c->n_drafted + c->n_again, seconds);
     s->now_stats.n_steps++;
-    s->now_stats.n_drafted += n_drafted;
+    s->now_stats.n_drafted += c->n_drafted;
     s->now_stats.step_seconds += seconds;
     rt_stats_observe(&s->now_stats.step_tokens, rt_serve_count_bounds,
-                     (double)(n_prompt + n_decoding + n_drafted));
+                     (double)(c->n_prompt + c->n_decoding + c->n_drafted + c->n_again));
 }
 
 static void compute(rt_serve *s, size_t n_spans) {
     gguf_error err = {0};
-    size_t n_prompt = 0, n_decoding = 0, n_drafted = 0;
-    for (size_t i = 0; i < n_spans; i++) {
-        bool decodes = s->span_tasks[i]->read;
-        n_decoding += decodes;
-        n_drafted += s->span_tasks[i]->n_drafted;
-        n_prompt += decodes ? 0 : s->spans[i].n;
-    }
+    const step_counts counts = count_step(s, n_spans);
     double start = rt_serve_now(s);
     gguf_code code = rt_session_eval_spans(s->session, s->spans, n_spans, s->logits, &err);
     if (code == GGUF_E_CANCELLED) return;
@@ -494,7 +512,7 @@ static void compute(rt_serve *s, size_t n_spans) {
     else
         code = take_rows(s, n_spans, &err);
     if (code) abandon_all(s, n_spans, code, err.message);
-    learn(s, n_decoding, n_prompt, n_drafted, rt_serve_now(s) - start);
+    learn(s, &counts, rt_serve_now(s) - start);
 }
 
 bool rt_serve_do_step(rt_serve *s) {

@@ -34,7 +34,10 @@ rt_session_opts rt_serve_session_opts(const rt_hparams *hp, const rt_serve_opts 
     uint32_t n_rows = opts->n_parallel, n_drafts = opts->draft.n_most + RT_DRAFT_TEXTS;
     if (opts->draft.n_most && n_rows < n_drafts) n_rows = n_drafts;
     session.n_out = n_rows < 64 ? n_rows : 64;
-    session.n_snapshots = hp->n_recurrent ? opts->n_parked : 0;
+    /* Beside those that later requests go on from, the states before drafts, which never fill all.
+     */
+    uint32_t n_held = opts->draft.n_most ? RT_DRAFT_TEXTS + 1 : 0;
+    session.n_snapshots = hp->n_recurrent ? opts->n_parked + n_held : 0;
     return session;
 }
 
@@ -123,7 +126,7 @@ gguf_code rt_serve_new(rt_model *model, const rt_tokenizer *tok, const rt_serve_
     *s = (rt_serve){.model = model, .tok = tok, .opts = *opts, .n_vocab = hp->n_vocab};
     s->n_seqs = opts->n_parallel + opts->n_parked;
     s->embedder = rt_model_is_embedder(model);
-    if (hp->n_recurrent || rt_check_returns(model, NULL)) s->opts.draft.n_most = 0;
+    if (rt_check_returns(model, NULL)) s->opts.draft.n_most = 0;
     s->sparse_cache = hp->n_recurrent || rt_layers_count(&hp->windowed, hp->n_layer);
     s->inbox_tail = &s->inbox;
     pthread_mutex_init(&s->lock, NULL);

@@ -278,7 +278,7 @@ static gguf_code read_ends(rt_tokenizer *tok, const gguf_meta *meta, gguf_error 
     static const char *const texts[] = {
         "<|eot_id|>", "<|eom_id|>",    "<|im_end|>",    "<|end|>",         "<|return|>",
         "<|call|>",   "<end_of_turn>", "<|endoftext|>", "<|end_of_text|>", "<end_of_utterance>",
-        "</s>",       "<EOT>",         "_<EOT>",        "<turn|>"};
+        "</s>",       "<EOT>",         "_<EOT>",        "<turn|>",         "<|end_of_msg|>"};
     gguf_kv_iter it = {get_ints(meta, OURS("end_ids")), 0, 0};
     int64_t id;
     bool harmony =

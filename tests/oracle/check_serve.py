@@ -39,6 +39,13 @@ HERMES = ("{% if tools %}<tools>{% for t in tools %}{{ t | tojson }}\n{% endfor 
           "<{{ m.role }}>{{ m.content }}{% for c in m.tool_calls or [] %}<tool_call>\n{\"name\": \"{{ c.function.name }}\", "
           "\"arguments\": {{ c.function.arguments | tojson }}}\n</tool_call>{% endfor %}\n{% endfor %}"
           "{% if add_generation_prompt %}<assistant>{% endif %}")
+HARMONY = ("{% if tools %}<|start|>developer<|message|>{{ tools | tojson }}<|end|>{% endif %}{% for m in messages %}"
+           "{% if m.role != 'assistant' %}<|start|>{{ m.role }}<|message|>{{ m.content }}<|end|>{% else %}"
+           "{% if m.thinking %}<|start|>assistant<|channel|>analysis<|message|>{{ m.thinking }}<|end|>{% endif %}"
+           "{% if m.content %}<|start|>assistant<|channel|>final<|message|>{{ m.content }}<|return|>{% endif %}"
+           "{% for c in m.tool_calls or [] %}<|start|>assistant<|channel|>commentary to=functions.{{ c.function.name }} <|constrain|>json"
+           "<|message|>{{ c.function.arguments | tojson }}<|call|>{% endfor %}{% endif %}{% endfor %}"
+           "{% if add_generation_prompt %}<|start|>assistant{% endif %}")
 PLAIN = ("{% for m in messages %}{% if m.role == 'system' and not loop.first %}{{ raise_exception('system comes first') }}"
          "{% endif %}<{{ m.role }}>{{ m.content }}\n{% endfor %}{% if add_generation_prompt %}<assistant>{% endif %}")
 checks = []
@@ -1009,6 +1016,58 @@ def own_tools(models):
         s.stop()
 
 
+def harmony_model(models):
+    """The fixture of gpt-oss, whose last tokens become the special ones of channels."""
+    folder = models / "harmony"
+    shutil.copytree(DATA / "models/gpt_oss", folder)
+    names = ["<|start|>", "<|end|>", "<|message|>", "<|channel|>", "<|constrain|>", "<|call|>"]
+    tokenizer = json.loads((folder / "tokenizer.json").read_text())
+    vocab, merges = tokenizer["model"]["vocab"], tokenizer["model"]["merges"]
+    first = len(vocab) - len(names)
+    for key in [key for key, i in vocab.items() if i >= first]:
+        del vocab[key]
+    del merges[-len(names):]  # each has made one of them
+    for i, name in enumerate(names, first):
+        vocab[name] = i
+        tokenizer["added_tokens"].append({"id": i, "content": name, "single_word": False, "lstrip": False, "rstrip": False,
+                                          "normalized": False, "special": True})
+    (folder / "tokenizer.json").write_text(json.dumps(tokenizer))
+    subprocess.run([BUILD / "gguf-convert", folder, "-o", models / "harmony.gguf", "--outtype", "q8_0", "-q"], check=True)
+    return models / "harmony.gguf"
+
+
+def own_channels(models):
+    """A message may go on within its reasoning, or within its final text."""
+    template = models / "harmony.jinja"
+    template.write_text(HARMONY)
+    s = Server(harmony_model(models), "--template", template)
+    tools = {"tools": [{"type": "function", "function": FUNCTION}], "tool_choice": "required"}
+
+    def ask(message, **more):
+        messages = [{"role": "user", "content": "the king"}, {"role": "assistant", **message}]
+        prompt = s.post("/apply-template", {"messages": messages})[1]["prompt"]
+        status, a = s.post("/v1/chat/completions", {"messages": messages, "temperature": 1, "seed": 2, "max_tokens": 200, **more})
+        return prompt, status, a["choices"][0]["message"] if status == 200 else a["error"]
+    try:
+        same(json.loads(s.get("/props")[1])["tool_style"], "gpt-oss")
+        thought, final = {"content": None, "reasoning_content": "so it"}, {"content": "It is"}
+        prompt, status, message = ask(thought, max_tokens=8)
+        assert prompt.endswith("<|channel|>analysis<|message|>so it"), prompt
+        same((status, message["content"]), (200, None))
+        assert message["reasoning_content"]
+        prompt, status, message = ask(final, max_tokens=8, logit_bias={str(i): -100 for i in range(631, 637)})
+        assert prompt.endswith("<|channel|>final<|message|>It is"), prompt
+        assert status == 200 and message["content"] and "reasoning_content" not in message, message
+        prompt, status, message = ask(thought, **tools)
+        same(status, 200, str(message))
+        check_arguments(json.loads(message["tool_calls"][0]["function"]["arguments"]))
+        same(ask(final, **tools)[1], 400)
+        nothing = {"role": "assistant", "content": None, "reasoning_content": ""}
+        same(s.post("/v1/chat/completions", {"messages": [nothing]})[0], 400)
+    finally:
+        s.stop()
+
+
 def own_generic_tools(models):
     """A template that knows no tools: a text tells of them, and the answer is held all the same."""
     s = Server(models / "demo.gguf", "--template", models / "plain.jinja")
@@ -1249,26 +1308,29 @@ def own_rerank(models):
 
 
 def own_drafts(models):
-    """Answers do not depend on what drafts them, nor on whether anything does."""
+    """Answers do not depend on what drafts them, nor on whether anything does, also where layers keep a state."""
     bodies = [{"prompt": "And the king said unto them", "max_tokens": 80, "temperature": t, "seed": 3, "logprobs": 2,
                "frequency_penalty": t / 4, "n": 2} for t in (0, 0.9)]
-    answers = []
-    for options in (("--lookup", "off"), ("--lookup", "on", "--draft-max", "5"), ("--draft", models / "demo.gguf")):
-        server = Server(models / "demo.gguf", *options)
+    answers = {"demo": [], "mamba2": []}
+    for name, *options in (("demo", "--lookup", "off"), ("demo", "--lookup", "on", "--draft-max", "5"),
+                           ("demo", "--draft", models / "demo.gguf"), ("mamba2",), ("mamba2", "--lookup", "on")):
+        server = Server(models / f"{name}.gguf", *options)
+        looks_up = options[1:2] == ["on"] or "--draft" in options
         try:
             with concurrent.futures.ThreadPoolExecutor(4) as pool:
                 results = list(pool.map(lambda b: server.post("/v1/completions", b), bodies * 2))
             same([status for status, _ in results], [200] * 4)
-            answers.append([a["choices"] for _, a in results])
+            answers[name].append([a["choices"] for _, a in results])
             props = json.loads(server.get("/props")[1])["speculation"]
-            same(props["lookup"], options[1] != "off")
-            same(props["draft_model"] is not None, options[0] == "--draft")
+            same(props["lookup"], looks_up)
+            same(props["draft_model"] is not None, "--draft" in options)
             status, a = server.post("/v1/chat/completions", user("x", prediction={"type": "content", "content": "y"}))
-            same(status, 400 if options[1] == "off" else 200)
+            same(status, 200 if looks_up else 400)
         finally:
             server.stop()
-    same(answers[0], answers[1])
-    same(answers[0], answers[2])
+    for of_model in answers.values():
+        for other in of_model[1:]:
+            same(other, of_model[0])
 
 
 def own_vectors(models):
@@ -1451,7 +1513,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         models = pathlib.Path(folder)
         for source, name, kind in ((DATA / "demo-model", "demo", "q8_0"), (DATA / "models/bert_sentence", "bert", "f32"),
-                                   (DATA / "models/t5", "t5", "f32")):
+                                   (DATA / "models/t5", "t5", "f32"), (DATA / "models/mamba2", "mamba2", "q8_0")):
             subprocess.run([BUILD / "gguf-convert", source, "-o", models / f"{name}.gguf", "--outtype", kind], check=True,
                            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         (models / "plain.jinja").write_text(PLAIN)
@@ -1462,7 +1524,7 @@ def main():
             for function in checks:
                 good &= run(function.__name__, function, server)
             good &= run("stop", server.stop)
-        for function in (own_reasoning, own_calls, own_tools, own_generic_tools, own_keys, own_shares, own_limits, own_loading, own_drain, own_drafts, own_embeddings, own_rerank, own_vectors):
+        for function in (own_reasoning, own_calls, own_tools, own_channels, own_generic_tools, own_keys, own_shares, own_limits, own_loading, own_drain, own_drafts, own_embeddings, own_rerank, own_vectors):
             good &= run(function.__name__, function, models)
         good &= run("own_tls", own_tls, models, *tls)
     print("gguf-serve: all checks passed" if good else "gguf-serve: checks failed")

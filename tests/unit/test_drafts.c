@@ -110,14 +110,26 @@ END_TEST
 
 static const struct {
     const char *folder;
-    bool drafts; /* the others keep states, and drafts are only looked up */
-} models[] = {
-    {"demo-model", true},         {"models/gemma3", true},       {"models/llama4", true},
-    {"models/deepseek_v3", true}, {"models/gpt_oss", true},      {"models/qwen3_next", false},
-    {"models/mamba2", false},     {"models/falcon_h1", false},   {"models/jamba", false},
-    {"models/lfm2", false},       {"models/kimi_linear", false}, {"models/nemotron_h", false},
-    {"models/qwen3_5", false}};
+    bool drafts;        /* the others keep states, and drafts are only looked up */
+    const char *window; /* a key that gives all layers with attention a window */
+} models[] = {{"demo-model", true, NULL},
+              {"models/gemma3", true, NULL},
+              {"models/llama4", true, NULL},
+              {"models/deepseek_v3", true, NULL},
+              {"models/gpt_oss", true, NULL},
+              {"models/qwen3_next", false, NULL},
+              {"models/mamba2", false, NULL},
+              {"models/falcon_h1", false, NULL},
+              {"models/jamba", false, NULL},
+              {"models/lfm2", false, NULL},
+              {"models/kimi_linear", false, NULL},
+              {"models/nemotron_h", false, NULL},
+              {"models/qwen3_5", false, NULL},
+              {"models/qwen3_next", false, "qwen3next.attention.sliding_window"},
+              {"models/falcon_h1", false, "falcon-h1.attention.sliding_window"},
+              {"models/lfm2", false, "lfm2.attention.sliding_window"}};
 #define N_MODELS (sizeof models / sizeof models[0])
+#define WINDOW   24
 
 typedef struct fixture {
     rt_model *model;
@@ -127,9 +139,9 @@ typedef struct fixture {
 } fixture;
 
 /* The draft model is the model itself: what it drafts without chance is right. */
-static void open_fixture(fixture *f, const char *folder, bool drafts) {
+static void open_model(fixture *f, rt_model *model, bool drafts) {
     gguf_error err = {0};
-    *f = (fixture){.model = unit_model(folder, GGUF_TYPE_Q8_0)};
+    *f = (fixture){.model = model};
     f->n_vocab = rt_model_hparams(f->model)->n_vocab;
     unit_ok(rt_tokenizer_new(gguf_file_meta(rt_model_file(f->model)), &f->tok, &err), err);
     if (!drafts) return;
@@ -138,6 +150,17 @@ static void open_fixture(fixture *f, const char *folder, bool drafts) {
     like.n_threads = 2;
     rt_session_opts own = rt_draft_session_opts(&like, 2);
     unit_ok(rt_draft_model_new(f->model, &own, f->n_vocab, &f->draft, &err), err);
+}
+
+static void open_fixture(fixture *f, const char *folder, bool drafts) {
+    open_model(f, unit_model(folder, GGUF_TYPE_Q8_0), drafts);
+}
+
+static void open_listed(fixture *f, int i) {
+    rt_model *model = unit_model_with(models[i].folder, GGUF_TYPE_Q8_0, models[i].window, WINDOW);
+    ck_assert(!models[i].window ||
+              rt_layers_count(&rt_model_hparams(model)->windowed, RT_MAX_LAYERS));
+    open_model(f, model, models[i].drafts);
 }
 
 static void close_fixture(fixture *f) {
@@ -236,7 +259,7 @@ START_TEST(same_answers) {
     fixture f;
     uint64_t n_accepted = 0;
     bool drafts = models[_i].drafts;
-    open_fixture(&f, models[_i].folder, drafts);
+    open_listed(&f, _i);
     rt_ids prompt = prompt_of(&f, 40, 5);
     for (size_t i = 0; i < N_SAMPLERS; i++) {
         how h = {.draft = {true, N_DRAFT, true}, .n_ctx = 160, .n_predict = 90};
@@ -436,24 +459,38 @@ static void check_crowds(const crowd *a, const crowd *b, size_t but) {
     }
 }
 
+typedef enum source { COPIES, PREDICTION, MODEL } source;
+
+/* What the first request of a crowd says, which is wrong here and there. */
+static rt_ids prediction_of(const crowd *c) {
+    rt_ids p = {malloc((c->outcomes->n_ids + 1) * sizeof(int32_t)), c->outcomes->n_ids, 0};
+    ck_assert_ptr_nonnull(p.data);
+    for (size_t i = 0; i < p.n; i++) p.data[i] = i % 7 == 6 ? 3 : c->outcomes->ids[i];
+    return p;
+}
+
+static void check_crowd(fixture *f, const crowd *plain, source from, bool cancel) {
+    crowd drafts;
+    rt_ids prediction = prediction_of(plain);
+    open_crowd(&drafts, f, (rt_draft_opts){from != MODEL, N_DRAFT, true}, from == MODEL, plain->n);
+    run_crowd(&drafts, f, from == PREDICTION ? &prediction : NULL, cancel);
+    check_crowds(plain, &drafts, cancel ? 2 : SIZE_MAX);
+    if (from != COPIES) ck_assert_uint_gt(drafts.stats.n_accepted, 0);
+    ck_assert_uint_le(drafts.stats.n_accepted, drafts.stats.n_drafted);
+    ck_assert_uint_eq(drafts.stats.n_cancelled, cancel);
+    rt_ids_clear(&prediction);
+    close_crowd(&drafts);
+}
+
 START_TEST(same_crowds) {
     fixture f;
-    crowd plain, drafts;
-    bool can = models[_i].drafts;
-    open_fixture(&f, models[_i].folder, can);
+    crowd plain;
+    open_listed(&f, _i);
     open_crowd(&plain, &f, (rt_draft_opts){0}, false, 6);
     run_crowd(&plain, &f, NULL, false);
     ck_assert_uint_eq(plain.stats.n_drafted, 0);
-    for (int model = 0; model <= can; model++)
-        for (int cancel = 0; cancel < 2; cancel++) {
-            open_crowd(&drafts, &f, (rt_draft_opts){!model, N_DRAFT, true}, model, 6);
-            run_crowd(&drafts, &f, NULL, cancel);
-            check_crowds(&plain, &drafts, cancel ? 2 : SIZE_MAX);
-            if (model) ck_assert_uint_gt(drafts.stats.n_accepted, 0);
-            ck_assert_uint_eq(drafts.stats.n_drafted > 0, can);
-            ck_assert_uint_eq(drafts.stats.n_cancelled, cancel);
-            close_crowd(&drafts);
-        }
+    for (source from = COPIES; from <= (models[_i].drafts ? MODEL : PREDICTION); from++)
+        for (int cancel = 0; cancel < 2; cancel++) check_crowd(&f, &plain, from, cancel);
     close_crowd(&plain);
     close_fixture(&f);
 }

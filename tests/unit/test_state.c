@@ -101,17 +101,29 @@ static void share(world *w) {
     w->n_past[to] = kept;
 }
 
+static void hold(world *w) {
+    uint32_t seq = pick(w, N_SEQS);
+    if (pick(w, 2)) {
+        rt_state_release(&w->state, seq);
+        return;
+    }
+    bool holds = rt_state_hold(&w->state, seq, w->n_past[seq]);
+    ck_assert_int_eq(holds, w->n_past[seq] == 0 || w->state.n_snapshots > 0);
+}
+
 START_TEST(slots_hold_what_they_should) {
     static world w;
     start(&w, 1 + (uint64_t)_i, (uint32_t)_i % (N_SNAPSHOTS + 1));
     for (int step = 0; step < 3000; step++) {
-        uint32_t what = pick(&w, 10);
+        uint32_t what = pick(&w, 12);
         if (what < 6)
             batch(&w);
         else if (what < 8)
             truncate_one(&w);
-        else
+        else if (what < 10)
             share(&w);
+        else
+            hold(&w);
         check(&w);
     }
 }
@@ -133,12 +145,32 @@ START_TEST(prompts_leave_snapshots) {
 }
 END_TEST
 
+/* What is held for a step outlasts the snapshots of prompts, until it is released. */
+START_TEST(held_states_stay) {
+    static world w;
+    rt_run runs[2];
+    start(&w, 1, 2);
+    rt_state_accept(&w.state, runs, rt_state_plan(&w.state, 0, 0, 0, 10, runs));
+    ck_assert(rt_state_hold(&w.state, 0, 10));
+    rt_state_accept(&w.state, runs, rt_state_plan(&w.state, 0, 10, 0, 5, runs));
+    for (uint32_t round = 0; round < 5; round++)
+        rt_state_accept(&w.state, runs, rt_state_plan(&w.state, 1, 100 * round, 0, 100, runs));
+    ck_assert_uint_eq(rt_state_held(&w.state, 0, 15, 14), 10);
+    ck_assert_uint_eq(rt_state_held(&w.state, 1, 500, 499), 448);
+    rt_state_release(&w.state, 0);
+    ck_assert_uint_eq(rt_state_held(&w.state, 0, 15, 14), 0);
+    rt_state_accept(&w.state, runs, rt_state_plan(&w.state, 1, 500, 0, 100, runs));
+    ck_assert_uint_eq(rt_state_held(&w.state, 1, 600, 575), 448);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("state");
     TCase *tc = tcase_create("state");
     tcase_set_timeout(tc, 120);
     tcase_add_loop_test(tc, slots_hold_what_they_should, 0, 24);
     tcase_add_test(tc, prompts_leave_snapshots);
+    tcase_add_test(tc, held_states_stay);
     suite_add_tcase(suite, tc);
     return unit_run(suite);
 }

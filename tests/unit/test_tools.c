@@ -168,6 +168,12 @@ static const struct {
      "key=\"days\" type=\"number\"<|sep|>2<|close|>argument<|sep|><|close|>call<|sep|>"
      "<|close|>tools<|sep|>",
      CALLED},
+    {"kimi-k3",
+     "<|open|>response<|sep|>I see.<|close|>response<|sep|><|open|>tools<|sep|><|open|>call "
+     "tool=\"now\" index=\"1\"<|sep|><|close|>call<|sep|><|open|>call tool=\"get_weather\" "
+     "index=\"2\"<|sep|><|open|>argument key=\"city\" type=\"string\"<|sep|>a <|b|> c"
+     "<|close|>argument<|sep|><|close|>call<|sep|><|close|>tools<|sep|><|close|>message<|sep|>",
+     "I see.[now {}][get_weather {\"city\": \"a <|b|> c\"}]"},
     {"minimax-m2",
      "<minimax:tool_call>\n<invoke name=\"get_weather\">\n<parameter name=\"city\">Paris"
      "</parameter>\n<parameter name=\"days\">2</parameter>\n</invoke>\n<invoke name=\"now\">\n"
@@ -241,6 +247,11 @@ static const struct {
     {"llama-3", "<|python_tag|>get_weather.call(city=\"Paris\", days=2)", CALLED},
     {"llama-3", "So {\"name\": \"now\", \"parameters\": {}}",
      "So {\"name\": \"now\", \"parameters\": {}}"},
+    {"glm-4", "get_weather\n" PARIS, CALLED},
+    {"glm-4", "\nnow\n{}", "[now {}]"},
+    {"glm-4", "now is the time", "now is the time"},
+    {"glm-4", "Then now\n{}", "Then now\n{}"},
+    {"glm-4", "now", "now"},
     {"generic",
      "{\"tool_calls\": [{\"name\": \"get_weather\", \"arguments\": " PARIS
      "}, {\"name\":\"now\",\"arguments\":{}}]}",
@@ -460,6 +471,12 @@ START_TEST(demanded_calls_are_valid) {
 }
 END_TEST
 
+#define K3_ANSWER "<|open|>response<|sep|>"
+#define K3_END    "<|close|>response<|sep|>"
+#define K3_NOW                                                                             \
+    "<|open|>tools<|sep|><|open|>call tool=\"now\" index=\"1\"<|sep|><|close|>call<|sep|>" \
+    "<|close|>tools<|sep|>"
+
 START_TEST(answers_that_grammars_admit) {
     static const char weather[] = "<tool_call>\n{\"name\": \"get_weather\", \"arguments\": "
                                   "{\"city\": \"x\"}}\n</tool_call>",
@@ -471,20 +488,43 @@ START_TEST(answers_that_grammars_admit) {
     rt_grammar *any = grammar_of("hermes", (rt_tool_demand){0}),
                *needed = grammar_of("hermes", (rt_tool_demand){.required = true}),
                *named = grammar_of("hermes", (rt_tool_demand){.required = true, .named = "now"}),
-               *one = grammar_of("hermes", (rt_tool_demand){.single = true});
+               *one = grammar_of("hermes", (rt_tool_demand){.single = true}),
+               *first = grammar_of("glm-4", (rt_tool_demand){0}),
+               *section = grammar_of("kimi-k3", (rt_tool_demand){.required = true});
     snprintf(both, sizeof both, "%s\n%s", weather, now);
     const struct {
         rt_grammar *g;
         const char *text;
         bool good;
-    } cases[] = {{any, "", true},          {any, "a < b <tool_ <tool_calls", true},
-                 {any, weather, true},     {any, both, true},
-                 {any, wrong, false},      {any, "<tool_call>x", false},
-                 {needed, weather, true},  {needed, "", false},
-                 {needed, "Hi", false},    {needed, both, true},
-                 {named, now, true},       {named, weather, false},
-                 {one, now, true},         {one, both, false},
-                 {one, "some text", true}, {one, wrong, false}};
+    } cases[] = {{any, "", true},
+                 {any, "a < b <tool_ <tool_calls", true},
+                 {any, weather, true},
+                 {any, both, true},
+                 {any, wrong, false},
+                 {any, "<tool_call>x", false},
+                 {needed, weather, true},
+                 {needed, "", false},
+                 {needed, "Hi", false},
+                 {needed, both, true},
+                 {named, now, true},
+                 {named, weather, false},
+                 {one, now, true},
+                 {one, both, false},
+                 {one, "some text", true},
+                 {one, wrong, false},
+                 {first, "now\n{}", true},
+                 {first, "now {}", false},
+                 {first, "now", true},
+                 {first, "\n\nnow\n{", false},
+                 {first, "now is", true},
+                 {first, "nowhere {}", true},
+                 {first, "get_weather\n{\"city\": 1}", false},
+                 {first, "Hi {}", true},
+                 {first, "  ", true},
+                 {section, K3_ANSWER K3_END K3_NOW, true},
+                 {section, K3_END K3_NOW, true},
+                 {section, K3_NOW, true},
+                 {section, K3_ANSWER "Hi" K3_END K3_NOW, false}};
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++)
         ck_assert_msg(admits(cases[i].g, cases[i].text) == cases[i].good, "case %zu: %s", i,
                       cases[i].text);
@@ -492,6 +532,8 @@ START_TEST(answers_that_grammars_admit) {
     rt_grammar_unref(needed);
     rt_grammar_unref(named);
     rt_grammar_unref(one);
+    rt_grammar_unref(first);
+    rt_grammar_unref(section);
 }
 END_TEST
 
@@ -545,7 +587,6 @@ START_TEST(answers_in_channels) {
 }
 END_TEST
 
-/* A hundred tools with ten parameters each fit into a grammar of any style. */
 /* A prompt may end in what opens a call. */
 START_TEST(calls_that_the_prompt_began) {
     static const struct {
@@ -591,6 +632,7 @@ START_TEST(calls_that_the_prompt_began) {
 }
 END_TEST
 
+/* A hundred tools with ten parameters each fit into a grammar of any style. */
 START_TEST(many_tools) {
     const rt_tool_style *style = rt_tool_styles_at(styles, (size_t)_i % rt_tool_styles_n(styles));
     gguf_error err = {0};
@@ -686,6 +728,8 @@ static const struct {
     {TOOLS_SEEN MESSAGES "<|tool_call|>[{\"name\": \"{{ c.name }}\", \"arguments\": "
                          "{{ c.arguments | tojson }}}]" REST,
      "granite-3.3", false, false, true},
+    {TOOLS_SEEN MESSAGES "{{ c.name }}\n{{ c.arguments | tojson }}" REST, "glm-4", false, false,
+     true},
     {TOOLS_SEEN MESSAGES "{{ c.name }} was called" REST, "generic", true, false, true},
     {MESSAGES "<tool_call>{\"name\": \"{{ c.name }}\", \"arguments\": {}}</tool_call>" REST,
      "generic", true, false, true},
@@ -718,6 +762,9 @@ START_TEST(markers_of_templates) {
         {"[THINK]{{ x }}[/THINK]", "[THINK]", "[/THINK]"},
         {"<seed:think></seed:think>", "<seed:think>", "</seed:think>"},
         {"<mm:think></mm:think> and </think>", "<mm:think>", "</mm:think>"},
+        {"'<|open|>' ~ tag ~ '<|sep|>' '<|close|>' open_tag('think')", "<|open|>think<|sep|>",
+         "<|close|>think<|sep|>"},
+        {"<think></think> and <response></response>", "<think>", "</think>"},
         {"<think>", NULL, NULL},
     };
     gguf_error err = {0};
@@ -727,6 +774,9 @@ START_TEST(markers_of_templates) {
         rt_reasoning_markers m = rt_tool_styles_reasoning(table, gguf_str_of(cases[i][0]));
         ck_assert_pstr_eq(m.open, cases[i][1]);
         ck_assert_pstr_eq(m.close, cases[i][2]);
+        ck_assert_uint_eq(m.n_drop, strstr(cases[i][0], "<response>") ? 2
+                                    : *cases[i][0] == '\''            ? 3
+                                                                      : 0);
     }
     rt_tool_styles_free(table);
 }
@@ -772,8 +822,8 @@ int main(void) {
     TCase *holding = tcase_create("holding");
     tcase_set_timeout(holding, 60);
     tcase_add_checked_fixture(holding, setup, teardown);
-    tcase_add_loop_test(holding, demanded_calls_are_valid, 0, 31);
-    tcase_add_loop_test(holding, many_tools, 0, 31);
+    tcase_add_loop_test(holding, demanded_calls_are_valid, 0, 32);
+    tcase_add_loop_test(holding, many_tools, 0, 32);
     tcase_add_test(holding, answers_that_grammars_admit);
     tcase_add_test(holding, answers_in_channels);
     tcase_add_test(holding, calls_that_the_prompt_began);

@@ -11,8 +11,10 @@
 #include <math.h>
 
 /* Convert a folder of tests/data to a temporary GGUF file with all matrices of `type`, or F16 where
- * its blocks do not divide the rows. */
-static inline const char *unit_convert(const char *folder, uint32_t type) {
+ * its blocks do not divide the rows.
+ *   key  a number in the header that becomes `value`, or NULL */
+static inline const char *unit_convert_with(const char *folder, uint32_t type, const char *key,
+                                            uint32_t value) {
     gguf_error err = {0};
     rt_import_opts opts = {0};
     rt_import *import;
@@ -28,6 +30,7 @@ static inline const char *unit_convert(const char *folder, uint32_t type) {
             bool fits = quant_row_bytes(type, plan->tensors[i].out.dims[0]) != 0;
             plan->tensors[i].out.type = fits ? type : GGUF_TYPE_F16;
         }
+    if (key) gguf_meta_set_u32(plan->meta, key, value);
     quant_execute_opts execute = quant_execute_defaults();
     execute.replace = true;
     unit_ok(gguf_pool_new(1, &pool, &err), err);
@@ -38,14 +41,23 @@ static inline const char *unit_convert(const char *folder, uint32_t type) {
     return out;
 }
 
+static inline const char *unit_convert(const char *folder, uint32_t type) {
+    return unit_convert_with(folder, type, NULL, 0);
+}
+
 /* A converted fixture, opened; its file is removed already. */
-static inline rt_model *unit_model(const char *folder, uint32_t type) {
+static inline rt_model *unit_model_with(const char *folder, uint32_t type, const char *key,
+                                        uint32_t value) {
     gguf_error err = {0};
     rt_model *model;
-    const char *path = unit_convert(folder, type);
+    const char *path = unit_convert_with(folder, type, key, value);
     unit_ok(rt_model_open(path, &model, &err), err);
     unlink(path);
     return model;
+}
+
+static inline rt_model *unit_model(const char *folder, uint32_t type) {
+    return unit_model_with(folder, type, NULL, 0);
 }
 
 static inline void *unit_read_tensor(gguf_checkpoint *ckpt, const char *name, uint64_t *n_bytes) {

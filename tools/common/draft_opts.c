@@ -22,15 +22,8 @@ gguf_code draft_opts_most(draft_opts *o, const char *text, gguf_error *err) {
     return tool_parse_u32("--draft-max", text, 1, RT_MAX_DRAFT, &o->n_most, err);
 }
 
-/* How many tokens are drafted follows the clock, which ranks do not share; the engine of a server
- * holds no states to go back to. */
-static gguf_code check_possible(const tool *t, const draft_opts *o, const rt_model *model,
-                                gguf_error *why) {
-    if (o->serves && rt_model_hparams(model)->n_recurrent)
-        return gguf_fail(why, GGUF_E_UNSUPPORTED, gguf_file_path(rt_model_file(model)),
-                         GGUF_NO_OFFSET,
-                         "no drafts with this model: its layers keep a state, which gguf-serve "
-                         "does not take back");
+/* How many tokens are drafted follows the clock, which ranks do not share. */
+static gguf_code check_possible(const tool *t, const rt_model *model, gguf_error *why) {
     if (!t->ranks) return rt_check_returns(model, why);
     return gguf_fail(why, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
                      "several ranks compute a model without drafts (--lookup off)");
@@ -47,7 +40,7 @@ static gguf_code choose(tool *t, const draft_opts *o, const rt_model *model, rt_
     bool asked = o->lookup == LOOKUP_ON || o->model || o->n_most;
     /* What comes again after a wrong draft may take what the right ones save. */
     if (!asked && rt_model_hparams(model)->n_recurrent) wanted = false;
-    if (wanted && check_possible(t, o, model, &why)) {
+    if (wanted && check_possible(t, model, &why)) {
         if (asked) {
             if (err) *err = why;
             return why.code;

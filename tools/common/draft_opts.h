@@ -22,7 +22,6 @@ typedef struct draft_opts {
     draft_lookup lookup;
     const char *model; /* its path or name, or NULL */
     uint32_t n_most;   /* 0: the usual number */
-    bool serves;       /* the texts are a server's */
 } draft_opts;
 
 /* Errors: GGUF_E_USAGE. */

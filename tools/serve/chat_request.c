@@ -250,6 +250,16 @@ static bool goes_on(const chat_request *c) {
            !json_object_get(last_message(c), "tool_calls");
 }
 
+/* Kimi K3 has another name for the effort, and fewer of them. */
+static void add_thinking_effort(json_t *variables) {
+    const char *effort = json_string_value(json_object_get(variables, "reasoning_effort"));
+    if (!effort || strcmp(effort, "none") == 0 || json_object_get(variables, "thinking_effort"))
+        return;
+    if (strcmp(effort, "minimal") == 0) effort = "low";
+    if (strcmp(effort, "xhigh") == 0) effort = "max";
+    json_object_set_new(variables, "thinking_effort", json_string(effort));
+}
+
 static json_t *variables_of(const server *s, const chat_request *c, bool begins) {
     json_t *v = json_object();
     bool knows_developer = memmem(s->template_source.ptr, s->template_source.len, "developer", 9);
@@ -259,6 +269,7 @@ static json_t *variables_of(const server *s, const chat_request *c, bool begins)
     json_object_update(v, s->template_vars);
     json_object_update(v, c->variables);
     rt_chat_add_tokens(v, s->tok);
+    add_thinking_effort(v);
     json_array_foreach(c->messages, i, message) {
         const char *role = json_string_value(json_object_get(message, "role"));
         if (!knows_developer && strcmp(role, "developer") == 0)
@@ -267,6 +278,7 @@ static json_t *variables_of(const server *s, const chat_request *c, bool begins)
     json_object_set_new(v, "messages", rt_tool_messages(&s->tools, c->messages, c->tools));
     if (c->tools && !s->tools.generic) json_object_set(v, "tools", c->tools);
     json_object_set_new(v, "add_generation_prompt", json_boolean(begins));
+    if (c->demand.required) json_object_set_new(v, "tool_choice", json_string("required"));
     if (think >= 0) {
         json_object_set_new(v, "enable_thinking", json_boolean(think));
         json_object_set_new(v, "thinking", json_boolean(think));
@@ -279,39 +291,78 @@ static bool fail_render(api_error *error, gguf_code code, const gguf_error *err)
     return api_fail(error, "messages", "template_error", "the chat template: %s", err->message);
 }
 
-/* The prompt of an answer that goes on ends where its text ends. */
-static bool cut_behind(char *text, size_t *len, const json_t *content, api_error *error) {
-    const char *bytes = json_string_value(content);
-    size_t n = json_string_length(content);
+/* Whether what stands before a thought opens the reasoning. */
+static bool opens_thought(const server *s, gguf_str before) {
+    static const char channel[] = "<|channel|>analysis<|message|>";
+    size_t n = sizeof channel - 1;
+    return rt_reasoning_is_open(&s->markers, before) ||
+           (before.len >= n && memcmp(before.ptr + before.len - n, channel, n) == 0);
+}
+
+/* The prompt of an answer that goes on ends where its text ends. False: the template left it out.
+ *   thought  the text is what was thought */
+static bool cut_behind(const server *s, char *text, size_t *len, const json_t *part, bool thought) {
+    const char *bytes = json_string_value(part);
+    size_t n = json_string_length(part);
     while (n && isspace((unsigned char)bytes[n - 1])) n--; /* templates strip */
     while (n && isspace((unsigned char)*bytes)) bytes++, n--;
     for (size_t at = n && n <= *len ? *len - n + 1 : 0; at-- > 0;) {
         if (memcmp(text + at, bytes, n) != 0) continue;
+        if (thought && !opens_thought(s, (gguf_str){text, at})) continue;
         text[ *len = at + n] = '\0';
         return true;
     }
-    return api_fail(error, "messages", "template_error",
-                    "the chat template leaves no trace of the last message, which cannot be "
-                    "continued");
+    return false;
+}
+
+static bool render(const server *s, chat_request *c, bool begins, char **text, size_t *len,
+                   api_error *error) {
+    gguf_error err = {0};
+    json_t *variables = variables_of(s, c, begins);
+    gguf_code code = rt_chat_render(s->tpl, variables, text, len, &err);
+    json_decref(variables);
+    return code ? fail_render(error, code, &err) : true;
+}
+
+/* A new answer, or where the request says so the end of the last one. */
+static bool render_new(const server *s, chat_request *c, char **text, size_t *len,
+                       api_error *error) {
+    return render(s, c, !c->begins_given || c->begins, text, len, error);
+}
+
+static bool ends_in_space(const json_t *text) {
+    size_t n = json_string_length(text);
+    return n && isspace((unsigned char)json_string_value(text)[n - 1]);
+}
+
+/* The last message goes on: with its text, or where it has none with what was thought, if the
+ * template shows it. */
+static bool render_on(const server *s, chat_request *c, char **text, size_t *len,
+                      api_error *error) {
+    const json_t *content = json_object_get(last_message(c), "content"),
+                 *thought = json_object_get(last_message(c), "thinking");
+    bool thinks = json_string_length(content) == 0;
+    const json_t *part = thinks ? thought : content;
+    if (part && !render(s, c, false, text, len, error)) return false;
+    if (part && cut_behind(s, *text, len, part, thinks)) {
+        c->goes_on = !ends_in_space(part);
+        c->thinks_on = thinks;
+        return true;
+    }
+    if (!thinks)
+        return api_fail(error, "messages", "template_error",
+                        "the chat template leaves no trace of the last message, which cannot be "
+                        "continued");
+    free(*text);
+    *text = NULL;
+    json_array_remove(c->messages, json_array_size(c->messages) - 1); /* nothing to go on from */
+    return render_new(s, c, text, len, error);
 }
 
 bool chat_render(const server *s, chat_request *c, char **text, size_t *len, api_error *error) {
-    gguf_error err = {0};
     bool on = goes_on(c) && !(c->begins_given && c->begins);
     *text = NULL;
-    json_t *content = json_incref(json_object_get(last_message(c), "content"));
-    if (on && json_string_length(content) == 0) { /* nothing to go on from */
-        json_array_remove(c->messages, json_array_size(c->messages) - 1);
-        on = false;
-    }
-    bool begins = !on && (!c->begins_given || c->begins);
-    json_t *variables = variables_of(s, c, begins);
-    gguf_code code = rt_chat_render(s->tpl, variables, text, len, &err);
-    bool good = code ? fail_render(error, code, &err) : true;
-    if (good && on) good = cut_behind(*text, len, content, error);
-    json_decref(variables);
-    json_decref(content);
-    if (good) return true;
+    if (on ? render_on(s, c, text, len, error) : render_new(s, c, text, len, error)) return true;
     free(*text);
     *text = NULL;
     return false;
@@ -324,11 +375,12 @@ bool chat_prompt(const server *s, chat_request *c, params *p, api_error *error) 
     bool apart = c->reasoning == REASONING_APART ||
                  (c->reasoning == REASONING_AS_SERVER && !s->settings->keep_reasoning);
     if (error->status || !chat_render(s, c, &text, &len, error)) return false;
-    c->text =
-        (rt_answer_text_opts){.markers = s->markers,
-                              .split = apart,
-                              .inside = rt_reasoning_is_open(&s->markers, (gguf_str){text, len}),
-                              .trim = true};
+    c->text = (rt_answer_text_opts){
+        .markers = s->markers,
+        .split = apart,
+        .inside = c->thinks_on || rt_reasoning_is_open(&s->markers, (gguf_str){text, len}),
+        .trim = true,
+        .goes_on = c->goes_on};
     if (c->tools) {
         c->text.call_channel = rt_tool_style_is_channel(s->tools.style);
         if (!c->text.call_channel) c->text.marks = rt_tool_style_marks(s->tools.style);
@@ -336,8 +388,7 @@ bool chat_prompt(const server *s, chat_request *c, params *p, api_error *error) 
     gguf_code code = rt_chat_text_ids(s->tok, text, len, &c->ids, &err);
     free(text);
     if (code == GGUF_E_NOMEM) return api_fail_status(error, 500, NULL, "out of memory");
-    c->text.in_header =
-        !code && c->text.call_channel && rt_channels_follow(s->tok, c->ids.data, c->ids.n);
+    if (!code) rt_answer_text_follow(&c->text, s->tok, c->ids.data, c->ids.n);
     if (code) return api_fail(error, "messages", NULL, "%s", err.message);
     if (s->plain && p) p->stops[p->n_stops++] = RT_CONVERSATION_PLAIN_STOP;
     return true;

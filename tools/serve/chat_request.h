@@ -18,6 +18,8 @@ typedef struct chat_request {
     bool begins_given, begins;
     int think; /* -1: as the template does */
     enum { REASONING_AS_SERVER, REASONING_APART, REASONING_IN_TEXT } reasoning;
+    /* What chat_render finds: the answer goes on with a text, or with what was thought. */
+    bool goes_on, thinks_on;
     /* What chat_prompt makes. */
     rt_ids ids;
     rt_answer_text_opts text;

@@ -264,8 +264,10 @@ static void read_request(exchange *x, fields *f, params *p, chat_request *c, boo
     params_read_prediction(f, x, p);
     fields_bool(f, "timings_per_token", &p->timings);
     fields_bool(f, "return_progress", &p->progress);
-    if (fields_any(f, "response_format", &format))
+    if (fields_any(f, "response_format", &format)) {
         structured_read_format(f, x, format, "response_format", p);
+        json_object_set(c->variables, "response_format", format); /* some templates tell it */
+    }
     tools_read(f, x, p, c);
     chat_read_variables(f, c);
     read_format(f, c);

@@ -147,7 +147,9 @@ void params_read_prediction(fields *f, exchange *x, params *p) {
         api_fail(f->error, "prediction", NULL, "'prediction': %s",
                  x->s->settings->draft.lookup == LOOKUP_OFF
                      ? "the server was started with --lookup off"
-                     : "this model's layers keep a state, and cannot check drafts");
+                 : x->s->hp->n_recurrent
+                     ? "with this model, whose layers keep a state, --lookup on allows it"
+                     : "this model's layers cannot take drafts back");
         return;
     }
     json_t *text =

@@ -252,10 +252,8 @@ static gguf_code open_model(server *s, gguf_error *err) {
 /* --lookup and --draft, where there are answers. */
 static gguf_code open_drafts(server *s, rt_serve_opts *o, gguf_error *err) {
     const rt_session_opts session = rt_serve_session_opts(s->hp, o);
-    draft_opts draft = s->settings->draft;
-    draft.serves = true;
-    gguf_code code =
-        draft_open(s->t, &draft, s->model, s->tok, &session, o->n_parallel, &s->drafts, err);
+    gguf_code code = draft_open(s->t, &s->settings->draft, s->model, s->tok, &session,
+                                o->n_parallel, &s->drafts, err);
     o->draft = s->drafts.opts;
     return code;
 }

@@ -41,6 +41,5 @@ t gguf-run demo.gguf -p x --draft-max 0
 t gguf-run demo.gguf -p x --draft-max 65
 t gguf-run demo.gguf -p x --draft-max 4 --lookup off
 t gguf-run demo.gguf -p x --tokenize --lookup on
-t gguf-serve mamba.gguf --lookup on
 t gguf-serve demo.gguf --draft llama.gguf
 t gguf-serve demo.gguf --draft-max 4 --lookup off
