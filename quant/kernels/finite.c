@@ -75,6 +75,7 @@ size_t quant_find_nonfinite(uint32_t type, const void *src, size_t n_rows, size_
     if (type == GGUF_TYPE_F32) return k->beyond(src, n, FLT_MAX);
     if (!t) return n;
     if (t->exponent16) return k->masked(src, n, t->exponent16);
+    if (!t->n_f16 && !t->has_e8m0 && !t->has_spread_f16) return n;
     const gguf_type_layout *layout = gguf_type_layout_of(type);
     return find_block(t, src, layout->block_bytes, n / layout->block_elems) * layout->block_elems;
 }

@@ -45,6 +45,9 @@ static const quant_traits traits[QUANT_N_TYPES] = {
                           .act = QUANT_ACT_Q8_K, F16_AT(0)},
     [GGUF_TYPE_MXFP4] = {ROW(38, 0, F16), .max_abs = 0x1.8p127f, .act = QUANT_ACT_Q8,
                          .has_e8m0 = true},
+    [GGUF_TYPE_NVFP4] = {ROW(39, 0, MXFP4), .max_abs = 224.0f * 12.0f, .act = QUANT_ACT_Q8},
+    [GGUF_TYPE_Q1_0] = {ROW(40, 0, Q4_0), .max_abs = QUANT_F16_MAX, F16_AT(0)},
+    [GGUF_TYPE_Q2_0] = {ROW(41, 0, Q4_0), .max_abs = QUANT_F16_MAX, F16_AT(0)},
     /* Types of codebooks and ternary numbers multiply with f32 activations. */
     [GGUF_TYPE_IQ2_XXS] = {ROW(19, 0, IQ4_NL), .demands_imp = true, .spread = 1.0f,
                            .max_abs = QUANT_F16_MAX * 3.875f * 43, F16_AT(0)},

@@ -66,6 +66,7 @@ static uint8_t *read_golden(uint32_t type, const char *suffix, size_t *n_bytes) 
 START_TEST(values_are_those_of_the_fixture) {
     uint32_t type = all_types[_i];
     size_t n_bytes, n_value_bytes;
+    if (has_formula(type)) return;
     uint8_t *blocks = read_golden(type, "blocks", &n_bytes);
     uint8_t *values = read_golden(type, "f32", &n_value_bytes);
     size_t n = n_value_bytes / sizeof(float);
