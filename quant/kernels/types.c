@@ -65,6 +65,26 @@ static const quant_traits traits[QUANT_N_TYPES] = {
                          .max_abs = QUANT_F16_MAX * 15, .has_spread_f16 = true},
     [GGUF_TYPE_TQ1_0] = {ROW(36, 0, Q4_0), .max_abs = QUANT_F16_MAX, F16_AT(52)},
     [GGUF_TYPE_TQ2_0] = {ROW(37, 0, Q4_0), .max_abs = QUANT_F16_MAX, F16_AT(64)},
+    /* Of ik_llama.cpp: read only. Where rows have a head, that is their scale. */
+    [GGUF_TYPE_Q6_0] = {ROW(135, 0, F16), .max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ1_BN] = {ROW(136, 0, F16), .max_abs = FLT_MAX},
+    [GGUF_TYPE_IQ2_BN] = {ROW(137, 0, F16), .max_abs = FLT_MAX},
+    [GGUF_TYPE_IQ2_K] = {ROW(138, 0, F16), .max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ3_K] = {ROW(139, 0, F16), .max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ4_K] = {ROW(140, 0, F16), .max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ5_K] = {ROW(141, 0, F16), .max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ6_K] = {ROW(142, 0, F16), .max_abs = FLT_MAX, F16_AT(0)},
+    [GGUF_TYPE_IQ4_KS] = {ROW(145, 0, F16), .max_abs = FLT_MAX},
+    [GGUF_TYPE_IQ2_KS] = {ROW(147, 0, F16), .max_abs = FLT_MAX},
+    [GGUF_TYPE_IQ4_KSS] = {ROW(148, 0, F16), .max_abs = FLT_MAX},
+    [GGUF_TYPE_Q8_KV] = {ROW(149, 0, F16), .max_abs = FLT_MAX},
+    [GGUF_TYPE_IQ5_KS] = {ROW(150, 0, F16), .max_abs = FLT_MAX},
+    [GGUF_TYPE_IQ2_KT] = {ROW(151, 0, F16), .max_abs = FLT_MAX},
+    [GGUF_TYPE_IQ3_KT] = {ROW(152, 0, F16), .max_abs = FLT_MAX},
+    [GGUF_TYPE_IQ4_KT] = {ROW(153, 0, F16), .max_abs = FLT_MAX},
+    [GGUF_TYPE_IQ3_KS] = {ROW(154, 0, F16), .max_abs = FLT_MAX},
+    [GGUF_TYPE_IQ2_KL] = {ROW(155, 0, F16), .max_abs = FLT_MAX},
+    [GGUF_TYPE_IQ1_KT] = {ROW(156, 0, F16), .max_abs = FLT_MAX},
 };
 
 const quant_traits *quant_traits_of(uint32_t type) {
@@ -80,9 +100,7 @@ bool quant_can_decode(uint32_t type) {
 }
 
 size_t quant_row_bytes(uint32_t type, size_t n_cols) {
-    const gguf_type_layout *layout = gguf_type_layout_of(type);
-    if (!layout || n_cols % layout->block_elems != 0) return 0;
-    return n_cols / layout->block_elems * layout->block_bytes;
+    return gguf_type_row_bytes(type, n_cols);
 }
 
 int32_t quant_type_file_type(uint32_t type) {

@@ -42,8 +42,8 @@ void fill_pattern(rng *r, pattern p, float most, float *x, size_t n);
 #define N_IMPORTANCES 5
 const float *fill_importance(rng *r, int kind, float *buf, size_t n);
 
-/* Random blocks whose scales are finite and of ordinary size. */
-void fill_blocks(rng *r, uint32_t type, uint8_t *blocks, size_t n_bytes);
+/* Random rows whose scales are finite and of ordinary size. */
+void fill_blocks(rng *r, uint32_t type, uint8_t *rows, size_t n_rows, size_t n_cols);
 
 /* ---- guarded memory: unmapped pages on both sides, canaries up to them ------------------- */
 
