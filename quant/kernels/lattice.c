@@ -143,7 +143,7 @@ static void put_f16(void *block, size_t off, float value) {
 static void write_few(uint32_t type, int n, const uint8_t *codes, uint8_t *qs) {
     memset(qs, 0, 16);
     for (int i = 0; i < n; i++) {
-        unsigned code = type == GGUF_TYPE_Q1_0 ? (codes[i] == 15) << i % 8 : codes[i] << i % 4 * 2;
+        int code = type == GGUF_TYPE_Q1_0 ? (codes[i] == 15) << i % 8 : codes[i] << i % 4 * 2;
         qs[i * 16 / n] = (uint8_t)(qs[i * 16 / n] | code);
     }
 }
