@@ -144,20 +144,46 @@ typedef enum gguf_tensor_type {
     GGUF_TYPE_MXFP4 = 39,
     GGUF_TYPE_NVFP4 = 40,
     GGUF_TYPE_Q1_0 = 41,
-    GGUF_TYPE_Q2_0 = 42
+    GGUF_TYPE_Q2_0 = 42,
+    /* Of ik_llama.cpp alone. */
+    GGUF_TYPE_Q6_0 = 133,
+    GGUF_TYPE_IQ1_BN = 134,
+    GGUF_TYPE_IQ2_BN = 135,
+    GGUF_TYPE_IQ2_K = 137,
+    GGUF_TYPE_IQ3_K = 138,
+    GGUF_TYPE_IQ4_K = 139,
+    GGUF_TYPE_IQ5_K = 140,
+    GGUF_TYPE_IQ6_K = 141,
+    GGUF_TYPE_IQ4_KS = 144,
+    GGUF_TYPE_IQ2_KS = 145,
+    GGUF_TYPE_IQ4_KSS = 146,
+    GGUF_TYPE_Q8_KV = 151,
+    GGUF_TYPE_IQ5_KS = 152,
+    GGUF_TYPE_IQ2_KT = 153,
+    GGUF_TYPE_IQ3_KT = 154,
+    GGUF_TYPE_IQ4_KT = 155,
+    GGUF_TYPE_IQ3_KS = 156,
+    GGUF_TYPE_IQ2_KL = 157,
+    GGUF_TYPE_IQ1_KT = 158
 } gguf_tensor_type;
 
-/* How a type lies on disk: rows are whole blocks of block_elems values in block_bytes bytes. */
+/* How a type lies on disk: rows are whole blocks of block_elems values in block_bytes bytes, in
+ * some types behind a head of the row. */
 typedef struct gguf_type_layout {
     const char *name;
     uint32_t type;
     uint32_t block_elems;
     uint32_t block_bytes;
+    uint32_t head_bytes; /* 0: rows have no head */
 } gguf_type_layout;
 
 const gguf_type_layout *gguf_type_layout_of(uint32_t type);       /* NULL if unknown */
 const gguf_type_layout *gguf_type_layout_named(const char *name); /* any case; NULL if unknown */
-const char *gguf_type_name(uint32_t type);                        /* "unknown" if unknown */
+/* "unknown" if unknown; also the names of types whose layout is not known, rows of which are
+ * interleaved. */
+const char *gguf_type_name(uint32_t type);
+/* Bytes of a row; 0 if n_cols is 0 or no whole number of blocks, or the type unknown. */
+uint64_t gguf_type_row_bytes(uint32_t type, uint64_t n_cols);
 
 /* Bytes of a tensor; all dims beyond n_dims count as 1.
  * Errors: GGUF_E_UNSUPPORTED unknown type, GGUF_E_SHAPE dims[0] is no whole number of blocks or the

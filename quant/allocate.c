@@ -46,6 +46,28 @@ double quant_default_sensitivity(const quant_plan_tensor *t, const quant_model_t
 
 /* ---- candidates -------------------------------------------------------------------------- */
 
+/* Codebooks take long to search, and are of use where fewer bits are wanted than this. */
+#define BOOK_BPW 4.0
+
+static double elems_of(const quant_plan *plan) {
+    double n_elems = 0;
+    for (size_t i = 0; i < plan->n_tensors; i++)
+        n_elems += (double)gguf_tensor_n_elems(&plan->tensors[i].out);
+    return n_elems;
+}
+
+static double target_bpw(const quant_allocation *a, const quant_plan *plan) {
+    return a->target_bytes ? 8 * (double)a->target_bytes / elems_of(plan) : a->target_bpw;
+}
+
+/* Types that demand importance are candidates where there is some. */
+static bool is_candidate(uint32_t type, const quant_plan_tensor *t, double bpw) {
+    size_t n_bytes;
+    if (quant_type_candidate(type) == 0) return false;
+    if (quant_codebook(type, &n_bytes) && bpw >= BOOK_BPW) return false;
+    return t->imp || !quant_type_demands_importance(type);
+}
+
 /* BF16 takes the place of F16 where that is what the source has. */
 static unsigned rank_of(uint32_t type) {
     return quant_type_candidate(type == GGUF_TYPE_BF16 ? GGUF_TYPE_F16 : type);
@@ -57,11 +79,11 @@ static int compare_candidates(const void *a, const void *b) {
     return (int)rank_of(x->type) - (int)rank_of(y->type);
 }
 
-static void list_candidates(const quant_plan *plan, const quant_plan_tensor *t,
+static void list_candidates(const quant_plan *plan, const quant_plan_tensor *t, double bpw,
                             quant_tensor_candidates *out) {
     uint32_t best = t->source_type == GGUF_TYPE_BF16 ? GGUF_TYPE_BF16 : GGUF_TYPE_F16;
     for (uint32_t candidate = 0; candidate < QUANT_N_TYPES; candidate++) {
-        if (quant_type_candidate(candidate) == 0) continue;
+        if (!is_candidate(candidate, t, bpw)) continue;
         uint32_t type = candidate == GGUF_TYPE_F16 ? best : candidate;
         uint64_t n_bytes = quant_row_bytes(type, t->out.dims[0]) * gguf_tensor_n_rows(&t->out);
         if (n_bytes && gguf_align_u64(n_bytes, plan->alignment, &n_bytes))
@@ -252,7 +274,7 @@ gguf_code quant_allocation_measure(quant_allocation *allocation, const quant_pla
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const quant_plan_tensor *t = &plan->tensors[i];
         if (t->tags.keep || t->tags.pinned || t->n_rows == 0) continue;
-        list_candidates(plan, t, &j.tensors[i]);
+        list_candidates(plan, t, target_bpw(allocation, plan), &j.tensors[i]);
         j.tensors[i].sensitivity = quant_default_sensitivity(t, &plan->model);
     }
     gguf_code code = cut_all(&j, err);
@@ -305,10 +327,7 @@ static void record(const quant_allocation *a, quant_plan *plan) {
 static uint64_t data_budget(const quant_allocation *a, const quant_plan *plan,
                             uint64_t header_bytes) {
     if (a->target_bytes) return a->target_bytes > header_bytes ? a->target_bytes - header_bytes : 0;
-    double n_elems = 0;
-    for (size_t i = 0; i < plan->n_tensors; i++)
-        n_elems += (double)gguf_tensor_n_elems(&plan->tensors[i].out);
-    return (uint64_t)floor(a->target_bpw * n_elems / 8);
+    return (uint64_t)floor(a->target_bpw * elems_of(plan) / 8);
 }
 
 static uint64_t header_bytes(const quant_plan *plan) {

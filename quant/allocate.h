@@ -6,7 +6,7 @@
 #include "quant/budget.h"
 #include "quant/plan.h"
 
-#define QUANT_MAX_CANDIDATES 16
+#define QUANT_MAX_CANDIDATES 20
 
 /* What one tensor would lose at one type. */
 typedef struct quant_candidate {

@@ -7,6 +7,9 @@
 
 unsigned quant_code_count(uint32_t type) {
     switch (type) {
+    case GGUF_TYPE_Q1_0:
+        return 2;
+    case GGUF_TYPE_Q2_0:
     case GGUF_TYPE_Q2_K:
         return 4;
     case GGUF_TYPE_Q3_K:
@@ -17,6 +20,7 @@ unsigned quant_code_count(uint32_t type) {
     case GGUF_TYPE_IQ4_NL:
     case GGUF_TYPE_IQ4_XS:
     case GGUF_TYPE_MXFP4:
+    case GGUF_TYPE_NVFP4:
         return 16;
     case GGUF_TYPE_Q5_0:
     case GGUF_TYPE_Q5_1:
@@ -44,6 +48,14 @@ static size_t copy_pairs(const uint8_t qs[64], uint8_t codes[256]) {
     for (int i = 0; i < 256; i++)
         codes[i] = (uint8_t)(qs[32 * (i / 128) + i % 32] >> 2 * (i % 128 / 32) & 3);
     return 256;
+}
+
+/* Codes of n_bits, 16 bytes of them. */
+static size_t copy_bits(const uint8_t qs[16], unsigned n_bits, uint8_t codes[256]) {
+    size_t n = 128 / n_bits;
+    for (size_t i = 0; i < n; i++)
+        codes[i] = (uint8_t)(qs[i * n_bits / 8] >> i * n_bits % 8 & ((1u << n_bits) - 1));
+    return n;
 }
 
 static size_t unpack_q3(const block_q3_k *b, uint8_t codes[256]) {
@@ -87,6 +99,12 @@ static size_t unpack_block(uint32_t type, const uint8_t *block, uint8_t codes[25
         return unpack_q5(block + offsetof(block_q5_1, qh), block + offsetof(block_q5_1, qs), codes);
     case GGUF_TYPE_MXFP4:
         return copy_nibbles(block + offsetof(block_mxfp4, qs), 16, codes);
+    case GGUF_TYPE_NVFP4:
+        return copy_nibbles(block + offsetof(block_nvfp4, qs), 32, codes);
+    case GGUF_TYPE_Q1_0:
+        return copy_bits(block + offsetof(block_q1_0, qs), 1, codes);
+    case GGUF_TYPE_Q2_0:
+        return copy_bits(block + offsetof(block_q2_0, qs), 2, codes);
     case GGUF_TYPE_Q4_K:
         return copy_nibbles(block + offsetof(block_q4_k, qs), 128, codes);
     case GGUF_TYPE_IQ4_XS:

@@ -106,7 +106,7 @@ static void columns_in(const quant_patch *p, uint64_t place, const range *wanted
     if (layout) block = layout->block_elems;
     *from = 0;
     *end = p->n_cols;
-    if (p->col_order.n_parts) return;
+    if (p->col_order.n_parts || (layout && layout->head_bytes)) return;
     if (place < wanted->from) *from = (wanted->from - place + stride - 1) / stride;
     if (place >= wanted->end)
         *end = 0;

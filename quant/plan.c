@@ -69,6 +69,41 @@ void quant_plan_sort(quant_plan *plan) {
         qsort(plan->tensors, plan->n_tensors, sizeof *plan->tensors, compare_tensors);
 }
 
+/* ---- scales beside tensors --------------------------------------------------------------- */
+
+/* Whether the tensor is NAME.scale or NAME.input_scale of the weight NAME.weight. */
+static bool is_scale_of(const quant_plan_tensor *scale, const quant_plan_tensor *weight) {
+    static const char *const endings[] = {".scale", ".input_scale"};
+    size_t n = weight->out.name.len - strlen(".weight");
+    const char *name = scale->out.name.ptr;
+    for (size_t i = 0; i < 2; i++)
+        if (strncmp(name, weight->out.name.ptr, n) == 0 && strcmp(name + n, endings[i]) == 0)
+            return true;
+    return false;
+}
+
+static void remove_scales(quant_plan *plan, const quant_plan_tensor *weight) {
+    size_t n = 0;
+    const quant_plan_tensor own = *weight;
+    for (size_t i = 0; i < plan->n_tensors; i++)
+        if (!is_scale_of(&plan->tensors[i], &own)) plan->tensors[n++] = plan->tensors[i];
+    plan->n_tensors = n;
+}
+
+void quant_plan_settle_scales(quant_plan *plan) {
+    for (size_t i = 0; i < plan->n_tensors; i++) {
+        quant_plan_tensor *t = &plan->tensors[i];
+        if (!t->has_scale) continue;
+        t->has_scale = false;
+        if (t->out.type != t->source_type || t->added) {
+            remove_scales(plan, t);
+            i = (size_t)-1; /* tensors have moved */
+            continue;
+        }
+        t->row_factors = NULL;
+    }
+}
+
 static gguf_code check_tensor(quant_format format, const quant_plan_tensor *t, gguf_error *err) {
     const char *name = t->out.name.ptr;
     if (format == QUANT_FORMAT_GGUF &&

@@ -174,7 +174,9 @@ typedef struct quant_plan_tensor {
     uint64_t n_rows, n_cols; /* of all matrices together, e.g. 4096 x 1 for a permuted bias */
     quant_step steps[QUANT_MAX_STEPS];
     uint32_t n_steps;
-    const float *row_factors;    /* [n_rows], behind the steps; not owned; NULL: all are 1 */
+    const float *row_factors; /* [n_rows], behind the steps; not owned; NULL: all are 1 */
+    bool has_scale;           /* its numbers stand for products with those of the tensor NAME.scale
+                                 beside it: in row_factors until the scales are settled */
     const quant_low_rank *added; /* after the steps; not owned; or NULL */
     quant_effort effort;         /* of the encoder */
     const float *imp;            /* [n_mats][n_cols] column importance, or NULL; not owned */
@@ -231,6 +233,9 @@ gguf_code quant_plan_add(quant_plan *plan, const quant_plan_tensor *tensor, gguf
 void *quant_plan_alloc(quant_plan *plan, size_t n_bytes);
 /* Sort by layer, then name, as other tools order their files. */
 void quant_plan_sort(quant_plan *plan);
+/* When types are known: tensors that keep theirs are copied with their scales beside them, the
+ * scales of others (NAME.scale, NAME.input_scale) are in their numbers and leave the plan. */
+void quant_plan_settle_scales(quant_plan *plan);
 /* Check every tensor (source and output agree, types known), spread them over the files, place them
  * and encode the headers. What changes afterwards needs it once more. */
 gguf_code quant_plan_finish(quant_plan *plan, gguf_error *err);

@@ -21,7 +21,7 @@ typedef enum quant_act {
                        f32, relative error 2^-9 of each activation */
 } quant_act;
 
-#define QUANT_N_TYPES 43 /* type numbers are below */
+#define QUANT_N_TYPES 159 /* type numbers are below */
 
 bool quant_can_encode(uint32_t type);
 bool quant_can_decode(uint32_t type);
@@ -67,6 +67,11 @@ gguf_code quant_encode(uint32_t type, const float *src, size_t n_rows, size_t n_
  * MXFP4) give the same bytes for all. */
 gguf_code quant_encode_effort(uint32_t type, quant_effort effort, const float *src, size_t n_rows,
                               size_t n_cols, const float *imp, void *dst, gguf_error *err);
+
+/* Decode n elements of a matrix with rows of n_cols, from element `first` on; both ends are those
+ * of blocks. Types and shape must be right. */
+void quant_decode_part(uint32_t type, const void *src, size_t n_cols, size_t first, size_t n,
+                       float *dst);
 
 /* Decode n_rows rows to f32. Bit for bit what the format says; any bytes are accepted.
  * Errors: GGUF_E_SHAPE, GGUF_E_UNSUPPORTED. */

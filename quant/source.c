@@ -20,6 +20,14 @@ uint64_t quant_rows_per_matrix(const quant_plan_tensor *t) {
     return t->stack ? 1 : t->n_rows; /* a stack of vectors */
 }
 
+/* Rows that have heads are read as whole ones. */
+static uint64_t plain_bytes(const quant_plan_tensor *t, uint64_t n_elems) {
+    const gguf_type_layout *layout = gguf_type_layout_of(t->source_type);
+    if (!layout || !layout->head_bytes) return quant_row_bytes(t->source_type, n_elems);
+    return n_elems % t->n_cols ? 0
+                               : n_elems / t->n_cols * quant_row_bytes(t->source_type, t->n_cols);
+}
+
 static uint64_t stored_bytes(const quant_plan_tensor *t, uint64_t n_elems) {
     switch (t->coding) {
     case QUANT_CODING_E4M3:
@@ -32,7 +40,7 @@ static uint64_t stored_bytes(const quant_plan_tensor *t, uint64_t n_elems) {
     case QUANT_CODING_MXFP4:
         return n_elems / 2;
     default:
-        return quant_row_bytes(t->source_type, n_elems);
+        return plain_bytes(t, n_elems);
     }
 }
 

@@ -19,13 +19,12 @@ typedef void (*piece_fn)(const pass *p, size_t piece, const float *a, const floa
 typedef struct operand {
     uint32_t type;
     const uint8_t *data;
-    size_t piece_bytes;
 } operand;
 
 struct pass {
-    operand a, b; /* b.data may be NULL */
-    uint64_t n;
-    float *buffers; /* [n_threads][2][PIECE] */
+    operand a, b;       /* b.data may be NULL */
+    uint64_t n, n_cols; /* values, and of them in a row */
+    float *buffers;     /* [n_threads][2][PIECE] */
     piece_fn fn;
     void *partials;
     double limit, scale; /* of the histogram pass */
@@ -36,9 +35,10 @@ static bool is_cancelled(const pass *p) {
     return p->cancel && atomic_load(p->cancel);
 }
 
-static const float *decode_piece(const operand *o, size_t piece, size_t n, float *buffer) {
+static const float *decode_piece(const pass *p, const operand *o, size_t piece, size_t n,
+                                 float *buffer) {
     if (!o->data) return NULL;
-    quant_decode(o->type, o->data + piece * o->piece_bytes, 1, n, buffer, NULL);
+    quant_decode_part(o->type, o->data, p->n_cols, piece * PIECE, n, buffer);
     return buffer;
 }
 
@@ -48,8 +48,8 @@ static void run_piece(void *ctx, size_t piece, unsigned worker) {
     size_t n = left < PIECE ? (size_t)left : PIECE;
     float *buffer = p->buffers + (size_t)worker * 2 * PIECE;
     if (is_cancelled(p)) return;
-    const float *a = decode_piece(&p->a, piece, n, buffer);
-    const float *b = decode_piece(&p->b, piece, n, buffer + PIECE);
+    const float *a = decode_piece(p, &p->a, piece, n, buffer);
+    const float *b = decode_piece(p, &p->b, piece, n, buffer + PIECE);
     p->fn(p, piece, a, b, n);
 }
 
@@ -57,22 +57,21 @@ static size_t n_pieces(uint64_t n) {
     return (size_t)((n + PIECE - 1) / PIECE);
 }
 
-static gguf_code check_operand(operand *o, uint64_t n, gguf_error *err) {
+static gguf_code check_operand(const operand *o, uint64_t n_cols, gguf_error *err) {
     if (!quant_can_decode(o->type))
         return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
                          "cannot decode type %s (%u)", gguf_type_name(o->type), (unsigned)o->type);
     const gguf_type_layout *layout = gguf_type_layout_of(o->type);
-    o->piece_bytes = PIECE / layout->block_elems * layout->block_bytes;
-    if (n % layout->block_elems == 0) return GGUF_OK;
+    if (n_cols % layout->block_elems == 0) return GGUF_OK;
     return gguf_fail(err, GGUF_E_SHAPE, NULL, GGUF_NO_OFFSET,
-                     "%llu values are not a whole number of %s blocks", (unsigned long long)n,
+                     "%llu columns are not a whole number of %s blocks", (unsigned long long)n_cols,
                      layout->name);
 }
 
 /* Partial results of partial_bytes each, zeroed. */
 static gguf_code start_pass(pass *p, gguf_pool *pool, size_t partial_bytes, gguf_error *err) {
-    gguf_code code = check_operand(&p->a, p->n, err);
-    if (!code && p->b.data) code = check_operand(&p->b, p->n, err);
+    gguf_code code = check_operand(&p->a, p->n_cols, err);
+    if (!code && p->b.data) code = check_operand(&p->b, p->n_cols, err);
     if (code) return code;
     p->buffers = malloc((size_t)gguf_pool_threads(pool) * 2 * PIECE * sizeof *p->buffers);
     p->partials = calloc(n_pieces(p->n) + 1, partial_bytes);
@@ -215,9 +214,12 @@ static void count_piece(void *ctx, size_t piece, unsigned worker) {
     if (is_cancelled(p)) return;
     float *buffer = p->buffers + (size_t)worker * 2 * PIECE;
     counts *own = &job->workers[worker];
-    count_values(p, decode_piece(&p->a, piece, n, buffer), n, own->hist);
-    quant_code_histogram(p->a.type, p->a.data + piece * p->a.piece_bytes,
-                         n / gguf_type_layout_of(p->a.type)->block_elems, own->codes);
+    count_values(p, decode_piece(p, &p->a, piece, n, buffer), n, own->hist);
+    const gguf_type_layout *layout = gguf_type_layout_of(p->a.type);
+    if (!layout->head_bytes)
+        quant_code_histogram(
+            p->a.type, p->a.data + piece * (PIECE / layout->block_elems) * layout->block_bytes,
+            n / layout->block_elems, own->codes);
 }
 
 static void add_counts(quant_stats *out, const counts *c) {
@@ -240,9 +242,10 @@ static gguf_code count_all(pass *p, gguf_pool *pool, quant_stats *out, gguf_erro
     return GGUF_OK;
 }
 
-gguf_code quant_stats_of(uint32_t type, const void *data, uint64_t n, gguf_pool *pool,
-                         const atomic_bool *cancel, quant_stats *out, gguf_error *err) {
-    pass p = {.a = {.type = type, .data = data}, .n = n, .cancel = cancel};
+gguf_code quant_stats_of(uint32_t type, const void *data, uint64_t n, uint64_t n_cols,
+                         gguf_pool *pool, const atomic_bool *cancel, quant_stats *out,
+                         gguf_error *err) {
+    pass p = {.a = {.type = type, .data = data}, .n = n, .n_cols = n_cols, .cancel = cancel};
     memset(out, 0, sizeof *out);
     gguf_code code = start_pass(&p, pool, sizeof(moments), err);
     if (!code) {
@@ -306,11 +309,12 @@ static void merge_differences(quant_difference *out, const quant_difference *par
 }
 
 gguf_code quant_compare(uint32_t type_a, const void *a, uint32_t type_b, const void *b, uint64_t n,
-                        gguf_pool *pool, const atomic_bool *cancel, quant_difference *out,
-                        gguf_error *err) {
+                        uint64_t n_cols, gguf_pool *pool, const atomic_bool *cancel,
+                        quant_difference *out, gguf_error *err) {
     pass p = {.a = {.type = type_a, .data = a},
               .b = {.type = type_b, .data = b},
               .n = n,
+              .n_cols = n_cols,
               .cancel = cancel};
     memset(out, 0, sizeof *out);
     gguf_code code = start_pass(&p, pool, sizeof(quant_difference), err);
@@ -334,9 +338,22 @@ double quant_difference_snr_db(const quant_difference *d) {
 
 /* ---- defects ----------------------------------------------------------------------------- */
 
-quant_defects quant_find_defects(uint32_t type, const void *data, uint64_t n) {
+/* A row with a head is one block here. */
+static quant_defects find_bad_rows(uint32_t type, const uint8_t *rows, uint64_t n,
+                                   uint64_t n_cols) {
+    size_t row_bytes = quant_row_bytes(type, n_cols);
+    quant_defects found = {0, 0};
+    for (uint64_t r = 0; n_cols && r < n / n_cols; r++) {
+        if (quant_find_nonfinite(type, rows + r * row_bytes, 1, n_cols) == n_cols) continue;
+        if (found.n_blocks++ == 0) found.first_off = r * row_bytes;
+    }
+    return found;
+}
+
+quant_defects quant_find_defects(uint32_t type, const void *data, uint64_t n, uint64_t n_cols) {
     const gguf_type_layout *layout = gguf_type_layout_of(type);
     quant_defects found = {0, 0};
+    if (layout && layout->head_bytes) return find_bad_rows(type, data, n, n_cols);
     for (uint64_t at = 0; layout && at < n;) {
         const uint8_t *from =
             (const uint8_t *)data + at / layout->block_elems * layout->block_bytes;

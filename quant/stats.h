@@ -23,11 +23,12 @@ typedef struct quant_stats {
     uint64_t codes[QUANT_STATS_CODES];
 } quant_stats;
 
-/* Statistics of n values stored as `type`, n a whole number of blocks.
+/* Statistics of n values stored as `type`, in rows of n_cols.
  *   cancel  polled; may be NULL
  * Errors: GGUF_E_UNSUPPORTED, GGUF_E_SHAPE, GGUF_E_NOMEM, GGUF_E_CANCELLED. */
-gguf_code quant_stats_of(uint32_t type, const void *data, uint64_t n, gguf_pool *pool,
-                         const atomic_bool *cancel, quant_stats *out, gguf_error *err);
+gguf_code quant_stats_of(uint32_t type, const void *data, uint64_t n, uint64_t n_cols,
+                         gguf_pool *pool, const atomic_bool *cancel, quant_stats *out,
+                         gguf_error *err);
 
 /* Add the moments, counts and extremes of b to a (start with {0}); histogram and codes of a are
  * left alone. */
@@ -50,8 +51,8 @@ typedef struct quant_difference {
 } quant_difference;
 
 gguf_code quant_compare(uint32_t type_a, const void *a, uint32_t type_b, const void *b, uint64_t n,
-                        gguf_pool *pool, const atomic_bool *cancel, quant_difference *out,
-                        gguf_error *err);
+                        uint64_t n_cols, gguf_pool *pool, const atomic_bool *cancel,
+                        quant_difference *out, gguf_error *err);
 
 /* sqrt(error / signal): inf, and an SNR of -inf, where values are incomparable. */
 double quant_difference_relative(const quant_difference *d);
@@ -63,8 +64,8 @@ typedef struct quant_defects {
     uint64_t first_off; /* byte of the first one in the data */
 } quant_defects;
 
-/* Blocks with values, scales or minimums that are NaN or infinite; of unknown types none.
- * Threads: safe. */
-quant_defects quant_find_defects(uint32_t type, const void *data, uint64_t n);
+/* Blocks with values, scales or minimums that are NaN or infinite, or rows with such a head; of
+ * unknown types none. Threads: safe. */
+quant_defects quant_find_defects(uint32_t type, const void *data, uint64_t n, uint64_t n_cols);
 
 #endif

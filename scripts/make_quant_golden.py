@@ -19,7 +19,7 @@ TYPES = {
     "IQ1_S": [0], "IQ1_M": [], "IQ2_XXS": [0], "IQ2_XS": [0], "IQ2_S": [0], "IQ3_XXS": [0], "IQ3_S": [0],
     "TQ1_0": [52], "TQ2_0": [64],
 }
-N_ELEMENTS = 1024
+N_ELEMENTS = 256
 
 
 def make_blocks(name, offsets, rng):

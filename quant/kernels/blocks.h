@@ -55,6 +55,24 @@ typedef struct QUANT_PACKED block_mxfp4 {
     uint8_t qs[16];
 } block_mxfp4;
 
+/* 4 sub-blocks of 16: y = u(d) F[q], u of quant_ue4m3_to_f32; nibble i / 8 of qs[8 s + i % 8] */
+typedef struct QUANT_PACKED block_nvfp4 {
+    uint8_t d[4];
+    uint8_t qs[32];
+} block_nvfp4;
+
+/* 128 elements: y = d or -d, where bit i is set or not */
+typedef struct QUANT_PACKED block_q1_0 {
+    uint16_t d;
+    uint8_t qs[16];
+} block_q1_0;
+
+/* 64 elements: y = d (q - 1), four codes in a byte, the first in its lowest bits */
+typedef struct QUANT_PACKED block_q2_0 {
+    uint16_t d;
+    uint8_t qs[16];
+} block_q2_0;
+
 /* ---- super-blocks of 256; d, dmin are f16 ------------------------------------------------ */
 
 /* 16 sub-blocks of 16: y = d (sc & 15) q - dmin (sc >> 4) */
@@ -198,6 +216,9 @@ _Static_assert(sizeof(block_q5_1) == 24, "Q5_1");
 _Static_assert(sizeof(block_q8_0) == 34, "Q8_0");
 _Static_assert(sizeof(block_iq4_nl) == 18, "IQ4_NL");
 _Static_assert(sizeof(block_mxfp4) == 17, "MXFP4");
+_Static_assert(sizeof(block_nvfp4) == 36, "NVFP4");
+_Static_assert(sizeof(block_q1_0) == 18, "Q1_0");
+_Static_assert(sizeof(block_q2_0) == 18, "Q2_0");
 _Static_assert(sizeof(block_q2_k) == 84, "Q2_K");
 _Static_assert(sizeof(block_q3_k) == 110, "Q3_K");
 _Static_assert(sizeof(block_q4_k) == 144, "Q4_K");

@@ -77,6 +77,39 @@ gguf_code quant_encode(uint32_t type, const float *src, size_t n_rows, size_t n_
     return quant_encode_effort(type, QUANT_EFFORT_NORMAL, src, n_rows, n_cols, imp, dst, err);
 }
 
+/* Columns first .. first + n of a row with a head: that and their blocks, put together. */
+static void decode_headed(const gguf_type_layout *layout, const uint8_t *row, size_t first,
+                          size_t n, float *dst) {
+    enum { STEP = 4 * QUANT_SUPER };
+    uint8_t part[STEP + STEP / 2];
+    quant_decode_fn *decode = quant_kernels_active()->decode[layout->type];
+    const uint8_t *blocks = row + layout->head_bytes;
+    memcpy(part, row, layout->head_bytes);
+    for (size_t c = first, end = first + n, now; c < end; c += now, dst += now) {
+        now = end - c < STEP ? end - c : STEP;
+        memcpy(part + layout->head_bytes, blocks + c / layout->block_elems * layout->block_bytes,
+               now / layout->block_elems * layout->block_bytes);
+        decode(part, now, dst);
+    }
+}
+
+void quant_decode_part(uint32_t type, const void *src, size_t n_cols, size_t first, size_t n,
+                       float *dst) {
+    const gguf_type_layout *layout = gguf_type_layout_of(type);
+    const uint8_t *rows = src;
+    if (!layout->head_bytes) {
+        quant_kernels_active()->decode[type](
+            rows + first / layout->block_elems * layout->block_bytes, n, dst);
+        return;
+    }
+    size_t row_bytes = quant_row_bytes(type, n_cols);
+    for (size_t now; n > 0; first += now, n -= now, dst += now) {
+        size_t c = first % n_cols;
+        now = n_cols - c < n ? n_cols - c : n;
+        decode_headed(layout, rows + first / n_cols * row_bytes, c, now, dst);
+    }
+}
+
 gguf_code quant_decode(uint32_t type, const void *src, size_t n_rows, size_t n_cols, float *dst,
                        gguf_error *err) {
     gguf_code code = check_shape(type, quant_can_decode(type), "decode", n_cols, err);

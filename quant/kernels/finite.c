@@ -68,6 +68,21 @@ static size_t find_block(const quant_traits *t, const uint8_t *block, size_t blo
     return n;
 }
 
+/* The head of a row is its scale; its blocks have none. */
+static bool head_finite(const uint8_t *row, uint32_t head_bytes) {
+    float d;
+    if (head_bytes == sizeof(uint16_t)) return f16_finite(row);
+    memcpy(&d, row, sizeof d);
+    return isfinite(d);
+}
+
+static size_t find_row(const gguf_type_layout *layout, const uint8_t *rows, size_t n_rows,
+                       size_t n_cols) {
+    size_t row_bytes = quant_row_bytes(layout->type, n_cols), r = 0;
+    while (r < n_rows && head_finite(rows + r * row_bytes, layout->head_bytes)) r++;
+    return r * n_cols;
+}
+
 size_t quant_find_nonfinite(uint32_t type, const void *src, size_t n_rows, size_t n_cols) {
     const quant_kernels *k = quant_kernels_active();
     const quant_traits *t = quant_traits_of(type);
@@ -76,5 +91,7 @@ size_t quant_find_nonfinite(uint32_t type, const void *src, size_t n_rows, size_
     if (!t) return n;
     if (t->exponent16) return k->masked(src, n, t->exponent16);
     const gguf_type_layout *layout = gguf_type_layout_of(type);
+    if (layout->head_bytes) return find_row(layout, src, n_rows, n_cols);
+    if (!t->n_f16 && !t->has_e8m0 && !t->has_spread_f16) return n;
     return find_block(t, src, layout->block_bytes, n / layout->block_elems) * layout->block_elems;
 }

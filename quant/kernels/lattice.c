@@ -15,6 +15,9 @@ static const quant_lattice lattices[] = {
     [GGUF_TYPE_Q8_0] = {QUANT_LATTICE_FLAT, 32, 1, false, -127, 127, NULL, 1, 1},
     [GGUF_TYPE_IQ4_NL] = {QUANT_LATTICE_FLAT, 32, 1, false, -127, 113, &quant_iq4_levels, 1, 1},
     [GGUF_TYPE_MXFP4] = {QUANT_LATTICE_POWER, 32, 1, false, -12, 12, &quant_mxfp4_levels, 1, 1},
+    [GGUF_TYPE_NVFP4] = {QUANT_LATTICE_UE4M3, 64, 4, false, -12, 12, &quant_mxfp4_levels, 1, 1},
+    [GGUF_TYPE_Q1_0] = {QUANT_LATTICE_FLAT, 128, 1, false, -1, 1, &quant_sign_levels, 1, 1},
+    [GGUF_TYPE_Q2_0] = {QUANT_LATTICE_FLAT, 64, 1, false, -1, 2, NULL, 1, 1},
     [GGUF_TYPE_Q2_K] = {QUANT_LATTICE_SUPER_BLOCK, 256, 16, true, 0, 3, NULL, 0, 15},
     [GGUF_TYPE_Q3_K] = {QUANT_LATTICE_SUPER_BLOCK, 256, 16, false, -4, 3, NULL, -32, 31},
     [GGUF_TYPE_Q4_K] = {QUANT_LATTICE_SUPER_BLOCK, 256, 8, true, 0, 15, NULL, 0, 63},
@@ -107,6 +110,11 @@ void quant_lattice_read(uint32_t type, const void *block, quant_steps *t) {
     case QUANT_LATTICE_POWER:
         t->d = quant_power_of_two(((const block_mxfp4 *)block)->e - 128);
         break;
+    case QUANT_LATTICE_UE4M3:
+        t->d = 1;
+        for (int j = 0; j < l->n_subs; j++)
+            t->s[j] = quant_ue4m3_to_f32(((const block_nvfp4 *)block)->d[j]);
+        break;
     case QUANT_LATTICE_SUPER_BLOCK:
         read_super(type, block, t);
         break;
@@ -131,6 +139,15 @@ static void put_f16(void *block, size_t off, float value) {
     memcpy((uint8_t *)block + off, &h, sizeof h);
 }
 
+/* One or two bits, one element after the other. */
+static void write_few(uint32_t type, int n, const uint8_t *codes, uint8_t *qs) {
+    memset(qs, 0, 16);
+    for (int i = 0; i < n; i++) {
+        int code = type == GGUF_TYPE_Q1_0 ? (codes[i] == 15) << i % 8 : codes[i] << i % 4 * 2;
+        qs[i * 16 / n] = (uint8_t)(qs[i * 16 / n] | code);
+    }
+}
+
 static void write_flat(uint32_t type, const quant_lattice *l, const quant_steps *t,
                        const uint8_t *codes, uint8_t *block) {
     size_t at = l->has_min ? 4 : 2;
@@ -138,6 +155,10 @@ static void write_flat(uint32_t type, const quant_lattice *l, const quant_steps 
     if (l->has_min) put_f16(block, 2, -t->dmin);
     if (type == GGUF_TYPE_Q8_0) {
         for (int i = 0; i < 32; i++) block[at + (size_t)i] = (uint8_t)(codes[i] - 127);
+        return;
+    }
+    if (type == GGUF_TYPE_Q1_0 || type == GGUF_TYPE_Q2_0) {
+        write_few(type, l->n_elems, codes, block + at);
         return;
     }
     if (type == GGUF_TYPE_Q5_0 || type == GGUF_TYPE_Q5_1) {
@@ -154,6 +175,16 @@ static void write_mxfp4(const quant_steps *t, uint8_t *codes, block_mxfp4 *b) {
     /* d = 2^(e - 128); its exponent field is e - 1, and below that d is a denormal. */
     unsigned field = quant_f32_bits(t->d) >> 23;
     b->e = (uint8_t)(field ? field + 1 : t->d == 0x1p-127f);
+}
+
+static void write_nvfp4(const quant_steps *t, uint8_t *codes, uint8_t *block) {
+    uint8_t *qs = block + offsetof(block_nvfp4, qs);
+    for (int i = 0; i < 64; i++) codes[i] = quant_mxfp4_codes[codes[i]];
+    for (int j = 0; j < 4; j++) block[j] = quant_ue4m3_code(t->s[j]);
+    for (int i = 0; i < 32; i++) {
+        const uint8_t *pair = codes + i / 8 * 16 + i % 8;
+        qs[i] = (uint8_t)(pair[0] | pair[8] << 4);
+    }
 }
 
 static void write_iq4_xs(const quant_steps *t, const uint8_t *codes, block_iq4_xs *b) {
@@ -237,6 +268,9 @@ void quant_lattice_write(uint32_t type, const quant_steps *t, const float *numbe
         break;
     case QUANT_LATTICE_POWER:
         write_mxfp4(t, codes, block);
+        break;
+    case QUANT_LATTICE_UE4M3:
+        write_nvfp4(t, codes, block);
         break;
     case QUANT_LATTICE_SUPER_BLOCK:
         write_super(type, t, codes, block);

@@ -15,6 +15,7 @@
 typedef enum quant_lattice_kind {
     QUANT_LATTICE_FLAT,       /* f16 d (and dmin) per block, s = m = 1 */
     QUANT_LATTICE_POWER,      /* d is a power of two, s = 1 */
+    QUANT_LATTICE_UE4M3,      /* d = 1, s of quant_ue4m3_to_f32 per sub-block */
     QUANT_LATTICE_SUPER_BLOCK /* f16 d (and dmin), integers s (and m) per sub-block */
 } quant_lattice_kind;
 

@@ -19,3 +19,8 @@ const quant_levels quant_mxfp4_levels = {
     .tree = {0.0f, -0.5f, -5.0f, 3.5f, -10.0f, -2.5f, 1.5f, 7.0f, -12.0f, -7.0f, -3.5f, -1.5f, 0.5f,
              2.5f, 5.0f, 10.0f},
 };
+
+const quant_levels quant_sign_levels = {
+    .level = {-1.0f, -1.0f, -1.0f, -1.0f, -1.0f, -1.0f, -1.0f, -1.0f, -1.0f, -1.0f, -1.0f, -1.0f,
+              -1.0f, -1.0f, -1.0f, 1.0f},
+};

@@ -14,6 +14,8 @@ typedef struct quant_levels {
 extern const quant_levels quant_iq4_levels;
 extern const quant_levels quant_mxfp4_levels; /* level -12 first; see quant_mxfp4_codes */
 
+extern const quant_levels quant_sign_levels; /* -1 for all codes but the last; no tree */
+
 /* The integers behind them, by code as stored. */
 extern const int8_t quant_iq4_values[16];
 extern const int8_t quant_mxfp4_values[16];

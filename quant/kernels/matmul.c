@@ -234,15 +234,16 @@ static void multiply_repacked(const product *p, quant_strip *strips) {
  * and take float weights as they are; for many, decoding them once pays. */
 static quant_floats_fn *load_panel(const product *p, size_t r, size_t c, float *panel,
                                    quant_floats *m) {
-    const uint8_t *row = p->weight + r * p->row_bytes + quant_row_bytes(p->type, c);
+    const uint8_t *row = p->weight + r * p->row_bytes;
     bool direct = p->type == GGUF_TYPE_F32 || p->n_acts < QUANT_FLOAT_ACTS;
     if (direct && p->kernels->floats[p->type]) {
-        m->rows = row;
+        m->rows = row + quant_row_bytes(p->type, c);
         m->row_bytes = p->row_bytes;
         return p->kernels->floats[p->type];
     }
     for (size_t i = 0; i < m->n_rows; i++)
-        p->kernels->decode[p->type](row + i * p->row_bytes, m->n_cols, panel + i * PANEL_ROW);
+        quant_decode_part(p->type, row + i * p->row_bytes, p->n_cols, c, m->n_cols,
+                          panel + i * PANEL_ROW);
     m->rows = (const uint8_t *)panel;
     m->row_bytes = PANEL_ROW * sizeof *panel;
     return p->kernels->floats[GGUF_TYPE_F32];

@@ -68,6 +68,31 @@ static inline float quant_power_of_two(int n) {
     return quant_f32_of_bits(n >= -126 ? (uint32_t)(n + 127) << 23 : 1u << (n + 149));
 }
 
+/* NVFP4's scales: half the number that E4M3 without a sign stands for. Bit 7 does not count, and
+ * 0x7F, no number, is 0. */
+static inline float quant_ue4m3_to_f32(uint8_t code) {
+    uint32_t magnitude = code & 127u;
+    if (code == 127) return 0.0f;
+    if (magnitude < 8) return (float)magnitude * 0x1p-10f;
+    return quant_f32_of_bits(((magnitude >> 3) + 119) << 23 | (magnitude & 7) << 20);
+}
+
+/* The nearest of them, at most 224; 0 for what is not above 0. */
+static inline float quant_ue4m3_nearest(float x) {
+    float y = x > 0.0f ? x : 0.0f;
+    y = y < 224.0f ? y : 224.0f;
+    uint32_t bits = quant_f32_bits(y);
+    float normal = quant_f32_of_bits((bits + 0x7FFFF + (bits >> 20 & 1)) & 0xFFF00000);
+    float small = ((y * 1024.0f + 12582912.0f) - 12582912.0f) * 0x1p-10f;
+    return y < 0x1p-7f ? small : normal;
+}
+
+/* The code of one of them. */
+static inline uint8_t quant_ue4m3_code(float x) {
+    uint32_t bits = quant_f32_bits(x);
+    return (uint8_t)(x < 0x1p-7f ? (uint32_t)(x * 1024.0f) : (bits >> 20) - (119u << 3));
+}
+
 /* A NaN becomes lo. */
 static inline float quant_clamp(float x, float lo, float hi) {
     x = x > lo ? x : lo;

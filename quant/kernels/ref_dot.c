@@ -178,6 +178,28 @@ PLAIN_DOT(q8_0)
 PLAIN_DOT(iq4_nl)
 PLAIN_DOT(mxfp4)
 
+/* Two scales to a block of activations. */
+void quant_dot_nvfp4_scalar(DOT_ARGS) {
+    for (size_t t = 0; t < n_acts; t++) out[t] = 0.0f;
+    for (size_t i = 0; i < n_cols / QUANT_BLOCK; i++) {
+        const block_nvfp4 *b = (const block_nvfp4 *)weight + i / 2;
+        const uint8_t *d = b->d + i % 2 * 2;
+        uint8_t codes[QUANT_BLOCK];
+        unpack_nibbles(b->qs + i % 2 * 16, 8, codes);
+        unpack_nibbles(b->qs + i % 2 * 16 + 8, 8, codes + 16);
+        for (size_t t = 0; t < n_acts; t++) {
+            const block_act_q8 *a =
+                (const block_act_q8 *)((const uint8_t *)acts + t * act_bytes) + i / 8;
+            int sums[2] = {0};
+            for (int l = 0; l < QUANT_BLOCK; l++)
+                sums[l / 16] += quant_mxfp4_values[codes[l]] * a->qs[i % 8][l];
+            float sum = quant_ue4m3_to_f32(d[0]) * (float)sums[0] +
+                        quant_ue4m3_to_f32(d[1]) * (float)sums[1];
+            out[t] += a->d[i % 8] * sum;
+        }
+    }
+}
+
 /* ---- super-blocks ------------------------------------------------------------------------ */
 
 /* A weight super-block as numbers, in 16 sub-blocks of 16: y = d s q - dmin m. */

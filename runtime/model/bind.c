@@ -153,6 +153,33 @@ static rt_weight view_of(const binder *b, const gguf_tensor *t, uint32_t from, u
                        .mat_bytes = t->dims[1] * row_bytes};
 }
 
+/* Whether a scale of that name is a vector of the layer with a use of its own. */
+static bool is_slot(const char *name) {
+    for (size_t i = 0; i < rt_layer_slots.n_vectors; i++) {
+        const char *slot = rt_layer_slots.vectors[i].name;
+        size_t n = strlen(name);
+        if (strncmp(slot, name, n) == 0 && strcmp(slot + n, ".scale") == 0) return true;
+    }
+    return false;
+}
+
+/* The factor beside a matrix or one for each of a stack. That of its input is for engines which
+ * round activations to 4 bits. */
+static gguf_code bind_scale(binder *b, const char *prefix, const char *name, rt_weight *weight) {
+    char full[GGUF_MAX_TENSOR_NAME + 32];
+    const gguf_tensor *t;
+    snprintf(full, sizeof full, "%s%s.input_scale", prefix, name);
+    gguf_code code = find_tensor(b, full, RT_OPTIONAL, &t);
+    if (code || is_slot(name)) return code;
+    snprintf(full, sizeof full, "%s%s.scale", prefix, name);
+    code = find_tensor(b, full, RT_OPTIONAL, &t);
+    if (code || !t) return code;
+    weight->own_scales = t->dims[0] > 1;
+    if (weight->own_scales && !has_shape(t, 1, 1, weight->n_mats))
+        return fail_shape(b, t, 1, 1, weight->n_mats);
+    return copy_vector(b, t, &weight->scale);
+}
+
 /* A tensor whose rows are several weights on top of one another, with one bias. */
 static gguf_code bind_fused(binder *b, const char *prefix, const char *name, uint32_t n_mats,
                             uint32_t n_cols, rt_weight *const *weights, const uint32_t *n_rows,
@@ -172,6 +199,11 @@ static gguf_code bind_fused(binder *b, const char *prefix, const char *name, uin
         *weights[i] = view_of(b, t, from, n_rows[i]);
         weights[i]->bias = bias ? bias + from : NULL;
         weights[i]->bias_stride = total;
+    }
+    if (!code) code = bind_scale(b, prefix, name, weights[0]);
+    for (size_t i = 1; i < n_weights; i++) {
+        weights[i]->scale = weights[0]->scale;
+        weights[i]->own_scales = weights[0]->own_scales;
     }
     return code;
 }
@@ -199,6 +231,10 @@ static gguf_code bind_matrix(binder *b, const record *at, const rt_slot *s, rt_w
     *weight = view_of(b, t, 0, n_rows);
     weight->bias_stride = n_rows;
     if (whole) cut(weight, n_mats);
+    /* Tables of rows that are looked up have no product to scale. */
+    bool multiplies = at->prefix[0] || strcmp(s->name, "output") == 0;
+    if (multiplies) code = bind_scale(b, at->prefix, s->name, weight);
+    if (code) return code;
     snprintf(name, sizeof name, "%s%s.bias", at->prefix, s->name);
     return bind_vector(b, name, RT_OPTIONAL, n_mats, n_rows, &weight->bias);
 }

@@ -21,6 +21,9 @@ typedef struct rt_weight {
     uint32_t n_mats, n_rows, n_cols;
     uint64_t row_bytes, mat_bytes;
     uint32_t bias_stride;
+    const float *scale;  /* [n_mats], or one of all matrices, that products are multiplied with
+                            before  the bias; or NULL */
+    bool own_scales;     /* each matrix has its own */
     const rt_lora *lora; /* what adapters add, see lora.h; NULL: nothing */
 } rt_weight;
 

@@ -50,6 +50,7 @@ const uint8_t *rt_weight_fault(const rt_weight *w, const uint8_t *rows, size_t n
     size_t at = quant_find_nonfinite(w->type, rows, n_rows, w->n_cols);
     if (at == n_rows * w->n_cols) return NULL;
     const gguf_type_layout *layout = gguf_type_layout_of(w->type);
+    if (layout->head_bytes) return rows + at / w->n_cols * w->row_bytes;
     return rows + at / layout->block_elems * layout->block_bytes;
 }
 
@@ -76,6 +77,10 @@ gguf_code rt_weights_fail(const rt_model *model, const uint8_t *fault, gguf_erro
     const gguf_type_layout *layout = gguf_type_layout_of(t->type);
     uint64_t off = (uint64_t)(fault - (const uint8_t *)gguf_file_data(model->file, t));
     uint64_t block = off / layout->block_bytes, elem = block * layout->block_elems;
+    if (layout->head_bytes) { /* the head of a row */
+        elem = off / gguf_type_row_bytes(t->type, t->dims[0]) * t->dims[0];
+        block = elem / layout->block_elems;
+    }
     const char *what = layout->block_elems > 1 ? "has a scale that is not finite" : "is not finite";
     return gguf_fail(err, GGUF_E_NONFINITE, gguf_file_shard_path(model->file, t->shard),
                      (int64_t)(t->file_off + off),

@@ -39,7 +39,7 @@ START_TEST(every_set_gives_the_same_bits) {
         size_t n_cols = gguf_type_layout_of(type)->block_elems * (1 + rng_next(&r) % 9);
         size_t n_bytes = quant_row_bytes(type, n_cols);
         if (round % 2 == 0)
-            fill_blocks(&r, type, row, n_bytes);
+            fill_blocks(&r, type, row, 1, n_cols);
         else
             for (size_t i = 0; i < n_bytes; i++) row[i] = (uint8_t)rng_next(&r);
         FOR_EACH_ISA(isa, k) {
@@ -66,6 +66,7 @@ static uint8_t *read_golden(uint32_t type, const char *suffix, size_t *n_bytes) 
 START_TEST(values_are_those_of_the_fixture) {
     uint32_t type = all_types[_i];
     size_t n_bytes, n_value_bytes;
+    if (has_formula(type)) return;
     uint8_t *blocks = read_golden(type, "blocks", &n_bytes);
     uint8_t *values = read_golden(type, "f32", &n_value_bytes);
     size_t n = n_value_bytes / sizeof(float);

@@ -317,6 +317,7 @@ START_TEST(products_show_what_is_not_finite) {
     static _Alignas(64) uint8_t coded[MAX_ACTS * N_COLS * 4];
     uint32_t type = all_types[_i];
     rng r = {test_seed + (uint64_t)_i};
+    if (type == GGUF_TYPE_NVFP4) return; /* every byte of it is a number */
     static const quant_act forms[] = {QUANT_ACT_NONE, QUANT_ACT_Q8, QUANT_ACT_Q8_K, QUANT_ACT_BF16};
     size_t row_bytes = quant_row_bytes(type, N_COLS);
     for (size_t i = 0; i < N_MADE; i++) {

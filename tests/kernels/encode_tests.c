@@ -12,7 +12,8 @@ static const size_t column_counts[] = {256, 512, 768, 1280, 2304};
 /* n_cols for a type: whole blocks; plain blocks also get counts that leave lanes unused. */
 static size_t columns_for(uint32_t type, size_t index) {
     size_t block = gguf_type_layout_of(type)->block_elems;
-    return block == 256 ? column_counts[index] : column_counts[index] / 8 + block * (index + 1);
+    size_t n = column_counts[index];
+    return block == 256 ? n : n / 8 / block * block + block * (index + 1);
 }
 
 static void encode_guarded(const quant_kernels *k, uint32_t type, const float *x, size_t n_cols,
@@ -112,6 +113,9 @@ static const struct {
     {GGUF_TYPE_IQ4_NL, 0.0053, 0.0045},
     {GGUF_TYPE_IQ4_XS, 0.0054, 0.0046},
     {GGUF_TYPE_MXFP4, 0.013, 0.013},
+    {GGUF_TYPE_NVFP4, 0.0095, 0.009},
+    {GGUF_TYPE_Q1_0, 0.37, 0.37},
+    {GGUF_TYPE_Q2_0, 0.15, 0.15},
     {GGUF_TYPE_IQ1_S, 0.21, 0.17},
     {GGUF_TYPE_IQ1_M, 0.178, 0.137},
     {GGUF_TYPE_IQ2_XXS, 0.116, 0.082},
@@ -194,11 +198,12 @@ static const struct {
     {GGUF_TYPE_Q6_K, 0x47C60A0AE7A64B06},    {GGUF_TYPE_Q2_K, 0xEC9F34FA0E7F6413},
     {GGUF_TYPE_Q3_K, 0xE021990872C1F885},    {GGUF_TYPE_IQ4_NL, 0xA506EC2E1EED57B5},
     {GGUF_TYPE_IQ4_XS, 0x464070AD2FE2BDCB},  {GGUF_TYPE_MXFP4, 0xACC0ECFD83CF94E5},
-    {GGUF_TYPE_IQ1_S, 0x02BE8E7558B87E56},   {GGUF_TYPE_IQ1_M, 0xE07E7061FE7A4A28},
-    {GGUF_TYPE_IQ2_XXS, 0x35244767D31744DF}, {GGUF_TYPE_IQ2_XS, 0x274D9851373BD99A},
-    {GGUF_TYPE_IQ2_S, 0x4FBA09ACE3362BCA},   {GGUF_TYPE_IQ3_XXS, 0x1BEDC958A68BB612},
-    {GGUF_TYPE_IQ3_S, 0xE12C8EF21C3ED9B6},   {GGUF_TYPE_TQ1_0, 0x0012A50E89DAFDD5},
-    {GGUF_TYPE_TQ2_0, 0x8F681AE54473F854},
+    {GGUF_TYPE_NVFP4, 0x10AE67C31BD205BF},   {GGUF_TYPE_Q1_0, 0xDEB51410A8990DD0},
+    {GGUF_TYPE_Q2_0, 0x507E2A21F1A818D7},    {GGUF_TYPE_IQ1_S, 0x02BE8E7558B87E56},
+    {GGUF_TYPE_IQ1_M, 0xE07E7061FE7A4A28},   {GGUF_TYPE_IQ2_XXS, 0x35244767D31744DF},
+    {GGUF_TYPE_IQ2_XS, 0x274D9851373BD99A},  {GGUF_TYPE_IQ2_S, 0x4FBA09ACE3362BCA},
+    {GGUF_TYPE_IQ3_XXS, 0x1BEDC958A68BB612}, {GGUF_TYPE_IQ3_S, 0xE12C8EF21C3ED9B6},
+    {GGUF_TYPE_TQ1_0, 0x0012A50E89DAFDD5},   {GGUF_TYPE_TQ2_0, 0x8F681AE54473F854},
 };
 
 static uint64_t hash_bytes(const uint8_t *bytes, size_t n, uint64_t hash) {
@@ -229,7 +234,7 @@ END_TEST
 
 /* What was trained to be ternary comes back as it was. */
 START_TEST(ternary_numbers_are_kept) {
-    static const uint32_t types[] = {GGUF_TYPE_TQ1_0, GGUF_TYPE_TQ2_0};
+    static const uint32_t types[] = {GGUF_TYPE_TQ1_0, GGUF_TYPE_TQ2_0, GGUF_TYPE_Q2_0};
     static float x[1024], y[1024];
     static uint8_t row[1024];
     rng r = {test_seed};
@@ -246,7 +251,7 @@ TCase *encode_tests(void) {
     tcase_set_timeout(tests, 0);
     tcase_add_loop_test(tests, every_set_gives_the_same_bytes, 0, (int)n_all_types);
     tcase_add_test(tests, errors_stay_small);
-    tcase_add_loop_test(tests, ternary_numbers_are_kept, 0, 2);
+    tcase_add_loop_test(tests, ternary_numbers_are_kept, 0, 3);
     tcase_add_test(tests, weights_are_the_same_in_every_set);
     tcase_add_loop_test(tests, more_effort_leaves_less_error, 0,
                         (int)(sizeof searched_types / sizeof searched_types[0]));

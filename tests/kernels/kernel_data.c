@@ -100,16 +100,29 @@ const float *fill_importance(rng *r, int kind, float *buf, size_t n) {
     return buf;
 }
 
-void fill_blocks(rng *r, uint32_t type, uint8_t *blocks, size_t n_bytes) {
+/* The head of a row: an f16 or an f32. */
+static void fill_head(rng *r, uint32_t head_bytes, uint8_t *row) {
+    float d = rng_normal(r);
+    uint16_t h = quant_f32_to_f16(d);
+    if (head_bytes == sizeof h)
+        memcpy(row, &h, sizeof h);
+    else
+        memcpy(row, &d, sizeof d);
+}
+
+void fill_blocks(rng *r, uint32_t type, uint8_t *rows, size_t n_rows, size_t n_cols) {
     const gguf_type_layout *layout = gguf_type_layout_of(type);
     const quant_traits *traits = quant_traits_of(type);
-    for (size_t i = 0; i < n_bytes; i++) blocks[i] = (uint8_t)rng_next(r);
+    size_t n_bytes = n_rows * quant_row_bytes(type, n_cols);
+    for (size_t i = 0; i < n_bytes; i++) rows[i] = (uint8_t)rng_next(r);
+    for (size_t row = 0; row < n_rows && layout->head_bytes; row++)
+        fill_head(r, layout->head_bytes, rows + row * quant_row_bytes(type, n_cols));
     for (size_t at = 0; at < n_bytes; at += layout->block_bytes) {
         for (unsigned i = 0; i < traits->n_f16; i++) {
             uint16_t h = quant_f32_to_f16(rng_normal(r));
-            memcpy(blocks + at + traits->f16_off[i], &h, sizeof h);
+            memcpy(rows + at + traits->f16_off[i], &h, sizeof h);
         }
-        if (traits->has_e8m0) blocks[at] = (uint8_t)(120 + rng_next(r) % 16);
+        if (traits->has_e8m0) rows[at] = (uint8_t)(120 + rng_next(r) % 16);
     }
 }
 

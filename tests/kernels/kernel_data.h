@@ -42,8 +42,8 @@ void fill_pattern(rng *r, pattern p, float most, float *x, size_t n);
 #define N_IMPORTANCES 5
 const float *fill_importance(rng *r, int kind, float *buf, size_t n);
 
-/* Random blocks whose scales are finite and of ordinary size. */
-void fill_blocks(rng *r, uint32_t type, uint8_t *blocks, size_t n_bytes);
+/* Random rows whose scales are finite and of ordinary size. */
+void fill_blocks(rng *r, uint32_t type, uint8_t *rows, size_t n_rows, size_t n_cols);
 
 /* ---- guarded memory: unmapped pages on both sides, canaries up to them ------------------- */
 
@@ -64,6 +64,8 @@ void guarded_free(guarded *g);
 /* The first n_all_types have every kernel, the others of n_read_types only a decoder. */
 extern uint32_t all_types[];
 extern size_t n_all_types, n_read_types;
+bool has_formula(
+    uint32_t type);        /* whose values formula_tests.c computes; the others have fixtures */
 void list_types(void);     /* fills them from the types' table */
 extern uint64_t test_seed; /* printed; TEST_SEED in the environment sets it */
 
@@ -78,6 +80,7 @@ bool next_kernels(quant_isa *isa, quant_kernels *table);
 TCase *encode_tests(void);
 TCase *decode_tests(void);
 TCase *dot_tests(void);
+TCase *formula_tests(void);
 TCase *public_tests(void);
 int bench_main(int argc, char **argv);
 

@@ -28,6 +28,7 @@ int main(int argc, char **argv) {
     suite_add_tcase(suite, public_tests());
     suite_add_tcase(suite, encode_tests());
     suite_add_tcase(suite, decode_tests());
+    suite_add_tcase(suite, formula_tests());
     suite_add_tcase(suite, dot_tests());
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);

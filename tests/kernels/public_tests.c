@@ -10,7 +10,7 @@
 #include <string.h>
 
 static float rows[3][512];
-static uint8_t out[3 * 512 * 4];
+static uint8_t out[5 * 1536 * 4];
 
 START_TEST(sizes_follow_the_layout) {
     ck_assert_uint_eq(quant_row_bytes(GGUF_TYPE_Q4_K, 512), 288);
@@ -111,6 +111,23 @@ static void spoil_and_find(uint32_t type, size_t offset, size_t n_bytes, const v
     }
 }
 
+/* The head of a row counts for the row. */
+static void spoil_heads(uint32_t type) {
+    static const float infinite = INFINITY;
+    static const uint16_t half = 0xFC00;
+    uint32_t head_bytes = gguf_type_layout_of(type)->head_bytes;
+    for (size_t row = 0; row < 3 && head_bytes; row++) {
+        uint8_t *at = out + row * quant_row_bytes(type, 512);
+        memset(out, 0, sizeof out);
+        ck_assert_uint_eq(quant_find_nonfinite(type, out, 3, 512), 3 * 512);
+        if (head_bytes == sizeof half)
+            memcpy(at, &half, sizeof half);
+        else
+            memcpy(at, &infinite, sizeof infinite);
+        ck_assert_uint_eq(quant_find_nonfinite(type, out, 3, 512), row * 512);
+    }
+}
+
 START_TEST(scans_find_the_first_bad_number) {
     static const uint16_t f16 = 0x7C00, bf16 = 0xFF80;
     static const float f32 = -INFINITY;
@@ -119,6 +136,7 @@ START_TEST(scans_find_the_first_bad_number) {
     spoil_and_find(GGUF_TYPE_BF16, 0, 2, &bf16);
     static const uint16_t iq1_m[] = {0xC000, 0x7000};
     spoil_and_find(GGUF_TYPE_IQ1_M, offsetof(block_iq1_m, scales) + 4, sizeof iq1_m, iq1_m);
+    for (size_t i = 0; i < n_read_types; i++) spoil_heads(all_types[i]);
     for (size_t i = 0; i < n_read_types; i++)
         for (unsigned k = 0; k < quant_traits_of(all_types[i])->n_f16; k++)
             spoil_and_find(all_types[i], quant_traits_of(all_types[i])->f16_off[k], 2, &f16);
@@ -127,14 +145,14 @@ END_TEST
 
 /* Without a kernel of its own a type is decoded and multiplied with f32 activations. */
 START_TEST(types_without_products_multiply) {
-    enum { N_ROWS = 5, N_COLS = 512, N_ACTS = 3 };
+    enum { N_ROWS = 5, N_COLS = 1536, N_ACTS = 3 }; /* more columns than are decoded at once */
     static float w[N_ROWS * N_COLS], a[N_ACTS * N_COLS], y[N_ROWS * N_ACTS];
     rng r = {test_seed};
     for (size_t i = 0; i < n_read_types; i++) {
         uint32_t type = all_types[i];
         if (quant_act_of(type) != QUANT_ACT_NONE || gguf_type_layout_of(type)->block_elems == 1)
             continue;
-        fill_blocks(&r, type, out, N_ROWS * quant_row_bytes(type, N_COLS));
+        fill_blocks(&r, type, out, N_ROWS, N_COLS);
         if (quant_find_nonfinite(type, out, N_ROWS, N_COLS) < N_ROWS * N_COLS) continue;
         fill_pattern(&r, PATTERN_NORMAL, 0, a, N_ACTS * N_COLS);
         quant_decode(type, out, N_ROWS, N_COLS, w, NULL);

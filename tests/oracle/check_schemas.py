@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Every JSON document of gguf-inspect, gguf-edit, gguf-bench, gguf-run and gguf-pull against its schema in docs/schemas. usage: check_schemas.py BUILD DATA"""
+"""Every JSON document of gguf-inspect, gguf-edit, gguf-quantize --report, gguf-bench, gguf-run and gguf-pull against its schema in docs/schemas. usage: check_schemas.py BUILD DATA"""
 import json
 import os
 import pathlib
@@ -53,6 +53,8 @@ with tempfile.TemporaryDirectory() as temporary:
     check(folder, "inspect-tensors", 0, "tensors", checkpoints[0])
     check(folder, "inspect-diff", 1, "diff", *checkpoints)
     check(folder, "error", 4, "cut.gguf")
+    check(folder, "quantize-report", 0, "a.gguf", "Q4_0", "Q8_0", "--report", "q.html", "--text",
+          str(DATA / "demo-model" / "test.txt"), "--chunks", "1", tool="gguf-quantize")
     edit = {"tool": "gguf-edit"}
     check(folder, "edit", 0, "set", "a.gguf", "general.name=x", "-o", "named.gguf", **edit)
     check(folder, "edit", 0, "unset", "named.gguf", "general.name", "--dry-run", **edit)

@@ -15,10 +15,11 @@
 #define N_COLS 512
 #define N_DATA 2000
 
-static const uint32_t types[] = {GGUF_TYPE_Q4_0, GGUF_TYPE_Q4_1, GGUF_TYPE_Q5_0,   GGUF_TYPE_Q5_1,
-                                 GGUF_TYPE_Q8_0, GGUF_TYPE_Q2_K, GGUF_TYPE_Q3_K,   GGUF_TYPE_Q4_K,
-                                 GGUF_TYPE_Q5_K, GGUF_TYPE_Q6_K, GGUF_TYPE_IQ4_NL, GGUF_TYPE_IQ4_XS,
-                                 GGUF_TYPE_MXFP4};
+static const uint32_t types[] = {
+    GGUF_TYPE_Q4_0,  GGUF_TYPE_Q4_1,  GGUF_TYPE_Q5_0,   GGUF_TYPE_Q5_1,
+    GGUF_TYPE_Q8_0,  GGUF_TYPE_Q2_K,  GGUF_TYPE_Q3_K,   GGUF_TYPE_Q4_K,
+    GGUF_TYPE_Q5_K,  GGUF_TYPE_Q6_K,  GGUF_TYPE_IQ4_NL, GGUF_TYPE_IQ4_XS,
+    GGUF_TYPE_MXFP4, GGUF_TYPE_NVFP4, GGUF_TYPE_Q1_0,   GGUF_TYPE_Q2_0};
 #define N_TYPES (sizeof types / sizeof types[0])
 static const uint32_t word_types[] = {GGUF_TYPE_IQ1_S,  GGUF_TYPE_IQ1_M, GGUF_TYPE_IQ2_XXS,
                                       GGUF_TYPE_IQ2_XS, GGUF_TYPE_IQ2_S, GGUF_TYPE_IQ3_XXS,
@@ -102,7 +103,7 @@ END_TEST
 /* A block of columns through feedback and descent; what changed is copied into out. */
 static void run_kernels(const quant_kernels *kernels, const quant_hessian *hessian,
                         const quant_lattice *l, float *out) {
-    enum { N = 64 };
+    enum { N = 128 };
     static float w[N * QUANT_PANEL], y[N * QUANT_PANEL], v[N * QUANT_PANEL], r[N * QUANT_PANEL];
     static float e[N * QUANT_PANEL], sub[6][N / 16 * QUANT_PANEL];
     quant_panel p = {l,      N,     l->n_elems / l->n_subs, w, y, v, sub[0], sub[1], sub[2], sub[3],
@@ -127,7 +128,7 @@ static void run_kernels(const quant_kernels *kernels, const quant_hessian *hessi
 }
 
 START_TEST(every_instruction_set_gives_the_same) {
-    static float expected[3 * 64 * QUANT_PANEL], found[3 * 64 * QUANT_PANEL];
+    static float expected[3 * 128 * QUANT_PANEL], found[3 * 128 * QUANT_PANEL];
     quant_hessian *hessian = make_hessian(1);
     quant_kernels kernels;
     for (size_t k = 0; k < N_TYPES; k++) {

@@ -619,6 +619,25 @@ START_TEST(mxfp4_is_repacked) {
 }
 END_TEST
 
+/* Rows with heads are read as whole ones. */
+START_TEST(rows_with_heads_are_decoded) {
+    enum { ROW = 8 + N_COLS };
+    uint8_t rows[N_ROWS * ROW];
+    for (size_t i = 0; i < sizeof rows; i++) rows[i] = (uint8_t)(i * 37);
+    for (size_t r = 0; r < N_ROWS; r++) memcpy(rows + r * ROW, &(float){ldexpf(1, (int)r)}, 4);
+    quant_plan_tensor t = memory_tensor("bytes.weight", GGUF_TYPE_F32);
+    t.source.memory = rows;
+    t.source.n_bytes = sizeof rows;
+    t.source_type = GGUF_TYPE_Q8_KV;
+    float *out = execute_one(&t);
+    for (size_t i = 0; i < N_ROWS * N_COLS; i++) {
+        size_t r = i / N_COLS;
+        ck_assert(out[i] == ldexpf((int8_t)rows[r * ROW + 8 + i % N_COLS], (int)r));
+    }
+    free(out);
+}
+END_TEST
+
 int main(void) {
     Suite *suite = suite_create("execute");
     TCase *tests = tcase_create("plans");
@@ -642,6 +661,7 @@ int main(void) {
     tcase_add_test(tests, rows_of_codes_move_with_their_scales);
     tcase_add_test(tests, scales_must_cover_the_tensor);
     tcase_add_test(tests, mxfp4_is_repacked);
+    tcase_add_test(tests, rows_with_heads_are_decoded);
     suite_add_tcase(suite, tests);
     return unit_run(suite);
 }

@@ -202,6 +202,25 @@ START_TEST(broken_tensors) {
 }
 END_TEST
 
+/* Types with interleaved rows are known by name only. */
+START_TEST(interleaved_types_are_named) {
+    const uint64_t dims[] = {256, 4};
+    uint64_t n_bytes;
+    gguf_error err = {0};
+    ck_assert_str_eq(gguf_type_name(339), "IQ4_K_R4");
+    unit_fails(gguf_tensor_bytes(339, 2, dims, &n_bytes, &err), GGUF_E_UNSUPPORTED,
+               "make the file again as IQ4_K,", err);
+    err = (gguf_error){0};
+    unit_fails(gguf_tensor_bytes(338, 2, dims, &n_bytes, &err), GGUF_E_UNSUPPORTED, "IQ3_K_R4",
+               err);
+    err = (gguf_error){0};
+    unit_fails(gguf_tensor_bytes(160, 2, dims, &n_bytes, &err), GGUF_E_UNSUPPORTED,
+               "tensor type 160 is not known", err);
+    unit_ok(gguf_tensor_bytes(GGUF_TYPE_IQ4_KS, 2, dims, &n_bytes, &err), err);
+    ck_assert_uint_eq(n_bytes, 4 * (4 + 136));
+}
+END_TEST
+
 START_TEST(duplicate_tensor) {
     unit_bytes b = {.n = 0};
     unit_put_head(&b, 3, 2, 0);
@@ -357,6 +376,7 @@ int main(void) {
     tcase_add_test(reading, broken_metadata);
     tcase_add_test(reading, broken_alignment);
     tcase_add_test(reading, broken_tensors);
+    tcase_add_test(reading, interleaved_types_are_named);
     tcase_add_test(reading, duplicate_tensor);
     tcase_add_test(writing, written_header_is_read_back);
     tcase_add_test(writing, outputs_are_not_replaced_unasked);

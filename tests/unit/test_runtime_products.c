@@ -167,6 +167,7 @@ static const struct {
     {"models/qwen3_moe_wide", GGUF_TYPE_Q4_K, true},
     {"models/qwen3_moe_wide", GGUF_TYPE_Q6_K, true},
     {"models/bert", GGUF_TYPE_IQ4_NL, false},
+    {"models/qwen3_moe_wide", GGUF_TYPE_NVFP4, true},
 };
 
 START_TEST(quantised_products) {

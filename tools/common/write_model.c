@@ -153,12 +153,15 @@ static gguf_code set_types(tool *t, quant_plan *plan, const write_opts *o, write
                            gguf_error *err) {
     const quant_type_opts types = type_opts(o);
     const quant_warnings warnings = {pass_warning, &(warned){t, result}};
+    gguf_code code = GGUF_OK;
     if (o->type || o->recipe_file || has_target(o)) {
         rt_calibration_keys_forget(plan->meta);
-        return quant_plan_choose_types(plan, &types, &warnings, result->type_name, err);
+        code = quant_plan_choose_types(plan, &types, &warnings, result->type_name, err);
+    } else {
+        quant_plan_name_types(plan, result->type_name);
     }
-    quant_plan_name_types(plan, result->type_name);
-    return GGUF_OK;
+    quant_plan_settle_scales(plan);
+    return code;
 }
 
 static gguf_code add_importance(tool *t, quant_plan *plan, const write_opts *o,

@@ -196,9 +196,9 @@ static void compare_values(diff_job *d, const gguf_tensor *a, const gguf_tensor 
                            inspect_change *x) {
     gguf_error why = {0};
     if (!quant_can_decode(a->type) || !quant_can_decode(b->type)) return;
-    gguf_code code =
-        quant_compare(a->type, gguf_file_data(d->a, a), b->type, gguf_file_data(d->b, b),
-                      gguf_tensor_n_elems(a), d->pool, &tool_cancelled, &x->values, &why);
+    gguf_code code = quant_compare(a->type, gguf_file_data(d->a, a), b->type,
+                                   gguf_file_data(d->b, b), gguf_tensor_n_elems(a), a->dims[0],
+                                   d->pool, &tool_cancelled, &x->values, &why);
     x->has_values = code == GGUF_OK;
     if (code == GGUF_E_NOMEM || code == GGUF_E_CANCELLED)
         d->code = gguf_fail(d->c->err, code, NULL, GGUF_NO_OFFSET, "%s", why.message);

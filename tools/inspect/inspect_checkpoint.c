@@ -225,8 +225,9 @@ static void compare_values(const diff_job *d, const tensor *t, const tensor *oth
     if (type_a < 0 || type_b < 0 || !quant_can_decode((uint32_t)type_a) ||
         !quant_can_decode((uint32_t)type_b))
         return;
-    x->has_values = quant_compare((uint32_t)type_a, a, (uint32_t)type_b, b, n_elems_of(t), d->pool,
-                                  &tool_cancelled, &x->values, &why) == GGUF_OK;
+    x->has_values =
+        quant_compare((uint32_t)type_a, a, (uint32_t)type_b, b, n_elems_of(t), n_elems_of(t),
+                      d->pool, &tool_cancelled, &x->values, &why) == GGUF_OK;
 }
 
 static gguf_code compare_data(const diff_job *d, const tensor *t, const tensor *other,

@@ -25,8 +25,8 @@ static gguf_code measure(const inspect_call *c, const gguf_file *file,
         row->layer = inspect_layer_of(t->name);
         row->measured = quant_can_decode(t->type);
         if (row->measured)
-            code = quant_stats_of(t->type, gguf_file_data(file, t), gguf_tensor_n_elems(t), pool,
-                                  &tool_cancelled, &row->stats, c->err);
+            code = quant_stats_of(t->type, gguf_file_data(file, t), gguf_tensor_n_elems(t),
+                                  t->dims[0], pool, &tool_cancelled, &row->stats, c->err);
         gguf_file_release(file, t, 0, t->n_bytes);
         done += t->n_bytes;
         tool_progress(c->t, done, total);

@@ -22,12 +22,13 @@ typedef struct block_job {
 /* Blocks of the other byte order are swapped in a copy; without memory for it they pass. */
 static quant_defects find_in_step(const block_job *job, const gguf_tensor *t, const uint8_t *data,
                                   size_t n_bytes, uint64_t n_elems) {
-    if (!gguf_scan_big_endian(job->scan)) return quant_find_defects(t->type, data, n_elems);
+    if (!gguf_scan_big_endian(job->scan))
+        return quant_find_defects(t->type, data, n_elems, t->dims[0]);
     quant_defects found = {0};
     uint8_t *copy = malloc(n_bytes);
     if (copy) memcpy(copy, data, n_bytes);
     if (copy && gguf_blocks_swap(t->type, copy, n_bytes, NULL) == GGUF_OK)
-        found = quant_find_defects(t->type, copy, n_elems);
+        found = quant_find_defects(t->type, copy, n_elems, t->dims[0]);
     free(copy);
     return found;
 }
@@ -40,10 +41,15 @@ static void check_blocks(void *ctx, size_t i, unsigned worker) {
     quant_defects *all = &job->defects[i];
     (void)worker;
     if (!data || !layout) return;
-    uint64_t step = STEP_BYTES / layout->block_bytes * layout->block_bytes;
+    uint64_t unit = layout->block_bytes, elems = layout->block_elems;
+    if (layout->head_bytes) {
+        unit = gguf_type_row_bytes(t->type, t->dims[0]);
+        elems = t->dims[0];
+    }
+    uint64_t step = unit < STEP_BYTES ? STEP_BYTES / unit * unit : unit;
     for (uint64_t off = 0; off < t->n_bytes && !atomic_load(&tool_cancelled); off += step) {
         uint64_t n = t->n_bytes - off < step ? t->n_bytes - off : step;
-        uint64_t n_elems = n / layout->block_bytes * layout->block_elems;
+        uint64_t n_elems = n / unit * elems;
         quant_defects found = find_in_step(job, t, data + off, (size_t)n, n_elems);
         if (found.n_blocks && !all->n_blocks) all->first_off = off + found.first_off;
         all->n_blocks += found.n_blocks;

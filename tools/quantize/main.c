@@ -2,7 +2,7 @@
 #include "quant/recipe.h"
 #include "tools/common/calibration_report.h"
 #include "tools/common/keyvalue.h"
-#include "tools/common/write_model.h"
+#include "tools/quantize/quantize_report.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -28,7 +28,10 @@ enum {
     OPT_LEAVE_OUTPUT,
     OPT_INCLUDE,
     OPT_EXCLUDE,
-    OPT_OVERRIDE
+    OPT_OVERRIDE,
+    OPT_REPORT,
+    OPT_TEXT,
+    OPT_CHUNKS
 };
 
 static const tool_option options[] = {
@@ -57,19 +60,21 @@ static const tool_option options[] = {
     {OPT_KEEP_SPLIT, "keep-split", NULL, "as many files as IN has, each with the same tensors"},
     {OPT_OVERRIDE, "override", "KEY=TYPE:VALUE", "set a key of the output (repeatable)"},
     {OPT_MANIFEST, "manifest", "FILE", "write the XXH3 of every tensor, source and output"},
+    {OPT_REPORT, "report", "F.html",
+     "write IN as each TYPE in turn, measure how far it is from IN, keep only the page"},
+    {OPT_TEXT, "text", "TEXT[.gz]", "with --report: what is scored"},
+    {OPT_CHUNKS, "chunks", "N", "with --report: of 512 tokens, at most (all)"},
     {OPT_OVERRIDE, "override-kv", "KEY=TYPE:VALUE", NULL},
     {0},
 };
 
-static const tool_group groups[] = {{"tensor-type", "Types"},
-                                    {"calibrate", "Calibration"},
-                                    {"imatrix", "Importance, recipes"},
-                                    {"split-max-size", "Output"},
-                                    {0}};
+static const tool_group groups[] = {
+    {"tensor-type", "Types"},     {"calibrate", "Calibration"},  {"imatrix", "Importance, recipes"},
+    {"split-max-size", "Output"}, {"report", "Comparing types"}, {0}};
 
 typedef struct quantize_opts {
     write_opts write;
-    bool allow_requantize;
+    quantize_report report;
     const char **overrides; /* [n_overrides] KEY=TYPE:VALUE */
     size_t n_overrides;
 } quantize_opts;
@@ -98,7 +103,7 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         o->write.pure = true;
         break;
     case OPT_ALLOW_REQUANTIZE:
-        o->allow_requantize = true;
+        o->report.allow_requantize = true;
         break;
     case OPT_REQUIRE_IMATRIX:
         o->write.require_imatrix = true;
@@ -128,6 +133,14 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
         return tool_parse_size("--target-size", arg, &o->write.target_bytes, err);
     case OPT_TARGET_BPW:
         return tool_parse_real("--target-bpw", arg, 0.1, 32, &o->write.target_bpw, err);
+    case OPT_REPORT:
+        o->report.page = arg;
+        break;
+    case OPT_TEXT:
+        o->report.text = arg;
+        break;
+    case OPT_CHUNKS:
+        return tool_parse_u32("--chunks", arg, 1, UINT32_MAX, &o->report.n_chunks, err);
     case OPT_MANIFEST:
         o->write.manifest_file = arg;
         break;
@@ -137,8 +150,7 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     return GGUF_OK;
 }
 
-/* Quantising what is quantised adds up both losses; the user has to ask for it. */
-static gguf_code check_requantize(const quant_plan *plan, const char *path, gguf_error *err) {
+gguf_code quantize_check_source(const quant_plan *plan, const char *path, gguf_error *err) {
     for (size_t i = 0; i < plan->n_tensors; i++) {
         const quant_plan_tensor *t = &plan->tensors[i];
         const gguf_type_layout *layout = gguf_type_layout_of(t->source_type);
@@ -238,8 +250,8 @@ static gguf_code quantize(tool *t, quantize_opts *o, gguf_error *err) {
     for (size_t i = 0; i < o->n_overrides && !code; i++)
         code = keyvalue_set(rt_import_plan(import)->meta, o->overrides[i], err);
     if (!code) code = write_prepare(t, import, t->args[0], t->args[1], &o->write, &result, err);
-    if (!code && !o->allow_requantize)
-        code = check_requantize(rt_import_plan(import), t->args[0], err);
+    if (!code && !o->report.allow_requantize)
+        code = quantize_check_source(rt_import_plan(import), t->args[0], err);
     if (!code && t->json && !o->write.dry_run) {
         result.loss = calloc(rt_import_plan(import)->n_tensors + 1, sizeof *result.loss);
         if (!result.loss) code = gguf_fail_memory(err);
@@ -285,9 +297,27 @@ static bool is_type_name(const char *arg) {
     return known;
 }
 
+/* IN TYPE [TYPE...] --report F.html */
+static gguf_code report(tool *t, const quantize_opts *o, gguf_error *err) {
+    gguf_code code = tool_refuse(t,
+                                 "target-size target-bpw recipe manifest dry-run resume keep-split "
+                                 "split-max-size split-max-tensors override override-kv",
+                                 "has no effect with --report", err);
+    if (code) return code;
+    if (!o->report.text)
+        return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
+                         "--report needs --text, a text to compare on");
+    if (t->n_args < 2) return tool_fail_usage(t, "IN TYPE [TYPE...] with --report", err);
+    return quantize_report_write(t, t->args[0], t->args + 1, t->n_args - 1, &o->write, &o->report,
+                                 err);
+}
+
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     quantize_opts *o = ctx;
     char output[4096];
+    if (o->report.page) return report(t, o, err);
+    gguf_code bad = tool_refuse(t, "text chunks", "needs --report", err);
+    if (bad) return bad;
     bool types_follow = o->write.recipe_file || o->write.target_bytes || o->write.target_bpw > 0;
     if (t->n_args == 2 && !types_follow && is_type_name(t->args[1])) {
         gguf_code code = name_output(t, output, sizeof output, err);
@@ -316,19 +346,21 @@ int main(int argc, char **argv) {
     const tool_spec spec = {
         .name = "gguf-quantize",
         .usage = "IN.gguf [OUT.gguf] TYPE [options]\nIN.gguf OUT.gguf --recipe FILE [options]\n"
-                 "IN.gguf OUT.gguf --target-size SIZE [options]",
+                 "IN.gguf OUT.gguf --target-size SIZE [options]\n"
+                 "IN.gguf TYPE... --report F.html --text TEXT [options]",
         .summary = summary,
         .options = options,
         .groups = groups,
         .examples = "model.gguf model-q4.gguf Q4_K_M\n"
                     "model.gguf model-q4.gguf Q4_K_M --imatrix imatrix.gguf\n"
                     "model.gguf model-q4.gguf Q4_K_M --calibrate calibration.txt\n"
-                    "model.gguf out.gguf --target-size 4G",
+                    "model.gguf out.gguf --target-size 4G\n"
+                    "model.gguf Q3_K_M Q4_K_M 4.25bpw --report page.html --text test.txt",
         .set = set_option,
         .run = run,
         .shares = true,
         .ctx = &o,
-        .reads = "imatrix recipe calibrate",
+        .reads = "imatrix recipe calibrate text",
         .output_arg = 2};
     int status = tool_main(&spec, argc, argv);
     write_opts_clear(&o.write);

@@ -80,4 +80,13 @@ static ALWAYS_INLINE plain plain_mxfp4(const void *block) {
     return levels(b->qs, quant_mxfp4_values, quant_power_of_two(b->e - 128));
 }
 
+/* 32 elements of NVFP4 from 16 bytes: of each 8 bytes the low nibbles, then the high ones. */
+static ALWAYS_INLINE void codes_nvfp4(const uint8_t qs[16], int8x16_t q[2]) {
+    uint8x16_t both = vld1q_u8(qs);
+    uint64x2_t low = vreinterpretq_u64_u8(bits_at(both, 0, 15));
+    uint64x2_t high = vreinterpretq_u64_u8(bits_at(both, -4, 15));
+    q[0] = look_up(quant_mxfp4_values, vreinterpretq_u8_u64(vzip1q_u64(low, high)));
+    q[1] = look_up(quant_mxfp4_values, vreinterpretq_u8_u64(vzip2q_u64(low, high)));
+}
+
 #endif

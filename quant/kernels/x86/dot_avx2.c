@@ -59,3 +59,31 @@ PLAIN_DOT(q5_1, .has_min = true)
 PLAIN_DOT(q8_0, .is_signed = true)
 PLAIN_DOT(iq4_nl, .is_signed = true)
 PLAIN_DOT(mxfp4, .is_signed = true)
+
+/* ---- NVFP4: two scales to a block of activations ----------------------------------------- */
+
+static ALWAYS_INLINE __m256 pair_of(float low, float high) {
+    return _mm256_set_m128(_mm_set1_ps(high), _mm_set1_ps(low));
+}
+
+static ALWAYS_INLINE void dot_nvfp4(const block_nvfp4 *w, size_t n_cols, const uint8_t *acts,
+                                    size_t act_bytes, size_t n_acts, float *out) {
+    __m256 sums[QUANT_DOT_ACTS];
+    for (size_t t = 0; t < n_acts; t++) sums[t] = _mm256_setzero_ps();
+    for (size_t i = 0; i < n_cols / QUANT_BLOCK; i++) {
+        const uint8_t *d = w[i / 2].d + i % 2 * 2;
+        __m256 scales = pair_of(quant_ue4m3_to_f32(d[0]), quant_ue4m3_to_f32(d[1]));
+        __m256i q = codes_nvfp4(w[i / 2].qs + i % 2 * 16);
+        for (size_t t = 0; t < n_acts; t++) {
+            const block_act_q8 *a = (const block_act_q8 *)(acts + t * act_bytes) + i / 8;
+            __m256i dot = dot_block(q, load_256(a->qs[i % 8]), true);
+            __m256 part = _mm256_mul_ps(_mm256_cvtepi32_ps(dot), scales);
+            sums[t] = _mm256_add_ps(sums[t], _mm256_mul_ps(part, _mm256_set1_ps(a->d[i % 8])));
+        }
+    }
+    for (size_t t = 0; t < n_acts; t++) out[t] = sum_lanes(sums[t]);
+}
+
+void quant_dot_nvfp4_avx2(DOT_ARGS) {
+    FOR_N_ACTS(dot_nvfp4, weight);
+}

@@ -166,3 +166,51 @@ PLAIN_DOT(q5_1, .has_min = true)
 PLAIN_DOT(q8_0, .offset_log = 7)
 PLAIN_DOT(iq4_nl, .offset_log = 7)
 PLAIN_DOT(mxfp4, .offset_log = 7, .powers = true)
+
+/* ---- NVFP4: four scales to a block, two to one of activations ----------------------------- */
+
+/* A block's 64 codes: each 8 bytes twice, the second time their high nibbles. */
+static ALWAYS_INLINE __m512i codes_nvfp4(const uint8_t qs[32]) {
+    const __m512i twice = _mm512_set_epi64(3, 3, 2, 2, 1, 1, 0, 0);
+    __m512i v = _mm512_permutexvar_epi64(twice, _mm512_castsi256_si512(load_256(qs)));
+    v = _mm512_and_si512(_mm512_mask_srli_epi16(v, 0xF0F0F0F0, v, 4), _mm512_set1_epi8(15));
+    return _mm512_shuffle_epi8(_mm512_broadcast_i32x4(load_128(quant_mxfp4_values)), v);
+}
+
+static ALWAYS_INLINE __m512 scales_nvfp4(const uint8_t d[4]) {
+    const __m512i each = _mm512_set_epi32(3, 3, 3, 3, 2, 2, 2, 2, 1, 1, 1, 1, 0, 0, 0, 0);
+    __m128 four = _mm_set_ps(quant_ue4m3_to_f32(d[3]), quant_ue4m3_to_f32(d[2]),
+                             quant_ue4m3_to_f32(d[1]), quant_ue4m3_to_f32(d[0]));
+    return _mm512_permutexvar_ps(each, _mm512_castps128_ps512(four));
+}
+
+static ALWAYS_INLINE __m512 two_halves(float low, float high) {
+    return _mm512_mask_mov_ps(_mm512_set1_ps(low), 0xFF00, _mm512_set1_ps(high));
+}
+
+static ALWAYS_INLINE void dot_nvfp4(const block_nvfp4 *w, size_t n_cols, const uint8_t *acts,
+                                    size_t act_bytes, size_t n_acts, float *out) {
+    __m512 sums[QUANT_DOT_ACTS];
+    for (size_t t = 0; t < n_acts; t++) sums[t] = _mm512_setzero_ps();
+    for (size_t i = 0; i < n_cols / 64; i++) {
+        __m512i q = codes_nvfp4(w[i].qs), size = _mm512_abs_epi8(q);
+        __mmask64 negative = _mm512_movepi8_mask(q);
+        __m512 scales = scales_nvfp4(w[i].d);
+        for (size_t t = 0; t < n_acts; t++) {
+            const block_act_q8 *a = (const block_act_q8 *)(acts + t * act_bytes) + i / 4;
+            const float *d = a->d + i % 4 * 2;
+            __m512i x = _mm512_loadu_si512(a->qs[i % 4 * 2]);
+            x = _mm512_mask_sub_epi8(x, negative, _mm512_setzero_si512(), x);
+            __m512i dot = _mm512_dpbusd_epi32(_mm512_setzero_si512(), size, x);
+            __m512 part = _mm512_mul_ps(_mm512_cvtepi32_ps(dot), scales);
+            sums[t] = _mm512_add_ps(sums[t], _mm512_mul_ps(part, two_halves(d[0], d[1])));
+        }
+    }
+    for (size_t t = 0; t < n_acts; t++)
+        out[t] = sum_lanes(
+            _mm256_add_ps(_mm512_castps512_ps256(sums[t]), _mm512_extractf32x8_ps(sums[t], 1)));
+}
+
+void quant_dot_nvfp4_avx512(DOT_ARGS) {
+    FOR_N_ACTS(dot_nvfp4, weight);
+}

@@ -58,4 +58,12 @@ static ALWAYS_INLINE plain plain_mxfp4(const void *block) {
                    0.0f};
 }
 
+/* 32 elements of NVFP4 from 16 bytes: of each 8 bytes the low nibbles, then the high ones. */
+static ALWAYS_INLINE __m256i codes_nvfp4(const uint8_t qs[16]) {
+    __m128i both = load_128(qs), mask = _mm_set1_epi8(15);
+    __m128i low = _mm_and_si128(both, mask), high = _mm_and_si128(_mm_srli_epi16(both, 4), mask);
+    return look_up(quant_mxfp4_values,
+                   _mm256_set_m128i(_mm_unpackhi_epi64(low, high), _mm_unpacklo_epi64(low, high)));
+}
+
 #endif

@@ -119,8 +119,10 @@ static void multiply(const product *p, const uint8_t *rows, size_t n_rows, const
                      scratch);
 }
 
-static void add_bias(const product *p, uint32_t mat, size_t row, size_t n_rows, float *out) {
-    const float *bias = p->weight->bias;
+/* Scale and bias of the weight. */
+static void finish_rows(const product *p, uint32_t mat, size_t row, size_t n_rows, float *out) {
+    const float *bias = p->weight->bias, *scale = p->weight->scale;
+    for (size_t r = 0; r < n_rows && scale; r++) out[r] *= scale[p->weight->own_scales ? mat : 0];
     if (!bias) return;
     bias += (size_t)mat * p->weight->bias_stride + row;
     for (size_t r = 0; r < n_rows; r++) out[r] += bias[r];
@@ -144,7 +146,7 @@ static void product_rows(const product *p, size_t row, size_t n_rows, void *scra
     float *out = p->out + row;
     multiply(p, rows_of(p, 0, row), n_rows, p->acts, p->n_acts, out, p->stride, scratch);
     if (p->n_acts) check_new(p, 0, row, n_rows, out);
-    for (size_t t = 0; t < p->n_acts; t++) add_bias(p, 0, row, n_rows, out + t * p->stride);
+    for (size_t t = 0; t < p->n_acts; t++) finish_rows(p, 0, row, n_rows, out + t * p->stride);
 }
 
 /* A tile of a group: some rows of a matrix and the tokens that it multiplies. */
@@ -178,7 +180,7 @@ static void scatter(const product *p, const tile_job *t, const float *tile) {
     for (size_t i = 0; i < t->n_tokens; i++) {
         float *out = p->out + t->tokens[i] * p->stride + t->row;
         memcpy(out, tile + i * t->n_rows, t->n_rows * sizeof *out);
-        add_bias(p, t->mat, t->row, t->n_rows, out);
+        finish_rows(p, t->mat, t->row, t->n_rows, out);
     }
 }
 

@@ -53,7 +53,11 @@ static uint32_t tiles_of(uint64_t n, uint32_t tile) {
 
 /* Tiles of 1 row or of TILE, a workgroup for each of them and each row of the weight. */
 static void run(vk_backend *vk, const rt_weight *w, matmul_push *p, uint32_t tile, vk_job *job) {
-    if (!kernel_of(vk, vk_matmul_kernels, w->type, &job->shader)) return;
+    if (w->scale)
+        gguf_fail(&vk->base.failure, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
+                  "the device does not compute with scales beside weights: run this model with "
+                  "--device none");
+    if (w->scale || !kernel_of(vk, vk_matmul_kernels, w->type, &job->shader)) return;
     job->variant = tile;
     job->push = p;
     job->push_bytes = sizeof *p;

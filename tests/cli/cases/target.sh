@@ -28,3 +28,10 @@ t gguf-quantize demo.gguf no.gguf --target-size 4M --target-bpw 4 -q
 t gguf-quantize demo.gguf no.gguf Q4_K --pure --target-size 4M -q
 t gguf-quantize demo.gguf no.gguf Q4_K_M --target-bpw 4.5
 gguf-quantize demo.gguf dry.gguf --target-bpw 4.5 --dry-run | tail -1
+# Below 4 bits codebooks are chosen too, those that demand importance where there is some.
+gguf-imatrix demo.gguf -f "$DATA/demo-model/test.txt" --chunks 2 -o i.gguf -q 2>/dev/null
+gguf-quantize demo.gguf low.gguf --target-bpw 2.6 --imatrix i.gguf -q
+gguf-inspect tensors low.gguf | grep -q ' IQ[12]_' && echo "IQ1 or IQ2 with importance"
+gguf-quantize demo.gguf plain.gguf --target-bpw 3.2 -q --force
+gguf-inspect tensors plain.gguf | grep -q ' IQ[12]_' || echo "neither without"
+gguf-inspect tensors plain.gguf | grep -q ' IQ3_S ' && echo "IQ3_S without"
