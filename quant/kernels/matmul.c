@@ -12,6 +12,7 @@
 #define GROUP           16           /* strips at once, which stay in the second cache */
 #define GROUP_ROWS      (size_t)(GROUP * QUANT_STRIP_ROWS)
 #define LINE            64          /* bytes that memory gives at once */
+#define ROWS_AHEAD      4096        /* bytes from a row to what is asked for meanwhile */
 #define BLOCK_ACTS      128         /* rows of f32 activations whose pieces fit the second cache */
 #define FLOAT_PIECE     (size_t)128 /* columns of 16 rows that stay there as floats */
 /* Floats from row to row of a panel: rows of a power of two would share cache sets. */
@@ -41,8 +42,11 @@ static void multiply_rows(const product *p) {
         size_t n = min_size(QUANT_DOT_ACTS, p->n_acts - t);
         for (size_t r = 0; r < p->n_rows; r++) {
             float part[QUANT_DOT_ACTS];
-            p->kernels->dot[p->type](p->weight + r * p->row_bytes, p->n_cols,
-                                     p->acts + t * p->act_bytes, p->act_bytes, n, part);
+            const uint8_t *row = p->weight + r * p->row_bytes;
+            for (size_t i = 0; i < p->row_bytes; i += LINE)
+                __builtin_prefetch(row + ROWS_AHEAD + i);
+            p->kernels->dot[p->type](row, p->n_cols, p->acts + t * p->act_bytes, p->act_bytes, n,
+                                     part);
             for (size_t i = 0; i < n; i++) p->out[(t + i) * p->out_stride + r] = part[i];
         }
     }
