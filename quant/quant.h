@@ -115,10 +115,6 @@ bool quant_product_shows_nonfinite(uint32_t type, quant_act act);
  * kernels for it and the number of rows is a multiple of 16. */
 bool quant_can_repack(uint32_t type, size_t n_rows);
 
-/* Whether rows of such a type gain with one activation too. Others are read as fast as memory gives
- * them anyhow, and gain only where several activations come together. */
-bool quant_repack_gains_alone(uint32_t type);
-
 /* Write n_rows rows (a multiple of 16) to `repacked` in as many bytes: 16 rows side by side, word
  * by word. The order belongs to this process's kernels; never store it. */
 void quant_repack(uint32_t type, const void *rows, size_t n_rows, size_t n_cols, void *repacked);

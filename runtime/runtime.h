@@ -223,10 +223,9 @@ gguf_code rt_model_share(rt_model *model, gguf_ranks *ranks, gguf_error *err);
  * quant_repack), with n_threads (0: all usable cores). Results stay the same; the copy takes the
  * place of the file's pages in memory. Nothing is done where it does not fit the memory that is
  * available. Not while a session of the model evaluates. Once *cancel is true (or NULL) the rest
- * stays as it is, for good. Errors: GGUF_E_NOMEM.
- *   several  several tokens are computed together: types that gain only then are repacked too */
-gguf_code rt_model_repack(rt_model *model, unsigned n_threads, bool several,
-                          const atomic_bool *cancel, gguf_error *err);
+ * stays as it is, for good. Errors: GGUF_E_NOMEM. */
+gguf_code rt_model_repack(rt_model *model, unsigned n_threads, const atomic_bool *cancel,
+                          gguf_error *err);
 /* Of the weights that were. */
 uint64_t rt_model_repacked_bytes(const rt_model *model);
 /* How far that is: 0 before it begins or where there is nothing to repack, 1 at its end. Threads:

@@ -9,10 +9,6 @@ bool quant_can_repack(uint32_t type, size_t n_rows) {
            n_rows % QUANT_STRIP_ROWS == 0;
 }
 
-bool quant_repack_gains_alone(uint32_t type) {
-    return type != GGUF_TYPE_Q8_0 && type != GGUF_TYPE_Q6_K;
-}
-
 /* Where the block's word i of repacked rows comes from. Those of Q6_K are brought into the order in
  * which columns need them: scales, and then for each half and each four of 32 columns their upper
  * bits and the nibbles of two and two quarters. */

@@ -392,7 +392,7 @@ static gguf_code repack(rt_answer *a, gguf_error *err) {
     rt_generator *g = a->generator;
     double start = now_s();
     g->repack = false;
-    gguf_code code = rt_model_repack(g->model, g->n_threads, false, a->opts.cancel, err);
+    gguf_code code = rt_model_repack(g->model, g->n_threads, a->opts.cancel, err);
     a->repack_s = now_s() - start;
     return code;
 }
@@ -402,7 +402,7 @@ static gguf_code step(rt_answer *a, float *logits, gguf_error *err) {
     rt_span span;
     gguf_error own = {0};
     gguf_code code = GGUF_OK;
-    if (g->repack && a->ids.n == REPACK_AFTER) code = repack(a, err);
+    if (g->repack && a->ids.n >= REPACK_AFTER) code = repack(a, err);
     if (!code) code = rt_answer_next(a, &span, err);
     if (code || a->ended) return code;
     bool decodes = !reads_prompt(a);

@@ -191,7 +191,7 @@ static void prepare(rt_serve *s) {
     if (s->prepared) return;
     /* Without memory for it, weights stay as they are. */
     if (s->opts.repack && s->opts.precision != RT_PRECISION_F32)
-        rt_model_repack(s->model, s->opts.n_threads, s->opts.n_parallel > 1, &s->stop, NULL);
+        rt_model_repack(s->model, s->opts.n_threads, &s->stop, NULL);
     s->prepared = true;
     rt_serve_publish(s);
 }

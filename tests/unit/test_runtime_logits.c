@@ -174,7 +174,7 @@ START_TEST(repacked_weights) {
             opts.n_threads = 1;
             float *expected = unit_logits(model, &opts, ref.tokens, ref.n);
             ck_assert_double_eq(rt_model_repacked_share(model), 0);
-            unit_ok(rt_model_repack(model, 2, true, NULL, &err), err);
+            unit_ok(rt_model_repack(model, 2, NULL, &err), err);
             ck_assert_double_eq(rt_model_repacked_share(model), model->repacked ? 1 : 0);
             if (types[k] == GGUF_TYPE_Q4_0 && quant_can_repack(types[k], 16))
                 ck_assert_ptr_nonnull(model->repacked); /* rows too short for Q4_K stay */
@@ -182,7 +182,7 @@ START_TEST(repacked_weights) {
             check_same(model, &opts, expected, &ref);
             opts.n_batch = 1;
             check_same(model, &opts, expected, &ref);
-            unit_ok(rt_model_repack(model, 1, true, NULL, &err), err); /* nothing is left to do */
+            unit_ok(rt_model_repack(model, 1, NULL, &err), err); /* nothing is left to do */
             opts.precision = RT_PRECISION_F32;
             free(expected);
             expected = unit_logits(model, &opts, ref.tokens, ref.n); /* reads the file's rows */

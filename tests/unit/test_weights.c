@@ -55,7 +55,7 @@ static gguf_code eval(const broken *b, unsigned n_threads, size_t n_tokens, bool
     gguf_code code = rt_model_open(b->path, &model, err);
     if (code) return code;
     float *logits = malloc(rt_model_hparams(model)->n_out * sizeof *logits);
-    if (repack) code = rt_model_repack(model, n_threads, true, NULL, err);
+    if (repack) code = rt_model_repack(model, n_threads, NULL, err);
     if (!code) code = rt_session_new(model, &opts, &session, err);
     if (!code) code = rt_session_eval(session, tokens, n_tokens, RT_LOGITS_LAST, logits, err);
     rt_session_free(session);

@@ -212,7 +212,7 @@ static gguf_code prepare(run *r, const char *path) {
     if (!code) code = model_add_loras(r->model, &r->opts->loras, r->err);
     if (!code && !device_opts_given(&r->opts->device) && !r->opts->no_repack &&
         r->opts->precision != RT_PRECISION_F32)
-        code = rt_model_repack(r->model, r->record->n_threads, false, &tool_cancelled, r->err);
+        code = rt_model_repack(r->model, r->record->n_threads, &tool_cancelled, r->err);
     if (code) return code;
     bench_record *record = r->record;
     record->repacked_bytes = rt_model_repacked_bytes(r->model);

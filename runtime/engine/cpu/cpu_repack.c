@@ -18,12 +18,11 @@ typedef struct job {
     atomic_uintptr_t fault; /* the first block that is not finite, or UINTPTR_MAX */
 } job;
 
-static uint64_t repacked_bytes(const rt_weight *w, bool several) {
+static uint64_t repacked_bytes(const rt_weight *w) {
     if (!w || !w->data || w->placed) return 0;
     uint64_t mat_bytes = w->n_rows * w->row_bytes;
     bool fused = w->n_mats > 1 && w->mat_bytes != mat_bytes; /* other rows between the matrices */
     if (fused || !quant_can_repack(w->type, w->n_rows)) return 0;
-    if (!several && !quant_repack_gains_alone(w->type)) return 0;
     return (w->n_mats * mat_bytes + 63) / 64 * 64;
 }
 
@@ -56,9 +55,9 @@ static void release(const rt_model *model, const rt_weight *w) {
 }
 
 /* *to moves on by what the weight takes. */
-static gguf_code repack(rt_model *model, rt_weight *w, bool several, uint8_t **to, gguf_pool *pool,
+static gguf_code repack(rt_model *model, rt_weight *w, uint8_t **to, gguf_pool *pool,
                         gguf_error *err) {
-    uint64_t n_bytes = repacked_bytes(w, several);
+    uint64_t n_bytes = repacked_bytes(w);
     if (n_bytes == 0) return GGUF_OK;
     job j = {model, w, *to, (w->n_rows + TASK_ROWS - 1) / TASK_ROWS, UINTPTR_MAX};
     gguf_pool_run(pool, w->n_mats * j.tasks_of_mat, repack_rows, &j);
@@ -79,18 +78,18 @@ static rt_weight *matrix_of(rt_model *model, uint32_t layer, size_t i) {
     return rt_slot_matrix(&model->layers[layer], &rt_layer_slots, i);
 }
 
-static uint64_t total_bytes(rt_model *model, bool several) {
+static uint64_t total_bytes(rt_model *model) {
     const rt_hparams *hp = &model->hparams;
-    uint64_t n_bytes = hp->n_layer_after ? 0 : repacked_bytes(&model->output, several);
+    uint64_t n_bytes = hp->n_layer_after ? 0 : repacked_bytes(&model->output);
     for (uint32_t layer = hp->n_layer_before; layer < rt_hparams_end(hp); layer++)
         for (size_t i = 0; i < rt_layer_slots.n_matrices; i++)
-            n_bytes += repacked_bytes(matrix_of(model, layer, i), several);
+            n_bytes += repacked_bytes(matrix_of(model, layer, i));
     return n_bytes;
 }
 
-gguf_code rt_model_repack(rt_model *model, unsigned n_threads, bool several,
-                          const atomic_bool *cancel, gguf_error *err) {
-    uint64_t n_bytes = total_bytes(model, several);
+gguf_code rt_model_repack(rt_model *model, unsigned n_threads, const atomic_bool *cancel,
+                          gguf_error *err) {
+    uint64_t n_bytes = total_bytes(model);
     gguf_pool *pool;
     if (model->repacked || n_bytes == 0 || n_bytes > rt_available_bytes("") / 4 * 3) return GGUF_OK;
     if (rt_allocate(n_bytes, &model->repacked, err)) return GGUF_OK; /* works without */
@@ -103,11 +102,11 @@ gguf_code rt_model_repack(rt_model *model, unsigned n_threads, bool several,
     uint8_t *to = model->repacked;
     atomic_store(&model->to_repack_bytes, n_bytes);
     const rt_hparams *hp = &model->hparams;
-    if (!hp->n_layer_after) code = repack(model, &model->output, several, &to, pool, err);
+    if (!hp->n_layer_after) code = repack(model, &model->output, &to, pool, err);
     for (uint32_t layer = hp->n_layer_before;
          layer < rt_hparams_end(hp) && !(cancel && atomic_load(cancel)); layer++)
         for (size_t i = 0; i < rt_layer_slots.n_matrices && !code; i++)
-            code = repack(model, matrix_of(model, layer, i), several, &to, pool, err);
+            code = repack(model, matrix_of(model, layer, i), &to, pool, err);
     gguf_pool_free(pool);
     return code;
 }
