@@ -1088,6 +1088,31 @@ def own_generic_tools(models):
         s.stop()
 
 
+def own_log_text(models):
+    """Prompts and answers are in the log where that was asked for, whatever bytes they are."""
+    for options, wanted in (((), None), (("--log-text",), "text"), (("--log-text", "--log", "json"), "json")):
+        s = Server(models / "demo.gguf", *options)
+        try:
+            body = json.dumps({"prompt": "the king\nof men", "max_tokens": 3, "stream": True})
+            same(s.request("POST", "/v1/completions", raw=body.encode())[0], 200)
+            same(s.request("POST", "/v1/completions", raw=b'{"prompt": "\xff"}')[0], 400)
+            same(s.get("/v1/models")[0], 200)
+        finally:
+            s.stop()
+        log = s.output()
+        if wanted == "json":
+            lines = [line for line in map(json.loads, filter(lambda line: line[0] == "{", log.splitlines())) if line.get("path") == "/v1/completions"]
+            same([line["body"] for line in lines], [body, '{"prompt": "\\xff"}'])
+            assert lines[0]["answer"].startswith("data: {") and lines[0]["answer"].endswith("data: [DONE]\n\n"), lines
+            assert json.loads(lines[1]["answer"])["error"], lines
+        else:
+            said = [line for line in log.splitlines() if line[:2] in ("> ", "< ")]
+            same(len(said), 4 if wanted else 0, log)
+            same(("king" in log, "data: [DONE]" in log), (bool(wanted), bool(wanted)))
+    done = subprocess.run([BUILD / "gguf-serve", models / "demo.gguf", "-q", "--log-text"], capture_output=True, text=True)
+    same((done.returncode, done.stderr), (2, "gguf-serve: --log-text has no effect with --quiet\n"))
+
+
 def own_keys(models):
     s = Server(models / "demo.gguf", "--api-key", "secret", environment={"GGUFKIT_SERVE_ALIAS": "bard"})
     try:
@@ -1524,7 +1549,7 @@ def main():
             for function in checks:
                 good &= run(function.__name__, function, server)
             good &= run("stop", server.stop)
-        for function in (own_reasoning, own_calls, own_tools, own_channels, own_generic_tools, own_keys, own_shares, own_limits, own_loading, own_drain, own_drafts, own_embeddings, own_rerank, own_vectors):
+        for function in (own_reasoning, own_calls, own_tools, own_channels, own_generic_tools, own_keys, own_log_text, own_shares, own_limits, own_loading, own_drain, own_drafts, own_embeddings, own_rerank, own_vectors):
             good &= run(function.__name__, function, models)
         good &= run("own_tls", own_tls, models, *tls)
     print("gguf-serve: all checks passed" if good else "gguf-serve: checks failed")

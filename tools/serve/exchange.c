@@ -19,6 +19,7 @@ exchange *exchange_new(server *s, const char *method, const char *path) {
     pthread_mutex_init(&x->lock, NULL);
     gguf_dynbuf_init(&x->body, s->settings->max_body);
     gguf_dynbuf_init(&x->out, SIZE_MAX / 4);
+    gguf_dynbuf_init(&x->said, SIZE_MAX / 4);
     snprintf(x->method, sizeof x->method, "%s", method);
     snprintf(x->path, sizeof x->path, "%s", path);
     return x;
@@ -28,6 +29,10 @@ void exchange_ref(exchange *x) {
     atomic_fetch_add(&x->n_refs, 1);
 }
 
+bool exchange_logs_text(const exchange *x) {
+    return x->s->settings->log_text && x->route && !x->route->at_once;
+}
+
 void exchange_unref(exchange *x) {
     if (!x || atomic_fetch_sub(&x->n_refs, 1) != 1) return;
     rt_request_release(x->request);
@@ -35,6 +40,7 @@ void exchange_unref(exchange *x) {
     rt_ids_clear(&x->prediction);
     gguf_dynbuf_clear(&x->body);
     gguf_dynbuf_clear(&x->out);
+    gguf_dynbuf_clear(&x->said);
     json_decref(x->json);
     pthread_mutex_destroy(&x->lock);
     free(x);
@@ -49,6 +55,7 @@ static void wake(exchange *x) {
 
 static void put(exchange *x, const void *bytes, size_t n) {
     gguf_dynbuf_put(&x->out, bytes, n);
+    if (exchange_logs_text(x)) gguf_dynbuf_put(&x->said, bytes, n);
     x->last_write_s = tool_now_s();
 }
 

@@ -56,7 +56,8 @@ struct exchange {
     int status;
     const char *content_type;
     gguf_dynbuf out;
-    size_t n_taken; /* of out */
+    size_t n_taken;   /* of out */
+    gguf_dynbuf said; /* all that went through out, for the log */
     double last_write_s;
     bool paused;         /* the reader is slow, and the engine waits for it */
     rt_grammar *grammar; /* of its answers; or NULL */
@@ -68,6 +69,8 @@ struct exchange {
 exchange *exchange_new(server *s, const char *method, const char *path);
 void exchange_ref(exchange *x);
 void exchange_unref(exchange *x);
+/* --log-text: its body and its answer are kept for the log. */
+bool exchange_logs_text(const exchange *x);
 
 /* ---- answers; one of these, once ---- */
 

@@ -65,6 +65,7 @@ enum {
     OPT_THINK,
     OPT_DRAIN,
     OPT_LOG,
+    OPT_LOG_TEXT,
     OPT_SETTING /* and those that follow: taken by settings_set under their names */
 };
 
@@ -126,6 +127,7 @@ static const tool_option options[] = {
     {OPT_NO_UI, "no-ui", NULL, "no page at /"},
     {OPT_DRAIN, "drain", "SECONDS", "after SIGTERM, running requests have so long to end (30)"},
     {OPT_LOG, "log", "FORM", "text or json lines on stderr (text)"},
+    {OPT_LOG_TEXT, "log-text", NULL, "log what requests and answers say, too: prompts are private"},
     TOOL_MODEL_SPELLINGS,
     DEVICE_SPELLINGS(OPT_DEVICE, OPT_NGL),
     DRAFT_SPELLINGS(OPT_DRAFT, OPT_DRAFT_MAX),
@@ -220,14 +222,23 @@ static bool set_plain(serve_settings *o, int id, const char *arg) {
         bool *flag;
         const char **text;
     } plain[] = {
-        {OPT_ANY_MODEL, &o->any_model, NULL},    {OPT_NO_REPACK, &o->no_repack, NULL},
-        {OPT_TEMPLATE, NULL, &o->template_file}, {OPT_TEMPLATE_VARS, NULL, &o->template_vars},
-        {OPT_API_KEY_FILE, NULL, &o->key_file},  {OPT_NO_API_KEY, &o->no_key, NULL},
-        {OPT_NO_METRICS, &o->no_metrics, NULL},  {OPT_NO_SLOTS, &o->no_slots, NULL},
-        {OPT_NO_PROPS, &o->no_props, NULL},      {OPT_NO_UI, &o->no_ui, NULL},
-        {OPT_DEVICE, NULL, &o->device.name},     {OPT_NGL, NULL, &o->device.layers},
-        {OPT_DRAFT, NULL, &o->draft.model},      {OPT_EMBED, &o->embed, NULL},
-        {OPT_TLS_CERT, NULL, &o->tls_cert},      {OPT_TLS_KEY, NULL, &o->tls_key},
+        {OPT_ANY_MODEL, &o->any_model, NULL},
+        {OPT_NO_REPACK, &o->no_repack, NULL},
+        {OPT_TEMPLATE, NULL, &o->template_file},
+        {OPT_TEMPLATE_VARS, NULL, &o->template_vars},
+        {OPT_API_KEY_FILE, NULL, &o->key_file},
+        {OPT_NO_API_KEY, &o->no_key, NULL},
+        {OPT_NO_METRICS, &o->no_metrics, NULL},
+        {OPT_NO_SLOTS, &o->no_slots, NULL},
+        {OPT_NO_PROPS, &o->no_props, NULL},
+        {OPT_NO_UI, &o->no_ui, NULL},
+        {OPT_LOG_TEXT, &o->log_text, NULL},
+        {OPT_DEVICE, NULL, &o->device.name},
+        {OPT_NGL, NULL, &o->device.layers},
+        {OPT_DRAFT, NULL, &o->draft.model},
+        {OPT_EMBED, &o->embed, NULL},
+        {OPT_TLS_CERT, NULL, &o->tls_cert},
+        {OPT_TLS_KEY, NULL, &o->tls_key},
     };
     for (size_t i = 0; i < sizeof plain / sizeof plain[0]; i++) {
         if (plain[i].id != id) continue;
@@ -462,7 +473,7 @@ static gguf_code serve(server *s, gguf_error *err) {
     return code;
 }
 
-static gguf_code check_usage(const tool *t, gguf_error *err) {
+static gguf_code check_usage(const tool *t, const serve_settings *o, gguf_error *err) {
     const char *what = NULL;
     if (t->n_args == 0) return tool_fail_usage(t, "a MODEL", err);
     if (t->n_args > 1)
@@ -471,13 +482,15 @@ static gguf_code check_usage(const tool *t, gguf_error *err) {
         what = "--json has no effect here: --log json writes the log so";
     else if (t->force)
         what = "--force has no effect here";
+    else if (t->quiet && o->log_text)
+        what = "--log-text has no effect with --quiet";
     return what ? gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "%s", what) : GGUF_OK;
 }
 
 static gguf_code run(tool *t, void *ctx, gguf_error *err) {
     serve_settings *o = ctx;
     static server s;
-    gguf_code code = check_usage(t, err);
+    gguf_code code = check_usage(t, o, err);
     if (!code) code = device_opts_check(t, &o->device, err);
     if (!code) code = model_locate(t, &t->args[0], false, err);
     if (code) return code;

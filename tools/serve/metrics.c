@@ -39,7 +39,28 @@ static size_t status_index(int status) {
     return i;
 }
 
-static void log_exchange(const server *s, const exchange *x) {
+/* One line, whatever the bytes; the caller's. */
+static char *line_of(const gguf_dynbuf *bytes) {
+    size_t room = 4 * bytes->len + 6;
+    char *out = malloc(room);
+    return out ? tool_escape((const char *)bytes->data, bytes->len, out, room) : NULL;
+}
+
+static void add_text(json_t *line, const char *name, const gguf_dynbuf *bytes) {
+    json_t *text = json_stringn(bytes->len ? (const char *)bytes->data : "", bytes->len);
+    char *escaped = text ? NULL : line_of(bytes); /* no UTF-8 */
+    json_object_set_new(line, name, text ? text : escaped ? json_string(escaped) : json_null());
+    free(escaped);
+}
+
+static void print_text(char sign, const gguf_dynbuf *bytes) {
+    char *text = line_of(bytes);
+    fprintf(stderr, "%c %s\n", sign, text ? text : "(out of memory)");
+    free(text);
+}
+
+/* The exchange is closed. The engine may still write what nobody reads. */
+static void log_exchange(const server *s, exchange *x) {
     char when[40];
     double seconds = tool_now_s() - x->started_s;
     if (s->t->quiet) return;
@@ -48,6 +69,12 @@ static void log_exchange(const server *s, const exchange *x) {
         json_t *line = json_pack("{s:s, s:s, s:s, s:s, s:i, s:f, s:s}", "time", when, "request",
                                  x->request_id, "method", x->method, "path", x->path, "status",
                                  x->status, "seconds", seconds, "peer", x->peer);
+        pthread_mutex_lock(&x->lock);
+        if (line && exchange_logs_text(x)) {
+            add_text(line, "body", &x->body);
+            add_text(line, "answer", &x->said);
+        }
+        pthread_mutex_unlock(&x->lock);
         char *text = line ? json_dumps(line, JSON_COMPACT) : NULL;
         if (text) fprintf(stderr, "%s\n", text);
         free(text);
@@ -58,9 +85,14 @@ static void log_exchange(const server *s, const exchange *x) {
     fprintf(stderr, "%s %s %s %d %.3f s %s\n", when, x->method,
             tool_escape(x->path, strlen(x->path), path, sizeof path), x->status, seconds,
             x->request_id);
+    if (!exchange_logs_text(x)) return;
+    pthread_mutex_lock(&x->lock);
+    print_text('>', &x->body);
+    print_text('<', &x->said);
+    pthread_mutex_unlock(&x->lock);
 }
 
-void metrics_count(metrics *m, const exchange *x) {
+void metrics_count(metrics *m, exchange *x) {
     size_t which = x->route ? (size_t)(x->route - serve_routes) : MAX_ROUTES;
     if (which > MAX_ROUTES) which = MAX_ROUTES;
     atomic_fetch_add(&m->counts[which][status_index(x->status)], 1);

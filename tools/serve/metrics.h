@@ -8,7 +8,7 @@ gguf_code metrics_new(server *s, metrics **out, gguf_error *err);
 void metrics_free(metrics *m); /* accepts NULL */
 
 /* An exchange is completed: count it and, unless -q, log it. */
-void metrics_count(metrics *m, const exchange *x);
+void metrics_count(metrics *m, exchange *x);
 
 /* GET /metrics and /slots */
 void handle_metrics(exchange *x);

@@ -44,9 +44,9 @@ typedef struct serve_settings {
     uint64_t max_body;
     bool no_metrics, no_slots, no_props, no_ui;
     uint32_t step_ms, drain_s;
-    bool keep_reasoning; /* --reasoning-format none: it stays in the text */
-    int think;           /* --think: -1 auto, 0 off, 1 on */
-    bool log_json;
+    bool keep_reasoning;     /* --reasoning-format none: it stays in the text */
+    int think;               /* --think: -1 auto, 0 off, 1 on */
+    bool log_json, log_text; /* log_text: bodies and answers, too */
     rt_sampler_opts sampler;
     unsigned sampler_given; /* a bit for each of --temp ... that was given */
     uint32_t max_tokens;

@@ -99,7 +99,7 @@ static void do_exchange(void *ctx) {
         x->route->handle(x);
     else
         exchange_fail(x, &error);
-    gguf_dynbuf_clear(&x->body);
+    if (!exchange_logs_text(x)) gguf_dynbuf_clear(&x->body);
     exchange_unref(x);
 }
 
