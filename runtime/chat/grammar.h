@@ -98,9 +98,10 @@ typedef struct rt_constraint {
 
 /* Where a prompt ends in a message in channels, or in the header of one, the answer goes on with
  * it, and a grammar of texts is that of its final message. Where it ends in what opens a call, a
- * grammar of calls goes on behind that. prompt      [n_prompt], only read here tok, table  must
- * outlive it Errors: GGUF_E_USAGE the message that goes on leaves the grammar; GGUF_E_NOMEM. Clear
- * also after a failure. */
+ * grammar of calls goes on behind that. Errors: GGUF_E_USAGE the message that goes on leaves the
+ * grammar; GGUF_E_NOMEM. Clear also after a failure.
+ *   prompt      [n_prompt], only read here
+ *   tok, table  must outlive it */
 gguf_code rt_constraint_init(rt_constraint *c, rt_grammar *grammar, const rt_tokenizer *tok,
                              const rt_token_table *table, const int32_t *prompt, size_t n_prompt,
                              gguf_error *err);
