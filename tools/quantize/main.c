@@ -355,7 +355,7 @@ int main(int argc, char **argv) {
                     "model.gguf model-q4.gguf Q4_K_M --imatrix imatrix.gguf\n"
                     "model.gguf model-q4.gguf Q4_K_M --calibrate calibration.txt\n"
                     "model.gguf out.gguf --target-size 4G\n"
-                    "model.gguf Q3_K_M Q4_K_M 4.25bpw --report page.html --text test.txt",
+                    "model.gguf Q3_K_M 4.25bpw --report page.html --text test.txt",
         .set = set_option,
         .run = run,
         .shares = true,
