@@ -36,26 +36,26 @@ static ALWAYS_INLINE void store_sums(float *out, size_t stride, size_t n, bool a
     }
 }
 
-/* Call body(..., strip, n_cols, ...) for up to eight activations together: each call reads the
- * strip once. */
+/* Call body(..., strip, n_cols, ...) for eight, or up to four activations together: five to seven
+ * read a strip twice, from the nearest cache. */
 #define MULTIPLY_CASE(k, body, ...)                                            \
     case k:                                                                    \
         body(__VA_ARGS__, strip, n_cols, rows, act_bytes, k, to, stride, add); \
+        n = k;                                                                 \
         break
 #define MULTIPLY(body, ...)                                                           \
-    for (size_t t = 0; t < n_acts; t += ACTS) {                                       \
+    for (size_t t = 0, n; t < n_acts; t += n) {                                       \
         const uint8_t *rows = (const uint8_t *)acts + t * act_bytes;                  \
         float *to = out + t * stride;                                                 \
-        switch (n_acts - t) {                                                         \
+        size_t left = n_acts - t;                                                     \
+        switch (left >= ACTS ? ACTS : left >= 4 ? 4 : left) {                         \
             MULTIPLY_CASE(1, body, __VA_ARGS__);                                      \
             MULTIPLY_CASE(2, body, __VA_ARGS__);                                      \
             MULTIPLY_CASE(3, body, __VA_ARGS__);                                      \
             MULTIPLY_CASE(4, body, __VA_ARGS__);                                      \
-            MULTIPLY_CASE(5, body, __VA_ARGS__);                                      \
-            MULTIPLY_CASE(6, body, __VA_ARGS__);                                      \
-            MULTIPLY_CASE(7, body, __VA_ARGS__);                                      \
         default:                                                                      \
             body(__VA_ARGS__, strip, n_cols, rows, act_bytes, ACTS, to, stride, add); \
+            n = ACTS;                                                                 \
         }                                                                             \
     }
 
