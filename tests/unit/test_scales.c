@@ -80,19 +80,13 @@ static void eval(const char *path, float *logits) {
 static const char *write_as(const char *path, uint32_t type, const char *name) {
     gguf_error err = {0};
     rt_import *import;
-    gguf_pool *pool;
     const char *out = unit_temp(name);
-    quant_execute_opts execute = quant_execute_defaults();
-    execute.replace = true;
     unit_ok(rt_import_open(path, NULL, &import, &err), err);
     quant_plan *plan = rt_import_plan(import);
     for (size_t i = 0; i < plan->n_tensors; i++)
         if (!plan->tensors[i].tags.keep) plan->tensors[i].out.type = type;
     quant_plan_settle_scales(plan);
-    unit_ok(gguf_pool_new(1, &pool, &err), err);
-    unit_ok(quant_plan_finish(plan, &err), err);
-    unit_ok(quant_execute(plan, out, pool, &execute, &err), err);
-    gguf_pool_free(pool);
+    unit_execute(plan, out);
     rt_import_close(import);
     return out;
 }

@@ -10,6 +10,18 @@
 
 #include <math.h>
 
+/* Carry out a plan whose types are chosen. */
+static inline void unit_execute(quant_plan *plan, const char *out) {
+    gguf_error err = {0};
+    gguf_pool *pool;
+    quant_execute_opts execute = quant_execute_defaults();
+    execute.replace = true;
+    unit_ok(gguf_pool_new(1, &pool, &err), err);
+    unit_ok(quant_plan_finish(plan, &err), err);
+    unit_ok(quant_execute(plan, out, pool, &execute, &err), err);
+    gguf_pool_free(pool);
+}
+
 /* Convert a folder of tests/data to a temporary GGUF file with all matrices of `type`, or F16 where
  * its blocks do not divide the rows.
  *   key  a number in the header that becomes `value`, or NULL */
@@ -18,7 +30,6 @@ static inline const char *unit_convert_with(const char *folder, uint32_t type, c
     gguf_error err = {0};
     rt_import_opts opts = {0};
     rt_import *import;
-    gguf_pool *pool;
     char path[512], name[64];
     snprintf(path, sizeof path, "%s/%s", TEST_DATA, folder);
     snprintf(name, sizeof name, "%s-%u.gguf", strrchr(path, '/') + 1, type);
@@ -31,12 +42,7 @@ static inline const char *unit_convert_with(const char *folder, uint32_t type, c
             plan->tensors[i].out.type = fits ? type : GGUF_TYPE_F16;
         }
     if (key) gguf_meta_set_u32(plan->meta, key, value);
-    quant_execute_opts execute = quant_execute_defaults();
-    execute.replace = true;
-    unit_ok(gguf_pool_new(1, &pool, &err), err);
-    unit_ok(quant_plan_finish(plan, &err), err);
-    unit_ok(quant_execute(plan, out, pool, &execute, &err), err);
-    gguf_pool_free(pool);
+    unit_execute(plan, out);
     rt_import_close(import);
     return out;
 }

@@ -275,16 +275,22 @@ static void read_request(exchange *x, fields *f, params *p, chat_request *c, boo
     read_modalities(f);
 }
 
+/* The whole body. True: there is a prompt. */
+static bool read_prompt(exchange *x, fields *f, params *p, chat_request *c, bool *include_usage,
+                        api_error *error) {
+    fields_open(f, x->json, error);
+    read_request(x, f, p, c, include_usage);
+    bool good = chat_prompt(x->s, c, p, error);
+    fields_ignored(f, x->ignored, sizeof x->ignored);
+    return good;
+}
+
 void handle_chat_completions(exchange *x) {
     api_error error = {0};
     fields f;
     params p = params_defaults(x->s);
     chat_request c = {.variables = json_object(), .think = -1};
-    bool include_usage = false;
-    fields_open(&f, x->json, &error);
-    read_request(x, &f, &p, &c, &include_usage);
-    bool good = !error.status && chat_prompt(x->s, &c, &p, &error);
-    fields_ignored(&f, x->ignored, sizeof x->ignored);
+    bool include_usage = false, good = read_prompt(x, &f, &p, &c, &include_usage, &error);
     generation *g = good ? generation_new(x, &chat_format, &p, "chatcmpl-") : NULL;
     if (g) g->include_usage = include_usage;
     chat_answer(x, g, &c, &f);
@@ -297,10 +303,7 @@ void handle_chat_input_tokens(exchange *x) {
     params p = params_defaults(x->s);
     chat_request c = {.variables = json_object(), .think = -1};
     bool include_usage = false;
-    fields_open(&f, x->json, &error);
-    read_request(x, &f, &p, &c, &include_usage);
-    chat_prompt(x->s, &c, &p, &error);
-    fields_ignored(&f, x->ignored, sizeof x->ignored);
+    read_prompt(x, &f, &p, &c, &include_usage, &error);
     chat_answer_count(x, "response.input_tokens", &c, &f);
 }
 

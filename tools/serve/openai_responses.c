@@ -491,15 +491,21 @@ static const dialect_format responses_format = {.stream_type = "text/event-strea
 
 /* ---- paths ------------------------------------------------------------------------------- */
 
+/* The whole body. True: there is a prompt. */
+static bool read_prompt(exchange *x, fields *f, params *p, chat_request *c, api_error *error) {
+    fields_open(f, x->json, error);
+    read_request(x, f, p, c);
+    bool good = chat_prompt(x->s, c, p, error);
+    fields_ignored(f, x->ignored, sizeof x->ignored);
+    return good;
+}
+
 void handle_responses(exchange *x) {
     api_error error = {0};
     fields f;
     params p = params_defaults(x->s);
     chat_request c = {.variables = json_object(), .think = -1};
-    fields_open(&f, x->json, &error);
-    read_request(x, &f, &p, &c);
-    bool good = !error.status && chat_prompt(x->s, &c, &p, &error);
-    fields_ignored(&f, x->ignored, sizeof x->ignored);
+    bool good = read_prompt(x, &f, &p, &c, &error);
     generation *g = good ? generation_new(x, &responses_format, &p, "resp_") : NULL;
     chat_answer(x, g, &c, &f);
 }
@@ -510,10 +516,7 @@ void handle_responses_input_tokens(exchange *x) {
     fields f;
     params p = params_defaults(x->s);
     chat_request c = {.variables = json_object(), .think = -1};
-    fields_open(&f, x->json, &error);
-    read_request(x, &f, &p, &c);
-    chat_prompt(x->s, &c, &p, &error);
-    fields_ignored(&f, x->ignored, sizeof x->ignored);
+    read_prompt(x, &f, &p, &c, &error);
     chat_answer_count(x, "response.input_tokens", &c, &f);
 }
 
