@@ -1,4 +1,5 @@
 /* Fills the kernel table from kernels.inc: scalar first, then what the instruction set adds. */
+#include "quant/kernels/books.h"
 #include "quant/kernels/kernels.h"
 
 #include <pthread.h>
@@ -40,7 +41,10 @@
     if (USE_##isa) \
         table->feedback = quant_feedback_panel_##isa, table->descent = quant_descent_panel_##isa;
 
+static pthread_once_t books_once = PTHREAD_ONCE_INIT;
+
 void quant_kernels_fill(quant_isa limit, quant_kernels *table) {
+    pthread_once(&books_once, quant_books_spread);
     *table = (quant_kernels){.isa = limit};
 #include "quant/kernels/kernels.inc"
 }

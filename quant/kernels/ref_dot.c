@@ -1,6 +1,7 @@
 /* Scalar dot products, activation encoders and scans. Integer sums are exact within a block (plain
  * types) or super-block; the blocks of a row are then added in order. */
 #include "quant/kernels/blocks.h"
+#include "quant/kernels/books.h"
 #include "quant/kernels/dot_args.h"
 #include "quant/kernels/kernels.h"
 #include "quant/kernels/levels.h"
@@ -237,12 +238,12 @@ static void super_codes(const uint8_t codes[QUANT_SUPER], super *out) {
 }
 
 /* y = d s (q - zero) */
-static void super_shifted(const int8_t s[16], int zero, uint16_t d, super *out) {
+static void super_shifted(const int8_t s[16], int zero, float d, super *out) {
     for (int j = 0; j < 16; j++) {
         out->s[j] = s[j];
         out->m[j] = (int16_t)(zero * s[j]);
     }
-    out->d = out->dmin = quant_f16_to_f32(d);
+    out->d = out->dmin = d;
 }
 
 /* Six-bit scales and minimums of sub-blocks of 32, each for two sub-blocks of 16. */
@@ -280,7 +281,7 @@ static void super_q6_k(const void *block, super *out) {
     uint8_t codes[QUANT_SUPER];
     unpack_q6_k(b, codes);
     super_codes(codes, out);
-    super_shifted(b->scales, 32, b->d, out);
+    super_shifted(b->scales, 32, quant_f16_to_f32(b->d), out);
 }
 
 static void super_q3_k(const void *block, super *out) {
@@ -290,7 +291,7 @@ static void super_q3_k(const void *block, super *out) {
     unpack_q3_k(b, codes);
     unpack_scales_q3_k(b->scales, s);
     super_codes(codes, out);
-    super_shifted(s, 4, b->d, out);
+    super_shifted(s, 4, quant_f16_to_f32(b->d), out);
 }
 
 static void super_q2_k(const void *block, super *out) {
@@ -335,6 +336,16 @@ SUPER_DOT(q6_k)
 SUPER_DOT(q3_k)
 SUPER_DOT(q2_k)
 SUPER_DOT(iq4_xs)
+
+#define BOOK_DOT(type)                                        \
+    static void super_##type(const void *block, super *out) { \
+        quant_codes b;                                        \
+        quant_codes_##type(block, &b);                        \
+        super_codes(b.q, out);                                \
+        super_shifted(b.s, b.zero, b.d, out);                 \
+    }                                                         \
+    SUPER_DOT(type)
+FOR_EACH_BOOK(BOOK_DOT)
 
 /* ---- scans ------------------------------------------------------------------------------- */
 

@@ -61,3 +61,6 @@ SUPER_DOT(q4_k, 8)
 SUPER_DOT(q5_k, 8)
 SUPER_DOT(q6_k, 16)
 SUPER_DOT(iq4_xs, 8)
+
+#define BOOK_DOT(type) SUPER_DOT(type, 16)
+FOR_EACH_BOOK(BOOK_DOT)

@@ -3,6 +3,7 @@
 #define QUANT_KERNELS_ARM_SUPER_NEON_H
 
 #include "quant/kernels/arm/vec_neon.h"
+#include "quant/kernels/books.h"
 #include "quant/kernels/unpack.h"
 
 /* y = d s q - dmin m with s, m for 16 sub-blocks of 16, or 8 of 32 in types that say so. */
@@ -122,5 +123,24 @@ static ALWAYS_INLINE super super_iq4_xs(const void *block) {
     for (int k = 0; k < 16; k++) p.q[k] = look_up(quant_iq4_values, vreinterpretq_u8_s8(p.q[k]));
     return p;
 }
+
+/* Codebooks: codes up to 124, minimums for zero. */
+static ALWAYS_INLINE super super_of_codes(quant_codes_fn *codes, const void *block) {
+    quant_codes b;
+    codes(block, &b);
+    super p = {.d = b.d, .dmin = b.d};
+    for (int k = 0; k < 16; k++) p.q[k] = vreinterpretq_s8_u8(vld1q_u8(b.q + 16 * k));
+    for (int k = 0; k < 2; k++) {
+        p.s[k] = vmovl_s8(vld1_s8(b.s + 8 * k));
+        p.m[k] = vmulq_n_s16(p.s[k], (int16_t)b.zero);
+    }
+    return p;
+}
+
+#define SUPER_BOOK(type)                                         \
+    static ALWAYS_INLINE super super_##type(const void *block) { \
+        return super_of_codes(quant_codes_##type, block);        \
+    }
+FOR_EACH_BOOK(SUPER_BOOK)
 
 #endif

@@ -1,7 +1,7 @@
 /* AVX2 products of super-blocks. */
 #include "quant/kernels/kernels.h"
 #include "quant/kernels/x86/reduce_avx2.h"
-#include "quant/kernels/x86/super_avx2.h"
+#include "quant/kernels/x86/super_books_avx2.h"
 
 enum { GROUP = QUANT_STRIP_COLS / QUANT_SUPER };
 
@@ -55,3 +55,65 @@ SUPER_DOT(q4_k, false)
 SUPER_DOT(q5_k, false)
 SUPER_DOT(q6_k, false)
 SUPER_DOT(iq4_xs, true)
+
+/* ---- codebooks --------------------------------------------------------------------------- */
+
+/* Super-blocks as they come out of a function of their type. */
+typedef void supers_fn(const uint8_t *w, size_t n, super *out);
+
+/* Field by field, which stay in registers: the compiler copies a whole one as memory. */
+static ALWAYS_INLINE super super_at(const void *at) {
+    const super *from = at;
+    super p = {.s = from->s, .m = from->m, .d = from->d, .dmin = from->dmin};
+    for (int k = 0; k < 8; k++) p.q[k] = from->q[k];
+    return p;
+}
+
+static ALWAYS_INLINE void put_super(super *to, super p) {
+    to->s = p.s, to->m = p.m, to->d = p.d, to->dmin = p.dmin;
+    for (int k = 0; k < 8; k++) to->q[k] = p.q[k];
+}
+
+static ALWAYS_INLINE void multiply_unpacked(const super *group, size_t n, const uint8_t *acts,
+                                            size_t act_bytes, size_t n_acts, float *out) {
+    multiply_group((const uint8_t *)group, sizeof *group, super_at, (manner){false}, n, acts,
+                   act_bytes, n_acts, out);
+}
+
+/* Unpacked by a function of their own: one body for all types, since that takes most of the time.
+ */
+static ALWAYS_INLINE void dot_supers(supers_fn *unpack, const uint8_t *w, size_t block_bytes,
+                                     size_t n_cols, const uint8_t *acts, size_t act_bytes,
+                                     size_t n_acts, float *out) {
+    super group[GROUP];
+    size_t n = n_cols / QUANT_SUPER;
+    for (size_t t = 0; t < n_acts; t++) out[t] = 0.0f;
+    for (; n > 0; n -= n < GROUP ? n : GROUP) {
+        unpack(w, n < GROUP ? n : GROUP, group);
+        w += GROUP * block_bytes;
+        if (n >= GROUP)
+            multiply_unpacked(group, GROUP, acts, act_bytes, n_acts, out);
+        else if (n == 3)
+            multiply_unpacked(group, 3, acts, act_bytes, n_acts, out);
+        else if (n == 2)
+            multiply_unpacked(group, 2, acts, act_bytes, n_acts, out);
+        else
+            multiply_unpacked(group, 1, acts, act_bytes, n_acts, out);
+        acts += GROUP * sizeof(block_act_q8_k);
+    }
+}
+
+static __attribute__((noinline)) void dot_book(supers_fn *unpack, size_t block_bytes, DOT_ARGS) {
+    FOR_N_ACTS(dot_supers, unpack, weight, block_bytes);
+}
+
+#define BOOK_DOT(type)                                                                            \
+    static __attribute__((noinline)) void supers_##type(const uint8_t *w, size_t n, super *out) { \
+        for (size_t j = 0; j < n; j++)                                                            \
+            put_super(&out[j], super_##type(w + j * sizeof(block_##type)));                       \
+    }                                                                                             \
+    void quant_dot_##type##_avx2(DOT_ARGS) {                                                      \
+        dot_book(supers_##type, sizeof(block_##type), weight, n_cols, acts, act_bytes, n_acts,    \
+                 out);                                                                            \
+    }
+FOR_EACH_BOOK(BOOK_DOT)

@@ -152,12 +152,15 @@ static ALWAYS_INLINE void multiply(multiply_fn *body, manner how, MULTIPLY_ARGS)
                       out + t * stride, stride, add);
 }
 
-#define SUPERS(type, n_subs_, safe_)                                                               \
+#define MAKE_SUPERS(type, n_subs)                                                                  \
     void quant_strip_##type##_avx2(const void *weight, size_t row_bytes, size_t n_rows,            \
                                    size_t n_cols, quant_strip *out) {                              \
-        make_supers(weight, row_bytes, n_rows, sizeof(block_##type), super_##type, n_subs_,        \
-                    n_cols, out);                                                                  \
-    }                                                                                              \
+        make_supers(weight, row_bytes, n_rows, sizeof(block_##type), super_##type, n_subs, n_cols, \
+                    out);                                                                          \
+    }
+
+#define SUPERS(type, n_subs_, safe_)                                                               \
+    MAKE_SUPERS(type, n_subs_)                                                                     \
     void quant_strip_mul_##type##_avx2(MULTIPLY_ARGS) {                                            \
         multiply(multiply_supers, (manner){.n_subs = n_subs_, .safe = safe_}, strip, n_cols, acts, \
                  act_bytes, n_acts, out, stride, add);                                             \
@@ -185,3 +188,16 @@ SUPERS(q3_k, 16, 4)
 SUPERS(q4_k, 8, 8)
 SUPERS(q5_k, 8, 4)
 SUPERS(q6_k, 16, 2)
+
+/* Types of codebooks share a multiplier for codes up to 124. */
+static void multiply_codes(MULTIPLY_ARGS) {
+    multiply(multiply_supers, (manner){.n_subs = 16, .safe = 1}, strip, n_cols, acts, act_bytes,
+             n_acts, out, stride, add);
+}
+
+#define BOOK(type)                                                                \
+    MAKE_SUPERS(type, 16)                                                         \
+    void quant_strip_mul_##type##_avx2(MULTIPLY_ARGS) {                           \
+        multiply_codes(strip, n_cols, acts, act_bytes, n_acts, out, stride, add); \
+    }
+FOR_EACH_BOOK(BOOK)

@@ -174,3 +174,6 @@ STRIP(q4_k, multiply_supers_32, make_supers, super_q4_k, 8)
 STRIP(q5_k, multiply_supers_32, make_supers, super_q5_k, 8)
 STRIP(q6_k, multiply_supers_16, make_supers, super_q6_k, 16)
 STRIP(iq4_xs, multiply_supers_32, make_supers, super_iq4_xs_shifted, 8)
+
+#define BOOK(type) STRIP(type, multiply_supers_16, make_supers, super_##type, 16)
+FOR_EACH_BOOK(BOOK)

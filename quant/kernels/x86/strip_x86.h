@@ -3,7 +3,7 @@
 #define QUANT_KERNELS_X86_STRIP_X86_H
 
 #include "quant/kernels/kernels.h"
-#include "quant/kernels/x86/super_avx2.h"
+#include "quant/kernels/x86/super_books_avx2.h"
 #include "quant/kernels/x86/transpose_avx2.h"
 
 #define ROWS QUANT_STRIP_ROWS

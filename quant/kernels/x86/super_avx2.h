@@ -103,12 +103,21 @@ static ALWAYS_INLINE void unpack_two_bits_256(const uint8_t qs[64], super *p) {
     }
 }
 
+/* The 16 scales of Q3_K, in [-32, 31]. */
+static ALWAYS_INLINE __m128i scales_q3_k(const uint8_t packed[12]) {
+    int a, b, c;
+    memcpy(&a, packed, 4), memcpy(&b, packed + 4, 4), memcpy(&c, packed + 8, 4);
+    __m128i low = _mm_srlv_epi32(_mm_set_epi32(b, a, b, a), _mm_set_epi32(4, 4, 0, 0));
+    __m128i high = _mm_srlv_epi32(_mm_set1_epi32(c), _mm_set_epi32(6, 4, 2, 0));
+    low = _mm_and_si128(low, _mm_set1_epi8(15));
+    high = _mm_slli_epi16(_mm_and_si128(high, _mm_set1_epi8(3)), 4);
+    return _mm_sub_epi8(_mm_or_si128(low, high), _mm_set1_epi8(32));
+}
+
 static ALWAYS_INLINE super super_q3_k(const void *block) {
     const block_q3_k *b = block;
     super p = {.d = quant_f16_to_f32(b->d), .dmin = quant_f16_to_f32(b->d)};
-    int8_t s[16];
-    unpack_scales_q3_k(b->scales, s);
-    widen_scales(load_128(s), 4, &p);
+    widen_scales(scales_q3_k(b->scales), 4, &p);
     unpack_two_bits_256(b->qs, &p);
     __m256i third = load_256(b->hmask);
     for (int j = 0; j < 8; j++) p.q[j] = _mm256_or_si256(p.q[j], bits_at(third, 2 - j, 4));
@@ -125,14 +134,24 @@ static ALWAYS_INLINE super super_q2_k(const void *block) {
     return p;
 }
 
+/* The 8 scales of IQ4_XS, in [-32, 31]. */
+static ALWAYS_INLINE __m128i scales_iq4_xs(const block_iq4_xs *b) {
+    int packed;
+    memcpy(&packed, b->scales_l, 4);
+    __m128i bytes = _mm_cvtsi32_si128(packed), low = _mm_set1_epi8(15);
+    bytes =
+        _mm_unpacklo_epi8(_mm_and_si128(bytes, low), _mm_and_si128(_mm_srli_epi16(bytes, 4), low));
+    __m128i to_top = _mm_set_epi16(1, 1 << 2, 1 << 4, 1 << 6, 1 << 8, 1 << 10, 1 << 12, 1 << 14);
+    __m128i high = _mm_mullo_epi16(_mm_set1_epi16((short)b->scales_h), to_top);
+    high = _mm_slli_epi16(_mm_srli_epi16(high, 14), 4);
+    return _mm_sub_epi16(_mm_or_si128(_mm_cvtepu8_epi16(bytes), high), _mm_set1_epi16(32));
+}
+
 /* q is signed here; no minimums. */
 static ALWAYS_INLINE super super_iq4_xs(const void *block) {
     const block_iq4_xs *b = block;
     super p = {.m = _mm256_setzero_si256(), .d = quant_f16_to_f32(b->d)};
-    int8_t s[8];
-    unpack_scales_iq4_xs(b, s);
-    __m128i words = _mm_cvtepi8_epi16(_mm_loadl_epi64((const void *)s));
-    p.s = _mm256_broadcastsi128_si256(words);
+    p.s = _mm256_broadcastsi128_si256(scales_iq4_xs(b));
     for (int j = 0; j < 8; j++) p.q[j] = look_up(quant_iq4_values, nibbles(b->qs + 16 * j));
     return p;
 }
