@@ -115,8 +115,12 @@ bool quant_product_shows_nonfinite(uint32_t type, quant_act act);
  * kernels for it and the number of rows is a multiple of 16. */
 bool quant_can_repack(uint32_t type, size_t n_rows);
 
-/* Write n_rows rows (a multiple of 16) to `repacked` in as many bytes: 16 rows side by side, word
- * by word. The order belongs to this process's kernels; never store it. */
+/* Bytes of a repacked row: as many as before, but of the types of codebooks and ternary numbers 4.6
+ * bits for each element. */
+size_t quant_repacked_row_bytes(uint32_t type, size_t n_cols);
+
+/* Write n_rows rows (a multiple of 16) to `repacked`, quant_repacked_row_bytes each: 16 rows side
+ * by side, word by word. The order belongs to this process's kernels; never store it. */
 void quant_repack(uint32_t type, const void *rows, size_t n_rows, size_t n_cols, void *repacked);
 
 /* quant_matmul with quant_act_of(type) and rows that quant_repack wrote: the same results. */

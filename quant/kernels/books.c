@@ -1,9 +1,8 @@
 /* Codes of codebook types: eight elements at a time in the bytes of a 64-bit word. */
 #include "quant/kernels/books.h"
 #include "quant/kernels/codebooks.h"
+#include "quant/kernels/kernels.h"
 #include "quant/kernels/unpack.h"
-
-#include <stdbool.h>
 
 quant_books quant_spread_books;
 
@@ -204,4 +203,52 @@ void quant_codes_tq2_0(const void *block, quant_codes *out) {
     const block_tq2_0 *b = block;
     unpack_two_bits(b->qs, out->q);
     ternary(b->d, out);
+}
+
+/* ---- nibbles ----------------------------------------------------------------------------- */
+
+const uint8_t quant_levels_iq1[16] = {0, 2, 8, 10, 16, 18};
+const uint8_t quant_levels_iq2[16] = {0, 18, 35, 51, 68, 86};
+const uint8_t quant_levels_iq3_xxs[16] = {0,  10, 18, 26, 34, 42,  50,  58,
+                                          66, 74, 82, 90, 98, 106, 114, 124};
+const uint8_t quant_levels_iq3_s[16] = {0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28, 30};
+const uint8_t quant_levels_ternary[16] = {0, 1, 2};
+
+static const struct book {
+    uint32_t type;
+    quant_codes_fn *codes;
+    const uint8_t *levels;
+} books[] = {
+    {GGUF_TYPE_IQ1_S, quant_codes_iq1_s, quant_levels_iq1},
+    {GGUF_TYPE_IQ1_M, quant_codes_iq1_m, quant_levels_iq1},
+    {GGUF_TYPE_IQ2_XXS, quant_codes_iq2_xxs, quant_levels_iq2},
+    {GGUF_TYPE_IQ2_XS, quant_codes_iq2_xs, quant_levels_iq2},
+    {GGUF_TYPE_IQ2_S, quant_codes_iq2_s, quant_levels_iq2},
+    {GGUF_TYPE_IQ3_XXS, quant_codes_iq3_xxs, quant_levels_iq3_xxs},
+    {GGUF_TYPE_IQ3_S, quant_codes_iq3_s, quant_levels_iq3_s},
+    {GGUF_TYPE_TQ1_0, quant_codes_tq1_0, quant_levels_ternary},
+    {GGUF_TYPE_TQ2_0, quant_codes_tq2_0, quant_levels_ternary},
+};
+
+static const struct book *book_of(uint32_t type) {
+    for (size_t i = 0; i < sizeof books / sizeof books[0]; i++)
+        if (books[i].type == type) return &books[i];
+    return NULL;
+}
+
+bool quant_is_book(uint32_t type) {
+    return book_of(type);
+}
+
+void quant_nibbles_of(uint32_t type, const void *block, quant_nibbles *out) {
+    const struct book *book = book_of(type);
+    uint8_t number[128] = {0};
+    quant_codes b;
+    book->codes(block, &b);
+    for (uint8_t i = 1; i < 16; i++)
+        if (book->levels[i]) number[book->levels[i]] = i;
+    for (int i = 0; i < QUANT_SUPER; i++) b.q[i] = number[b.q[i]];
+    for (int j = 0; j < 8; j++) pack_nibbles(b.q + 32 * j, 16, out->qs + 16 * j);
+    memcpy(out->s, b.s, sizeof b.s);
+    out->d = b.d;
 }

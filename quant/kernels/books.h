@@ -5,6 +5,8 @@
 
 #include "quant/kernels/blocks.h"
 
+#include <stdbool.h>
+
 /* y = d s (q - zero), s for 16 sub-blocks of 16. */
 typedef struct quant_codes {
     uint8_t q[QUANT_SUPER];
@@ -44,6 +46,22 @@ extern quant_books quant_spread_books;
 
 /* Fill quant_spread_books; once, before the first use of any function above. */
 void quant_books_spread(void);
+
+/* Repacked, such a block is one of nibbles: numbers of levels, which are codes. */
+typedef struct QUANT_PACKED quant_nibbles {
+    float d;
+    int8_t s[16];
+    uint8_t qs[128]; /* of each 32 elements the first 16 in low nibbles */
+} quant_nibbles;
+
+extern const uint8_t quant_levels_iq1[16], quant_levels_iq2[16], quant_levels_iq3_xxs[16],
+    quant_levels_iq3_s[16], quant_levels_ternary[16];
+
+/* Whether a type is one of FOR_EACH_BOOK. */
+bool quant_is_book(uint32_t type);
+
+/* A block of such a type as nibbles. */
+void quant_nibbles_of(uint32_t type, const void *block, quant_nibbles *out);
 
 /* Greatest magnitudes, which are added to make codes that have no sign. */
 enum {

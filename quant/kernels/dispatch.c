@@ -7,6 +7,7 @@
 /* Whether to take a kernel of a set, or of a part of one that not every processor has. */
 #define USE_scalar     true
 #define USE_avx2       (limit >= QUANT_ISA_AVX2)
+#define USE_avx2alone  (limit == QUANT_ISA_AVX2)
 #define USE_avx512     (limit >= QUANT_ISA_AVX512)
 #define USE_avx512bf16 (limit >= QUANT_ISA_AVX512 && quant_bf16_supported())
 #define USE_neon       (limit >= QUANT_ISA_NEON)

@@ -90,10 +90,16 @@ typedef struct piece {
     quant_strip *strips; /* or NULL: repacked rows as they are */
 } piece;
 
+/* Bytes of some columns of a row. */
+static size_t bytes_of(const product *p, size_t n_cols) {
+    return p->repacked ? quant_repacked_row_bytes(p->type, n_cols)
+                       : quant_row_bytes(p->type, n_cols);
+}
+
 /* Strip i of repacked rows. */
 static const uint8_t *packed_at(const product *p, const piece *at, size_t i) {
     return p->weight + (at->r + i * QUANT_STRIP_ROWS) * p->row_bytes +
-           QUANT_STRIP_ROWS * quant_row_bytes(p->type, at->c);
+           QUANT_STRIP_ROWS * bytes_of(p, at->c);
 }
 
 static void call_kernel(const product *p, const piece *at, size_t i, const uint8_t *acts,
@@ -168,10 +174,9 @@ static ahead next_weights(const product *p, const piece *at) {
     size_t n_steps = (p->n_acts + QUANT_STRIP_ACTS - 1) / QUANT_STRIP_ACTS * at->n_strips;
     size_t n_rows = min_size(at->n_rows, p->n_rows - r);
     size_t side_by_side = p->repacked ? QUANT_STRIP_ROWS : 1;
-    return look_ahead(p->weight + r * p->row_bytes + side_by_side * quant_row_bytes(p->type, c),
+    return look_ahead(p->weight + r * p->row_bytes + side_by_side * bytes_of(p, c),
                       side_by_side * p->row_bytes, n_rows / side_by_side,
-                      side_by_side * quant_row_bytes(p->type, min_size(PIECE, p->n_cols - c)),
-                      n_steps);
+                      side_by_side * bytes_of(p, min_size(PIECE, p->n_cols - c)), n_steps);
 }
 
 /* A few activations stay in the nearest cache while the strips, in the one behind it, pass. */
@@ -333,6 +338,7 @@ void quant_matmul_repacked(uint32_t type, const void *repacked, size_t n_rows, s
     product p = product_of(type, quant_act_of(type), repacked, n_rows, n_cols, acts, n_acts, out,
                            out_stride);
     p.repacked = true;
+    p.row_bytes = quant_repacked_row_bytes(type, n_cols);
     multiply_repacked(&p, scratch);
 }
 

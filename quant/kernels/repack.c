@@ -1,5 +1,8 @@
-/* Repacked rows: the same four bytes of 16 neighbouring rows side by side, in as many bytes. */
+/* Repacked rows: the same four bytes of 16 neighbouring rows side by side, in as many bytes, but
+ * that blocks of codebooks become nibbles first: looking words up takes longer than reading twice
+ * as much. */
 #include "quant/kernels/blocks.h"
+#include "quant/kernels/books.h"
 #include "quant/kernels/kernels.h"
 
 #include <string.h>
@@ -19,17 +22,27 @@ static size_t word_of(uint32_t type, size_t i) {
     return k == 0 ? 32 + 8 * half + g : 16 * half + 8 * (k - 1) + g;
 }
 
-/* A block of 16 rows. If it is no whole number of words, its scale, an f16 or a byte, follows the
- * words. */
-static uint8_t *repack_block(uint32_t type, const uint8_t *block, size_t row_bytes, uint8_t *out) {
-    size_t n_bytes = gguf_type_layout_of(type)->block_bytes, rest = n_bytes % 4;
+/* The words of a block of 16 rows, `stride` bytes apart. If it is no whole number of words, its
+ * scale, an f16 or a byte, follows them. */
+static uint8_t *put_words(uint32_t type, const uint8_t *block, size_t n_bytes, size_t stride,
+                          uint8_t *out) {
+    size_t rest = n_bytes % 4;
     size_t scale = quant_traits_of(type)->f16_off[0], start = rest && scale == 0 ? rest : 0;
     for (size_t i = 0; i < n_bytes / 4; i++)
         for (size_t r = 0; r < QUANT_STRIP_ROWS; r++, out += 4)
-            memcpy(out, block + r * row_bytes + start + 4 * word_of(type, i), 4);
+            memcpy(out, block + r * stride + start + 4 * word_of(type, i), 4);
     for (size_t r = 0; r < QUANT_STRIP_ROWS && rest; r++, out += rest)
-        memcpy(out, block + r * row_bytes + scale, rest);
+        memcpy(out, block + r * stride + scale, rest);
     return out;
+}
+
+static uint8_t *repack_block(uint32_t type, const uint8_t *block, size_t row_bytes, uint8_t *out) {
+    quant_nibbles rows[QUANT_STRIP_ROWS];
+    if (!quant_is_book(type))
+        return put_words(type, block, gguf_type_layout_of(type)->block_bytes, row_bytes, out);
+    for (size_t r = 0; r < QUANT_STRIP_ROWS; r++)
+        quant_nibbles_of(type, block + r * row_bytes, &rows[r]);
+    return put_words(type, (const uint8_t *)rows, sizeof rows[0], sizeof rows[0], out);
 }
 
 /* Blocks of 32 in the order in which dot kernels add them: every eighth of those of a strip. */
@@ -41,6 +54,11 @@ static uint8_t *repack_piece(uint32_t type, const uint8_t *rows, size_t row_byte
         for (size_t b = k; b < n_blocks; b += n_lanes)
             out = repack_block(type, rows + b * layout->block_bytes, row_bytes, out);
     return out;
+}
+
+size_t quant_repacked_row_bytes(uint32_t type, size_t n_cols) {
+    if (quant_is_book(type)) return n_cols / QUANT_SUPER * sizeof(quant_nibbles);
+    return quant_row_bytes(type, n_cols);
 }
 
 void quant_repack(uint32_t type, const void *rows, size_t n_rows, size_t n_cols, void *repacked) {

@@ -104,8 +104,9 @@ typedef struct product {
 /* Rows of one matrix of the stack. */
 static const uint8_t *rows_of(const product *p, uint32_t mat, size_t row) {
     const rt_weight *w = p->weight;
-    const uint8_t *rows = p->repacked ? w->placed : w->data;
-    return rows + mat * w->mat_bytes + row * w->row_bytes;
+    if (p->repacked)
+        return w->placed + (mat * w->n_rows + row) * quant_repacked_row_bytes(w->type, w->n_cols);
+    return (const uint8_t *)w->data + mat * w->mat_bytes + row * w->row_bytes;
 }
 
 static void multiply(const product *p, const uint8_t *rows, size_t n_rows, const void *acts,

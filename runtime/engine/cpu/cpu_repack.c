@@ -23,7 +23,8 @@ static uint64_t repacked_bytes(const rt_weight *w) {
     uint64_t mat_bytes = w->n_rows * w->row_bytes;
     bool fused = w->n_mats > 1 && w->mat_bytes != mat_bytes; /* other rows between the matrices */
     if (fused || !quant_can_repack(w->type, w->n_rows)) return 0;
-    return (w->n_mats * mat_bytes + 63) / 64 * 64;
+    uint64_t n_bytes = w->n_mats * w->n_rows * quant_repacked_row_bytes(w->type, w->n_cols);
+    return (n_bytes + 63) / 64 * 64;
 }
 
 /* The rows are read anyhow: those that nobody has looked at yet are looked at here. */
@@ -35,13 +36,14 @@ static void check_rows(job *j, uint32_t mat, const uint8_t *rows, size_t n_rows)
 static void repack_rows(void *ctx, size_t task, unsigned worker) {
     job *j = ctx;
     const rt_weight *w = j->weight;
-    uint64_t row = task % j->tasks_of_mat * TASK_ROWS;
-    uint64_t off = task / j->tasks_of_mat * w->mat_bytes + row * w->row_bytes;
+    uint64_t mat = task / j->tasks_of_mat, row = task % j->tasks_of_mat * TASK_ROWS;
     size_t n_rows = w->n_rows - row < TASK_ROWS ? w->n_rows - row : TASK_ROWS;
+    size_t to_bytes = quant_repacked_row_bytes(w->type, w->n_cols);
+    const uint8_t *rows = (const uint8_t *)w->data + mat * w->mat_bytes + row * w->row_bytes;
     (void)worker;
-    check_rows(j, (uint32_t)(task / j->tasks_of_mat), (const uint8_t *)w->data + off, n_rows);
-    quant_repack(w->type, (const uint8_t *)w->data + off, n_rows, w->n_cols, j->to + off);
-    atomic_fetch_add(&j->model->repacked_bytes, n_rows * w->row_bytes);
+    check_rows(j, (uint32_t)mat, rows, n_rows);
+    quant_repack(w->type, rows, n_rows, w->n_cols, j->to + (mat * w->n_rows + row) * to_bytes);
+    atomic_fetch_add(&j->model->repacked_bytes, n_rows * to_bytes);
 }
 
 /* The file's pages are not needed soon: without this both copies would count as memory. */
@@ -67,7 +69,8 @@ static gguf_code repack(rt_model *model, rt_weight *w, uint8_t **to, gguf_pool *
     w->placed = *to;
     release(model, w);
     *to += n_bytes;
-    atomic_fetch_add(&model->repacked_bytes, n_bytes - w->n_mats * w->n_rows * w->row_bytes);
+    uint64_t rows_bytes = w->n_mats * w->n_rows * quant_repacked_row_bytes(w->type, w->n_cols);
+    atomic_fetch_add(&model->repacked_bytes, n_bytes - rows_bytes);
     return GGUF_OK;
 }
 
