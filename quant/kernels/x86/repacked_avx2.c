@@ -80,14 +80,21 @@ static ALWAYS_INLINE __m256 powers_behind(const uint8_t *block, size_t row, size
 
 /* ---- products ---------------------------------------------------------------------------- */
 
+static ALWAYS_INLINE __m256 scales_of_block(plain_kind how, const uint8_t *block, size_t row) {
+    if (how.has_min) return half_of(word(block, row, 0), 0);
+    return how.has_e8m0 ? powers_behind(block, row, how.n_words)
+                        : halves_behind(block, row, how.n_words);
+}
+
+static ALWAYS_INLINE __m256 mins_of_block(plain_kind how, const uint8_t *block, size_t row) {
+    return how.has_min ? half_of(word_again(block, row, 0), 16) : _mm256_setzero_ps();
+}
+
 /* Block k of eight. Codes of Q4_0 are 8 more: a sixteenth of what the activations' shift is for. */
 static ALWAYS_INLINE void add_plain(plain_kind how, const uint8_t *block, size_t row,
                                     const uint8_t *acts, size_t k, size_t act_bytes, size_t n,
                                     __m256 sum[PART]) {
-    __m256 d = how.has_min    ? half_of(word(block, row, 0), 0)
-               : how.has_e8m0 ? powers_behind(block, row, how.n_words)
-                              : halves_behind(block, row, how.n_words);
-    __m256 m = how.has_min ? half_of(word(block, row, 0), 16) : _mm256_setzero_ps();
+    __m256 d = scales_of_block(how, block, row), m = mins_of_block(how, block, row);
     __m256i dot[PART];
 #pragma GCC unroll 4
     for (size_t t = 0; t < n; t++) {
@@ -120,20 +127,47 @@ static ALWAYS_INLINE void multiply_plains(plain_kind how, const uint8_t *rows, s
     }
 }
 
+/* The blocks lie in the order of the products, in a strip as in the file. */
+static ALWAYS_INLINE void unpack_plains(plain_kind how, const uint8_t *rows, size_t n_cols,
+                                        quant_strip *out) {
+    for (size_t k = 0; k < 8; k++)
+        for (size_t b = k; b < n_cols / QUANT_BLOCK; b += 8, rows += ROWS * how.block_bytes)
+            for (size_t row = 0; row < ROWS; row += HALF) {
+                strip_plain *s = &out->plains[b];
+#pragma GCC unroll 8
+                for (size_t g = 0; g < 8; g++)
+                    _mm256_storeu_si256((__m256i *)(void *)(s->codes[g] + 4 * row),
+                                        how.kind.codes(rows, row, 0, g));
+                _mm256_storeu_ps(s->d + row, scales_of_block(how, rows, row));
+                _mm256_storeu_ps(s->m + row, mins_of_block(how, rows, row));
+            }
+}
+
 #define PLAIN(type, is_signed, safe, ...)                                                      \
+    static const plain_kind kind_##type = {                                                    \
+        {codes_##type, is_signed, safe}, sizeof(block_##type), __VA_ARGS__};                   \
     static ALWAYS_INLINE void multiply_##type(const uint8_t *rows, size_t row, size_t n_cols,  \
                                               const uint8_t *acts, size_t act_bytes, size_t n, \
                                               __m256 sum[PART]) {                              \
-        const plain_kind how = {                                                               \
-            {codes_##type, is_signed, safe}, sizeof(block_##type), __VA_ARGS__};               \
-        multiply_plains(how, rows, row, n_cols, acts, act_bytes, n, sum);                      \
+        multiply_plains(kind_##type, rows, row, n_cols, acts, act_bytes, n, sum);              \
     }                                                                                          \
     REPACKED(type, avx2)
+
+#define UNPACK(type)                                                                       \
+    void quant_unpack_##type##_avx2(const void *packed, size_t n_cols, quant_strip *out) { \
+        unpack_plains(kind_##type, packed, n_cols, out);                                   \
+    }
 
 PLAIN(q4_0, false, 8, .offset_shift = 4, .n_words = 4)
 PLAIN(q4_1, false, 8, .has_min = true)
 PLAIN(q5_0, false, 4, .offset_shift = 3, .n_words = 5)
 PLAIN(q5_1, false, 4, .has_min = true)
+UNPACK(q4_0)
+UNPACK(q4_1)
+UNPACK(q5_0)
+UNPACK(q5_1)
+
+/* No strips here: their codes have a sign. */
 PLAIN(q8_0, true, 1, .n_words = 8)
 PLAIN(iq4_nl, true, 1, .n_words = 4)
 PLAIN(mxfp4, true, 8, .has_e8m0 = true, .n_words = 4)

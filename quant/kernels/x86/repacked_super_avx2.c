@@ -210,6 +210,51 @@ static ALWAYS_INLINE void multiply_supers(super_kind how, const uint8_t *rows, s
         add_super(how, rows + b * ROWS * how.block_bytes, row, acts, act_bytes, n, sum);
 }
 
+/* ---- strips ------------------------------------------------------------------------------ */
+
+static ALWAYS_INLINE void put_words(void *to, size_t row, __m256i words) {
+    _mm256_storeu_si256((__m256i *)to + row / HALF, words);
+}
+
+/* Eight rows of a block. */
+static ALWAYS_INLINE void unpack_super(super_kind how, const uint8_t *block, size_t row,
+                                       strip_super *s) {
+    factors f = how.factors(block, row);
+#pragma GCC unroll 8
+    for (size_t j = 0; j < 8; j++)
+#pragma GCC unroll 8
+        for (size_t g = 0; g < 8; g++)
+            put_words(s->codes[8 * j + g], row, how.kind.codes(block, row, j, g));
+#pragma GCC unroll 16
+    for (unsigned j = 0; j < how.n_subs; j++) {
+        __m256i scale = _mm256_srai_epi32(scale_at(how, &f, j), 16);
+        put_words(s->scales[scale_index(j, how.n_subs)], row, scale);
+    }
+#pragma GCC unroll 8
+    for (unsigned j = 0; j < how.n_subs; j += 2) {
+        const __m256i *bytes = how.zero < 0 ? f.m : f.s;
+        __m256i pair = two_signed(bytes[j / 4], j % 4, j % 4 + 1);
+        if (how.zero > 0) pair = _mm256_mullo_epi16(pair, _mm256_set1_epi16((short)how.zero));
+        put_words(s->mins[j / 2], row, pair);
+    }
+    _mm256_storeu_ps(s->d + row, f.d);
+    _mm256_storeu_ps(s->dmin + row, f.dmin);
+}
+
+static ALWAYS_INLINE void unpack_supers(super_kind how, const uint8_t *rows, size_t n_cols,
+                                        quant_strip *out) {
+    for (size_t b = 0; b < n_cols / QUANT_SUPER; b++)
+        for (size_t row = 0; row < ROWS; row += HALF)
+            unpack_super(how, rows + b * ROWS * how.block_bytes, row, &out->supers[b]);
+}
+
+#define UNPACK(type, ...)                                                                  \
+    void quant_unpack_##type##_avx2(const void *packed, size_t n_cols, quant_strip *out) { \
+        unpack_supers((super_kind)__VA_ARGS__, packed, n_cols, out);                       \
+    }
+
+/* ---- kernels ----------------------------------------------------------------------------- */
+
 #define SUPER(type, isa, ...)                                                                  \
     static ALWAYS_INLINE void multiply_##type(const uint8_t *rows, size_t row, size_t n_cols,  \
                                               const uint8_t *acts, size_t act_bytes, size_t n, \
@@ -218,9 +263,11 @@ static ALWAYS_INLINE void multiply_supers(super_kind how, const uint8_t *rows, s
     }                                                                                          \
     REPACKED(type, isa)
 
+#define WITH_STRIP(type, ...) SUPER(type, avx2, __VA_ARGS__) UNPACK(type, __VA_ARGS__)
+
 #define K_SUPER(type, safe, factors, n_subs, zero) \
-    SUPER(type, avx2,                              \
-          {{codes_##type, false, safe}, factors, sizeof(block_##type), n_subs, false, zero})
+    WITH_STRIP(type,                               \
+               {{codes_##type, false, safe}, factors, sizeof(block_##type), n_subs, false, zero})
 
 K_SUPER(q2_k, 4, factors_q2_k, 16, -1)
 K_SUPER(q3_k, 4, factors_q3_k, 16, 4)
@@ -233,8 +280,8 @@ SUPER(iq4_xs, avx2alone,
 
 /* One body for the types that share levels. */
 #define BOOK(book, safe, zero) \
-    SUPER(book, avx2,          \
-          {{codes_##book, false, safe}, factors_book, sizeof(quant_nibbles), 16, false, zero})
+    WITH_STRIP(                \
+        book, {{codes_##book, false, safe}, factors_book, sizeof(quant_nibbles), 16, false, zero})
 
 BOOK(iq1, 4, QUANT_ZERO_IQ1)
 BOOK(iq2, 1, QUANT_ZERO_IQ2)

@@ -189,15 +189,29 @@ SUPERS(q4_k, 8, 8)
 SUPERS(q5_k, 8, 4)
 SUPERS(q6_k, 16, 2)
 
-/* Types of codebooks share a multiplier for codes up to 124. */
+/* Types of codebooks share two multipliers, for codes up to 124 and up to 30. */
 static void multiply_codes(MULTIPLY_ARGS) {
     multiply(multiply_supers, (manner){.n_subs = 16, .safe = 1}, strip, n_cols, acts, act_bytes,
              n_acts, out, stride, add);
 }
 
-#define BOOK(type)                                                                \
-    MAKE_SUPERS(type, 16)                                                         \
-    void quant_strip_mul_##type##_avx2(MULTIPLY_ARGS) {                           \
-        multiply_codes(strip, n_cols, acts, act_bytes, n_acts, out, stride, add); \
+static void multiply_small_codes(MULTIPLY_ARGS) {
+    multiply(multiply_supers, (manner){.n_subs = 16, .safe = 4}, strip, n_cols, acts, act_bytes,
+             n_acts, out, stride, add);
+}
+
+#define BOOK(type, body)                                                \
+    MAKE_SUPERS(type, 16)                                               \
+    void quant_strip_mul_##type##_avx2(MULTIPLY_ARGS) {                 \
+        body(strip, n_cols, acts, act_bytes, n_acts, out, stride, add); \
     }
-FOR_EACH_BOOK(BOOK)
+
+BOOK(iq2_xxs, multiply_codes)
+BOOK(iq2_xs, multiply_codes)
+BOOK(iq2_s, multiply_codes)
+BOOK(iq3_xxs, multiply_codes)
+BOOK(iq3_s, multiply_small_codes)
+BOOK(iq1_s, multiply_small_codes)
+BOOK(iq1_m, multiply_small_codes)
+BOOK(tq1_0, multiply_small_codes)
+BOOK(tq2_0, multiply_small_codes)
