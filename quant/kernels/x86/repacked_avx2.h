@@ -52,8 +52,7 @@ static ALWAYS_INLINE void add_groups(code_kind kind, const uint8_t *block, size_
             }
         }
 #pragma GCC unroll 4
-        for (size_t t = 0; t < n; t++)
-            dot[t] = _mm256_add_epi32(dot[t], _mm256_madd_epi16(words[t], scales));
+        for (size_t t = 0; t < n; t++) dot[t] = add_scaled(dot[t], words[t], scales);
     }
 }
 

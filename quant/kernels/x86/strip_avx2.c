@@ -26,8 +26,7 @@ static ALWAYS_INLINE void add_codes(const uint8_t *codes, size_t n_groups, size_
                 words[t] = add_products(words[t], q, spread(acts + t * act_bytes + 4 * g));
         }
 #pragma GCC unroll 4
-        for (size_t t = 0; t < n; t++)
-            dot[t] = _mm256_add_epi32(dot[t], _mm256_madd_epi16(words[t], scales));
+        for (size_t t = 0; t < n; t++) dot[t] = add_scaled(dot[t], words[t], scales);
     }
 }
 

@@ -22,6 +22,13 @@ static ALWAYS_INLINE __m256i add_products(__m256i words, __m256i q, __m256i a) {
     return words;
 }
 
+/* The same of products that a scale widens. */
+static ALWAYS_INLINE __m256i add_scaled(__m256i dot, __m256i words, __m256i scales) {
+    dot = _mm256_add_epi32(dot, _mm256_madd_epi16(words, scales));
+    __asm__("" : "+x"(dot));
+    return dot;
+}
+
 static ALWAYS_INLINE void store_half(float *out, size_t stride, size_t n, bool add,
                                      const __m256 sum[PART]) {
     for (size_t t = 0; t < n; t++) {
