@@ -8,25 +8,32 @@ static ALWAYS_INLINE __m256i both_words(__m256i v) {
     return _mm256_blend_epi16(v, _mm256_slli_epi32(v, 16), 0xAA);
 }
 
-/* dot[t] += scales times the products of n_groups groups, of which 16 bits hold `safe`.
- *   codes   of the rows that are meant, a whole strip's width apart
+/* dot[h][t] += scales times the products of n_groups groups, of which 16 bits hold `safe`. Both
+ * halves of the rows meet what is loaded of the activations.
+ *   codes   a whole strip's width apart
  *   scales  words */
 static ALWAYS_INLINE void add_codes(const uint8_t *codes, size_t n_groups, size_t safe,
-                                    __m256i scales, const int8_t *acts, size_t act_bytes, size_t n,
-                                    __m256i dot[PART]) {
+                                    const __m256i scales[2], const int8_t *acts, size_t act_bytes,
+                                    size_t n, __m256i dot[2][PART]) {
     for (size_t at = 0; at < n_groups; at += safe) {
-        __m256i words[PART];
+        __m256i words[2][PART];
 #pragma GCC unroll 4
-        for (size_t t = 0; t < n; t++) words[t] = _mm256_setzero_si256();
+        for (size_t t = 0; t < n; t++) words[0][t] = words[1][t] = _mm256_setzero_si256();
 #pragma GCC unroll 8
         for (size_t g = at; g < at + safe; g++) {
-            __m256i q = load_256(codes + g * 4 * ROWS);
+            __m256i low = load_256(codes + g * 4 * ROWS);
+            __m256i high = load_256(codes + g * 4 * ROWS + 4 * HALF);
 #pragma GCC unroll 4
-            for (size_t t = 0; t < n; t++)
-                words[t] = add_products(words[t], q, spread(acts + t * act_bytes + 4 * g));
+            for (size_t t = 0; t < n; t++) {
+                __m256i four = spread(acts + t * act_bytes + 4 * g);
+                words[0][t] = add_products(words[0][t], low, four);
+                words[1][t] = add_products(words[1][t], high, four);
+            }
         }
 #pragma GCC unroll 4
-        for (size_t t = 0; t < n; t++) dot[t] = add_scaled(dot[t], words[t], scales);
+        for (size_t t = 0; t < n; t++)
+            for (size_t h = 0; h < 2; h++)
+                dot[h][t] = add_scaled(dot[h][t], words[h][t], scales[h]);
     }
 }
 
@@ -51,92 +58,97 @@ static ALWAYS_INLINE __m256i sum_mins(const strip_super *s, size_t n_subs, size_
     return mins;
 }
 
-static ALWAYS_INLINE void add_super(const strip_super *s, manner how, size_t row,
-                                    const uint8_t *acts, size_t act_bytes, size_t n,
-                                    __m256 sum[PART]) {
+static ALWAYS_INLINE void add_super(const strip_super *s, manner how, const uint8_t *acts,
+                                    size_t act_bytes, size_t n, __m256 sum[2][PART]) {
     const block_act_q8_k *a = (const block_act_q8_k *)acts;
     size_t n_groups = QUANT_SUPER / 4 / how.n_subs;
-    __m256i dot[PART];
+    __m256i dot[2][PART];
 #pragma GCC unroll 4
-    for (size_t t = 0; t < n; t++) dot[t] = _mm256_setzero_si256();
+    for (size_t t = 0; t < n; t++) dot[0][t] = dot[1][t] = _mm256_setzero_si256();
     for (size_t j = 0; j < how.n_subs; j++) {
-        __m256i scales = both_words(load_256(s->scales[scale_index(j, how.n_subs)] + row));
-        add_codes(s->codes[j * n_groups] + 4 * row, n_groups, how.safe, scales,
-                  a->qs + 4 * j * n_groups, act_bytes, n, dot);
+        const int32_t *of_sub = s->scales[scale_index(j, how.n_subs)];
+        __m256i scales[2] = {both_words(load_256(of_sub)), both_words(load_256(of_sub + HALF))};
+        add_codes(s->codes[j * n_groups], n_groups, how.safe, scales, a->qs + 4 * j * n_groups,
+                  act_bytes, n, dot);
     }
-    __m256 d = _mm256_loadu_ps(s->d + row), dmin = _mm256_loadu_ps(s->dmin + row);
+    for (size_t h = 0; h < 2; h++) {
+        size_t row = h * HALF;
+        __m256 d = _mm256_loadu_ps(s->d + row), dmin = _mm256_loadu_ps(s->dmin + row);
 #pragma GCC unroll 4
-    for (size_t t = 0; t < n; t++) {
-        const block_act_q8_k *at = (const block_act_q8_k *)(acts + t * act_bytes);
-        __m256 scale = _mm256_set1_ps(at->d);
-        __m256 part = _mm256_mul_ps(_mm256_mul_ps(d, scale), _mm256_cvtepi32_ps(dot[t]));
-        __m256i mins = sum_mins(s, how.n_subs, row, at);
-        part = _mm256_fnmadd_ps(_mm256_mul_ps(dmin, scale), _mm256_cvtepi32_ps(mins), part);
-        sum[t] = _mm256_add_ps(sum[t], part);
+        for (size_t t = 0; t < n; t++) {
+            const block_act_q8_k *at = (const block_act_q8_k *)(acts + t * act_bytes);
+            __m256 scale = _mm256_set1_ps(at->d);
+            __m256 part = _mm256_mul_ps(_mm256_mul_ps(d, scale), _mm256_cvtepi32_ps(dot[h][t]));
+            __m256i mins = sum_mins(s, how.n_subs, row, at);
+            part = _mm256_fnmadd_ps(_mm256_mul_ps(dmin, scale), _mm256_cvtepi32_ps(mins), part);
+            sum[h][t] = _mm256_add_ps(sum[h][t], part);
+        }
     }
 }
 
-static ALWAYS_INLINE void multiply_supers(manner how, const quant_strip *strip, size_t row,
-                                          size_t n_cols, const uint8_t *acts, size_t act_bytes,
-                                          size_t n, __m256 sum[PART]) {
+static ALWAYS_INLINE void multiply_supers(manner how, const quant_strip *strip, size_t n_cols,
+                                          const uint8_t *acts, size_t act_bytes, size_t n,
+                                          __m256 sum[2][PART]) {
     for (size_t b = 0; b < n_cols / QUANT_SUPER; b++, acts += sizeof(block_act_q8_k))
-        add_super(&strip->supers[b], how, row, acts, act_bytes, n, sum);
+        add_super(&strip->supers[b], how, acts, act_bytes, n, sum);
 }
 
 /* ---- plain blocks ------------------------------------------------------------------------ */
 
 /* Block k of eight. */
-static ALWAYS_INLINE void add_plain(const strip_plain *s, manner how, size_t row,
-                                    const uint8_t *acts, size_t k, size_t act_bytes, size_t n,
-                                    __m256 sum[PART]) {
-    __m256i dot[PART];
-    __m256 d = _mm256_loadu_ps(s->d + row), m = _mm256_loadu_ps(s->m + row);
+static ALWAYS_INLINE void add_plain(const strip_plain *s, manner how, const uint8_t *acts, size_t k,
+                                    size_t act_bytes, size_t n, __m256 sum[2][PART]) {
+    const __m256i ones[2] = {_mm256_set1_epi16(1), _mm256_set1_epi16(1)};
+    __m256i dot[2][PART];
 #pragma GCC unroll 4
     for (size_t t = 0; t < n; t++) {
         const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
-        dot[t] = _mm256_set1_epi32(how.has_min ? 0 : at->shift[k] >> (7 - how.offset_log));
+        dot[0][t] = _mm256_set1_epi32(how.has_min ? 0 : at->shift[k] >> (7 - how.offset_log));
+        dot[1][t] = dot[0][t];
     }
-    add_codes(s->codes[0] + 4 * row, QUANT_BLOCK / 4, how.safe, _mm256_set1_epi16(1),
-              ((const block_act_q8 *)acts)->qs[k], act_bytes, n, dot);
+    add_codes(s->codes[0], QUANT_BLOCK / 4, how.safe, ones, ((const block_act_q8 *)acts)->qs[k],
+              act_bytes, n, dot);
+    for (size_t h = 0; h < 2; h++) {
+        __m256 d = _mm256_loadu_ps(s->d + h * HALF), m = _mm256_loadu_ps(s->m + h * HALF);
 #pragma GCC unroll 4
-    for (size_t t = 0; t < n; t++) {
-        const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
-        __m256 scale = _mm256_mul_ps(d, _mm256_set1_ps(at->d[k]));
-        sum[t] = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(dot[t]), sum[t]);
-        if (how.has_min) sum[t] = _mm256_fmadd_ps(m, _mm256_set1_ps(at->s[k]), sum[t]);
+        for (size_t t = 0; t < n; t++) {
+            const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
+            __m256 scale = _mm256_mul_ps(d, _mm256_set1_ps(at->d[k])), *to = &sum[h][t];
+            *to = _mm256_fmadd_ps(scale, _mm256_cvtepi32_ps(dot[h][t]), *to);
+            if (how.has_min) *to = _mm256_fmadd_ps(m, _mm256_set1_ps(at->s[k]), *to);
+        }
     }
 }
 
 /* Every eighth block, and so eight times: the dot kernel has a lane for each. */
-static ALWAYS_INLINE void multiply_plains(manner how, const quant_strip *strip, size_t row,
-                                          size_t n_cols, const uint8_t *acts, size_t act_bytes,
-                                          size_t n, __m256 sum[PART]) {
+static ALWAYS_INLINE void multiply_plains(manner how, const quant_strip *strip, size_t n_cols,
+                                          const uint8_t *acts, size_t act_bytes, size_t n,
+                                          __m256 sum[2][PART]) {
     for (size_t k = 0; k < 8; k++) {
-        __m256 part[PART];
+        __m256 part[2][PART];
 #pragma GCC unroll 4
-        for (size_t t = 0; t < n; t++) part[t] = _mm256_setzero_ps();
+        for (size_t t = 0; t < n; t++) part[0][t] = part[1][t] = _mm256_setzero_ps();
         for (size_t b = k; b < n_cols / QUANT_BLOCK; b += 8)
-            add_plain(&strip->plains[b], how, row, acts + b / 8 * sizeof(block_act_q8), k,
-                      act_bytes, n, part);
+            add_plain(&strip->plains[b], how, acts + b / 8 * sizeof(block_act_q8), k, act_bytes, n,
+                      part);
 #pragma GCC unroll 4
-        for (size_t t = 0; t < n; t++) sum[t] = _mm256_add_ps(sum[t], part[t]);
+        for (size_t t = 0; t < n; t++)
+            for (size_t h = 0; h < 2; h++) sum[h][t] = _mm256_add_ps(sum[h][t], part[h][t]);
     }
 }
 
 /* ---- strips ------------------------------------------------------------------------------ */
 
-typedef void multiply_fn(manner how, const quant_strip *strip, size_t row, size_t n_cols,
-                         const uint8_t *acts, size_t act_bytes, size_t n, __m256 sum[PART]);
+typedef void multiply_fn(manner how, const quant_strip *strip, size_t n_cols, const uint8_t *acts,
+                         size_t act_bytes, size_t n, __m256 sum[2][PART]);
 
 static ALWAYS_INLINE void multiply_part(multiply_fn *body, manner how, const quant_strip *strip,
                                         size_t n_cols, const uint8_t *acts, size_t act_bytes,
                                         size_t n, float *out, size_t stride, bool add) {
-    for (size_t row = 0; row < ROWS; row += HALF) {
-        __m256 sum[PART];
-        for (size_t t = 0; t < n; t++) sum[t] = _mm256_setzero_ps();
-        body(how, strip, row, n_cols, acts, act_bytes, n, sum);
-        store_half(out + row, stride, n, add, sum);
-    }
+    __m256 sum[2][PART];
+    for (size_t t = 0; t < n; t++) sum[0][t] = sum[1][t] = _mm256_setzero_ps();
+    body(how, strip, n_cols, acts, act_bytes, n, sum);
+    for (size_t h = 0; h < 2; h++) store_half(out + h * HALF, stride, n, add, sum[h]);
 }
 
 /* A few activations together, what is left one by one. */
