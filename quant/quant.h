@@ -87,6 +87,11 @@ size_t quant_find_nonfinite(uint32_t type, const void *src, size_t n_rows, size_
 /* Encode one row of activations. n_cols must be a multiple of the block of `act` (32 or 256). */
 void quant_act_encode(quant_act act, const float *src, size_t n_cols, void *dst);
 
+/* Encode what a row of quant_act_encode leaves of src, in the same form (an act in blocks): both
+ * products together are those of 16 bits. dst may follow the row. */
+void quant_act_encode_rest(quant_act act, const float *src, size_t n_cols, const void *row,
+                           void *dst);
+
 /* Whether quant_matmul takes weights of `type` with activations in the form `act`: QUANT_ACT_NONE
  * with every type that can be decoded, quant_act_of(type), perhaps QUANT_ACT_BF16 with BF16, and
  * perhaps QUANT_ACT_Q8 with float weights, which are rounded to 8 bits with a scale per 32 on the

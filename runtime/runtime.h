@@ -251,13 +251,15 @@ gguf_code rt_check_tokens(const rt_model *model, const int32_t *tokens, size_t n
 /* ---- sessions ----------------------------------------------------------------------------------
  */
 
-/* The form of activations in products. The last two are for many tokens at once, where the
- * processor is fast at them; other products are as by default. */
+/* The form of activations in products. BF16 and Q8 are for many tokens at once, where the processor
+ * is fast at them; other products are as by default. */
 typedef enum rt_precision {
     RT_PRECISION_DEFAULT, /* 8 bits with weights in blocks, f32 with float weights */
     RT_PRECISION_F32,     /* f32 always */
     RT_PRECISION_BF16,    /* BF16 with BF16 weights: relative error 2^-9 of each activation */
-    RT_PRECISION_Q8 /* 8 bits with float weights too, which are rounded to 8 bits on the way */
+    RT_PRECISION_Q8, /* 8 bits with float weights too, which are rounded to 8 bits on the way */
+    RT_PRECISION_A16 /* 16 bits with weights in blocks: 8, and 8 for what those leave; f32 with
+                        float weights */
 } rt_precision;
 
 typedef struct rt_session_opts {

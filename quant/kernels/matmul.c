@@ -349,3 +349,25 @@ void quant_act_encode(quant_act act, const float *src, size_t n_cols, void *dst)
     else
         k->act[act](src, n_cols, dst);
 }
+
+/* A block of 256 columns: src - row. */
+static void rest_of(quant_act act, const float *src, size_t n, const void *row, float *rest) {
+    const block_act_q8 *plain = row;
+    const block_act_q8_k *super = row;
+    for (size_t i = 0; i < n; i++)
+        rest[i] = act == QUANT_ACT_Q8
+                      ? src[i] - plain->d[i / QUANT_BLOCK] *
+                                     (float)plain->qs[i / QUANT_BLOCK][i % QUANT_BLOCK]
+                      : src[i] - super->d * (float)super->qs[i];
+}
+
+void quant_act_encode_rest(quant_act act, const float *src, size_t n_cols, const void *row,
+                           void *dst) {
+    size_t block_bytes = quant_act_row_bytes(act, QUANT_SUPER);
+    for (size_t c = 0; c < n_cols; c += QUANT_SUPER) {
+        float rest[QUANT_SUPER];
+        size_t n = min_size(QUANT_SUPER, n_cols - c), at = c / QUANT_SUPER * block_bytes;
+        rest_of(act, src + c, n, (const uint8_t *)row + at, rest);
+        quant_act_encode(act, rest, n, (uint8_t *)dst + at);
+    }
+}

@@ -366,7 +366,8 @@ typedef struct rt_backend_setup {
 typedef struct rt_backend_type {
     const char *name;
     /* Memory that a backend takes beside arena and cache. */
-    uint64_t (*work_bytes)(const rt_hparams *hp, uint32_t n_batch, unsigned n_threads);
+    uint64_t (*work_bytes)(const rt_hparams *hp, uint32_t n_batch, unsigned n_threads,
+                           rt_precision precision);
     /* Errors: GGUF_E_NOMEM; of a device also GGUF_E_UNSUPPORTED, GGUF_E_USAGE, GGUF_E_LIMIT. */
     gguf_code (*open)(const rt_backend_setup *setup, rt_backend **out, gguf_error *err);
     /* What a constant of n_bytes takes; NULL: nothing, the backend uses it where it lies. */

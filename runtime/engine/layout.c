@@ -514,7 +514,8 @@ gguf_code rt_layout_make(const rt_hparams *hp, const rt_session_opts *opts, rt_l
     layout_host(hp, out);
     const rt_backend_type *types[RT_MAX_PLACES] = {&rt_backend_cpu, opts->device};
     for (uint32_t p = 0; p < out->n_places; p++)
-        out->work_bytes[p] = types[p]->work_bytes(hp, out->n_batch, out->n_threads);
+        out->work_bytes[p] =
+            types[p]->work_bytes(hp, out->n_batch, out->n_threads, opts->precision);
     return GGUF_OK;
 }
 

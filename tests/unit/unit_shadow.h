@@ -189,8 +189,9 @@ static void unit_shadow_free(rt_backend *backend) {
     free(backend);
 }
 
-static uint64_t unit_shadow_work_bytes(const rt_hparams *hp, uint32_t n_batch, unsigned n_threads) {
-    return rt_backend_cpu.work_bytes(hp, n_batch, n_threads);
+static uint64_t unit_shadow_work_bytes(const rt_hparams *hp, uint32_t n_batch, unsigned n_threads,
+                                       rt_precision precision) {
+    return rt_backend_cpu.work_bytes(hp, n_batch, n_threads, precision);
 }
 
 static gguf_code unit_shadow_open(const rt_backend_setup *setup, rt_backend **out,

@@ -6,7 +6,8 @@
 static const char *const names[] = {[RT_PRECISION_DEFAULT] = "default",
                                     [RT_PRECISION_F32] = "f32",
                                     [RT_PRECISION_BF16] = "bf16",
-                                    [RT_PRECISION_Q8] = "q8"};
+                                    [RT_PRECISION_Q8] = "q8",
+                                    [RT_PRECISION_A16] = "a16"};
 
 const char *precision_name(rt_precision precision) {
     return names[precision];
@@ -19,7 +20,7 @@ gguf_code precision_parse(const char *text, rt_precision *out, gguf_error *err) 
         return GGUF_OK;
     }
     return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET,
-                     "--precision takes default, f32, bf16 or q8, not '%s'", text);
+                     "--precision takes default, a16, f32, bf16 or q8, not '%s'", text);
 }
 
 gguf_code kv_type_check(const tool *t, const rt_hparams *hp, gguf_error *err) {

@@ -107,8 +107,9 @@ static const rt_backend_ops cpu_ops = {
  */
 
 /* Of one worker, in whole cache lines. */
-static uint64_t scratch_bytes(const rt_hparams *hp) {
-    uint64_t matmul = rt_cpu_matmul_scratch(hp), attention = rt_cpu_attention_scratch(hp);
+static uint64_t scratch_bytes(const rt_hparams *hp, rt_precision precision) {
+    uint64_t matmul = rt_cpu_matmul_scratch(hp, precision),
+             attention = rt_cpu_attention_scratch(hp);
     uint64_t recurrent = rt_cpu_recurrent_scratch(hp), most = matmul;
     if (rt_cpu_select_scratch(hp) > most) most = rt_cpu_select_scratch(hp);
     if (attention > most) most = attention;
@@ -116,12 +117,13 @@ static uint64_t scratch_bytes(const rt_hparams *hp) {
     return rt_round_up(most, 64);
 }
 
-static uint64_t acts_bytes(const rt_hparams *hp, uint32_t n_batch) {
-    return rt_round_up(rt_cpu_acts_bytes(hp, n_batch), 64);
+static uint64_t acts_bytes(const rt_hparams *hp, uint32_t n_batch, rt_precision precision) {
+    return rt_round_up(rt_cpu_acts_bytes(hp, n_batch, precision), 64);
 }
 
-static uint64_t cpu_work_bytes(const rt_hparams *hp, uint32_t n_batch, unsigned n_threads) {
-    return acts_bytes(hp, n_batch) + n_threads * scratch_bytes(hp);
+static uint64_t cpu_work_bytes(const rt_hparams *hp, uint32_t n_batch, unsigned n_threads,
+                               rt_precision precision) {
+    return acts_bytes(hp, n_batch, precision) + n_threads * scratch_bytes(hp, precision);
 }
 
 /* The arena, and after it the encoded input and the workers' scratch. */
@@ -135,7 +137,7 @@ static gguf_code cpu_open(const rt_backend_setup *setup, rt_backend **out, gguf_
     cpu->pool = setup->pool;
     cpu->precision = setup->precision;
     atomic_init(&cpu->fault, UINTPTR_MAX);
-    uint64_t work = cpu_work_bytes(setup->hparams, setup->n_batch, n_threads);
+    uint64_t work = cpu_work_bytes(setup->hparams, setup->n_batch, n_threads, setup->precision);
     gguf_code code = rt_allocate(setup->arena_bytes + work, &cpu->arena, err);
     if (!code) code = rt_allocate(setup->cache_bytes, &cpu->cache, err);
     if (code) {
@@ -143,8 +145,8 @@ static gguf_code cpu_open(const rt_backend_setup *setup, rt_backend **out, gguf_
         return code;
     }
     cpu->acts = cpu->arena + setup->arena_bytes;
-    cpu->scratch = cpu->acts + acts_bytes(setup->hparams, setup->n_batch);
-    cpu->scratch_bytes = scratch_bytes(setup->hparams);
+    cpu->scratch = cpu->acts + acts_bytes(setup->hparams, setup->n_batch, setup->precision);
+    cpu->scratch_bytes = scratch_bytes(setup->hparams, setup->precision);
     *out = &cpu->base;
     return GGUF_OK;
 }

@@ -42,8 +42,8 @@ static inline uint64_t rt_round_up(uint64_t value, uint64_t multiple) {
 }
 
 /* Working memory of one worker, and of the encoded input, in bytes. */
-uint64_t rt_cpu_matmul_scratch(const rt_hparams *hp);
-uint64_t rt_cpu_acts_bytes(const rt_hparams *hp, uint32_t n_batch);
+uint64_t rt_cpu_matmul_scratch(const rt_hparams *hp, rt_precision precision);
+uint64_t rt_cpu_acts_bytes(const rt_hparams *hp, uint32_t n_batch, rt_precision precision);
 uint64_t rt_cpu_attention_scratch(const rt_hparams *hp);
 uint64_t rt_cpu_recurrent_scratch(const rt_hparams *hp);
 uint64_t rt_cpu_select_scratch(const rt_hparams *hp);

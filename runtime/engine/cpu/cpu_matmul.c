@@ -12,6 +12,8 @@ enum {
     TASKS_PER_WORKER = 4,    /* so that a slow core does not hold up the others */
     MIN_TASK_ELEMS = 131072, /* fewer products than this are not worth handing out */
     ENCODE_ROWS = 4,
+    PLANE_ROWS = 256, /* results of both planes that wait in scratch to be added, */
+    PLANE_TOKENS = 64,
     MIN_FAST_TOKENS = 8 /* fewer wait for memory and gain nothing */
 };
 
@@ -26,7 +28,12 @@ static uint64_t encoded_bytes(uint64_t n, uint64_t n_cols) {
     return n * max_u64(max_u64(q8, q8_k), quant_act_row_bytes(QUANT_ACT_BF16, n_cols));
 }
 
-uint64_t rt_cpu_acts_bytes(const rt_hparams *hp, uint32_t n_batch) {
+/* Rows of 8-bit activations for each of the input. */
+static size_t n_planes(rt_precision precision) {
+    return precision == RT_PRECISION_A16 ? 2 : 1;
+}
+
+uint64_t rt_cpu_acts_bytes(const rt_hparams *hp, uint32_t n_batch, rt_precision precision) {
     uint64_t cols =
         max_u64(max_u64(hp->n_embd, hp->n_ff), max_u64(hp->n_ff_shared, hp->q_lora_rank));
     uint32_t v_head_dim = hp->kv_lora_rank ? hp->v_head_dim : hp->head_dim_v;
@@ -38,17 +45,25 @@ uint64_t rt_cpu_acts_bytes(const rt_hparams *hp, uint32_t n_batch) {
                                    max_u64(hp->qk_nope_head_dim, hp->kv_lora_rank));
     uint64_t streams = encoded_bytes((uint64_t)n_batch * hp->n_stream, hp->n_embd);
     n_bytes = max_u64(n_bytes, hp->n_stream > 1 ? streams : 0);
-    return max_u64(n_bytes, max_u64(experts, hp->kv_lora_rank ? heads : 0));
+    n_bytes = max_u64(n_bytes, max_u64(experts, hp->kv_lora_rank ? heads : 0));
+    return n_bytes * n_planes(precision);
+}
+
+static size_t planes_bytes(rt_precision precision) {
+    if (n_planes(precision) == 1) return 0;
+    return (size_t)2 * PLANE_TOKENS * PLANE_ROWS * sizeof(float);
 }
 
 /* What products need and, behind it, the results and the inputs of a tile of a group; f32 is the
- * widest form of those. */
-uint64_t rt_cpu_matmul_scratch(const rt_hparams *hp) {
+ * widest form of those. Before that the results of two planes. */
+uint64_t rt_cpu_matmul_scratch(const rt_hparams *hp, rt_precision precision) {
     uint64_t cols = hp->n_expert ? max_u64(hp->n_embd, hp->n_ff_expert) : 0;
     if (hp->kv_lora_rank) cols = max_u64(cols, max_u64(hp->qk_nope_head_dim, hp->kv_lora_rank));
     if (hp->n_stream > 1) cols = max_u64(cols, hp->n_embd);
-    uint64_t gathered = cols ? max_u64(cols * sizeof(float), encoded_bytes(1, cols)) : 0;
-    return QUANT_MATMUL_SCRATCH_BYTES + GATHER_TOKENS * (GATHER_ROWS * sizeof(float) + gathered);
+    uint64_t coded = encoded_bytes(1, cols) * n_planes(precision);
+    uint64_t gathered = cols ? max_u64(cols * sizeof(float), coded) : 0;
+    return planes_bytes(precision) + QUANT_MATMUL_SCRATCH_BYTES +
+           GATHER_TOKENS * (GATHER_ROWS * sizeof(float) + gathered);
 }
 
 /* ---- input -------------------------------------------------------------------------------------
@@ -62,15 +77,28 @@ void rt_cpu_set_input(rt_backend *backend, rt_off x, size_t n, size_t n_cols) {
     cpu->encoded = QUANT_ACT_NONE;
 }
 
+/* A row, and behind it, with two planes, what it leaves of the input. */
+static void encode_row(const rt_cpu *cpu, const float *x, uint8_t *row) {
+    size_t row_bytes = quant_act_row_bytes(cpu->encoded, cpu->n_input_cols);
+    quant_act_encode(cpu->encoded, x, cpu->n_input_cols, row);
+    if (n_planes(cpu->precision) == 2)
+        quant_act_encode_rest(cpu->encoded, x, cpu->n_input_cols, row, row + row_bytes);
+}
+
+/* Bytes of an encoded row of the input. */
+static size_t encoded_row_bytes(const rt_cpu *cpu, quant_act act, size_t n_cols) {
+    size_t n = act == QUANT_ACT_NONE ? 1 : n_planes(cpu->precision);
+    return n * quant_act_row_bytes(act, n_cols);
+}
+
 static void encode_task(void *ctx, size_t task, unsigned worker) {
     const rt_cpu *cpu = ctx;
-    size_t row_bytes = quant_act_row_bytes(cpu->encoded, cpu->n_input_cols);
+    size_t row_bytes = encoded_row_bytes(cpu, cpu->encoded, cpu->n_input_cols);
     size_t end = (task + 1) * ENCODE_ROWS;
     (void)worker;
     if (end > cpu->n_inputs) end = cpu->n_inputs;
     for (size_t t = task * ENCODE_ROWS; t < end; t++)
-        quant_act_encode(cpu->encoded, cpu->input + t * cpu->n_input_cols, cpu->n_input_cols,
-                         cpu->acts + t * row_bytes);
+        encode_row(cpu, cpu->input + t * cpu->n_input_cols, cpu->acts + t * row_bytes);
 }
 
 /* The input as the weight's type multiplies it; encoded once for all weights of a kind. */
@@ -109,8 +137,8 @@ static const uint8_t *rows_of(const product *p, uint32_t mat, size_t row) {
     return (const uint8_t *)w->data + mat * w->mat_bytes + row * w->row_bytes;
 }
 
-static void multiply(const product *p, const uint8_t *rows, size_t n_rows, const void *acts,
-                     size_t n_tokens, float *out, size_t stride, void *scratch) {
+static void multiply_acts(const product *p, const uint8_t *rows, size_t n_rows, const void *acts,
+                          size_t n_tokens, float *out, size_t stride, void *scratch) {
     const rt_weight *w = p->weight;
     if (p->repacked)
         quant_matmul_repacked(w->type, rows, n_rows, w->n_cols, acts, n_tokens, out, stride,
@@ -118,6 +146,35 @@ static void multiply(const product *p, const uint8_t *rows, size_t n_rows, const
     else
         quant_matmul(w->type, p->act, rows, n_rows, w->n_cols, acts, n_tokens, out, stride,
                      scratch);
+}
+
+/* Both planes of some tokens, and their sum. A few rows at a time stay in the cache. */
+static void multiply_planes(const product *p, const uint8_t *rows, size_t n_rows,
+                            const uint8_t *acts, size_t n_tokens, float *out, size_t stride,
+                            float *sums, void *scratch) {
+    const rt_weight *w = p->weight;
+    size_t row_bytes = p->repacked ? quant_repacked_row_bytes(w->type, w->n_cols) : w->row_bytes;
+    for (size_t r = 0; r < n_rows; r += PLANE_ROWS) {
+        size_t n = n_rows - r < PLANE_ROWS ? n_rows - r : PLANE_ROWS;
+        multiply_acts(p, rows + r * row_bytes, n, acts, 2 * n_tokens, sums, n, scratch);
+        for (size_t t = 0; t < n_tokens; t++)
+            for (size_t i = 0; i < n; i++)
+                out[t * stride + r + i] = sums[2 * t * n + i] + sums[(2 * t + 1) * n + i];
+    }
+}
+
+/*   scratch  planes_bytes, then what products need */
+static void multiply(const product *p, const uint8_t *rows, size_t n_rows, const uint8_t *acts,
+                     size_t n_tokens, float *out, size_t stride, uint8_t *scratch) {
+    uint8_t *behind = scratch + planes_bytes(p->cpu->precision);
+    if (p->act == QUANT_ACT_NONE || n_planes(p->cpu->precision) == 1) {
+        multiply_acts(p, rows, n_rows, acts, n_tokens, out, stride, behind);
+        return;
+    }
+    for (size_t t = 0; t < n_tokens; t += PLANE_TOKENS)
+        multiply_planes(p, rows, n_rows, acts + t * p->act_bytes,
+                        n_tokens - t < PLANE_TOKENS ? n_tokens - t : PLANE_TOKENS, out + t * stride,
+                        stride, (float *)(void *)scratch, behind);
 }
 
 /* Scale and bias of the weight. */
@@ -143,7 +200,7 @@ static void check_new(const product *p, uint32_t mat, size_t row, size_t n_rows,
 }
 
 /* Rows of one task times all tokens. */
-static void product_rows(const product *p, size_t row, size_t n_rows, void *scratch) {
+static void product_rows(const product *p, size_t row, size_t n_rows, uint8_t *scratch) {
     float *out = p->out + row;
     multiply(p, rows_of(p, 0, row), n_rows, p->acts, p->n_acts, out, p->stride, scratch);
     if (p->n_acts) check_new(p, 0, row, n_rows, out);
@@ -167,7 +224,7 @@ static uint32_t row_of(const product *p, uint32_t mat, size_t i) {
 }
 
 /* The inputs of a tile, next to one another. */
-static const void *gather(const product *p, const tile_job *t, uint8_t *scratch) {
+static const uint8_t *gather(const product *p, const tile_job *t, uint8_t *scratch) {
     uint32_t share = p->groups ? p->groups->n_share : 1;
     if (t->n_tokens == 1) return p->acts + t->tokens[0] / share * p->act_bytes;
     for (size_t i = 0; i < t->n_tokens; i++)
@@ -189,7 +246,8 @@ static void scatter(const product *p, const tile_job *t, const float *tile) {
  *   scratch  of the products, then the tile */
 static void group_rows(const product *p, uint32_t mat, size_t row, size_t n_rows,
                        uint8_t *scratch) {
-    float *tile = (float *)(void *)(scratch + QUANT_MATMUL_SCRATCH_BYTES);
+    float *tile =
+        (float *)(void *)(scratch + planes_bytes(p->cpu->precision) + QUANT_MATMUL_SCRATCH_BYTES);
     uint8_t *gathered = (uint8_t *)(tile + GATHER_ROWS * GATHER_TOKENS);
     for (size_t i = 0, n = n_rows_of(p, mat); i < n; i += GATHER_TOKENS) {
         tile_job t = {.mat = mat, .row = row, .n_rows = n_rows};
@@ -213,7 +271,7 @@ static void product_task(void *ctx, size_t task, unsigned worker) {
     const product *p = ctx;
     size_t row = task % p->row_tasks * p->task_rows, end = row + p->task_rows;
     if (end > p->weight->n_rows) end = p->weight->n_rows;
-    void *scratch = rt_cpu_scratch(p->cpu, worker);
+    uint8_t *scratch = (uint8_t *)rt_cpu_scratch(p->cpu, worker);
     if (!p->groups && p->n_mats == 1) {
         product_rows(p, row, end - row, scratch);
         return;
@@ -238,7 +296,9 @@ static quant_act act_for(const rt_cpu *cpu, const rt_weight *weight) {
         [RT_PRECISION_BF16] = QUANT_ACT_BF16, [RT_PRECISION_Q8] = QUANT_ACT_Q8};
     quant_act act = quant_act_of(weight->type);
     if (cpu->precision == RT_PRECISION_F32) return QUANT_ACT_NONE;
-    if (cpu->precision == RT_PRECISION_DEFAULT || cpu->n_inputs < MIN_FAST_TOKENS) return act;
+    if (cpu->precision == RT_PRECISION_DEFAULT || cpu->precision == RT_PRECISION_A16 ||
+        cpu->n_inputs < MIN_FAST_TOKENS)
+        return act;
     quant_act wish = fast[cpu->precision];
     return quant_can_multiply(weight->type, wish, weight->n_cols) ? wish : act;
 }
@@ -249,7 +309,7 @@ static product start_product(rt_cpu *cpu, const rt_weight *weight, float *out, s
     p.act = act_for(cpu, weight);
     p.repacked = weight->placed && p.act == quant_act_of(weight->type);
     p.acts = input_as(cpu, p.act);
-    p.act_bytes = quant_act_row_bytes(p.act, weight->n_cols);
+    p.act_bytes = encoded_row_bytes(cpu, p.act, weight->n_cols);
     return p;
 }
 

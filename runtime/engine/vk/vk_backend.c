@@ -155,8 +155,10 @@ static gguf_code send_constants(vk_backend *vk, const rt_backend_setup *setup, g
 /* ---- opening -----------------------------------------------------------------------------------
  */
 
-static uint64_t vk_work_bytes(const rt_hparams *hp, uint32_t n_batch, unsigned n_threads) {
+static uint64_t vk_work_bytes(const rt_hparams *hp, uint32_t n_batch, unsigned n_threads,
+                              rt_precision precision) {
     (void)hp;
+    (void)precision;
     (void)n_batch;
     (void)n_threads;
     return VK_STAGING_BYTES;
