@@ -251,11 +251,14 @@ static gguf_code check_input(const rt_model *model, const rt_model *base, const 
     return rt_check_tokens(model, tokens, n_tokens, err);
 }
 
-static gguf_code start_runner(const meter *m, runner *r, const rt_model *model, gguf_error *err) {
+static gguf_code start_runner(const meter *m, runner *r, const rt_model *model,
+                              rt_precision precision, gguf_error *err) {
+    rt_session_opts opts = m->opts->session;
     if (!model) return GGUF_OK;
+    opts.precision = precision;
     r->logits = malloc(sizeof(float) * m->step * m->n_vocab);
     if (!r->logits) return gguf_fail_memory(err);
-    return rt_session_new(model, &m->opts->session, &r->session, err);
+    return rt_session_new(model, &opts, &r->session, err);
 }
 
 static uint64_t n_chunks_of(const meter *m) {
@@ -331,8 +334,10 @@ static gguf_code start(meter *m, const rt_model *model, const rt_model *base, gg
     if (m->step > m->per_chunk) m->step = m->per_chunk;
     m->scores = calloc(m->n_chunks * m->per_chunk, sizeof *m->scores);
     if (!m->scores) return gguf_fail_memory(err);
-    code = start_runner(m, &m->model, model, err);
-    if (!code) code = start_runner(m, &m->base, base, err);
+    rt_precision own = m->opts->session.precision,
+                 of_base = m->opts->engine ? RT_PRECISION_A16 : own;
+    code = start_runner(m, &m->model, model, own, err);
+    if (!code) code = start_runner(m, &m->base, base, of_base, err);
     return code ? code : start_saver(m, err);
 }
 

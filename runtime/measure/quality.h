@@ -26,6 +26,8 @@ typedef struct rt_quality_opts {
     rt_session_opts session; /* n_ctx is the length of a chunk, at least 3 */
     uint32_t n_chunks;       /* at most; 0 = all */
     int32_t bos;             /* the begin token; -1 = none, the first token stays */
+    bool engine; /* the base has activations in 16 bits: what those of the session add to the
+                    file's damage, if both are the same model */
     const rt_quality_base *saved_base; /* in place of a base model; NULL = none */
     const char *save_base;     /* save the model's distributions to this file; NULL = do not */
     bool replace;              /* an existing file */

@@ -163,8 +163,9 @@ END_TEST
 START_TEST(repacked_weights) {
     static const char *const folders[] = {"models/llama", "models/mixtral",
                                           "models/qwen3_moe_wide"};
-    static const uint32_t types[] = {GGUF_TYPE_Q4_0, GGUF_TYPE_Q4_K, GGUF_TYPE_Q6_K, GGUF_TYPE_Q8_0,
-                                     GGUF_TYPE_Q5_1};
+    static const uint32_t types[] = {GGUF_TYPE_Q4_0, GGUF_TYPE_Q4_K, GGUF_TYPE_Q6_K,
+                                     GGUF_TYPE_Q8_0, GGUF_TYPE_Q5_1, GGUF_TYPE_TQ2_0,
+                                     GGUF_TYPE_IQ3_S};
     for (size_t i = 0; i < sizeof folders / sizeof folders[0]; i++)
         for (size_t k = 0; k < sizeof types / sizeof types[0]; k++) {
             gguf_error err = {0};
@@ -183,6 +184,11 @@ START_TEST(repacked_weights) {
             opts.n_batch = 1;
             check_same(model, &opts, expected, &ref);
             unit_ok(rt_model_repack(model, 1, NULL, &err), err); /* nothing is left to do */
+            opts.precision = RT_PRECISION_A16;
+            free(expected);
+            expected = unit_logits(model, &opts, ref.tokens, ref.n);
+            opts.n_batch = 7;
+            check_same(model, &opts, expected, &ref);
             opts.precision = RT_PRECISION_F32;
             free(expected);
             expected = unit_logits(model, &opts, ref.tokens, ref.n); /* reads the file's rows */

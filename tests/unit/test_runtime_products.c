@@ -10,6 +10,7 @@
 typedef struct products {
     rt_session *session;
     const rt_model *model;
+    rt_precision precision;
     size_t n_checked, n_stacked;
 } products;
 
@@ -34,8 +35,10 @@ static const rt_weight *find_weight(const rt_model *model, gguf_str name) {
 }
 
 /* Half a step of the activations' blocks for every weight, a little for f32 sums. Steps are at most
- * max |x| / 127 of a block of 32 or 256. */
-static double bound_of(quant_act act, const float *weight, const float *x, size_t n) {
+ * max |x| / 127 of a block of 32 or 256, those of two planes a 254th of that. */
+static double bound_of(quant_act act, rt_precision precision, const float *weight, const float *x,
+                       size_t n) {
+    double step = precision == RT_PRECISION_A16 ? 1.0 / 127 / 254 : 1.0 / 127;
     size_t block = act == QUANT_ACT_Q8_K ? 256 : 32;
     double bound = 0;
     for (size_t from = 0; from < n; from += block) {
@@ -46,13 +49,14 @@ static double bound_of(quant_act act, const float *weight, const float *x, size_
             sum += fabs(weight[c]);
             size += fabs((double)weight[c] * x[c]);
         }
-        bound += (act == QUANT_ACT_NONE ? 0 : sum * max / 127 * 0.5001) + size * 1e-5;
+        bound += (act == QUANT_ACT_NONE ? 0 : sum * max * step * 0.5001) + size * 1e-6;
     }
     return bound + 1e-7;
 }
 
 /* One output row: matrix `mat` times x. */
-static void check_row(const rt_weight *w, uint32_t mat, const float *x, const float *out) {
+static void check_row(const products *p, const rt_weight *w, uint32_t mat, const float *x,
+                      const float *out) {
     float *row = malloc(w->n_cols * sizeof *row);
     for (uint32_t r = 0; r < w->n_rows; r++) {
         gguf_error err = {0};
@@ -60,7 +64,7 @@ static void check_row(const rt_weight *w, uint32_t mat, const float *x, const fl
         double sum = w->bias ? (double)w->bias[mat * w->bias_stride + r] : 0;
         unit_ok(quant_decode(w->type, data, 1, w->n_cols, row, &err), err);
         for (uint32_t c = 0; c < w->n_cols; c++) sum += (double)row[c] * x[c];
-        double bound = bound_of(quant_act_of(w->type), row, x, w->n_cols);
+        double bound = bound_of(quant_act_of(w->type), p->precision, row, x, w->n_cols);
         ck_assert_msg(fabs(sum - out[r]) <= bound,
                       "%.*s matrix %u row %u: %.9g, expected %.9g +- %g", (int)w->name.len,
                       w->name.ptr, mat, r, (double)out[r], sum, bound);
@@ -89,6 +93,7 @@ static bench open_bench(const products *p, const rt_weight *w, const rt_product 
                                     .n_batch = p->session->layout.n_batch,
                                     .arena_bytes =
                                         (b.grouping.rows + n_out * sizeof(uint32_t) + 63) / 64 * 64,
+                                    .precision = p->precision,
                                     .pool = p->session->pool};
     unit_ok(rt_backend_cpu.open(&setup, &b.backend, &err), err);
     b.backend->ops->write(b.backend, product->rows, n_in * w->n_cols * sizeof(float), 0);
@@ -118,7 +123,7 @@ static void check_experts(products *p, const rt_weight *w, const rt_product *pro
     float *out = close_bench(&b, w);
     for (uint32_t e = 0; e < w->n_mats; e++)
         for (uint32_t i = product->first[e]; i < product->first[e + 1]; i++)
-            check_row(w, e, product->rows + product->routed[i] / product->n_share * w->n_cols,
+            check_row(p, w, e, product->rows + product->routed[i] / product->n_share * w->n_cols,
                       out + (size_t)product->routed[i] * w->n_rows);
     free(out);
     p->n_stacked++;
@@ -131,7 +136,8 @@ static void check_heads(products *p, const rt_weight *w, const rt_product *produ
     b.backend->ops->matmul_heads(b.backend, w, b.out, w->n_rows);
     float *out = close_bench(&b, w);
     for (size_t i = 0; i < n; i++)
-        check_row(w, (uint32_t)(i % w->n_mats), product->rows + i * w->n_cols, out + i * w->n_rows);
+        check_row(p, w, (uint32_t)(i % w->n_mats), product->rows + i * w->n_cols,
+                  out + i * w->n_rows);
     free(out);
     p->n_stacked++;
 }
@@ -149,7 +155,7 @@ static void check_product(void *ctx, const rt_product *product) {
         b.backend->ops->matmul(b.backend, w, b.out);
         float *out = close_bench(&b, w);
         for (size_t t = 0; t < product->n_rows; t++)
-            check_row(w, 0, product->rows + t * w->n_cols, out + t * w->n_rows);
+            check_row(p, w, 0, product->rows + t * w->n_cols, out + t * w->n_rows);
         free(out);
     }
 }
@@ -172,17 +178,17 @@ static const struct {
 
 START_TEST(quantised_products) {
     gguf_error err = {0};
-    unit_reference ref = unit_reference_of(quantised[_i].folder);
-    rt_model *model = unit_model(quantised[_i].folder, quantised[_i].type);
+    unit_reference ref = unit_reference_of(quantised[_i / 2].folder);
+    rt_model *model = unit_model(quantised[_i / 2].folder, quantised[_i / 2].type);
     rt_session_opts opts = rt_session_defaults();
     opts.n_threads = 2;
-    products p = {.model = model};
+    products p = {.model = model, .precision = _i % 2 ? RT_PRECISION_A16 : RT_PRECISION_DEFAULT};
     float *logits = malloc(ref.n_logits * sizeof *logits);
     unit_ok(rt_session_new(model, &opts, &p.session, &err), err);
     unit_ok(rt_session_set_hook(p.session, check_product, &p, &err), err);
     unit_ok(rt_session_eval(p.session, ref.tokens, 40, RT_LOGITS_LAST, logits, &err), err);
     ck_assert_uint_ge(p.n_checked, 12);
-    ck_assert_int_eq(p.n_stacked > 0, quantised[_i].stacked);
+    ck_assert_int_eq(p.n_stacked > 0, quantised[_i / 2].stacked);
     rt_session_free(p.session);
     free(logits);
     rt_model_close(model);
@@ -413,7 +419,8 @@ int main(void) {
     Suite *suite = suite_create("runtime_products");
     TCase *tc = tcase_create("products");
     tcase_set_timeout(tc, 300);
-    tcase_add_loop_test(tc, quantised_products, 0, (int)(sizeof quantised / sizeof quantised[0]));
+    tcase_add_loop_test(tc, quantised_products, 0,
+                        2 * (int)(sizeof quantised / sizeof quantised[0]));
     tcase_add_test(tc, importance_of_experts);
     tcase_add_test(tc, importance_of_latent_heads);
     tcase_add_test(tc, importance_of_fused_tensors);

@@ -75,12 +75,12 @@ enum { N_TYPES = sizeof types / sizeof types[0] };
  * words. */
 START_TEST(every_type_is_looked_at) {
     static const rt_precision forms[] = {RT_PRECISION_DEFAULT, RT_PRECISION_F32, RT_PRECISION_BF16,
-                                         RT_PRECISION_Q8};
+                                         RT_PRECISION_Q8, RT_PRECISION_A16};
     gguf_error err;
     broken b;
     const char *path = unit_convert("models/gemma2_wide", types[_i]);
     spoil(path, "blk.0.ffn_down.weight", 5, _i % 2, &b);
-    for (size_t form = 0; form < 4; form++)
+    for (size_t form = 0; form < 5; form++)
         for (unsigned n_threads = 1; n_threads <= 2; n_threads++)
             for (size_t n = 1; n <= 40; n += 39)
                 unit_fails(eval(&b, n_threads, n, false, forms[form], &err), GGUF_E_NONFINITE,

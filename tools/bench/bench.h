@@ -38,6 +38,7 @@ typedef struct bench_opts {
     bool fail_on_regression;
     /* quality */
     const char *text, *base, *save_base, *choices;
+    bool engine, has_precision;
     uint32_t n_ctx, n_chunks;
     quality_gates gates;
 } bench_opts;

@@ -35,7 +35,8 @@ enum {
     OPT_MAX_KLD,
     OPT_MAX_PPL,
     OPT_MIN_TOP1,
-    OPT_AGAINST
+    OPT_AGAINST,
+    OPT_ENGINE
 };
 
 static const tool_option options[] = {
@@ -64,6 +65,8 @@ static const tool_option options[] = {
     {'f', "file", "TEXT[.gz]", "the text to score; @default is the program's own"},
     {OPT_BASE, "base", "REF", "a model, or a saved base, to compare with"},
     {OPT_SAVE_BASE, "save-base", "F", "save the model's predictions as a small base"},
+    {OPT_ENGINE, "engine", NULL,
+     "measure too what 8-bit activations, the default of other commands, add"},
     {OPT_CHOICES, "choices", "F.jsonl", "multiple-choice questions to answer"},
     {OPT_CTX, "ctx", "N", "tokens of a chunk (512)"},
     {OPT_CHUNKS, "chunks", "N", "use at most N chunks"},
@@ -156,6 +159,7 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     case OPT_KV_TYPE:
         return set_kv_types(o, arg, err);
     case OPT_PRECISION:
+        o->has_precision = true;
         return precision_parse(arg, &o->precision, err);
     case OPT_NO_REPACK:
         o->no_repack = true;
@@ -199,6 +203,9 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
     case OPT_SAVE_BASE:
         o->save_base = arg;
         break;
+    case OPT_ENGINE:
+        o->engine = true;
+        break;
     case OPT_CHOICES:
         o->choices = arg;
         break;
@@ -224,9 +231,9 @@ static gguf_code set_option(void *ctx, int id, const char *arg, gguf_error *err)
 }
 
 static gguf_code run_quality(tool *t, bench_opts *o, gguf_error *err) {
-    gguf_code code =
-        o->text ? GGUF_OK
-                : tool_refuse(t, "chunks max-ppl max-kld min-top1 against", "needs -f TEXT", err);
+    gguf_code code = o->text ? GGUF_OK
+                             : tool_refuse(t, "chunks max-ppl max-kld min-top1 against engine",
+                                           "needs -f TEXT", err);
     if (!code && !o->base) code = tool_refuse(t, "max-kld min-top1", "needs --base REF", err);
     if (code) return code;
     if (t->n_args != 2 || (!o->text && (!o->choices || o->base || o->save_base)))
@@ -237,6 +244,10 @@ static gguf_code run_quality(tool *t, bench_opts *o, gguf_error *err) {
         return gguf_fail(err, GGUF_E_USAGE, NULL, GGUF_NO_OFFSET, "quality takes one %s",
                          o->n_threads > 1 ? "number of threads" : "type of the cache");
     if (o->n_threads) t->n_threads = o->threads[0];
+    bool on_device = device_opts_given(&o->device);
+    if (on_device) code = tool_refuse(t, "engine", "has no effect with a device", err);
+    if (code) return code;
+    if (!o->has_precision && !on_device) o->precision = RT_PRECISION_A16;
     code = model_locate(t, &t->args[1], false, err);
     return code ? code : bench_quality(t, o, t->args[1], err);
 }
@@ -266,7 +277,7 @@ static const tool_verb verbs[] = {
     {"devices", "[--json]", "", "List the devices that models can be computed on."},
     {"fit", "[MODEL] [options]", NULL, NULL},
     {"quality", "MODEL -f TEXT [--base REF] [--choices F.jsonl] [options]",
-     "threads file base save-base choices ctx chunks kv-type precision lora device ngl max-ppl max-kld "
+     "threads file base save-base engine choices ctx chunks kv-type precision lora device ngl max-ppl max-kld "
      "min-top1 against",
      "Measure how well a model predicts a text, and with --base how far it is from the original."},
     {"serve", "URL|MODEL [options]", NULL, NULL},

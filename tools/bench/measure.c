@@ -131,11 +131,12 @@ static void summarise_shares(run *r) {
                                        record->n_prompt && !embedder ? 1 : 0);
     rt_cost gen = rt_cost_of_tokens(r->model, type, first + record->n_prompt, n_gen, n_gen);
     bool exact = r->opts->precision == RT_PRECISION_F32;
+    double n_planes = r->opts->precision == RT_PRECISION_A16 ? 2 : 1;
     double peak_s = (prompt.f32_ops + gen.f32_ops) / machine->peak_f32_ops_per_s +
-                    (prompt.i8_ops + gen.i8_ops) /
+                    n_planes * (prompt.i8_ops + gen.i8_ops) /
                         (exact ? machine->peak_f32_ops_per_s : machine->peak_i8_ops_per_s);
     /* No peak is known of BF16, nor which products took the faster form. */
-    bool known = exact || r->opts->precision == RT_PRECISION_DEFAULT;
+    bool known = exact || n_planes == 2 || r->opts->precision == RT_PRECISION_DEFAULT;
     record->arithmetic_share = known ? peak_s / (record->avg_ns * 1e-9) : NAN;
     record->bandwidth_share =
         n_gen ? gen.n_bytes / n_gen / record->itl_p50_s / machine->bandwidth_bytes_per_s : NAN;

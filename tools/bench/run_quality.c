@@ -120,18 +120,20 @@ static void close_reference(reference *base) {
     rt_quality_base_close(base->saved);
 }
 
+/* The model, or, `engine`, what 8-bit activations add to its damage. */
 static gguf_code measure(tool *t, const bench_opts *o, const rt_model *model, const reference *base,
-                         rt_quality *quality, gguf_error *err) {
+                         bool engine, rt_quality *quality, gguf_error *err) {
     rt_ids ids;
     rt_quality_opts opts = rt_quality_defaults();
     opts.ranks = t->ranks;
     opts.session.n_ctx = o->n_ctx;
     opts.session.kv_type = o->kv_type;
-    opts.session.precision = o->precision;
+    opts.session.precision = engine ? RT_PRECISION_DEFAULT : o->precision;
+    opts.engine = engine;
     opts.session.n_threads = t->n_threads;
     opts.n_chunks = o->n_chunks;
     opts.saved_base = base->saved;
-    opts.save_base = o->save_base;
+    opts.save_base = engine ? NULL : o->save_base;
     opts.replace = t->force;
     opts.cancel = &tool_cancelled;
     opts.progress = show_progress;
@@ -145,7 +147,28 @@ static gguf_code measure(tool *t, const bench_opts *o, const rt_model *model, co
     return code;
 }
 
-static gguf_code score_text(tool *t, const bench_opts *o, const rt_model *model, json_t *json,
+static gguf_code measure_engine(tool *t, const bench_opts *o, rt_model *model, json_t *json,
+                                gguf_error *err) {
+    const reference itself = {.model = model};
+    rt_quality quality;
+    gguf_code code = measure(t, o, model, &itself, true, &quality, err);
+    if (code) return code;
+    if (!t->json) {
+        printf("8-bit activations alone (what other commands compute with)\n");
+        printf("  KLD mean       %.6f ± %.6f\n", quality.kld_mean, quality.kld_stderr);
+        printf("  same top token %.2f ± %.2f %%\n", 100 * quality.top1_agreement,
+               100 * quality.top1_stderr);
+        return GGUF_OK;
+    }
+    const named_value values[] = {{"engine_kld_mean", quality.kld_mean},
+                                  {"engine_kld_stderr", quality.kld_stderr},
+                                  {"engine_top1_agreement", quality.top1_agreement},
+                                  {"engine_top1_stderr", quality.top1_stderr}};
+    set_reals(json, values, sizeof values / sizeof values[0]);
+    return GGUF_OK;
+}
+
+static gguf_code score_text(tool *t, const bench_opts *o, rt_model *model, json_t *json,
                             bool *missed, gguf_error *err) {
     reference base;
     rt_quality quality;
@@ -156,9 +179,10 @@ static gguf_code score_text(tool *t, const bench_opts *o, const rt_model *model,
         code = quality_record_read(o->gates.against, o->base != NULL, &record, err);
     if (code) return code;
     code = open_reference(o->base, &base, err);
-    if (!code) code = measure(t, o, model, &base, &quality, err);
+    if (!code) code = measure(t, o, model, &base, false, &quality, err);
     if (!code && t->json) add_json(json, &quality, o->base);
     if (!code && !t->json) print_text(&quality, o->base, t->verbose);
+    if (!code && o->engine) code = measure_engine(t, o, model, json, err);
     if (!code) code = quality_check(t, &o->gates, &record, &quality, o->base != NULL, missed, err);
     close_reference(&base);
     return code;
@@ -176,7 +200,7 @@ gguf_code bench_quality(tool *t, const bench_opts *o, const char *path, gguf_err
     rt_spread_memory(t->n_threads);
     gguf_code code = model_open(t, path, &o->loras, &model, err);
     if (!code) code = kv_type_check(t, rt_model_hparams(model), err);
-    if (!code && !t->json && o->precision)
+    if (!code && !t->json && o->has_precision)
         printf("precision        %s\n", precision_name(o->precision));
     if (!code && o->text) code = score_text(t, o, model, json, &missed, err);
     if (!code && o->choices) code = bench_choices(t, o, model, json, err);
