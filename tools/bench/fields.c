@@ -30,6 +30,8 @@ const bench_field bench_fields[] = {
     MACHINE(FIELD_U64, memory_bytes),
     MACHINE(FIELD_REAL, cpu_max_hz),
     MACHINE(FIELD_REAL, bandwidth_bytes_per_s),
+    MACHINE(FIELD_U32, bandwidth_streams),
+    MACHINE(FIELD_U32, bandwidth_prefetch),
     MACHINE(FIELD_REAL, peak_f32_ops_per_s),
     MACHINE(FIELD_REAL, peak_i8_ops_per_s),
     FIELD(FIELD_TEXT, model_filename),

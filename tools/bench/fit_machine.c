@@ -65,7 +65,9 @@ gguf_code fit_add_machine(rt_devices *devices, unsigned n_threads, gguf_error *e
     rt_device device = rt_device_usual(RT_DEVICE_CPU, machine_memory());
     snprintf(device.name, sizeof device.name, "this machine");
     device.bandwidth_share = device.arithmetic_share = 0.85;
-    gguf_code code = bench_bandwidth(n_threads, &device.bytes_per_s, err);
+    bench_bandwidth read;
+    gguf_code code = bench_probe_bandwidth(n_threads, &read, err);
+    if (!code) device.bytes_per_s = read.bytes_per_s;
     if (!code) code = measure_kernels(n_threads, &device, err);
     return code ? code : rt_devices_add(devices, &device, err);
 }

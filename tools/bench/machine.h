@@ -16,19 +16,29 @@ typedef struct bench_machine {
     uint64_t l1d_bytes, l2_bytes, l3_bytes, memory_bytes; /* of the whole machine */
     double cpu_max_hz;
     /* Measured with the threads of the run. An operation is one multiplication or addition. */
-    double bandwidth_bytes_per_s, peak_f32_ops_per_s, peak_i8_ops_per_s;
+    double bandwidth_bytes_per_s;
+    uint32_t bandwidth_streams, bandwidth_prefetch; /* the way of reading that gave most */
+    double peak_f32_ops_per_s, peak_i8_ops_per_s;
 } bench_machine;
 
 /* Fill in the facts.
  *   root  "" for this machine, or a folder that holds copies of proc/ and sys/ */
 void bench_machine_describe(const char *root, bench_machine *out);
 
-/* Bytes per second that n_threads reach when they read memory far larger than the caches. */
-gguf_code bench_bandwidth(unsigned n_threads, double *bytes_per_s, gguf_error *err);
+/* The best rate of several ways to read. */
+typedef struct bench_bandwidth {
+    double bytes_per_s;
+    size_t n_streams; /* that each thread reads side by side */
+    size_t ahead;     /* bytes from what is read to what is asked for; 0: nothing is */
+} bench_bandwidth;
+
+/* What n_threads reach when they read memory far larger than the caches, in huge pages where the
+ * system gives them. Takes about half a second. */
+gguf_code bench_probe_bandwidth(unsigned n_threads, bench_bandwidth *out, gguf_error *err);
 
 /* Fill in what n_threads reach: reading memory far larger than the caches, multiplying and adding
  * floats, and 8-bit integers into 32 bits, in registers, with the instruction set that the kernels
- * use. Takes about half a second. */
+ * use. Takes about a second. */
 gguf_code bench_machine_probe(unsigned n_threads, bench_machine *out, gguf_error *err);
 
 /* ---- energy ------------------------------------------------------------------------------ */

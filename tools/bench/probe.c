@@ -7,6 +7,7 @@
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
 #if defined(__x86_64__)
 #include <immintrin.h>
@@ -16,31 +17,14 @@
 #endif
 
 #define READ_BYTES ((size_t)256 << 20)
+#define HUGE_PAGE  ((size_t)2 << 20)
 
 enum { ROUNDS = 4 };
 
-/* ---- memory ------------------------------------------------------------------------------ */
-
-typedef struct read_job {
-    const uint64_t *words;
-    size_t n_words, n_parts;
-    uint64_t *sums;
-} read_job;
-
-static void read_part(void *ctx, size_t part, unsigned worker) {
-    read_job *job = ctx;
-    (void)worker;
-    size_t begin = job->n_words / job->n_parts * part, n = job->n_words / job->n_parts;
-    uint64_t sums[8] = {0};
-    for (size_t i = 0; i < n; i += 8)
-        for (size_t k = 0; k < 8; k++) sums[k] += job->words[begin + i + k];
-    for (size_t k = 0; k < 8; k++) job->sums[part] += sums[k];
-}
-
 /* Seconds of the fastest of several rounds. */
-static double best_time(gguf_pool *pool, gguf_task_fn fn, void *ctx) {
+static double best_time(gguf_pool *pool, int n_rounds, gguf_task_fn fn, void *ctx) {
     double best = INFINITY;
-    for (int round = 0; round < ROUNDS; round++) {
+    for (int round = 0; round < n_rounds; round++) {
         double start = tool_now_s();
         gguf_pool_run(pool, gguf_pool_threads(pool), fn, ctx);
         best = fmin(best, tool_now_s() - start);
@@ -48,19 +32,68 @@ static double best_time(gguf_pool *pool, gguf_task_fn fn, void *ctx) {
     return best;
 }
 
-static gguf_code probe_memory(gguf_pool *pool, double *bytes_per_s, gguf_error *err) {
+/* ---- memory ------------------------------------------------------------------------------ */
+
+enum { LINE = 64, PIECE = LINE * 16 };
+
+/* A way to read: so many places at once by each thread, each line asked for so many bytes before
+ * its turn; 0: not. */
+typedef struct pattern {
+    size_t n_streams, ahead;
+} pattern;
+
+typedef struct read_job {
+    const uint8_t *bytes;
+    size_t n_parts;
+    pattern how;
+    uint64_t *sums; /* [n_parts][8]: a cache line each */
+} read_job;
+
+static uint64_t read_line(const uint8_t *line) {
+    uint64_t words[LINE / 8], sum = 0;
+    memcpy(words, line, sizeof words);
+    for (size_t k = 0; k < LINE / 8; k++) sum += words[k];
+    return sum;
+}
+
+/* A part has the streams one behind the other; they are read in turn, a piece of each. */
+static void read_part(void *ctx, size_t part, unsigned worker) {
+    read_job *job = ctx;
+    (void)worker;
+    size_t n = READ_BYTES / job->n_parts / job->how.n_streams / PIECE * PIECE;
+    const uint8_t *begin = job->bytes + part * (READ_BYTES / job->n_parts);
+    uint64_t sum = 0;
+    for (size_t at = 0; at < n; at += PIECE)
+        for (size_t s = 0; s < job->how.n_streams; s++)
+            for (size_t line = 0; line < PIECE; line += LINE) {
+                const uint8_t *p = begin + s * n + at + line;
+                if (job->how.ahead) __builtin_prefetch(p + job->how.ahead);
+                sum += read_line(p);
+            }
+    job->sums[8 * part] += sum;
+}
+
+static gguf_code probe_memory(gguf_pool *pool, bench_bandwidth *out, gguf_error *err) {
+    static const size_t n_streams[] = {1, 2, 4}, ahead[] = {0, 512, 1024, 2048, 4096};
     size_t n_parts = gguf_pool_threads(pool);
-    uint64_t *sums = calloc(n_parts, sizeof *sums), *words = malloc(READ_BYTES);
+    uint64_t *sums = calloc(n_parts * 8, sizeof *sums);
+    uint8_t *bytes = aligned_alloc(HUGE_PAGE, READ_BYTES + HUGE_PAGE); /* prefetched beyond */
     gguf_code code = GGUF_OK;
-    if (sums && words) {
-        memset(words, 1, READ_BYTES);
-        read_job job = {words, READ_BYTES / sizeof *words / (8 * n_parts) * (8 * n_parts), n_parts,
-                        sums};
-        *bytes_per_s = (double)READ_BYTES / best_time(pool, read_part, &job);
+    *out = (bench_bandwidth){0};
+    if (sums && bytes) {
+        (void)madvise(bytes, READ_BYTES + HUGE_PAGE, MADV_HUGEPAGE);
+        memset(bytes, 1, READ_BYTES + HUGE_PAGE);
+        for (size_t i = 0; i < sizeof n_streams / sizeof n_streams[0]; i++)
+            for (size_t k = 0; k < sizeof ahead / sizeof ahead[0]; k++) {
+                read_job job = {bytes, n_parts, {n_streams[i], ahead[k]}, sums};
+                double rate = (double)READ_BYTES / best_time(pool, 2, read_part, &job);
+                if (rate > out->bytes_per_s)
+                    *out = (bench_bandwidth){rate, job.how.n_streams, job.how.ahead};
+            }
     } else {
         code = gguf_fail_memory(err);
     }
-    free(words);
+    free(bytes);
     free(sums);
     return code;
 }
@@ -224,28 +257,33 @@ static gguf_code probe_arithmetic(gguf_pool *pool, bench_machine *out, gguf_erro
     spinners s = choose_spinners();
     spin_job job = {.fn = s.f32, .sinks = calloc(n, 16 * sizeof(float))};
     if (!job.sinks) return gguf_fail_memory(err);
-    double seconds = best_time(pool, spin_task, &job);
+    double seconds = best_time(pool, ROUNDS, spin_task, &job);
     out->peak_f32_ops_per_s = (double)n * job.n_ops / seconds;
     job.fn = s.i8;
-    seconds = best_time(pool, spin_task, &job);
+    seconds = best_time(pool, ROUNDS, spin_task, &job);
     out->peak_i8_ops_per_s = (double)n * job.n_ops / seconds;
     free(job.sinks);
     return GGUF_OK;
 }
 
-gguf_code bench_bandwidth(unsigned n_threads, double *bytes_per_s, gguf_error *err) {
+gguf_code bench_probe_bandwidth(unsigned n_threads, bench_bandwidth *out, gguf_error *err) {
     gguf_pool *pool;
     gguf_code code = gguf_pool_new(n_threads, &pool, err);
     if (code) return code;
-    code = probe_memory(pool, bytes_per_s, err);
+    code = probe_memory(pool, out, err);
     gguf_pool_free(pool);
     return code;
 }
 
 gguf_code bench_machine_probe(unsigned n_threads, bench_machine *out, gguf_error *err) {
     gguf_pool *pool;
-    gguf_code code = bench_bandwidth(n_threads, &out->bandwidth_bytes_per_s, err);
-    if (!code) code = gguf_pool_new(n_threads, &pool, err);
+    bench_bandwidth read;
+    gguf_code code = bench_probe_bandwidth(n_threads, &read, err);
+    if (code) return code;
+    out->bandwidth_bytes_per_s = read.bytes_per_s;
+    out->bandwidth_streams = (uint32_t)read.n_streams;
+    out->bandwidth_prefetch = (uint32_t)read.ahead;
+    code = gguf_pool_new(n_threads, &pool, err);
     if (code) return code;
     code = probe_arithmetic(pool, out, err);
     gguf_pool_free(pool);

@@ -35,9 +35,12 @@ static void show_machine(tool *t, const bench_machine *m) {
     tool_note(t, "%" PRIu32 " core%s, L3 %s, %s of memory, %s", m->n_cores, tool_s(m->n_cores),
               tool_size_text(m->l3_bytes, l3, sizeof l3),
               tool_size_text(m->memory_bytes, memory, sizeof memory), m->kernel);
-    tool_note(t, "%u thread%s: %.1f GB/s read, %.0f GFLOP/s, %.0f GOP/s in 8 bits", t->n_threads,
-              tool_s(t->n_threads), m->bandwidth_bytes_per_s * 1e-9, m->peak_f32_ops_per_s * 1e-9,
-              m->peak_i8_ops_per_s * 1e-9);
+    tool_note(t,
+              "%u thread%s: %.1f GB/s read (%" PRIu32 " stream%s, %" PRIu32
+              " bytes ahead), %.0f GFLOP/s, %.0f GOP/s in 8 bits",
+              t->n_threads, tool_s(t->n_threads), m->bandwidth_bytes_per_s * 1e-9,
+              m->bandwidth_streams, tool_s(m->bandwidth_streams), m->bandwidth_prefetch,
+              m->peak_f32_ops_per_s * 1e-9, m->peak_i8_ops_per_s * 1e-9);
 }
 
 /* ---- combinations ------------------------------------------------------------------------ */
