@@ -2,6 +2,8 @@
 #ifndef QUANT_KERNELS_DOT_ARGS_H
 #define QUANT_KERNELS_DOT_ARGS_H
 
+#include "quant/kernels/unroll.h"
+
 #include <stddef.h>
 
 #define ALWAYS_INLINE inline __attribute__((always_inline))

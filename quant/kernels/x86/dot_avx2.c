@@ -27,7 +27,7 @@ typedef struct chunk {
 
 static ALWAYS_INLINE chunk load_chunk(const uint8_t *w, manner how) {
     chunk c = {.d = _mm256_setzero_ps(), .m = _mm256_setzero_ps()};
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t k = 0; k < CHUNK; k++) {
         plain p = how.unpack(w + k * how.block_bytes);
         c.q[k] = p.q, c.d[k] = p.d, c.m[k] = p.m;
@@ -37,7 +37,7 @@ static ALWAYS_INLINE chunk load_chunk(const uint8_t *w, manner how) {
 
 static ALWAYS_INLINE __m256i dot_chunk(const chunk *c, manner how, const block_act_q8 *a) {
     __m256i dot[CHUNK];
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t k = 0; k < CHUNK; k++)
         dot[k] = dot_block(c->q[k], load_256(a->qs[k]), how.is_signed);
     return sum_eight(dot);

@@ -97,7 +97,7 @@ typedef struct manner {
 /* Halves that lie a block apart, as floats. */
 static ALWAYS_INLINE __m256 load_halves(const uint8_t *w, size_t block_bytes) {
     uint16_t h[CHUNK];
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t k = 0; k < CHUNK; k++) memcpy(&h[k], w + k * block_bytes, sizeof h[k]);
     return _mm256_cvtph_ps(_mm_set_epi16((short)h[7], (short)h[6], (short)h[5], (short)h[4],
                                          (short)h[3], (short)h[2], (short)h[1], (short)h[0]));
@@ -105,7 +105,7 @@ static ALWAYS_INLINE __m256 load_halves(const uint8_t *w, size_t block_bytes) {
 
 static ALWAYS_INLINE __m256 load_powers(const uint8_t *w, size_t block_bytes) {
     __m256 d = _mm256_setzero_ps();
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t k = 0; k < CHUNK; k++) d[k] = quant_power_of_two(w[k * block_bytes] - 128);
     return d;
 }
@@ -118,7 +118,7 @@ typedef struct chunk {
 
 static ALWAYS_INLINE chunk load_chunk(const uint8_t *w, manner how) {
     chunk c;
-#pragma GCC unroll 4
+    UNROLL(4)
     for (size_t k = 0; k < PAIRS; k++) {
         const uint8_t *first = w + 2 * k * how.block_bytes;
         c.q[k] = how.pair(first, first + how.block_bytes);
@@ -143,7 +143,7 @@ static ALWAYS_INLINE __m256i sum_pairs(const __m512i v[PAIRS], bool high_16) {
 
 static ALWAYS_INLINE __m256i dot_chunk(const chunk *c, manner how, const block_act_q8 *a) {
     __m512i dot[PAIRS];
-#pragma GCC unroll 4
+    UNROLL(4)
     for (size_t k = 0; k < PAIRS; k++)
         dot[k] =
             _mm512_dpbusd_epi32(_mm512_setzero_si512(), c->q[k], _mm512_loadu_si512(a->qs[2 * k]));

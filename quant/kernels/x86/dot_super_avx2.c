@@ -12,7 +12,7 @@ typedef struct manner {
 
 static ALWAYS_INLINE __m256i dot_codes(const super *p, manner how, const block_act_q8_k *a) {
     __m256i dot = _mm256_setzero_si256();
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int j = 0; j < 8; j++) {
         __m256i q = p->q[j], codes = load_256(a->qs + 32 * j);
         if (how.is_signed) codes = _mm256_sign_epi8(codes, q), q = _mm256_abs_epi8(q);

@@ -157,7 +157,7 @@ static ALWAYS_INLINE __m512i add_codes(__m512i dot, __m512i q, __m512i scales, b
 
 static ALWAYS_INLINE __m512i dot_codes(const wide *p, manner how, const block_act_q8_k *a) {
     __m512i dot = _mm512_setzero_si512();
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int k = 0; k < 4; k++)
         dot = add_codes(dot, p->q[k], p->s[k], how.large, act_codes(a, how.apart, k));
     return dot;

@@ -31,14 +31,14 @@ static ALWAYS_INLINE void add_columns(const quant_floats *m, size_t n_bytes, loa
                                       size_t i, size_t n, size_t n_rows, size_t n_acts,
                                       __m256 sum[PAIR][QUANT_FLOAT_ROWS]) {
     __m256 a[PAIR];
-#pragma GCC unroll 2
+    UNROLL(2)
     for (size_t t = 0; t < n_acts; t++)
         a[t] = load_columns(m->acts + t * m->act_bytes + i * sizeof(float), sizeof(float), n,
                             load8_f32);
-#pragma GCC unroll 6
+    UNROLL(6)
     for (size_t r = 0; r < n_rows; r++) {
         __m256 x = load_columns(m->rows + r * m->row_bytes + i * n_bytes, n_bytes, n, load);
-#pragma GCC unroll 2
+        UNROLL(2)
         for (size_t t = 0; t < n_acts; t++) sum[t][r] = _mm256_fmadd_ps(x, a[t], sum[t][r]);
     }
 }
@@ -46,23 +46,21 @@ static ALWAYS_INLINE void add_columns(const quant_floats *m, size_t n_bytes, loa
 static ALWAYS_INLINE void multiply(const quant_floats *m, size_t n_bytes, load8_fn *load,
                                    size_t n_rows, size_t n_acts) {
     __m256 sum[PAIR][QUANT_FLOAT_ROWS];
-#pragma GCC unroll 2
-    for (size_t t = 0; t < n_acts; t++)
-#pragma GCC unroll 6
-        for (size_t r = 0; r < n_rows; r++) sum[t][r] = _mm256_setzero_ps();
+    UNROLL(2)
+    for (size_t t = 0; t < n_acts; t++) UNROLL(6)
+    for (size_t r = 0; r < n_rows; r++) sum[t][r] = _mm256_setzero_ps();
     size_t i = 0;
     for (; i + 8 <= m->n_cols; i += 8) {
         prefetch_ahead(m, i * n_bytes, 8 * n_bytes, n_rows, n_acts);
         add_columns(m, n_bytes, load, i, 8, n_rows, n_acts, sum);
     }
     if (i < m->n_cols) add_columns(m, n_bytes, load, i, m->n_cols - i, n_rows, n_acts, sum);
-#pragma GCC unroll 2
-    for (size_t t = 0; t < n_acts; t++)
-#pragma GCC unroll 6
-        for (size_t r = 0; r < n_rows; r++) {
-            float *out = m->out + t * m->out_stride + r;
-            *out = sum_lanes(sum[t][r]) + (m->add ? *out : 0.0f);
-        }
+    UNROLL(2)
+    for (size_t t = 0; t < n_acts; t++) UNROLL(6)
+    for (size_t r = 0; r < n_rows; r++) {
+        float *out = m->out + t * m->out_stride + r;
+        *out = sum_lanes(sum[t][r]) + (m->add ? *out : 0.0f);
+    }
 }
 
 #define FLOATS(name, n_bytes)                                      \

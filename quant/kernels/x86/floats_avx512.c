@@ -21,13 +21,13 @@ static ALWAYS_INLINE void add_columns(const quant_floats *m, size_t n_bytes, loa
                                       size_t i, __mmask16 mask, size_t n_rows, size_t n_acts,
                                       __m512 sum[QUANT_FLOAT_ACTS][QUANT_FLOAT_ROWS]) {
     __m512 a[QUANT_FLOAT_ACTS];
-#pragma GCC unroll 4
+    UNROLL(4)
     for (size_t t = 0; t < n_acts; t++)
         a[t] = load16_f32(mask, m->acts + t * m->act_bytes + i * sizeof(float));
-#pragma GCC unroll 6
+    UNROLL(6)
     for (size_t r = 0; r < n_rows; r++) {
         __m512 x = load(mask, m->rows + r * m->row_bytes + i * n_bytes);
-#pragma GCC unroll 4
+        UNROLL(4)
         for (size_t t = 0; t < n_acts; t++) sum[t][r] = _mm512_fmadd_ps(x, a[t], sum[t][r]);
     }
 }
@@ -48,17 +48,16 @@ static ALWAYS_INLINE void store_sums(const quant_floats *m, const __m512 *sum, s
 static ALWAYS_INLINE void multiply(const quant_floats *m, size_t n_bytes, load16_fn *load,
                                    size_t n_rows, size_t n_acts) {
     __m512 sum[QUANT_FLOAT_ACTS][QUANT_FLOAT_ROWS];
-#pragma GCC unroll 4
-    for (size_t t = 0; t < n_acts; t++)
-#pragma GCC unroll 6
-        for (size_t r = 0; r < n_rows; r++) sum[t][r] = _mm512_setzero_ps();
+    UNROLL(4)
+    for (size_t t = 0; t < n_acts; t++) UNROLL(6)
+    for (size_t r = 0; r < n_rows; r++) sum[t][r] = _mm512_setzero_ps();
     size_t i = 0, rest = m->n_cols % 16;
     for (; i + 16 <= m->n_cols; i += 16) {
         prefetch_ahead(m, i * n_bytes, 16 * n_bytes, n_rows, n_acts);
         add_columns(m, n_bytes, load, i, 0xFFFF, n_rows, n_acts, sum);
     }
     if (rest) add_columns(m, n_bytes, load, i, (__mmask16)((1u << rest) - 1), n_rows, n_acts, sum);
-#pragma GCC unroll 4
+    UNROLL(4)
     for (size_t t = 0; t < n_acts; t++) store_sums(m, sum[t], n_rows, m->out + t * m->out_stride);
 }
 

@@ -96,14 +96,14 @@ static ALWAYS_INLINE void add_plain(plain_kind how, const uint8_t *block, size_t
                                     __m256 sum[PART]) {
     __m256 d = scales_of_block(how, block, row), m = mins_of_block(how, block, row);
     __m256i dot[PART];
-#pragma GCC unroll 4
+    UNROLL(4)
     for (size_t t = 0; t < n; t++) {
         const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
         dot[t] = _mm256_set1_epi32(how.offset_shift ? at->shift[k] >> how.offset_shift : 0);
     }
     add_groups(how.kind, block, row, 0, 0, 8, _mm256_set1_epi16(1),
                ((const block_act_q8 *)acts)->qs[k], act_bytes, n, dot);
-#pragma GCC unroll 4
+    UNROLL(4)
     for (size_t t = 0; t < n; t++) {
         const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
         __m256 scale = _mm256_mul_ps(d, _mm256_set1_ps(at->d[k]));
@@ -118,11 +118,11 @@ static ALWAYS_INLINE void multiply_plains(plain_kind how, const uint8_t *rows, s
                                           size_t n, __m256 sum[PART]) {
     for (size_t k = 0; k < 8; k++) {
         __m256 part[PART];
-#pragma GCC unroll 4
+        UNROLL(4)
         for (size_t t = 0; t < n; t++) part[t] = _mm256_setzero_ps();
         for (size_t b = k; b < n_cols / QUANT_BLOCK; b += 8, rows += ROWS * how.block_bytes)
             add_plain(how, rows, row, acts + b / 8 * sizeof(block_act_q8), k, act_bytes, n, part);
-#pragma GCC unroll 4
+        UNROLL(4)
         for (size_t t = 0; t < n; t++) sum[t] = _mm256_add_ps(sum[t], part[t]);
     }
 }
@@ -134,7 +134,7 @@ static ALWAYS_INLINE void unpack_plains(plain_kind how, const uint8_t *rows, siz
         for (size_t b = k; b < n_cols / QUANT_BLOCK; b += 8, rows += ROWS * how.block_bytes)
             for (size_t row = 0; row < ROWS; row += HALF) {
                 strip_plain *s = &out->plains[b];
-#pragma GCC unroll 8
+                UNROLL(8)
                 for (size_t g = 0; g < 8; g++)
                     _mm256_storeu_si256((__m256i *)(void *)(s->codes[g] + 4 * row),
                                         how.kind.codes(rows, row, 0, g));

@@ -36,22 +36,22 @@ static ALWAYS_INLINE void add_groups(code_kind kind, const uint8_t *block, size_
                                      size_t first, size_t n_groups, __m256i scales,
                                      const int8_t *acts, size_t act_bytes, size_t n,
                                      __m256i dot[PART]) {
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t at = first; at < first + n_groups; at += kind.safe) {
         __m256i words[PART];
-#pragma GCC unroll 4
+        UNROLL(4)
         for (size_t t = 0; t < n; t++) words[t] = _mm256_setzero_si256();
-#pragma GCC unroll 8
+        UNROLL(8)
         for (size_t g = at; g < at + kind.safe; g++) {
             __m256i q = kind.codes(block, row, j, g), size = _mm256_abs_epi8(q);
-#pragma GCC unroll 4
+            UNROLL(4)
             for (size_t t = 0; t < n; t++) {
                 __m256i a = spread(acts + t * act_bytes + 4 * g);
                 words[t] = kind.is_signed ? add_products(words[t], size, _mm256_sign_epi8(a, q))
                                           : add_products(words[t], q, a);
             }
         }
-#pragma GCC unroll 4
+        UNROLL(4)
         for (size_t t = 0; t < n; t++) dot[t] = add_scaled(dot[t], words[t], scales);
     }
 }

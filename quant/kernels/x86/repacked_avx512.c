@@ -17,7 +17,7 @@ static ALWAYS_INLINE __m512i nibbles_at(__m512i v, bool upper) {
 /* dot[t] += codes of four columns times those of the activations. */
 static ALWAYS_INLINE void add_code(__m512i codes, const int8_t *acts, size_t act_bytes, size_t n,
                                    __m512i *dot) {
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t t = 0; t < n; t++)
         dot[t] = _mm512_dpbusd_epi32(dot[t], codes, spread(acts + t * act_bytes));
 }
@@ -132,14 +132,14 @@ static ALWAYS_INLINE void dot_plain(plain_form form, const uint8_t *block, const
                                     size_t act_bytes, size_t n, __m512i dot[ACTS]) {
     if (n == 1) {
         __m512i part[4] = {dot[0]};
-#pragma GCC unroll 8
+        UNROLL(8)
         for (size_t g = 0; g < 8; g++)
             add_code(form.codes(block, g), acts + 4 * g, act_bytes, 1, &part[g % 4]);
         dot[0] = _mm512_add_epi32(_mm512_add_epi32(part[0], part[1]),
                                   _mm512_add_epi32(part[2], part[3]));
         return;
     }
-#pragma GCC unroll 2 /* all eight: too many addresses for the registers */
+    UNROLL(2) /* all eight: too many addresses for the registers */
     for (size_t g = 0; g < 8; g++) add_code(form.codes(block, g), acts + 4 * g, act_bytes, n, dot);
 }
 
@@ -148,14 +148,14 @@ static ALWAYS_INLINE void add_plain(plain_form form, const uint8_t *block, const
                                     size_t k, size_t act_bytes, size_t n, __m512 sum[ACTS]) {
     __m512 d = form.scales(block);
     __m512i dot[ACTS];
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t t = 0; t < n; t++) {
         const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
         dot[t] = form.mins ? _mm512_setzero_si512()
                            : _mm512_srai_epi32(spread(&at->shift[k]), form.shift);
     }
     dot_plain(form, block, ((const block_act_q8 *)acts)->qs[k], act_bytes, n, dot);
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t t = 0; t < n; t++) {
         const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
         sum[t] = add_scaled(sum[t], d, at->d[k], dot[t]);
@@ -185,7 +185,7 @@ static ALWAYS_INLINE void unpack_plains(plain_form form, const uint8_t *rows, si
     for (size_t k = 0; k < 8; k++)
         for (size_t b = k; b < n_cols / QUANT_BLOCK; b += 8, rows += ROWS * form.block_bytes) {
             strip_plain *s = &out->plains[b];
-#pragma GCC unroll 8
+            UNROLL(8)
             for (size_t g = 0; g < 8; g++)
                 _mm512_store_si512(s->codes[g], _mm512_add_epi8(form.codes(rows, g), more));
             _mm512_store_ps(s->d, form.scales(rows));
@@ -230,9 +230,9 @@ static ALWAYS_INLINE factors factors_of(const uint8_t *block) {
     __m512i m[2] = {_mm512_and_si512(b, six),
                     _mm512_or_si512(_mm512_and_si512(_mm512_srli_epi32(c, 4), low),
                                     _mm512_and_si512(_mm512_srli_epi32(b, 2), two))};
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int j = 0; j < 8; j++) f.scales[j] = one_byte(s[j / 4], j % 4);
-#pragma GCC unroll 4
+    UNROLL(4)
     for (int j = 0; j < 4; j++) f.mins[j] = two_bytes(m[j / 2], j % 2);
     f.d = lower_half(halves);
     f.dmin = upper_half(halves);
@@ -256,13 +256,11 @@ static ALWAYS_INLINE __m512i codes_q5_k(const uint8_t *block, size_t j, size_t g
 static ALWAYS_INLINE void add_two_subs(codes_fn *codes, const uint8_t *block, const factors *f,
                                        size_t j, const int8_t *acts, __m512i dot[2]) {
     __m512i part[4] = {_mm512_setzero_si512()};
-#pragma GCC unroll 8
-    for (size_t g = 0; g < 8; g++)
-#pragma GCC unroll 2
-        for (size_t i = 0; i < 2; i++)
-            add_code(codes(block, j + i, g), acts + 32 * (j + i) + 4 * g, 0, 1,
-                     &part[2 * i + g % 2]);
-#pragma GCC unroll 2
+    UNROLL(8)
+    for (size_t g = 0; g < 8; g++) UNROLL(2)
+    for (size_t i = 0; i < 2; i++)
+        add_code(codes(block, j + i, g), acts + 32 * (j + i) + 4 * g, 0, 1, &part[2 * i + g % 2]);
+    UNROLL(2)
     for (size_t i = 0; i < 2; i++)
         dot[i] = _mm512_add_epi32(
             dot[i],
@@ -273,12 +271,12 @@ static ALWAYS_INLINE void add_sub(codes_fn *codes, const uint8_t *block, const f
                                   const int8_t *acts, size_t act_bytes, size_t n,
                                   __m512i dot[ACTS]) {
     __m512i part[ACTS];
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t t = 0; t < n; t++) part[t] = _mm512_setzero_si512();
-#pragma GCC unroll 2
+    UNROLL(2)
     for (size_t g = 0; g < 8; g++)
         add_code(codes(block, j, g), acts + 32 * j + 4 * g, act_bytes, n, part);
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t t = 0; t < n; t++)
         dot[t] = _mm512_add_epi32(dot[t], _mm512_mullo_epi32(part[t], f->scales[j]));
 }
@@ -286,9 +284,9 @@ static ALWAYS_INLINE void add_sub(codes_fn *codes, const uint8_t *block, const f
 static ALWAYS_INLINE void dot_subs(codes_fn *codes, const uint8_t *block, const factors *f,
                                    const int8_t *acts, size_t act_bytes, size_t n,
                                    __m512i dot[ACTS]) {
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t t = 0; t < ACTS; t++) dot[t] = _mm512_setzero_si512();
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t j = 0; j < 8; j++) {
         if (n == 1 && j % 2 == 0) add_two_subs(codes, block, f, j, acts, dot);
         if (n > 1) add_sub(codes, block, f, j, acts, act_bytes, n, dot);
@@ -298,7 +296,7 @@ static ALWAYS_INLINE void dot_subs(codes_fn *codes, const uint8_t *block, const 
 
 static ALWAYS_INLINE __m512i dot_mins(const factors *f, const block_act_q8_k *a) {
     __m512i mins = _mm512_setzero_si512();
-#pragma GCC unroll 4
+    UNROLL(4)
     for (size_t j = 0; j < 4; j++)
         mins = _mm512_dpwssd_epi32(mins, f->mins[j], spread(&a->sums32[2 * j]));
     return mins;
@@ -309,7 +307,7 @@ static ALWAYS_INLINE void add_super(codes_fn *codes, const uint8_t *block, const
     factors f = factors_of(block);
     __m512i dot[ACTS];
     dot_subs(codes, block, &f, ((const block_act_q8_k *)acts)->qs, act_bytes, n, dot);
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t t = 0; t < n; t++) {
         const block_act_q8_k *at = (const block_act_q8_k *)(acts + t * act_bytes);
         __m512 scale = _mm512_set1_ps(at->d);
@@ -335,9 +333,9 @@ static ALWAYS_INLINE void unpack_supers(codes_fn *codes, size_t block_bytes, con
     for (size_t b = 0; b < n_cols / QUANT_SUPER; b++, rows += ROWS * block_bytes) {
         strip_super *s = &out->supers[b];
         factors f = factors_of(rows);
-#pragma GCC unroll 8
+        UNROLL(8)
         for (size_t j = 0; j < 8; j++) {
-#pragma GCC unroll 8
+            UNROLL(8)
             for (size_t g = 0; g < 8; g++)
                 _mm512_store_si512(s->codes[8 * j + g], codes(rows, j, g));
             _mm512_store_si512(s->scales[scale_index(j, 8)], f.scales[j]);
@@ -385,13 +383,13 @@ static ALWAYS_INLINE void add_sub_q6_k(const uint8_t *block, size_t half, size_t
                                        __m512i dot[ACTS]) {
     size_t j = 8 * half + 2 * quarter + g / 4;
     __m512i part[ACTS], scale = scale_q6_k(block, j);
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t t = 0; t < n; t++) part[t] = _mm512_setzero_si512();
-#pragma GCC unroll 4
+    UNROLL(4)
     for (size_t i = 0; i < 4; i++)
         add_code(codes_q6_k(block, half, quarter, g + i), acts + 16 * j + 4 * i, act_bytes, n,
                  part);
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t t = 0; t < n; t++)
         dot[t] = _mm512_add_epi32(dot[t], _mm512_mullo_epi32(part[t], scale));
 }
@@ -399,13 +397,12 @@ static ALWAYS_INLINE void add_sub_q6_k(const uint8_t *block, size_t half, size_t
 /* In the order of the words. */
 static ALWAYS_INLINE void dot_subs_q6_k(const uint8_t *block, const int8_t *acts, size_t act_bytes,
                                         size_t n, __m512i dot[ACTS]) {
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t t = 0; t < n; t++) dot[t] = _mm512_setzero_si512();
-#pragma GCC unroll 4
-    for (size_t i = 0; i < 4; i++)
-#pragma GCC unroll 4
-        for (size_t quarter = 0; quarter < 4; quarter++)
-            add_sub_q6_k(block, i / 2, quarter, i % 2 * 4, acts, act_bytes, n, dot);
+    UNROLL(4)
+    for (size_t i = 0; i < 4; i++) UNROLL(4)
+    for (size_t quarter = 0; quarter < 4; quarter++)
+        add_sub_q6_k(block, i / 2, quarter, i % 2 * 4, acts, act_bytes, n, dot);
 }
 
 static ALWAYS_INLINE void add_q6_k(const uint8_t *block, const uint8_t *acts, size_t act_bytes,
@@ -413,18 +410,18 @@ static ALWAYS_INLINE void add_q6_k(const uint8_t *block, const uint8_t *acts, si
     __m512i dot[ACTS], mins[ACTS];
     __m512 d = halves_at(block, Q6_K_D);
     dot_subs_q6_k(block, ((const block_act_q8_k *)acts)->qs, act_bytes, n, dot);
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t t = 0; t < n; t++) mins[t] = _mm512_setzero_si512();
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t j = 0; j < 8; j++) {
         __m512i pair = mins_q6_k(block, j);
-#pragma GCC unroll 8
+        UNROLL(8)
         for (size_t t = 0; t < n; t++) {
             const block_act_q8_k *at = (const block_act_q8_k *)(acts + t * act_bytes);
             mins[t] = _mm512_dpwssd_epi32(mins[t], pair, spread(&at->sums[2 * j]));
         }
     }
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t t = 0; t < n; t++) {
         __m512 scale =
             _mm512_mul_ps(d, _mm512_set1_ps(((const block_act_q8_k *)(acts + t * act_bytes))->d));
@@ -447,14 +444,14 @@ static ALWAYS_INLINE void unpack_supers_of_16(size_t block_bytes, const uint8_t 
                                               size_t n_cols, quant_strip *out) {
     for (size_t b = 0; b < n_cols / QUANT_SUPER; b++, rows += ROWS * block_bytes) {
         strip_super *s = &out->supers[b];
-#pragma GCC unroll 8
+        UNROLL(8)
         for (size_t j = 0; j < 8; j++) {
-#pragma GCC unroll 8
+            UNROLL(8)
             for (size_t g = 0; g < 8; g++)
                 _mm512_store_si512(s->codes[8 * j + g], codes_q6_k(rows, j / 4, j % 4, g));
             _mm512_store_si512(s->mins[j], mins_q6_k(rows, j));
         }
-#pragma GCC unroll 16
+        UNROLL(16)
         for (size_t j = 0; j < 16; j++)
             _mm512_store_si512(s->scales[scale_index(j, 16)], scale_q6_k(rows, j));
         _mm512_store_ps(s->d, halves_at(rows, Q6_K_D));

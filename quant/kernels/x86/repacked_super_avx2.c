@@ -169,7 +169,7 @@ static ALWAYS_INLINE __m256i dot_mins(super_kind how, const __m256i bytes[4],
         (const uint8_t *)a +
         (how.n_subs == 16 ? offsetof(block_act_q8_k, sums) : offsetof(block_act_q8_k, sums32));
     __m256i mins = _mm256_setzero_si256();
-#pragma GCC unroll 8
+    UNROLL(8)
     for (unsigned j = 0; j < how.n_subs; j += 2) {
         __m256i pair = two_signed(bytes[j / 4], j % 4, j % 4 + 1);
         mins = _mm256_add_epi32(mins, _mm256_madd_epi16(pair, spread(sums + 2 * j)));
@@ -184,13 +184,13 @@ static ALWAYS_INLINE void add_super(super_kind how, const uint8_t *block, size_t
     factors f = how.factors(block, row);
     size_t n_groups = QUANT_SUPER / 4 / how.n_subs, per_part = 8 / n_groups;
     __m256i dot[PART];
-#pragma GCC unroll 4
+    UNROLL(4)
     for (size_t t = 0; t < n; t++) dot[t] = _mm256_setzero_si256();
-#pragma GCC unroll 16
+    UNROLL(16)
     for (unsigned j = 0; j < how.n_subs; j++)
         add_groups(how.kind, block, row, j / per_part, j % per_part * n_groups, n_groups,
                    scale_at(how, &f, j), qs + j / per_part * 32, act_bytes, n, dot);
-#pragma GCC unroll 4
+    UNROLL(4)
     for (size_t t = 0; t < n; t++) {
         const block_act_q8_k *at = (const block_act_q8_k *)(acts + t * act_bytes);
         __m256 scale = _mm256_set1_ps(at->d);
@@ -220,17 +220,16 @@ static ALWAYS_INLINE void put_words(void *to, size_t row, __m256i words) {
 static ALWAYS_INLINE void unpack_super(super_kind how, const uint8_t *block, size_t row,
                                        strip_super *s) {
     factors f = how.factors(block, row);
-#pragma GCC unroll 8
-    for (size_t j = 0; j < 8; j++)
-#pragma GCC unroll 8
-        for (size_t g = 0; g < 8; g++)
-            put_words(s->codes[8 * j + g], row, how.kind.codes(block, row, j, g));
-#pragma GCC unroll 16
+    UNROLL(8)
+    for (size_t j = 0; j < 8; j++) UNROLL(8)
+    for (size_t g = 0; g < 8; g++)
+        put_words(s->codes[8 * j + g], row, how.kind.codes(block, row, j, g));
+    UNROLL(16)
     for (unsigned j = 0; j < how.n_subs; j++) {
         __m256i scale = _mm256_srai_epi32(scale_at(how, &f, j), 16);
         put_words(s->scales[scale_index(j, how.n_subs)], row, scale);
     }
-#pragma GCC unroll 8
+    UNROLL(8)
     for (unsigned j = 0; j < how.n_subs; j += 2) {
         const __m256i *bytes = how.zero < 0 ? f.m : f.s;
         __m256i pair = two_signed(bytes[j / 4], j % 4, j % 4 + 1);

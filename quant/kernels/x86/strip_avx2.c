@@ -17,20 +17,20 @@ static ALWAYS_INLINE void add_codes(const uint8_t *codes, size_t n_groups, size_
                                     size_t n, __m256i dot[2][PART]) {
     for (size_t at = 0; at < n_groups; at += safe) {
         __m256i words[2][PART];
-#pragma GCC unroll 4
+        UNROLL(4)
         for (size_t t = 0; t < n; t++) words[0][t] = words[1][t] = _mm256_setzero_si256();
-#pragma GCC unroll 8
+        UNROLL(8)
         for (size_t g = at; g < at + safe; g++) {
             __m256i low = load_256(codes + g * 4 * ROWS);
             __m256i high = load_256(codes + g * 4 * ROWS + 4 * HALF);
-#pragma GCC unroll 4
+            UNROLL(4)
             for (size_t t = 0; t < n; t++) {
                 __m256i four = spread(acts + t * act_bytes + 4 * g);
                 words[0][t] = add_products(words[0][t], low, four);
                 words[1][t] = add_products(words[1][t], high, four);
             }
         }
-#pragma GCC unroll 4
+        UNROLL(4)
         for (size_t t = 0; t < n; t++)
             for (size_t h = 0; h < 2; h++)
                 dot[h][t] = add_scaled(dot[h][t], words[h][t], scales[h]);
@@ -63,7 +63,7 @@ static ALWAYS_INLINE void add_super(const strip_super *s, manner how, const uint
     const block_act_q8_k *a = (const block_act_q8_k *)acts;
     size_t n_groups = QUANT_SUPER / 4 / how.n_subs;
     __m256i dot[2][PART];
-#pragma GCC unroll 4
+    UNROLL(4)
     for (size_t t = 0; t < n; t++) dot[0][t] = dot[1][t] = _mm256_setzero_si256();
     for (size_t j = 0; j < how.n_subs; j++) {
         const int32_t *of_sub = s->scales[scale_index(j, how.n_subs)];
@@ -74,7 +74,7 @@ static ALWAYS_INLINE void add_super(const strip_super *s, manner how, const uint
     for (size_t h = 0; h < 2; h++) {
         size_t row = h * HALF;
         __m256 d = _mm256_loadu_ps(s->d + row), dmin = _mm256_loadu_ps(s->dmin + row);
-#pragma GCC unroll 4
+        UNROLL(4)
         for (size_t t = 0; t < n; t++) {
             const block_act_q8_k *at = (const block_act_q8_k *)(acts + t * act_bytes);
             __m256 scale = _mm256_set1_ps(at->d);
@@ -100,7 +100,7 @@ static ALWAYS_INLINE void add_plain(const strip_plain *s, manner how, const uint
                                     size_t act_bytes, size_t n, __m256 sum[2][PART]) {
     const __m256i ones[2] = {_mm256_set1_epi16(1), _mm256_set1_epi16(1)};
     __m256i dot[2][PART];
-#pragma GCC unroll 4
+    UNROLL(4)
     for (size_t t = 0; t < n; t++) {
         const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
         dot[0][t] = _mm256_set1_epi32(how.has_min ? 0 : at->shift[k] >> (7 - how.offset_log));
@@ -110,7 +110,7 @@ static ALWAYS_INLINE void add_plain(const strip_plain *s, manner how, const uint
               act_bytes, n, dot);
     for (size_t h = 0; h < 2; h++) {
         __m256 d = _mm256_loadu_ps(s->d + h * HALF), m = _mm256_loadu_ps(s->m + h * HALF);
-#pragma GCC unroll 4
+        UNROLL(4)
         for (size_t t = 0; t < n; t++) {
             const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
             __m256 scale = _mm256_mul_ps(d, _mm256_set1_ps(at->d[k])), *to = &sum[h][t];
@@ -126,12 +126,12 @@ static ALWAYS_INLINE void multiply_plains(manner how, const quant_strip *strip, 
                                           __m256 sum[2][PART]) {
     for (size_t k = 0; k < 8; k++) {
         __m256 part[2][PART];
-#pragma GCC unroll 4
+        UNROLL(4)
         for (size_t t = 0; t < n; t++) part[0][t] = part[1][t] = _mm256_setzero_ps();
         for (size_t b = k; b < n_cols / QUANT_BLOCK; b += 8)
             add_plain(&strip->plains[b], how, acts + b / 8 * sizeof(block_act_q8), k, act_bytes, n,
                       part);
-#pragma GCC unroll 4
+        UNROLL(4)
         for (size_t t = 0; t < n; t++)
             for (size_t h = 0; h < 2; h++) sum[h][t] = _mm256_add_ps(sum[h][t], part[h][t]);
     }

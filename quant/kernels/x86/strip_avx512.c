@@ -14,7 +14,7 @@ static ALWAYS_INLINE void round_block(const float columns[QUANT_BLOCK][ROWS], st
     __m512 inv = _mm512_maskz_div_ps(some, _mm512_set1_ps(1.0f), d);
     for (size_t g = 0; g < QUANT_BLOCK / 4; g++) {
         __m512i four = _mm512_set1_epi8((char)128);
-#pragma GCC unroll 4
+        UNROLL(4)
         for (size_t i = 0; i < 4; i++) {
             __m512 x = _mm512_mul_ps(_mm512_load_ps(columns[4 * g + i]), inv);
             __m512i code = _mm512_slli_epi32(_mm512_cvtps_epi32(x), (unsigned)(8 * i));
@@ -44,10 +44,10 @@ void quant_strip_f32_avx512(const void *weight, size_t row_bytes, size_t n_rows,
 static ALWAYS_INLINE void add_codes(const uint8_t (*codes)[ROWS * 4], size_t n_groups,
                                     const int8_t *acts, size_t act_bytes, size_t n,
                                     __m512i dot[ACTS]) {
-#pragma GCC unroll 2 /* all eight: too many addresses for the registers */
+    UNROLL(2) /* all eight: too many addresses for the registers */
     for (size_t g = 0; g < n_groups; g++) {
         __m512i q = _mm512_load_si512(codes[g]);
-#pragma GCC unroll 8
+        UNROLL(8)
         for (size_t t = 0; t < n; t++)
             dot[t] = _mm512_dpbusd_epi32(dot[t], q, spread(acts + t * act_bytes + 4 * g));
     }
@@ -57,27 +57,27 @@ static ALWAYS_INLINE void add_super(const strip_super *s, size_t n_subs, const u
                                     size_t act_bytes, size_t n, __m512 sum[ACTS]) {
     const block_act_q8_k *a = (const block_act_q8_k *)acts;
     __m512i dot[ACTS];
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t t = 0; t < n; t++) dot[t] = _mm512_setzero_si512();
     for (size_t j = 0; j < n_subs; j++) {
         __m512i part[ACTS], scale = _mm512_load_si512(s->scales[scale_index(j, n_subs)]);
         size_t n_groups = QUANT_SUPER / 4 / n_subs;
-#pragma GCC unroll 8
+        UNROLL(8)
         for (size_t t = 0; t < n; t++) part[t] = _mm512_setzero_si512();
         add_codes(s->codes + j * n_groups, n_groups, a->qs + 4 * j * n_groups, act_bytes, n, part);
-#pragma GCC unroll 8
+        UNROLL(8)
         for (size_t t = 0; t < n; t++)
             dot[t] = _mm512_add_epi32(dot[t], _mm512_mullo_epi32(part[t], scale));
     }
     __m512 d = _mm512_load_ps(s->d), dmin = _mm512_load_ps(s->dmin);
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t t = 0; t < n; t++) {
         const block_act_q8_k *at = (const block_act_q8_k *)(acts + t * act_bytes);
         __m512i mins = _mm512_setzero_si512();
         const uint8_t *sums =
             (const uint8_t *)at +
             (n_subs == 16 ? offsetof(block_act_q8_k, sums) : offsetof(block_act_q8_k, sums32));
-#pragma GCC unroll 8
+        UNROLL(8)
         for (size_t j = 0; j < n_subs / 2; j++)
             mins = _mm512_dpwssd_epi32(mins, _mm512_load_si512(s->mins[j]), spread(sums + 4 * j));
         __m512 scale = _mm512_set1_ps(at->d);
@@ -102,13 +102,13 @@ static ALWAYS_INLINE void add_plain(const strip_plain *s, bool has_min, const ui
                                     size_t k, size_t act_bytes, size_t n, __m512 sum[ACTS]) {
     __m512 d = _mm512_load_ps(s->d), m = _mm512_load_ps(s->m);
     __m512i dot[ACTS];
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t t = 0; t < n; t++) {
         const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
         dot[t] = has_min ? _mm512_setzero_si512() : spread(&at->shift[k]);
     }
     add_codes(s->codes, QUANT_BLOCK / 4, ((const block_act_q8 *)acts)->qs[k], act_bytes, n, dot);
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t t = 0; t < n; t++) {
         const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
         sum[t] = add_scaled(sum[t], d, at->d[k], dot[t]);

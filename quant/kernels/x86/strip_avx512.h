@@ -12,13 +12,13 @@ static ALWAYS_INLINE __m512i spread(const void *p) {
 }
 
 static ALWAYS_INLINE void clear(__m512 sum[ACTS], size_t n) {
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t t = 0; t < n; t++) sum[t] = _mm512_setzero_ps();
 }
 
 /* sum[t] += parts[t] */
 static ALWAYS_INLINE void add_parts(__m512 sum[ACTS], const __m512 parts[ACTS], size_t n) {
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t t = 0; t < n; t++) sum[t] = _mm512_add_ps(sum[t], parts[t]);
 }
 
@@ -29,7 +29,7 @@ static ALWAYS_INLINE __m512 add_scaled(__m512 sum, __m512 d, float a, __m512i do
 
 static ALWAYS_INLINE void store_sums(float *out, size_t stride, size_t n, bool add,
                                      const __m512 sum[ACTS]) {
-#pragma GCC unroll 8
+    UNROLL(8)
     for (size_t t = 0; t < n; t++) {
         __m512 before = add ? _mm512_loadu_ps(out + t * stride) : _mm512_setzero_ps();
         _mm512_storeu_ps(out + t * stride, _mm512_add_ps(before, sum[t]));

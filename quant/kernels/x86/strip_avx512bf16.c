@@ -35,7 +35,7 @@ static ALWAYS_INLINE void multiply_pairs(size_t n_bytes, const quant_strip *stri
     clear(sum, n);
     for (; c + 2 <= n_cols; c += 2) {
         __m512bh w = (__m512bh)_mm512_load_si512(strip->pairs[c / 2]);
-#pragma GCC unroll 8
+        UNROLL(8)
         for (size_t t = 0; t < n; t++)
             sum[t] =
                 _mm512_dpbf16_ps(sum[t], w, (__m512bh)spread(acts + t * act_bytes + c * n_bytes));

@@ -92,7 +92,7 @@ static ALWAYS_INLINE super super_iq2_xxs(const void *block) {
            second = _mm256_castsi256_ps(load_256(qs + 32));
     __m256i odd = _mm256_castps_si256(_mm256_shuffle_ps(first, second, 0xDD));
     odd_scales_8(top_nibbles(_mm256_permute4x64_epi64(odd, 0xD8)), QUANT_ZERO_IQ2, &p);
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int j = 0; j < 8; j++) {
         uint32_t words = b->qs[2 * j];
         __m256i codes = four_of(quant_spread_books.iq2_xxs, words & 255, words >> 8 & 255,
@@ -106,7 +106,7 @@ static ALWAYS_INLINE super super_iq2_xs(const void *block) {
     const block_iq2_xs *b = block;
     super p = {.d = scale_of(b->d, 0.125f), .dmin = scale_of(b->d, 0.125f)};
     odd_scales_16(nibbles_of_8(b->scales), QUANT_ZERO_IQ2, &p);
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int j = 0; j < 8; j++) {
         uint64_t words = load_u64(FIELD(b, block_iq2_xs, qs) + 8 * j);
         __m256i codes = four_of(quant_spread_books.iq2_xs, words & 511, words >> 16 & 511,
@@ -128,7 +128,7 @@ static ALWAYS_INLINE super super_iq2_s(const void *block) {
     const block_iq2_s *b = block;
     super p = {.d = scale_of(b->d, 0.125f), .dmin = scale_of(b->d, 0.125f)};
     odd_scales_16(nibbles_of_8(b->scales), QUANT_ZERO_IQ2, &p);
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int j = 0; j < 8; j++) {
         uint32_t words = word_32(b->qs + 4 * j), upper = b->qh[j];
         __m256i codes =
@@ -150,7 +150,7 @@ static ALWAYS_INLINE super super_iq3_xxs(const void *block) {
     const block_iq3_xxs *b = block;
     super p = {.d = scale_of(b->d, 0.25f), .dmin = scale_of(b->d, 0.25f)};
     odd_scales_8(top_nibbles(load_256(FIELD(b, block_iq3_xxs, signs))), QUANT_ZERO_IQ3_XXS, &p);
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int j = 0; j < 8; j++) {
         __m256i codes = eight_of_bytes(quant_spread_books.iq3_xxs, b->qs + 8 * j);
         p.q[j] = signed_codes(codes, mask_of_even(b->signs[j]), QUANT_ZERO_IQ3_XXS);
@@ -166,7 +166,7 @@ static ALWAYS_INLINE super super_iq3_s(const void *block) {
         _mm_unpacklo_epi8(_mm_and_si128(bytes, low), _mm_and_si128(_mm_srli_epi16(bytes, 4), low));
     odd_scales_8(scales, QUANT_ZERO_IQ3_S, &p);
     __m256i to_ninth = _mm256_set_epi32(1, 2, 3, 4, 5, 6, 7, 8), ninth = _mm256_set1_epi32(256);
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int j = 0; j < 8; j++) {
         __m256i upper = _mm256_sllv_epi32(_mm256_set1_epi32(b->qh[j]), to_ninth);
         __m256i which = _mm256_or_si256(eight_bytes(b->qs + 8 * j), _mm256_and_si256(upper, ninth));
@@ -184,7 +184,7 @@ static ALWAYS_INLINE super super_iq1_s(const void *block) {
     __m128i qh = load_128(FIELD(b, block_iq1_s, qh));
     __m128i scales = _mm_and_si128(_mm_srli_epi16(qh, 12), _mm_set1_epi16(7));
     odd_scales_8(_mm_packus_epi16(scales, scales), QUANT_ZERO_IQ1, &p);
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int j = 0; j < 8; j++) {
         uint32_t words = word_32(b->qs + 4 * j), upper = b->qh[j];
         __m256i codes =
@@ -209,7 +209,7 @@ static ALWAYS_INLINE super super_iq1_m(const void *block) {
         _mm_packus_epi16(_mm_unpacklo_epi32(first, second), _mm_unpackhi_epi32(first, second));
     odd_scales_16(scales, QUANT_ZERO_IQ1, &p);
     __m256i down = _mm256_set_epi64x(0x8000, 0x800, 0x80, 8);
-#pragma GCC unroll 8
+    UNROLL(8)
     for (int j = 0; j < 8; j++) {
         uint32_t words = word_32(b->qs + 4 * j), upper = b->qh[2 * j] | b->qh[2 * j + 1] << 8;
         __m256i codes =
