@@ -23,7 +23,8 @@ compile() {
 compile dotprod quant/kernels/arm/*_neondot.c
 compile i8mm quant/kernels/arm/*_neoni8mm.c
 aarch64-linux-gnu-gcc "${flags[@]}" -static -o "$out/test_kernels_neon" \
-    quant/kernels/{types,encode,finite,matmul,repack,cpu,dispatch,levels,codebooks}.c quant/kernels/ref_*.c quant/kernels/arm/*_neon.c "${objects[@]}" \
+    quant/kernels/{types,encode,finite,matmul,repack,cpu,dispatch,levels,codebooks,books}.c quant/kernels/ref_*.c \
+    quant/kernels/arm/*_neon.c "${objects[@]}" \
     libgguf/{error,header_layout}.c tests/kernels/*.c -lm -lpthread
 # With the extensions dotprod and i8mm, without either, and the products also with dotprod alone; side by side.
 pids=()
