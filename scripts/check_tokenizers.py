@@ -1,13 +1,15 @@
 #!/usr/bin/env python3
-"""Compare our tokenizers with the original libraries on random strings.
+"""Compare our tokenizers with the original libraries on random strings, or with published ids.
 
 usage: check_tokenizers.py TOKENIZE_LINES FOLDER... [-n 20000] [-s SEED]
 needs: pip install tokenizers sentencepiece
 
 TOKENIZE_LINES is the test program tokenize_lines; each FOLDER holds tokenizer.json or
-tokenizer.model. Prints the number of differing strings per folder; exit 1 if there is any.
+tokenizer.model, or is llama.cpp's folder models with its vocabularies (ggml-vocab-*.gguf, with strings in .inp and
+their ids in .out beside them; no packages are needed for these). Prints the number of differing strings per folder; exit 1 if there is any.
 """
 import argparse
+import glob
 import json
 import os
 import random
@@ -67,6 +69,23 @@ def ours(program, folder, texts, parse):
     return [json.loads(line) for line in run.stdout.splitlines()]
 
 
+def published(program, path):
+    """The differing strings of one of llama.cpp's vocabularies, and how many it has."""
+    with open(path + ".inp", encoding="utf-8", newline="") as file:
+        texts = file.read().split("\n__ggml_vocab_test__\n")
+    with open(path + ".out", encoding="utf-8") as file:
+        expected = [[int(number) for number in line.split()] for line in file]
+    got = ours(program, path, texts[:len(expected)], False)
+    return [(texts[i], expected[i], got[i]) for i in range(len(expected)) if expected[i] != got[i]], len(expected)
+
+
+def random_strings(program, folder, texts):
+    """The differing strings of a tokenizer folder, and how many were tried."""
+    encode, parse = reference(folder)
+    expected, got = encode(texts), ours(program, folder, texts, parse)
+    return [(texts[i], expected[i], got[i]) for i in range(len(texts)) if expected[i] != got[i]], len(texts)
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("program")
@@ -78,13 +97,13 @@ def main():
     texts = [random_text(rnd) for _ in range(args.n)]
     total = 0
     for folder in args.folders:
-        encode, parse = reference(folder)
-        expected, got = encode(texts), ours(args.program, folder, texts, parse)
-        bad = [i for i in range(len(texts)) if expected[i] != got[i]]
-        total += len(bad)
-        print(f"{folder}: {len(bad)} of {len(texts)} differ", flush=True)
-        for i in bad[:3]:
-            print("  ", ascii(texts[i]), "\n     expected", expected[i][:40], "\n     got     ", got[i][:40])
+        vocabularies = [path[:-4] for path in sorted(glob.glob(os.path.join(folder, "ggml-vocab-*.gguf.out")))]
+        for path in vocabularies or [folder]:
+            bad, n = published(args.program, path) if vocabularies else random_strings(args.program, path, texts)
+            total += len(bad)
+            print(f"{path}: {len(bad)} of {n} differ", flush=True)
+            for text, expected, got in bad[:3]:
+                print("  ", ascii(text), "\n     expected", expected[:40], "\n     got     ", got[:40])
     sys.exit(total > 0)
 
 

@@ -231,12 +231,12 @@ static json_t *bpe_model(const making *m) {
                      : rt_export_key(m->e, OURS("merges")) ? merges_by_id(m)
                                                            : merges_by_text(m);
     bool fallback = spm || m->tok->byte_fallback || m->tok->by_lines;
-    return json_pack("{s:s, s:n, s:o, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout",
-                     "unk_token", m->tok->byte_level ? json_null() : unknown_token(m),
-                     "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
-                     (int)(spm || m->tok->fuse_unknown), "byte_fallback", (int)fallback,
-                     "ignore_merges", (int)m->tok->ignore_merges, "vocab", vocab_of(m), "merges",
-                     merges);
+    return json_pack(
+        "{s:s, s:n, s:o, s:n, s:n, s:b, s:b, s:b, s:o, s:o}", "type", "BPE", "dropout", "unk_token",
+        m->tok->byte_level || m->tok->plain_spaces ? json_null() : unknown_token(m),
+        "continuing_subword_prefix", "end_of_word_suffix", "fuse_unk",
+        (int)(spm || m->tok->fuse_unknown), "byte_fallback", (int)fallback, "ignore_merges",
+        (int)m->tok->ignore_merges, "vocab", vocab_of(m), "merges", merges);
 }
 
 static json_t *unigram_model(const making *m) {
@@ -319,6 +319,10 @@ static json_t *normalizer_of(const making *m) {
     json_t *stored = json_of_key(m, OURS("normalizer"));
     if (stored) return stored;
     if (m->tok->by_lines) return replace_spaces();
+    if (m->tok->plain_spaces)
+        return flag_of(m, KEY("normalizer.lowercase"), false)
+                   ? json_pack("{s:s}", "type", "Lowercase")
+                   : json_null();
     if (m->tok->kind == RT_MODEL_SPM)
         return m->tok->space_after_special ? spm_normalizer(m) : json_null();
     if (m->tok->kind == RT_MODEL_UNIGRAM && m->tok->sentencepiece)
@@ -338,6 +342,7 @@ static json_t *pre_tokenizer_of(const making *m) {
     gguf_str name;
     char text[64];
     if (stored) return stored;
+    if (m->tok->plain_spaces) return json_pack("{s:s}", "type", "WhitespaceSplit");
     if (m->tok->by_lines || (m->tok->kind == RT_MODEL_SPM && m->tok->space_after_special))
         return json_null();
     if (m->tok->kind == RT_MODEL_SPM)
@@ -358,6 +363,7 @@ static json_t *decoder_of(const making *m) {
         return json_pack("{s:s, s:s, s:b}", "type", "WordPiece", "prefix", "##", "cleanup", 1);
     if (m->tok->kind == RT_MODEL_UNIGRAM)
         return metaspace(m->tok->space_prefix ? "always" : "never", true);
+    if (m->tok->plain_spaces) return json_null();
     json_t *steps =
         json_pack("[{s:s, s:{s:s}, s:s}, {s:s}, {s:s}]", "type", "Replace", "pattern", "String",
                   RT_META_SPACE, "content", " ", "type", "ByteFallback", "type", "Fuse");
@@ -531,7 +537,12 @@ gguf_code rt_export_vocab(rt_export *e, gguf_error *err) {
     if (code)
         return gguf_fail(err, code, gguf_file_path(e->source->gguf), GGUF_NO_OFFSET,
                          "its tokenizer cannot be written: %s", why.message);
-    code = add_files(&m, err);
+    if (m.tok->kind == RT_MODEL_RWKV || m.tok->kind == RT_MODEL_PLAMO2)
+        code = gguf_fail(err, GGUF_E_UNSUPPORTED, gguf_file_path(e->source->gguf), GGUF_NO_OFFSET,
+                         "its tokenizer cannot be written: tokenizer.json has no model '%s'",
+                         m.tok->kind == RT_MODEL_RWKV ? "rwkv" : "plamo2");
+    else
+        code = add_files(&m, err);
     rt_tokenizer_free(m.tok);
     return code;
 }

@@ -130,10 +130,13 @@ gguf_code rt_bpe_prepare(rt_tokenizer *tok, const gguf_meta *meta, gguf_error *e
 
 /* ---- encoding ---------------------------------------------------------------------------- */
 
+/* The model "whitespace" passes over what its vocabulary does not have, but merges nothing across
+ * it: a symbol without an id stays there. */
 static void add_unknown(rt_work *work, size_t start, size_t len) {
     const rt_tokenizer *tok = work->tok;
     int32_t unknown = tok->special[RT_SPECIAL_UNKNOWN];
-    if (unknown < 0) return;
+    if (tok->plain_spaces) rt_add_symbol(work, start, len, -1);
+    if (unknown < 0 || tok->plain_spaces) return;
     rt_symbol *last = work->n_symbols ? &work->symbols[work->n_symbols - 1] : NULL;
     if (tok->fuse_unknown && last && last->id == unknown)
         last->len += len;
@@ -208,5 +211,5 @@ void rt_bpe_encode(rt_work *work, const char *text, size_t len) {
     for (size_t i = 0; i + 1 < work->n_symbols; i++) propose(work, (int32_t)i);
     while (!work->failed && rt_pop_candidate(work, &candidate)) apply(work, &candidate);
     for (int32_t i = work->n_symbols ? 0 : -1; i >= 0; i = work->symbols[i].next)
-        rt_push_id(work, work->symbols[i].id);
+        if (work->symbols[i].id >= 0) rt_push_id(work, work->symbols[i].id);
 }

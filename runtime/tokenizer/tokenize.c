@@ -47,6 +47,12 @@ static void encode_piece(rt_work *work, const char *text, size_t len) {
     case RT_MODEL_WORDPIECE:
         rt_wordpiece_encode(work, text, len);
         break;
+    case RT_MODEL_RWKV:
+        rt_rwkv_encode(work, text, len);
+        break;
+    case RT_MODEL_PLAMO2:
+        rt_plamo2_encode(work, text, len);
+        break;
     }
 }
 

@@ -35,20 +35,51 @@ int32_t rt_find_piece(const rt_tokenizer *tok, const char *text, size_t len) {
 
 /* ---- the vocabulary ---------------------------------------------------------------------- */
 
+/* Values of tokenizer.ggml.pre whose BPE goes over characters, line by line, as Gemma 4's. */
+static const struct {
+    const char *name;
+    bool begins;
+} pre_by_lines[] = {{"gemma4", true}, {"granite-embed-multi-311m", true}, {"sarvam-moe", false}};
+
+static void read_gpt2_kind(rt_tokenizer *tok, const gguf_meta *meta) {
+    gguf_str pre = get_str(meta, KEY("pre"), "");
+    for (size_t i = 0; i < sizeof pre_by_lines / sizeof *pre_by_lines; i++) {
+        if (!gguf_str_eq(pre, pre_by_lines[i].name)) continue;
+        tok->byte_level = false;
+        tok->by_lines = true;
+        tok->begins = pre_by_lines[i].begins;
+    }
+}
+
 static gguf_code read_kind(rt_tokenizer *tok, const gguf_meta *meta, gguf_error *err) {
-    static const char *const names[] = {"gpt2", "llama", "t5", "bert", "gemma4"};
-    static const rt_model_kind kinds[] = {RT_MODEL_BPE, RT_MODEL_SPM, RT_MODEL_UNIGRAM,
-                                          RT_MODEL_WORDPIECE, RT_MODEL_BPE};
+    static const struct {
+        const char *name;
+        rt_model_kind kind;
+        bool byte_level, by_lines, plain_spaces, begins;
+    } models[] = {{.name = "gpt2", .kind = RT_MODEL_BPE, .byte_level = true},
+                  {.name = "llama", .kind = RT_MODEL_SPM, .begins = true},
+                  {.name = "t5", .kind = RT_MODEL_UNIGRAM},
+                  {.name = "bert", .kind = RT_MODEL_WORDPIECE, .begins = true},
+                  {.name = "gemma4", .kind = RT_MODEL_BPE, .by_lines = true, .begins = true},
+                  {.name = "whitespace", .kind = RT_MODEL_BPE, .plain_spaces = true},
+                  {.name = "rwkv", .kind = RT_MODEL_RWKV, .plain_spaces = true},
+                  {.name = "plamo2", .kind = RT_MODEL_PLAMO2, .plain_spaces = true}};
     gguf_str model;
     if (!gguf_kv_str(gguf_meta_find(meta, KEY("model")), &model))
         return gguf_fail(err, GGUF_E_MISSING, NULL, GGUF_NO_OFFSET,
                          "'" KEY("model") "' is missing or not a string");
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
-        if (!gguf_str_eq(model, names[i])) continue;
-        tok->kind = kinds[i];
-        tok->byte_level = i == 0;
-        tok->by_lines = i == 4;
-        if (i == 1 && gguf_meta_find(meta, OURS("merges"))) tok->kind = RT_MODEL_BPE;
+    for (size_t i = 0; i < sizeof models / sizeof *models; i++) {
+        if (!gguf_str_eq(model, models[i].name)) continue;
+        tok->kind = models[i].kind;
+        tok->byte_level = models[i].byte_level;
+        tok->by_lines = models[i].by_lines;
+        tok->plain_spaces = models[i].plain_spaces;
+        tok->begins = models[i].begins;
+        if (tok->byte_level) read_gpt2_kind(tok, meta);
+        if (tok->kind == RT_MODEL_SPM && gguf_meta_find(meta, OURS("merges"))) {
+            tok->kind = RT_MODEL_BPE;
+            tok->begins = false;
+        }
         return GGUF_OK;
     }
     return gguf_fail(err, GGUF_E_UNSUPPORTED, NULL, GGUF_NO_OFFSET,
@@ -121,7 +152,8 @@ static gguf_code read_scores(rt_tokenizer *tok, const gguf_meta *meta, gguf_erro
     const gguf_kv *kv = gguf_meta_find(meta, KEY("scores"));
     gguf_kv_iter it = {kv, 0, 0};
     double score;
-    if (tok->kind != RT_MODEL_SPM && tok->kind != RT_MODEL_UNIGRAM) return GGUF_OK;
+    if (tok->kind != RT_MODEL_SPM && tok->kind != RT_MODEL_UNIGRAM && tok->kind != RT_MODEL_PLAMO2)
+        return GGUF_OK;
     if (!kv)
         return gguf_fail(err, GGUF_E_MISSING, NULL, GGUF_NO_OFFSET,
                          "'" KEY("scores") "' is missing");
@@ -182,7 +214,8 @@ static size_t decode_piece(const rt_tokenizer *tok, const rt_token *token, char 
     if (!plain && tok->byte_level && token->type != RT_TOKEN_USER_DEFINED &&
         decode_alphabet(token->piece, out, &len))
         return len;
-    if (!plain && !tok->byte_level) return decode_spaces(token->piece, out);
+    if (!plain && tok->kind == RT_MODEL_RWKV) return rt_rwkv_unescape(token->piece, out);
+    if (!plain && !tok->byte_level && !tok->plain_spaces) return decode_spaces(token->piece, out);
     if (token->piece.len) memcpy(out, token->piece.ptr, token->piece.len);
     return token->piece.len;
 }
@@ -220,6 +253,11 @@ static void read_special_ids(rt_tokenizer *tok, const gguf_meta *meta) {
     for (size_t i = 0; i < RT_N_SPECIAL; i++) fallback[i] = UINT64_MAX;
     if (spm || tok->kind == RT_MODEL_UNIGRAM) fallback[RT_SPECIAL_EOS] = spm ? 2 : 1;
     if (spm) fallback[RT_SPECIAL_BOS] = 1;
+    if (tok->kind == RT_MODEL_PLAMO2) {
+        fallback[RT_SPECIAL_UNKNOWN] = 0;
+        fallback[RT_SPECIAL_BOS] = 1;
+        fallback[RT_SPECIAL_EOS] = 2;
+    }
     if (wpm) fallback[RT_SPECIAL_BOS] = 101;
     if (wpm) fallback[RT_SPECIAL_SEPARATOR] = 102;
     if (wpm) fallback[RT_SPECIAL_UNKNOWN] = 100;
@@ -253,7 +291,7 @@ static gguf_code read_frame(rt_tokenizer *tok, const gguf_meta *meta, const rt_k
     const gguf_kv *prefix = get_ints(meta, OURS("prefix_ids")),
                   *suffix = get_ints(meta, OURS("suffix_ids"));
     bool wpm = tok->kind == RT_MODEL_WORDPIECE;
-    bool bos = tok->kind == RT_MODEL_SPM || wpm || tok->by_lines || (known && known->add_bos);
+    bool bos = tok->begins || (known && known->add_bos);
     bool eos = tok->kind == RT_MODEL_UNIGRAM || wpm, ok = true;
     int32_t end = tok->special[wpm ? RT_SPECIAL_SEPARATOR : RT_SPECIAL_EOS];
     if (!wpm) bos = get_bool(meta, KEY("add_bos_token"), bos);
@@ -383,6 +421,8 @@ static gguf_code read_normalizer(rt_tokenizer *tok, const gguf_meta *meta, gguf_
     json_t *spec = NULL;
     gguf_code code = parse_key(meta, OURS("normalizer"), &spec, err);
     if (!code && !spec && tok->kind == RT_MODEL_WORDPIECE) spec = bert_normalizer(meta);
+    if (!code && !spec && tok->plain_spaces && get_bool(meta, KEY("normalizer.lowercase"), false))
+        spec = json_pack("{s:s}", "type", "Lowercase");
     if (!code && !spec && tok->by_lines)
         spec = json_pack("{s:s, s:{s:s}, s:s}", "type", "Replace", "pattern", "String", " ",
                          "content", RT_META_SPACE);
@@ -415,6 +455,8 @@ static gguf_code read_pre(rt_tokenizer *tok, const gguf_meta *meta, const rt_kno
     if (!code && !spec && known) spec = rt_known_pre_spec(known);
     if (!code && !spec && tok->kind == RT_MODEL_WORDPIECE)
         spec = json_pack("{s:s}", "type", "BertPreTokenizer");
+    if (!code && !spec && tok->plain_spaces && tok->kind == RT_MODEL_BPE)
+        spec = json_pack("{s:s}", "type", "WhitespaceSplit");
     if (!code && !spec && tok->by_lines)
         spec = json_pack("{s:s, s:{s:s}, s:s}", "type", "Split", "pattern", "Regex", "[^\\n]+|\\n+",
                          "behavior", "Isolated");
@@ -447,7 +489,8 @@ static bool can_cut_at_spaces(const rt_tokenizer *tok) {
 
 static gguf_code prepare_sentencepiece(rt_tokenizer *tok, const gguf_meta *meta, gguf_error *err) {
     const gguf_kv *map = get_ints(meta, KEY("precompiled_charsmap"));
-    tok->space_prefix = get_bool(meta, KEY("add_space_prefix"), !tok->by_lines);
+    tok->space_prefix =
+        !tok->plain_spaces && get_bool(meta, KEY("add_space_prefix"), !tok->by_lines);
     tok->space_after_special = get_bool(meta, OURS("space_after_special"), true);
     tok->remove_extra_spaces = get_bool(meta, KEY("remove_extra_whitespaces"), false);
     rt_bytes_prepare(tok);
@@ -466,9 +509,28 @@ static gguf_code prepare_unigram(rt_tokenizer *tok, gguf_error *err) {
         bool text =
             type == RT_TOKEN_NORMAL || type == RT_TOKEN_USER_DEFINED || type == RT_TOKEN_UNUSED;
         if (text || !tok->sentencepiece)
-            rt_trie_add(&tok->unigram, tok->tokens[id].piece, (int32_t)id);
+            rt_trie_add(&tok->words, tok->tokens[id].piece, (int32_t)id);
     }
-    return tok->unigram.failed ? gguf_fail_memory(err) : GGUF_OK;
+    return tok->words.failed ? gguf_fail_memory(err) : GGUF_OK;
+}
+
+static gguf_code prepare_rwkv(rt_tokenizer *tok, gguf_error *err) {
+    for (size_t id = 0; id < tok->n_tokens; id++)
+        if (tok->tokens[id].type == RT_TOKEN_NORMAL)
+            rt_trie_add(&tok->words, tok->tokens[id].text, (int32_t)id);
+    return tok->words.failed ? gguf_fail_memory(err) : GGUF_OK;
+}
+
+/* Bytes stand for the characters that no token holds. */
+static gguf_code prepare_plamo2(rt_tokenizer *tok, gguf_error *err) {
+    for (size_t id = 0; id < tok->n_tokens; id++)
+        if (tok->tokens[id].type == RT_TOKEN_NORMAL)
+            rt_trie_add(&tok->words, tok->tokens[id].piece, (int32_t)id);
+    for (unsigned b = 0; b < 256; b++)
+        if (tok->bytes[b] < 0)
+            return gguf_fail(err, GGUF_E_MISSING, NULL, GGUF_NO_OFFSET,
+                             "the tokenizer has no token for the byte <0x%02X>", b);
+    return tok->words.failed ? gguf_fail_memory(err) : GGUF_OK;
 }
 
 static gguf_code prepare_model(rt_tokenizer *tok, const gguf_meta *meta, const rt_known_pre *known,
@@ -482,6 +544,8 @@ static gguf_code prepare_model(rt_tokenizer *tok, const gguf_meta *meta, const r
     tok->byte_fallback = get_bool(meta, OURS("byte_fallback"), tok->byte_fallback);
     if (!code && tok->kind == RT_MODEL_BPE) code = rt_bpe_prepare(tok, meta, err);
     if (!code && tok->kind == RT_MODEL_UNIGRAM) code = prepare_unigram(tok, err);
+    if (!code && tok->kind == RT_MODEL_RWKV) code = prepare_rwkv(tok, err);
+    if (!code && tok->kind == RT_MODEL_PLAMO2) code = prepare_plamo2(tok, err);
     return code;
 }
 
@@ -525,7 +589,7 @@ void rt_tokenizer_free(rt_tokenizer *tok) {
     rt_trie_clear(&tok->added);
     rt_trie_clear(&tok->added_normalized);
     rt_trie_clear(&tok->user_defined);
-    rt_trie_clear(&tok->unigram);
+    rt_trie_clear(&tok->words);
     rt_normalizer_free(tok->normalizer);
     rt_pretokenizer_free(tok->pre);
     free(tok->merges.slots);

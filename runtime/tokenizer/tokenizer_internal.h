@@ -81,7 +81,9 @@ typedef enum rt_model_kind {
     RT_MODEL_BPE,
     RT_MODEL_SPM,
     RT_MODEL_UNIGRAM,
-    RT_MODEL_WORDPIECE
+    RT_MODEL_WORDPIECE,
+    RT_MODEL_RWKV,
+    RT_MODEL_PLAMO2
 } rt_model_kind;
 
 /* A compiled map of SentencePiece from strings to their normal form (charsmap.c). */
@@ -109,6 +111,8 @@ struct rt_tokenizer {
     /* BPE */
     bool byte_level, ignore_merges, byte_fallback, fuse_unknown;
     bool by_lines;      /* "gemma4": over characters, spaces as U+2581, line by line */
+    bool plain_spaces;  /* pieces hold spaces as they are, neither as U+2581 nor as bytes */
+    bool begins;        /* a text starts with the begin token if no key says otherwise */
     int32_t bytes[256]; /* the token of each byte, or -1 */
     rt_merges merges;
 
@@ -117,7 +121,7 @@ struct rt_tokenizer {
     bool cuts_at_spaces; /* no token holds a space behind other characters */
     bool sentencepiece;  /* normalised as SentencePiece does, not by normalizer and pre */
     rt_charsmap charsmap;
-    rt_trie user_defined, unigram;
+    rt_trie user_defined, words; /* words: the tokens that are looked up along a text */
     float min_score, max_score;
     size_t max_piece_bytes, max_word_chars;
 };
@@ -138,10 +142,12 @@ typedef struct rt_candidate {
     size_t len;
 } rt_candidate;
 
+#define RT_NOT_REACHED UINT32_MAX
+
 typedef struct rt_path {
     double score;
     int32_t id;
-    uint32_t start; /* UINT32_MAX: not reached */
+    uint32_t start; /* the other end of the token; RT_NOT_REACHED */
 } rt_path;
 
 typedef struct rt_cached {
@@ -176,6 +182,14 @@ void rt_bpe_encode(rt_work *work, const char *text, size_t len);
 void rt_spm_encode(rt_work *work, const char *text, size_t len);
 void rt_unigram_encode(rt_work *work, const char *text, size_t len);
 void rt_wordpiece_encode(rt_work *work, const char *text, size_t len);
+void rt_rwkv_encode(rt_work *work, const char *text, size_t len);
+void rt_plamo2_encode(rt_work *work, const char *text, size_t len);
+
+/* Paths for a text of len bytes, none of its ends reached; false without memory (unigram.c). */
+bool rt_paths_prepare(rt_work *work, size_t len);
+
+/* The bytes that a token of RWKV is spelled for; at most piece.len (rwkv.c). */
+size_t rt_rwkv_unescape(gguf_str piece, char *out);
 
 /* Symbols and candidates (symbols.c) */
 rt_symbol *rt_add_symbol(rt_work *work, size_t start, size_t len, int32_t id);

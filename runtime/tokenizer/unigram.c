@@ -4,10 +4,9 @@
 
 #include <stdlib.h>
 
-#define NOT_REACHED     UINT32_MAX
 #define UNKNOWN_PENALTY 10.0f
 
-static bool prepare(rt_work *work, size_t len) {
+bool rt_paths_prepare(rt_work *work, size_t len) {
     if (work->paths_room < len + 1) {
         free(work->paths);
         work->paths = malloc((len + 1) * sizeof *work->paths);
@@ -15,7 +14,7 @@ static bool prepare(rt_work *work, size_t len) {
         work->failed |= !work->paths;
     }
     for (size_t i = 0; i < work->paths_room && i <= len; i++)
-        work->paths[i] = (rt_path){0, -1, NOT_REACHED};
+        work->paths[i] = (rt_path){0, -1, RT_NOT_REACHED};
     return !work->failed;
 }
 
@@ -24,7 +23,7 @@ static void reach(const rt_work *work, size_t start, size_t end, int32_t id, dou
     rt_path *path = &work->paths[end];
     double before = work->paths[start].score, total = before + score;
     if (work->tok->sentencepiece) total = (float)before + (float)score;
-    if (path->start != NOT_REACHED && !(total > path->score)) return;
+    if (path->start != RT_NOT_REACHED && !(total > path->score)) return;
     *path = (rt_path){total, id, (uint32_t)start};
 }
 
@@ -35,9 +34,9 @@ static bool try_tokens(const rt_work *work, const char *text, size_t len, size_t
     bool has_single = false;
     int32_t node = -1;
     for (size_t i = start; i < len; i++) {
-        node = rt_trie_step(&tok->unigram, node, (uint8_t)text[i]);
+        node = rt_trie_step(&tok->words, node, (uint8_t)text[i]);
         if (node < 0) break;
-        int32_t id = tok->unigram.nodes[node].value;
+        int32_t id = tok->words.nodes[node].value;
         if (id < 0 || tok->tokens[id].type == RT_TOKEN_UNUSED) continue;
         size_t n = i + 1 - start;
         bool user = tok->sentencepiece && tok->tokens[id].type == RT_TOKEN_USER_DEFINED;
@@ -78,7 +77,7 @@ static void put_path(rt_work *work, const char *text, size_t len) {
 void rt_unigram_encode(rt_work *work, const char *text, size_t len) {
     const rt_tokenizer *tok = work->tok;
     double unknown_score = tok->min_score - UNKNOWN_PENALTY;
-    if (!len || !prepare(work, len)) return;
+    if (!len || !rt_paths_prepare(work, len)) return;
     for (size_t start = 0, n; start < len; start += n) {
         n = rt_utf8_len((uint8_t)text[start]);
         if (!try_tokens(work, text, len, start, n))

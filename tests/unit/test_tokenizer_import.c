@@ -1,8 +1,9 @@
 /* Broken and unusual tokenizer folders and metadata: each gives its error, none a crash. */
 #include "libgguf/json.h"
-#include "runtime/tokenizer/tokenizer.h"
+#include "runtime/tokenizer/tokenizer_internal.h"
 #include "tests/unit/unit.h"
 
+#include <string.h>
 #include <sys/stat.h>
 
 static gguf_error err;
@@ -462,10 +463,129 @@ START_TEST(test_broken_metadata) {
     metadata_fails(GGUF_E_DUPLICATE, "0 and 2 are both 'a'");
     gguf_meta_set_u32(meta, "tokenizer.ggml.tokens", 3);
     metadata_fails(GGUF_E_TYPE, "tokenizer.ggml.tokens");
-    gguf_meta_set_str(meta, "tokenizer.ggml.model", gguf_str_of("rwkv"));
-    metadata_fails(GGUF_E_UNSUPPORTED, "'rwkv'");
+    gguf_meta_set_str(meta, "tokenizer.ggml.model", gguf_str_of("hybriddna"));
+    metadata_fails(GGUF_E_UNSUPPORTED, "'hybriddna'");
     gguf_meta_unset(meta, "tokenizer.ggml.model");
     metadata_fails(GGUF_E_MISSING, "tokenizer.ggml.model");
+}
+END_TEST
+
+/* ---- models that no folder of ours has ------------------------------------------------------ */
+
+/* A vocabulary of 256 bytes as <0x00> ... <0xFF> behind three control tokens, then `words`. */
+static void byte_vocabulary(const char *model, const char *const *words, const float *scores,
+                            size_t n_words) {
+    static char spelt[256][8];
+    gguf_str tokens[300] = {{"<unk>", 5}, {"<bos>", 5}, {"<eos>", 5}};
+    int32_t types[300] = {RT_TOKEN_UNKNOWN, RT_TOKEN_CONTROL, RT_TOKEN_CONTROL};
+    float all[300] = {0};
+    for (size_t b = 0; b < 256; b++) {
+        snprintf(spelt[b], sizeof spelt[b], "<0x%02X>", (unsigned)b);
+        tokens[3 + b] = gguf_str_of(spelt[b]);
+        types[3 + b] = RT_TOKEN_BYTE;
+    }
+    for (size_t i = 0; i < n_words; i++) {
+        tokens[259 + i] = gguf_str_of(words[i]);
+        types[259 + i] = RT_TOKEN_NORMAL;
+        all[259 + i] = scores ? scores[i] : 0;
+    }
+    err = (gguf_error){0};
+    gguf_meta_free(meta);
+    meta = gguf_meta_new();
+    gguf_meta_set_str(meta, "tokenizer.ggml.model", gguf_str_of(model));
+    gguf_meta_set_str_array(meta, "tokenizer.ggml.tokens", 259 + n_words, tokens);
+    gguf_meta_set_array(meta, "tokenizer.ggml.token_type", GGUF_VALUE_I32, 259 + n_words, types);
+    gguf_meta_set_array(meta, "tokenizer.ggml.scores", GGUF_VALUE_F32, 259 + n_words, all);
+}
+
+/* The ids of a text, and the text again from them. */
+static void gives(const char *text, const char *back, const int32_t *ids, size_t n) {
+    rt_tokenizer *tok = NULL;
+    rt_ids got = {0};
+    char *made = NULL;
+    size_t len;
+    unit_ok(rt_tokenizer_new(meta, &tok, &err), err);
+    unit_ok(rt_tokenize(tok, text, strlen(text), RT_TOKENIZE_ADD_SPECIAL, &got, &err), err);
+    ck_assert_uint_eq(got.n, n);
+    for (size_t i = 0; i < n; i++) ck_assert_int_eq(got.data[i], ids[i]);
+    unit_ok(rt_detokenize(tok, got.data, got.n, true, &made, &len, &err), err);
+    ck_assert_str_eq(made, back);
+    free(made);
+    rt_ids_clear(&got);
+    rt_tokenizer_free(tok);
+}
+
+#define GIVES(text, back, ...)                        \
+    gives(text, back, (const int32_t[]){__VA_ARGS__}, \
+          sizeof(const int32_t[]){__VA_ARGS__} / sizeof(int32_t))
+
+/* The longest token at each place, over bytes; escapes are those of Python; a control token in a
+ * text is text. */
+START_TEST(test_rwkv) {
+    static const char *const words[] = {"\\n",   "\\n\\n", "a",   " a",      "ab",  "\\xe4\\xbd",
+                                        "\\xa0", "\\\\",   "\\'", "\\t\\xZ", "<s>", "\\"};
+    byte_vocabulary("rwkv", words, NULL, sizeof words / sizeof *words);
+    GIVES("a ab\n\n\n", "a a\n\n\n", 261, 262, 0, 260, 259);
+    GIVES("\xE4\xBD\xA0'\\\txZ<s>", "\xE4\xBD\xA0'\\\txZ<s>", 264, 265, 267, 270, 268, 269);
+}
+END_TEST
+
+/* Scores count from the end of the text, and of equal sums the longer token goes first. */
+START_TEST(test_plamo2) {
+    static const char *const words[] = {"a", "b",  "ab", "abc",         "bc",
+                                        "c", " a", "aa", "\xE5\xA5\xBD"};
+    static const float scores[] = {-1, -1, -3, -2, -1, -1, -1, -2, -1};
+    byte_vocabulary("plamo2", words, scores, sizeof words / sizeof *words);
+    GIVES("abc", "abc", 262);
+    GIVES("ab", "ab", 259, 260);
+    GIVES("aab a", "aab a", 266, 260, 265);
+    GIVES("\xEF\xBB\xBF\xE4\xBD\xA0\xE5\xA5\xBD", "\xE4\xBD\xA0\xE5\xA5\xBD", 231, 192, 163, 267);
+    gguf_meta_set_bool(meta, "tokenizer.ggml.add_bos_token", true);
+    GIVES("a", "a", 1, 259);
+    byte_vocabulary("plamo2", words, scores, 2);
+    gguf_meta_unset(meta, "tokenizer.ggml.scores");
+    metadata_fails(GGUF_E_MISSING, "scores");
+    byte_vocabulary("bert", words, scores, 2);
+    gguf_str few[] = {{"<unk>", 5}, {"a", 1}};
+    const float few_scores[] = {0, -1};
+    gguf_meta_set_str(meta, "tokenizer.ggml.model", gguf_str_of("plamo2"));
+    gguf_meta_unset(meta, "tokenizer.ggml.token_type");
+    gguf_meta_set_str_array(meta, "tokenizer.ggml.tokens", 2, few);
+    gguf_meta_set_array(meta, "tokenizer.ggml.scores", GGUF_VALUE_F32, 2, few_scores);
+    metadata_fails(GGUF_E_MISSING, "no token for the byte <0x00>");
+}
+END_TEST
+
+/* Words between spaces; the spaces and what is in no token are passed over. */
+START_TEST(test_whitespace_model) {
+    static const char *const words[] = {"t", "h", "e", "th", "the", "A"};
+    const gguf_str merges[] = {{"t h", 3}, {"th e", 4}};
+    byte_vocabulary("whitespace", words, NULL, sizeof words / sizeof *words);
+    gguf_meta_set_str(meta, "tokenizer.ggml.pre", gguf_str_of("whitespace"));
+    gguf_meta_set_str_array(meta, "tokenizer.ggml.merges", 2, merges);
+    GIVES("the \n thA t\xC3\xA9h", "thethAt\xC3\xA9h", 263, 262, 264, 259, 198, 172, 260);
+    gguf_meta_set_bool(meta, "tokenizer.ggml.normalizer.lowercase", true);
+    GIVES("THE tH", "theth", 263, 262);
+}
+END_TEST
+
+/* Byte-pair encoding over characters under the name gpt2. */
+START_TEST(test_pre_by_lines) {
+    static const char *const words[] = {"\xE2\x96\x81",
+                                        "a",
+                                        "b",
+                                        "\xE2\x96\x81"
+                                        "a",
+                                        "\n",
+                                        "\n\n"};
+    const gguf_str merges[] = {{"\xE2\x96\x81 a", 5}, {"\n \n", 3}};
+    byte_vocabulary("gpt2", words, NULL, sizeof words / sizeof *words);
+    gguf_meta_set_u32(meta, "tokenizer.ggml.bos_token_id", 1);
+    gguf_meta_set_str_array(meta, "tokenizer.ggml.merges", 2, merges);
+    gguf_meta_set_str(meta, "tokenizer.ggml.pre", gguf_str_of("sarvam-moe"));
+    GIVES("a b a\n\nx", "a b a\n\nx", 260, 259, 261, 262, 264, 123);
+    gguf_meta_set_str(meta, "tokenizer.ggml.pre", gguf_str_of("granite-embed-multi-311m"));
+    GIVES(" a", " a", 1, 262);
 }
 END_TEST
 
@@ -624,6 +744,10 @@ int main(void) {
     tcase_add_test(tc, test_unknown_expressions);
     tcase_add_test(tc, test_holes);
     tcase_add_test(tc, test_broken_metadata);
+    tcase_add_test(tc, test_rwkv);
+    tcase_add_test(tc, test_plamo2);
+    tcase_add_test(tc, test_whitespace_model);
+    tcase_add_test(tc, test_pre_by_lines);
     tcase_add_test(tc, test_broken_sentencepiece_metadata);
     tcase_add_test(tc, test_wild_charsmap);
     tcase_add_test(tc, test_spaced_bpe);

@@ -33,6 +33,11 @@ t gguf-convert f.gguf -o x --imatrix f.gguf
 cp f.gguf n.gguf
 gguf-edit set n.gguf general.architecture=str:nothing --force -q 2>.warnings
 t gguf-convert n.gguf -o x
+# A tokenizer that tokenizer.json has no model for.
+cp f.gguf rwkv.gguf
+gguf-edit set rwkv.gguf tokenizer.ggml.model=str:rwkv --force -q 2>.warnings
+t gguf-run rwkv.gguf --tokenize -p "a b"
+t gguf-convert rwkv.gguf -o x
 gguf-convert "$DATA/models/llama_lora" -o lora.gguf -q
 t gguf-convert lora.gguf -o y
 ls
