@@ -571,13 +571,8 @@ END_TEST
 
 /* Byte-pair encoding over characters under the name gpt2. */
 START_TEST(test_pre_by_lines) {
-    static const char *const words[] = {"\xE2\x96\x81",
-                                        "a",
-                                        "b",
-                                        "\xE2\x96\x81"
-                                        "a",
-                                        "\n",
-                                        "\n\n"};
+    /* A letter behind a hexadecimal escape would belong to it: octal ones have three digits. */
+    static const char *const words[] = {"\342\226\201", "a", "b", "\342\226\201a", "\n", "\n\n"};
     const gguf_str merges[] = {{"\xE2\x96\x81 a", 5}, {"\n \n", 3}};
     byte_vocabulary("gpt2", words, NULL, sizeof words / sizeof *words);
     gguf_meta_set_u32(meta, "tokenizer.ggml.bos_token_id", 1);
