@@ -228,6 +228,10 @@ gguf_code rt_model_repack(rt_model *model, unsigned n_threads, const atomic_bool
                           gguf_error *err);
 /* Of the weights that were. */
 uint64_t rt_model_repacked_bytes(const rt_model *model);
+
+/* How much more the repacked weights take than in the file: those of codebooks and ternary numbers
+ * grow to 4.6 bits. rt_footprint_of_model does not know of it. */
+uint64_t rt_model_grown_bytes(const rt_model *model);
 /* How far that is: 0 before it begins or where there is nothing to repack, 1 at its end. Threads:
  * any, while it runs. */
 double rt_model_repacked_share(const rt_model *model);

@@ -138,6 +138,7 @@ struct rt_model {
     rt_layer *layers;                      /* [n_layer] */
     uint8_t *repacked;                     /* owns what the weights' `repacked` point to */
     atomic_uint_least64_t repacked_bytes, to_repack_bytes; /* so far; in all */
+    atomic_uint_least64_t grown_bytes; /* of the repacked ones, beyond what the file has */
     atomic_uchar *passed;                                  /* owns the weights' marks */
     float *vectors;                                        /* owns all norms, biases and factors, */
     uint64_t n_vectors;                                    /* so many numbers */

@@ -234,7 +234,8 @@ static gguf_code prepare(run *r, const char *path) {
     /* No tokenizer is built here. */
     if (!code) code = rt_footprint_of_model(r->model, &opts, false, &footprint, r->err);
     if (code) return code;
-    record->predicted_rss_bytes = footprint.total_bytes - footprint.device_bytes;
+    record->predicted_rss_bytes =
+        footprint.total_bytes - footprint.device_bytes + rt_model_grown_bytes(r->model);
     return allocate(r, n_tokens);
 }
 

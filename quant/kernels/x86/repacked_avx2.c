@@ -8,7 +8,7 @@ typedef struct plain_kind {
     size_t block_bytes;
     bool has_min; /* y = d q + m, d and m in word 0; else y = d (q - offset), d behind n_words */
     bool has_e8m0;
-    int offset_shift; /* offset = 128 >> this; 0: none */
+    int offset;
     size_t n_words;
 } plain_kind;
 
@@ -61,7 +61,8 @@ static ALWAYS_INLINE __m256i codes_iq4_nl(const uint8_t *block, size_t row, size
 }
 
 static ALWAYS_INLINE __m256i codes_mxfp4(const uint8_t *block, size_t row, size_t j, size_t g) {
-    return levels_at(quant_mxfp4_values, codes_q4_0(block, row, j, g));
+    __m256i level = levels_at(quant_mxfp4_values, codes_q4_0(block, row, j, g));
+    return _mm256_add_epi8(level, _mm256_set1_epi8(12));
 }
 
 static ALWAYS_INLINE __m256i codes_q8_0(const uint8_t *block, size_t row, size_t j, size_t g) {
@@ -90,7 +91,7 @@ static ALWAYS_INLINE __m256 mins_of_block(plain_kind how, const uint8_t *block, 
     return how.has_min ? half_of(word_again(block, row, 0), 16) : _mm256_setzero_ps();
 }
 
-/* Block k of eight. Codes of Q4_0 are 8 more: a sixteenth of what the activations' shift is for. */
+/* Block k of eight. */
 static ALWAYS_INLINE void add_plain(plain_kind how, const uint8_t *block, size_t row,
                                     const uint8_t *acts, size_t k, size_t act_bytes, size_t n,
                                     __m256 sum[PART]) {
@@ -99,7 +100,7 @@ static ALWAYS_INLINE void add_plain(plain_kind how, const uint8_t *block, size_t
     UNROLL(4)
     for (size_t t = 0; t < n; t++) {
         const block_act_q8 *at = (const block_act_q8 *)(acts + t * act_bytes);
-        dot[t] = _mm256_set1_epi32(how.offset_shift ? at->shift[k] >> how.offset_shift : 0);
+        dot[t] = _mm256_set1_epi32((at->shift[k] >> 7) * how.offset); /* shift is for 128 */
     }
     add_groups(how.kind, block, row, 0, 0, 8, _mm256_set1_epi16(1),
                ((const block_act_q8 *)acts)->qs[k], act_bytes, n, dot);
@@ -158,16 +159,18 @@ static ALWAYS_INLINE void unpack_plains(plain_kind how, const uint8_t *rows, siz
         unpack_plains(kind_##type, packed, n_cols, out);                                   \
     }
 
-PLAIN(q4_0, false, 8, .offset_shift = 4, .n_words = 4)
+PLAIN(q4_0, false, 8, .offset = 8, .n_words = 4)
 PLAIN(q4_1, false, 8, .has_min = true)
-PLAIN(q5_0, false, 4, .offset_shift = 3, .n_words = 5)
+PLAIN(q5_0, false, 4, .offset = 16, .n_words = 5)
 PLAIN(q5_1, false, 4, .has_min = true)
 UNPACK(q4_0)
 UNPACK(q4_1)
 UNPACK(q5_0)
 UNPACK(q5_1)
 
-/* No strips here: their codes have a sign. */
 PLAIN(q8_0, true, 1, .n_words = 8)
 PLAIN(iq4_nl, true, 1, .n_words = 4)
-PLAIN(mxfp4, true, 8, .has_e8m0 = true, .n_words = 4)
+PLAIN(mxfp4, false, 4, .has_e8m0 = true, .offset = 12, .n_words = 4)
+UNPACK(q8_0)
+UNPACK(iq4_nl)
+UNPACK(mxfp4)

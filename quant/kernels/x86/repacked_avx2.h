@@ -25,8 +25,8 @@ typedef __m256i codes_fn(const uint8_t *block, size_t row, size_t j, size_t g);
 /* Codes of a type. */
 typedef struct code_kind {
     codes_fn *codes;
-    bool is_signed;
-    size_t safe; /* groups of four columns whose products fit 16 bits together */
+    bool is_signed; /* safe is 1 */
+    size_t safe;    /* groups of four columns whose products fit 16 bits together */
 } code_kind;
 
 /* dot[t] += scales times the products of n_groups groups of part j.
@@ -47,8 +47,10 @@ static ALWAYS_INLINE void add_groups(code_kind kind, const uint8_t *block, size_
             UNROLL(4)
             for (size_t t = 0; t < n; t++) {
                 __m256i a = spread(acts + t * act_bytes + 4 * g);
-                words[t] = kind.is_signed ? add_products(words[t], size, _mm256_sign_epi8(a, q))
-                                          : add_products(words[t], q, a);
+                if (kind.is_signed)
+                    words[t] = _mm256_maddubs_epi16(size, _mm256_sign_epi8(a, q));
+                else
+                    words[t] = add_products(words[t], q, a);
             }
         }
         UNROLL(4)

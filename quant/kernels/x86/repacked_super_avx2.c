@@ -276,6 +276,11 @@ K_SUPER(q6_k, 2, factors_q6_k, 16, 32)
 /* The sums of AVX-512 are others. */
 SUPER(iq4_xs, avx2alone,
       {{codes_iq4_xs, true, 1}, factors_iq4_xs, sizeof(block_iq4_xs), 8, true, 0})
+void quant_unpack_iq4_xs_avx2alone(const void *packed, size_t n_cols, quant_strip *out) {
+    unpack_supers(
+        (super_kind){{codes_iq4_xs, true, 1}, factors_iq4_xs, sizeof(block_iq4_xs), 8, true, 0},
+        packed, n_cols, out);
+}
 
 /* One body for the types that share levels. */
 #define BOOK(book, safe, zero) \

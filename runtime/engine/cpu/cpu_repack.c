@@ -71,6 +71,7 @@ static gguf_code repack(rt_model *model, rt_weight *w, uint8_t **to, gguf_pool *
     *to += n_bytes;
     uint64_t rows_bytes = w->n_mats * w->n_rows * quant_repacked_row_bytes(w->type, w->n_cols);
     atomic_fetch_add(&model->repacked_bytes, n_bytes - rows_bytes);
+    atomic_fetch_add(&model->grown_bytes, n_bytes - w->n_mats * w->n_rows * w->row_bytes);
     return GGUF_OK;
 }
 
@@ -116,6 +117,10 @@ gguf_code rt_model_repack(rt_model *model, unsigned n_threads, const atomic_bool
 
 uint64_t rt_model_repacked_bytes(const rt_model *model) {
     return atomic_load(&model->repacked_bytes);
+}
+
+uint64_t rt_model_grown_bytes(const rt_model *model) {
+    return atomic_load(&model->grown_bytes);
 }
 
 double rt_model_repacked_share(const rt_model *model) {
